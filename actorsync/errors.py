@@ -1,0 +1,96 @@
+"""Every error that actorsync raises on purpose, as a tree, with the exit code that each ends a run with.
+
+::
+
+    ActorsyncError
+    ├── ProfileError          2  the profile, or the command line, is not usable
+    ├── GuardRefused          4  going on could destroy something; nothing was removed
+    ├── TargetUnreachable     5  the server stayed away for as long as we were willing to wait
+    ├── LoginRefused          6  the server refuses who we are, or is not who it should be
+    ├── FatalError            7  the run cannot go on: journal unusable, root not writable
+    ├── JournalLocked         8  another run holds this journal
+    ├── ConnectionLost        -  do it again over a new connection
+    └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
+        └── Vanished          -  a source file was gone when it was to be read
+
+Anything else that leaves an actor is a bug, and is shown with its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ActorsyncError",
+    "ConnectionLost",
+    "FatalError",
+    "GuardRefused",
+    "JournalLocked",
+    "LoginRefused",
+    "OperationRefused",
+    "ProfileError",
+    "TargetUnreachable",
+    "Vanished",
+]
+
+
+class ActorsyncError(Exception):
+    """Base of every error here; ``str(error)`` is one line fit for a user, free of secrets."""
+
+    exit_code: ClassVar[int] = 7
+
+
+class ProfileError(ActorsyncError):
+    """The profile cannot be used. The text names the file, the key, the reason and the way out."""
+
+    exit_code = 2
+
+
+class GuardRefused(ActorsyncError):
+    """A guard stopped the run before its first removal."""
+
+    exit_code = 4
+
+
+class TargetUnreachable(ActorsyncError):
+    """No connection could be made, or none could be kept, after every back-off."""
+
+    exit_code = 5
+
+
+class LoginRefused(ActorsyncError):
+    """The server refused the user or password. Never tried again within a run: servers lock accounts out."""
+
+    exit_code = 6
+
+
+class FatalError(ActorsyncError):
+    """The run cannot go on, and trying again will not help."""
+
+    exit_code = 7
+
+
+class JournalLocked(ActorsyncError):
+    """Another live process holds the journal of this profile."""
+
+    exit_code = 8
+
+
+class ConnectionLost(ActorsyncError):
+    """The connection is gone or out of step; what was in flight has an unknown outcome. Do it again on a new one."""
+
+
+class OperationRefused(ActorsyncError):
+    """The other side refused one operation, and the connection is still good.
+
+    ``retry`` says that the same operation may pass when done again from the start (a truncated transfer, a
+    source that changed while it was read), as against a refusal that stands (a name it will not store).
+    """
+
+    def __init__(self, reason: str, *, retry: bool = False) -> None:
+        super().__init__(reason)
+        self.retry = retry
+
+
+class Vanished(OperationRefused):
+    """A source file was gone before it could be read: nobody's fault, and the next run knows what to do."""

@@ -1,0 +1,97 @@
+"""What a tree is made of: entries, the listing of one directory, and the end of a scan."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+__all__ = ["Entry", "Kind", "Listing", "Problem", "Record", "ScanComplete", "join", "name_of", "parent_of"]
+
+
+class Kind(enum.Enum):
+    """What an entry is. Only files and directories are mirrored."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    LINK = "link"
+    OTHER = "other"
+
+
+@attrs.frozen
+class Entry:
+    """One file or directory of one side, as that side described it.
+
+    ``size`` is in bytes, times are nanoseconds since the epoch (UTC). What a side cannot tell is ``None``:
+    an FTP server knows neither ``ctime_ns`` nor ``inode``. Times of one side are only ever compared with
+    earlier times of the same side, so neither clock nor time zone of the other matters.
+    """
+
+    path: str
+    kind: Kind
+    size: int = 0
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
+
+
+@attrs.frozen
+class Problem:
+    """Why something could not be looked at. ``vanished``: it was gone when we came, which is nobody's fault."""
+
+    path: str
+    reason: str
+    vanished: bool = False
+
+
+@attrs.frozen
+class Listing:
+    """Everything in one directory, or the reason why that is not known.
+
+    With a ``problem`` the directory is *unknown*: ``entries`` is empty, and nothing below may be removed.
+    ``hidden`` holds names that are there but are not to be mirrored (excluded, links, sockets): they are never
+    sent, and never count as gone either.
+    """
+
+    directory: str
+    entries: tuple[Entry, ...] = ()
+    hidden: frozenset[str] = frozenset()
+    problem: Problem | None = None
+
+
+@attrs.frozen
+class ScanComplete:
+    """The scan reached its end. Without this message nothing is ever removed, however the scan stopped."""
+
+    root: Entry
+    device: int | None = None
+
+
+@attrs.frozen
+class Record:
+    """What the journal remembers of one path: both sides as they were when they last agreed.
+
+    ``source`` is ``None`` for a *foreign* entry: seen on the target, not put there by this profile. Foreign
+    entries are adopted when equal, overwritten when the source has the same path, and never removed.
+    ``digest`` is set when the source file was written so shortly before it was read that a later change could
+    carry the same times (the racy-clean rule); the next run compares contents instead of times.
+    """
+
+    source: Entry | None
+    target: Entry
+    digest: bytes | None = None
+
+
+def join(directory: str, name: str) -> str:
+    """Give the path of ``name`` in ``directory``."""
+    return f"{directory}/{name}" if directory else name
+
+
+def parent_of(path: str) -> str:
+    """Give the directory that holds ``path``; the root's parent is the root."""
+    return path.rpartition("/")[0]
+
+
+def name_of(path: str) -> str:
+    """Give the last component of ``path``."""
+    return path.rpartition("/")[2]

@@ -1,0 +1,197 @@
+"""What has happened: frozen facts, named in the past tense, in the order in which they became durable.
+
+The recorder is the only source of events. Outcomes (``actorsync.model.operation``) are events too. The last event
+of a run is always `Stopped`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+from actorsync.model.entry import Entry, Problem, ScanComplete
+from actorsync.model.operation import Outcome
+
+__all__ = [
+    "Adopted",
+    "Confirmed",
+    "Connected",
+    "Event",
+    "Forgotten",
+    "Intended",
+    "Planned",
+    "Reconnecting",
+    "RemovalsRefused",
+    "Report",
+    "Retired",
+    "Scanned",
+    "Started",
+    "Stopped",
+    "SurveyComplete",
+    "Swept",
+]
+
+
+@attrs.frozen
+class Started:
+    """A run began. ``source`` and ``target`` are for display, without secrets."""
+
+    source: str
+    target: str
+    connections: int
+
+
+@attrs.frozen
+class Scanned:
+    """One directory of the source was looked at."""
+
+    directory: str
+    files: int
+    directories: int
+    hidden: int
+    problems: tuple[Problem, ...] = ()
+
+
+@attrs.frozen
+class Planned:
+    """The scan is complete: this is all that this run will do."""
+
+    files: int
+    size: int
+    directories: int
+    removals: int
+
+
+@attrs.frozen
+class Adopted:
+    """An entry that was already on the target is equal to the source's, and is ours from now on."""
+
+    source: Entry
+    target: Entry
+    digest: bytes | None = None
+
+
+@attrs.frozen
+class Confirmed:
+    """A file whose times could not be trusted was read again, and its content is what was sent: nothing to do."""
+
+    source: Entry
+    target: Entry
+    digest: bytes | None = None
+
+
+@attrs.frozen
+class SurveyComplete:
+    """Everything on the target was listed; the journal knows it now."""
+
+
+@attrs.frozen
+class Intended:
+    """These temporaries may exist on the target from now on. Durable before the wire sees their names."""
+
+    temporaries: tuple[str, ...]
+
+
+@attrs.frozen
+class Forgotten:
+    """The journal's memory of a path was dropped: it is gone from both sides, or is no longer ours."""
+
+    path: str
+
+
+@attrs.frozen
+class RemovalsRefused:
+    """A guard refused, before the first removal. ``reason`` names the guard and the way out."""
+
+    reason: str
+    removals: int
+
+
+@attrs.frozen
+class Connected:
+    """Connection number ``connection`` is open and logged in."""
+
+    connection: int
+    description: str
+
+
+@attrs.frozen
+class Reconnecting:
+    """A connection was lost, or could not be made; it is tried again after ``delay`` seconds."""
+
+    connection: int
+    reason: str
+    delay: float
+
+
+@attrs.frozen
+class Retired:
+    """A connection gave up; the run goes on with the others, if there are any."""
+
+    connection: int
+    reason: str
+
+
+@attrs.frozen
+class Swept:
+    """Temporaries that existed no longer do."""
+
+    temporaries: tuple[str, ...]
+
+
+@attrs.frozen
+class Report:
+    """What a run did. Counts are of files unless they say otherwise, sizes in bytes, times in seconds.
+
+    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all. ``refused``,
+    ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command line
+    returns for it.
+    """
+
+    exit_code: int
+    started_at: float
+    seconds: float
+    copied: int = 0
+    copied_bytes: int = 0
+    directories_made: int = 0
+    removed: int = 0
+    adopted: int = 0
+    files_seen: int = 0
+    hidden: int = 0
+    failed: int = 0
+    skipped: int = 0
+    left: int = 0
+    reconnects: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
+    refused: str | None = None
+    drained: bool = False
+    cancelled: bool = False
+    error: str | None = None
+
+
+@attrs.frozen
+class Stopped:
+    """The run is over; always the last event."""
+
+    report: Report
+
+
+Event: TypeAlias = (
+    Started
+    | Scanned
+    | Planned
+    | ScanComplete
+    | SurveyComplete
+    | Adopted
+    | Confirmed
+    | Intended
+    | Forgotten
+    | RemovalsRefused
+    | Connected
+    | Reconnecting
+    | Retired
+    | Swept
+    | Stopped
+    | Outcome
+)

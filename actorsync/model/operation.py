@@ -1,0 +1,128 @@
+"""What may be done to a target, and what became of it.
+
+An operation has exactly one outcome. Operations travel in batches of one kind, because the wire is a pipeline:
+a hundred small verbs share one round trip.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+from actorsync.model.entry import Entry, Listing
+
+__all__ = [
+    "Batch",
+    "Copy",
+    "Done",
+    "Failed",
+    "MakeDirectory",
+    "Operation",
+    "Outcome",
+    "Remove",
+    "Returned",
+    "Skipped",
+    "Survey",
+    "Sweep",
+]
+
+
+@attrs.frozen
+class Copy:
+    """Send one file. ``source`` is as scanned; what is recorded is what was read."""
+
+    source: Entry
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
+class MakeDirectory:
+    """Make one directory; its parent exists, or stands before it in the same batch."""
+
+    source: Entry
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
+class Remove:
+    """Remove one entry that we put there, if the target still describes it as ``target`` does."""
+
+    target: Entry
+
+    @property
+    def path(self) -> str:
+        return self.target.path
+
+
+@attrs.frozen
+class Survey:
+    """List one directory of the target, because the journal does not know it."""
+
+    path: str
+
+
+@attrs.frozen
+class Sweep:
+    """Remove one temporary that an earlier attempt left behind."""
+
+    path: str
+
+
+Operation: TypeAlias = Copy | MakeDirectory | Remove | Survey | Sweep
+
+#: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
+Batch: TypeAlias = tuple[Operation, ...]
+
+
+@attrs.frozen
+class Done:
+    """The operation was done and verified.
+
+    ``target`` is what the target reported afterwards, ``source`` what was read, ``digest`` its content where the
+    times alone would not tell a later change. For a survey, ``listing`` is what was found.
+    """
+
+    operation: Operation
+    target: Entry | None = None
+    source: Entry | None = None
+    digest: bytes | None = None
+    temporary: str | None = None
+    listing: Listing | None = None
+
+
+@attrs.frozen
+class Failed:
+    """The operation could not be done; ``reason`` is one line for the user. The run goes on."""
+
+    operation: Operation
+    reason: str
+
+
+@attrs.frozen
+class Skipped:
+    """The operation was rightly not done (a directory that holds entries which are not ours)."""
+
+    operation: Operation
+    reason: str
+
+
+@attrs.frozen
+class Returned:
+    """The operation was not done and is given back whole: another connection may take it, or the next run.
+
+    ``tried`` says that it was tried and may be at fault itself; an operation that fails too often this way has failed.
+    """
+
+    operation: Operation
+    reason: str
+    tried: bool = False
+
+
+Outcome: TypeAlias = Done | Failed | Skipped | Returned

@@ -1,0 +1,37 @@
+"""Text of others made fit to show: names, server replies, banners.
+
+A name may hold anything that a file system or a server likes: an escape sequence that retitles the terminal, a
+line break that forges a line of the log, a mark that turns the rest of the line around. Everything that comes
+from outside passes through here before it is shown.
+"""
+
+from __future__ import annotations
+
+__all__ = ["display", "shorten"]
+
+
+def _escapes() -> dict[int, str]:
+    controls = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+    bidi = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    line_breaks = (0x2028, 0x2029)  # not controls, but str.splitlines and some log viewers break there
+    marks = {code: f"\\u{code:04x}" for code in (*bidi, *line_breaks)}
+    surrogates = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+    bytes_that_were_not_utf8 = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+    return controls | marks | surrogates | bytes_that_were_not_utf8
+
+
+_ESCAPES = _escapes()
+
+
+def display(text: str) -> str:
+    r"""Give ``text`` with everything escaped that could act on a terminal or a log, and the rest as it is.
+
+    Control characters and bytes that were not UTF-8 (surrogate escapes, PEP 383) become ``\xNN``, marks of
+    direction ``\uNNNN``. The result is one line, and can be encoded as UTF-8.
+    """
+    return text.translate(_ESCAPES)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Give ``text`` cut to ``limit`` characters, the last of them an ellipsis where something was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

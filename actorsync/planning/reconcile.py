@@ -1,0 +1,191 @@
+"""What must happen to one path: a table over (what the source is now, what the target holds).
+
+"Now" comes from the scan. What the target holds, and what the source was then, come from the journal, never from a
+comparison of the two sides' clocks: a source file is unchanged when it is what it was when it was last sent.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import attrs
+
+from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_of
+
+__all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy", "reconcile", "removals_below"]
+
+#: A file whose inode changed less than this before it was read may change again without any of its times
+#: changing: the coarsest clocks in use (FAT) tick every two seconds. In nanoseconds.
+CLOCK_GRANULARITY = 2_000_000_000
+
+
+class Source(enum.Enum):
+    """What the source is now, compared with what it was when both sides last agreed."""
+
+    GONE = "gone"
+    HIDDEN = "hidden"  # there, but excluded, or not a file or directory
+    UNCHANGED = "unchanged file"
+    RACY = "file with the same times, which prove nothing"
+    CHANGED = "new or changed file"
+    DIRECTORY = "directory"
+
+
+class Target(enum.Enum):
+    """What the target holds, as far as the journal knows."""
+
+    NOTHING = "nothing"
+    FILE = "our file"
+    DIRECTORY = "our directory"
+    FOREIGN_EQUAL = "foreign file, equal"
+    FOREIGN_FILE = "foreign file"
+    FOREIGN_DIRECTORY = "foreign directory"
+
+
+class Action(enum.Enum):
+    """What follows."""
+
+    NOTHING = "nothing"
+    COPY = "copy"
+    VERIFY = "compare contents"
+    MAKE = "make directory"
+    ADOPT = "adopt"
+    REMOVE = "remove"
+    REPLACE = "remove, then copy or make"
+    BLOCKED = "fail: in the way, and not ours"
+
+
+#: The whole policy of a one-way mirror. A pair that is not here cannot occur.
+TABLE: Mapping[tuple[Source, Target], Action] = {
+    (Source.GONE, Target.FILE): Action.REMOVE,
+    (Source.GONE, Target.DIRECTORY): Action.REMOVE,
+    (Source.GONE, Target.FOREIGN_FILE): Action.NOTHING,
+    (Source.GONE, Target.FOREIGN_DIRECTORY): Action.NOTHING,
+    (Source.HIDDEN, Target.FILE): Action.NOTHING,
+    (Source.HIDDEN, Target.DIRECTORY): Action.NOTHING,
+    (Source.HIDDEN, Target.FOREIGN_FILE): Action.NOTHING,
+    (Source.HIDDEN, Target.FOREIGN_DIRECTORY): Action.NOTHING,
+    (Source.UNCHANGED, Target.FILE): Action.NOTHING,
+    (Source.RACY, Target.FILE): Action.VERIFY,
+    (Source.CHANGED, Target.NOTHING): Action.COPY,
+    (Source.CHANGED, Target.FILE): Action.COPY,
+    (Source.CHANGED, Target.DIRECTORY): Action.REPLACE,
+    (Source.CHANGED, Target.FOREIGN_EQUAL): Action.ADOPT,
+    (Source.CHANGED, Target.FOREIGN_FILE): Action.COPY,
+    (Source.CHANGED, Target.FOREIGN_DIRECTORY): Action.BLOCKED,
+    (Source.DIRECTORY, Target.NOTHING): Action.MAKE,
+    (Source.DIRECTORY, Target.FILE): Action.REPLACE,
+    (Source.DIRECTORY, Target.DIRECTORY): Action.NOTHING,
+    (Source.DIRECTORY, Target.FOREIGN_FILE): Action.BLOCKED,
+    (Source.DIRECTORY, Target.FOREIGN_DIRECTORY): Action.ADOPT,
+}
+
+
+@attrs.frozen
+class Decision:
+    """What must happen to one path, and what it is decided from. NOTHING is never yielded."""
+
+    action: Action
+    now: Entry | None
+    record: Record | None
+
+
+def is_racy(entry: Entry, now_ns: int) -> bool:
+    """Tell whether ``entry``, read at ``now_ns``, could still change without its times showing it.
+
+    The inode's own time decides where there is one, because nobody can set it back.
+    """
+    changed = entry.ctime_ns if entry.ctime_ns is not None else entry.mtime_ns
+    return changed is None or changed >= now_ns - CLOCK_GRANULARITY
+
+
+def decide(now: Entry | None, record: Record | None, *, hidden: bool = False) -> Action:
+    """Look one path up in the table. ``hidden``: it is in the source, or may be, but is not to be mirrored."""
+    if record is None and (now is None or hidden):
+        return Action.NOTHING
+    return TABLE[_source(now, record, hidden), _target(now, record)]
+
+
+def reconcile(
+    listing: Listing, records: Mapping[str, Record], hides: Callable[[str, bool], bool]
+) -> Iterator[Decision]:
+    """Decide for everything that is or was in one directory of the source.
+
+    ``records`` are the journal's, by name. ``hides(path, is_directory)`` tells whether the selection keeps a path
+    from being mirrored: what is newly excluded is left alone, not removed.
+    """
+    present = set()
+    for entry in listing.entries:
+        name = name_of(entry.path)
+        present.add(name)
+        record = records.get(name)
+        action = decide(entry, record)
+        if action is not Action.NOTHING:
+            yield Decision(action, entry, record)
+    for name, record in records.items():
+        if name in present:
+            continue
+        target = record.target
+        hidden = name in listing.hidden or hides(target.path, target.kind is Kind.DIRECTORY)
+        action = decide(None, record, hidden=hidden)
+        if action is not Action.NOTHING:
+            yield Decision(action, None, record)
+
+
+def removals_below(top: Record, below: Iterable[Record], hides: Callable[[str, bool], bool]) -> list[Entry]:
+    """Give what must be removed so that ``top`` is gone, leaves first. ``below``: its subtree, parents first.
+
+    What is foreign or hidden stays, and so do the directories that hold it.
+    """
+    kept: set[str] = set()
+    doomed: list[Entry] = []
+    for record in [top, *below]:
+        target = record.target
+        if record.source is None or (
+            target.path != top.target.path and hides(target.path, target.kind is Kind.DIRECTORY)
+        ):
+            ancestor = target.path
+            while ancestor not in kept and len(ancestor) >= len(top.target.path):
+                kept.add(ancestor)
+                ancestor = parent_of(ancestor)
+        else:
+            doomed.append(target)
+    return [entry for entry in reversed(doomed) if entry.path not in kept]
+
+
+def _source(now: Entry | None, record: Record | None, hidden: bool) -> Source:
+    if hidden:
+        return Source.HIDDEN
+    if now is None:
+        return Source.GONE
+    if now.kind is Kind.DIRECTORY:
+        return Source.DIRECTORY
+    if record is None or record.source is None or now != record.source:
+        return Source.CHANGED
+    return Source.RACY if record.digest is not None else Source.UNCHANGED
+
+
+def _target(now: Entry | None, record: Record | None) -> Target:
+    if record is None:
+        return Target.NOTHING
+    is_directory = record.target.kind is Kind.DIRECTORY
+    if record.source is not None:
+        return Target.DIRECTORY if is_directory else Target.FILE
+    if is_directory:
+        return Target.FOREIGN_DIRECTORY
+    if now is not None and now.kind is Kind.FILE and looks_equal(now, record.target):
+        return Target.FOREIGN_EQUAL
+    return Target.FOREIGN_FILE
+
+
+def looks_equal(source: Entry, target: Entry) -> bool:
+    """Tell whether a file found on the target is what the source would send: same size, same time.
+
+    The only comparison of times across the two sides: of a time that can only be there because somebody set it to
+    the source's. Servers keep whole seconds. A target that cannot tell its time proves nothing.
+    """
+    if source.size != target.size or source.mtime_ns is None or target.mtime_ns is None:
+        return False
+    if target.mtime_ns % 1_000_000_000:
+        return source.mtime_ns == target.mtime_ns
+    return source.mtime_ns // 1_000_000_000 == target.mtime_ns // 1_000_000_000

@@ -1,0 +1,310 @@
+"""What may be done next: operations in, batches out, outcomes back. No I/O, so that it can be tested by the thousand.
+
+The rules, in the order in which work is given out:
+
+1. leftovers are swept first, then the target is surveyed, then directories made, then files removed, then copied;
+2. a directory is made before anything in it, and removed after everything in it;
+3. what stands in the way of an operation (a file where a directory must be) is removed before it;
+4. nothing is removed before `release_removals`;
+5. of the copies that wait, the biggest goes first, so that no big file is left to run alone at the end.
+
+An operation that waited for one which failed fails with it. Waiting copies are bounded by ``window``: a planner that
+sees `is_full` stops taking listings, and so the scan waits for the wire instead of filling memory.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+
+from actorsync.model.entry import Kind, parent_of
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    MakeDirectory,
+    Operation,
+    Outcome,
+    Remove,
+    Returned,
+    Survey,
+    Sweep,
+)
+
+__all__ = ["Schedule"]
+
+#: How many verbs share one batch: enough to make the round trip cheap, few enough to spread over connections.
+BATCH = 64
+
+#: How often an operation may come back undone before it counts as failed.
+RETURNS = 5
+
+
+class Schedule:
+    """All operations of one run that are not settled yet."""
+
+    def __init__(self, *, window: int = 5_000) -> None:
+        self._window = window
+        self._copies: list[tuple[int, int, Copy]] = []
+        self._added = 0
+        self._urgent: deque[Sweep | Survey] = deque()
+        self._directories: deque[MakeDirectory] = deque()
+        self._removals: deque[Remove] = deque()  # ready files
+        self._folders: list[Remove] = []  # directories to remove, leaves first
+        self._held_removals: list[Remove] = []
+        self._released = False
+        self._unmade: set[str] = set()  # directories that are to be made and are not yet
+        self._makeable: set[str] = set()  # those of them that are in `_directories`
+        self._unremoved: set[str] = set()
+        self._children: dict[str, int] = {}  # unsettled removals directly in a directory that is to go
+        self._waiting: dict[str, list[Copy | MakeDirectory]] = {}
+        self._waiting_count = 0
+        self._returns: dict[str, int] = {}
+        self._outstanding = 0
+        self._drained = False
+        self.left = 0
+        self.left_by_drain = False
+
+    # What the planner asks.
+
+    @property
+    def is_full(self) -> bool:
+        """True when no more copies should be added for now."""
+        return len(self._copies) + self._waiting_count >= self._window
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is given out, and nothing could be."""
+        ready = self._urgent or self._directories or self._copies or self._removals or self._folders
+        return not self._outstanding and (self._drained or not ready)
+
+    @property
+    def removals(self) -> list[Remove]:
+        """The removals that wait for `release_removals`."""
+        return list(self._held_removals)
+
+    # What the planner says.
+
+    def add(self, operation: Operation) -> None:
+        """Take one operation. Removals of a directory's contents are added before the directory itself."""
+        if self._drained and not isinstance(operation, Sweep):
+            self._leave(1)
+            return
+        match operation:
+            case Sweep() | Survey():
+                self._urgent.append(operation)
+            case Remove():
+                self._held_removals.append(operation)
+                self._unremoved.add(operation.path)
+            case MakeDirectory():
+                self._unmade.add(operation.path)
+                self._admit(operation)
+            case Copy():
+                self._admit(operation)
+
+    def release_removals(self) -> None:
+        """Let removals begin: the scan is complete and the guards agree."""
+        self._released = True
+        held, self._held_removals = self._held_removals, []
+        for removal in held:
+            parent = parent_of(removal.path)
+            self._children[parent] = self._children.get(parent, 0) + 1
+            if removal.target.kind is Kind.DIRECTORY:
+                self._folders.append(removal)
+            else:
+                self._removals.append(removal)
+
+    def drop_removals(self, reason: str, only: frozenset[str] | None = None) -> list[Outcome]:
+        """Give up removals that were not released, all of them or those of ``only``; say what became of everything."""
+        outcomes: list[Outcome] = []
+        kept: list[Remove] = []
+        for removal in self._held_removals:
+            if only is not None and removal.path not in only:
+                kept.append(removal)
+                continue
+            outcomes.append(Returned(removal, reason))
+            self._unremoved.discard(removal.path)
+            outcomes += self._fail_waiting(removal.path, f"what is in its way was not removed: {reason}")
+        self._held_removals = kept
+        self.left += sum(isinstance(outcome, Returned) for outcome in outcomes)
+        return outcomes
+
+    def drain(self) -> None:
+        """Give nothing out any more but sweeps. What was not begun is ``left``, and ``left_by_drain`` turns true."""
+        if self._drained:
+            return
+        self._drained = True
+        surveys = [operation for operation in self._urgent if isinstance(operation, Survey)]
+        self._leave(
+            len(self._copies)
+            + self._waiting_count
+            + len(self._directories)
+            + len(self._removals)
+            + len(self._folders)
+            + len(self._held_removals)
+        )
+        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
+        for collection in (
+            self._copies,
+            self._directories,
+            self._removals,
+            self._folders,
+            self._held_removals,
+            surveys,
+        ):
+            collection.clear()
+        self._waiting.clear()
+        self._waiting_count = 0
+
+    # What connections do.
+
+    def next_batch(self) -> Batch | None:
+        """Give out what should be done next, or None when nothing can be at the moment."""
+        batch: Batch = ()
+        if self._urgent:
+            batch = self._next_urgent()
+        if not batch and self._directories:
+            batch = tuple(self._next_directories())
+        if not batch and self._removals:
+            batch = tuple(self._removals.popleft() for _ in range(min(BATCH, len(self._removals))))
+        if not batch and self._copies:
+            batch = (heapq.heappop(self._copies)[2],)
+        if not batch and self._folders:
+            batch = tuple(self._next_folders())
+        self._outstanding += len(batch)
+        return batch or None
+
+    def settle(self, outcome: Outcome) -> list[Outcome]:
+        """Take the outcome of something given out; give the outcomes of what fails because of it."""
+        self._outstanding -= 1
+        operation = outcome.operation
+        if isinstance(outcome, Returned):
+            return self._take_back(outcome)
+        succeeded = isinstance(outcome, Done)
+        match operation:
+            case MakeDirectory():
+                self._unmade.discard(operation.path)
+                if not succeeded:
+                    return list(self._fail_waiting(operation.path, "its directory could not be made"))
+            case Remove():
+                self._unremoved.discard(operation.path)
+                parent = parent_of(operation.path)
+                self._children[parent] = self._children.get(parent, 0) - 1
+                if not succeeded:
+                    return list(self._fail_removal_of(parent, outcome)) + list(
+                        self._fail_waiting(operation.path, "what is in its way could not be removed")
+                    )
+            case _:
+                return []
+        self._wake(operation.path)
+        return []
+
+    # How it is kept.
+
+    def _admit(self, operation: Copy | MakeDirectory) -> None:
+        """Make an operation ready, or let it wait for the one thing that must be done before it."""
+        path, parent = operation.path, parent_of(operation.path)
+        if path in self._unremoved:
+            self._wait(path, operation)
+        elif path and parent in self._unmade and (isinstance(operation, Copy) or parent not in self._makeable):
+            self._wait(parent, operation)
+        elif isinstance(operation, Copy):
+            self._added += 1
+            heapq.heappush(self._copies, (-operation.source.size, self._added, operation))
+        else:
+            # Behind its parent, if that is still to be made: one batch, done in order, may hold both.
+            self._makeable.add(path)
+            self._directories.append(operation)
+
+    def _wait(self, blocker: str, operation: Copy | MakeDirectory) -> None:
+        self._waiting.setdefault(blocker, []).append(operation)
+        self._waiting_count += 1
+
+    def _wake(self, path: str) -> None:
+        for operation in self._waiting.pop(path, ()):
+            self._waiting_count -= 1
+            self._admit(operation)
+
+    def _fail_waiting(self, path: str, reason: str) -> Iterator[Outcome]:
+        for operation in self._waiting.pop(path, ()):
+            self._waiting_count -= 1
+            yield Failed(operation, reason)
+            if isinstance(operation, MakeDirectory):
+                self._unmade.discard(operation.path)
+                yield from self._fail_waiting(operation.path, "its directory could not be made")
+
+    def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
+        """A directory whose content stays cannot go, nor can the one that holds it."""
+        for removal in self._folders:
+            if removal.path == directory:
+                self._folders.remove(removal)
+                self._unremoved.discard(directory)
+                failed = Failed(removal, f"it still holds {outcome.operation.path!r}")
+                yield failed
+                yield from self._fail_waiting(directory, "what is in its way could not be removed")
+                yield from self._fail_removal_of(parent_of(directory), failed)
+                return
+
+    def _next_urgent(self) -> Batch:
+        first = self._urgent.popleft()
+        if isinstance(first, Survey):
+            return (first,)
+        batch: list[Operation] = [first]
+        while self._urgent and isinstance(self._urgent[0], Sweep) and len(batch) < BATCH:
+            batch.append(self._urgent.popleft())
+        return tuple(batch)
+
+    def _next_directories(self) -> Iterator[MakeDirectory]:
+        chosen: set[str] = set()
+        while self._directories and len(chosen) < BATCH:
+            operation = self._directories.popleft()
+            path, parent = operation.path, parent_of(operation.path)
+            self._makeable.discard(path)
+            if path and parent in self._unmade and parent not in chosen:
+                self._wait(parent, operation)  # the parent is in another connection's hands
+                continue
+            chosen.add(path)
+            yield operation
+
+    def _next_folders(self) -> Iterator[Remove]:
+        """Directories whose content is gone, or goes earlier in this batch."""
+        here: dict[str, int] = {}
+        rest: list[Remove] = []
+        chosen: list[Remove] = []
+        for removal in self._folders:
+            if len(chosen) < BATCH and self._children.get(removal.path, 0) == here.get(removal.path, 0):
+                chosen.append(removal)
+                parent = parent_of(removal.path)
+                here[parent] = here.get(parent, 0) + 1
+            else:
+                rest.append(removal)
+        self._folders = rest
+        return iter(chosen)
+
+    def _leave(self, count: int) -> None:
+        self.left += count
+        self.left_by_drain = self.left_by_drain or count > 0
+
+    def _take_back(self, outcome: Returned) -> list[Outcome]:
+        operation = outcome.operation
+        if self._drained:
+            self._leave(1)
+            return []
+        count = self._returns[operation.path] = self._returns.get(operation.path, 0) + outcome.tried
+        if count > RETURNS:
+            self._outstanding += 1
+            failed = Failed(operation, outcome.reason)
+            return [failed, *self.settle(failed)]
+        match operation:
+            case Sweep() | Survey():
+                self._urgent.append(operation)
+            case MakeDirectory():
+                self._unmade.add(operation.path)
+                self._admit(operation)
+            case Remove():
+                (self._folders if operation.target.kind is Kind.DIRECTORY else self._removals).append(operation)
+            case Copy():
+                self._admit(operation)
+        return []

@@ -1,0 +1,156 @@
+"""Which entries take part in a run: gitignore patterns, extensions, depth. Pure: paths in, yes or no out."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+import attrs
+from pathspec import GitIgnoreSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Selection"]
+
+# pathspec lets a pattern that matches a directory match everything below it as well, and weighs the two kinds
+# of match against each other. Git does not: the last pattern that matches the entry *itself* decides, and the
+# walk takes care of what lies below. (`*`, `!*/`, `!*.txt` is where it shows: pathspec excludes each directory.)
+# So every pattern and every path gets one more component, a name that no file can have; a match up to there
+# is a match of the entry itself. It also says what the entry is, for patterns that end in a slash.
+_FILE, _DIRECTORY, _EITHER = "/f\0", "/d\0", "/?\0"
+
+# What pathspec reads differently from git, without a word. A line that excludes nothing is how files get published.
+_MISREAD = re.compile(r"(?<!\\)\[[^\]]*(?:\\|\[:)")
+
+_Rule = tuple[bool, re.Pattern[str]]
+
+
+def _tuple(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(lines)
+
+
+@attrs.frozen
+class Selection:
+    """Decide, for relative paths separated by "/", what is part of the mirror.
+
+    ``exclude`` and ``include`` are lines in gitignore syntax: in each list the last line that matches wins, and
+    an entry that ``include`` matches is in, whatever ``exclude`` and ``exclude_extensions`` say. Extensions are
+    compared with the end of a file's name, without regard to case, the leading dot may be left out. Entries
+    deeper than ``max_depth`` are out; those directly in the root have depth 1.
+
+    A line that cannot be read as a pattern raises ``ValueError`` with a text that quotes it.
+    """
+
+    exclude: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+    include: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+    exclude_extensions: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+    max_depth: int | None = None
+    _excluding: tuple[_Rule, ...] = attrs.field(init=False, repr=False, eq=False)
+    _including: tuple[_Rule, ...] = attrs.field(init=False, repr=False, eq=False)
+    _endings: tuple[str, ...] = attrs.field(init=False, repr=False, eq=False)
+
+    @_excluding.default
+    def _compile_exclude(self) -> tuple[_Rule, ...]:
+        return _compile(self.exclude)
+
+    @_including.default
+    def _compile_include(self) -> tuple[_Rule, ...]:
+        return _compile(self.include)
+
+    @_endings.default
+    def _fold_extensions(self) -> tuple[str, ...]:
+        return tuple("." + extension.removeprefix(".").casefold() for extension in self.exclude_extensions)
+
+    def is_included(self, path: str, is_directory: bool) -> bool:
+        """Whether the entry is in, given that every directory above it is.
+
+        This is the question of a walk from the root down, which does not enter what is out. The root itself,
+        ``""``, is always in.
+        """
+        if not path:
+            return True
+        if self.max_depth is not None and path.count("/") >= self.max_depth:
+            return False
+        if not self._excluding and not self._endings:
+            return True
+        # `.` in pathspec's expressions stops at a line feed, which a name may contain and a pattern may not.
+        subject = path.replace("\n", "\r") + (_DIRECTORY if is_directory else _FILE)
+        excluded = _matches(self._excluding, subject) or (
+            not is_directory and bool(self._endings) and _name(path).casefold().endswith(self._endings)
+        )
+        return not excluded or _matches(self._including, subject)
+
+    def hides(self, path: str, is_directory: bool) -> bool:
+        """Whether a walk would not come to the entry: it, or a directory above it, is out.
+
+        What is hidden is none of our business: that it is not seen does not mean that it is gone.
+        """
+        slash = path.find("/")
+        while slash != -1:
+            if not self.is_included(path[:slash], is_directory=True):
+                return True
+            slash = path.find("/", slash + 1)
+        return not self.is_included(path, is_directory)
+
+
+def _name(path: str) -> str:
+    return path[path.rfind("/") + 1 :]
+
+
+def _matches(rules: tuple[_Rule, ...], subject: str) -> bool:
+    """Whether the first rule that matches is a positive one; ``rules`` come last line first."""
+    for positive, expression in rules:
+        if expression.match(subject):
+            return positive
+    return False
+
+
+def _compile(lines: Iterable[str]) -> tuple[_Rule, ...]:
+    """The patterns of ``lines`` as expressions over a path with its extra component, last line first."""
+    rules: list[_Rule] = []
+    for line in lines:
+        if "\n" in line or "\0" in line:
+            raise ValueError(f"{line!r} is not a gitignore pattern: it has a line break or a NUL in it")
+        pattern = _for_the_entry_itself(line)
+        if pattern is None:
+            continue
+        if _MISREAD.search(pattern):
+            raise ValueError(f"{line!r} has a backslash or a class like [:alpha:] in its [...]; list the characters")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # `[[a]`: means today what it is meant to
+                compiled = GitIgnoreSpec.from_lines([pattern]).patterns
+        except (ValueError, re.error):
+            raise ValueError(f"{line!r} is not a valid gitignore pattern") from None
+        for one in compiled:
+            if one.include is None or one.regex is None:  # such as `[a`, that git drops without a word
+                raise ValueError(f"{line!r} is not a valid gitignore pattern")
+            rules.append((one.include, one.regex))
+    rules.reverse()
+    return tuple(rules)
+
+
+def _for_the_entry_itself(line: str) -> str | None:
+    """Rewrite one gitignore line to match a path with the extra component; None for a line that says nothing."""
+    stripped = line.rstrip(" ")
+    if stripped != line and _ends_in_a_lone_backslash(stripped):
+        stripped += " "  # an escaped space is part of the pattern
+    if not stripped or stripped.startswith("#"):
+        return None
+    negation = "!" if stripped.startswith("!") else ""
+    body = stripped.removeprefix("!")
+    kind = _DIRECTORY if body.endswith("/") else _EITHER
+    body = body.removesuffix("/")
+    if not body:
+        return None
+    if "/" not in body:
+        body = f"**/{body}"  # a plain name matches at any depth; the extra component would anchor it
+    if body.endswith("/**"):
+        body += "/*"  # what lies below, not the directory itself
+    return f"{negation}{body}{kind}"
+
+
+def _ends_in_a_lone_backslash(text: str) -> bool:
+    return (len(text) - len(text.rstrip("\\"))) % 2 == 1

@@ -1,0 +1,48 @@
+"""Under which name a file is staged, and which names a server may not store as they are."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["oddness", "temporary_name"]
+
+#: Every server at hand stores these as they are, anywhere in a name.
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
+
+_ODD_BYTES = 120
+
+
+def oddness(name: str) -> frozenset[str]:
+    """Give the traits of ``name`` that some server is known to change; empty for a name any server can be trusted with.
+
+    Pure-FTPd turns control characters and outer spaces into ``_``, so that three files can land on one; others
+    normalize or replace what is not ASCII. A server that was seen to store a name with all of these traits as it is
+    will store another such name as it is, too.
+    """
+    traits = {character for character in set(name) - _PLAIN if character.isascii()}
+    if not name.isascii():
+        surrogate = any("\ud800" <= character <= "\udfff" for character in name)
+        traits.add("not UTF-8" if surrogate else "NFC" if unicodedata.is_normalized("NFC", name) else "not NFC")
+    if name.startswith(" "):
+        traits.add("leading space")
+    if name.endswith((" ", ".")):
+        traits.add("trailing space or dot")
+    if name.startswith("~"):
+        traits.add("leading ~")
+    return frozenset(traits)
+
+
+def temporary_name(name: str, token: str) -> str:
+    """Give the temporary's name for ``name``; ``token`` is random and new for each attempt.
+
+    At most 255 bytes, like any name, and with a leading dot, so that web servers do not serve it. An odd name is staged
+    under a temporary that is odd in the same way (a leading space included): a server that changes such names then
+    shows it before the final name is touched.
+    """
+    if not oddness(name):
+        return f".actorsync-{token}.tmp"
+    lead = name[: len(name) - len(name.lstrip(" ~"))][:8]
+    tail = name.encode("utf-8", "surrogateescape")[-_ODD_BYTES:]
+    while tail and tail[0] & 0xC0 == 0x80:  # a UTF-8 continuation byte: do not start inside a character
+        tail = tail[1:]
+    return f"{lead}.actorsync-{token}-{tail.decode('utf-8', 'surrogateescape')}"

@@ -1,0 +1,267 @@
+"""From a TOML file to a ``Profile``, or to one line that says what is wrong, where, and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from actorsync.errors import ProfileError
+from actorsync.profile.files import one_line, read_regular
+from actorsync.profile.schema import Profile, Shutdown, Site, Source, Sync, TargetTable
+from actorsync.profile.secret import KeyringSecret
+from actorsync.profile.target import ANONYMOUS, ANONYMOUS_PASSWORD, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["load_profile"]
+
+_MAX_BYTES = 1_048_576
+
+
+@attrs.frozen
+class _Document:
+    source: Source
+    target: TargetTable
+    sync: Sync
+    shutdown: Shutdown
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
+    "source": Source,
+    "target": TargetTable,
+    "sync": Sync,
+    "shutdown": Shutdown,
+}
+_KEYS: dict[str, attrs.Attribute[Any]] = {
+    f"{section}.{_kebab(field.name)}": field for section, table in _SECTIONS.items() for field in attrs.fields(table)
+}
+_PASSWORD = "target.password"  # noqa: S105 - the name of the key
+
+
+def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+    """Read and check the profile at ``path``; every mistake is a ``ProfileError`` of one line.
+
+    ``overrides`` are ``section.key=value``, as ``--set`` takes them. They win over the environment
+    (``ACTORSYNC_SECTION_KEY``), which wins over the file. Blocks: call it before, or in a thread beside, trio.
+    """
+    return _Loader(path).load(overrides, os.environ)
+
+
+class _Loader:
+    """One load: knows the file's name, and for each key that was overridden, what to call the place it came from."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._site = Site(str(path), Path(os.path.realpath(path.parent)))
+        self._origins: dict[str, str] = {}
+
+    def load(self, overrides: Sequence[str], environ: Mapping[str, str]) -> Profile:
+        document = self._read()
+        for section in _SECTIONS:
+            if not isinstance(document.setdefault(section, {}), dict):
+                self._fail(section, f"is not a table; write it as [{section}]")
+        self._apply_environment(document, environ)
+        self._apply_overrides(document, overrides)
+        structured = self._structure(document)
+        profile = Profile(
+            path=self._site.base / self._path.name,
+            source=structured.source,
+            target=self._target(structured.target),
+            sync=structured.sync,
+            shutdown=structured.shutdown,
+        )
+        if profile.target.scheme == "file" and (fault := _overlap(profile.source.path, profile.target.path)):
+            self._fail("target.url", fault)
+        return profile
+
+    def _fail(self, key: str, reason: str) -> NoReturn:
+        """Raise the one line. Nothing that was read can break it in two, or send codes to a terminal."""
+        origin = self._origins.get(key, key)
+        line = f"{self._site.name}: {origin}: {reason}" if origin else f"{self._site.name}: {reason}"
+        raise ProfileError(one_line(line)) from None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            raw, status = read_regular(self._path, _MAX_BYTES)
+        except FileNotFoundError:
+            self._fail("", "there is no such file; write one with: actorsync init")
+        except OSError as error:
+            self._fail("", f"cannot be read: {error.strerror}")
+        try:
+            document = tomllib.loads(raw.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            self._fail("", f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
+        except RecursionError:
+            self._fail("", "is not valid TOML: nested too deeply")
+        except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
+            self._fail("", f"is not valid TOML: {error}")
+        target = document.get("target")
+        if isinstance(target, dict) and isinstance(target.get("password"), str):
+            self._check_private(status)
+        return document
+
+    def _check_private(self, status: os.stat_result) -> None:
+        """Refuse a password in a profile that others can get at, as ssh does with keys."""
+        way_out = f'run: chmod 600 {self._site.name}, or use password = {{ env = "..." }}'
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            self._fail(_PASSWORD, f"the file holds a password, and is open to others (mode {mode:04o}); {way_out}")
+        if status.st_uid != os.geteuid():
+            self._fail(_PASSWORD, 'the file holds a password, and is not yours; use password = { env = "..." }')
+        if self._path.is_symlink():
+            self._fail(_PASSWORD, "the file holds a password, and is a symbolic link; name the file itself")
+
+    def _apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
+        names = {f"ACTORSYNC_{key.upper().replace('.', '_').replace('-', '_')}": key for key in _KEYS}
+        sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
+        for name in sorted(name for name in environ if name.startswith(sections)):
+            if name not in names:
+                self._fail(name, f"environment variable of an unknown key{_suggestion(name, names)}")
+            self._origins[names[name]] = f"{name} ({names[name]})"
+            # A password is taken to the letter: `true` and `12` are passwords, too.
+            value = environ[name] if names[name] == _PASSWORD else _override_value(names[name], environ[name])
+            _put(document, names[name], value)
+
+    def _apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
+        for text in overrides:
+            key, equals, value = text.partition("=")
+            key = key.strip()
+            if not equals:
+                # The text is not quoted: it may be a password that was meant to follow something else.
+                self._fail("--set", "has no value; write it like --set sync.connections=2")
+            if key not in _KEYS:
+                self._fail(f"--set {key}", f"unknown key{_suggestion(key, _KEYS)}")
+            self._origins[key] = f"--set {key}"
+            parsed = _override_value(key, value)
+            if key == _PASSWORD and isinstance(parsed, str):
+                self._fail(key, "a password here would be visible to others in the process list; set it in the profile")
+            _put(document, key, parsed)
+
+    def _structure(self, document: dict[str, Any]) -> _Document:
+        try:
+            structured = _converter(self._site).structure(document, _Document)
+        except cattrs.ClassValidationError as group:
+            self._explain(list(_faults(group)))
+        return structured
+
+    def _explain(self, faults: list[tuple[str, Exception]]) -> NoReturn:
+        """Raise the one of ``faults`` that is most likely the cause of the others."""
+        # A misspelt key first: it is often the reason why another one is missing.
+        faults.sort(key=lambda fault: not isinstance(fault[1], cattrs.ForbiddenExtraKeysError))
+        key, error = faults[0]
+        if isinstance(error, cattrs.ForbiddenExtraKeysError):
+            unknown = ".".join(filter(None, (key, min(error.extra_fields))))
+            self._fail(unknown, f"unknown key{_suggestion(unknown, _KEYS)}")
+        if isinstance(error, KeyError):
+            self._fail(key, f"missing; write {_KEYS[key].metadata['example']} in [{key.partition('.')[0]}]")
+        self._fail(key, str(error))
+
+    def _target(self, table: TargetTable) -> Target:
+        """The two keys of ``[target]`` put together, with the password that goes without saying."""
+        target, password = table.url, table.password
+        if target.scheme == "file":
+            if password is not None:
+                self._fail(_PASSWORD, "a directory needs no password; leave it out")
+            return target
+        if password is None and target.user != ANONYMOUS:
+            self._fail(_PASSWORD, 'missing, and target.url names a user; write password = { env = "..." } in [target]')
+        if isinstance(password, KeyringSecret):
+            password = attrs.evolve(password, user=target.user)
+        return attrs.evolve(target, password=password or ANONYMOUS_PASSWORD)
+
+
+def _converter(site: Site) -> cattrs.Converter:
+    """Tables to classes. The values are read by each field's own reader: nothing is converted unasked."""
+    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    for table in _SECTIONS.values():
+        overrides = {
+            field.name: override(rename=_kebab(field.name), struct_hook=_reader(field, site))
+            for field in attrs.fields(table)
+        }
+        hook = make_dict_structure_fn(table, converter, **overrides)  # type: ignore[arg-type]
+        converter.register_structure_hook(table, hook)
+    return converter
+
+
+def _reader(field: attrs.Attribute[Any], site: Site) -> Any:
+    read = field.metadata["reader"]
+    return lambda value, _: read(value, site)
+
+
+def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[tuple[str, Exception]]:
+    """Each error in ``group`` with the key that it is about; a table's own errors come with the table's name."""
+    noted, bare = group.group_exceptions()
+    for error, note in noted:
+        key = f"{section}.{_kebab(note.name)}" if section else _kebab(note.name)
+        if isinstance(error, cattrs.ClassValidationError):
+            yield from _faults(error, key)
+        else:
+            yield key, error
+    for error in bare:
+        yield section, error
+
+
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
+    """The nearest of ``known``, as the end of a sentence: by the key alone, too, for one in the wrong table."""
+    same_key = [one for one in known if one.rpartition(".")[2] == name.rpartition(".")[2]]
+    candidates = list(known) if "." in name else [*known, *_SECTIONS]
+    nearest = same_key or difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
+    if nearest:
+        return f"; did you mean {nearest[0]}?"
+    section = name.partition(".")[0]
+    siblings = [one for one in known if one.startswith(f"{section}.")] or list(_SECTIONS)
+    return f"; known: {', '.join(siblings)}"
+
+
+def _override_value(key: str, text: str) -> Any:
+    """The value that ``text`` stands for: TOML, or else, and for keys that are texts, ``text`` itself."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    if len(document) != 1 or (_KEYS[key].metadata["is_text"] and not isinstance(document["value"], str)):
+        return text
+    return document["value"]
+
+
+def _put(document: dict[str, Any], key: str, value: object) -> None:
+    section, _, name = key.partition(".")
+    document[section][name] = value
+
+
+def _overlap(source: Path, target: str) -> str | None:
+    """Why two directories of this machine cannot be source and target, or None. Links and mounts do not hide it."""
+    one, other = os.path.realpath(source), os.path.realpath(target)
+    if _is_same(one, other):
+        return "is the source itself; name another directory"
+    if any(_is_same(above, other) for above in _above(one)):
+        return "has the source inside it; name a directory beside the source"
+    if any(_is_same(one, above) for above in _above(other)):
+        return "is inside the source; name a directory beside the source"
+    return None
+
+
+def _above(path: str) -> Iterator[str]:
+    while (parent := os.path.dirname(path)) != path:
+        yield parent
+        path = parent
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:  # one of them is not there yet, so they are not the same
+        return False

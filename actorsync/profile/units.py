@@ -1,0 +1,81 @@
+"""The small languages of a profile's values: durations, and how much may be removed; and values in errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+
+import attrs
+
+__all__ = ["MaxDelete", "format_duration", "parse_duration", "shown"]
+
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS))
+_LONGEST = 36_500 * 86_400
+_SHOWN = 60
+_PERCENT = re.compile(r"([0-9]{1,3})%")
+
+
+def shown(value: object) -> str:
+    """``value`` as TOML writes it, more or less, cut to a length that fits in an error line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``"30s"``, ``"5m"``, ``"1h30m"``, ``"0.5s"``, ``"1d"``; ``ValueError`` with the reason otherwise.
+
+    The biggest unit comes first, each at most once. At most 36500d.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None or not text:
+        raise ValueError(f'{shown(text)} is not a duration; write it like "30s", "5m" or "1h30m"')
+    seconds = sum((Decimal(found[unit] or 0) * size for unit, size in _UNITS.items()), Decimal(0))
+    if seconds > _LONGEST:
+        raise ValueError(f"{shown(text)} is too long; 36500d is the longest")
+    return float(seconds)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that ``parse_duration`` reads back as exactly ``seconds``: ``"1h30m"``, ``"0.5s"``."""
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError(f"{seconds!r} seconds cannot be written as a duration")
+    rest = Decimal(repr(float(seconds)))  # by its repr: 0.1 is to be shown as 0.1, and read back as 0.1
+    parts = []
+    for unit, size in _UNITS.items():
+        count = rest if unit == "s" else rest // size
+        rest -= count * size
+        if count:
+            shown = f"{count:f}"
+            parts.append(f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown}{unit}")
+    return "".join(parts) or "0s"
+
+
+@attrs.frozen
+class MaxDelete:
+    """How many removals one run may do: a count, or a share of what there is."""
+
+    amount: int
+    is_percent: bool
+
+    @classmethod
+    def parse(cls, value: object) -> MaxDelete:
+        """Read ``"50%"`` or a count; ``ValueError`` with the reason otherwise."""
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return cls(value, is_percent=False)
+        if isinstance(value, str) and (found := _PERCENT.fullmatch(value)) and int(found[1]) <= 100:
+            return cls(int(found[1]), is_percent=True)
+        raise ValueError(f'{shown(value)} is neither a count such as 500 nor a share from "0%" to "100%"')
+
+    def limit(self, total: int) -> int:
+        """The most removals allowed where there are ``total`` entries; a share is rounded down."""
+        return total * self.amount // 100 if self.is_percent else self.amount
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether everything may go: ``"100%"``."""
+        return self.is_percent and self.amount == 100
+
+    def __str__(self) -> str:
+        return f"{self.amount}%" if self.is_percent else str(self.amount)

@@ -1,0 +1,748 @@
+"""Profiles that load, and the one line that each mistake gives."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actorsync.errors import ProfileError
+from actorsync.planning.selection import Selection
+from actorsync.profile import (
+    TEMPLATE,
+    CommandSecret,
+    EnvSecret,
+    FileSecret,
+    KeyringSecret,
+    MaxDelete,
+    Profile,
+    Secret,
+    format_duration,
+    load_profile,
+    parse_duration,
+    secret,
+)
+from actorsync.profile.load import _KEYS
+
+CANARY = "CANARY-4711"
+MINIMAL = """
+[source]
+path = "public"
+[target]
+url = "ftp://deploy@ftp.example.com:2121/www"
+password = { env = "SHOP_PASSWORD" }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("ACTORSYNC_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.toml"
+    path.touch(0o600)
+    return path
+
+
+def loaded(path: Path, text: str = MINIMAL, overrides: list[str] | None = None) -> Profile:
+    path.write_text(textwrap.dedent(text))
+    return load_profile(path, overrides or [])
+
+
+def refused(path: Path, text: str = MINIMAL, overrides: list[str] | None = None) -> str:
+    """The error's line, without the name of the file that it starts with."""
+    with pytest.raises(ProfileError) as caught:
+        loaded(path, text, overrides)
+    line = str(caught.value)
+    assert line.isprintable()
+    assert line.startswith(f"{path}: ")
+    assert CANARY not in line
+    return line.removeprefix(f"{path}: ")
+
+
+def with_url(url: str, password: str = "") -> str:
+    return f'[source]\npath = "public"\n[target]\nurl = "{url}"\n{password}\n'
+
+
+class TestWhatLoads:
+    def test_defaults(self, shop: Path) -> None:
+        profile = loaded(shop)
+        assert profile.path == shop
+        assert profile.source.path == shop.parent / "public"
+        assert attrs.astuple(profile.sync, recurse=False) == (
+            *(4, None, False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
+        )
+        assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
+        assert profile.sync.selection() == Selection()
+
+    def test_every_key(self, shop: Path) -> None:
+        (shop.parent / ".deployignore").write_bytes(b"\xef\xbb\xbf*.old\r\n# note\r\ncaf\xe9\r\n")
+        profile = loaded(
+            shop,
+            MINIMAL
+            + """
+            [sync]
+            connections = 8
+            every = "15m"
+            delete = true
+            max-delete = 500
+            exclude = [".git/", "*.tmp", "!keep.tmp", "!first.old"]
+            include = ["x.tmp"]
+            exclude-from = ".deployignore"
+            exclude-extensions = [".bak"]
+            max-depth = 12
+            links = "follow"
+            [shutdown]
+            drain = "1m"
+            cancel = "0.5s"
+            """,
+        )
+        sync = profile.sync
+        assert (sync.connections, sync.every, sync.delete, sync.links) == (8, 900.0, True, "follow")
+        assert sync.max_delete == MaxDelete(500, is_percent=False)
+        assert (profile.shutdown.drain, profile.shutdown.cancel) == (60.0, 0.5)
+        selection = sync.selection()
+        assert selection.max_depth == 12
+        for name, included in {
+            "a.tmp": False, "keep.tmp": True, "x.tmp": True, "a.old": False, "first.old": True, "caf\udce9": False,
+            "a.BAK": False, "a": True,
+        }.items():  # fmt: skip
+            assert selection.is_included(name, is_directory=False) is included, name
+
+    def test_paths_are_relative_to_the_profile(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        loaded(shop)
+        monkeypatch.chdir("/")
+        assert load_profile(shop).source.path == shop.parent / "public"
+        monkeypatch.chdir(shop.parent)
+        assert load_profile(Path("shop.toml")).source.path == shop.parent / "public"
+
+    def test_the_template_loads_as_it_is_and_with_everything_uncommented(self, shop: Path) -> None:
+        (shop.parent / ".deployignore").touch()
+        as_it_is = loaded(shop, TEMPLATE)
+        lines = [line.removeprefix("# ") if " = " in line else line for line in TEMPLATE.splitlines()]
+        keys = [line for line in lines if " = " in line and not line.startswith(" ") and not line.startswith("#")]
+        uncommented = loaded(shop, "\n".join(lines))
+        assert len(keys) == 15
+        assert (
+            attrs.evolve(
+                uncommented.sync, every=None, exclude=(), exclude_from=None, exclude_extensions=(), max_depth=None
+            )
+            == as_it_is.sync
+        )
+        assert uncommented.shutdown == as_it_is.shutdown
+        assert uncommented.identity == as_it_is.identity
+
+    def test_the_template_has_every_key(self) -> None:
+        written = re.findall(r"^(?:# )?([a-z-]+) = ", TEMPLATE, re.MULTILINE)
+        assert written == [key.partition(".")[2] for key in _KEYS]
+
+
+@pytest.mark.parametrize(
+    ("addition", "reason"),
+    [
+        ("[sync]\nmax-delte = 5", "sync.max-delte: unknown key; did you mean sync.max-delete?"),
+        ("[sync]\nmax_delete = 5", "sync.max_delete: unknown key; did you mean sync.max-delete?"),
+        ("[sync]\npath = 'x'", "sync.path: unknown key; did you mean source.path?"),
+        ("[synk]\ndelete = true", "synk: unknown key; did you mean sync?"),
+        ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, shutdown"),
+        ("[shutdown]\nxyzzy = 1", "shutdown.xyzzy: unknown key; known: shutdown.drain, shutdown.cancel"),
+        ("[sync]\n'a\\nb' = 1", "sync.a\\nb: unknown key; known: "),
+        ("[sync]\nconnections = 0", "sync.connections: 0 is not a whole number from 1 to 64"),
+        ("[sync]\nconnections = 65", "sync.connections: 65 is not a whole number from 1 to 64"),
+        ("[sync]\nconnections = true", "sync.connections: true is not a whole number from 1 to 64"),
+        ("[sync]\nconnections = '8'", 'sync.connections: "8" is not a whole number from 1 to 64'),
+        ("[sync]\nmax-depth = 0", "sync.max-depth: 0 is not a whole number of at least 1"),
+        ("[sync]\ndelete = 'yes'", 'sync.delete: "yes" is neither true nor false (without quotes)'),
+        ("[sync]\nevery = 15", 'sync.every: 15 is not text; write it in quotes: "30s"'),
+        ("[sync]\nevery = '15'", 'sync.every: "15" is not a duration; write it like "30s", "5m" or "1h30m"'),
+        ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is neither a count such as 500 nor a share'),
+        ("[sync]\nmax-delete = -1", "sync.max-delete: -1 is neither a count"),
+        ("[sync]\nlinks = 'copy'", 'sync.links: "copy" is none of "skip", "follow", "error"'),
+        ("[sync]\nexclude = '*.tmp'", 'sync.exclude: "*.tmp" is not a list of texts; write it like [".git/", "*.tmp"]'),
+        ("[sync]\nexclude = ['a\\']", "sync.exclude: 'a\\\\' is not a valid gitignore pattern"),
+        ("[sync]\ninclude = [1]", "sync.include: [1] is not a list of texts"),
+        ("[sync]\nexclude-from = 'none'", "sync.exclude-from: cannot read "),
+        ("[sync]\nexclude-extensions = ['.']", 'sync.exclude-extensions: "." is not the end of a file name'),
+        ("[shutdown]\ndrain = '9999999d'", 'shutdown.drain: "9999999d" is too long; 36500d is the longest'),
+        ("[sync]\nevery = 1979-05-27", 'sync.every: "1979-05-27" is not text'),
+        ("[sync", "is not valid TOML: "),
+        ("[sync]\na = 1\na = 2\n", "is not valid TOML: Cannot overwrite a value (at line 9, column 6)"),
+        ("x = " + "[" * 5000, "is not valid TOML: "),
+        ("x = " + "9" * 5000, "is not valid TOML: "),
+    ],
+)
+def test_each_mistake_is_one_line_with_the_key_and_the_way_out(shop: Path, addition: str, reason: str) -> None:
+    text = addition + MINIMAL if addition.startswith("x = ") else MINIMAL + addition
+    assert refused(shop, text).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", 'source.path: missing; write path = "./public" in [source]'),
+        ("[source]\npath = 'a'", 'target.url: missing; write url = "ftp://user@host/dir" in [target]'),
+        ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
+        ("source = 5", "source: is not a table; write it as [source]"),
+        ("[[sync]]\n", "sync: is not a table; write it as [sync]"),
+        (MINIMAL.replace('"public"', "5"), 'source.path: 5 is not text; write it in quotes: "./public"'),
+        (MINIMAL.replace('"public"', '"a\\u0000b"'), "source.path: is not a path: it is empty, or has a NUL in it"),
+    ],
+)
+def test_what_is_missing_or_in_the_wrong_shape(shop: Path, text: str, line: str) -> None:
+    assert refused(shop, text) == line
+
+
+def test_files_that_are_no_profile(tmp_path: Path) -> None:
+    def line(path: Path) -> str:
+        with pytest.raises(ProfileError) as caught:
+            load_profile(path)
+        return str(caught.value).removeprefix(f"{path}: ")
+
+    assert line(tmp_path / "none.toml") == "there is no such file; write one with: actorsync init"
+    assert line(tmp_path) == "cannot be read: Not a regular file"
+    assert line(tmp_path / ("n" * 300)) == "cannot be read: File name too long"
+    (tmp_path / "line\nfeed").write_bytes(b"\xff")
+    with pytest.raises(ProfileError, match=r"line\\nfeed: is not UTF-8 text \(byte 0\); save it as UTF-8"):
+        load_profile(tmp_path / "line\nfeed")
+    os.mkfifo(tmp_path / "fifo")
+    assert line(tmp_path / "fifo") == "cannot be read: Not a regular file"
+    (tmp_path / "large").write_bytes(b"#" * 2_000_000)
+    assert line(tmp_path / "large") == "cannot be read: Longer than 1048576 bytes"
+
+
+class TestTarget:
+    @pytest.mark.parametrize(
+        ("url", "expected", "display"),
+        [
+            ("ftp://h", ("", "h", 21, "anonymous"), "ftp://h/"),
+            ("FTP://H.Example/", ("", "h.example", 21, "anonymous"), "ftp://h.example/"),
+            ("ftp://h:2121/www", ("www", "h", 2121, "anonymous"), "ftp://h:2121/www"),
+            ("ftp://h:/www//sub/./", ("www/sub", "h", 21, "anonymous"), "ftp://h/www/sub"),
+            ("ftp://h//www", ("/www", "h", 21, "anonymous"), "ftp://h//www"),
+            ("ftp://h/%2Fwww", ("/www", "h", 21, "anonymous"), "ftp://h//www"),
+            ("ftp://h//", ("/", "h", 21, "anonymous"), "ftp://h//"),
+            ("ftp://h/a%20b%3Fc", ("a b?c", "h", 21, "anonymous"), "ftp://h/a%20b%3Fc"),
+            ("ftp://h/caf%E9", ("caf\udce9", "h", 21, "anonymous"), "ftp://h/caf%E9"),
+            ("ftp://@h/", ("", "h", 21, "anonymous"), "ftp://h/"),
+            ("ftp://[2001:DB8::1]:2121/w", ("w", "2001:db8::1", 2121, "anonymous"), "ftp://[2001:db8::1]:2121/w"),
+            ("ftp://[fe80::1%25eth0]/", ("", "fe80::1%eth0", 21, "anonymous"), "ftp://[fe80::1%25eth0]/"),
+        ],
+    )
+    def test_urls(self, shop: Path, url: str, expected: tuple[str, str, int, str], display: str) -> None:
+        target = loaded(shop, with_url(url)).target
+        assert (target.path, target.host, target.port, target.user) == expected
+        assert target.scheme == "ftp"
+        assert target.password == Secret("anonymous@")
+        assert target.display == display
+        assert loaded(shop, with_url(display)).target == target
+
+    def test_a_named_user(self, shop: Path) -> None:
+        target = loaded(shop, with_url("ftp://a%40b%3Ac@h/", 'password = { env = "E" }')).target
+        assert target.user == "a@b:c"
+        assert target.display == "ftp://a%40b%3Ac@h/"
+        line = refused(shop, with_url("ftp://deploy@h/"))
+        assert line == (
+            'target.password: missing, and target.url names a user; write password = { env = "..." } in [target]'
+        )
+
+    @pytest.mark.parametrize("url", ["mirror", "./mirror", "file://{}/mirror", "file://localhost{}/mirror"])
+    def test_directories(self, shop: Path, url: str) -> None:
+        target = loaded(shop, with_url(url.format(shop.parent))).target
+        assert (target.scheme, target.path, target.password) == ("file", str(shop.parent / "mirror"), None)
+        assert target.display == target.path
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("", 'is empty; write a URL like "ftp://user@host/dir", or a directory'),
+            ("sftp://h/", "not supported: sftp:// (use ftp://, or a directory for a mirror on this machine)"),
+            ("ftp:///www", "has no host; write it like ftp://user@host/dir"),
+            ("ftp://h:x/", "has a port that is not a number from 1 to 65535"),
+            ("ftp://h:65536/", "has a port that is not a number from 1 to 65535"),
+            ("ftp://2001:db8::1/", "has too many colons; an IPv6 address goes in brackets: ftp://[2001:db8::1]/dir"),
+            ("ftp://[::g]/", "what is in the brackets is not an IPv6 address"),
+            ("ftp://[::1]x/", "has something other than a port after the brackets"),
+            ("ftp://[::1", "has something other than a port after the brackets"),
+            ("ftp://a b/", "has a host with a character that no host name has"),
+            ("ftp://h/a/../b", "has .. in its path; write where it leads to"),
+            ("ftp://h/a#b", "has a # in its path; write it as %23"),
+            ("ftp://h/a%0Ab", "the path has a line feed in it, which cannot be sent in an FTP command"),
+            ("deploy@h:/www", "is not a URL; write ftp://host/dir, or ./ before a directory with a colon in its name"),
+            ("file://h/www", "a file URL has three slashes and an absolute path: file:///srv/www"),
+            ("file:///a%00b", "has a NUL in it"),
+        ],
+    )
+    def test_urls_that_cannot_be_used(self, shop: Path, url: str, reason: str) -> None:
+        assert refused(shop, with_url(url)) == f"target.url: {reason}"
+
+    @pytest.mark.parametrize(
+        "url",
+        [f"ftp://deploy:{CANARY}@h/", f"ftp://deploy:{CANARY}/x@h/", f"ftp://:{CANARY}@h", f"FTP://a:b@{CANARY}@h/"],
+    )
+    def test_m106_password_in_url_is_refused(self, shop: Path, url: str) -> None:
+        line = refused(shop, with_url(url))
+        assert line.startswith("target.url: has a password in it, where it would be visible to others")
+        assert 'use password = { env = "..." } in [target]' in line
+        line = refused(shop, MINIMAL, [f"target.url={url}"])
+        assert line.startswith("--set target.url: has a password in it")
+
+    @pytest.mark.parametrize(
+        ("code", "name"),
+        [("%0D", "a carriage return"), ("%0A", "a line feed"), ("%00", "a NUL"), ("%FF", "a 0xFF byte")],
+    )
+    def test_m110_a_user_that_would_break_the_command_line_is_refused(self, shop: Path, code: str, name: str) -> None:
+        line = refused(shop, with_url(f"ftp://dep{code}loy@h/", 'password = { env = "E" }'))
+        assert line == f"target.url: the user has {name} in it, which cannot be sent in an FTP command"
+
+    def test_m071_a_target_that_overlaps_the_source_is_refused(self, shop: Path) -> None:
+        public = shop.parent / "public"
+        (public / "sub").mkdir(parents=True)
+        (shop.parent / "link").symlink_to(public)
+        expected = {
+            "public": "target.url: is the source itself; name another directory",
+            "link": "target.url: is the source itself; name another directory",
+            "link/new": "target.url: is inside the source; name a directory beside the source",
+            "public/sub": "target.url: is inside the source; name a directory beside the source",
+            ".": "target.url: has the source inside it; name a directory beside the source",
+            "/": "target.url: has the source inside it; name a directory beside the source",
+        }
+        for url, line in expected.items():
+            assert refused(shop, with_url(url)) == line, url
+        assert loaded(shop, with_url("public-2")).target.path == f"{public}-2"
+
+    def test_a_directory_takes_no_password(self, shop: Path) -> None:
+        line = refused(shop, with_url("mirror", 'password = { env = "E" }'))
+        assert line == "target.password: a directory needs no password; leave it out"
+
+
+class TestIdentity:
+    def test_stays_with_the_pair_and_changes_with_any_part_of_it(self, shop: Path) -> None:
+        first = loaded(shop)
+        assert first.identity == loaded(shop, MINIMAL + "[sync]\nconnections = 1").identity
+        assert len(bytes.fromhex(first.identity)) == 8
+        changed = [("public", "other"), ("deploy", "eva"), ("ftp.ex", "ex"), (":2121", ""), ("/www", "//www")]
+        identities = {loaded(shop, MINIMAL.replace(*change)).identity for change in changed}
+        assert len({*identities, first.identity}) == 6
+
+    def test_a_link_to_the_source_is_the_source(self, shop: Path) -> None:
+        (shop.parent / "public").mkdir()
+        (shop.parent / "link").symlink_to("public")
+        assert loaded(shop).identity == loaded(shop, MINIMAL.replace('"public"', '"link"')).identity
+
+
+class TestOverrides:
+    def test_set_wins_over_the_environment_and_that_over_the_file(
+        self, shop: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = MINIMAL + "[sync]\nconnections = 1\nmax-depth = 1\n"
+        monkeypatch.setenv("ACTORSYNC_SYNC_CONNECTIONS", "2")
+        monkeypatch.setenv("ACTORSYNC_SYNC_MAX_DEPTH", "2")
+        monkeypatch.setenv("ACTORSYNC_SYNC_EVERY", "15m")
+        monkeypatch.setenv("ACTORSYNC_OTHER", "not about a key")
+        sync = loaded(shop, text, ["sync.connections=3", "sync.connections=5", "sync.max-delete=20%"]).sync
+        assert (sync.connections, sync.max_depth, sync.every) == (5, 2, 900.0)
+        assert str(sync.max_delete) == "20%"
+
+    def test_values_are_toml_or_else_text(self, shop: Path) -> None:
+        profile = loaded(shop, MINIMAL, ['sync.exclude=["a", "b"]', "sync.delete=true", "source.path=2024"])
+        assert profile.sync.exclude == ("a", "b")
+        assert profile.sync.delete is True
+        assert profile.source.path == shop.parent / "2024"
+        assert loaded(shop, MINIMAL, ['source.path="quoted"']).source.path == shop.parent / "quoted"
+
+    def test_overrides_can_make_up_for_what_is_missing(self, shop: Path) -> None:
+        assert loaded(shop, "", ["source.path=a", "target.url=ftp://h/"]).target.host == "h"
+
+    @pytest.mark.parametrize(
+        ("override", "line"),
+        [
+            ("sync.connections=99", "--set sync.connections: 99 is not a whole number from 1 to 64"),
+            ("sync.connections", "--set: has no value; write it like --set sync.connections=2"),
+            ("sync.conections=2", "--set sync.conections: unknown key; did you mean sync.connections?"),
+            ("connections=2", "--set connections: unknown key; did you mean sync.connections?"),
+            ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of texts'),
+            ("=", "--set : unknown key; known: source, target, sync, shutdown"),
+        ],
+    )
+    def test_errors_name_the_option(self, shop: Path, override: str, line: str) -> None:
+        assert refused(shop, MINIMAL, [override]).startswith(line)
+
+    def test_errors_name_the_variable(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ACTORSYNC_SYNC_MAX_DELETE", "many")
+        assert refused(shop).startswith('ACTORSYNC_SYNC_MAX_DELETE (sync.max-delete): "many" is neither a count')
+        monkeypatch.delenv("ACTORSYNC_SYNC_MAX_DELETE")
+        monkeypatch.setenv("ACTORSYNC_SYNC_CONECTIONS", "2")
+        assert refused(shop) == (
+            "ACTORSYNC_SYNC_CONECTIONS: environment variable of an unknown key; "
+            "did you mean ACTORSYNC_SYNC_CONNECTIONS?"
+        )
+
+    @pytest.mark.parametrize("password", [CANARY, "true", "12", '{ env = "X" }'])
+    def test_a_password_in_the_environment_is_taken_to_the_letter(
+        self, shop: Path, monkeypatch: pytest.MonkeyPatch, password: str
+    ) -> None:
+        monkeypatch.setenv("ACTORSYNC_TARGET_PASSWORD", password)
+        assert loaded(shop).target.password == Secret(password)
+
+    def test_m106_a_password_on_the_command_line_is_refused(self, shop: Path) -> None:
+        for override in (
+            f"target.password={CANARY}",
+            f'target.password="{CANARY}"',
+            f"target.password={{env={CANARY}}}",
+        ):
+            line = refused(shop, MINIMAL, [override])
+            assert line.startswith("--set target.password: a password here would be visible to others")
+        assert loaded(shop, MINIMAL, ['target.password={ env = "X" }']).target.password == EnvSecret("X")
+
+
+INLINE = MINIMAL.replace('{ env = "SHOP_PASSWORD" }', f'"{CANARY}"')
+
+
+class TestSecrets:
+    def test_an_inline_password_in_a_private_profile(self, shop: Path) -> None:
+        profile = loaded(shop, INLINE)
+        assert profile.target.password is not None
+        assert profile.target.password.resolve().reveal() == CANARY
+
+    @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+    def test_m107_inline_password_in_a_readable_profile(self, shop: Path, mode: int) -> None:
+        shop.chmod(mode)
+        for overrides in ([], ['target.password={ env = "X" }']):
+            line = refused(shop, INLINE, overrides).partition(": ")[2]
+            assert line == (
+                f"the file holds a password, and is open to others (mode {mode:04o}); "
+                f'run: chmod 600 {shop}, or use password = {{ env = "..." }}'
+            )
+
+    def test_m107_inline_password_in_a_linked_profile(self, shop: Path) -> None:
+        loaded(shop, INLINE)
+        link = shop.parent / "link.toml"
+        link.symlink_to(shop)
+        with pytest.raises(ProfileError, match="is a symbolic link"):
+            load_profile(link)
+
+    def test_m107_inline_password_in_a_profile_of_another(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        loaded(shop, INLINE)
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert refused(shop, INLINE).startswith("target.password: the file holds a password, and is not yours")
+
+    def test_a_readable_profile_without_a_password_is_fine(self, shop: Path) -> None:
+        shop.chmod(0o644)
+        assert loaded(shop).target.password == EnvSecret("SHOP_PASSWORD")
+
+    @pytest.mark.parametrize(
+        ("code", "name"), [("\\r", "a carriage return"), ("\\n", "a line feed"), ("\\u0000", "a NUL")]
+    )
+    def test_m110_an_inline_password_that_would_break_the_command_line(self, shop: Path, code: str, name: str) -> None:
+        line = refused(shop, INLINE.replace(CANARY, CANARY + code))
+        assert line == f"target.password: has {name} in it, which cannot be sent in an FTP command"
+
+    @pytest.mark.parametrize("text", [f"{CANARY}\rX", f"{CANARY}\n", f"{CANARY}\udcff", f"\ud800{CANARY}", ""])
+    def test_m110_a_looked_up_password_that_would_break_the_command_line(
+        self, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.setattr(os, "environ", {"E": text})
+        with pytest.raises(ProfileError, match="the password from environment variable E ") as caught:
+            EnvSecret("E").resolve()
+        assert CANARY not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("value", "reason"),
+        [
+            ("5", "must be one of "),
+            ("[]", "must be one of "),
+            ("{}", "must be one of "),
+            ('{ env = "A", file = "b" }', "must be one of "),
+            (f'{{ value = "{CANARY}" }}', "must be one of "),
+            ("{ env = 5 }", "env must be text: "),
+            ('{ env = "" }', "env must be text: "),
+            (f'{{ command = "echo {CANARY}" }}', "command must be a list of texts, without a shell: "),
+            ("{ command = [] }", "command must be a list of texts"),
+            ('""', "is empty"),
+        ],
+    )
+    def test_password_keys_that_cannot_be_used(self, shop: Path, value: str, reason: str) -> None:
+        line = refused(shop, MINIMAL.replace('{ env = "SHOP_PASSWORD" }', value))
+        assert line.startswith(f"target.password: {reason}")
+
+    def test_env(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        password = loaded(shop).target.password
+        assert password is not None
+        monkeypatch.delenv("SHOP_PASSWORD", raising=False)
+        with pytest.raises(ProfileError) as caught:
+            password.resolve()
+        assert str(caught.value) == (
+            f"{shop}: target.password: environment variable SHOP_PASSWORD is not set; export it before the run"
+        )
+        monkeypatch.setenv("SHOP_PASSWORD", CANARY)
+        assert password.resolve().reveal() == CANARY
+
+    @pytest.mark.parametrize(("content", "text"), [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), (" s \n", " s ")])
+    def test_file(self, shop: Path, content: str, text: str) -> None:
+        password = loaded(shop, MINIMAL.replace("env =", "file =")).target.password
+        assert password is not None
+        assert password == FileSecret(shop.parent / "SHOP_PASSWORD")
+        path = shop.parent / "SHOP_PASSWORD"
+        path.touch(0o600)
+        path.write_bytes(content.encode())
+        assert password.resolve().reveal() == text
+
+    def test_file_that_cannot_be_used(self, tmp_path: Path) -> None:
+        def reason(path: Path) -> str:
+            with pytest.raises(ProfileError) as caught:
+                FileSecret(path).resolve()
+            assert CANARY not in str(caught.value)
+            return str(caught.value).removeprefix("target.password: ")
+
+        path = tmp_path / "password"
+        assert reason(path) == f"cannot read {path}: No such file or directory"
+        path.write_text(CANARY)
+        path.chmod(0o640)
+        assert reason(path) == f"{path} is open to others (mode 0640); run: chmod 600 {path}"
+        path.chmod(0o600)
+        path.write_text(f"{CANARY}\n\n")
+        assert reason(path).startswith(f"the password from {path} has a line feed in it")
+        path.write_bytes(CANARY.encode() + b"\xff")
+        assert reason(path) == f"the password from {path} is not UTF-8 text"
+        path.write_bytes(b"x" * 100_000)
+        assert reason(path) == f"cannot read {path}: Longer than 65536 bytes"
+        assert reason(tmp_path) == f"cannot read {tmp_path}: Not a regular file"
+        (tmp_path / "line\nfeed").write_text("")
+        assert reason(tmp_path / "line\nfeed").isprintable()
+
+    def test_command(self, shop: Path) -> None:
+        (shop.parent / "password").write_text(f"{CANARY}\n")
+        password = loaded(
+            shop, MINIMAL.replace('env = "SHOP_PASSWORD"', 'command = ["cat", "password"]')
+        ).target.password
+        assert password == CommandSecret(("cat", "password"), shop.parent)
+        assert password.resolve().reveal() == CANARY
+
+    def test_command_that_fails_is_named_and_its_output_is_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def reason(*arguments: str) -> str:
+            with pytest.raises(ProfileError) as caught:
+                CommandSecret(arguments, tmp_path).resolve()
+            assert capfd.readouterr() == ("", "")
+            assert CANARY not in str(caught.value)
+            return str(caught.value).removeprefix("target.password: ")
+
+        shouts = f"import sys; print('{CANARY}'); print('{CANARY}', file=sys.stderr); "
+        assert reason(sys.executable, "-c", shouts + "sys.exit(3)") == (
+            f"command {sys.executable} ended with exit status 3; run it by hand to see why"
+        )
+        assert "was ended by signal 9" in reason("sh", "-c", "kill -9 $$")
+        assert reason("no-such-command") == "cannot run command no-such-command: No such file or directory"
+        assert "is empty" in reason("true")
+        monkeypatch.setattr(secret, "_COMMAND_SECONDS", 0.2)
+        assert "did not end within" in reason("sh", "-c", f"echo {CANARY}; sleep 60 & wait")
+
+    def test_keyring(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import keyring
+        import keyring.errors
+
+        password = loaded(shop, MINIMAL.replace("env =", "keyring =")).target.password
+        assert password == KeyringSecret("SHOP_PASSWORD", "deploy")
+        kept = {("SHOP_PASSWORD", "deploy"): CANARY}
+        monkeypatch.setattr(keyring, "get_password", lambda service, user: kept.get((service, user)))
+        assert password.resolve().reveal() == CANARY
+        kept.clear()
+        with pytest.raises(ProfileError, match="store it with: keyring set SHOP_PASSWORD deploy"):
+            password.resolve()
+
+        def locked(service: str, user: str) -> str:
+            raise keyring.errors.KeyringLocked(CANARY)
+
+        monkeypatch.setattr(keyring, "get_password", locked)
+        with pytest.raises(ProfileError, match=r"the keyring cannot be used \(KeyringLocked\)"):
+            password.resolve()
+        monkeypatch.setitem(sys.modules, "keyring", None)
+        with pytest.raises(ProfileError, match=r"pip install 'actorsync\[keyring\]'"):
+            password.resolve()
+
+    def test_m105_nothing_that_can_be_printed_has_the_password(self, shop: Path) -> None:
+        profile = loaded(shop, INLINE)
+        password = profile.target.password
+        assert isinstance(password, Secret)
+        shown = [
+            profile,
+            profile.target,
+            password,
+            attrs.asdict(profile),
+            [password],
+            CommandSecret(("a", CANARY), shop),
+        ]
+        for one in shown:
+            assert CANARY not in f"{one!r} {one!s} {one}"
+        assert f"{password} {password!r} %s" % password == "*** *** ***"
+        with pytest.raises(TypeError):
+            pickle.dumps(password)
+
+
+durations = st.floats(0, 36_500 * 86_400, allow_nan=False)
+
+
+class TestUnits:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("30s", 30), ("5m", 300), ("1h30m", 5400), ("0.5s", 0.5), ("1d2h3m4.5s", 93784.5), ("0s", 0), ("1.5h", 5400)],
+    )
+    def test_durations(self, text: str, seconds: float) -> None:
+        assert parse_duration(text) == seconds
+
+    @pytest.mark.parametrize(
+        "text", ["", "5", "s", "1m1h", "1s1s", "-1s", "1 s", "1S", "1e3s", ".5s", "1.s", "٣s", "1s\n"]
+    )
+    def test_what_is_no_duration(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is not a duration"):
+            parse_duration(text)
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0, "0s"),
+            (5400, "1h30m"),
+            (0.5, "0.5s"),
+            (90.25, "1m30.25s"),
+            (86400, "1d"),
+            (100, "1m40s"),
+            (1e-7, "0.0000001s"),
+        ],
+    )
+    def test_formatted(self, seconds: float, text: str) -> None:
+        assert format_duration(seconds) == text
+
+    @given(durations)
+    def test_a_formatted_duration_reads_back_the_same(self, seconds: float) -> None:
+        assert parse_duration(format_duration(seconds)) == seconds
+
+    @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
+    def test_what_cannot_be_formatted(self, seconds: float) -> None:
+        with pytest.raises(ValueError, match="cannot be written as a duration"):
+            format_duration(seconds)
+
+    @given(st.integers(0, 100), st.integers(0, 10**12))
+    def test_a_share_is_rounded_down(self, percent: int, total: int) -> None:
+        share = MaxDelete.parse(f"{percent}%")
+        assert share.limit(total) <= total * percent / 100 < share.limit(total) + 1
+        assert share.is_unlimited is (percent == 100)
+        assert MaxDelete.parse(str(share)) == share
+
+    @given(st.integers(0), st.integers(0))
+    def test_a_count_is_a_count(self, count: int, total: int) -> None:
+        assert MaxDelete.parse(count).limit(total) == count
+        assert not MaxDelete.parse(count).is_unlimited
+
+
+scalars = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=12), st.integers(), st.booleans(), st.floats(), st.just("50%")
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab-env", max_size=4), inner, max_size=2),
+)
+keys = st.sampled_from([*(key.partition(".")[2] for key in _KEYS), "max_delete", "x", "", "a\nb", "é"])
+sections = st.sampled_from(["source", "target", "sync", "shutdown", "synk", ""])
+
+
+def toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + "".join(f"\\U{ord(one):08x}" for one in value) + '"'
+        case list():
+            return f"[{', '.join(map(toml, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{toml(key)} = {toml(one)}' for key, one in value.items())}}}"
+        case _:
+            return repr(value)
+
+
+class TestReference:
+    """``docs/profile.md`` says what is so."""
+
+    TEXT = (Path(__file__).parent.parent / "docs" / "profile.md").read_text()
+
+    def test_every_key_has_its_place_and_only_these(self) -> None:
+        assert re.findall(r"^### `(.*)`$", self.TEXT, re.MULTILINE) == list(_KEYS)
+
+    @pytest.mark.parametrize(
+        ("table", "text", "line"), re.findall(r"^\| `\[(.*)\] (.*)` \| `(.*)` \|$", TEXT, re.MULTILINE)
+    )
+    def test_error_lines(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, text: str, line: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        document = tomllib.loads(MINIMAL)
+        if text.startswith("url"):
+            del document["target"]["password"]
+        document.setdefault(table, {}).update(tomllib.loads(text))
+        path = Path("shop.toml")
+        path.touch(0o644)
+        path.chmod(0o644)
+        path.write_text("\n".join(f"{toml(name)} = {toml(keys)}" for name, keys in document.items()))
+        with pytest.raises(ProfileError) as caught:
+            load_profile(path)
+        assert str(caught.value) == line
+
+
+class TestAnyMistake:
+    """Whatever is wrong: a ``ProfileError`` of one line, and never another exception."""
+
+    @staticmethod
+    def check(path: Path, text: bytes, overrides: list[str]) -> None:
+        path.write_bytes(text)
+        try:
+            profile = load_profile(path, overrides)
+        except ProfileError as error:
+            line = str(error)
+        else:
+            line = str(profile.target.display + profile.identity)
+        assert line.isprintable()
+        assert CANARY not in line
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(changes=st.lists(st.tuples(sections, keys, values), min_size=1, max_size=3))
+    def test_in_values(self, shop: Path, changes: list[tuple[str, str, Any]]) -> None:
+        document = tomllib.loads(INLINE)
+        for section, key, value in changes:
+            document.setdefault(section, {})[key] = value
+        self.check(shop, "\n".join(f"{toml(name)} = {toml(table)}" for name, table in document.items()).encode(), [])
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(at=st.integers(0, len(INLINE)), length=st.integers(0, 20), junk=st.text(max_size=5) | st.binary(max_size=5))
+    def test_in_the_text(self, shop: Path, at: int, length: int, junk: str | bytes) -> None:
+        inserted = junk if isinstance(junk, bytes) else junk.encode("utf-8", "surrogatepass")
+        # What is cut must leave the password whole, and the place between its quotes.
+        whole = INLINE.encode()
+        start = whole.index(b'"CANARY')
+        if at + length > start:
+            at, length = 0, min(length, start)
+        self.check(shop, whole[:at] + inserted + whole[at + length :], [])
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(sections, keys, st.text(max_size=12))
+    def test_in_overrides(self, shop: Path, section: str, key: str, value: str) -> None:
+        self.check(shop, INLINE.encode(), [f"{section}.{key}={value}"])
+        self.check(shop, INLINE.encode(), [value])
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(url=st.text("ftp:/@[]%.01aé#? \\~\udcff", max_size=12))
+    def test_in_urls(self, shop: Path, url: str) -> None:
+        self.check(shop, INLINE.encode(), [f"target.url=ftp://{url}"])
+        self.check(shop, INLINE.encode(), [f"target.url={url}"])
