@@ -1,0 +1,78 @@
+"""What travels on the channels between actors, and how an actor holds its ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import attrs
+import trio
+
+from actorsync.model.entry import Listing, ScanComplete
+from actorsync.model.event import Event, Intended
+from actorsync.model.operation import Outcome
+
+__all__ = ["Blocking", "Fact", "Finding", "Registration", "Settlement", "Unissued", "holding", "in_thread", "inline"]
+
+T = TypeVar("T")
+
+#: What the scanner sends to the planner.
+Finding: TypeAlias = Listing | ScanComplete
+
+#: What the recorder sends to the planner: outcomes, once they are durable.
+Settlement: TypeAlias = Outcome
+
+
+@attrs.frozen
+class Registration:
+    """Temporaries that are about to be made. ``durable`` is set when a crash can no longer forget them."""
+
+    intended: Intended
+    durable: trio.Event
+
+
+@attrs.frozen
+class Unissued:
+    """The outcome of an operation that was never given out; nobody waits for it to settle."""
+
+    outcome: Outcome
+
+
+#: What any actor sends to the recorder.
+Fact: TypeAlias = Event | Registration | Unissued
+
+
+class Blocking(Protocol):
+    """How blocking work is run: in a worker thread, or inline where a simulation owns the clock."""
+
+    def __call__(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:
+    """Run ``work`` in a worker thread."""
+    return await trio.to_thread.run_sync(work, *args)
+
+
+async def inline(work: Callable[..., T], *args: Any) -> T:
+    """Run ``work`` here and now: for simulation, where a thread would race with virtual time."""
+    await trio.lowlevel.checkpoint()
+    return work(*args)
+
+
+@contextmanager
+def holding(*ends: trio.MemorySendChannel[Any] | trio.MemoryReceiveChannel[Any]) -> Iterator[None]:
+    """Hold channel ends for the life of an actor, and close them with it.
+
+    When the reader of one of them is gone, the actor ends quietly: whoever made the reader go has the real error. The
+    synchronous close is deliberate: ``async with`` would replace an error by `trio.Cancelled`.
+    """
+    try:
+        yield
+    except* trio.BrokenResourceError:
+        senders = [end for end in ends if isinstance(end, trio.MemorySendChannel)]
+        if not any(end.statistics().open_receive_channels == 0 for end in senders):
+            raise
+    finally:
+        for end in ends:
+            end.close()

@@ -1,0 +1,282 @@
+"""The planner: compares what is with what was, and gives out what must be done, in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
+
+import attrs
+import trio
+
+from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Unissued, holding, in_thread
+from actorsync.actors.statistics import Statistics
+from actorsync.errors import FatalError
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Planned,
+    RemovalsRefused,
+    SurveyComplete,
+)
+from actorsync.model.operation import Batch, Copy, Done, Failed, MakeDirectory, Outcome, Remove, Survey, Sweep
+from actorsync.planning.guard import DeleteLimit, Removals, objection, withheld
+from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
+from actorsync.planning.schedule import Schedule
+from actorsync.planning.selection import Selection
+
+__all__ = ["Digest", "Memory", "Planner"]
+
+#: Reads a source file and gives the entry that was read with a digest of its content; None when it changed meanwhile
+#: or could not be read.
+Digest = Callable[[str], Awaitable[tuple[Entry, bytes] | None]]
+
+
+class Memory(Protocol):
+    """What the planner needs of a journal."""
+
+    @property
+    def is_fresh(self) -> bool: ...
+
+    def children(self, directory: str) -> Mapping[str, Record]: ...
+
+    def subtree(self, directory: str) -> Iterable[Record]: ...
+
+    def owned_count(self) -> int: ...
+
+    def intents(self) -> Iterable[str]: ...
+
+    def root(self) -> ScanComplete | None: ...
+
+
+@attrs.define(eq=False)
+class Planner:
+    """Decide with the tables of ``actorsync.planning``; wait, give out and take back here.
+
+    The run in order: sweep what an earlier run left; survey a target the journal does not know; plan each listing as it
+    comes, giving out work all the while; and only after `ScanComplete`, when everything else is settled, ask the guards
+    and remove. ``is_complete`` turns true when all of that was gone through, and nothing was left undone by a drain.
+    """
+
+    journal: Memory
+    selection: Selection
+    max_delete: DeleteLimit
+    delete: bool
+    digest: Digest
+    draining: trio.Event
+    wall_clock_ns: Callable[[], int]
+    statistics: Statistics
+    blocking: Blocking = in_thread
+    schedule: Schedule = attrs.Factory(Schedule)
+    _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
+    is_complete: bool = False
+    _finished: bool = False
+    _seen: int = 0
+    _failures: dict[str, str] = attrs.Factory(dict)
+    _absorbing: trio.CancelScope = attrs.Factory(trio.CancelScope)
+
+    async def run(
+        self,
+        listings: trio.MemoryReceiveChannel[Finding],
+        settled: trio.MemoryReceiveChannel[Settlement],
+        operations: trio.MemorySendChannel[Batch],
+        facts: trio.MemorySendChannel[Fact],
+    ) -> None:
+        """Plan one run. Ends, closing ``operations``, when all is settled or the drain is over."""
+        with holding(listings, settled, operations, facts):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._take_back, settled, facts)
+                nursery.start_soon(self._give_out, operations)
+                nursery.start_soon(self._watch_for_drain)
+                await self._plan(listings, facts)
+                self._finished = True
+                self._wake()
+                nursery.cancel_scope.cancel()
+
+    # The story.
+
+    async def _plan(self, listings: trio.MemoryReceiveChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
+        await self._sweep()
+        if self.journal.is_fresh:
+            await self._survey(facts)
+        complete = await self._absorb(listings, facts)
+        await self._until_idle()
+        if complete is not None and not self.draining.is_set():
+            await self._remove(complete, facts)
+        await self._sweep()
+        self.is_complete = complete is not None and not self.schedule.left_by_drain
+
+    async def _sweep(self) -> None:
+        """Remove the temporaries of attempts that did not end: whatever the journal still knows of, and only that."""
+        for temporary in await self.blocking(self.journal.intents):
+            self.schedule.add(Sweep(temporary))
+        self._wake()
+        await self._until_idle()
+
+    async def _survey(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """List the whole target into the journal, because a target that is not known must not be guessed at."""
+        self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
+        self._wake()
+        await self._until_idle()
+        if self._failures:
+            raise FatalError(f"the root of the target cannot be made: {self._failures['']}")
+        self.schedule.add(Survey(""))
+        self._wake()
+        await self._until_idle()
+        if not self._failures and not self.draining.is_set():
+            await facts.send(SurveyComplete())
+
+    async def _absorb(
+        self, listings: trio.MemoryReceiveChannel[Finding], facts: trio.MemorySendChannel[Fact]
+    ) -> ScanComplete | None:
+        """Plan listings as they come. Only a `ScanComplete` means that there were no more."""
+        with self._absorbing:
+            async for finding in listings:
+                if isinstance(finding, ScanComplete):
+                    return finding
+                await self._absorb_listing(finding, facts)
+                while self.schedule.is_full:
+                    await self._changed.park()
+        return None
+
+    async def _absorb_listing(self, listing: Listing, facts: trio.MemorySendChannel[Fact]) -> None:
+        if listing.problem is not None:
+            return  # unknown: nothing is sent, and nothing below is removed
+        self._seen += len(listing.entries)
+        records = await self.blocking(self.journal.children, listing.directory)
+        for decision in reconcile(listing, records, self.selection.hides):
+            await self._act_on(decision, facts)
+        self._wake()
+
+    async def _act_on(self, decision: Decision, facts: trio.MemorySendChannel[Fact]) -> None:
+        now, record = decision.now, decision.record
+        match decision.action:
+            case Action.COPY | Action.MAKE:
+                assert now is not None
+                self._add(now)
+            case Action.ADOPT | Action.VERIFY:
+                assert now is not None
+                assert record is not None
+                await self._compare(now, record, facts)
+            case Action.REMOVE:
+                assert record is not None
+                if self.delete:
+                    await self._doom(record)
+            case Action.REPLACE:
+                assert now is not None
+                assert record is not None
+                # A file may make way for a directory of the same name: that is overwriting it. A directory may
+                # hold anything: emptying it is removing, which the profile must allow.
+                if record.target.kind is Kind.DIRECTORY and not self.delete:
+                    await self._fail(now, "a directory is in its way, and delete is off", facts)
+                else:
+                    await self._doom(record)
+                    self._add(now)
+            case Action.BLOCKED:
+                assert now is not None
+                await self._fail(now, "something that is not ours is in its way on the target", facts)
+
+    async def _compare(self, now: Entry, record: Record, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Settle a file whose times are not enough, without the wire: by what it holds."""
+        event: type[Adopted | Confirmed] = Adopted if record.source is None else Confirmed
+        if now.kind is Kind.DIRECTORY or (record.source is None and not is_racy(now, self.wall_clock_ns())):
+            await facts.send(event(now, record.target))
+            return
+        read = await self.digest(now.path)
+        if read is None or (record.source is not None and read[1] != record.digest):
+            self._add(now)
+            return
+        entry, digest = read
+        await facts.send(event(entry, record.target, digest if is_racy(entry, self.wall_clock_ns()) else None))
+
+    async def _remove(self, complete: ScanComplete, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Ask the guards, once, about everything that would go; then let it go."""
+        removals = self.schedule.removals
+        paths = [removal.path for removal in removals]
+        await self._announce(len(removals), facts)
+        ours = await self.blocking(self.journal.owned_count)
+        root_then = await self.blocking(self.journal.root)
+        reason = objection(Removals(len(removals), ours, self._seen, root_then, complete), self.max_delete)
+        if reason is not None:
+            await facts.send(RemovalsRefused(reason, len(removals)))
+            await self._send_all(self.schedule.drop_removals("a guard refused"), facts)
+        else:
+            await facts.send(complete)
+            near = withheld(paths, self._failures)
+            if near:
+                await self._send_all(self.schedule.drop_removals("something near it failed", near), facts)
+            self.schedule.release_removals()
+            self._wake()
+        await self._until_idle()
+
+    # Small steps.
+
+    def _add(self, now: Entry) -> None:
+        if now.kind is Kind.DIRECTORY:
+            self.schedule.add(MakeDirectory(now))
+            self.statistics.directories_planned += 1
+        else:
+            self.schedule.add(Copy(now))
+            self.statistics.files_planned += 1
+            self.statistics.bytes_planned += now.size
+
+    async def _doom(self, record: Record) -> None:
+        below: Iterable[Record] = ()
+        if record.target.kind is Kind.DIRECTORY:
+            below = await self.blocking(self.journal.subtree, record.target.path)
+        for entry in removals_below(record, below, self.selection.hides):
+            self.schedule.add(Remove(entry))
+
+    async def _fail(self, now: Entry, reason: str, facts: trio.MemorySendChannel[Fact]) -> None:
+        operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now)
+        await self._send_all([Failed(operation, reason)], facts)
+
+    async def _send_all(self, outcomes: Iterable[Outcome], facts: trio.MemorySendChannel[Fact]) -> None:
+        """Announce outcomes of operations that were never given out."""
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                self._failures[outcome.operation.path] = outcome.reason
+            await facts.send(Unissued(outcome))
+
+    async def _announce(self, removals: int, facts: trio.MemorySendChannel[Fact]) -> None:
+        levels = self.statistics
+        levels.is_total_known = True
+        await facts.send(Planned(levels.files_planned, levels.bytes_planned, levels.directories_planned, removals))
+
+    async def _until_idle(self) -> None:
+        while not self.schedule.is_idle:
+            await self._changed.park()
+
+    def _wake(self) -> None:
+        self._changed.unpark_all()
+
+    # The three that run beside the story.
+
+    async def _give_out(self, operations: trio.MemorySendChannel[Batch]) -> None:
+        with operations:
+            while not self._finished:
+                batch = self.schedule.next_batch()
+                if batch is None:
+                    await self._changed.park()
+                else:
+                    await operations.send(batch)
+
+    async def _take_back(
+        self, settled: trio.MemoryReceiveChannel[Settlement], facts: trio.MemorySendChannel[Fact]
+    ) -> None:
+        async for outcome in settled:
+            if isinstance(outcome, Failed):
+                self._failures[outcome.operation.path] = outcome.reason
+            if isinstance(outcome, Done) and outcome.listing is not None:
+                for entry in outcome.listing.entries:
+                    if entry.kind is Kind.DIRECTORY:
+                        self.schedule.add(Survey(entry.path))
+            consequences = self.schedule.settle(outcome)
+            self._wake()
+            await self._send_all(consequences, facts)
+
+    async def _watch_for_drain(self) -> None:
+        await self.draining.wait()
+        self.schedule.drain()
+        self._absorbing.cancel()
+        self._wake()

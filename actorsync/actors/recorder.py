@@ -1,0 +1,149 @@
+"""The recorder: the only writer of the journal, and the only source of events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+import trio
+
+from actorsync.actors.channels import Blocking, Fact, Registration, Settlement, Unissued, holding, in_thread
+from actorsync.model.entry import Kind
+from actorsync.model.event import Adopted, Event, Reconnecting, RemovalsRefused, Report, Scanned
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Skipped
+
+__all__ = ["FactStore", "Observer", "Recorder", "Tally"]
+
+#: Takes each event, at once and without waiting: a slow observer would hold up the run.
+Observer = Callable[[Event], None]
+
+#: How many facts share one transaction at most. One flush to disk serves them all.
+GROUP = 500
+
+_KEPT_FAILURES = 1_000
+
+
+class FactStore(Protocol):
+    """What the recorder needs of a journal."""
+
+    def apply(self, facts: Sequence[Event]) -> None:
+        """Write what the facts change, durably."""
+
+
+@attrs.define
+class Tally:
+    """What the run has done so far, as the `Report` will say it."""
+
+    copied: int = 0
+    copied_bytes: int = 0
+    directories_made: int = 0
+    removed: int = 0
+    adopted: int = 0
+    files_seen: int = 0
+    hidden: int = 0
+    failed: int = 0
+    skipped: int = 0
+    left: int = 0
+    reconnects: int = 0
+    failures: list[tuple[str, str]] = attrs.Factory(list)
+    refused: str | None = None
+
+    def count(self, event: Event) -> None:
+        """Take one event into account."""
+        match event:
+            case Done(Copy(), target):
+                self.copied += 1
+                self.copied_bytes += target.size if target is not None else 0
+            case Done(MakeDirectory()):
+                self.directories_made += 1
+            case Done(Remove()):
+                self.removed += 1
+            case Adopted(source) if source.kind is Kind.FILE:
+                self.adopted += 1
+            case Scanned(files=files, hidden=hidden, problems=problems):
+                self.files_seen += files
+                self.hidden += hidden
+                for problem in problems:
+                    if not problem.vanished:
+                        self._fail(problem.path, problem.reason)
+            case Failed(operation, reason):
+                self._fail(operation.path, reason)
+            case Skipped():
+                self.skipped += 1
+            case Reconnecting():
+                self.reconnects += 1
+            case RemovalsRefused(reason):
+                self.refused = reason
+
+    def report(self, **ending: object) -> Report:
+        """Give the report, with how the run ended."""
+        counts = attrs.asdict(self, recurse=False)
+        counts["failures"] = tuple(self.failures)
+        return Report(**{**counts, **ending})
+
+    def _fail(self, path: str, reason: str) -> None:
+        self.failed += 1
+        if len(self.failures) < _KEPT_FAILURES:
+            self.failures.append((path, reason))
+
+
+@attrs.define
+class Recorder:
+    """Write facts in the order they come, then tell everybody: never before the commit has returned.
+
+    Facts that arrive together share one transaction. Runs until every sender is closed, shielded: whatever else is
+    cancelled, what was done is written down.
+    """
+
+    journal: FactStore
+    observers: Sequence[Observer] = ()
+    blocking: Blocking = in_thread
+    tally: Tally = attrs.Factory(Tally)
+
+    async def run(self, facts: trio.MemoryReceiveChannel[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
+        """Record until the last sender of ``facts`` is closed.
+
+        ``settled`` never makes the recorder wait: its buffer holds whatever can be given out at once. That is why the
+        planner may wait for the recorder, and the recorder feed the planner, without a deadlock.
+        """
+        with holding(facts, settled), trio.CancelScope(shield=True):
+            async for first in facts:
+                group = [first]
+                while len(group) < GROUP:
+                    try:
+                        group.append(facts.receive_nowait())
+                    except (trio.WouldBlock, trio.EndOfChannel):
+                        break
+                await self._record(group, settled)
+
+    async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
+        events = [_event_of(fact) for fact in group]
+        await self.blocking(self.journal.apply, events)
+        for fact, event in zip(group, events, strict=True):
+            if isinstance(fact, Registration):
+                fact.durable.set()
+            elif isinstance(fact, Outcome):
+                self._settle(fact, settled)
+            self.publish(event)
+
+    def publish(self, event: Event) -> None:
+        """Count an event and show it to the observers."""
+        self.tally.count(event)
+        for observer in self.observers:
+            observer(event)
+
+    def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):  # the planner is gone; the journal still wants to know
+            settled.send_nowait(outcome)
+
+
+def _event_of(fact: Fact) -> Event:
+    match fact:
+        case Registration(intended):
+            return intended
+        case Unissued(outcome):
+            return outcome
+        case _:
+            return fact

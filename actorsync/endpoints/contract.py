@@ -1,0 +1,147 @@
+"""The contract between actors and endpoints: stage, verify, commit; verbs take batches.
+
+An *endpoint* is a place with a tree in it. A *session* is one open connection to it, owned by one task. Three kinds
+of error leave a session and no others: `ConnectionLost` (everything in flight has an unknown outcome; do it again on
+a new session), `OperationRefused` (one item was refused, the session is good), and bugs. Batch verbs return one result
+for each item, in order: a refusal is a value there, so that one bad item never hides what became of the rest.
+
+Nothing is ever written onto a final name. `Session.stage` writes a temporary in the final name's directory and reads
+its size back; `Session.commit` renames it. Both replace nothing before the new content is whole and verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Listing, ScanComplete
+
+__all__ = ["Content", "Endpoint", "Session", "Staged", "Upload", "nothing_ahead"]
+
+
+class Content(Protocol):
+    """One source file, open for reading once from its beginning."""
+
+    @property
+    def entry(self) -> Entry:
+        """The file as it was when it was opened: of the open file itself, not of its name."""
+
+    def fileno(self) -> int | None:
+        """Give a descriptor for ``os.sendfile``, at the file's beginning, or None when bytes must pass through us."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read up to ``max_bytes``; empty at the end of the file."""
+
+    async def is_unchanged(self) -> bool:
+        """Tell whether the open file still has the identity, size and times it was opened with."""
+
+
+@attrs.define
+class Upload:
+    """One file on its way to one final path, by way of one temporary that the journal already knows.
+
+    ``sent`` counts the bytes handed to the wire so far; sessions keep it current for whoever shows progress.
+    """
+
+    path: str
+    temporary: str
+    content: Content
+    sent: int = 0
+
+
+@attrs.frozen
+class Staged:
+    """A temporary that is whole on the target: its size was read back. All that a commit needs, on any session."""
+
+    path: str
+    temporary: str
+    size: int
+    mtime_ns: int | None
+
+
+def nothing_ahead() -> bool:
+    """Say that no other upload follows this one."""
+    return False
+
+
+class Session(Protocol):
+    """One open connection to one endpoint. Not safe for use by two tasks at once."""
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory, everything in it, in no particular order.
+
+        A directory that cannot be listed *completely* gives a `Listing` with a problem, never a shorter listing.
+        """
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
+        """Open one file for reading.
+
+        Raises `OperationRefused` when it cannot be opened or is no regular file.
+        """
+
+    async def stage(
+        self,
+        upload: Upload,
+        *,
+        commit: Sequence[Staged] = (),
+        ahead: Callable[[], bool] = nothing_ahead,
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Write ``upload``'s temporary, verify its size, set its time; and commit what was staged before.
+
+        Where the wire allows, the commits ride in the upload's own round trips. ``ahead`` is called once, when the last
+        byte was handed over: it says whether another upload follows at once, so that its way can be prepared.
+        Returns what became of the upload, and of each commit as `commit` does.
+        """
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename temporaries to their final names, replacing what is there, and read back what the target then says.
+
+        May be called again with the same items on a new session when the connection was lost in between: an
+        item whose temporary is gone and whose final name has the staged size and time is done.
+        """
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make directories, parents standing before children. One that exists already is done. ``""`` is the root."""
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove files, and directories that are empty. True when the entry is gone, whoever removed it.
+
+        A file whose size or time is no longer what ``entry`` says was changed by somebody else: it is refused. A
+        directory that is not empty gives False: what it holds is not ours.
+        """
+
+    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove temporaries of our own making, whatever state they are in. True when one is gone."""
+
+    async def abandon(self, temporary: str) -> bool:
+        """Give up an upload that was interrupted: stop the transfer, remove its temporary, True when it is gone.
+
+        Called under a deadline, while the task is being cancelled. The session may be unusable afterwards.
+        """
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Say what the other side is and can do, as pairs of label and text for ``actorsync check``."""
+
+
+class Endpoint(Protocol):
+    """A place with a tree in it."""
+
+    @property
+    def display(self) -> str:
+        """Name the place for a user, without secrets."""
+
+    async def identify(self) -> ScanComplete:
+        """Say what the root is, before a scan relies on it.
+
+        Raises `GuardRefused` when there is no directory that can be read.
+        """
+
+    def open_session(self) -> AbstractAsyncContextManager[Session]:
+        """Open a connection: connected, identified, ready.
+
+        Raises `ConnectionLost` when it cannot be made now, `LoginRefused` when it never will be.
+        """

@@ -1,0 +1,254 @@
+"""The supervisor: opens the channels and starts the actors. Nothing else does either.
+
+::
+
+              ┌──────────────────────── supervisor: one nursery ─────────────────────────┐
+     source ──▶ scanner ──listings──▶ planner ──operations──▶ connection x N ──▶ target
+                  │                    │  ▲                       │
+                  │                    │  └──────settled─────┐    │
+                  └───────facts────────┴───────facts─────────┼────┴──▶ recorder ──▶ journal, observers
+
+Every channel is bounded, so a slow wire slows the scan down. The one arrow that goes back, ``settled``, cannot make its
+sender wait (it never holds more than what was given out), so nobody ever waits in a circle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+import attrs
+import trio
+
+from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, in_thread
+from actorsync.actors.connection import Connection
+from actorsync.actors.planner import Memory, Planner
+from actorsync.actors.recorder import FactStore, Observer, Recorder
+from actorsync.actors.restart import Backoff
+from actorsync.actors.scanner import Scanner
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.endpoints.contract import Endpoint
+from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, TargetUnreachable
+from actorsync.model.entry import Entry
+from actorsync.model.event import Report, Started, Stopped
+from actorsync.model.operation import Batch
+from actorsync.planning.guard import DeleteLimit
+from actorsync.planning.selection import Selection
+
+__all__ = ["Clock", "JournalLike", "Policy", "supervise"]
+
+
+class JournalLike(Memory, FactStore, Protocol):
+    """What a run needs of a journal: to be remembered, and to remember."""
+
+
+@attrs.frozen
+class Policy:
+    """What a run may do, and how hard it tries."""
+
+    selection: Selection
+    max_delete: DeleteLimit
+    delete: bool = False
+    connections: int = 4
+    links_are_errors: bool = False
+    backoff: Backoff = attrs.Factory(Backoff)
+
+
+def new_token() -> str:
+    """Give a token that nobody else has: 64 random bits."""
+    return secrets.token_hex(8)
+
+
+@attrs.frozen
+class Clock:
+    """Everything a run takes from outside that is not a tree: the time of day, randomness, threads.
+
+    A simulation puts its own in; deadlines follow trio's clock in any case.
+    """
+
+    wall_ns: Callable[[], int] = time.time_ns
+    token: Callable[[], str] = new_token
+    blocking: Blocking = in_thread
+
+
+async def supervise(
+    source: Endpoint,
+    target: Endpoint,
+    journal: JournalLike,
+    policy: Policy,
+    *,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    clock: Clock | None = None,
+) -> Report:
+    """Mirror ``source`` to ``target`` once, and say what was done.
+
+    Refusals (of a guard, a login, a server that stays away) end in the report, as failures of single files do; its
+    ``exit_code`` tells them apart. A bug is raised, alone, after everybody has stopped and the journal is true.
+    Whatever happens, `Stopped` is the last event.
+    """
+    run = _Run(
+        source,
+        target,
+        journal,
+        policy,
+        shutdown or Shutdown(),
+        observers,
+        statistics if statistics is not None else Statistics(),
+        clock or Clock(),
+    )
+    return await run.to_its_end()
+
+
+@attrs.define(eq=False)
+class _Run:
+    source: Endpoint
+    target: Endpoint
+    journal: JournalLike
+    policy: Policy
+    shutdown: Shutdown
+    observers: Sequence[Observer]
+    statistics: Statistics
+    clock: Clock
+
+    recorder: Recorder = attrs.field(init=False)
+    planner: Planner = attrs.field(init=False)
+    connections: list[Connection] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        policy, clock, shutdown = self.policy, self.clock, self.shutdown
+        self.recorder = Recorder(self.journal, self.observers, clock.blocking)
+        self.planner = Planner(
+            journal=self.journal,
+            selection=policy.selection,
+            max_delete=policy.max_delete,
+            delete=policy.delete,
+            digest=partial(digest_of, self.source),
+            draining=shutdown.draining,
+            wall_clock_ns=clock.wall_ns,
+            statistics=self.statistics,
+            blocking=clock.blocking,
+        )
+        self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
+        self.connections = [
+            Connection(
+                source=self.source,
+                target=self.target,
+                level=level,
+                statistics=self.statistics,
+                shutdown=shutdown,
+                token=clock.token,
+                wall_clock_ns=clock.wall_ns,
+                backoff=policy.backoff,
+            )
+            for level in self.statistics.connections
+        ]
+
+    async def pipeline(self) -> None:
+        """Start every actor with its channel ends; return when all have stopped."""
+        n = self.policy.connections
+        send_listing, listings = trio.open_memory_channel[Finding](n)
+        send_batch, operations = trio.open_memory_channel[Batch](n)
+        send_fact, facts = trio.open_memory_channel[Fact](16 * n)
+        send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
+        scanner = Scanner(self.source, self.policy.selection, self.policy.links_are_errors)
+        scope = trio.CancelScope()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.recorder.run, facts, send_settled)
+            nursery.start_soon(self.shutdown.enforce, scope)
+            with scope:
+                async with trio.open_nursery() as actors:
+                    actors.start_soon(scanner.run, send_listing, send_fact.clone())
+                    actors.start_soon(self.planner.run, listings, settled, send_batch, send_fact.clone())
+                    for connection in self.connections:
+                        actors.start_soon(connection.run, operations.clone(), send_fact.clone())
+                    operations.close()
+                    send_fact.close()
+            nursery.cancel_scope.cancel()  # only `enforce` is left to stop: the recorder is shielded until it is done
+
+    async def to_its_end(self) -> Report:
+        """Run the pipeline; whatever happens, report it, and announce `Stopped` last."""
+        started_at, began = self.clock.wall_ns() / 1e9, trio.current_time()
+        self.recorder.publish(Started(self.source.display, self.target.display, self.policy.connections))
+        error: BaseException | None = None
+        try:
+            await self.pipeline()
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, it is reported first and raised afterwards
+            error = the_cause(raised)
+        report = self.recorder.tally.report(
+            exit_code=self._exit_code(error),
+            started_at=started_at,
+            seconds=trio.current_time() - began,
+            left=self.planner.schedule.left,
+            drained=self.shutdown.draining.is_set() and not self.planner.is_complete,
+            cancelled=self.shutdown.cancelling.is_set(),
+            error=self._error_text(error),
+        )
+        self.recorder.publish(Stopped(report))
+        if error is not None and not isinstance(error, ActorsyncError):
+            raise error
+        return report
+
+    def _exit_code(self, error: BaseException | None) -> int:
+        tally = self.recorder.tally
+        if error is not None:
+            return error.exit_code if isinstance(error, ActorsyncError) else ActorsyncError.exit_code
+        if self.shutdown.cancelling.is_set():
+            return 130
+        if not self.planner.is_complete:
+            return 3 if self.shutdown.draining.is_set() else TargetUnreachable.exit_code
+        if tally.refused is not None:
+            return GuardRefused.exit_code
+        return 1 if tally.failed else 0
+
+    def _error_text(self, error: BaseException | None) -> str | None:
+        if error is not None:
+            return str(error) if isinstance(error, ActorsyncError) else f"{type(error).__name__}: a bug in actorsync"
+        if not self.planner.is_complete and not self.shutdown.draining.is_set():
+            reasons = [str(connection.retired) for connection in self.connections if connection.retired is not None]
+            return f"{self.target.display} stayed away: {reasons[-1]}" if reasons else "the run ended early"
+        return None
+
+
+def the_cause(raised: BaseException) -> BaseException:
+    """Find what ended a run in the group of exceptions that its nurseries raised.
+
+    A bug comes before a refusal, and anything before a cancellation, which is only ever a consequence.
+    """
+
+    def rank(leaf: BaseException) -> int:
+        if isinstance(leaf, trio.Cancelled):
+            return 2
+        return 1 if isinstance(leaf, ActorsyncError) else 0
+
+    leaves = list(_leaves(raised))
+    first = min(leaves, key=rank)
+    # A cancellation belongs to the caller's scope and must reach it in whatever shape it came.
+    return raised if isinstance(first, trio.Cancelled) else first
+
+
+def _leaves(raised: BaseException) -> Iterator[BaseException]:
+    if isinstance(raised, BaseExceptionGroup):
+        for inner in raised.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield raised
+
+
+async def digest_of(source: Endpoint, path: str) -> tuple[Entry, bytes] | None:
+    """Read one file of ``source`` and give it with a digest of its content; None when it cannot be had whole."""
+    digest = hashlib.blake2b(digest_size=32)
+    try:
+        async with source.open_session() as session, session.open(path) as content:
+            while data := await content.read(1 << 20):
+                digest.update(data)
+            return (content.entry, digest.digest()) if await content.is_unchanged() else None
+    except OperationRefused:
+        return None
