@@ -230,7 +230,8 @@ class Connection:
         while True:
             tries += 1
             try:
-                self._held.append(await self._stage(source, target, copy))
+                held = await self._stage(source, target, copy)
+                self._held.append(held)
             except Vanished as gone:
                 outcome = Skipped(copy, str(gone))
             except OperationRefused as refusal:

@@ -135,7 +135,7 @@ class FtpEndpoint:
         known.features = await control.play(ask.introduce())
         known.greeting = greeting.text
         if known.has_mlsd is None:
-            known.has_mlsd = known.features.has_mlsd
+            known.has_mlsd = known.features.has_mlst
         if known.setter is None:
             known.setter = known.features.time_setter
         return FtpSession(control, known, _absolute(known.features.working_directory, self.path))
@@ -236,8 +236,9 @@ class FtpSession:
 
     async def _why_unlisted(self, directory: str, refusal: Reply) -> Problem:
         """Tell a directory that is not there from one that may not be read."""
-        (entered,) = await self._control.exchange([command_line("CWD", self._at(directory))])
-        return Problem(directory, str(refusal), vanished=checked("CWD", entered).code == 550)
+        # Not by CWD: Pure-FTPd delays every one that fails, longer each time.
+        (looked,) = await self._control.exchange([command_line("MLST", self._at(directory))])
+        return Problem(directory, str(refusal), vanished=checked("MLST", looked).code == 550)
 
     def _trust(self, directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:
         if parsed.is_whole:
@@ -454,8 +455,8 @@ class FtpSession:
         await self._get_in_step()
         if "" in paths:
             parts = self._root.split("/")[1:]
-            await self._control.play(ask.make_directories(["/" + "/".join(parts[:n]) for n in range(1, len(parts))]))
-        results = await self._each(paths, ask.make_directories)
+            await self._control.play(self._make(["/" + "/".join(parts[:n]) for n in range(1, len(parts))]))
+        results = await self._each(paths, self._make)
         made: list[Entry | OperationRefused] = []
         for path, result in zip(paths, results, strict=True):
             refusal = result if isinstance(result, OperationRefused) else await self._check_directory(path)
@@ -465,8 +466,14 @@ class FtpSession:
     async def _check_directory(self, path: str) -> OperationRefused | None:
         refusal = await self._misnamed(parent_of(path), name_of(path), name_of(path)) if path else None
         if refusal is not None:
-            await self._control.play(ask.remove_directories([self._at(path)]))
+            await self._control.play(self._unmake([self._at(path)]))
         return refusal
+
+    def _make(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
+        return ask.make_directories(paths, mlst=self._known.features.has_mlst)
+
+    def _unmake(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
+        return ask.remove_directories(paths, mlst=self._known.features.has_mlst)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files whose size and time are still as recorded, then directories, each kind in bursts."""
@@ -486,7 +493,7 @@ class FtpSession:
         removed = await self._each(doomed, ask.remove_files)
         results |= dict(zip(doomed, removed, strict=True))
         folders = [entry.path for entry in entries if entry.kind is Kind.DIRECTORY]
-        for path, result in zip(folders, await self._each(folders, ask.remove_directories), strict=True):
+        for path, result in zip(folders, await self._each(folders, self._unmake), strict=True):
             results[path] = await self._holds_something(path) if isinstance(result, OperationRefused) else result
         missing = OperationRefused("its name cannot be sent over FTP")
         return [results.get(entry.path, missing) for entry in entries]

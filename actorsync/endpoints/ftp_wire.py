@@ -86,6 +86,8 @@ class Control:
                 self._parser.feed(data)
         if not reply.is_preliminary:
             self._due -= 1
+        if reply.code == 421:  # whatever the command was; behind it there is only the end of the stream
+            raise ConnectionLost(f"the server closes the connection: {reply}")
         return reply
 
     async def greeting(self) -> Reply:

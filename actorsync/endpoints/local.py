@@ -1,0 +1,203 @@
+"""A directory of this machine, as source or as target.
+
+The system calls are in ``local_tree`` and ``local_writer``; here they are sent to worker threads, as many as possible
+in one hop: one for a directory, one for a small file (open, look, read, look again), one for writing a small file.
+A hop is never abandoned: when a cancelled call returns, no thread is still at work behind it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
+from actorsync.endpoints.local_tree import Opened, Tree
+from actorsync.endpoints.local_walk import entry_of, is_same, refusal
+from actorsync.endpoints.local_writer import Writer
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.text import display
+
+__all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
+
+_THREADS: Final = 32
+_PIECE: Final = 1 << 20
+_MOVED_PIECE: Final = 8 << 20
+
+_ArgsT = TypeVarTuple("_ArgsT")
+_ResultT = TypeVar("_ResultT")
+
+
+class LocalEndpoint:
+    """The tree below ``root``, which may be a link to a directory: it is resolved once, here.
+
+    With ``links="follow"`` a link is listed and read as what it leads to, where that is inside the root and no
+    directory round in a circle. Otherwise a link is a link: ``"skip"`` and ``"error"`` differ only for the scanner.
+    """
+
+    def __init__(self, root: Path, *, links: Literal["skip", "follow", "error"] = "skip") -> None:
+        self.root = Path(os.path.realpath(root))
+        self.links = links
+        self.tree = Tree(os.fspath(self.root), follow=links == "follow")
+        self._limiter = trio.CapacityLimiter(_THREADS)
+
+    @property
+    def display(self) -> str:
+        return display(os.fspath(self.root))
+
+    async def identify(self) -> ScanComplete:
+        """Look at the root. Raises `GuardRefused` when it is missing, no directory, or cannot be read."""
+        return await self.hop(self.tree.identify)
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[LocalSession]:
+        """Open a session; the root need not exist yet."""
+        await trio.lowlevel.checkpoint()
+        yield LocalSession(self)
+
+    async def hop(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
+        """Do something that blocks, in a thread."""
+        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+
+class LocalContent:
+    """One open file; one that is small was read when it was opened, and needs its descriptor no more."""
+
+    def __init__(self, endpoint: LocalEndpoint, opened: Opened) -> None:
+        self._endpoint, self._opened = endpoint, opened
+        self._entry = entry_of(opened.path, opened.status)
+        self._offset = 0
+
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    def fileno(self) -> int | None:
+        """Give the descriptor of a file that is not small."""
+        return self._opened.fd if self._opened.fd >= 0 else None
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read on, from memory or in a thread."""
+        if self._opened.fd >= 0:
+            return await self._in_thread(os.read, self._opened.fd, max_bytes)
+        await trio.lowlevel.checkpoint()
+        piece = self._opened.data[self._offset : self._offset + max_bytes]
+        self._offset += len(piece)
+        return piece
+
+    async def is_unchanged(self) -> bool:
+        """Compare device, inode, size and times with those at the opening.
+
+        What was read whole is as good as its two looks, before and after: what happened to the file since then did
+        not touch these bytes.
+        """
+        if self._opened.fd >= 0:
+            return is_same(self._opened.status, await self._in_thread(os.fstat, self._opened.fd))
+        await trio.lowlevel.checkpoint()
+        return self._opened.unchanged
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self._opened.fd >= 0:
+            os.close(self._opened.fd)
+
+    async def _in_thread(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
+        try:
+            return await self._endpoint.hop(function, *args)
+        except OSError as error:
+            raise refusal("read", self._opened.path, error) from error
+
+
+class LocalSession:
+    """A session of a `LocalEndpoint`. There is no connection that could be lost."""
+
+    def __init__(self, endpoint: LocalEndpoint) -> None:
+        self._endpoint = endpoint
+        self._tree = endpoint.tree
+        self._hop = endpoint.hop
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory, in one hop."""
+        return await self._hop(self._tree.list_directory, directory)
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        """Open a regular file, in one hop."""
+        try:
+            opened = await self._hop(self._tree.open, path)
+        except OSError as error:
+            raise refusal("open", path, error) from error
+        content = LocalContent(self._endpoint, opened)
+        try:
+            yield content
+        finally:
+            content.close()
+
+    async def stage(
+        self,
+        upload: Upload,
+        *,
+        commit: Sequence[Staged] = (),
+        ahead: Callable[[], bool] = nothing_ahead,
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Commit what was staged before, then write, sync and verify the temporary."""
+        committed = await self.commit(commit) if commit else []
+        writer = Writer(self._tree.root, upload.path, upload.temporary, upload.content.entry)
+        try:
+            staged = await self._write(writer, upload)
+        except OperationRefused as refused:
+            await self._hop(writer.discard)
+            return refused, committed
+        finally:
+            writer.close()
+        ahead()
+        return staged, committed
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename in one hop, with one fsync for each directory."""
+        return await self._hop(self._tree.commit, staged)
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make directories in one hop; ``""`` makes the root and the directories above it."""
+        return await self._hop(self._tree.make_directories, paths)
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove in one hop what is still as its entry says."""
+        return await self._hop(self._tree.remove, entries)
+
+    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove temporaries in one hop."""
+        return await self._hop(self._tree.sweep, temporaries)
+
+    async def abandon(self, temporary: str) -> bool:
+        """Remove the temporary: nothing is writing to it any more."""
+        return (await self.sweep([temporary])) == [True]
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Name the directory, and how links are taken."""
+        return (("directory", self._endpoint.display), ("symbolic links", self._endpoint.links))
+
+    async def _write(self, writer: Writer, upload: Upload) -> Staged:
+        content, staged = upload.content, None
+        descriptor = content.fileno()
+        while staged is None:
+            if descriptor is not None:
+                staged = await self._hop(writer.pull, descriptor, _MOVED_PIECE)
+            else:
+                piece = await _read_piece(content)
+                staged = await self._hop(writer.put, piece, len(piece) < _PIECE)
+            upload.sent = writer.sent
+        return staged
+
+
+async def _read_piece(content: Content) -> bytes:
+    """Read one piece; it is shorter than the others only at the end of the file."""
+    piece = await content.read(_PIECE)
+    while piece and len(piece) < _PIECE and (more := await content.read(_PIECE - len(piece))):
+        piece += more
+    return piece

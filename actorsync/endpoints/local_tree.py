@@ -1,0 +1,284 @@
+"""A local tree: the blocking half of ``actorsync.endpoints.local``, one method for each hop to a thread.
+
+Paths are walked as ``local_walk`` does it. *Reading* with ``follow`` resolves a path first: it has to stay inside
+the root, and what it resolved to is then walked like any other, so that a link swapped in between gains nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import attrs
+
+from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.local_walk import (
+    Walk,
+    components,
+    entry_of,
+    is_same,
+    reason_of,
+    refusal,
+    shown,
+    temporary_beside,
+)
+from actorsync.errors import GuardRefused, OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+
+__all__ = ["Opened", "Tree"]
+
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: A file up to this size is read whole while it is opened.
+_SMALL: Final = 256 << 10
+
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
+
+
+@attrs.frozen
+class Opened:
+    """A file open for reading: by descriptor, or, when it is small, read already, with its status after that."""
+
+    path: str
+    status: os.stat_result
+    fd: int = -1
+    data: bytes = b""
+    unchanged: bool = True
+
+
+@attrs.frozen
+class Tree:
+    """The tree below ``root``. Every method blocks; a batch gives one result for each item, in order."""
+
+    root: str
+    follow: bool = False
+
+    def identify(self) -> ScanComplete:
+        """Look at the root. Raises `GuardRefused` when it is no directory that can be read."""
+        try:
+            with Walk(self.root) as walk, os.scandir(walk.directory("")) as found:
+                next(found, None)
+                status = walk.status("")
+        except OSError as error:
+            raise GuardRefused(f"cannot use {shown(self.root)} as a root: {reason_of(error)}") from error
+        except OperationRefused as refused:
+            raise GuardRefused(str(refused)) from refused
+        return ScanComplete(entry_of("", status), status.st_dev)
+
+    def list_directory(self, directory: str) -> Listing:
+        """Describe everything in one directory; what vanishes meanwhile was never there."""
+        entries: list[Entry] = []
+        try:
+            with Walk(self.root) as walk:
+                fd = walk.directory(self._resolve(directory))
+                with os.scandir(fd) as found:
+                    for item in found:
+                        path = join(directory, item.name)
+                        try:
+                            status = item.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        if self.follow and stat.S_ISLNK(status.st_mode):
+                            status = self._followed(path) or status
+                        entries.append(entry_of(path, status))
+        except OSError as error:
+            problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
+            return Listing(directory, problem=problem)
+        except OperationRefused as refused:
+            return Listing(directory, problem=Problem(directory, str(refused)))
+        return Listing(directory, tuple(entries))
+
+    def open(self, path: str) -> Opened:
+        """Open a regular file, and nothing else: what is a FIFO or a device is not even touched."""
+        with Walk(self.root) as walk:
+            directory, name = walk.parent(self._resolve(path))
+            _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+            fd = os.open(name, _READ, dir_fd=directory)
+        try:
+            status = os.fstat(fd)
+            _require_regular(path, status)
+            if status.st_size > _SMALL:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+                return Opened(path, status, fd)
+            data = _read_whole(fd, status.st_size)
+            unchanged = len(data) == status.st_size and is_same(status, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return Opened(path, status, data=data, unchanged=unchanged)
+
+    def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename each temporary over its final name."""
+        return self._batch("put in place", staged, lambda item: item.path, _commit)
+
+    def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make each directory; the root with the directories above it."""
+        return self._batch("make directory", paths, lambda path: path, self._make)
+
+    def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove what is still as its entry says."""
+        return self._batch("remove", entries, lambda entry: entry.path, _remove)
+
+    def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove temporaries, whatever their state."""
+        return self._batch("remove", temporaries, lambda path: path, _unlink)
+
+    def _batch(
+        self,
+        doing: str,
+        items: Sequence[_ItemT],
+        path_of: Callable[[_ItemT], str],
+        do: Callable[[Walk, _ItemT], _ResultT],
+    ) -> list[_ResultT | OperationRefused]:
+        """Do each item, then make it durable: one fsync for each directory that something was done in."""
+        results: list[_ResultT | OperationRefused] = []
+        touched: dict[str, list[int]] = {}
+        with Walk(self.root) as walk:
+            for index, item in enumerate(items):
+                path = path_of(item)
+                try:
+                    results.append(do(walk, item))
+                    touched.setdefault(parent_of(path), []).append(index)
+                except OSError as error:
+                    results.append(refusal(doing, path, error))
+                except OperationRefused as refused:
+                    results.append(refused)
+            for directory, indices in touched.items():
+                try:
+                    _make_durable(walk, directory)
+                except OSError as error:
+                    for index in indices:
+                        results[index] = refusal(doing, path_of(items[index]), error)
+        return results
+
+    def _make(self, walk: Walk, path: str) -> Entry:
+        if not path:
+            return self._make_root(walk)
+        directory, name = walk.parent(path)
+        try:
+            os.mkdir(name, dir_fd=directory)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                raise
+        return entry_of(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+
+    def _make_root(self, walk: Walk) -> Entry:
+        missing = self.root
+        while not os.path.lexists(missing):
+            missing = os.path.dirname(missing)
+        os.makedirs(self.root, exist_ok=True)
+        above = self.root
+        while above != missing:
+            above = os.path.dirname(above)
+            with Walk(above) as parent:
+                _make_durable(parent, "")
+        return entry_of("", walk.status(""))
+
+    def _resolve(self, path: str) -> str:
+        """Give the path without links that ``path`` stands for; itself unless links are followed."""
+        components(path)
+        if not self.follow:
+            return path
+        real, root = os.path.realpath(os.path.join(self.root, path)), self.root.rstrip("/")
+        if real == self.root:
+            return ""
+        if not real.startswith(root + "/"):
+            raise OperationRefused(f"{shown(path)} leads out of the root")
+        return real[len(root) + 1 :]
+
+    def _followed(self, path: str) -> os.stat_result | None:
+        """Describe what the link at ``path`` leads to; None when that is nowhere, outside, or round in a circle."""
+        try:
+            with Walk(self.root) as walk:
+                status = walk.status(self._resolve(path))
+                names = components(parent_of(path))
+                above = ["", *("/".join(names[: depth + 1]) for depth in range(len(names)))]
+                circle = stat.S_ISDIR(status.st_mode) and any(
+                    os.path.samestat(status, walk.status(self._resolve(directory))) for directory in above
+                )
+        except (OSError, OperationRefused):
+            return None
+        return None if circle else status
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OperationRefused(f"cannot open {shown(path)}: it is not a regular file")
+
+
+def _read_whole(fd: int, size: int) -> bytes:
+    """Read to the end, or one byte past ``size``: then the file has grown, and will not be used."""
+    data = os.read(fd, size + 1)
+    while len(data) <= size and (more := os.read(fd, size + 1 - len(data))):
+        data += more
+    return data
+
+
+def _make_durable(walk: Walk, directory: str) -> None:
+    try:
+        os.fsync(walk.directory(directory))
+    except OSError as error:
+        # Removed meanwhile, by us or by others; or a file system that knows no fsync of directories.
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
+            raise
+
+
+def _commit(walk: Walk, staged: Staged) -> Entry:
+    directory, final = walk.parent(staged.path)
+    temporary = temporary_beside(staged.path, staged.temporary)
+    try:
+        found = os.stat(temporary, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return _committed_before(staged, directory, final)
+    if not stat.S_ISREG(found.st_mode) or found.st_size != staged.size:
+        raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary was changed", retry=True)
+    os.rename(temporary, final, src_dir_fd=directory, dst_dir_fd=directory)
+    return entry_of(staged.path, os.stat(final, dir_fd=directory, follow_symlinks=False))
+
+
+def _committed_before(staged: Staged, directory: int, final: str) -> Entry:
+    """The temporary is gone: either an earlier commit went through, or somebody took it away."""
+    try:
+        found = entry_of(staged.path, os.stat(final, dir_fd=directory, follow_symlinks=False))
+    except FileNotFoundError:
+        found = None
+    if (
+        found is None
+        or (found.kind, found.size) != (Kind.FILE, staged.size)
+        or staged.mtime_ns not in {None, found.mtime_ns}
+    ):
+        raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary is gone", retry=True)
+    return found
+
+
+def _remove(walk: Walk, entry: Entry) -> bool:
+    try:
+        directory, name = walk.parent(entry.path)
+        found = entry_of(entry.path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        if entry.kind is Kind.DIRECTORY:
+            os.rmdir(name, dir_fd=directory)
+            return True
+        if (found.kind, found.size) != (entry.kind, entry.size) or entry.mtime_ns not in {None, found.mtime_ns}:
+            raise OperationRefused(f"{shown(entry.path)} was changed by somebody else: not removed")
+        os.unlink(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return True
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return False
+        raise
+    return True
+
+
+def _unlink(walk: Walk, temporary: str) -> bool:
+    try:
+        directory, name = walk.parent(temporary)
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    return True

@@ -1,0 +1,245 @@
+"""A tree in memory, for simulations: no threads, no clock of its own, and a checkpoint at every step.
+
+Whatever two tasks can do to each other on a real server they can do here, at a checkpoint: see a temporary that is half
+written, replace a file while it is read, take a directory away under a writer. The test API of `MemoryEndpoint` is
+synchronous, for whoever plays the rest of the world.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
+from actorsync.endpoints.memory_tree import Directory, File, MemoryTree
+from actorsync.errors import GuardRefused, OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+
+__all__ = ["MemoryEndpoint", "MemorySession"]
+
+_PIECES: Final = 3
+_EPOCH_NS: Final = 1_700_000_000 * 10**9
+_TICK_NS: Final = 10**6
+
+
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
+
+
+class MemoryEndpoint(MemoryTree):
+    """A tree of files and directories in memory.
+
+    ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
+    ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
+    (an FTP server: one second, and False). ``exists=False`` starts without a root. ``log`` has every mutating
+    command that sessions were told to do, as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``,
+    ``sweep`` and ``abandon``.
+    """
+
+    def __init__(
+        self,
+        display: str = "memory",
+        *,
+        now: Callable[[], int] | None = None,
+        precision_ns: int = 1,
+        inodes: bool = True,
+        exists: bool = True,
+    ) -> None:
+        super().__init__(
+            now=now or itertools.count(_EPOCH_NS, _TICK_NS).__next__,
+            precision_ns=precision_ns,
+            inodes=inodes,
+            exists=exists,
+        )
+        self.display = display
+        self.log: list[tuple[str, str]] = []
+
+    async def identify(self) -> ScanComplete:
+        """Look at the root. Raises `GuardRefused` when there is none."""
+        await trio.lowlevel.checkpoint()
+        root = self.find("")
+        if root is None:
+            raise GuardRefused("the root is not there")
+        return ScanComplete(self.entry("", root), 1)
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        """Open a session; the root need not exist yet."""
+        await trio.lowlevel.checkpoint()
+        yield MemorySession(self)
+
+
+class _MemoryContent:
+    """An open file: bytes written in place are seen, a file renamed over it is not."""
+
+    def __init__(self, node: File, entry: Entry) -> None:
+        self._node, self._entry = node, entry
+        self._identity = self._look()
+        self._offset = 0
+
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    def fileno(self) -> None:
+        """There is no descriptor."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read what the file holds at this moment."""
+        await trio.lowlevel.checkpoint()
+        piece = self._node.data[self._offset : self._offset + max_bytes]
+        self._offset += len(piece)
+        return piece
+
+    async def is_unchanged(self) -> bool:
+        """Compare size and times with those at the opening."""
+        await trio.lowlevel.checkpoint()
+        return self._identity == self._look()
+
+    def _look(self) -> tuple[int, int, int]:
+        return len(self._node.data), self._node.mtime_ns, self._node.ctime_ns
+
+
+class MemorySession:
+    """A session of a `MemoryEndpoint`. It cannot be lost, unless ``actorsync.testing.faulty`` stands before it."""
+
+    def __init__(self, endpoint: MemoryEndpoint) -> None:
+        self._endpoint = endpoint
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory as it is at one moment."""
+        await trio.lowlevel.checkpoint()
+        node = self._endpoint.find(directory)
+        if not isinstance(node, Directory):
+            vanished = node is None and directory != ""
+            reason = "is not there" if node is None else "is not a directory"
+            return Listing(directory, problem=Problem(directory, reason, vanished=vanished))
+        children = [(join(directory, name), child) for name, child in node.children.items()]
+        return Listing(directory, tuple(self._endpoint.entry(path, child) for path, child in children))
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        """Open one file."""
+        await trio.lowlevel.checkpoint()
+        node = self._endpoint.find(path)
+        if not isinstance(node, File):
+            raise OperationRefused(f"cannot open {path!r}: it is not {'there' if node is None else 'a regular file'}")
+        yield _MemoryContent(node, self._endpoint.entry(path, node))
+
+    async def stage(
+        self,
+        upload: Upload,
+        *,
+        commit: Sequence[Staged] = (),
+        ahead: Callable[[], bool] = nothing_ahead,
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Commit what was staged before, then write the temporary in three pieces, a checkpoint before each."""
+        committed = await self.commit(commit)
+        try:
+            return await self._write(upload, ahead), committed
+        except OperationRefused as refused:
+            return refused, committed
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename one after the other."""
+        return [await self._one("commit", item.path, self._commit, item) for item in staged]
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make one after the other."""
+        return [await self._one("make", path, self._endpoint.make, path) for path in paths]
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove one after the other what is still as its entry says."""
+        return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
+
+    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove one temporary after the other."""
+        return [await self._one("sweep", path, self._sweep, path) for path in temporaries]
+
+    async def abandon(self, temporary: str) -> bool:
+        """Remove the temporary."""
+        return await self._one("abandon", temporary, self._sweep, temporary) is True
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Say that this is memory."""
+        return (("memory", self._endpoint.display),)
+
+    async def _one(
+        self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT
+    ) -> _ResultT | OperationRefused:
+        await trio.lowlevel.checkpoint()
+        self._endpoint.log.append((verb, path))
+        try:
+            return do(item)
+        except OperationRefused as refused:
+            return refused
+
+    async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+        endpoint = self._endpoint
+        await trio.lowlevel.checkpoint()
+        endpoint.log.append(("stage", upload.temporary))
+        if endpoint.find(upload.temporary) is not None:
+            raise OperationRefused(f"{upload.temporary!r} is there already")
+        node = endpoint.new_file()
+        endpoint.put(upload.temporary, node)
+        try:
+            await self._fill(node, upload)
+        except OperationRefused:
+            if endpoint.find(upload.temporary) is node:
+                endpoint.take(upload.temporary)
+            raise
+        ahead()
+        return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
+
+    async def _fill(self, node: File, upload: Upload) -> None:
+        source = upload.content.entry
+        while piece := await upload.content.read(source.size // _PIECES + 1):
+            await trio.lowlevel.checkpoint()
+            node.data += piece
+            self._endpoint.touch(node)
+            upload.sent += len(piece)
+        await trio.lowlevel.checkpoint()
+        if upload.sent != source.size:
+            raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
+        if self._endpoint.find(upload.temporary) is not node:
+            raise OperationRefused(f"{upload.temporary!r} was taken away", retry=True)
+        self._endpoint.touch(node, source.mtime_ns)
+
+    def _commit(self, staged: Staged) -> Entry:
+        if parent_of(staged.temporary) != parent_of(staged.path):
+            raise ValueError(f"{staged.temporary!r} is not in the directory of {staged.path!r}")
+        node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
+        committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, staged.mtime_ns)
+        if node is None and final is not None and committed:  # by an earlier call
+            return self._endpoint.entry(staged.path, final)
+        if not isinstance(node, File) or len(node.data) != staged.size:
+            raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
+        self._endpoint.rename(staged.temporary, staged.path)
+        return self._endpoint.entry(staged.path, node)
+
+    def _remove(self, entry: Entry) -> bool:
+        node = self._endpoint.find(entry.path)
+        if node is None:
+            if self._endpoint.find("") is None:
+                raise OperationRefused("the root is not there")
+            return True
+        found = self._endpoint.entry(entry.path, node)
+        changed = found.size != entry.size or entry.mtime_ns not in {None, found.mtime_ns}
+        if found.kind is not entry.kind or (entry.kind is Kind.FILE and changed):
+            raise OperationRefused(f"{entry.path!r} was changed by somebody else: not removed")
+        if isinstance(node, Directory) and node.children:
+            return False
+        self._endpoint.take(entry.path)
+        return True
+
+    def _sweep(self, temporary: str) -> bool:
+        node = self._endpoint.find(temporary)
+        if isinstance(node, Directory):
+            raise OperationRefused(f"{temporary!r} is a directory")
+        if node is not None:
+            self._endpoint.take(temporary)
+        return True

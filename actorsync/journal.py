@@ -1,0 +1,224 @@
+"""What each side looked like when they last agreed: one SQLite file for each profile.
+
+The journal holds observations, never work: records of what was read back from the target, the names of temporaries
+that may be on it, and the reports of the last runs. What has to be done is planned anew by every run. Losing the
+journal costs a survey and some comparisons, never a file: what it does not know to be ours is never removed.
+
+* One writer. ``open_journal`` holds a lock on ``<journal>.lock`` for as long as the journal is open; the kernel lets
+  go of it when the process dies, however it dies.
+* ``apply`` is one transaction, durable when it returns: write-ahead log, ``synchronous=FULL``.
+* Two connections. Reads go over a read-only one of their own, so that ``children`` never waits for the disk while
+  another thread is in ``apply``; each read sees one state, with all that was committed before it. A journal in
+  memory has only one connection, and there reads and writes take turns.
+
+How it lies on disk is the business of ``actorsync.journal_file``, what is in it that of ``journal_schema``, and what
+facts do to it that of ``journal_facts``.
+
+No trio here: calls block, and the caller runs them in worker threads. Only `JournalLocked` and `FatalError` are raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import platformdirs
+
+from actorsync import journal_schema as schema
+from actorsync.journal_facts import write_fact
+from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
+from actorsync.journal_schema import Run
+from actorsync.model.entry import ScanComplete
+from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, SurveyComplete, Swept
+from actorsync.model.operation import Done, Remove, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from actorsync.model.entry import Record
+    from actorsync.model.event import Event, Report
+
+__all__ = [
+    "Journal",
+    "Run",
+    "journal_path",
+    "open_journal",
+    "open_memory_journal",
+    "read_runs",
+    "state_directory",
+]
+
+
+class Journal:
+    """The memory of one profile. Opened by `open_journal` or `open_memory_journal`."""
+
+    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, where: str) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._writing = threading.Lock()
+        self._reading = self._writing if reader is writer else threading.Lock()
+        self._where = where
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the target is not known yet: no survey of it was ever completed."""
+        with self._read() as connection:
+            return schema.read_meta(connection, "surveyed") is None
+
+    def root(self) -> ScanComplete | None:
+        """Give the source's root as the last scan found it."""
+        with self._read() as connection:
+            return schema.load_root(schema.read_meta(connection, "root"))
+
+    def children(self, directory: str) -> dict[str, Record]:
+        """Give the records of the direct children, by name."""
+        with self._read() as connection:
+            return schema.read_children(connection, directory)
+
+    def subtree(self, directory: str) -> list[Record]:
+        """Give all records strictly below, parents before children."""
+        with self._read() as connection:
+            connection.execute("BEGIN")
+            try:
+                return schema.read_subtree(connection, directory)
+            finally:
+                connection.execute("COMMIT")
+
+    def record(self, path: str) -> Record | None:
+        """Give the record of one path."""
+        with self._read() as connection:
+            return schema.read_record(connection, path)
+
+    def owned_count(self) -> int:
+        """Count the records that have a source, without the root."""
+        with self._read() as connection:
+            return schema.count_owned(connection)
+
+    def intents(self) -> list[str]:
+        """Give the temporaries that may exist on the target, in order."""
+        with self._read() as connection:
+            return schema.read_intents(connection)
+
+    def runs(self, limit: int = 10) -> list[Run]:
+        """Give the last runs, newest first."""
+        with self._read() as connection:
+            return schema.read_runs(connection, limit)
+
+    def apply(self, facts: Sequence[Event]) -> None:
+        """Do what the facts ask for, in their order and all together; durable on return, undone on any error.
+
+        Facts that change nothing do not even begin a transaction: a run with nothing to do writes nothing.
+        """
+        if not any(map(self._matters, facts)):
+            return
+        with self._transaction() as connection:
+            for fact in facts:
+                write_fact(connection, fact)
+
+    def _matters(self, fact: Event) -> bool:
+        match fact:
+            case Done() | Adopted() | Confirmed() | Intended() | Swept() | Forgotten() | Skipped(operation=Remove()):
+                return True
+            case SurveyComplete():
+                return self.is_fresh
+            case ScanComplete():
+                return fact != self.root()
+            case _:
+                return False
+
+    def begin_run(self, started_at: float) -> int:
+        """Note that a run began; give its number. Only the last hundred are kept."""
+        with self._transaction() as connection:
+            run = connection.execute("INSERT INTO runs (started_at) VALUES (?)", (started_at,)).lastrowid
+            assert run is not None
+            connection.execute("DELETE FROM runs WHERE id <= ?", (run - schema.RUNS_KEPT,))
+            return run
+
+    def end_run(self, run: int, report: Report) -> None:
+        """Note what a run did."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE runs SET report = ? WHERE id = ?", (schema.dump(report), run))
+
+    def copy_to_memory(self) -> Journal:
+        """Give an independent copy, whose changes are lost with it: for dry runs."""
+        copy = connect_to_memory()
+        with self._read() as connection:
+            connection.backup(copy)
+        return Journal(copy, copy, f"copy of {self._where}")
+
+    def close(self) -> None:
+        """Close the journal. The last one to leave folds the write-ahead log into the file."""
+        with self._reading, naming(self._where):
+            self._reader.close()
+        with self._writing, naming(self._where):
+            self._writer.close()
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._reading, naming(self._where):
+            yield self._reader
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._writing, naming(self._where):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._writer.execute("ROLLBACK")
+
+
+# Opening
+
+
+@contextmanager
+def open_journal(directory: Path, profile_id: str, *, name: str = "") -> Iterator[Journal]:
+    """Open the journal of a profile, which is made when it is missing or has no bytes; locked until the end.
+
+    ``name`` is what the user calls the profile: for messages, and for whoever looks into the file. Raises
+    `JournalLocked` at once when another process has it open, `FatalError` when it cannot be used, and then it was
+    not touched.
+    """
+    path = journal_path(directory, profile_id)
+    with hold_lock(path, name or profile_id):
+        writer, reader = open_pair(path, profile_id, name)
+        with closing(Journal(writer, reader, str(path))) as journal:
+            yield journal
+
+
+def open_memory_journal(profile_id: str = "memory") -> Journal:
+    """Open an empty journal that is lost when it is closed."""
+    connection = connect_to_memory()
+    schema.create(connection, profile_id, "")
+    return Journal(connection, connection, "in memory")
+
+
+def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
+    """Give the last runs of a profile, newest first, whether or not one is going on; none without a journal."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return []
+    with naming(str(path)), closing(reader):
+        return schema.read_runs(reader, limit)
+
+
+def journal_path(directory: Path, profile_id: str) -> Path:
+    """Give the file of a profile's journal. Any text will do for an id; what is no file name is escaped."""
+    stem = quote(profile_id, safe="", errors="surrogateescape")
+    if len(stem) > 150:  # with all that is appended to it, a name has to stay below 255
+        stem = hashlib.sha256(schema.encode(profile_id)).hexdigest()
+    return directory / f"{stem}.journal"
+
+
+def state_directory() -> Path:
+    """Give the directory where journals live unless the profile says otherwise."""
+    return platformdirs.user_state_path("actorsync")

@@ -1,0 +1,124 @@
+"""What each fact does to the rows of a journal: one ``match``, and a few statements.
+
+The caller holds the transaction. Every value is a parameter, and paths are BLOBs: a name is never part of a statement.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from actorsync.journal_schema import KINDS, bounds, decode, dump, encode, split, write_meta
+from actorsync.model.entry import Entry, Kind, ScanComplete, join
+from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, SurveyComplete, Swept
+from actorsync.model.operation import Copy, Done, MakeDirectory, Remove, Skipped, Survey, Sweep
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from actorsync.model.entry import Listing
+
+__all__ = ["write_fact"]
+
+_DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
+_UPSERT: Final = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
+_DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
+_DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
+    WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) AND source_kind IS NULL"""
+
+_CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not None}
+
+_Number: TypeAlias = int | str | None
+_Half: TypeAlias = tuple[int | None, _Number, _Number, _Number, _Number]
+_NO_SOURCE: Final[_Half] = (None, None, None, None, None)
+
+
+def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
+    """Do to the rows what one fact asks for; most facts ask for nothing."""
+    match fact:
+        case Done(operation=operation):
+            _write_done(connection, operation.path, fact)
+        case Adopted(source, target, digest) | Confirmed(source, target, digest):
+            _upsert(connection, source, target, digest)
+        case Intended(temporaries):
+            connection.executemany(
+                "INSERT INTO intents VALUES (?) ON CONFLICT DO NOTHING", [(encode(path),) for path in temporaries]
+            )
+        case Swept(temporaries):
+            _drop_intents(connection, temporaries)
+        case Forgotten(path) | Skipped(operation=Remove(Entry(path))):
+            connection.execute(_DELETE, split(path))
+        case SurveyComplete():
+            write_meta(connection, "surveyed", "1")
+        case ScanComplete():
+            write_meta(connection, "root", dump(fact))
+
+
+def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
+    match done.operation:
+        case Copy():
+            assert done.source is not None, f"a copy that does not say what was read: {path}"
+            assert done.target is not None, f"a copy that does not say what is there: {path}"
+            _upsert(connection, done.source, done.target, done.digest)
+            if done.temporary is not None:
+                _drop_intents(connection, (done.temporary,))
+        case MakeDirectory(source):
+            assert done.target is not None, f"a directory that does not say what is there: {path}"
+            _upsert(connection, source, done.target, None)
+        case Remove(target):
+            connection.execute(_DELETE, split(path))
+            if target.kind is Kind.DIRECTORY:
+                _drop_foreign(connection, path)
+        case Survey():
+            assert done.listing is not None, f"a survey without a listing: {path}"
+            _write_listing(connection, done.listing)
+        case Sweep():
+            _drop_intents(connection, (path,))
+
+
+def _number(value: int | None) -> _Number:
+    return value if value is None or -(1 << 63) <= value < 1 << 63 else str(value)
+
+
+def _half(entry: Entry) -> _Half:
+    return (
+        _CODES[entry.kind],
+        _number(entry.size),
+        _number(entry.mtime_ns),
+        _number(entry.ctime_ns),
+        _number(entry.inode),
+    )
+
+
+def _upsert(connection: sqlite3.Connection, source: Entry, target: Entry, digest: bytes | None) -> None:
+    assert source.path == target.path, f"two sides, two paths: {source.path!r}, {target.path!r}"
+    connection.execute(_UPSERT, (*split(target.path), *_half(source), *_half(target), digest))
+
+
+def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) -> None:
+    connection.executemany("DELETE FROM intents WHERE path = ?", [(encode(path),) for path in temporaries])
+
+
+def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
+    """Replace what is known of foreign entries in one directory by what was found there; what is ours stays.
+
+    What stood below a directory that is no longer there goes as well: a foreign record that outlives its entry
+    could be adopted, and the file then be believed to be on the target.
+    """
+    found = [entry for entry in listing.entries if entry.kind in (Kind.FILE, Kind.DIRECTORY)]
+    if listing.problem is None:
+        directories = {entry.path for entry in found if entry.kind is Kind.DIRECTORY}
+        known = connection.execute(_DIRECTORIES, (encode(listing.directory),)).fetchall()
+        for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
+            _drop_foreign(connection, path)
+        connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
+    connection.executemany(
+        _INSERT, ((*split(entry.path), *_NO_SOURCE, *_half(entry), None) for entry in found if entry.path)
+    )
+
+
+def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:
+    """Drop the foreign records strictly below ``directory``, which is not there."""
+    connection.execute(_DELETE_FOREIGN_IN_TREE, bounds(directory))

@@ -1,0 +1,172 @@
+"""A journal as a file: its lock, its making, and what is checked before it is believed.
+
+A new journal is made under another name and then renamed: under its own name it is whole, or it is not there. An
+existing one is looked at before anything is written, and what is refused is left as it was found.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from actorsync import journal_schema as schema
+from actorsync.errors import FatalError, JournalLocked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["connect_to_memory", "hold_lock", "naming", "open_pair", "open_reader"]
+
+BUSY_SECONDS = 5.0
+"""How long somebody with a ``sqlite3`` shell may hold us up."""
+
+_WAY_OUT: Final = "move it away: the next run surveys the target and deletes nothing"
+
+
+@contextmanager
+def hold_lock(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock of the journal at ``path``, or raise `JournalLocked` at once. The directory is made if need be.
+
+    The kernel lets go of it when the process dies, however it dies. The lock's file says who holds it, and is left
+    behind: to remove it would be a race.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    with ExitStack() as stack:
+        with naming(str(lock)):
+            for directory in reversed([path.parent, *path.parent.parents]):
+                if not directory.exists():  # `parents=True` would leave those above open to all under umask 000
+                    directory.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 20, 0).strip()
+                process = f" (process {holder.decode()})" if holder.isdigit() else ""
+                raise JournalLocked(f"another run of {name}{process} holds {path}") from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+
+
+def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """Give a writer and a reader of a journal that passed every check, made first if it is missing or has no bytes.
+
+    The caller holds the lock. Raises `FatalError` when the file cannot be used, and then it was not touched.
+    """
+    with naming(str(path)), ExitStack() as stack:
+        if not _has_bytes(path):
+            _create(path, profile_id, name)
+        # A reader folds no log of a killed run into the file, and neither does a writer that closes before it. Only
+        # the writer can check the structure: over a read-only connection, SQLite forgets the CHECKs.
+        reader = stack.enter_context(closing(_connect(path, "ro")))
+        _check_identity(reader, path, profile_id)
+        writer = stack.enter_context(closing(_connect(path, "rw")))
+        _check_structure(writer, path)
+        path.chmod(0o600)
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("PRAGMA synchronous = FULL")
+        known_as = schema.read_meta(writer, "name")  # by reading, the writer joins the log, and will clean up after it
+        if name and name != known_as:
+            schema.write_meta(writer, "name", name)
+        stack.pop_all()
+        return writer, reader
+
+
+def open_reader(path: Path, profile_id: str) -> sqlite3.Connection | None:
+    """Give a reader of somebody else's journal, without its lock; None when there is no journal yet."""
+    with naming(str(path)), ExitStack() as stack:
+        if not _has_bytes(path):
+            return None
+        reader = stack.enter_context(closing(_connect(path, "ro")))
+        _check_identity(reader, path, profile_id)
+        stack.pop_all()
+        return reader
+
+
+def connect_to_memory() -> sqlite3.Connection:
+    """Give an empty database that is lost when it is closed."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    schema.prepare(connection)
+    return connection
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Turn what SQLite and the system say into one line that names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # The base class itself stands for a damaged file; its subclasses for everything else.
+        way_out = f"; {_WAY_OUT}" if type(error) is sqlite3.DatabaseError else ""
+        raise FatalError(f"journal {where}: {error}{way_out}") from error
+    except OSError as error:
+        raise FatalError(f"journal {where}: {error.strerror or error}") from error
+
+
+def _has_bytes(path: Path) -> bool:
+    # By its name only: to open and close the file would drop the locks that SQLite holds on it in this process.
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        raise FatalError(f"journal {path}: it is not a file; {_WAY_OUT}")
+    return status.st_size > 0
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    schema.prepare(connection)
+    return connection
+
+
+def _create(path: Path, profile_id: str, name: str) -> None:
+    """Make a fresh journal that is whole and on disk before it has its name."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    for base in (new, path):  # an old log beside a new file would be replayed into it
+        for suffix in ("-journal", "-wal", "-shm"):
+            base.with_name(base.name + suffix).unlink(missing_ok=True)
+    os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with closing(_connect(new, "rw")) as connection:
+        schema.create(connection, profile_id, name)
+    new.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str) -> None:
+    """Refuse a file that is no journal, that we cannot read, or that is somebody else's."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise FatalError(f"journal {path}: it was not written by actorsync; {_WAY_OUT}")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != schema.SCHEMA_VERSION:
+        raise FatalError(
+            f"journal {path}: it has schema {version}, and this actorsync knows {schema.SCHEMA_VERSION}; "
+            f"use the actorsync that wrote it, or {_WAY_OUT}"
+        )
+    owner = schema.read_meta(connection, "profile")
+    if owner != profile_id:
+        raise FatalError(f"journal {path}: it belongs to another profile ({owner!r}); {_WAY_OUT}")
+
+
+def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
+    (answer,) = connection.execute("SELECT CAST(quick_check AS BLOB) FROM pragma_quick_check(1)").fetchone()
+    if answer != b"ok":
+        damage = " ".join(schema.decode(answer).split())
+        raise FatalError(f"journal {path}: it is damaged ({damage}); {_WAY_OUT}")

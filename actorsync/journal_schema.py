@@ -1,0 +1,238 @@
+"""What a journal looks like inside: its tables, what a row says, and how rows are read.
+
+Nothing here knows of files or locks. What facts do to the rows is in ``actorsync.journal_facts``.
+
+* Paths are BLOBs, as (directory, name): any name a file system can hold is kept as it is, byte for byte, and the
+  children of a directory stand together on disk in the order in which they are asked for. The root is ("", "").
+* Numbers have no declared type. SQLite keeps what fits in 64 bits as an integer; what does not (an inode of a large
+  file system, the year 9999 in nanoseconds) is kept as decimal text, exactly, so that it compares equal next time.
+* The CHECKs are what ``PRAGMA quick_check`` verifies when a journal is opened, beside the structure of the file. They
+  are written to be quick: a BLOB is what sorts after everything else, and ``IN`` would take ten times as long.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import cattrs
+
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, join, parent_of
+from actorsync.model.event import Report
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "APPLICATION_ID",
+    "KINDS",
+    "RUNS_KEPT",
+    "SCHEMA_VERSION",
+    "Run",
+    "bounds",
+    "count_owned",
+    "create",
+    "decode",
+    "dump",
+    "encode",
+    "load_root",
+    "prepare",
+    "read_children",
+    "read_intents",
+    "read_meta",
+    "read_record",
+    "read_runs",
+    "read_subtree",
+    "split",
+    "write_meta",
+]
+
+APPLICATION_ID: Final = 0x61637379  # "acsy"
+SCHEMA_VERSION: Final = 1
+RUNS_KEPT: Final = 100
+
+_SCHEMA: Final = """
+-- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan
+CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- both sides of a path as they were when they last agreed. No source: found on the target, not ours
+CREATE TABLE records (
+    directory BLOB NOT NULL CHECK (directory >= x''),
+    name BLOB NOT NULL CHECK (name >= x''),
+    source_kind CHECK (source_kind BETWEEN 1 AND 4),
+    source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode,
+    target_kind NOT NULL CHECK (target_kind BETWEEN 1 AND 4),
+    target_size NOT NULL CHECK (target_size < x''), target_mtime, target_ctime, target_inode,
+    digest BLOB,
+    PRIMARY KEY (directory, name)
+) WITHOUT ROWID;
+
+-- temporaries that may exist on the target
+CREATE TABLE intents (path BLOB NOT NULL PRIMARY KEY CHECK (path >= x'')) WITHOUT ROWID;
+
+-- no report: still running, or killed
+CREATE TABLE runs (id INTEGER PRIMARY KEY, started_at REAL NOT NULL, report TEXT);
+
+-- for people
+CREATE VIEW tree AS SELECT
+    CAST(CASE WHEN directory = x'' THEN name ELSE directory || '/' || name END AS TEXT) AS path,
+    CASE WHEN source_kind IS NULL THEN 'foreign' ELSE 'ours' END AS owner,
+    CASE target_kind WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'link' ELSE 'other' END AS kind,
+    target_size AS size,
+    datetime(source_mtime / 1000000000, 'unixepoch') AS source_time,
+    datetime(target_mtime / 1000000000, 'unixepoch') AS target_time
+    FROM records;
+"""
+
+#: Kinds by the number that stands for them.
+KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
+
+_CHILDREN: Final = """
+SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, digest
+    FROM records WHERE directory = ? AND name > x''"""
+_RECORD: Final = """
+SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, digest
+    FROM records WHERE directory = ? AND name = ?"""
+_PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
+    WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
+
+_converter: Final = cattrs.Converter()
+
+
+@attrs.frozen
+class Run:
+    """One run of a profile. Without a ``report`` it is still going on, or was killed."""
+
+    id: int
+    started_at: float
+    report: Report | None
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make a connection fit for the functions below: text is a number that SQLite could not hold, or cast to a BLOB."""
+    connection.text_factory = int
+
+
+def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
+    """Make the tables of a fresh journal in an empty database."""
+    header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+    connection.executescript(f"BEGIN; {header} {_SCHEMA}")
+    write_meta(connection, "profile", profile_id)
+    write_meta(connection, "name", name)
+    connection.execute("COMMIT")
+
+
+# Rows
+
+
+def encode(path: str) -> bytes:
+    """Give the bytes of a path, whatever the locale."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode(path: bytes) -> str:
+    """Give the path of these bytes."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def split(path: str) -> tuple[bytes, bytes]:
+    """Give the key of a path: its directory and its name."""
+    directory, _, name = encode(path).rpartition(b"/")
+    return directory, name
+
+
+def bounds(directory: str) -> tuple[bytes, bytes, bytes, bytes]:
+    """Give what a condition on a directory, which is not the root, and on those below it has to be given.
+
+    "0" follows "/": what is between "a/" and "a0" begins with "a/". Of what sorts between "a" and "a/", only "a"
+    itself belongs here, and not "a-b".
+    """
+    start = encode(directory)
+    return start, start + b"0", start, start + b"/"
+
+
+def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[str, Record]]:
+    """Build names and records of rows. Passed by every path of every run: it has to be quick, and so it is flat."""
+    kinds: Any = KINDS  # CHECKed: never the None before the first
+    prefix = join(directory, "") if directory else ""
+    for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, t_kind, t_size, t_mtime, t_ctime, t_inode, digest in rows:
+        name = name_.decode("utf-8", "surrogateescape")
+        path = prefix + name
+        source = None if s_kind is None else Entry(path, kinds[s_kind], s_size, s_mtime, s_ctime, s_inode)
+        yield name, Record(source, Entry(path, kinds[t_kind], t_size, t_mtime, t_ctime, t_inode), digest)
+
+
+# Reading
+
+
+def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, Record]:
+    """Give the records of the direct children, by name."""
+    return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
+
+
+def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]:
+    """Give the records strictly below, parents before children. More than one statement: needs a transaction.
+
+    A parent's own directory is a proper prefix of its children's, and so comes before it.
+    """
+    if directory:
+        parents = connection.execute(_PARENTS_IN_TREE, bounds(directory))
+    else:
+        parents = connection.execute("SELECT DISTINCT directory FROM records ORDER BY directory")
+    return [record for (parent,) in parents for record in read_children(connection, decode(parent)).values()]
+
+
+def read_record(connection: sqlite3.Connection, path: str) -> Record | None:
+    """Give the record of one path, which may be the root."""
+    rows = connection.execute(_RECORD, split(path)).fetchall()
+    return next((record for _, record in _records(rows, parent_of(path))), None)
+
+
+def read_intents(connection: sqlite3.Connection) -> list[str]:
+    """Give the temporaries that may exist on the target, in order."""
+    return [decode(path) for (path,) in connection.execute("SELECT path FROM intents ORDER BY path")]
+
+
+def count_owned(connection: sqlite3.Connection) -> int:
+    """Count the records that have a source, without the root."""
+    query = "SELECT count(*) FROM records WHERE source_kind IS NOT NULL AND name > x''"
+    return int(connection.execute(query).fetchone()[0])
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """Give one value of the journal itself."""
+    row = connection.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else decode(row[0])
+
+
+def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
+    """Give the last runs, newest first."""
+    rows = connection.execute(
+        "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [
+        Run(run, started_at, None if report is None else _converter.structure(json.loads(report), Report))
+        for run, started_at, report in rows
+    ]
+
+
+def dump(value: Report | ScanComplete) -> str:
+    """Give the text that stands for a report or a root: ASCII, and exact for any number and any path."""
+    return json.dumps(_converter.unstructure(value))
+
+
+def load_root(text: str | None) -> ScanComplete | None:
+    """Give back what `dump` was given."""
+    return None if text is None else _converter.structure(json.loads(text), ScanComplete)
+
+
+# Writing
+
+
+def write_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
+    """Set one value of the journal itself."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, CAST(? AS TEXT))", (key, encode(value)))

@@ -1,0 +1,649 @@
+"""The suite that every endpoint passes. An endpoint of your own keeps the contract when it does, too.
+
+Each check is an async function of one `Place`: an endpoint rooted in an empty directory that exists, fresh for this
+check. `CHECKS` has them all, for ``pytest.mark.parametrize`` (one test for each); `check_endpoint` runs them in a row::
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    async def test_conformance(check: Check, tmp_path: Path) -> None:
+        await check(Place(LocalEndpoint(tmp_path)))
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from actorsync.endpoints.contract import Endpoint, Session, Staged, Upload
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.model.text import display
+from actorsync.planning.temporary import temporary_name
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "FailingContent",
+    "MemoryContent",
+    "Place",
+    "StallingContent",
+    "check_endpoint",
+    "content_with_descriptor",
+]
+
+#: 2024-02-29 12:34:56 UTC and a fraction that many servers cannot hold.
+MTIME_NS: Final = 1_709_210_096_123_456_789
+SECOND_NS: Final = 10**9
+
+#: Names that have gone wrong on some server: each is to arrive exactly, or to be refused.
+ODD_NAMES: Final = (
+    *(
+        "two  words",
+        " lead",
+        "trail ",
+        "a\tb",
+        "a\x01b",
+        "a\x7fb",
+        ".hidden",
+        "..twice",
+        "trailing.",
+        "-rf",
+        "%41",
+        "*",
+    ),
+    *(
+        "[a]",
+        "?",
+        "~",
+        "~root",
+        '"',
+        'quo"te',
+        "'",
+        ";",
+        "|",
+        "$(id)",
+        "a;type=i",
+        "a:b",
+        "a\\b",
+        "CON",
+        "#",
+        "&",
+        "{x}",
+    ),
+    *(unicodedata.normalize("NFC", "Zürich é"), unicodedata.normalize("NFD", "Zürich é"), "日本語", "\N{PILE OF POO}"),
+    *("x" * 255, "日" * 85, "x" * 256),
+)
+#: Names that the wire, or any store, has every right to refuse.
+HOSTILE_NAMES: Final = ("a\nb", "a\rb", "a\r\nDELE kept", "a\0b", "a\n-rw-r--r-- 1 0 0 5 Jan 1 00:00 forged", "x\udcff")
+
+
+@attrs.frozen
+class Place:
+    """An endpoint rooted in an empty directory, and what may be asked of it."""
+
+    endpoint: Endpoint
+    keeps_times: bool = True
+    """A committed file has its source's time, to the second."""
+    reads: bool = True
+    """`Session.open` works."""
+
+
+Check: TypeAlias = Callable[[Place], Awaitable[None]]
+_checks: list[Check] = []
+
+
+async def check_endpoint(
+    open_fresh: Callable[[], Awaitable[Endpoint]], *, keeps_times: bool = True, reads: bool = True
+) -> None:
+    """Run every check, each on a fresh endpoint. Raises ``AssertionError`` at the first that fails."""
+    for check in CHECKS:
+        await check(Place(await open_fresh(), keeps_times=keeps_times, reads=reads))
+
+
+# Content to send.
+
+
+class MemoryContent:
+    """A source file that is in memory. With a descriptor (see `content_with_descriptor`) it is on disk as well."""
+
+    def __init__(self, data: bytes, *, mtime_ns: int | None = MTIME_NS, descriptor: int | None = None) -> None:
+        self.entry = Entry("source", Kind.FILE, len(data), mtime_ns)
+        self.at_end = not data
+        self._data, self._offset, self._descriptor = data, 0, descriptor
+
+    def fileno(self) -> int | None:
+        """Give the descriptor, if there is one."""
+        return self._descriptor
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read on; ``at_end`` tells that the last byte was given out."""
+        await trio.lowlevel.checkpoint()
+        piece = self._data[self._offset : self._offset + max_bytes]
+        self._offset += len(piece)
+        self.at_end = self._offset == len(self._data)
+        return piece
+
+    async def is_unchanged(self) -> bool:
+        """Nobody changes it."""
+        await trio.lowlevel.checkpoint()
+        return True
+
+
+class StallingContent(MemoryContent):
+    """Content that comes to a halt in the middle, for good, and says so with ``stalled``."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(bytes(size))
+        self.stalled = trio.Event()
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Give the first half."""
+        rest = self.entry.size // 2 - self._offset
+        if rest <= 0:
+            self.stalled.set()
+            await trio.sleep_forever()
+        return await super().read(min(max_bytes, rest))
+
+
+class FailingContent(MemoryContent):
+    """Content that cannot be read beyond the middle."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(bytes(size))
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Give the first half."""
+        rest = self.entry.size // 2 - self._offset
+        if rest <= 0:
+            raise OperationRefused("cannot read 'source': Input/output error")
+        return await super().read(min(max_bytes, rest))
+
+
+@contextmanager
+def content_with_descriptor(data: bytes) -> Iterator[MemoryContent]:
+    """Give content that may be sent by ``os.sendfile``."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        yield MemoryContent(data, descriptor=file.fileno())
+
+
+# What the checks are made of.
+
+_tokens: Final = itertools.count(1)
+
+
+def _check(check: Check) -> Check:
+    _checks.append(check)
+    return check
+
+
+def _upload(path: str, data: bytes) -> Upload:
+    return Upload(path, _temporary(path), MemoryContent(data))
+
+
+def _temporary(path: str) -> str:
+    return join(parent_of(path), temporary_name(name_of(path), f"{next(_tokens):08x}"))
+
+
+async def _staged(session: Session, path: str, data: bytes) -> Staged:
+    staged, committed = await session.stage(_upload(path, data))
+    assert isinstance(staged, Staged), staged
+    assert committed == []
+    return staged
+
+
+async def _put(session: Session, path: str, data: bytes) -> Entry:
+    (entry,) = await session.commit([await _staged(session, path, data)])
+    assert isinstance(entry, Entry), entry
+    return entry
+
+
+async def _made(session: Session, *paths: str) -> None:
+    for path, entry in zip(paths, await session.make_directories(paths), strict=True):
+        assert isinstance(entry, Entry), entry
+        assert (entry.path, entry.kind) == (path, Kind.DIRECTORY)
+
+
+async def _names(session: Session, directory: str = "") -> list[str]:
+    listing = await session.list_directory(directory)
+    assert listing.directory == directory
+    assert listing.problem is None, listing.problem
+    return sorted(name_of(entry.path) for entry in listing.entries)
+
+
+async def _assert_file(place: Place, session: Session, path: str, data: bytes) -> None:
+    """Find ``path`` whole: by its parent's listing, and by reading it back where that works."""
+    listing = await session.list_directory(parent_of(path))
+    (found,) = (entry for entry in listing.entries if entry.path == path)
+    assert (found.kind, found.size) == (Kind.FILE, len(data))
+    if place.reads:
+        async with session.open(path) as content:
+            assert content.entry.size == len(data)
+            got = b""
+            while piece := await content.read(100_000):
+                got += piece
+            assert got == data, f"{path!r} reads back as {len(got)} other bytes"
+            assert await content.is_unchanged()
+
+
+def _assert_refused(*results: object) -> None:
+    for result in results:
+        assert isinstance(result, OperationRefused), result
+        assert display(str(result)) == str(result), "a refusal is one line that a terminal can show"
+
+
+# Directories.
+
+
+@_check
+async def check_empty_listing(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        assert await _names(session) == []
+
+
+@_check
+async def check_identify(place: Place) -> None:
+    complete = await place.endpoint.identify()
+    assert (complete.root.path, complete.root.kind) == ("", Kind.DIRECTORY)
+
+
+@_check
+async def check_describe(place: Place) -> None:
+    assert display(place.endpoint.display) == place.endpoint.display
+    async with place.endpoint.open_session() as session:
+        assert all(label and isinstance(text, str) for label, text in session.describe())
+
+
+@_check
+async def check_list_what_is_missing_or_a_file(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", b"not a directory")
+        for directory in ("missing", "missing/below", "file", "file/below"):
+            listing = await session.list_directory(directory)
+            assert listing.problem is not None, f"{directory!r} was listed"
+            assert (listing.directory, listing.problem.path, listing.entries) == (directory, directory, ())
+
+
+@_check
+async def check_long_listing_is_complete(place: Place) -> None:
+    names = [f"{number:03}" for number in range(300)]
+    async with place.endpoint.open_session() as session:
+        await _made(session, *names)
+        assert await _names(session) == names
+
+
+@_check
+async def check_make_nested_directories(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "a", "a/b", "a/b/c", "d")
+        assert [await _names(session, path) for path in ("", "a", "a/b", "a/b/c")] == [["a", "d"], ["b"], ["c"], []]
+
+
+@_check
+async def check_make_directories_again(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "", "a", "a/b")
+        await _put(session, "a/kept", b"kept")
+        await _made(session, "", "a", "a/b", "a/c")
+        assert await _names(session, "a") == ["b", "c", "kept"]
+
+
+@_check
+async def check_refused_directories_do_not_hide_the_others(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", b"in the way")
+        results = await session.make_directories(["before", "file", "file/below", "missing/below", "after"])
+        _assert_refused(*results[1:4])
+        assert [name_of(entry.path) for entry in results if isinstance(entry, Entry)] == ["before", "after"]
+        assert await _names(session) == ["after", "before", "file"]
+
+
+# Files.
+
+
+@_check
+async def check_stage_leaves_the_final_name_alone(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d")
+        staged = await _staged(session, "d/file", b"content")
+        assert (staged.path, staged.size) == ("d/file", 7)
+        assert await _names(session, "d") == [name_of(staged.temporary)]
+
+
+@_check
+async def check_commit_puts_the_whole_file_in_place(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d")
+        entry = await _put(session, "d/file", b"content")
+        assert (entry.path, entry.kind, entry.size) == ("d/file", Kind.FILE, 7)
+        assert await _names(session, "d") == ["file"]
+        await _assert_file(place, session, "d/file", b"content")
+        if place.keeps_times:
+            assert entry.mtime_ns is not None
+            assert abs(entry.mtime_ns - MTIME_NS) < SECOND_NS
+
+
+@_check
+async def check_commit_and_listing_describe_alike(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        entry = await _put(session, "file", b"content")
+        listing = await session.list_directory("")
+        assert listing.entries == (entry,), "what was recorded would look changed in the next run"
+
+
+@_check
+async def check_commit_replaces(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", b"the old, and longer, content")
+        staged = await _staged(session, "file", b"new")
+        await _assert_file(place, session, "file", b"the old, and longer, content")
+        (entry,) = await session.commit([staged])
+        assert isinstance(entry, Entry), entry
+        await _assert_file(place, session, "file", b"new")
+        assert await _names(session) == ["file"]
+
+
+@_check
+async def check_commits_ride_with_the_next_stage(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "directory", "directory/full")
+        good = [await _staged(session, name, name.encode()) for name in ("one", "two")]
+        missing = Staged("three", _temporary("three"), 5, MTIME_NS)
+        blocked = await _staged(session, "directory", b"a directory is in the way")
+        batch = [good[0], missing, blocked, good[1]]
+        staged, committed = await session.stage(_upload("four", b"four"), commit=batch)
+        assert isinstance(staged, Staged), staged
+        assert [entry.path for entry in committed if isinstance(entry, Entry)] == ["one", "two"]
+        _assert_refused(*committed[1:3])
+        await _assert_file(place, session, "one", b"one")
+        assert await session.sweep([blocked.temporary, staged.temporary]) == [True, True]
+        assert await _names(session) == ["directory", "one", "two"]
+
+
+@_check
+async def check_refused_stage_does_not_hide_the_commits(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        one = await _staged(session, "one", b"one")
+        staged, committed = await session.stage(_upload("missing/file", b"content"), commit=[one])
+        _assert_refused(staged)
+        assert [entry.path for entry in committed if isinstance(entry, Entry)] == ["one"]
+        assert await _names(session) == ["one"]
+
+
+@_check
+async def check_commit_twice(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        staged = [await _staged(session, name, name.encode()) for name in ("one", "two")]
+        once = await session.commit(staged[:1])
+    async with place.endpoint.open_session() as session:  # a connection was lost, and nobody knows how far it came
+        again = await session.commit(staged)
+        assert again[0] == once[0]
+        assert [entry.path for entry in again if isinstance(entry, Entry)] == ["one", "two"]
+        await _assert_file(place, session, "two", b"two")
+
+
+@_check
+async def check_commit_of_what_was_never_staged(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", b"somebody else's")
+        batch = [Staged(path, _temporary(path), 5, MTIME_NS) for path in ("file", "other", "missing/file")]
+        _assert_refused(*await session.commit(batch))
+        await _assert_file(place, session, "file", b"somebody else's")
+        assert await _names(session) == ["file"]
+
+
+@_check
+async def check_empty_file(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        assert (await _put(session, "empty", b"")).size == 0
+        await _assert_file(place, session, "empty", b"")
+
+
+@_check
+async def check_every_byte_arrives(place: Place) -> None:
+    data = bytes(range(256)) * 8 + b"\r\n\n\r" * 1024
+    async with place.endpoint.open_session() as session:
+        await _put(session, "bytes", data)
+        await _assert_file(place, session, "bytes", data)
+
+
+@_check
+async def check_big_file(place: Place) -> None:
+    data = bytes(range(251)) * 4178 + b"one megabyte, and an odd rest"
+    async with place.endpoint.open_session() as session:
+        await _put(session, "big", data)
+        await _assert_file(place, session, "big", data)
+
+
+@_check
+async def check_file_by_descriptor(place: Place) -> None:
+    data = bytes(range(251)) * 4178
+    async with place.endpoint.open_session() as session:
+        for name, size in (("empty", 0), ("small", 1), ("big", len(data))):
+            with content_with_descriptor(data[:size]) as content:
+                upload = Upload(name, _temporary(name), content)
+                staged, _ = await session.stage(upload)
+                assert isinstance(staged, Staged), staged
+            assert (staged.size, upload.sent) == (size, size)
+            assert isinstance((await session.commit([staged]))[0], Entry)
+            await _assert_file(place, session, name, data[:size])
+
+
+@_check
+async def check_ahead_is_asked_once_at_the_end(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        for number, size in enumerate((0, 1, 300_000)):
+            content = MemoryContent(bytes(size))
+            upload = Upload(f"file{number}", _temporary("file"), content)
+            asked: list[tuple[int, bool]] = []
+
+            def ahead(
+                upload: Upload = upload, content: MemoryContent = content, asked: list[tuple[int, bool]] = asked
+            ) -> bool:
+                asked.append((upload.sent, content.at_end))
+                return True
+
+            staged, _ = await session.stage(upload, ahead=ahead)
+            assert isinstance(staged, Staged), staged
+            assert asked == [(size, True)]
+            assert isinstance((await session.commit([staged]))[0], Entry), "the way was prepared, and nothing came"
+
+
+@_check
+async def check_source_that_shrinks_is_refused(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        content = MemoryContent(b"less than was announced")
+        content.entry = attrs.evolve(content.entry, size=1000)
+        upload = Upload("file", _temporary("file"), content)
+        staged, _ = await session.stage(upload)
+        _assert_refused(staged)
+        assert isinstance(staged, OperationRefused)
+        assert staged.retry
+        assert await session.sweep([upload.temporary]) == [True]
+        assert await _names(session) == []
+
+
+@_check
+async def check_source_that_cannot_be_read_is_refused(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        upload = Upload("file", _temporary("file"), FailingContent(300_000))
+        staged, _ = await session.stage(upload)
+        _assert_refused(staged)
+        assert await session.sweep([upload.temporary]) == [True]
+        assert await _names(session) == []
+
+
+@_check
+async def check_open_what_is_no_file(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "directory")
+        for path in ("missing", "missing/file", "directory") if place.reads else ():
+            try:
+                async with session.open(path):
+                    raise AssertionError(f"{path!r} was opened")
+            except OperationRefused as refused:
+                _assert_refused(refused)
+
+
+# Names.
+
+
+async def _arrives_or_is_refused(session: Session, directory: str, name: str) -> bool:
+    """Send a file of that name into an empty directory; nothing else may ever stand there afterwards."""
+    await _made(session, directory)
+    path = join(directory, name)
+    upload = _upload(path, b"named")
+    result: object
+    result, _ = await session.stage(upload)
+    if isinstance(result, Staged):
+        (result,) = await session.commit([result])
+    if isinstance(result, Entry):
+        assert result.path == path
+        assert await _names(session, directory) == [name]
+        return True
+    _assert_refused(result)
+    await session.sweep([upload.temporary])
+    assert await _names(session, directory) == [], f"{name!r} was refused, and something arrived"
+    return False
+
+
+@_check
+async def check_odd_names(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        for number, name in enumerate(ODD_NAMES):
+            await _arrives_or_is_refused(session, f"d{number}", name)
+        assert await _arrives_or_is_refused(session, "spaces", "two words"), "a space inside is not odd"
+
+
+@_check
+async def check_hostile_names(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _put(session, "kept", b"kept")
+        for number, name in enumerate(HOSTILE_NAMES):
+            await _arrives_or_is_refused(session, f"d{number}", name)
+        await _assert_file(place, session, "kept", b"kept")
+
+
+@_check
+async def check_odd_directory_names(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        for number, name in enumerate((*ODD_NAMES, *HOSTILE_NAMES)):
+            parent = f"d{number}"
+            await _made(session, parent)
+            (result,) = await session.make_directories([join(parent, name)])
+            if isinstance(result, OperationRefused):
+                _assert_refused(result)
+            assert await _names(session, parent) == ([name] if isinstance(result, Entry) else [])
+            if isinstance(result, Entry):
+                assert await session.remove([result]) == [True]
+                assert await _names(session, parent) == []
+
+
+@_check
+async def check_composed_and_decomposed_names(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        sent = {unicodedata.normalize(form, "Zürich"): form.encode() for form in ("NFC", "NFD")}
+        for name, data in sent.items():
+            result: object
+            result, _ = await session.stage(_upload(name, data))
+            if isinstance(result, Staged):
+                (result,) = await session.commit([result])
+            if isinstance(result, Entry):
+                await _assert_file(place, session, name, data)
+            else:
+                _assert_refused(result)
+
+
+@_check
+async def check_paths_never_leave_the_root(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d")
+        for path in ("../out", "d/../../out", "d/../in", "/out", "d//in", "./in", "d/.", "d/.."):
+            upload = Upload(path, join(parent_of(path), "temporary"), MemoryContent(b"x"))
+            result: object
+            result, _ = await session.stage(upload)
+            if isinstance(result, Staged):
+                (result,) = await session.commit([result])
+            await session.sweep([upload.temporary])
+            _assert_refused(result, *await session.make_directories([path]))
+        assert [await _names(session), await _names(session, "d")] == [["d"], []]
+
+
+# Removing.
+
+
+@_check
+async def check_remove(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d", "d/empty", "full")
+        entry = await _put(session, "d/file", b"content")
+        await _put(session, "full/kept", b"not ours")
+        directories = [Entry(path, Kind.DIRECTORY) for path in ("d/empty", "d", "full", "missing", "missing/below")]
+        missing = Entry("missing/file", Kind.FILE, 7, entry.mtime_ns)
+        results = await session.remove([entry, *directories, missing, entry])
+        assert results == [True, True, True, False, True, True, True, True]
+        assert [await _names(session), await _names(session, "full")] == [["full"], ["kept"]]
+
+
+@_check
+async def check_what_was_changed_is_not_removed(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "directory")
+        entry = await _put(session, "file", b"content")
+        changed = [attrs.evolve(entry, size=8), Entry("file", Kind.DIRECTORY)]
+        if place.keeps_times and entry.mtime_ns is not None:
+            changed.append(attrs.evolve(entry, mtime_ns=entry.mtime_ns - 10 * SECOND_NS))
+        for other in changed:
+            _assert_refused(*await session.remove([other]))
+        assert await _names(session) == ["directory", "file"]
+        assert await session.remove([entry]) == [True]
+        await session.remove([attrs.evolve(entry, path="directory")])  # a file, and now a directory: refused, or gone
+        assert await _names(session) == ["directory"]
+
+
+@_check
+async def check_the_root_is_not_removed(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        _assert_refused(*await session.remove([Entry("", Kind.DIRECTORY)]))
+        assert await _names(session) == []
+
+
+@_check
+async def check_sweep(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d")
+        staged = [await _staged(session, path, b"content") for path in ("one", "d/two")]
+        await _put(session, "d/kept", b"kept")
+        temporaries = [*(item.temporary for item in staged), "never-there", "missing/never-there"]
+        for _ in range(2):
+            assert await session.sweep(temporaries) == [True] * 4
+        assert [await _names(session), await _names(session, "d")] == [["d"], ["kept"]]
+
+
+@_check
+async def check_abandon_after_cancelling(place: Place) -> None:
+    content = StallingContent(300_000)
+    upload = Upload("file", _temporary("file"), content)
+    with trio.fail_after(10):
+        async with place.endpoint.open_session() as session:
+            await _put(session, "file", b"old")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.stage, upload)
+                await content.stalled.wait()
+                nursery.cancel_scope.cancel()
+            assert await session.abandon(upload.temporary)
+        async with place.endpoint.open_session() as session:
+            assert await _names(session) == ["file"]
+            await _assert_file(place, session, "file", b"old")
+
+
+CHECKS: Sequence[Check] = tuple(_checks)

@@ -1,0 +1,340 @@
+"""A proxy between an FTP client and a real server, on which the network misbehaves as ordered.
+
+It listens on another loopback address with the port of the server, and for each 227 or 229 reply that passes also
+on the data port that the reply names. A client that connects to the address of its control connection, as clients
+should, comes through the proxy with its data as well, and nothing has to be rewritten::
+
+    client ── 127.0.0.77:2121 ── proxy ── 127.0.0.1:2121 ── server
+           ── 127.0.0.77:30011 ─       ── 127.0.0.1:30011 ─
+
+The server must listen on one address, not on all, and Linux is needed: only there is the whole of 127/8 loopback.
+The faults are described in `actorsync.testing.faults`; without any, the proxy is a command log for any server.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import attrs
+import trio
+
+from actorsync.testing._links import Arming, Lines, Link, reach, send_sliced
+from actorsync.testing.commands import Command, CommandLog
+from actorsync.testing.faults import (
+    Cut,
+    CutData,
+    Duplicate,
+    Fault,
+    Hold,
+    Refuse,
+    Slice,
+    Swallow,
+    Throttle,
+    Truncate,
+)
+
+__all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
+
+_CHUNK = 65536
+_PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\d+)")
+
+
+@asynccontextmanager
+async def open_fault_proxy(
+    upstream: tuple[str, int], *faults: Fault, host: str | None = None
+) -> AsyncIterator[FaultProxy]:
+    """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
+
+    ``host`` is the loopback address to listen on; by default, one between 127.0.0.2 and 127.0.0.254 that is free.
+    At the end of the block every connection is closed. An error that the block raises comes out as it is, not in
+    a group.
+    """
+    listener = _listen_somewhere(upstream[1], host)
+    proxy = FaultProxy(upstream, listener.socket.getsockname()[0])
+    for fault in faults:
+        proxy.arm(fault)
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(proxy._serve, listener)
+        try:
+            yield proxy
+        except BaseException as error:  # noqa: BLE001 - carried out of the nursery, which would make a group of it
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def fault_proxy(upstream: tuple[str, int], *faults: Fault, host: str | None = None) -> Iterator[FaultProxy]:
+    """Run `open_fault_proxy` in a thread of its own: for tests without trio, blocking clients, subprocesses."""
+    started: list[tuple[FaultProxy, trio.lowlevel.TrioToken, trio.CancelScope]] = []
+    failures: list[BaseException] = []
+    ready = threading.Event()
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with open_fault_proxy(upstream, *faults, host=host) as proxy:
+                started.append((proxy, trio.lowlevel.current_trio_token(), scope))
+                ready.set()
+                await trio.sleep_forever()
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked for the proxy
+            failures.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name="fault-proxy", daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        if started:
+            yield started[0][0]
+    finally:
+        if started:
+            _, token, scope = started[0]
+            with suppress(trio.RunFinishedError):  # it has crashed, and says so below
+                token.run_sync_soon(scope.cancel)
+        thread.join()
+        if failures:
+            raise failures[0]
+
+
+@attrs.define(eq=False)
+class FaultProxy:
+    """A running proxy; obtained from `open_fault_proxy` or `fault_proxy`, not made. Its logs may be read anywhere."""
+
+    upstream: tuple[str, int]
+    host: str
+
+    commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
+    """Every line that clients sent, whether it was passed on or cut off, as ``(connection, verb, argument)``."""
+    fired: list[Fault] = attrs.field(factory=list, init=False, repr=False)
+    """Which faults happened, in order; a test that counts on one should look."""
+    connections: int = attrs.field(default=0, init=False)
+    """How many control connections were accepted so far."""
+
+    _arms: list[Arming] = attrs.field(factory=list, init=False, repr=False)
+    _slice: int = attrs.field(default=0, init=False, repr=False)
+    _rate: int = attrs.field(default=0, init=False, repr=False)
+
+    @property
+    def port(self) -> int:
+        """The control port, the same as the server's."""
+        return self.upstream[1]
+
+    @property
+    def lines(self) -> list[str]:
+        """The commands as text, each after the number of its connection: ``["1 USER demo", "1 PASS ***"]``."""
+        return [f"{command.session} {command}" for command in self.commands.copy()]
+
+    @property
+    def mutating(self) -> list[Command]:
+        """Those of the commands that can change the tree."""
+        return self.commands.mutating
+
+    def arm(self, fault: Fault) -> None:
+        """Add a fault, from any thread; it counts from now on."""
+        match fault:
+            case Slice(size):
+                self._slice = size
+            case Throttle(rate):
+                self._rate = rate
+            case _:
+                self._arms.append(Arming(fault, self.fired))
+
+    async def _serve(self, listener: trio.SocketListener) -> None:
+        async with listener, trio.open_nursery() as nursery:
+            while True:
+                client = await listener.accept()
+                self.connections += 1
+                nursery.start_soon(_Session(self, self.connections, nursery).run, client)
+
+
+@attrs.define(eq=False)
+class _Session:
+    """One control connection, with the data connections that come out of it."""
+
+    proxy: FaultProxy
+    number: int
+    nursery: trio.Nursery  # of the proxy: a data connection may outlive its control connection
+    verb: str = ""  # of the last line
+    data_listener: trio.SocketListener | None = None
+    # For each line passed on and not finally answered, what shall happen to its reply.
+    waiting: deque[list[Cut | Hold | Swallow | Duplicate]] = attrs.field(factory=deque)
+
+    async def run(self, client: trio.SocketStream) -> None:
+        server = await reach(*self.proxy.upstream, client)
+        if server is None:
+            return
+        link = Link(client, server)
+        for arm in self.proxy._arms:
+            if isinstance(arm.fault, Refuse) and arm.counts(arm.fault.at_connection) and arm.fires():
+                link.how = arm.fault.how
+        try:
+            await link.run(self._lines_up, self._replies_down)
+        finally:
+            self._forget_listener()
+
+    async def _lines_up(self, link: Link) -> None:
+        async for line in Lines(link.client):
+            command = self.proxy.commands.record(self.number, line.rstrip(b"\r\n").decode(errors="surrogateescape"))
+            self.verb = command.verb
+            faults = list(self._faults_at(command.verb))
+            for fault in faults:
+                if isinstance(fault, Cut) and fault.when == "before":
+                    link.cut(fault.how)
+                    return
+            self.waiting.append(faults)
+            await link.server.send_all(line)
+        await link.server.send_eof()
+
+    def _faults_at(self, verb: str) -> Iterator[Cut | Hold | Swallow | Duplicate]:
+        for arm in self.proxy._arms:
+            fault = arm.fault
+            if isinstance(fault, Cut | Hold | Swallow | Duplicate) and fault.verb in ("", verb):
+                key = self.number if fault.per_connection else 0
+                if arm.counts(fault.at_line, key) and arm.fires():
+                    yield fault
+
+    async def _replies_down(self, link: Link) -> None:
+        reply = b""
+        async for line in Lines(link.server):
+            # A reply goes on until a line with its code and a space; inner lines may look like anything else.
+            reply += line
+            if reply[3:4] != b"-" or line[:4] == reply[:3] + b" ":
+                await self._pass_reply(link, reply)
+                reply = b""
+        await send_sliced(link.client, reply, self.proxy._slice)
+        await link.client.send_eof()
+
+    async def _pass_reply(self, link: Link, reply: bytes) -> None:
+        faults = self.waiting.popleft() if self.waiting and reply[:1] != b"1" else []
+        if passive := _PASSIVE.match(reply):
+            extended, high, low = passive.groups()
+            self._expect_data(int(extended) if extended else int(high) * 256 + int(low))
+        for fault in faults:
+            match fault:
+                case Cut(when="unanswered"):
+                    link.cut(fault.how)
+                    return
+                case Hold():
+                    await trio.sleep(fault.seconds)
+                case Swallow():
+                    reply = b""
+                case Duplicate():
+                    reply *= 2
+        await send_sliced(link.client, reply, self.proxy._slice)
+        for fault in faults:
+            if isinstance(fault, Cut) and fault.when == "after":
+                link.cut(fault.how)
+
+    def _expect_data(self, port: int) -> None:
+        self._forget_listener()
+        self.data_listener = _listen(self.proxy.host, port)
+        self.nursery.start_soon(self._serve_data, self.data_listener, port)
+
+    def _forget_listener(self) -> None:
+        # Closed at once, not when its task gets to run: the server may name the same port again.
+        if self.data_listener is not None:
+            self.data_listener.socket.close()
+            self.data_listener = None
+
+    async def _serve_data(self, listener: trio.SocketListener, port: int) -> None:
+        try:
+            client = await listener.accept()
+        except trio.ClosedResourceError:
+            return
+        finally:
+            listener.socket.close()
+        server = await reach(self.proxy.upstream[0], port, client)
+        if server is None:
+            return
+        transfer = _Transfer(self)
+        link = Link(client, server)
+        await link.run(transfer.up, transfer.down)
+
+
+@attrs.define(eq=False)
+class _Transfer:
+    """One data connection."""
+
+    session: _Session
+    passed: int = 0
+    armed: list[Arming] | None = None  # None until the first byte, when the command is known
+
+    async def up(self, link: Link) -> None:
+        await self._copy(link, link.client, link.server, 0)
+
+    async def down(self, link: Link) -> None:
+        await self._copy(link, link.server, link.client, self.session.proxy._slice)
+
+    async def _copy(self, link: Link, source: trio.SocketStream, sink: trio.SocketStream, slice_size: int) -> None:
+        rate = self.session.proxy._rate
+        size = min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
+        while chunk := await source.receive_some(size):
+            fault = self._strike(len(chunk))
+            if fault is not None:
+                chunk = chunk[: fault.after - self.passed]
+            await send_sliced(sink, chunk, slice_size)
+            self.passed += len(chunk)
+            match fault:
+                case CutData(how=how):
+                    link.cut(how)
+                    return
+                case Truncate():
+                    await sink.send_eof()
+                    while await source.receive_some(_CHUNK):
+                        pass
+                    return
+            if rate:
+                await trio.sleep(len(chunk) / rate)
+        fault = self._strike(0)
+        if isinstance(fault, CutData):
+            link.cut(fault.how)
+            return
+        await sink.send_eof()
+
+    def _strike(self, size: int) -> CutData | Truncate | None:
+        """Return the fault that ends this transfer within the next ``size`` bytes, or at its end when 0."""
+        if self.armed is None:
+            self.armed = [arm for arm in self.session.proxy._arms if self._concerns(arm)]
+        for arm in self.armed:
+            fault = arm.fault
+            assert isinstance(fault, CutData | Truncate)
+            due = self.passed + size > fault.after if size else self.passed == fault.after
+            if due and (size or isinstance(fault, CutData)) and arm.fires():
+                return fault
+        return None
+
+    def _concerns(self, arm: Arming) -> bool:
+        fault = arm.fault
+        return (
+            isinstance(fault, CutData | Truncate)
+            and fault.verb in ("", self.session.verb)
+            and arm.counts(fault.at_transfer)
+        )
+
+
+def _listen(host: str, port: int) -> trio.SocketListener:
+    listening = socket.create_server((host, port), backlog=128)
+    listening.setblocking(False)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+
+
+def _listen_somewhere(port: int, host: str | None) -> trio.SocketListener:
+    if host is not None:
+        return _listen(host, port)
+    for number in random.sample(range(2, 255), 8):
+        with suppress(OSError):
+            return _listen(f"127.0.0.{number}", port)
+    raise OSError(f"port {port} is taken on other loopback addresses; does the server listen on all of them?")

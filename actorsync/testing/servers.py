@@ -1,0 +1,175 @@
+"""An FTP server inside this process: pyftpdlib in a thread, with a command log and the weaknesses of your choice.
+
+pyftpdlib is the optional extra ``demo``, imported when a server is made and not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import attrs
+
+from actorsync.testing.commands import Command, CommandLog
+
+__all__ = ["EmbeddedFtpServer", "embedded_ftp_server"]
+
+_PERMISSIONS = "elradfmwMT"  # everything that pyftpdlib knows
+_POLL = 0.05  # seconds; the most that stopping waits for the loop to look up
+
+
+@attrs.define(eq=False)
+class EmbeddedFtpServer:
+    """A server for ``root``, running from `start` to `stop`; use it with ``with``.
+
+    The port is bound when the object is entered (0: one that is free) and kept over `restart`. The logs go on over
+    a restart too. Attributes other than the logs are settings; they are read by `start`.
+
+    * ``without``: verbs that the server does not know and FEAT does not show, such as ``{"MLSD", "MLST"}``.
+    * ``max_connections``: the next control connection gets ``421`` and is closed.
+    * ``max_connections_per_address``: the same, counted for each client address.
+    * ``throttle``: bytes a second on each data connection, about.
+    * ``idle_timeout``: seconds without a command, after which the session ends with ``421``.
+    """
+
+    root: Path
+    user: str = "demo"
+    password: str = attrs.field(default="demo", repr=False)
+    host: str = "127.0.0.1"
+    port: int = 0
+    without: AbstractSet[str] = frozenset()
+    max_connections: int | None = None
+    max_connections_per_address: int | None = None
+    throttle: int | None = None
+    idle_timeout: float | None = None
+
+    commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
+    """Every command line received, as ``(session, verb, argument)``; passwords are masked."""
+    bytes_received: int = attrs.field(default=0, init=False)
+    """Bytes that arrived on data connections so far, over all sessions."""
+
+    _sessions: int = attrs.field(default=0, init=False, repr=False)
+    _running: tuple[threading.Thread, threading.Event] | None = attrs.field(default=None, init=False, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The URL of the root, with the user and without the password."""
+        return f"ftp://{quote(self.user, safe='')}@{self.host}:{self.port}/"
+
+    @property
+    def mutating(self) -> list[Command]:
+        """Those of the commands that can change the tree."""
+        return self.commands.mutating
+
+    def start(self) -> None:
+        """Listen and serve; return when clients can connect. Raises `ImportError` without pyftpdlib."""
+        if self._running is not None:
+            raise RuntimeError("this server is running")
+        server = _make_server(self)
+        self.port = server.address[1]
+        stopping = threading.Event()
+        thread = threading.Thread(target=_serve, args=(server, stopping), name="embedded-ftp", daemon=True)
+        self._running = (thread, stopping)
+        thread.start()
+
+    def stop(self) -> None:
+        """Close every connection and the port, and return when the thread has ended. Does nothing when stopped."""
+        if self._running is None:
+            return
+        thread, stopping = self._running
+        self._running = None
+        stopping.set()
+        thread.join()
+
+    def restart(self) -> None:
+        """Cut every session, and serve again on the same port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+embedded_ftp_server = EmbeddedFtpServer
+"""``with embedded_ftp_server(root, **settings) as server:`` serves ``root`` for the length of the block."""
+
+
+def _serve(server: Any, stopping: threading.Event) -> None:
+    # serve_forever() can only be stopped from its own thread, hence a loop of our own.
+    pause = _POLL
+    try:
+        while not stopping.is_set():
+            soonest = server.ioloop.loop(timeout=pause, blocking=False)
+            pause = _POLL if soonest is None else min(_POLL, soonest)
+    finally:
+        server.close_all()
+
+
+def _make_server(settings: EmbeddedFtpServer) -> Any:
+    """Bind the port and return a pyftpdlib server that does as ``settings`` says and writes its logs."""
+    try:
+        # ioloop first: it imports asyncore without the warning that Python 3.11 gives for it.
+        from pyftpdlib.ioloop import IOLoop  # isort: skip
+        from pyftpdlib.authorizers import DummyAuthorizer
+        from pyftpdlib.handlers import DTPHandler, FTPHandler, ThrottledDTPHandler
+        from pyftpdlib.servers import FTPServer
+    except ImportError as error:
+        raise ImportError(
+            f"the embedded FTP server needs pyftpdlib ({error}): pip install 'actorsync[demo]'"
+        ) from error
+
+    # Unless somebody has set up its logger, pyftpdlib writes every command to standard error.
+    logger = logging.getLogger("pyftpdlib")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+
+    user_table = DummyAuthorizer()
+    user_table.add_user(settings.user, settings.password, str(settings.root), perm=_PERMISSIONS)
+
+    class DataChannel(ThrottledDTPHandler if settings.throttle else DTPHandler):  # type: ignore[misc]
+        read_limit = write_limit = settings.throttle or 0
+
+        def recv(self, size: int) -> bytes:
+            chunk: bytes = super().recv(size)
+            settings.bytes_received += len(chunk)
+            return chunk
+
+    class ControlChannel(FTPHandler):  # type: ignore[misc]
+        authorizer = user_table
+        dtp_handler = DataChannel
+        proto_cmds = {  # noqa: RUF012 - pyftpdlib's own way of configuring a class
+            verb: facts for verb, facts in FTPHandler.proto_cmds.items() if verb not in settings.without
+        }
+        timeout = settings.idle_timeout or 0
+        auth_failed_timeout = 0  # a refused password costs a test nothing
+        banner = "actorsync embedded server ready."
+        session_number = 0
+
+        def handle(self) -> None:
+            settings._sessions += 1
+            self.session_number = settings._sessions
+            # Counted here and not by max_cons, which also counts listeners and data connections. ip_map has one
+            # entry for each control connection, this one included.
+            limit = settings.max_connections
+            if limit is not None and len(self.server.ip_map) > limit:
+                self.handle_max_cons()
+            else:
+                super().handle()
+
+        def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+            settings.commands.record(self.session_number, line)
+            super().pre_process_command(line, cmd, arg)
+
+    server = FTPServer((settings.host, settings.port), ControlChannel, ioloop=IOLoop())
+    server.max_cons = 0
+    server.max_cons_per_ip = settings.max_connections_per_address or 0
+    return server

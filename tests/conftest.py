@@ -1,0 +1,57 @@
+"""Fixtures for all tests: an FTP server of each kind, and a machine that knows nothing of earlier runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from actorsync.testing import EmbeddedFtpServer
+from tests.support import FtpTarget, debian_servers
+
+PYFTPDLIB = "pyftpdlib"
+
+
+@pytest.fixture(autouse=True)
+def isolated_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep journals, caches and configuration of the user out of tests; returns the new XDG_STATE_HOME."""
+    home = tmp_path_factory.mktemp("home")
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(variable, str(home / variable))
+    return home / "XDG_STATE_HOME"
+
+
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """A folder that a server under another user can reach; those of pytest are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="actorsync-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
+def embedded(server_folder: Path) -> Iterator[EmbeddedFtpServer]:
+    """The embedded server alone, over an empty root."""
+    root = server_folder / "root"
+    root.mkdir()
+    with EmbeddedFtpServer(root) as server:
+        yield server
+
+
+@pytest.fixture(params=[PYFTPDLIB, *debian_servers.NAMES])
+def ftp_server(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[FtpTarget]:
+    """Each server in turn, over an empty root; the test's id shows which."""
+    root = server_folder / "root"
+    root.mkdir()
+    if request.param == PYFTPDLIB:
+        with EmbeddedFtpServer(root) as server:
+            yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root)
+    else:
+        assert request.param in get_args(debian_servers.Name)
+        debian_servers.require(request.param)
+        with debian_servers.debian_server(request.param, root, server_folder) as started:
+            yield started.target

@@ -1,0 +1,194 @@
+"""Every endpoint passes the same suite. A new kind of endpoint joins by one line in ``PLACES``."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Entry
+from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place, check_endpoint
+from actorsync.testing.faulty import Faulty, RandomFaults, When
+
+OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
+
+
+@asynccontextmanager
+async def local(path: Path) -> AsyncIterator[Place]:
+    yield Place(LocalEndpoint(path))
+
+
+@asynccontextmanager
+async def local_follow(path: Path) -> AsyncIterator[Place]:
+    yield Place(LocalEndpoint(path, links="follow"))
+
+
+@asynccontextmanager
+async def memory(path: Path) -> AsyncIterator[Place]:
+    yield Place(MemoryEndpoint())
+
+
+@asynccontextmanager
+async def memory_like_ftp(path: Path) -> AsyncIterator[Place]:
+    yield Place(MemoryEndpoint(precision_ns=10**9, inodes=False))
+
+
+@asynccontextmanager
+async def faultless(path: Path) -> AsyncIterator[Place]:
+    yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None))
+
+
+PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, faultless)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
+async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) -> None:
+    async with open_place(tmp_path) as place:
+        await check(place)
+
+
+async def test_check_endpoint_runs_every_check() -> None:
+    opened: list[MemoryEndpoint] = []
+
+    async def open_fresh() -> MemoryEndpoint:
+        opened.append(MemoryEndpoint())
+        return opened[-1]
+
+    await check_endpoint(open_fresh)
+    assert len(opened) == len(CHECKS)
+
+
+async def test_a_missing_root_is_made_on_demand(tmp_path: Path) -> None:
+    for endpoint in (LocalEndpoint(tmp_path / "a" / "b"), MemoryEndpoint(exists=False)):
+        async with endpoint.open_session() as session:
+            problem = (await session.list_directory("")).problem
+            assert problem is not None
+            assert not problem.vanished
+            root, below = await session.make_directories(["", "below"])
+            assert isinstance(root, Entry)
+            assert isinstance(below, Entry)
+            assert len((await session.list_directory("")).entries) == 1
+
+
+# Memory: what a simulation can see in between.
+
+
+async def test_a_half_written_temporary_is_observable() -> None:
+    endpoint = MemoryEndpoint()
+    seen: set[int] = set()
+
+    async def watch() -> None:
+        while True:
+            seen.update(len(data) for data in endpoint.files().values())
+            await trio.lowlevel.checkpoint()
+
+    async with endpoint.open_session() as session, trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        for _ in range(10):
+            upload = Upload("final", "temporary", MemoryContent(b"x" * 9))
+            staged, _ = await session.stage(upload)
+            assert isinstance(staged, Staged)
+            assert await session.sweep(["temporary"]) == [True]
+        nursery.cancel_scope.cancel()
+    assert seen >= {4, 8, 9}
+    assert endpoint.log[:2] == [("stage", "temporary"), ("sweep", "temporary")]
+
+
+async def test_open_content_sees_writes_in_place_but_no_rename_over_it() -> None:
+    endpoint = MemoryEndpoint()
+    endpoint.write("d/file", b"old old")
+    async with endpoint.open_session() as session, session.open("d/file") as content:
+        endpoint.write("d/new", b"new")
+        endpoint.rename("d/new", "d/file")
+        assert await content.read(100) == b"old old"
+        assert await content.is_unchanged()
+        async with session.open("d/file") as content:
+            endpoint.write("d/file", b"sum")
+            assert await content.read(100) == b"sum"
+            assert not await content.is_unchanged()
+    assert endpoint.files() == {"d/file": b"sum"}
+    endpoint.delete("d")
+    assert (endpoint.files(), endpoint.directories()) == ({}, set())
+
+
+# Faults.
+
+
+def fault_at(verb: str, when: When, error: Exception) -> Callable[[str, When], None]:
+    def decide(now: str, moment: When) -> None:
+        if (now, moment) == (verb, when):
+            raise error
+
+    return decide
+
+
+async def test_a_lost_session_stays_lost_and_a_new_one_does_not() -> None:
+    memory = MemoryEndpoint()
+    endpoint = Faulty(memory, fault_at("commit", "after", ConnectionLost("cut")))
+    async with endpoint.open_session() as session:
+        staged, _ = await session.stage(Upload("final", "temporary", MemoryContent(b"content")))
+        assert isinstance(staged, Staged)
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await session.commit([staged])
+        with pytest.raises(ConnectionLost):
+            await session.list_directory("")
+    assert memory.files() == {"final": b"content"}, "it was done, and nobody heard"
+    async with endpoint.open_session() as session:
+        assert (await session.list_directory("")).problem is None
+
+
+async def test_a_connection_lost_in_the_middle_of_a_file_leaves_a_half_temporary() -> None:
+    memory = MemoryEndpoint()
+    reads = iter([None, None, None, ConnectionLost("cut")])
+
+    def decide(verb: str, when: When) -> None:
+        if verb == "read" and (error := next(reads)) is not None:
+            raise error
+
+    async with Faulty(memory, decide).open_session() as session:
+        upload = Upload("final", "temporary", MemoryContent(b"x" * 9))
+        with pytest.raises(ConnectionLost):
+            await session.stage(upload)
+    assert memory.files() == {"temporary": b"x" * 4}
+    assert upload.sent == 4
+
+
+@pytest.mark.parametrize("verb", ["read", "stage", "commit", "list_directory"])
+async def test_a_refusal_is_a_value_and_the_session_goes_on(verb: str) -> None:
+    async with Faulty(MemoryEndpoint(), fault_at(verb, "before", OperationRefused("no"))).open_session() as session:
+        staged, _ = await session.stage(Upload("final", "temporary", MemoryContent(b"content")))
+        assert isinstance(staged, OperationRefused if verb in {"read", "stage"} else Staged)
+        if isinstance(staged, Staged):
+            (entry,) = await session.commit([staged])
+            assert isinstance(entry, OperationRefused if verb == "commit" else Entry)
+        assert ((await session.list_directory("")).problem is not None) is (verb == "list_directory")
+
+
+async def test_random_faults_are_the_same_for_the_same_seed(autojump_clock: MockClock) -> None:
+    async def story() -> list[str]:
+        endpoint = Faulty(MemoryEndpoint(), RandomFaults(random.Random(7), 0.1))
+        told: list[str] = []
+        for number in range(50):
+            try:
+                async with endpoint.open_session() as session:
+                    told.append(str(await session.make_directories([str(number)])))
+            except ConnectionLost as lost:
+                told.append(str(lost))
+        return told
+
+    first = await story()
+    assert first == await story()
+    assert any("lost" in line for line in first)
+    assert any("refused" in line for line in first)
+    assert trio.current_time() > 1
