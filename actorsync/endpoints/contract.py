@@ -31,7 +31,10 @@ class Content(Protocol):
         """The file as it was when it was opened: of the open file itself, not of its name."""
 
     def fileno(self) -> int | None:
-        """Give a descriptor for ``os.sendfile``, at the file's beginning, or None when bytes must pass through us."""
+        """Give a descriptor for ``os.sendfile``, or None when bytes must pass through us.
+
+        Whoever uses it reads by offset; `read` works all the same.
+        """
 
     async def read(self, max_bytes: int) -> bytes:
         """Read up to ``max_bytes``; empty at the end of the file."""
@@ -80,7 +83,7 @@ class Session(Protocol):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file for reading.
 
-        Raises `OperationRefused` when it cannot be opened or is no regular file.
+        Raises `Vanished` when it is gone, `OperationRefused` when it cannot be opened or is no regular file.
         """
 
     async def stage(
@@ -94,7 +97,8 @@ class Session(Protocol):
 
         Where the wire allows, the commits ride in the upload's own round trips. ``ahead`` is called once, when the last
         byte was handed over: it says whether another upload follows at once, so that its way can be prepared.
-        Returns what became of the upload, and of each commit as `commit` does.
+        Returns what became of the upload, and of each commit as `commit` does. A refused upload leaves no temporary
+        behind; one whose size is not what its content said is refused, with ``retry``.
         """
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:

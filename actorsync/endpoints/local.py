@@ -17,9 +17,9 @@ import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
 from actorsync.endpoints.local_tree import Opened, Tree
-from actorsync.endpoints.local_walk import entry_of, is_same, refusal
+from actorsync.endpoints.local_walk import entry_of, is_same, refusal, shown
 from actorsync.endpoints.local_writer import Writer
-from actorsync.errors import OperationRefused
+from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.text import display
 
@@ -130,6 +130,8 @@ class LocalSession:
         """Open a regular file, in one hop."""
         try:
             opened = await self._hop(self._tree.open, path)
+        except FileNotFoundError as error:
+            raise Vanished(f"cannot open {shown(path)}: it is gone") from error
         except OSError as error:
             raise refusal("open", path, error) from error
         content = LocalContent(self._endpoint, opened)
