@@ -82,7 +82,7 @@ def present(
 
 def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
     """The servers and the peers that take part, each with its version."""
-    unpack = "apt install {}, or unpack it (docs/performance.md)"
+    unpack = "apt install {} (or run .ci/install-servers)"
     servers = {
         name: server.install if " " in server.install else unpack.format(server.install)
         for name, server in SERVERS.items()

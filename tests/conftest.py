@@ -5,14 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from actorsync.testing import EmbeddedFtpServer
-from tests.support import FtpTarget, debian_servers
-
-PYFTPDLIB = "pyftpdlib"
+from tests.support import FtpTarget
+from tests.support.ftp import NAMES, serving
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +40,18 @@ def embedded(server_folder: Path) -> Iterator[EmbeddedFtpServer]:
         yield server
 
 
-@pytest.fixture(params=[PYFTPDLIB, *debian_servers.NAMES])
+@pytest.fixture(params=NAMES)
 def ftp_server(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[FtpTarget]:
     """Each server in turn, over an empty root; the test's id shows which."""
-    root = server_folder / "root"
-    root.mkdir()
-    if request.param == PYFTPDLIB:
-        with EmbeddedFtpServer(root) as server:
-            yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root)
-    else:
-        assert request.param in get_args(debian_servers.Name)
-        debian_servers.require(request.param)
-        with debian_servers.debian_server(request.param, root, server_folder) as started:
-            yield started.target
+    with serving(request.param, server_folder) as target:
+        yield target
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def shared_ftp_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
+    """Each server in turn, started once for all tests of a module: `fresh_folder` keeps them apart."""
+    with tempfile.TemporaryDirectory(prefix="actorsync-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with serving(request.param, folder) as target:
+            yield target

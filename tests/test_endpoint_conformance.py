@@ -18,6 +18,8 @@ from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
 from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place, check_endpoint
 from actorsync.testing.faulty import Faulty, RandomFaults, When
+from tests.support import FtpTarget
+from tests.support.ftp import endpoint_for, fresh_folder
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
 
@@ -55,6 +57,12 @@ PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, f
 async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) -> None:
     async with open_place(tmp_path) as place:
         await check(place)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_ftp_conformance(shared_ftp_server: FtpTarget, check: Check) -> None:
+    fresh_folder(shared_ftp_server, check.__name__)
+    await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}"), reads=False))
 
 
 async def test_check_endpoint_runs_every_check() -> None:

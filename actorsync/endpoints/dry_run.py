@@ -1,0 +1,110 @@
+"""A target that is looked at and never touched: what a plan runs against.
+
+`DryRun` stands before the real target. To read goes through to it, over a connection that is made when the first thing
+has to be read and not before: a target that the journal knows is not even connected to. To write is said to have been
+done. So a plan is the same run by the same engine, and has no way to change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import attrs
+import trio
+
+from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, nothing_ahead
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing, ScanComplete
+
+__all__ = ["DryRun", "DryRunSession"]
+
+
+@attrs.frozen
+class DryRun:
+    """The endpoint ``real`` as a plan sees it."""
+
+    real: Endpoint
+
+    @property
+    def display(self) -> str:
+        """Name the real place."""
+        return self.real.display
+
+    async def identify(self) -> ScanComplete:
+        """Say what the real root is."""
+        return await self.real.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[DryRunSession]:
+        """Open a session, which connects when it first has to read something."""
+        await trio.lowlevel.checkpoint()
+        async with AsyncExitStack() as stack:
+            yield DryRunSession(self.real, stack)
+
+
+@attrs.define(eq=False)
+class DryRunSession:
+    """A session that reads for real and writes nothing."""
+
+    _endpoint: Endpoint
+    _stack: AsyncExitStack
+    _opened: Session | None = None
+
+    async def _session(self) -> Session:
+        if self._opened is None:
+            self._opened = await self._stack.enter_async_context(self._endpoint.open_session())
+        return self._opened
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List a directory of the real target. A root that is not there is empty: a run would make it first."""
+        listing = await (await self._session()).list_directory(directory)
+        return Listing("") if directory == "" and listing.problem is not None else listing
+
+    @asynccontextmanager
+    async def _open(self, path: str) -> AsyncIterator[Content]:
+        async with (await self._session()).open(path) as content:
+            yield content
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
+        """Open a file of the real target."""
+        return self._open(path)
+
+    async def stage(
+        self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Send nothing, and call it whole."""
+        committed = await self.commit(commit)
+        source = upload.content.entry
+        upload.sent = source.size
+        ahead()
+        return Staged(upload.path, upload.temporary, source.size, source.mtime_ns), committed
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename nothing, and describe what would be there."""
+        await trio.lowlevel.checkpoint()
+        return [Entry(item.path, Kind.FILE, item.size, item.mtime_ns) for item in staged]
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make nothing, and describe what would be there."""
+        await trio.lowlevel.checkpoint()
+        return [Entry(path, Kind.DIRECTORY) for path in paths]
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove nothing."""
+        await trio.lowlevel.checkpoint()
+        return [True for _ in entries]
+
+    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove nothing."""
+        await trio.lowlevel.checkpoint()
+        return [True for _ in temporaries]
+
+    async def abandon(self, temporary: str) -> bool:  # noqa: ARG002 - the contract has it
+        """Give up what was never begun."""
+        await trio.lowlevel.checkpoint()
+        return True
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Say what is known of the real target."""
+        return () if self._opened is None else self._opened.describe()

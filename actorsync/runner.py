@@ -1,0 +1,301 @@
+"""From a profile to runs: its endpoints, its policy, its journal, its password, and how often.
+
+For a program as for the command line: `run_once` mirrors, `run_forever` goes on mirroring, `plan_once` says what
+would be done. All three take a `Shutdown` to be stopped with, observers that are shown every event, and statistics
+that may be looked at any time. What ends a pass is in its `Report`; raised is only what keeps a run from beginning
+(`JournalLocked`, `ProfileError` of the password, `FatalError` of the journal), and bugs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+
+from actorsync.actors.recorder import Observer
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.dry_run import DryRun
+from actorsync.endpoints.ftp import FtpEndpoint
+from actorsync.endpoints.local import LocalEndpoint
+from actorsync.errors import ActorsyncError, GuardRefused, ProfileError, TargetUnreachable
+from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
+from actorsync.journal_file import naming, open_reader
+from actorsync.model.entry import Record, ScanComplete
+from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.operation import Copy, Done
+from actorsync.profile import Profile, Secret
+from actorsync.supervisor import Policy, supervise
+
+__all__ = ["BREATH", "open_endpoints", "plan_once", "policy_of", "repeat", "run_forever", "run_once"]
+
+#: Seconds between the end of a pass that took longer than the period, and the next pass.
+BREATH: Final = 1.0
+
+#: A pass that ends with one of these may be followed by a better one. Not so with a login that was refused (servers
+#: lock accounts out), what is fatal, and a cancel.
+_GOES_ON: Final = frozenset({0, 1, GuardRefused.exit_code, TargetUnreachable.exit_code})
+
+
+def open_endpoints(profile: Profile, password: Secret | None = None) -> tuple[Endpoint, Endpoint]:
+    """Give source and target. Nothing is connected, and no file is opened.
+
+    Without ``password`` the profile's own is looked up at the first login, which blocks.
+    """
+    source = LocalEndpoint(profile.source.path, links=profile.sync.links)
+    place = profile.target
+    if place.scheme == "file":
+        return source, LocalEndpoint(Path(place.path))
+    secret = password or place.password
+    assert secret is not None, "an FTP target has a password"
+    target = FtpEndpoint(place.host, place.port, place.user, lambda: secret.resolve().reveal(), place.path)
+    return source, target
+
+
+def policy_of(profile: Profile) -> Policy:
+    """Give what a run of the profile may do."""
+    sync = profile.sync
+    return Policy(
+        selection=sync.selection(),
+        max_delete=sync.max_delete,
+        delete=sync.delete,
+        connections=sync.connections,
+        links_are_errors=sync.links == "error",
+    )
+
+
+async def run_once(
+    profile: Profile,
+    *,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    policy: Policy | None = None,
+    overwritten: set[str] | None = None,
+) -> Report:
+    """Mirror once. The journal is locked for as long as it takes.
+
+    ``policy`` replaces the profile's own. To ``overwritten`` is added, before its ``Done`` is shown, the path of each
+    file that took another's place on the target.
+    """
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, overwritten)
+    async with mirror.ready() as (journal, password):
+        return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, password)
+
+
+async def run_forever(
+    profile: Profile,
+    *,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    policy: Policy | None = None,
+    overwritten: set[str] | None = None,
+) -> int:
+    """Mirror every ``sync.every`` until stopped, as `repeat` does; give the exit code.
+
+    The journal stays locked between passes, and the password is looked up once. The endpoints are new for each pass: a
+    source that is a link is followed where it leads by then, and a password that was changed on the server is tried
+    once.
+    """
+    assert profile.sync.every is not None, "the profile does not say how often"
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, overwritten)
+    async with mirror.ready() as (journal, password):
+        if mirror.is_stopped:
+            return mirror.unbegun().exit_code
+        return await repeat(lambda: mirror.one_pass(journal, password), profile.sync.every, mirror.shutdown)
+
+
+async def plan_once(
+    profile: Profile,
+    *,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    policy: Policy | None = None,
+    overwritten: set[str] | None = None,
+) -> Report:
+    """Go through a run in which nothing is changed, neither the target nor the journal; the events say what would be.
+
+    Takes no lock: it reads the journal as it is at one moment, also while a run is going on. The target is connected to
+    only when the journal does not know it.
+    """
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, overwritten)
+    with contextlib.closing(await trio.to_thread.run_sync(_copy_journal, profile)) as journal:
+        password = await mirror.password() if journal.is_fresh else None
+        if mirror.is_stopped:
+            return mirror.unbegun()
+        source, target = open_endpoints(profile, password)
+        return await mirror.supervise(source, DryRun(target), journal)
+
+
+async def repeat(one_pass: Callable[[], Awaitable[Report]], period: float, shutdown: Shutdown) -> int:
+    """Make passes, one after the other, until stopped; give the exit code.
+
+    ``period`` counts from start to start. A pass that takes longer is followed by the next after `BREATH`; what was
+    missed is not made up for. A pass that failed does not end it, unless its failure will stand: a login refused, or a
+    fatal error. A drain between two passes ends it at once, with 0; one during a pass lets the pass end it.
+    """
+    while True:
+        began = trio.current_time()
+        report = await one_pass()
+        if shutdown.draining.is_set() or report.exit_code not in _GOES_ON:
+            return report.exit_code
+        with trio.move_on_at(max(began + period, trio.current_time() + BREATH)):
+            await shutdown.draining.wait()
+            return 0
+
+
+@attrs.frozen(eq=False)
+class _Mirror:
+    """A profile, with everything that its passes have in common."""
+
+    profile: Profile
+    shutdown: Shutdown
+    observers: Sequence[Observer]
+    statistics: Statistics
+    policy: Policy
+    overwritten: set[str] | None
+
+    @classmethod
+    def of(
+        cls,
+        profile: Profile,
+        shutdown: Shutdown | None,
+        observers: Sequence[Observer],
+        statistics: Statistics | None,
+        policy: Policy | None,
+        overwritten: set[str] | None,
+    ) -> _Mirror:
+        """Fill in what was not given."""
+        return cls(
+            profile,
+            shutdown or Shutdown(profile.shutdown.drain, profile.shutdown.cancel),
+            observers,
+            statistics if statistics is not None else Statistics(),
+            policy or policy_of(profile),
+            overwritten,
+        )
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.shutdown.draining.is_set()
+
+    @contextlib.asynccontextmanager
+    async def ready(self) -> AsyncIterator[tuple[Journal, Secret | None]]:
+        """Lock and open the journal first, so that a second run is refused before it asks anybody for a password."""
+        with contextlib.ExitStack() as stack:
+            opening = open_journal(state_directory(), self.profile.identity, name=str(self.profile.path))
+            journal = await trio.to_thread.run_sync(stack.enter_context, opening)
+            yield journal, await self.password()
+
+    async def password(self) -> Secret | None:
+        """Look the password up, in a thread. A drain meanwhile ends the wait, and None is given."""
+        origin = self.profile.target.password
+        secret: Secret | None = None
+        refused: ProfileError | None = None
+        if origin is None:
+            return None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._when_stopped, nursery.cancel_scope.cancel)
+            try:
+                secret = await trio.to_thread.run_sync(origin.resolve, abandon_on_cancel=True)
+            except ProfileError as error:
+                refused = error
+            nursery.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+        return secret
+
+    async def _when_stopped(self, then: Callable[[], object]) -> None:
+        await self.shutdown.draining.wait()
+        then()
+
+    def unbegun(self) -> Report:
+        """Report a run that was stopped before it began."""
+        is_cancelled = self.shutdown.cancelling.is_set()
+        report = Report(130 if is_cancelled else 3, time.time(), 0.0, drained=True, cancelled=is_cancelled)
+        for observer in self.observers:
+            observer(Stopped(report))
+        return report
+
+    async def one_pass(self, journal: Journal, password: Secret | None) -> Report:
+        """Mirror once, and have the journal remember that and how."""
+        endings: list[Report] = []
+
+        def keep(event: Event) -> None:
+            if isinstance(event, Stopped):
+                endings.append(event.report)
+
+        run = await trio.to_thread.run_sync(journal.begin_run, time.time())
+        try:
+            source, target = open_endpoints(self.profile, password)
+            return await self.supervise(source, target, journal, keep)
+        finally:
+            # What cannot be noted here was told already, by a report or a bug that must not be hidden.
+            with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
+                for report in endings:
+                    await trio.to_thread.run_sync(journal.end_run, run, report)
+
+    async def supervise(self, source: Endpoint, target: Endpoint, journal: Journal, *more: Observer) -> Report:
+        """Run the engine, with statistics that begin at nothing."""
+        for field, value in attrs.asdict(Statistics(), recurse=False).items():
+            setattr(self.statistics, field, value)
+        return await supervise(
+            source,
+            target,
+            journal if self.overwritten is None else _Witness(journal, self.overwritten),
+            self.policy,
+            shutdown=self.shutdown,
+            observers=[*more, *self.observers],
+            statistics=self.statistics,
+        )
+
+
+@attrs.frozen(eq=False)
+class _Witness:
+    """A journal that looks, before a copy is written down, whether the target had something under that name."""
+
+    journal: Journal
+    overwritten: set[str]
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.journal.is_fresh
+
+    def root(self) -> ScanComplete | None:
+        return self.journal.root()
+
+    def children(self, directory: str) -> Mapping[str, Record]:
+        return self.journal.children(directory)
+
+    def subtree(self, directory: str) -> Sequence[Record]:
+        return self.journal.subtree(directory)
+
+    def owned_count(self) -> int:
+        return self.journal.owned_count()
+
+    def intents(self) -> Sequence[str]:
+        return self.journal.intents()
+
+    def apply(self, facts: Sequence[Event]) -> None:
+        for fact in facts:
+            if isinstance(fact, Done) and isinstance(fact.operation, Copy) and self.journal.record(fact.operation.path):
+                self.overwritten.add(fact.operation.path)
+        self.journal.apply(facts)
+
+
+def _copy_journal(profile: Profile) -> Journal:
+    """Give a copy of the profile's journal in memory, an empty one when there is none yet. Makes and locks nothing."""
+    path = journal_path(state_directory(), profile.identity)
+    reader = open_reader(path, profile.identity)
+    if reader is None:
+        return open_memory_journal(profile.identity)
+    with naming(str(path)), contextlib.closing(Journal(reader, reader, str(path))) as journal:
+        return journal.copy_to_memory()

@@ -1,0 +1,46 @@
+"""FTP servers for tests that need more than an empty root: any of the four by name, and endpoints that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+from actorsync.endpoints.ftp import FtpEndpoint
+from actorsync.testing import EmbeddedFtpServer
+from tests.support import FtpTarget, debian_servers
+
+__all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "serving"]
+
+PYFTPDLIB = "pyftpdlib"
+NAMES = (PYFTPDLIB, *debian_servers.NAMES)
+
+
+@contextmanager
+def serving(name: str, folder: Path, options: debian_servers.Options | None = None) -> Iterator[FtpTarget]:
+    """Serve an empty ``folder/root`` with one of the four servers; skip, or fail in CI, where it cannot run."""
+    root = folder / "root"
+    root.mkdir()
+    if name == PYFTPDLIB:
+        with EmbeddedFtpServer(root) as server:
+            yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root)
+    else:
+        assert name in get_args(debian_servers.Name)
+        debian_servers.require(name)
+        with debian_servers.debian_server(name, root, folder, options or debian_servers.Options()) as started:
+            yield started.target
+
+
+def fresh_folder(server: FtpTarget, name: str) -> Path:
+    """Make an empty folder below the root, which the server may write to."""
+    folder = server.root / name
+    folder.mkdir()
+    server.adopt()
+    return folder
+
+
+def endpoint_for(server: FtpTarget | EmbeddedFtpServer, path: str = "", **settings: Any) -> FtpEndpoint:
+    """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
+    settings = {"host": server.host, "port": server.port, **settings}
+    return FtpEndpoint(user=server.user, password=lambda: server.password, path=path, **settings)

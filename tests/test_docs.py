@@ -1,0 +1,89 @@
+"""What the documentation shows is what the code says."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from actorsync.planning.reconcile import TABLE, Action, Source, Target
+
+ROOT = Path(__file__).parent.parent
+
+#: Which layer may import which: the drawing of docs/design.md as data. ``errors`` and ``model`` are open to all.
+MAY_IMPORT = {
+    "model": set(),
+    "planning": set(),
+    "protocols": set(),
+    "endpoints": {"protocols", "planning"},
+    "journal": set(),
+    "actors": {"planning", "endpoints.contract"},
+    "supervisor": {"actors", "planning", "endpoints.contract"},
+    "profile": {"planning"},
+}
+
+
+def reconcile_table() -> str:
+    targets = list(Target)
+    lines = ["| source \\ target | " + " | ".join(target.value for target in targets) + " |"]
+    lines.append("|---" * (len(targets) + 1) + "|")
+    for source in Source:
+        actions = [TABLE.get((source, target)) for target in targets]
+        cells = ["" if action is None else "-" if action is Action.NOTHING else action.value for action in actions]
+        lines.append(f"| {source.value} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def test_the_reconcile_table_is_printed_from_the_code() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    printed = text.partition("<!-- reconcile table: begin -->\n")[2].partition("\n<!-- reconcile table: end -->")[0]
+    assert printed == reconcile_table()
+
+
+def layer_of(module: str) -> str:
+    """``actorsync.endpoints.ftp`` is in ``endpoints``; ``actorsync.journal_file`` in ``journal``."""
+    return module.split(".")[1].partition("_")[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return {name for name in names if name.split(".")[0] in {"actorsync", "trio"}}
+
+
+def test_imports_follow_the_drawing() -> None:
+    offences = []
+    for path in sorted((ROOT / "actorsync").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if module.count(".") == 1 and module.endswith("__init__"):
+            continue
+        layer = layer_of(module)
+        if layer not in MAY_IMPORT:
+            continue
+        for name in imports_of(path):
+            if name == "trio":
+                if layer in {"model", "planning", "protocols", "profile", "journal"}:
+                    offences.append(f"{module} imports trio")
+                continue
+            inside = name == "actorsync" or layer_of(name) in {layer, "errors", "model"}
+            allowed = any(name.startswith(f"actorsync.{other}") for other in MAY_IMPORT[layer])
+            if not inside and not allowed:
+                offences.append(f"{module} imports {name}")
+    assert offences == []
+
+
+def test_the_readme_has_exactly_two_commands_for_a_clone() -> None:
+    blocks = (ROOT / "README.md").read_text().split("```")[1::2]
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("make ")]
+    assert commands == ["make demo", "make test"]
+
+
+def test_every_document_is_linked_and_every_link_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{path.name})" in text, f"README does not link {path.name}"
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for part in path.read_text().split("](")[1:]:
+            target = part.partition(")")[0].partition("#")[0]
+            if target and not target.startswith("http"):
+                assert (path.parent / target).exists(), f"{path.name} links {target}"
