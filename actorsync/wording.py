@@ -115,7 +115,7 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
                 if not problem.vanished:
                     yield True, f"failed: {_named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
-            yield True, f"refused: {display(reason)}"
+            yield True, display(reason)
         case Retired(connection, reason):
             yield True, f"connection {connection} gave up: {display(reason)}"
         case Reconnecting(connection, reason, delay):
@@ -156,12 +156,17 @@ def summary(report: Report) -> str:
 
 
 def plan_summary(report: Report) -> str:
-    """Give the last line of a plan."""
-    if not (report.copied or report.directories_made or report.removed):
-        return f"nothing to do ({counted(report.files_seen, 'file')})"
-    copies = f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})"
-    directories = f"{counted(report.directories_made, 'directory', 'directories')} to make"
-    return f"{copies}, {directories}, {report.removed} to remove"
+    """Give the last line of a plan that came to its end."""
+    parts = []
+    if report.copied:
+        parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
+    if report.directories_made:
+        parts.append(f"{counted(report.directories_made, 'directory', 'directories')} to make")
+    if report.removed:
+        parts.append(f"{report.removed} to remove")
+    if report.failed:
+        parts.append(f"{report.failed} that cannot be done")
+    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
 
 
 def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterator[str]:

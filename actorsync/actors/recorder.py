@@ -11,7 +11,17 @@ import trio
 
 from actorsync.actors.channels import Blocking, Fact, Registration, Settlement, Unissued, holding, in_thread
 from actorsync.model.entry import Kind
-from actorsync.model.event import Adopted, Event, Reconnecting, RemovalsRefused, Report, Scanned
+from actorsync.model.event import (
+    Adopted,
+    Connected,
+    Event,
+    Planned,
+    Reconnecting,
+    RemovalsRefused,
+    Report,
+    Retired,
+    Scanned,
+)
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Skipped
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
@@ -23,6 +33,9 @@ Observer = Callable[[Event], None]
 GROUP = 500
 
 _KEPT_FAILURES = 1_000
+
+#: Events that no journal remembers: a run with nothing to do is made of them, and need not wait for the disk.
+_PASSING = (Scanned, Planned, Connected, Reconnecting, Retired)
 
 
 class FactStore(Protocol):
@@ -56,7 +69,7 @@ class Tally:
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
-            case Done(MakeDirectory()):
+            case Done(MakeDirectory(source)) if source.path:  # the root is made sure of, and mostly there
                 self.directories_made += 1
             case Done(Remove()):
                 self.removed += 1
@@ -120,7 +133,9 @@ class Recorder:
 
     async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
         events = [_event_of(fact) for fact in group]
-        await self.blocking(self.journal.apply, events)
+        lasting = [event for event in events if not isinstance(event, _PASSING)]
+        if lasting:
+            await self.blocking(self.journal.apply, lasting)
         for fact, event in zip(group, events, strict=True):
             if isinstance(fact, Registration):
                 fact.durable.set()

@@ -9,13 +9,12 @@ import attrs
 import trio
 
 from actorsync.endpoints.ftp_session import FtpSession, Knowledge
-from actorsync.endpoints.ftp_wire import Control, connected
+from actorsync.endpoints.ftp_wire import Control, Patience, connected
 from actorsync.errors import ConnectionLost, FatalError, LoginRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.text import display
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import command_line
-from actorsync.protocols.ftp_replies import greet
 
 __all__ = ["FtpEndpoint"]
 
@@ -25,7 +24,8 @@ class FtpEndpoint:
     """A directory on an FTP server. ``path`` is relative to where the login leads, or absolute.
 
     ``password`` is asked for once, at the first login. The first login happens alone: while it is not known to be
-    accepted, no other connection tries, because servers lock accounts out.
+    accepted, no other connection tries, because servers lock accounts out. What ``connect_seconds`` and
+    ``stall_seconds`` bound is told by `Patience`.
     """
 
     host: str
@@ -33,10 +33,13 @@ class FtpEndpoint:
     user: str = "anonymous"
     password: Callable[[], str] = attrs.field(default=lambda: "anonymous@", repr=False)
     path: str = ""
+    connect_seconds: float = 30.0
+    stall_seconds: float = 60.0
     knowledge: Knowledge = attrs.Factory(Knowledge)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_welcome: bool = False
     _refusal: str | None = None
+    _password: str | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def display(self) -> str:
@@ -56,24 +59,29 @@ class FtpEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in."""
-        async with connected(self.host, self.port) as control:
-            if self._is_welcome:
-                session = await self._log_in(control)
-            else:
+        async with connected(self.host, self.port, Patience(self.connect_seconds, self.stall_seconds)) as control:
+            greeting = (await control.greeting()).text
+            session: FtpSession | None = None
+            if not self._is_welcome:
                 async with self._gate:
-                    session = await self._log_in(control)
-                    self._is_welcome = True
-            yield session
-            session.let_go()
-            await control.hang_up(command_line("QUIT"))
+                    if not self._is_welcome:  # while we waited
+                        session = await self._log_in(control, greeting)
+                        self._is_welcome = True
+            session = session or await self._log_in(control, greeting)
+            try:
+                yield session
+                session.let_go()
+                await control.hang_up(command_line("QUIT"))
+            finally:
+                session.let_go()
 
-    async def _log_in(self, control: Control) -> FtpSession:
+    async def _log_in(self, control: Control, greeting: str) -> FtpSession:
         if self._refusal is not None:
             raise LoginRefused(self._refusal)
-        while not greet(greeting := await control.greeting()):
-            pass
+        if self._password is None:
+            self._password = self.password()
         try:
-            await control.play(ask.login(self.user, self.password()))
+            await control.play(ask.login(self.user, self._password))
         except LoginRefused as refused:
             if self._is_welcome:
                 # The same words were good before in this run: ProFTPD says 530 for "too many connections", too.
@@ -82,7 +90,7 @@ class FtpEndpoint:
             raise LoginRefused(self._refusal) from None
         known = self.knowledge
         known.features = await control.play(ask.introduce())
-        known.greeting = greeting.text
+        known.greeting = greeting
         if known.has_mlsd is None:
             known.has_mlsd = known.features.has_mlst
         if known.setter is None:

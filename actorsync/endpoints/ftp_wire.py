@@ -15,26 +15,39 @@ import termios
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
+import attrs
 import trio
 
 from actorsync.endpoints.contract import Upload
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp import Dialogue, Reply, ReplyParser
+from actorsync.protocols.ftp_replies import greet
 
-__all__ = ["CONNECT_SECONDS", "STALL_SECONDS", "Control", "Data", "connected"]
+__all__ = ["Control", "Data", "Patience", "connected"]
 
 T = TypeVar("T")
-
-#: For a connection to be made, and for a greeting to be whole.
-CONNECT_SECONDS = 30.0
-
-#: Without a byte of progress for this long, a connection is lost.
-STALL_SECONDS = 60.0
 
 _READ = 64 * 1024
 _WRITE = 256 * 1024
 #: One ``sendfile`` call: large enough to be cheap, small enough that a cold disk does not hold up other connections.
 _SENDFILE = 1024 * 1024
+
+
+@attrs.frozen
+class Patience:
+    """How long to wait for the other side, in seconds.
+
+    ``connect`` is for a connection to be made, and for the greeting to be whole, however it comes. Without a byte of
+    progress for ``stall``, a connection is lost.
+    """
+
+    connect: float = 30.0
+    stall: float = 60.0
+
+    @property
+    def last_words(self) -> float:
+        """After a write error: how long the server has to say what was wrong."""
+        return min(10.0, self.stall)
 
 
 @contextlib.contextmanager
@@ -53,8 +66,9 @@ def _lost(what: str) -> Iterator[None]:
 class Control:
     """A control connection: flights out, replies in, and a count of the replies that are still due."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, patience: Patience) -> None:
         self._stream = stream
+        self.patience = patience
         self._parser = ReplyParser()
         self._due = 0
         self._is_broken = False
@@ -67,14 +81,14 @@ class Control:
         if not self._parser.is_empty and not self._due:
             raise ConnectionLost("the server speaks out of turn")
         self._is_broken = True  # until all of it is out: half a line cannot be taken back
-        with _lost("sending a command"), trio.fail_after(STALL_SECONDS):
+        with _lost("sending a command"), trio.fail_after(self.patience.stall):
             await self._stream.send_all(b"".join(flight))
         self._is_broken = False
         self._due += len(flight)
 
-    async def reply(self, seconds: float = STALL_SECONDS) -> Reply:
+    async def reply(self, seconds: float | None = None) -> Reply:
         """Read the next reply; a preliminary one (1xx) leaves another due."""
-        with _lost("waiting for the server"), trio.fail_after(seconds):
+        with _lost("waiting for the server"), trio.fail_after(self.patience.stall if seconds is None else seconds):
             while (reply := self._parser.next_reply()) is None:
                 # Answer at once: a server that holds its next reply back for our acknowledgement (vsftpd) would
                 # otherwise wait for the delayed one, 40 ms on Linux.
@@ -91,14 +105,20 @@ class Control:
         return reply
 
     async def greeting(self) -> Reply:
-        """Read a reply that nothing was sent for."""
-        self._due += 1
-        return await self.reply(CONNECT_SECONDS)
+        """Read the reply that nothing was sent for, and give it when it is a greeting."""
+        with _lost("waiting for the greeting"), trio.fail_after(self.patience.connect):
+            self._due += 1
+            while not greet(reply := await self.reply(self.patience.connect)):
+                pass
+        return reply
 
     async def exchange(self, flight: Sequence[bytes]) -> list[Reply]:
-        """Send a flight and read its replies."""
+        """Send a flight and read its replies: as many as there are lines, or they cannot be told apart."""
         await self.send(flight)
-        return [await self.reply() for _ in flight]
+        replies = [await self.reply() for _ in flight]
+        if not self._due and not self._parser.is_empty:
+            raise ConnectionLost("the server sends more replies than it was asked for")
+        return replies
 
     async def play(self, dialogue: Dialogue[T]) -> T:
         """Hold a whole conversation, and give what was learnt."""
@@ -128,21 +148,22 @@ class Control:
 class Data:
     """One data connection, plain. Close it with `close`, which never waits."""
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    def __init__(self, sock: trio.socket.SocketType, patience: Patience) -> None:
         self._socket = sock
+        self._patience = patience
 
     @classmethod
-    async def connect(cls, peer: tuple[object, ...], port: int) -> Data:
+    async def connect(cls, peer: tuple[object, ...], port: int, patience: Patience) -> Data:
         """Connect to ``port`` at the control connection's peer."""
         family = socket.AF_INET6 if len(peer) == 4 else socket.AF_INET
         sock = trio.socket.socket(family, socket.SOCK_STREAM)
         try:
-            with _lost(f"data connection to port {port}"), trio.fail_after(CONNECT_SECONDS):
+            with _lost(f"data connection to port {port}"), trio.fail_after(patience.connect):
                 await sock.connect((peer[0], port, *peer[2:]))
         except BaseException:
             sock.close()
             raise
-        return cls(sock)
+        return cls(sock, patience)
 
     def close(self) -> None:
         """Close; what was not acknowledged may be lost."""
@@ -165,7 +186,7 @@ class Data:
 
     async def _send_file(self, upload: Upload, limit: int, descriptor: int) -> bool:
         while upload.sent < limit:
-            with _lost("sending data"), trio.fail_after(STALL_SECONDS):
+            with _lost("sending data"), trio.fail_after(self._patience.stall):
                 await trio.lowlevel.wait_writable(self._socket)
             try:
                 count = os.sendfile(self._socket.fileno(), descriptor, upload.sent, min(_SENDFILE, limit - upload.sent))
@@ -182,7 +203,7 @@ class Data:
             if not view:
                 break
             while view:
-                with trio.move_on_after(STALL_SECONDS) as waiting:
+                with trio.move_on_after(self._patience.stall) as waiting:
                     count = await self._socket.send(view)
                 if waiting.cancelled_caught:
                     raise ConnectionLost("sending data: no progress")
@@ -207,7 +228,7 @@ class Data:
         received = bytearray()
         with _lost("receiving a listing"):
             while True:
-                with trio.fail_after(STALL_SECONDS):
+                with trio.fail_after(self._patience.stall):
                     data = await self._socket.recv(_READ)
                 if not data:
                     return bytes(received)
@@ -217,11 +238,13 @@ class Data:
 
 
 @contextlib.asynccontextmanager
-async def connected(host: str, port: int) -> AsyncIterator[Control]:
+async def connected(host: str, port: int, patience: Patience) -> AsyncIterator[Control]:
     """Open a control connection; closed without ceremony unless `Control.hang_up` was called before."""
-    with _lost(f"{host}:{port}"), trio.fail_after(CONNECT_SECONDS):
+    with _lost(f"{host}:{port}"), trio.fail_after(patience.connect):
         stream = await trio.open_tcp_stream(host, port)
     try:
-        yield Control(stream)
+        with _lost(f"{host}:{port}"):  # it may be gone again already, and then has no peer
+            control = Control(stream, patience)
+        yield control
     finally:
         await trio.aclose_forcefully(stream)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-__all__ = ["oddness", "temporary_name"]
+__all__ = ["oddness", "signature", "temporary_name"]
 
 #: Every server at hand stores these as they are, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
@@ -45,4 +46,22 @@ def temporary_name(name: str, token: str) -> str:
     tail = name.encode("utf-8", "surrogateescape")[-_ODD_BYTES:]
     while tail and tail[0] & 0xC0 == 0x80:  # a UTF-8 continuation byte: do not start inside a character
         tail = tail[1:]
-    return f"{lead}.actorsync-{token}-{tail.decode('utf-8', 'surrogateescape')}"
+    end = tail.decode("utf-8", "surrogateescape")
+    missing = oddness(name) - oddness(lead + end)
+    samples = "".join(_sample(name, trait) for trait in sorted(missing))
+    return f"{lead}.actorsync-{token}-{samples}{end}"
+
+
+def _sample(name: str, trait: str) -> str:
+    """Give the piece of ``name`` that has ``trait``: no more than a character and what combines with it."""
+    pieces = (name[start : start + length] for length in (1, 2, 3) for start in range(len(name)))
+    return next((piece for piece in pieces if trait in oddness(piece)), "")
+
+
+_SIGNATURE = re.compile(r"\.actorsync-[0-9a-z]+-?")
+
+
+def signature(temporary: str) -> str:
+    """Give the part of a temporary's name that no other file has, and no server changes; empty if it has none."""
+    found = _SIGNATURE.search(temporary)
+    return found[0] if found else ""

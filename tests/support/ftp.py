@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.testing import EmbeddedFtpServer
@@ -26,9 +26,9 @@ def serving(name: str, folder: Path, options: debian_servers.Options | None = No
         with EmbeddedFtpServer(root) as server:
             yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root)
     else:
-        assert name in get_args(debian_servers.Name)
-        debian_servers.require(name)
-        with debian_servers.debian_server(name, root, folder, options or debian_servers.Options()) as started:
+        debian_name = cast(debian_servers.Name, name)
+        debian_servers.require(debian_name)
+        with debian_servers.debian_server(debian_name, root, folder, options or debian_servers.Options()) as started:
             yield started.target
 
 

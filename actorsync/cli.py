@@ -1,0 +1,181 @@
+"""The command line: what each command takes. What it does is elsewhere, and imported only when it is asked for.
+
+``--version``, ``--help`` and a mistake in the profile are answered without trio.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from actorsync import __version__
+from actorsync.errors import ActorsyncError, ProfileError
+from actorsync.sink import tell, tell_bug
+
+if TYPE_CHECKING:
+    from actorsync.foreground import Show
+    from actorsync.profile import Profile
+
+__all__ = ["cli", "run_command"]
+
+_EXIT_CODES = """
+\b
+Exit codes: 0 in sync, 1 some items failed, 2 usage or profile, 3 stopped early,
+4 a guard refused, 5 server unreachable, 6 login refused, 7 fatal, 8 locked by
+another run, 9 changes pending (plan --exit-code), 130/143 forced to stop.
+"""
+
+_profile = click.argument("profile", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Write each event as a line of JSON to standard output.")
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key of the profile: sync.delete=true."
+)
+
+
+@click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep a server an exact mirror of a directory."""
+
+
+@cli.command()
+@_profile
+@click.option("--once", is_flag=True, help="Mirror once, whatever sync.every says.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing; as plan does.")
+@_json
+@click.option("-v", "--verbose", is_flag=True, help="Name each file: + new, * changed, - removed.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures.")
+@_set
+@click.option("--stop-on-enter", is_flag=True, help="A line on standard input stops the run, as the first Ctrl-C does.")
+def run(
+    profile: Path,
+    once: bool,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+    quiet: bool,
+    overrides: tuple[str, ...],
+    stop_on_enter: bool,
+) -> int:
+    """Make the target equal to the source, once or every sync.every.
+
+    Ctrl-C finishes what is in flight and stops; twice stops now; three times leaves at once. Nothing is lost either
+    way: the next run goes on from there.
+    """
+    if as_json + verbose + quiet > 1:
+        raise click.UsageError("--json, --verbose and --quiet exclude each other.")
+    loaded = _load(profile, overrides)
+    from actorsync import foreground
+
+    if dry_run:
+        return foreground.plan(loaded, as_json=as_json)
+    show: Show = "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
+    return foreground.run(loaded, foreground.Options(show, is_once=once, stops_on_enter=stop_on_enter))
+
+
+@cli.command()
+@_profile
+@click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with 9 when there is something to do.")
+@_json
+@_set
+def plan(profile: Path, has_exit_code: bool, as_json: bool, overrides: tuple[str, ...]) -> int:
+    """Show what a run would do: + new, * changed, - removed. Changes nothing."""
+    loaded = _load(profile, overrides)
+    from actorsync import foreground
+
+    return foreground.plan(loaded, as_json=as_json, has_exit_code=has_exit_code)
+
+
+@cli.command()
+@_profile
+@_set
+def check(profile: Path, overrides: tuple[str, ...]) -> int:
+    """Connect, log in and list the target, and say what the server can do. Changes nothing."""
+    loaded = _load(profile, overrides)
+    import trio
+
+    from actorsync import inspection
+
+    return _print(trio.run(inspection.check, loaded))
+
+
+@cli.command()
+@click.argument("profile", type=click.Path(path_type=Path), default=Path("actorsync.toml"))
+def init(profile: Path) -> int:
+    """Write a profile to start from, with every key explained (default: actorsync.toml)."""
+    from actorsync.profile import TEMPLATE
+
+    try:
+        descriptor = os.open(profile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise ProfileError(f"{profile}: it is there already, and is not overwritten; give another name") from None
+    except OSError as error:
+        raise ProfileError(f"{profile}: cannot be written: {error.strerror}") from None
+    with open(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, stat.S_IRUSR | stat.S_IWUSR)
+        file.write(TEMPLATE)
+    return _print([f"wrote {profile}; edit it, then try: actorsync check {profile}"])
+
+
+@cli.command()
+@_profile
+@_set
+def status(profile: Path, overrides: tuple[str, ...]) -> int:
+    """Show the last runs, also while one is going on."""
+    loaded = _load(profile, overrides)
+    from actorsync import inspection
+
+    return _print(inspection.status(loaded))
+
+
+@cli.command()
+def demo() -> int:
+    """Mirror a small tree to an FTP server inside this process, and watch what the server sees."""
+    from actorsync import demo as demonstration
+
+    return demonstration.run(lambda line: _print([line]))
+
+
+def _load(path: Path, overrides: Sequence[str]) -> Profile:
+    from actorsync.profile import load_profile
+
+    return load_profile(path, overrides)
+
+
+def _print(lines: Iterable[str]) -> int:
+    from actorsync.model.text import display
+
+    for line in lines:
+        click.echo(display(line))
+    return 0
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command, and give its exit code. Every error becomes a line on standard error, a bug its traceback too."""
+    try:
+        code = cli.main(list(arguments), prog_name="actorsync", standalone_mode=False)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except ActorsyncError as error:
+        tell(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        return 0  # whoever read our lines had enough of them
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            return 130
+        tell_bug(group)
+        return ActorsyncError.exit_code
+    except Exception as bug:  # noqa: BLE001 - the last one to see it
+        tell_bug(bug)
+        return ActorsyncError.exit_code
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,80 @@
+"""Looking without touching: what the commands ``check`` and ``status`` do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import trio
+
+from actorsync.endpoints.contract import Endpoint
+from actorsync.errors import ConnectionLost, FatalError, TargetUnreachable
+from actorsync.journal import Run, journal_path, read_runs, state_directory
+from actorsync.model.text import display
+from actorsync.profile import Profile
+from actorsync.runner import open_endpoints
+from actorsync.wording import runs_table
+
+__all__ = ["check", "status"]
+
+
+async def check(profile: Profile) -> list[str]:
+    """Look at both sides, and give what is there as lines, the verdict last. Changes nothing, and tries once.
+
+    Raises what a run would end with: `GuardRefused` for a source that cannot be used, `LoginRefused`,
+    `TargetUnreachable`, `ProfileError`.
+    """
+    origin = profile.target.password
+    password = await trio.to_thread.run_sync(origin.resolve, abandon_on_cancel=True) if origin is not None else None
+    source, target = open_endpoints(profile, password)
+    await source.identify()
+    pairs, verdict = await _look(target)
+    pairs = [("source", source.display), ("target", target.display), *pairs]
+    width = max(len(label) for label, _ in pairs)
+    return [*(f"{label:<{width}}  {text}" for label, text in pairs), verdict]
+
+
+async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], str]:
+    try:
+        async with target.open_session() as session:
+            listing = await session.list_directory("")
+            pairs = list(session.describe())
+    except ConnectionLost as error:
+        raise TargetUnreachable(f"{target.display} cannot be reached: {error}") from error
+    if listing.problem is None:
+        count = len(listing.entries)
+        return pairs, f"ready: the target can be listed, and has {count} entr{'y' if count == 1 else 'ies'} at its top"
+    reason = display(listing.problem.reason)
+    if listing.problem.vanished or not _is_there(target):
+        return pairs, f"ready: the target directory is not there yet ({reason}); the first run makes it"
+    raise FatalError(f"{target.display} cannot be listed: {reason}")
+
+
+def _is_there(target: Endpoint) -> bool:
+    root = getattr(target, "root", None)
+    return root is None or os.path.lexists(root)
+
+
+def status(profile: Profile, limit: int = 10) -> Iterator[str]:
+    """Give the last runs as the lines of a table. Works while a run is going on, and locks nothing."""
+    runs = read_runs(state_directory(), profile.identity, limit)
+    if not runs:
+        yield "no runs yet"
+        return
+    newest = runs[0].id
+    holder = _holder(profile)
+
+    def is_running(run: Run) -> bool:
+        return run.id == newest and holder
+
+    yield from runs_table(runs, is_running)
+
+
+def _holder(profile: Profile) -> bool:
+    """Tell whether the process that the lock names is alive. To try the lock could keep a run from starting."""
+    journal = journal_path(state_directory(), profile.identity)
+    try:
+        os.kill(int(journal.with_name(f"{journal.name}.lock").read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,377 @@
+"""What a run shows while it goes on: lines, JSON lines, or one live view on a terminal.
+
+An `Output` is an observer: it takes each event at once, and never waits. One task writes what was taken, in a thread,
+so that a terminal that is stopped, or a pipe that nobody empties, holds nothing up; nor does one that is gone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+
+import trio
+
+from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped
+from actorsync.model.operation import Done
+from actorsync.model.text import display
+from actorsync.profile.units import format_duration
+from actorsync.sink import Sink
+from actorsync.wording import (
+    change_of,
+    did_nothing,
+    duration_text,
+    json_line,
+    records_of,
+    size_text,
+    summary,
+    trouble_in,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+__all__ = ["JsonLines", "Lines", "LiveView", "Output", "Rate"]
+
+#: Seconds between two looks of the live view, and between two lines of progress elsewhere.
+_FRAME: Final = 0.2
+_NEWS: Final = 10.0
+
+#: The same reason for a lost connection is told once in this many seconds, not once for each connection.
+_ECHO: Final = 5.0
+
+_SHOW_CURSOR: Final = b"\x1b[?25h\n"
+
+
+class Rate:
+    """Bytes a second over the last few seconds."""
+
+    def __init__(self, seconds: float = 8.0) -> None:
+        self._seconds = seconds
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, total: int) -> None:
+        """Note that ``total`` bytes were sent by ``now``. A total that falls (a file is sent again) starts anew."""
+        if self._samples and total < self._samples[-1][1]:
+            self._samples.clear()
+        self._samples.append((now, total))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= self._seconds:
+            self._samples.popleft()
+
+    @property
+    def value(self) -> float | None:
+        """The rate; None when it is too early to tell."""
+        if len(self._samples) < 2 or (took := self._samples[-1][0] - self._samples[0][0]) < 0.5:
+            return None
+        return (self._samples[-1][1] - self._samples[0][1]) / took
+
+
+class Output:
+    """Takes events, and writes what a user wants to know. The base of all outputs; itself, it shows failures only."""
+
+    #: Seconds between two calls of `tick` while a pass is going on.
+    interval = math.inf
+
+    def __init__(self, statistics: Statistics, stream: TextIO | None, *, every: str = "") -> None:
+        self.statistics = statistics
+        self.sink = Sink(stream)
+        self.every = every
+        self.is_running = False
+        self.error: str | None = None
+        self._lines: deque[str] = deque()
+        self._woken = trio.Event()
+        self._closed = False
+
+    # What happens.
+
+    def observe(self, event: Event) -> None:
+        """Take an event. Never waits."""
+        if isinstance(event, Started):
+            self.is_running = True
+            self._woken.set()
+        for line in self.lines_of(event):
+            self.say(line)
+        if isinstance(event, Stopped):
+            self.is_running = False
+
+    def lines_of(self, event: Event) -> Sequence[str]:
+        """Give what is to be said of an event."""
+        report = event.report if isinstance(event, Stopped) else None
+        if report is not None and report.error is not None:
+            return [f"actorsync: {display(report.error)}"]
+        return [f"actorsync: {text}" for is_failure, text in trouble_in(event) if is_failure]
+
+    def stopping(self, seconds: float | None) -> None:
+        """Tell that the run is being drained, for up to ``seconds``, or with None that it is being cancelled."""
+        if not seconds:
+            self.say("actorsync: stopping now")
+        elif self.is_running:
+            limit = format_duration(seconds)
+            self.say(f"actorsync: finishing what is in flight, for up to {limit}; Ctrl-C again to stop now")
+        else:
+            self.say("actorsync: stopped")
+
+    def say(self, line: str) -> None:
+        """Have a line written."""
+        self._lines.append(line)
+        self._woken.set()
+
+    # Writing.
+
+    async def run(self) -> None:
+        """Write until closed, and then the rest."""
+        while not self._closed or self._lines:
+            interval = self.interval if self.is_running else math.inf
+            with trio.move_on_after(interval):
+                await self._woken.wait()
+            self._woken = trio.Event()
+            lines = list(self._lines)
+            self._lines.clear()
+            frame = self.tick()
+            await trio.to_thread.run_sync(self.put, lines, frame, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(self.end, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """Let `run` come to its end."""
+        self._closed = True
+        self._woken.set()
+
+    def tick(self) -> Any:
+        """Prepare what `put` will show, on trio's thread, from the statistics."""
+        return None
+
+    def put(self, lines: Sequence[str], frame: Any) -> None:  # noqa: ARG002 - for the live view
+        """Write, in a thread."""
+        if lines:
+            self.sink.write("".join(f"{line}\n" for line in lines))
+
+    def end(self) -> None:
+        """Write what comes last, in a thread."""
+
+    def last_words(self) -> None:
+        """Leave the terminal fit for use. Called from a signal handler, before the process is left."""
+
+
+class JsonLines(Output):
+    """Every event as a JSON object on a line."""
+
+    def lines_of(self, event: Event) -> Sequence[str]:
+        """Give the event's records."""
+        return [self._line(record) for record in records_of(event)]
+
+    def stopping(self, seconds: float | None) -> None:
+        """Tell it as an event."""
+        self.say(self._line({"event": "cancelling"} if seconds is None else {"event": "draining", "seconds": seconds}))
+
+    def _line(self, record: dict[str, Any]) -> str:
+        return json_line({"event": record["event"], "time": round(time.time(), 3), **record})
+
+
+class Lines(Output):
+    """Plain lines: for logs, and for terminals without a live view."""
+
+    interval = _NEWS
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        stream: TextIO | None,
+        *,
+        every: str = "",
+        is_verbose: bool = False,
+        overwritten: set[str] | None = None,
+    ) -> None:
+        super().__init__(statistics, stream, every=every)
+        self.rate = Rate()
+        self._is_verbose = is_verbose
+        self._overwritten = overwritten if overwritten is not None else set()
+        self._has_started = False
+        self._last: Report | None = None
+        self._told: dict[str, float] = {}
+        self._news_at = math.inf
+
+    def lines_of(self, event: Event) -> Sequence[str]:
+        """Give the lines of an event, without those that would only repeat others."""
+        match event:
+            case Started(source, target, connections):
+                self._news_at = trio.current_time() + _NEWS
+                self._told.clear()
+                self.rate = Rate()
+                if self._has_started:
+                    return []
+                self._has_started = True
+                often = f" every {self.every}" if self.every else ""
+                return [f"mirroring {source} to {target}{often}, {connections} connection{'s'[: connections > 1]}"]
+            case Stopped(report):
+                return self._last_lines(report)
+        lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
+        if isinstance(event, RemovalsRefused):
+            lines = [f"actorsync: {text}" for text in lines]
+        change = change_of(event, self._overwritten)
+        if change is not None:
+            if self._is_verbose:
+                lines.append(" ".join(change))
+            if isinstance(event, Done):
+                self._overwritten.discard(event.operation.path)
+        return [line for line in lines if line]
+
+    def _once(self, text: str) -> str:
+        """Give a line about a lost connection, unless another connection just told the same."""
+        reason = text.partition(": ")[2].rpartition("; ")[0]
+        now = trio.current_time()
+        told, self._told[reason] = self._told.get(reason, -math.inf), now
+        return text if now - told >= _ECHO else ""
+
+    def _last_lines(self, report: Report) -> Sequence[str]:
+        last, self._last = self._last, report
+        if report.error is not None:
+            told = [f"actorsync: {display(report.error)}"]
+            return told if did_nothing(report) else [summary(report), *told]
+        if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
+            return []  # every few seconds, the same
+        return [summary(report)]
+
+    def tick(self) -> Any:
+        """Add a line of progress, once in a while."""
+        if self.is_running and trio.current_time() >= self._news_at:
+            self._news_at = trio.current_time() + _NEWS
+            self.rate.add(trio.current_time(), self.statistics.bytes_sent)
+            self._lines.append(progress_text(self.statistics, self.rate.value))
+            self._woken.set()
+        return None
+
+
+class LiveView(Lines):
+    """One view that is drawn anew a few times a second; lines that matter are printed above it, and stay."""
+
+    interval = _FRAME
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        stream: TextIO | None,
+        *,
+        every: str = "",
+        is_verbose: bool = False,
+        overwritten: set[str] | None = None,
+    ) -> None:
+        from rich.console import Console
+
+        super().__init__(statistics, stream, every=every, is_verbose=is_verbose, overwritten=overwritten)
+        self._descriptor = stream.fileno() if stream is not None else -1
+        self._console = Console(file=cast(TextIO, self.sink), highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
+
+    def tick(self) -> Any:
+        """Look at the statistics."""
+        if not self.is_running:
+            return None
+        self.rate.add(trio.current_time(), self.statistics.bytes_sent)
+        return _frame(self.statistics, self.rate.value, self._console.width, self._console.height)
+
+    def put(self, lines: Sequence[str], frame: Any) -> None:
+        """Print above the view, and draw it; without a frame there is none."""
+        from rich.live import Live
+
+        if frame is None:
+            self.end()
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
+        if frame is not None and not self.sink.is_gone:
+            if self._live is None:
+                self._live = Live(
+                    console=self._console,
+                    auto_refresh=False,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start()
+            self._live.update(frame, refresh=True)
+
+    def end(self) -> None:
+        """Take the view away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def last_words(self) -> None:
+        """Show the cursor again, which the view hides."""
+        os.write(self._descriptor, _SHOW_CURSOR)
+
+
+# What progress looks like.
+
+
+def progress_text(statistics: Statistics, rate: float | None) -> str:
+    """Give the state of a run as one line."""
+    known = "" if statistics.is_total_known else "+"
+    files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
+    sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_planned)}{known}"
+    return ", ".join([files, sizes, *_speed(statistics, rate)])
+
+
+def _speed(statistics: Statistics, rate: float | None) -> list[str]:
+    if not rate:
+        return []
+    parts = [f"{size_text(rate)}/s"]
+    if statistics.is_total_known:
+        left = max(0, statistics.bytes_planned - statistics.bytes_sent) / rate
+        parts.append(f"{duration_text(round(left)).replace('.0 s', ' s')} left")
+    return parts
+
+
+def _frame(statistics: Statistics, rate: float | None, width: int, height: int) -> RenderableType:
+    """Draw the total, and a line for each connection, as many as there is room for."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="dim")
+    table.add_column(width=18)
+    table.add_column(width=max(8, width - 54), no_wrap=True, overflow="crop")
+    table.add_column(width=16)
+    table.add_column(justify="right", width=4)
+    room = max(1, height - 5)
+    levels = statistics.connections if len(statistics.connections) <= room else statistics.connections[: room - 1]
+    for level in levels:
+        share = _share(level)
+        path = _tail(display(level.upload.path), max(8, width - 54)) if level.upload is not None else ""
+        bar = ProgressBar(total=1.0, completed=share, width=16) if share is not None else ""
+        style = {"sending": "", "reconnecting": "yellow", "retired": "red"}.get(level.state, "dim")
+        percent = f"{share:4.0%}" if share is not None else ""
+        table.add_row(str(level.number), Text(level.state, style=style), Text(path), bar, percent)
+    if len(levels) < len(statistics.connections):
+        table.add_row("", Text(f"and {len(statistics.connections) - len(levels)} more", style="dim"), "", "", "")
+
+    if statistics.is_total_known or statistics.bytes_planned:
+        planned, sent = statistics.bytes_planned, statistics.bytes_sent
+        # While the scan goes on, the total still grows: a bar would only run backwards.
+        share = min(1.0, sent / planned) if planned else 1.0
+        total = Table.grid(padding=(0, 1))
+        total.add_row(
+            ProgressBar(total=1.0, completed=share, width=max(8, min(30, width - 64)), pulse=False)
+            if statistics.is_total_known
+            else Text("scanning", style="dim"),
+            Text(progress_text(statistics, rate), no_wrap=True, overflow="ellipsis"),
+        )
+        return Group(table, total)
+    return Group(table, Text("scanning", style="dim"))
+
+
+def _share(level: ConnectionLevel) -> float | None:
+    if level.upload is None:
+        return None
+    return min(1.0, level.upload.sent / level.size) if level.size else 1.0
+
+
+def _tail(text: str, limit: int) -> str:
+    """Give the end of ``text``, which says more of a path than its beginning."""
+    return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :]
