@@ -14,14 +14,13 @@ from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import ActorsyncError
-from actorsync.model.event import Event, Stopped
-from actorsync.model.text import display
+from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
-from actorsync.progress import JsonLines, Lines, LiveView, Output
+from actorsync.progress import JsonLines, Lines, LiveView, Output, PlanLines
 from actorsync.runner import plan_once, run_forever, run_once
 from actorsync.signals import StopRequests, drain_on_enter, stopping_on_signals
-from actorsync.sink import Sink, tell, tell_bug
-from actorsync.wording import change_of, plan_summary, trouble_in
+from actorsync.sink import Sink, tell_bug
+from actorsync.wording import change_of
 
 __all__ = ["PENDING", "Options", "Show", "plan", "run"]
 
@@ -47,8 +46,6 @@ def run(profile: Profile, options: Options) -> int:
     every = None if options.is_once else profile.sync.every
     output = _output(options.show, statistics, overwritten, "" if every is None else format_duration(every))
     observers: list[Observer] = [output.observe]
-    if options.show == "json":
-        observers.append(_tell_ending)
 
     async def work() -> int:
         if every is not None:
@@ -67,53 +64,36 @@ def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False
     """Show what a run would do, and change nothing; give the exit code."""
     statistics, overwritten = Statistics(), set[str]()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    changes: list[tuple[str, str]] = []
-    count = 0
-    output = (JsonLines if as_json else Output)(statistics, sys.stdout if as_json else sys.stderr)
+    output: Output = PlanLines(statistics, sys.stdout, sys.stderr, overwritten)
+    if as_json:
+        output = JsonLines(statistics, sys.stdout, sys.stderr)
+    has_changes = False
 
-    def collect(event: Event) -> None:
-        nonlocal count
-        if (change := change_of(event, overwritten)) is not None:
-            count += 1
-            if not as_json:
-                changes.append(change)
+    def watch(event: Event) -> None:
+        nonlocal has_changes
+        has_changes = has_changes or change_of(event) is not None
 
     async def work() -> int:
-        observers: list[Observer] = [collect, output.observe]
-        if as_json:
-            observers.append(_tell_ending)
         report = await plan_once(
-            profile, shutdown=shutdown, observers=observers, statistics=statistics, overwritten=overwritten
+            profile,
+            shutdown=shutdown,
+            observers=[watch, output.observe],
+            statistics=statistics,
+            overwritten=overwritten,
         )
-        if not as_json:
-            lines = [f"{symbol} {path}" for symbol, path in sorted(changes, key=lambda change: change[1])]
-            if report.error is None and not report.drained:
-                lines.append(plan_summary(report))
-            text = "".join(f"{line}\n" for line in lines)
-            await trio.to_thread.run_sync(Sink(sys.stdout).write, text, abandon_on_cancel=True)
-        return PENDING if has_exit_code and report.exit_code == 0 and count else report.exit_code
+        return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
 
     return trio.run(_in_foreground, work, shutdown, output, False)
 
 
 def _output(show: Show, statistics: Statistics, overwritten: set[str], every: str) -> Output:
     if show == "json":
-        return JsonLines(statistics, sys.stdout)
+        return JsonLines(statistics, sys.stdout, sys.stderr)
     if show == "quiet":
-        return Output(statistics, sys.stderr)
+        return Output(statistics, sys.stdout, sys.stderr)
     is_terminal = Sink(sys.stderr).isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
     kind = LiveView if is_terminal else Lines
     return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", overwritten=overwritten)
-
-
-def _tell_ending(event: Event) -> None:
-    """Say on standard error what keeps a run from its goal, when standard output is for a program."""
-    if isinstance(event, Stopped) and event.report.error is not None:
-        tell(event.report.error)
-    elif not isinstance(event, Stopped):
-        for is_failure, text in trouble_in(event):
-            if is_failure:
-                tell(text)
 
 
 async def _in_foreground(
@@ -128,19 +108,17 @@ async def _in_foreground(
     code = ActorsyncError.exit_code
     with stopping_on_signals(requests):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(output.run)
+            nursery.start_soon(output.run, shutdown.cancelling)
             async with trio.open_nursery() as beside:
                 if stops_on_enter:
                     beside.start_soon(drain_on_enter, 0, requests)
                 try:
                     code = await work()
                 except ActorsyncError as error:
-                    output.say(f"actorsync: {display(str(error))}")
+                    output.complain(str(error))
                     code = error.exit_code
                 except Exception as bug:  # noqa: BLE001 - the last one to see it
                     await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
                 beside.cancel_scope.cancel()
             output.close()
-            if shutdown.cancelling.is_set():  # whoever cannot be written to is not waited for
-                nursery.cancel_scope.deadline = trio.current_time() + 0.1
-    return requests.forced_code if code == 130 else code
+    return requests.forced_code if code == 130 or output.is_abandoned else code

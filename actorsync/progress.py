@@ -6,11 +6,12 @@ so that a terminal that is stopped, or a pipe that nobody empties, holds nothing
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import trio
@@ -25,7 +26,9 @@ from actorsync.wording import (
     change_of,
     did_nothing,
     duration_text,
+    is_whole,
     json_line,
+    plan_summary,
     records_of,
     size_text,
     summary,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-__all__ = ["JsonLines", "Lines", "LiveView", "Output", "Rate"]
+__all__ = ["JsonLines", "Lines", "LiveView", "Output", "PlanLines", "Rate"]
 
 #: Seconds between two looks of the live view, and between two lines of progress elsewhere.
 _FRAME: Final = 0.2
@@ -44,6 +47,9 @@ _NEWS: Final = 10.0
 
 #: The same reason for a lost connection is told once in this many seconds, not once for each connection.
 _ECHO: Final = 5.0
+
+#: Seconds for which, after a cancel, somebody may still take what is to be written.
+_PATIENCE: Final = 0.1
 
 _SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
@@ -72,20 +78,23 @@ class Rate:
 
 
 class Output:
-    """Takes events, and writes what a user wants to know. The base of all outputs; itself, it shows failures only."""
+    """Takes events, and has what a user wants to know written to ``out`` and ``errors``.
+
+    The base of all outputs; itself, it tells only of failures, and writes nothing to ``out``.
+    """
 
     #: Seconds between two calls of `tick` while a pass is going on.
     interval = math.inf
 
-    def __init__(self, statistics: Statistics, stream: TextIO | None, *, every: str = "") -> None:
+    def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
         self.statistics = statistics
-        self.sink = Sink(stream)
-        self.every = every
+        self.out, self.errors = Sink(out), Sink(errors)
         self.is_running = False
-        self.error: str | None = None
-        self._lines: deque[str] = deque()
+        self.is_abandoned = False
+        """Whether something was left unwritten, because the run was cancelled and nobody took it."""
+        self._lines: deque[tuple[Sink, str]] = deque()
         self._woken = trio.Event()
-        self._closed = False
+        self._closed = trio.Event()
 
     # What happens.
 
@@ -96,65 +105,108 @@ class Output:
             self._woken.set()
         for line in self.lines_of(event):
             self.say(line)
+        for line in self.errors_of(event):
+            self.complain(line)
         if isinstance(event, Stopped):
             self.is_running = False
 
-    def lines_of(self, event: Event) -> Sequence[str]:
+    def lines_of(self, event: Event) -> Sequence[str]:  # noqa: ARG002 - for those that say more
         """Give what is to be said of an event."""
-        report = event.report if isinstance(event, Stopped) else None
-        if report is not None and report.error is not None:
-            return [f"actorsync: {display(report.error)}"]
-        return [f"actorsync: {text}" for is_failure, text in trouble_in(event) if is_failure]
+        return ()
+
+    def errors_of(self, event: Event) -> Sequence[str]:
+        """Give what an event says of failures."""
+        lines = [text for is_failure, text in trouble_in(event) if is_failure]
+        if isinstance(event, Stopped) and event.report.error is not None:
+            lines.append(event.report.error)
+        return lines
 
     def stopping(self, seconds: float | None) -> None:
         """Tell that the run is being drained, for up to ``seconds``, or with None that it is being cancelled."""
         if not seconds:
-            self.say("actorsync: stopping now")
+            self.complain("stopping now")
         elif self.is_running:
             limit = format_duration(seconds)
-            self.say(f"actorsync: finishing what is in flight, for up to {limit}; Ctrl-C again to stop now")
+            self.complain(f"finishing what is in flight, for up to {limit}; Ctrl-C again to stop now")
         else:
-            self.say("actorsync: stopped")
+            self.complain("stopped")
 
     def say(self, line: str) -> None:
         """Have a line written."""
-        self._lines.append(line)
+        self._lines.append((self.out, line))
+        self._woken.set()
+
+    def complain(self, text: str) -> None:
+        """Have a line written that begins with our name."""
+        self._lines.append((self.errors, f"actorsync: {display(text)}"))
         self._woken.set()
 
     # Writing.
 
-    async def run(self) -> None:
-        """Write until closed, and then the rest."""
-        while not self._closed or self._lines:
-            interval = self.interval if self.is_running else math.inf
-            with trio.move_on_after(interval):
+    async def run(self, cancelling: trio.Event) -> None:
+        """Write until closed, and then the rest; but after ``cancelling`` nobody is waited for who does not read."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._abandon, cancelling, nursery.cancel_scope)
+            await self._write()
+            nursery.cancel_scope.cancel()
+
+    async def _write(self) -> None:
+        while not self._closed.is_set() or self._lines:
+            with trio.move_on_after(self.interval if self.is_running else math.inf):
                 await self._woken.wait()
             self._woken = trio.Event()
+            frame = self.tick()
             lines = list(self._lines)
             self._lines.clear()
-            frame = self.tick()
             await trio.to_thread.run_sync(self.put, lines, frame, abandon_on_cancel=True)
         await trio.to_thread.run_sync(self.end, abandon_on_cancel=True)
 
+    async def _abandon(self, cancelling: trio.Event, scope: trio.CancelScope) -> None:
+        await self._closed.wait()
+        await cancelling.wait()
+        await trio.sleep(_PATIENCE)
+        self.is_abandoned = True
+        scope.cancel()
+
     def close(self) -> None:
         """Let `run` come to its end."""
-        self._closed = True
+        self._closed.set()
         self._woken.set()
 
     def tick(self) -> Any:
         """Prepare what `put` will show, on trio's thread, from the statistics."""
         return None
 
-    def put(self, lines: Sequence[str], frame: Any) -> None:  # noqa: ARG002 - for the live view
+    def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:  # noqa: ARG002 - for the live view
         """Write, in a thread."""
-        if lines:
-            self.sink.write("".join(f"{line}\n" for line in lines))
+        for sink, run in itertools.groupby(lines, key=lambda line: line[0]):
+            sink.write("".join(f"{text}\n" for _, text in run))
 
     def end(self) -> None:
         """Write what comes last, in a thread."""
 
     def last_words(self) -> None:
         """Leave the terminal fit for use. Called from a signal handler, before the process is left."""
+
+
+class PlanLines(Output):
+    """The changes of a plan, sorted by path, when all are known."""
+
+    def __init__(
+        self, statistics: Statistics, out: TextIO | None, errors: TextIO | None, overwritten: Collection[str]
+    ) -> None:
+        super().__init__(statistics, out, errors)
+        self._overwritten = overwritten
+        self._changes: list[tuple[str, str]] = []
+
+    def lines_of(self, event: Event) -> Sequence[str]:
+        """Give everything at the end, and nothing before."""
+        if (change := change_of(event, self._overwritten)) is not None:
+            self._changes.append((change[1], change[0]))
+        if not isinstance(event, Stopped):
+            return ()
+        lines = [f"{symbol} {path}" for path, symbol in sorted(self._changes)]
+        return [*lines, plan_summary(event.report)] if is_whole(event.report) else lines
 
 
 class JsonLines(Output):
@@ -186,7 +238,8 @@ class Lines(Output):
         is_verbose: bool = False,
         overwritten: set[str] | None = None,
     ) -> None:
-        super().__init__(statistics, stream, every=every)
+        super().__init__(statistics, stream, stream)
+        self._every = every
         self.rate = Rate()
         self._is_verbose = is_verbose
         self._overwritten = overwritten if overwritten is not None else set()
@@ -205,13 +258,13 @@ class Lines(Output):
                 if self._has_started:
                     return []
                 self._has_started = True
-                often = f" every {self.every}" if self.every else ""
+                often = f" every {self._every}" if self._every else ""
                 return [f"mirroring {source} to {target}{often}, {connections} connection{'s'[: connections > 1]}"]
             case Stopped(report):
                 return self._last_lines(report)
-        lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
         if isinstance(event, RemovalsRefused):
-            lines = [f"actorsync: {text}" for text in lines]
+            return ()  # an error, and told as such
+        lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
         change = change_of(event, self._overwritten)
         if change is not None:
             if self._is_verbose:
@@ -219,6 +272,10 @@ class Lines(Output):
             if isinstance(event, Done):
                 self._overwritten.discard(event.operation.path)
         return [line for line in lines if line]
+
+    def errors_of(self, event: Event) -> Sequence[str]:
+        """Give only what ends a run; failures of single files are lines among the others here."""
+        return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
 
     def _once(self, text: str) -> str:
         """Give a line about a lost connection, unless another connection just told the same."""
@@ -229,9 +286,8 @@ class Lines(Output):
 
     def _last_lines(self, report: Report) -> Sequence[str]:
         last, self._last = self._last, report
-        if report.error is not None:
-            told = [f"actorsync: {display(report.error)}"]
-            return told if did_nothing(report) else [summary(report), *told]
+        if report.error is not None and did_nothing(report):
+            return []  # the error is all there is to say
         if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
             return []  # every few seconds, the same
         return [summary(report)]
@@ -241,8 +297,8 @@ class Lines(Output):
         if self.is_running and trio.current_time() >= self._news_at:
             self._news_at = trio.current_time() + _NEWS
             self.rate.add(trio.current_time(), self.statistics.bytes_sent)
-            self._lines.append(progress_text(self.statistics, self.rate.value))
-            self._woken.set()
+            if self.statistics.files_planned:
+                self.say(progress_text(self.statistics, self.rate.value))
         return None
 
 
@@ -264,7 +320,7 @@ class LiveView(Lines):
 
         super().__init__(statistics, stream, every=every, is_verbose=is_verbose, overwritten=overwritten)
         self._descriptor = stream.fileno() if stream is not None else -1
-        self._console = Console(file=cast(TextIO, self.sink), highlight=False, markup=False, emoji=False)
+        self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
 
     def tick(self) -> Any:
@@ -274,15 +330,15 @@ class LiveView(Lines):
         self.rate.add(trio.current_time(), self.statistics.bytes_sent)
         return _frame(self.statistics, self.rate.value, self._console.width, self._console.height)
 
-    def put(self, lines: Sequence[str], frame: Any) -> None:
+    def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
         """Print above the view, and draw it; without a frame there is none."""
         from rich.live import Live
 
         if frame is None:
             self.end()
-        for line in lines:
-            self._console.print(line, soft_wrap=True)
-        if frame is not None and not self.sink.is_gone:
+        for _, text in lines:
+            self._console.print(text, soft_wrap=True)
+        if frame is not None and not self.out.is_gone:
             if self._live is None:
                 self._live = Live(
                     console=self._console,

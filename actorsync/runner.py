@@ -52,10 +52,13 @@ def open_endpoints(profile: Profile, password: Secret | None = None) -> tuple[En
     place = profile.target
     if place.scheme == "file":
         return source, LocalEndpoint(Path(place.path))
-    secret = password or place.password
-    assert secret is not None, "an FTP target has a password"
-    target = FtpEndpoint(place.host, place.port, place.user, lambda: secret.resolve().reveal(), place.path)
-    return source, target
+    origin = place.password
+    assert origin is not None, "an FTP target has a password"
+
+    def reveal() -> str:
+        return (password or origin.resolve()).reveal()
+
+    return source, FtpEndpoint(place.host, place.port, place.user, reveal, place.path)
 
 
 def policy_of(profile: Profile) -> Policy:

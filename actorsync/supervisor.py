@@ -188,7 +188,7 @@ class _Run:
             seconds=trio.current_time() - began,
             left=self.planner.schedule.left,
             drained=self.shutdown.draining.is_set() and not self.planner.is_complete,
-            cancelled=self.shutdown.cancelling.is_set(),
+            cancelled=self.shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),
         )
         self.recorder.publish(Stopped(report))
@@ -198,10 +198,10 @@ class _Run:
 
     def _exit_code(self, error: BaseException | None) -> int:
         tally = self.recorder.tally
+        if self.shutdown.cancelling.is_set() and error is None or is_from_outside(error):
+            return 130
         if error is not None:
             return error.exit_code if isinstance(error, ActorsyncError) else ActorsyncError.exit_code
-        if self.shutdown.cancelling.is_set():
-            return 130
         if not self.planner.is_complete:
             return 3 if self.shutdown.draining.is_set() else TargetUnreachable.exit_code
         if tally.refused is not None:
@@ -209,12 +209,19 @@ class _Run:
         return 1 if tally.failed else 0
 
     def _error_text(self, error: BaseException | None) -> str | None:
+        if is_from_outside(error):
+            return None
         if error is not None:
             return str(error) if isinstance(error, ActorsyncError) else f"{type(error).__name__}: a bug in actorsync"
         if not self.planner.is_complete and not self.shutdown.draining.is_set():
             reasons = [str(connection.retired) for connection in self.connections if connection.retired is not None]
             return f"{self.target.display} stayed away: {reasons[-1]}" if reasons else "the run ended early"
         return None
+
+
+def is_from_outside(error: BaseException | None) -> bool:
+    """Tell whether a run was ended by its caller: a cancellation, however it is wrapped, or Ctrl-C. No fault of ours."""
+    return error is not None and not isinstance(error, Exception)
 
 
 def the_cause(raised: BaseException) -> BaseException:

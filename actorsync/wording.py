@@ -42,6 +42,7 @@ __all__ = [
     "change_of",
     "did_nothing",
     "duration_text",
+    "is_whole",
     "json_line",
     "plan_summary",
     "records_of",
@@ -115,7 +116,7 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
                 if not problem.vanished:
                     yield True, f"failed: {_named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
-            yield True, display(reason)
+            yield True, reason
         case Retired(connection, reason):
             yield True, f"connection {connection} gave up: {display(reason)}"
         case Reconnecting(connection, reason, delay):
@@ -135,6 +136,11 @@ def did_nothing(report: Report) -> bool:
     """Tell whether a run found everything in place, or had no chance to do anything."""
     done = report.copied + report.directories_made + report.removed + report.adopted
     return not (done or report.failed or report.skipped or report.left)
+
+
+def is_whole(report: Report) -> bool:
+    """Tell whether a run came to its end, and was not ended."""
+    return report.error is None and not report.drained and not report.cancelled
 
 
 def summary(report: Report) -> str:

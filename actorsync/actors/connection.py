@@ -193,8 +193,7 @@ class Connection:
             await self._commit(target)
             outcomes = await self._do(target, batch)
             self._batch = ()
-            for outcome in outcomes:
-                await self._facts.send(outcome)
+            await self._tell(*outcomes)
 
     async def _do(self, target: Session, batch: Batch) -> list[Outcome]:
         match batch[0]:
@@ -244,7 +243,7 @@ class Connection:
         if self._registered is not None and self._registered[0] is copy:
             await self._unregister()
         if outcome is not None:
-            await self._facts.send(outcome)
+            await self._tell(outcome)
 
     async def _stage(self, source: Session, target: Session, copy: Copy) -> _Held:
         async with source.open(copy.path) as opened:
@@ -280,15 +279,16 @@ class Connection:
 
     async def _settle_held(self, results: Sequence[Entry | OperationRefused]) -> None:
         settled, self._held = self._held, []
+        outcomes: list[Outcome] = []
         for held, result in zip(settled, results, strict=True):
-            temporary = held.staged.temporary
             if isinstance(result, Entry):
                 self.statistics.files_done += 1
-                await self._facts.send(Done(held.copy, result, held.source, held.digest, temporary))
+                outcomes.append(Done(held.copy, result, held.source, held.digest, held.staged.temporary))
             elif result.retry:
-                await self._facts.send(Returned(held.copy, str(result), tried=True))
+                outcomes.append(Returned(held.copy, str(result), tried=True))
             else:
-                await self._facts.send(Failed(held.copy, str(result)))
+                outcomes.append(Failed(held.copy, str(result)))
+        await self._tell(*outcomes)
 
     # Temporaries.
 
@@ -315,6 +315,15 @@ class Connection:
 
     # Leaving.
 
+    async def _tell(self, *outcomes: Outcome) -> None:
+        """Hand over outcomes, even while being cancelled: what was done is written down, or the next run misjudges it.
+
+        This does not wait for long: the recorder takes facts until the last of us is gone.
+        """
+        with trio.CancelScope(shield=True):
+            for outcome in outcomes:
+                await self._facts.send(outcome)
+
     async def _pause(self, error: ConnectionLost, delay: float) -> bool:
         """Wait before connecting again; False when the run is being drained and there is no point in it."""
         self._state("reconnecting")
@@ -337,17 +346,17 @@ class Connection:
             await self._facts.send(Returned(operation, reason))
 
     async def _tidy(self, target: Session) -> None:
-        """Remove what this connection has on the target under temporary names: the run is being cancelled."""
+        """Leave nothing under temporary names: the run is being cancelled.
+
+        What is whole is renamed, not removed: the renames may have been under way already, and then the target has the
+        new file, which the journal must know.
+        """
         with trio.move_on_after(self.shutdown.cleanup_seconds, shield=True):
             try:
-                gone: list[str] = []
                 upload = self.level.upload
                 if upload is not None and await target.abandon(upload.temporary):
-                    gone.append(upload.temporary)
-                temporaries = [held.staged.temporary for held in self._held]
-                swept = await target.sweep(temporaries) if temporaries else []
-                gone += [name for name, result in zip(temporaries, swept, strict=True) if result is True]
-                await self._facts.send(Swept(tuple(gone)))
+                    await self._facts.send(Swept((upload.temporary,)))
+                await self._commit(target)
                 await self._unregister()
             except ConnectionLost:
                 pass  # they stay in the journal, and the next run sweeps them

@@ -73,6 +73,8 @@ class Planner:
     _finished: bool = False
     _seen: int = 0
     _failures: dict[str, str] = attrs.Factory(dict)
+    _is_surveyed: bool = True
+    _announcing: bool = False
     _absorbing: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
     async def run(
@@ -101,7 +103,9 @@ class Planner:
             await self._survey(facts)
         complete = await self._absorb(listings, facts)
         await self._until_idle()
-        if complete is not None and not self.draining.is_set():
+        if self.draining.is_set():
+            self.schedule.drain()  # the watcher may be late, and what is left must be known before the end
+        elif complete is not None:
             await self._remove(complete, facts)
         await self._sweep()
         self.is_complete = complete is not None and not self.schedule.left_by_drain
@@ -118,12 +122,12 @@ class Planner:
         self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
         self._wake()
         await self._until_idle()
-        if self._failures:
+        if "" in self._failures:
             raise FatalError(f"the root of the target cannot be made: {self._failures['']}")
         self.schedule.add(Survey(""))
         self._wake()
         await self._until_idle()
-        if not self._failures and not self.draining.is_set():
+        if self._is_surveyed and not self.draining.is_set():
             await facts.send(SurveyComplete())
 
     async def _absorb(
@@ -155,7 +159,7 @@ class Planner:
         match decision.action:
             case Action.COPY | Action.MAKE:
                 assert now is not None
-                self._add(now)
+                await self._add(now, facts)
             case Action.ADOPT | Action.VERIFY:
                 assert now is not None
                 assert record is not None
@@ -173,7 +177,7 @@ class Planner:
                     await self._fail(now, "a directory is in its way, and delete is off", facts)
                 else:
                     await self._doom(record)
-                    self._add(now)
+                    await self._add(now, facts)
             case Action.BLOCKED:
                 assert now is not None
                 await self._fail(now, "something that is not ours is in its way on the target", facts)
@@ -185,8 +189,9 @@ class Planner:
             await facts.send(event(now, record.target))
             return
         read = await self.digest(now.path)
-        if read is None or (record.source is not None and read[1] != record.digest):
-            self._add(now)
+        # What was sent can be told by its digest. What is foreign was compared as the scan saw it, and only that is equal.
+        if read is None or (read[0] != now if record.source is None else read[1] != record.digest):
+            await self._add(now, facts)
             return
         entry, digest = read
         await facts.send(event(entry, record.target, digest if is_racy(entry, self.wall_clock_ns()) else None))
@@ -194,7 +199,6 @@ class Planner:
     async def _remove(self, complete: ScanComplete, facts: trio.MemorySendChannel[Fact]) -> None:
         """Ask the guards, once, about everything that would go; then let it go."""
         removals = self.schedule.removals
-        paths = [removal.path for removal in removals]
         await self._announce(len(removals), facts)
         ours = await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
@@ -204,8 +208,8 @@ class Planner:
             await self._send_all(self.schedule.drop_removals("a guard refused"), facts)
         else:
             await facts.send(complete)
-            near = withheld(paths, self._failures)
-            if near:
+            # What waited for a removal that is withheld fails with it, and may withhold more.
+            while near := withheld([removal.path for removal in self.schedule.removals], self._failures):
                 await self._send_all(self.schedule.drop_removals("something near it failed", near), facts)
             self.schedule.release_removals()
             self._wake()
@@ -213,14 +217,16 @@ class Planner:
 
     # Small steps.
 
-    def _add(self, now: Entry) -> None:
+    async def _add(self, now: Entry, facts: trio.MemorySendChannel[Fact]) -> None:
+        operation: Copy | MakeDirectory
         if now.kind is Kind.DIRECTORY:
-            self.schedule.add(MakeDirectory(now))
+            operation = MakeDirectory(now)
             self.statistics.directories_planned += 1
         else:
-            self.schedule.add(Copy(now))
+            operation = Copy(now)
             self.statistics.files_planned += 1
             self.statistics.bytes_planned += now.size
+        await self._send_all(self.schedule.add(operation), facts)
 
     async def _doom(self, record: Record) -> None:
         below: Iterable[Record] = ()
@@ -231,7 +237,7 @@ class Planner:
 
     async def _fail(self, now: Entry, reason: str, facts: trio.MemorySendChannel[Fact]) -> None:
         operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now)
-        await self._send_all([Failed(operation, reason)], facts)
+        await self._send_all(self.schedule.refuse(operation, reason), facts)
 
     async def _send_all(self, outcomes: Iterable[Outcome], facts: trio.MemorySendChannel[Fact]) -> None:
         """Announce outcomes of operations that were never given out."""
@@ -246,7 +252,7 @@ class Planner:
         await facts.send(Planned(levels.files_planned, levels.bytes_planned, levels.directories_planned, removals))
 
     async def _until_idle(self) -> None:
-        while not self.schedule.is_idle:
+        while self._announcing or not self.schedule.is_idle:
             await self._changed.park()
 
     def _wake(self) -> None:
@@ -269,13 +275,17 @@ class Planner:
         async for outcome in settled:
             if isinstance(outcome, Failed):
                 self._failures[outcome.operation.path] = outcome.reason
+                self._is_surveyed = self._is_surveyed and not isinstance(outcome.operation, Survey)
             if isinstance(outcome, Done) and outcome.listing is not None:
                 for entry in outcome.listing.entries:
                     if entry.kind is Kind.DIRECTORY:
                         self.schedule.add(Survey(entry.path))
             consequences = self.schedule.settle(outcome)
+            if consequences:
+                self._announcing = True  # nothing may end before these are told
+                await self._send_all(consequences, facts)
+                self._announcing = False
             self._wake()
-            await self._send_all(consequences, facts)
 
     async def _watch_for_drain(self) -> None:
         await self.draining.wait()

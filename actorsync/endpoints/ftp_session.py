@@ -253,15 +253,14 @@ class FtpSession:
         """Send one file to its temporary. What became of ``riding`` is added to ``committed`` once it is known."""
         control, data, size = self._control, self._data, upload.content.entry.size
         assert data is not None
-        await control.send(
-            [*(self._rename_lines(riding) if riding else ()), command_line("STOR", self._at(upload.temporary))]
-        )
+        rename = self._rename(riding) if riding is not None else None
+        await control.send([*(rename.lines if rename else ()), command_line("STOR", self._at(upload.temporary))])
         taken = await self._push(data, upload, min(size, _BLIND))
         afterwards: _Afterwards | None = None
         if size <= _BLIND and taken is True:
             afterwards = await self._finish(data, upload, ahead)
-        if riding is not None:
-            committed.append(await self._read_rename(riding))
+        if rename is not None:
+            committed.append(await self._read_rename(rename))
         reply = checked("STOR", await control.reply())
         if reply.is_preliminary:
             if afterwards is None and taken is True:
@@ -301,7 +300,7 @@ class FtpSession:
         if asks_port:
             afterwards.lines.insert(0, command_line("EPSV"))
         if mtime_ns is not None and setter is not None and setter is not TimeSetter.NONE:
-            afterwards.wanted_ns = mtime_ns
+            afterwards.wanted_ns, afterwards.setter = mtime_ns, setter
             afterwards.lines.append(set_time_line(setter, temporary, mtime_ns))
         if self._known.is_sequential:
             afterwards.is_sent = True
@@ -316,7 +315,7 @@ class FtpSession:
             raise FatalError(f"the server has no SIZE command, so no upload can be verified: {size}")
         afterwards.size = size_of(size)
         if afterwards.wanted_ns is not None:
-            setter = self._known.setter or TimeSetter.NONE
+            setter = afterwards.setter  # `known` may say otherwise by now: it is shared
             reply = checked(setter.value, await self._control.reply())
             if was_time_set(reply):
                 afterwards.mtime_ns = parse_mdtm_time(format_time(afterwards.wanted_ns))
@@ -363,29 +362,28 @@ class FtpSession:
     def _fault_of(self, staged: Staged) -> str | None:
         return self._fault(staged.temporary) or self._fault(staged.path)
 
-    def _asks_for_temporary(self, staged: Staged) -> bool:
-        """Without a time to go by, only the temporary tells whether a rename was done."""
-        return staged.mtime_ns is None or not self._known.has_mdtm
-
-    def _rename_lines(self, staged: Staged) -> tuple[bytes, ...]:
+    def _rename(self, staged: Staged) -> _Rename:
         temporary, final = self._at(staged.temporary), self._at(staged.path)
-        lines = (
+        lines = [
             command_line("RNFR", temporary),
             command_line("RNTO", final),
             command_line("SIZE", final),
             command_line("MDTM", final),
-        )
-        return (*lines, command_line("SIZE", temporary)) if self._asks_for_temporary(staged) else lines
+        ]
+        # Without a time to go by, only the temporary tells whether it was renamed.
+        asks_temporary = staged.mtime_ns is None or not self._known.has_mdtm
+        if asks_temporary:
+            lines.append(command_line("SIZE", temporary))
+        return _Rename(staged, lines, asks_temporary)
 
-    async def _read_rename(self, staged: Staged) -> Entry | OperationRefused:
+    async def _read_rename(self, rename: _Rename) -> Entry | OperationRefused:
         """Read what became of a rename, and what the server then shows under the final name."""
-        is_left: bool | None = None
-        asks = self._asks_for_temporary(staged)
+        staged, is_left = rename.staged, None
         rnfr = checked("RNFR", await self._control.reply())
         rnto = checked("RNTO", await self._control.reply())
         size = size_of(checked("SIZE", await self._control.reply()))
         shown = checked("MDTM", await self._control.reply())
-        if asks:
+        if rename.asks_temporary:
             is_left = size_of(checked("SIZE", await self._control.reply())) is not None
         mtime_ns = parse_mdtm_time(shown.text.strip()) if shown.is_positive else None
         if shown.code in _UNKNOWN:
@@ -426,8 +424,9 @@ class FtpSession:
             if why := self._fault_of(item):
                 results.append(OperationRefused(why))
                 continue
-            await self._control.send(self._rename_lines(item))
-            results.append(await self._settle_rename(item, await self._read_rename(item)))
+            rename = self._rename(item)
+            await self._control.send(rename.lines)
+            results.append(await self._settle_rename(item, await self._read_rename(rename)))
         return results
 
     # Directories and removals.
@@ -479,8 +478,9 @@ class FtpSession:
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]
     ) -> list[bool | OperationRefused]:
         """Play a dialogue about directories; once more without MLST if the server only said that it has it."""
+        used_mlst = self._known.has_mlsd  # which is shared, and may change while we wait
         results = await self._each(paths, dialogue)
-        if self._known.has_mlsd and any(isinstance(result, OperationRefused) for result in results):
+        if used_mlst and any(isinstance(result, OperationRefused) for result in results):
             (looked,) = await self._control.exchange([command_line("MLST", self._root or "/")])
             if looked.code in _UNKNOWN:
                 self._known.has_mlsd = False
@@ -584,8 +584,18 @@ class _Afterwards:
     asks_port: bool
     is_sent: bool = False
     wanted_ns: int | None = None
+    setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
     mtime_ns: int | None = None
+
+
+@attrs.frozen
+class _Rename:
+    """The flight that gives a file its name."""
+
+    staged: Staged
+    lines: list[bytes]
+    asks_temporary: bool
 
 
 class _Unrenamed(OperationRefused):

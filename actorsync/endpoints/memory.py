@@ -16,7 +16,7 @@ import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory_tree import Directory, File, MemoryTree
-from actorsync.errors import GuardRefused, OperationRefused
+from actorsync.errors import GuardRefused, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
@@ -126,8 +126,10 @@ class MemorySession:
         """Open one file."""
         await trio.lowlevel.checkpoint()
         node = self._endpoint.find(path)
+        if node is None:
+            raise Vanished(f"cannot open {path!r}: it is gone")
         if not isinstance(node, File):
-            raise OperationRefused(f"cannot open {path!r}: it is not {'there' if node is None else 'a regular file'}")
+            raise OperationRefused(f"cannot open {path!r}: it is not a regular file")
         yield _MemoryContent(node, self._endpoint.entry(path, node))
 
     async def stage(

@@ -29,6 +29,7 @@ from actorsync.model.operation import (
     Outcome,
     Remove,
     Returned,
+    Skipped,
     Survey,
     Sweep,
 )
@@ -40,6 +41,8 @@ BATCH = 64
 
 #: How often an operation may come back undone before it counts as failed.
 RETURNS = 5
+
+_NO_DIRECTORY = "its directory could not be made"
 
 
 class Schedule:
@@ -57,6 +60,7 @@ class Schedule:
         self._released = False
         self._unmade: set[str] = set()  # directories that are to be made and are not yet
         self._makeable: set[str] = set()  # those of them that are in `_directories`
+        self._missing: set[str] = set()  # directories that could not be made: nothing can be in them
         self._unremoved: set[str] = set()
         self._children: dict[str, int] = {}  # unsettled removals directly in a directory that is to go
         self._waiting: dict[str, list[Copy | MakeDirectory]] = {}
@@ -71,14 +75,17 @@ class Schedule:
 
     @property
     def is_full(self) -> bool:
-        """True when no more copies should be added for now."""
-        return len(self._copies) + self._waiting_count >= self._window
+        """True when no more copies should be added for now.
+
+        Never when all that waits does so for removals: those wait for the end of the scan, and it would wait for them.
+        """
+        return len(self._copies) + self._waiting_count >= self._window and not self.is_idle
 
     @property
     def is_idle(self) -> bool:
         """True when nothing is given out, and nothing could be."""
         ready = self._urgent or self._directories or self._copies or self._removals or self._folders
-        return not self._outstanding and (self._drained or not ready)
+        return not self._outstanding and not ready  # after a drain, all that can be ready are sweeps
 
     @property
     def removals(self) -> list[Remove]:
@@ -87,12 +94,17 @@ class Schedule:
 
     # What the planner says.
 
-    def add(self, operation: Operation) -> None:
-        """Take one operation. Removals of a directory's contents are added before the directory itself."""
+    def add(self, operation: Operation) -> list[Outcome]:
+        """Take one operation. Removals of a directory's contents are added before the directory itself.
+
+        Gives the outcome of one that cannot be done any more, because its directory could not be made.
+        """
         if self._drained and not isinstance(operation, Sweep):
             self._leave(1)
-            return
+            return []
         match operation:
+            case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
+                return self.refuse(operation, _NO_DIRECTORY)
             case Sweep() | Survey():
                 self._urgent.append(operation)
             case Remove():
@@ -103,6 +115,13 @@ class Schedule:
                 self._admit(operation)
             case Copy():
                 self._admit(operation)
+        return []
+
+    def refuse(self, operation: Copy | MakeDirectory, reason: str) -> list[Outcome]:
+        """Fail an operation that was not added; what belongs into a directory that was refused fails when it comes."""
+        if isinstance(operation, MakeDirectory):
+            self._missing.add(operation.path)
+        return [Failed(operation, reason)]
 
     def release_removals(self) -> None:
         """Let removals begin: the scan is complete and the guards agree."""
@@ -185,9 +204,9 @@ class Schedule:
         succeeded = isinstance(outcome, Done)
         match operation:
             case MakeDirectory():
-                self._unmade.discard(operation.path)
                 if not succeeded:
-                    return list(self._fail_waiting(operation.path, "its directory could not be made"))
+                    return list(self._miss(operation.path))
+                self._unmade.discard(operation.path)
             case Remove():
                 self._unremoved.discard(operation.path)
                 parent = parent_of(operation.path)
@@ -232,19 +251,29 @@ class Schedule:
             self._waiting_count -= 1
             yield Failed(operation, reason)
             if isinstance(operation, MakeDirectory):
-                self._unmade.discard(operation.path)
-                yield from self._fail_waiting(operation.path, "its directory could not be made")
+                yield from self._miss(operation.path)
+
+    def _miss(self, directory: str) -> Iterator[Outcome]:
+        """A directory was not made: fail what is to be in it, those behind it in the queue as well."""
+        self._unmade.discard(directory)
+        self._missing.add(directory)
+        for operation in [o for o in self._directories if o.path and parent_of(o.path) == directory]:
+            self._directories.remove(operation)
+            self._makeable.discard(operation.path)
+            self._wait(directory, operation)
+        yield from self._fail_waiting(directory, _NO_DIRECTORY)
 
     def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
-        """A directory whose content stays cannot go, nor can the one that holds it."""
+        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if the content may stay."""
+        kind = Skipped if isinstance(outcome, Skipped) else Failed
         for removal in self._folders:
             if removal.path == directory:
                 self._folders.remove(removal)
                 self._unremoved.discard(directory)
-                failed = Failed(removal, f"it still holds {outcome.operation.path!r}")
-                yield failed
+                kept = kind(removal, f"it still holds {outcome.operation.path!r}")
+                yield kept
                 yield from self._fail_waiting(directory, "what is in its way could not be removed")
-                yield from self._fail_removal_of(parent_of(directory), failed)
+                yield from self._fail_removal_of(parent_of(directory), kept)
                 return
 
     def _next_urgent(self) -> Batch:

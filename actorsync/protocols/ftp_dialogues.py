@@ -193,10 +193,13 @@ def _look(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Re
 
 
 def _refusals_to_remove(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Reply | None]]:
-    """Only 550 twice says gone. 450 is busy, 500 and 502 say that the server does not know the command."""
+    """Only the look says gone, and only with 550. 450 is busy, 500 and 502 say that the server has no such command.
+
+    553 is for a name that the server does not allow: whether there is such a file, the look tells all the same.
+    """
     looks = yield from _look(probes, replies)
     return [
-        None if reply.is_positive or (reply.code == 550 and look and look.code == 550) else reply
+        None if reply.is_positive or (reply.code in {550, 553} and look and look.code == 550) else reply
         for reply, look in zip(replies, looks, strict=True)
     ]
 

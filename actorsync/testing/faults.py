@@ -20,6 +20,7 @@ __all__ = [
     "Hold",
     "How",
     "Refuse",
+    "RefuseData",
     "Slice",
     "Swallow",
     "Throttle",
@@ -111,6 +112,15 @@ class Refuse:
     times: int = 1
 
 
+@attrs.frozen(kw_only=True)
+class RefuseData:
+    """Refuse data connections to the port named in every ``at_reply``-th answer to ``verb`` (EPSV or PASV, or both)."""
+
+    verb: Literal["EPSV", "PASV", ""] = ""
+    at_reply: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    times: int = 1
+
+
 @attrs.frozen
 class Slice:
     """Send every reply, and all data towards the client, in pieces of ``size`` bytes, each a packet of its own."""
@@ -125,4 +135,4 @@ class Throttle:
     rate: int = attrs.field(validator=attrs.validators.ge(1))
 
 
-Fault = Cut | Hold | Swallow | Duplicate | CutData | Truncate | Refuse | Slice | Throttle
+Fault = Cut | Hold | Swallow | Duplicate | CutData | Truncate | Refuse | RefuseData | Slice | Throttle

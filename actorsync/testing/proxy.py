@@ -33,6 +33,7 @@ from actorsync.testing.faults import (
     Fault,
     Hold,
     Refuse,
+    RefuseData,
     Slice,
     Swallow,
     Throttle,
@@ -221,7 +222,9 @@ class _Session:
         faults = self.waiting.popleft() if self.waiting and reply[:1] != b"1" else []
         if passive := _PASSIVE.match(reply):
             extended, high, low = passive.groups()
-            self._expect_data(int(extended) if extended else int(high) * 256 + int(low))
+            self._forget_listener()
+            if not self._refuses_data("EPSV" if extended else "PASV"):
+                self._expect_data(int(extended) if extended else int(high) * 256 + int(low))
         for fault in faults:
             match fault:
                 case Cut(when="unanswered"):
@@ -238,8 +241,16 @@ class _Session:
             if isinstance(fault, Cut) and fault.when == "after":
                 link.cut(fault.how)
 
+    def _refuses_data(self, verb: str) -> bool:
+        return any(
+            isinstance(arm.fault, RefuseData)
+            and arm.fault.verb in ("", verb)
+            and arm.counts(arm.fault.at_reply)
+            and arm.fires()
+            for arm in self.proxy._arms
+        )
+
     def _expect_data(self, port: int) -> None:
-        self._forget_listener()
         self.data_listener = _listen(self.proxy.host, port)
         self.nursery.start_soon(self._serve_data, self.data_listener, port)
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget, debian_servers
+from tests.support.evil import EvilServer
 
 __all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "serving"]
 
@@ -40,7 +41,7 @@ def fresh_folder(server: FtpTarget, name: str) -> Path:
     return folder
 
 
-def endpoint_for(server: FtpTarget | EmbeddedFtpServer, path: str = "", **settings: Any) -> FtpEndpoint:
+def endpoint_for(server: FtpTarget | EmbeddedFtpServer | EvilServer, path: str = "", **settings: Any) -> FtpEndpoint:
     """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
     settings = {"host": server.host, "port": server.port, **settings}
     return FtpEndpoint(user=server.user, password=lambda: server.password, path=path, **settings)

@@ -17,8 +17,9 @@ from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.endpoints.memory_tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Event, Intended, Planned, Report, Scanned, Started, Stopped
+from actorsync.model.event import Adopted, Event, Intended, Planned, Report, Scanned, Started, Stopped
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Returned, Skipped, Sweep
+from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
 from actorsync.testing.faulty import Faulty, FaultySession
 
@@ -147,6 +148,8 @@ class Oracle:
     staged: set[str] = attrs.Factory(set)
     #: Paths that were changed on the target, and the journal does not know (yet).
     unrecorded: set[str] = attrs.Factory(set)
+    #: Files that were taken for equal because of their size and time, and are not: no mirror can see that.
+    believed: set[str] = attrs.Factory(set)
     violations: list[str] = attrs.Factory(list)
 
     policy: Policy | None = None
@@ -201,6 +204,7 @@ class Oracle:
         if path in self.intended:
             return
         self.unrecorded.add(path)
+        self.believed.discard(path)
         if isinstance(node, File) and node.data not in self.versions.get(path, ()):
             self.blame(f"1: {path!r} holds {node.data[:40]!r}, which the source never had")
 
@@ -222,6 +226,8 @@ class Oracle:
                     self.unrecorded.discard(operation.path)
                 case Intended(temporaries):
                     self.intended.update(temporaries)
+                case Adopted(source, target) if source.kind is Kind.FILE:
+                    self._check_adoption(source, target)
 
     def blame(self, violation: str) -> None:
         """Something is wrong."""
@@ -246,7 +252,8 @@ class Oracle:
         if record is None or record.source is None:
             self.blame(f"8: remove {path!r}, which is not ours")
             return
-        if policy.selection.hides(path, record.target.kind is Kind.DIRECTORY):
+        is_in_the_way = self._seen(path) is not None  # a hidden directory has to make way for a file, if it is empty
+        if policy.selection.hides(path, record.target.kind is Kind.DIRECTORY) and not is_in_the_way:
             self.blame(f"8: remove {path!r}, which is hidden")
         if not self._is_proven_gone(path):
             self.blame(f"8: remove {path!r}, which was not seen to be gone")
@@ -287,6 +294,13 @@ class Oracle:
             path = parent_of(path)
         return False
 
+    def _check_adoption(self, source: Entry, target: Entry) -> None:
+        node = self.target.find(source.path)
+        if not looks_equal(source, target):
+            self.blame(f"7: {target} is adopted as {source}")
+        if isinstance(node, File) and node.data not in self.contents[source]:
+            self.believed.add(source.path)
+
     def check_journal(self) -> None:
         """7: what the journal says of the target is so; and what it says we sent is what is there."""
         for record in self.journal.subtree(""):
@@ -300,7 +314,9 @@ class Oracle:
             found = self.target.entry(path, node)
             if found.kind is not record.target.kind or (isinstance(node, File) and found != record.target):
                 self.blame(f"7: the journal has {record.target}, the target has {found}")
-            if record.source is not None and isinstance(node, File) and node.data not in self.contents[record.source]:
+            if record.source is None or not isinstance(node, File) or path in self.believed:
+                continue
+            if node.data not in self.contents[record.source]:
                 self.blame(f"7: the journal takes {path!r} for a version that it is not")
 
     def check_temporaries(self) -> None:
@@ -311,7 +327,7 @@ class Oracle:
                 self.blame(f"9: {path!r} was left behind, and is forgotten")
 
 
-def check_trace(events: Sequence[Event], report: Report | None) -> str | None:
+def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:
     """10: say what is wrong with the story that a run told. ``report``: what it returned, if it came to that."""
     if not isinstance(events[0], Started) or sum(isinstance(event, Stopped) for event in events) != 1:
         return "not one Started and one Stopped"
@@ -339,7 +355,7 @@ def check_trace(events: Sequence[Event], report: Report | None) -> str | None:
     failed += sum(not problem.vanished for event in events if isinstance(event, Scanned) for problem in event.problems)
     if failed != report.failed:
         return f"{failed} failures were announced, {report.failed} reported"
-    done = [type(event.operation) for event in ended.values() if isinstance(event, Done)]
+    done = [type(event.operation) for event in ended.values() if isinstance(event, Done) and event.operation.path]
     if (done.count(Copy), done.count(MakeDirectory), done.count(Remove)) != (
         report.copied,
         report.directories_made,
@@ -348,7 +364,7 @@ def check_trace(events: Sequence[Event], report: Report | None) -> str | None:
         return "what was done is not what was reported"
     if report.exit_code == 0 and (failed or report.left or report.refused or returned):
         return f"exit 0, and {failed} failed, {report.left} left, {returned} not done"
-    if report.exit_code in {0, 1, 4}:
+    if report.exit_code in {0, 1, 4} and not drained:
         return _unsettled(events, ended, returned)
     return None
 

@@ -1,0 +1,215 @@
+"""An FTP server that lies: it keeps files in memory, answers every command as it should, and some as a test wants.
+
+``answers`` maps verbs to what is said in place of doing anything: a reply, or a function that gives one, with None for
+"do it properly, this time". What matters to a test is in plain sight afterwards: ``files``, ``commands``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+__all__ = ["Answer", "EvilServer", "evil_server"]
+
+Answer = bytes | Callable[[str], bytes | None]
+
+_TIME = b"20240229123456"
+_FEATURES = b"211-Features\r\n EPSV\r\n MDTM\r\n MFMT\r\n MLST type*;size*;modify*;\r\n SIZE\r\n211 End\r\n"
+
+
+@attrs.define(eq=False)
+class EvilServer:
+    """A running server; obtained from `evil_server`."""
+
+    answers: Mapping[str, Answer]
+    greeting: bytes = b"220 hello\r\n"
+    listing: bytes | None = None  # what MLSD sends, in place of the truth
+    early: bool = False  # 226 before the data
+    port: int = 0
+    host: str = "127.0.0.1"
+    files: dict[str, bytes] = attrs.field(factory=dict)
+    folders: set[str] = attrs.field(factory=lambda: {"/"})
+    times: dict[str, bytes] = attrs.field(factory=dict)
+    commands: list[str] = attrs.field(factory=list)
+    user: str = "demo"
+    password: str = "CANARY-4711"
+
+    def count(self, verb: str) -> int:
+        return sum(line.split(" ", 1)[0] == verb for line in self.commands)
+
+    def shown(self, folder: str) -> bytes:
+        """Give the lines of MLSD."""
+        inside = folder.rstrip("/") + "/"
+        lines = [
+            b"type=file;size=%d;modify=%s; %s" % (len(data), self.times.get(path, _TIME), path[len(inside) :].encode())
+            for path, data in self.files.items()
+            if path.startswith(inside) and "/" not in path[len(inside) :]
+        ]
+        lines += [
+            b"type=dir; " + path[len(inside) :].encode()
+            for path in self.folders
+            if path.startswith(inside) and path != inside and "/" not in path[len(inside) :]
+        ]
+        return b"".join(line + b"\r\n" for line in lines)
+
+
+@attrs.define(eq=False)
+class _Session:
+    server: EvilServer
+    stream: trio.SocketStream
+    listener: socket.socket | None = None
+    renamed: str = ""
+
+    async def run(self) -> None:
+        try:
+            await self.stream.send_all(self.server.greeting)
+            rest = b""
+            while data := await self.stream.receive_some():
+                *lines, rest = (rest + data).split(b"\r\n")
+                for line in lines:
+                    await self.take(line.decode(errors="surrogateescape"))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            pass
+        finally:
+            self.stream.socket.close()
+            if self.listener is not None:
+                self.listener.close()
+
+    async def take(self, line: str) -> None:
+        verb, _, argument = line.partition(" ")
+        self.server.commands.append(line)
+        answer = self.server.answers.get(verb)
+        reply = answer(argument) if callable(answer) else answer
+        if reply is None:
+            method = getattr(self, f"do_{verb.lower()}", None)
+            reply = b"500 what?" if method is None else await method(argument)
+        if reply:
+            await self.stream.send_all(reply if reply.endswith(b"\n") else reply + b"\r\n")
+
+    async def do_user(self, name: str) -> bytes:
+        return b"331 go on"
+
+    async def do_pass(self, word: str) -> bytes:
+        return b"230 come in" if word == self.server.password else b"530 no"
+
+    async def do_feat(self, _: str) -> bytes:
+        return _FEATURES
+
+    async def do_type(self, _: str) -> bytes:
+        return b"200 ok"
+
+    do_opts = do_type
+
+    async def do_pwd(self, _: str) -> bytes:
+        return b'257 "/" is where you are'
+
+    async def do_cwd(self, path: str) -> bytes:
+        return b"250 ok" if path in self.server.folders else b"550 no"
+
+    async def do_quit(self, _: str) -> bytes:
+        return b"221 bye"
+
+    def listen(self) -> int:
+        if self.listener is not None:
+            self.listener.close()
+        self.listener = socket.create_server((self.server.host, 0))
+        self.listener.setblocking(False)
+        return int(self.listener.getsockname()[1])
+
+    async def do_epsv(self, _: str) -> bytes:
+        return b"229 here (|||%d|)" % self.listen()
+
+    async def do_pasv(self, _: str) -> bytes:
+        port = self.listen()
+        return b"227 here (127,0,0,1,%d,%d)" % (port // 256, port % 256)
+
+    async def accept(self) -> trio.SocketStream:
+        assert self.listener is not None
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
+        self.listener = None
+        async with listener:
+            return await listener.accept()
+
+    async def do_mlsd(self, path: str) -> bytes:
+        if path not in self.server.folders:
+            return b"550 no"
+        shown = self.server.shown(path) if self.server.listing is None else self.server.listing
+        async with await self.accept() as data:
+            await self.stream.send_all(b"150 now\r\n")
+            await data.send_all(shown)
+        return b"226 done"
+
+    async def do_mlst(self, path: str) -> bytes:
+        if path in self.server.folders:
+            return b"250-here\r\n type=dir; %s\r\n250 end\r\n" % path.encode()
+        return b"550 no"
+
+    async def do_mkd(self, path: str) -> bytes:
+        if path in self.server.folders:
+            return b"550 exists"
+        self.server.folders.add(path)
+        return b'257 "%s" made' % path.encode()
+
+    async def do_stor(self, path: str) -> bytes:
+        await self.stream.send_all(b"150 send it\r\n")
+        if self.server.early:
+            await self.stream.send_all(b"226 got it\r\n")
+        received = b""
+        async with await self.accept() as data:
+            while piece := await data.receive_some():
+                received += piece
+        self.server.files[path] = received
+        return b"" if self.server.early else b"226 got it"
+
+    async def do_size(self, path: str) -> bytes:
+        found = self.server.files.get(path)
+        return b"550 no" if found is None else b"213 %d" % len(found)
+
+    async def do_mdtm(self, path: str) -> bytes:
+        return b"213 " + self.server.times.get(path, _TIME) if path in self.server.files else b"550 no"
+
+    async def do_mfmt(self, argument: str) -> bytes:
+        time, _, path = argument.partition(" ")
+        self.server.times[path] = time.encode()
+        return b"213 set"
+
+    async def do_rnfr(self, path: str) -> bytes:
+        self.renamed = path
+        return b"350 and then?" if path in self.server.files else b"550 no"
+
+    async def do_rnto(self, path: str) -> bytes:
+        if self.renamed not in self.server.files:
+            return b"503 what?"
+        self.server.files[path] = self.server.files.pop(self.renamed)
+        if self.renamed in self.server.times:
+            self.server.times[path] = self.server.times.pop(self.renamed)
+        return b"250 done"
+
+    async def do_dele(self, path: str) -> bytes:
+        return b"550 no" if self.server.files.pop(path, None) is None else b"250 gone"
+
+    async def do_rmd(self, path: str) -> bytes:
+        if path not in self.server.folders or self.server.shown(path):
+            return b"550 no"
+        self.server.folders.remove(path)
+        return b"250 gone"
+
+
+@asynccontextmanager
+async def evil_server(answers: Mapping[str, Answer] | None = None, **lies: object) -> AsyncIterator[EvilServer]:
+    """Run a server for the length of an ``async with`` block."""
+    server = EvilServer(answers or {}, **lies)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host=server.host)
+        server.port = listener.socket.getsockname()[1]
+
+        async def serve(stream: trio.SocketStream) -> None:
+            await _Session(server, stream).run()
+
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        yield server
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,197 @@
+"""One whole run from a directory to an FTP server, and what to compare afterwards.
+
+As a program (``python -m tests.support.mirror``) it makes one run in a process of its own: settings come as JSON on
+standard input, the report goes as JSON to standard output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from actorsync.actors.restart import Backoff
+from actorsync.endpoints.contract import Content, Endpoint
+from actorsync.endpoints.ftp import FtpEndpoint
+from actorsync.endpoints.local import LocalEndpoint, LocalSession
+from actorsync.journal import open_journal, open_memory_journal
+from actorsync.model.event import Event, Report
+from actorsync.planning.selection import Selection
+from actorsync.profile.units import MaxDelete
+from actorsync.supervisor import Clock, Policy, supervise
+from tests.support import FtpTarget
+
+__all__ = ["QUICK", "CountingEndpoint", "Run", "contents", "mirror", "mirror_process", "temporaries", "times"]
+
+#: Errors in tests are made on purpose, and go away at once.
+QUICK = Backoff(initial=0.01, cap=0.1, tries=8)
+
+
+@attrs.frozen
+class Run:
+    """What one run said of itself."""
+
+    report: Report
+    events: list[Event]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        return dict(self.report.failures)
+
+
+class CountingEndpoint(LocalEndpoint):
+    """A source that counts how often each file was opened: once for each time that it was sent."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.opened: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[LocalSession]:
+        async with super().open_session():
+            yield _CountingSession(self)
+
+
+class _CountingSession(LocalSession):
+    def __init__(self, endpoint: CountingEndpoint) -> None:
+        super().__init__(endpoint)
+        self._opened = endpoint.opened
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        self._opened[path] += 1
+        async with super().open(path) as content:
+            yield content
+
+
+async def mirror(
+    source: Path | LocalEndpoint,
+    target: Endpoint,
+    journal: Path | None,
+    *,
+    delete: bool = True,
+    connections: int = 2,
+    backoff: Backoff = QUICK,
+    observer: Callable[[Event], None] | None = None,
+    seconds: float = 60,
+    settled: bool = False,
+) -> Run:
+    """Make one run, with a journal that is kept or, for None, forgotten. It may not take longer than ``seconds``.
+
+    ``settled`` has it believe that the source was last changed a while ago, so that files go the quickest way.
+    """
+    events: list[Event] = []
+    policy = Policy(
+        selection=Selection(),
+        max_delete=MaxDelete.parse("100%"),
+        delete=delete,
+        connections=connections,
+        backoff=backoff,
+    )
+    observers = [events.append, *([observer] if observer else [])]
+    clock = Clock(wall_ns=lambda: time.time_ns() + (10**10 if settled else 0))
+    root = source if isinstance(source, LocalEndpoint) else LocalEndpoint(source)
+    remembered = closing(open_memory_journal()) if journal is None else open_journal(journal, "test")
+    with remembered as opened, trio.fail_after(seconds):
+        report = await supervise(root, target, opened, policy, observers=observers, clock=clock)
+    return Run(report, events)
+
+
+def contents(root: Path) -> dict[str, str | None]:
+    """Give every path below ``root`` with a digest of its content, or None for a directory."""
+    found: dict[str, str | None] = {}
+    for folder, folders, files in os.walk(root):
+        for name in folders:
+            found[os.path.relpath(os.path.join(folder, name), root)] = None
+        for name in files:
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, root)] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return found
+
+
+def times(root: Path) -> dict[str, int]:
+    """Give the time of every file below ``root``, in whole seconds."""
+    return {
+        os.path.relpath(os.path.join(folder, name), root): os.stat(os.path.join(folder, name)).st_mtime_ns // 10**9
+        for folder, _, files in os.walk(root)
+        for name in files
+    }
+
+
+def temporaries(root: Path) -> list[str]:
+    """Give whatever below ``root`` looks like a temporary of ours."""
+    return [path for path in contents(root) if ".actorsync-" in path]
+
+
+def mirror_process(
+    source: Path,
+    server: FtpTarget,
+    journal: Path,
+    *,
+    path: str = "",
+    host: str | None = None,
+    connections: int = 2,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """Start a run in a process of its own. Its standard output ends with the report."""
+    settings = {
+        "source": os.fspath(source),
+        "journal": os.fspath(journal),
+        "host": host or server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password,
+        "path": path,
+        "connections": connections,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.mirror"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **(environment or {})},
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(settings))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def _main() -> None:
+    settings = json.load(sys.stdin)
+    password = settings["password"]
+    target = FtpEndpoint(
+        host=settings["host"],
+        port=settings["port"],
+        user=settings["user"],
+        password=lambda: password,
+        path=settings["path"],
+    )
+
+    async def run() -> Run:
+        return await mirror(
+            Path(settings["source"]), target, Path(settings["journal"]), connections=settings["connections"]
+        )
+
+    print(json.dumps(attrs.asdict(trio.run(run).report)))
+
+
+if __name__ == "__main__":
+    _main()

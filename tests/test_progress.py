@@ -1,0 +1,500 @@
+"""What is said of a run: the words, the lines, the JSON, and the live view."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.endpoints.contract import Upload
+from actorsync.journal import Run
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Connected,
+    Event,
+    Forgotten,
+    Intended,
+    Planned,
+    Reconnecting,
+    RemovalsRefused,
+    Report,
+    Retired,
+    Scanned,
+    Started,
+    Stopped,
+    SurveyComplete,
+    Swept,
+)
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
+from actorsync.progress import JsonLines, Lines, LiveView, Output, PlanLines, Rate, progress_text
+from actorsync.sink import Sink
+from actorsync.wording import (
+    change_of,
+    duration_text,
+    json_line,
+    plan_summary,
+    records_of,
+    runs_table,
+    size_text,
+    summary,
+)
+
+FILE = Entry("dir/a.txt", Kind.FILE, 3)
+FOLDER = Entry("dir", Kind.DIRECTORY)
+EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
+
+EVERY_EVENT: list[Event] = [
+    Started("/src", "ftp://h/", 4),
+    Scanned("", 1, 1, 0, (Problem("x", "Permission denied"),)),
+    Planned(1, 3, 1, 0),
+    ScanComplete(Entry("", Kind.DIRECTORY)),
+    SurveyComplete(),
+    Adopted(FILE, FILE, b"digest"),
+    Confirmed(FILE, FILE, b"digest"),
+    Intended(("dir/.tmp",)),
+    Forgotten("dir/a.txt"),
+    RemovalsRefused("too many", 7),
+    Connected(1, "ftp://h/"),
+    Reconnecting(1, "the server hung up", 0.5),
+    Retired(1, "the server hung up"),
+    Swept(("dir/.tmp",)),
+    Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
+    Done(MakeDirectory(FOLDER), FOLDER),
+    Done(Remove(FILE)),
+    Done(Survey("dir"), listing=Listing("dir", (FILE,))),
+    Done(Sweep("dir/.tmp")),
+    Failed(Copy(FILE), "no room"),
+    Skipped(Remove(FOLDER), "not empty"),
+    Returned(Copy(FILE), "drained"),
+    Stopped(Report(0, 0.0, 2.1, failures=(("x", "y"),))),
+]
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (3_565_158, "3.4 MiB"),
+        (1 << 40, "1.0 TiB"),
+        (1 << 52, "4096.0 TiB"),
+    ],
+)
+def test_sizes(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (2.06, "2.1 s"),
+        (59.96, "1 min 00 s"),
+        (65, "1 min 05 s"),
+        (3600, "1 h 00 min"),
+        (7_800, "2 h 10 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("event", "change"),
+    [
+        (Done(Copy(FILE), FILE), ("+", "dir/a.txt")),
+        (Done(Copy(Entry("old", Kind.FILE)), FILE), ("*", "old")),
+        (Done(MakeDirectory(FOLDER), FOLDER), ("+", "dir/")),
+        (Done(MakeDirectory(Entry("", Kind.DIRECTORY))), None),
+        (Done(Remove(FILE)), ("-", "dir/a.txt")),
+        (Done(Remove(FOLDER)), ("-", "dir/")),
+        (Done(Copy(EVIL), EVIL), ("+", "\\x1b[31mred\\xff\\x0a")),
+        (Done(Sweep("x")), None),
+        (Failed(Copy(FILE), "no"), None),
+    ],
+)
+def test_changes(event: Event, change: tuple[str, str] | None) -> None:
+    assert change_of(event, {"old"}) == change
+
+
+@pytest.mark.parametrize(
+    ("report", "line"),
+    [
+        (Report(0, 0, 2.1, files_seen=1), "in sync: nothing to do (1 file) in 2.1 s"),
+        (
+            Report(0, 0, 2.1, copied=12, copied_bytes=3_565_158, removed=1),
+            "in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s",
+        ),
+        (
+            Report(0, 0, 2.1, adopted=4),
+            "in sync: 0 copied (0 B), 4 already there, 0 removed, 0 failed in 2.1 s",
+        ),
+        (
+            Report(1, 0, 2.1, failed=2, directories_made=1),
+            "not in sync: 0 copied (0 B), 1 directory made, 0 removed, 2 failed in 2.1 s",
+        ),
+        (
+            Report(3, 0, 2.1, left=5, drained=True),
+            "stopped early: 0 copied (0 B), 0 removed, 0 failed, 5 left in 2.1 s",
+        ),
+        (
+            Report(130, 0, 2.1, skipped=1),
+            "cancelled: 0 copied (0 B), 0 removed, 0 failed, 1 skipped in 2.1 s",
+        ),
+    ],
+)
+def test_summaries(report: Report, line: str) -> None:
+    assert summary(report) == line
+
+
+def test_plan_summaries() -> None:
+    assert plan_summary(Report(0, 0, 0, files_seen=2)) == "nothing to do (2 files)"
+    report = Report(1, 0, 0, copied=1, copied_bytes=3, directories_made=2, removed=4, failed=1)
+    assert plan_summary(report) == "1 file to copy (3 B), 2 directories to make, 4 to remove, 1 that cannot be done"
+
+
+def test_a_table_of_runs_lines_up() -> None:
+    table = list(
+        runs_table(
+            [
+                Run(3, 0.0, None),
+                Run(2, 0.0, None),
+                Run(1, 0.0, Report(5, 0.0, 100.0, copied=1000, error="h\x1b stayed away")),
+            ],
+            lambda run: run.id == 3,
+        )
+    )
+    assert table[1].endswith("running")
+    assert table[2].endswith("killed")
+    assert table[3].endswith("1 min 40 s    1000   0 B        0       0  unreachable: h\\x1b stayed away")
+    assert (
+        len({line.index(word) for line, word in zip(table, ("RESULT", "running", "killed", "unre"), strict=True)}) == 1
+    )
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT, ids=lambda event: type(event).__name__)
+def test_records_are_flat_and_named_after_their_event(event: Event) -> None:
+    records = list(records_of(event))
+    assert records
+    for record in records:
+        assert json.loads(json_line(record)) == record
+        for value in record.values():
+            assert isinstance(value, str | int | float | list | None)
+            assert not isinstance(value, list) or all(isinstance(item, str) for item in value)
+    assert records[0]["event"].replace("_", "") == type(event).__name__.lower()
+
+
+def test_records_keep_names_as_they_are() -> None:
+    (record,) = records_of(Failed(MakeDirectory(EVIL), "why\u202e"))
+    line = json_line(record)
+    assert (
+        line
+        == '{"event":"failed","operation":"make_directory","path":"\\u001b[31mred\\udcff\\n","reason":"why\\u202e"}'
+    )
+    assert json.loads(line)["path"] == EVIL.path
+
+
+# Outputs.
+
+
+async def shown(output: Output, events: Sequence[Event]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run, trio.Event())
+        for event in events:
+            output.observe(event)
+            await trio.testing.wait_all_tasks_blocked()
+        output.close()
+
+
+async def lines_for(events: Sequence[Event], *, is_verbose: bool = False, every: str = "") -> list[str]:
+    stream = io.StringIO()
+    output = Lines(Statistics(), stream, is_verbose=is_verbose, every=every, overwritten={"old"})
+    await shown(output, events)
+    return stream.getvalue().splitlines()
+
+
+async def test_lines_tell_beginning_trouble_and_end() -> None:
+    assert await lines_for(EVERY_EVENT) == [
+        "mirroring /src to ftp://h/, 4 connections",
+        "failed: x: Permission denied",
+        "actorsync: too many",
+        "connection 1: the server hung up; trying again in 0.5 s",
+        "connection 1 gave up: the server hung up",
+        "failed: dir/a.txt: no room",
+        "in sync: nothing to do (0 files) in 2.1 s",
+    ]
+
+
+async def test_verbose_lines_name_each_change() -> None:
+    lines = await lines_for(
+        [
+            Done(Copy(FILE), FILE),
+            Done(Copy(Entry("old", Kind.FILE)), FILE),
+            Done(Remove(FOLDER)),
+            Done(Copy(EVIL), EVIL),
+        ],
+        is_verbose=True,
+    )
+    assert lines == ["+ dir/a.txt", "* old", "- dir/", "+ \\x1b[31mred\\xff\\x0a"]
+
+
+async def test_nothing_from_outside_reaches_a_terminal_as_it_is() -> None:
+    nasty = "\x1b]0;owned\x07\n\u202e\u2028\udcff"
+    entry = Entry(nasty, Kind.FILE)
+    events: list[Event] = [
+        Scanned(nasty, 0, 0, 0, (Problem(nasty, nasty),)),
+        RemovalsRefused(nasty, 1),
+        Reconnecting(1, nasty, 1),
+        Retired(1, nasty),
+        Failed(Copy(entry), nasty),
+        Done(Copy(entry), entry),
+        Done(Remove(entry)),
+        Stopped(Report(5, 0, 0, error=nasty)),
+    ]
+    lines = await lines_for(events, is_verbose=True)
+    assert len(lines) == len(events)
+    assert all(line.isprintable() for line in lines)
+    quiet = io.StringIO()
+    await shown(Output(Statistics(), None, quiet), events)
+    assert len(quiet.getvalue().splitlines()) == 5
+    assert all(line.isprintable() for line in quiet.getvalue().splitlines())
+
+
+async def test_an_error_that_kept_everything_from_happening_is_all_there_is_to_say() -> None:
+    assert await lines_for([Stopped(Report(6, 0, 0.1, error="no"))]) == ["actorsync: no"]
+    assert await lines_for([Stopped(Report(5, 0, 0.1, copied=1, error="no"))]) == [
+        "unreachable: 1 copied (0 B), 0 removed, 0 failed in 0.1 s",
+        "actorsync: no",
+    ]
+
+
+async def test_the_same_loss_on_many_connections_is_told_once(autojump_clock: MockClock) -> None:
+    stream = io.StringIO()
+    output = Lines(Statistics(), stream)
+    output.observe(Started("/s", "/t", 3))
+    for connection in (1, 2, 3):
+        output.observe(Reconnecting(connection, "the server hung up", 0.1 * connection))
+    output.observe(Reconnecting(1, "another reason", 1.0))
+    await trio.sleep(6)
+    output.observe(Reconnecting(1, "the server hung up", 1.0))
+    output.put(list(output._lines), None)
+    assert [line[:30] for line in stream.getvalue().splitlines()[1:]] == [
+        "connection 1: the server hung ",
+        "connection 1: another reason; ",
+        "connection 1: the server hung ",
+    ]
+
+
+async def test_a_loop_does_not_repeat_that_there_is_nothing_to_do() -> None:
+    begin, idle = Started("/src", "/dst", 1), Stopped(Report(0, 0, 0.1, files_seen=3))
+    failed, busy = Stopped(Report(1, 0, 0.1, failed=1)), Stopped(Report(0, 0, 0.1, copied=1))
+    lines = await lines_for(
+        [begin, idle, begin, idle, begin, failed, begin, idle, begin, idle, begin, busy], every="5s"
+    )
+    assert [line.partition(" ")[0] + line.partition(":")[2][:8] for line in lines] == [
+        "mirroring",
+        "in nothing",
+        "not 0 copie",
+        "in nothing",
+        "in 1 copie",
+    ]
+    assert lines[0] == "mirroring /src to /dst every 5s, 1 connection"
+
+
+async def test_quiet_tells_failures_only() -> None:
+    out, errors = io.StringIO(), io.StringIO()
+    await shown(Output(Statistics(), out, errors), EVERY_EVENT)
+    assert out.getvalue() == ""
+    assert errors.getvalue().splitlines() == [
+        "actorsync: failed: x: Permission denied",
+        "actorsync: too many",
+        "actorsync: connection 1 gave up: the server hung up",
+        "actorsync: failed: dir/a.txt: no room",
+    ]
+
+
+async def test_json_has_every_event_and_failures_are_told_besides() -> None:
+    out, errors = io.StringIO(), io.StringIO()
+    output = JsonLines(Statistics(), out, errors)
+    output.stopping(30.0)
+    await shown(output, EVERY_EVENT)
+    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert records[0] | {"time": 0} == {"event": "draining", "time": 0, "seconds": 30.0}
+    assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan is one of its own
+    assert all(list(record)[:2] == ["event", "time"] for record in records)
+    assert len(errors.getvalue().splitlines()) == 4
+
+
+async def test_a_plan_is_sorted_and_comes_at_the_end() -> None:
+    out, errors = io.StringIO(), io.StringIO()
+    output = PlanLines(Statistics(), out, errors, {"z"})
+    await shown(output, [Done(Copy(Entry("z", Kind.FILE)), FILE), Done(Remove(FILE)), Done(MakeDirectory(FOLDER))])
+    assert out.getvalue() == ""
+    await shown(output, [])
+    output = PlanLines(Statistics(), out, errors, {"z"})
+    events = [Done(Copy(Entry("z", Kind.FILE)), FILE), Done(Remove(FILE)), Done(MakeDirectory(FOLDER))]
+    await shown(output, [*events, Stopped(Report(0, 0, 0, copied=1, removed=1))])
+    assert out.getvalue() == "+ dir/\n- dir/a.txt\n* z\n1 file to copy (0 B), 1 to remove\n"
+
+
+async def test_progress_is_told_every_ten_seconds(autojump_clock: MockClock) -> None:
+    stream = io.StringIO()
+    statistics = Statistics(files_planned=10, bytes_planned=4096, is_total_known=True)
+    output = Lines(statistics, stream)
+    output.observe(Started("/s", "/t", 1))
+    told = []
+    for _ in range(30):
+        await trio.sleep(1)
+        statistics.bytes_done += 100
+        output.tick()
+        told.append(len(output._lines))
+    assert told[8:11] == [1, 2, 2]
+    assert told[-1] == 4
+    assert output._lines[-1][1] == "0 of 10 files, 2.9 KiB of 4.0 KiB, 100 B/s, 11 s left"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+
+async def test_nobody_is_polled_for_between_passes() -> None:
+    ticks: list[float] = []
+
+    class Counting(LiveView):
+        def tick(self) -> object:
+            ticks.append(time.monotonic())
+            return super().tick()
+
+    output = Counting(Statistics(), _Terminal())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run, trio.Event())
+        output.observe(Started("/s", "/t", 1))
+        await trio.sleep(0.7)
+        assert len(ticks) >= 3
+        output.observe(Stopped(Report(0, 0, 0)))
+        await trio.sleep(0.3)
+        before = len(ticks)
+        await trio.sleep(0.7)
+        assert len(ticks) == before
+        output.close()
+
+
+async def test_the_live_view_shows_each_connection_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "30")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = _Terminal()
+    upload = Upload("some/where/\x1b[31m/" + "x" * 90 + "/end.bin", "tmp", None, sent=512)  # type: ignore[arg-type]
+    statistics = Statistics(
+        connections=[ConnectionLevel(1, "sending", upload, 1024), ConnectionLevel(2, "making directories")],
+        files_planned=2,
+        bytes_planned=2048,
+        is_total_known=True,
+        files_done=1,
+        bytes_done=1024,
+    )
+    output = LiveView(statistics, terminal)
+    output.observe(Started("/s", "/t", 2))
+    output.put([], output.tick())
+    drawn = terminal.getvalue()
+    assert "/end.bin" in drawn
+    assert "\x1b[31m/" not in drawn
+    assert " 50%" in drawn
+    assert "making directories" in drawn
+    assert "1 of 2 files, 1.5 KiB of 2.0 KiB" in drawn
+    output.observe(Failed(Copy(FILE), "no room"))
+    output.observe(Stopped(Report(1, 0, 0.1, failed=1)))
+    lines = list(output._lines)
+    output.put(lines, output.tick())
+    assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
+    assert terminal.getvalue().endswith("not in sync: 0 copied (0 B), 0 removed, 1 failed in 0.1 s\n")
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 5), (40, 3), (200, 60)])
+async def test_the_live_view_fits_any_terminal(width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("LINES", str(height))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = _Terminal()
+    statistics = Statistics(connections=[ConnectionLevel(n) for n in range(1, 65)], files_planned=1, bytes_planned=9)
+    output = LiveView(statistics, terminal)
+    output.observe(Started("/s", "/t", 64))
+    output._lines.clear()
+    output.put([], output.tick())
+    assert 0 < terminal.getvalue().count("\n") <= height
+    output.end()
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    rate = Rate(8)
+    assert rate.value is None
+    for second in range(20):
+        rate.add(second, 100 * second if second < 10 else 1_000 + 500 * (second - 10))
+    assert rate.value == pytest.approx(500, rel=0.1)
+    rate.add(21, 0)  # a file is sent again
+    assert rate.value is None
+
+
+def test_progress_before_and_after_the_total_is_known() -> None:
+    statistics = Statistics(files_planned=7, bytes_planned=2048, files_done=1)
+    assert progress_text(statistics, 1024.0) == "1 of 7+ files, 0 B of 2.0 KiB+, 1.0 KiB/s"
+    statistics.is_total_known = True
+    assert progress_text(statistics, 1024.0) == "1 of 7 files, 0 B of 2.0 KiB, 1.0 KiB/s, 2 s left"
+    assert progress_text(statistics, None) == "1 of 7 files, 0 B of 2.0 KiB"
+
+
+# Who does not read.
+
+
+class _Broken(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stream", [None, _Broken()])
+async def test_m124_a_stream_that_is_gone_is_written_to_no_more(stream: TextIO | None) -> None:
+    sink = Sink(stream)
+    assert sink.write("text") == 4
+    assert sink.is_gone
+    await shown(JsonLines(Statistics(), stream, stream), EVERY_EVENT)
+    await shown(Lines(Statistics(), stream, is_verbose=True), EVERY_EVENT)
+
+
+async def test_after_a_cancel_nobody_is_waited_for_who_does_not_read() -> None:
+    reader, writer = os.pipe()
+    cancelling = trio.Event()
+    stream = open(writer, "w")  # noqa: ASYNC230, SIM115 - closed by hand, when nobody reads any more
+    output = Output(Statistics(), stream, None)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(output.run, cancelling)
+            output.say("x" * 1_000_000)
+            output.close()
+            await trio.sleep(0.2)
+            assert not output.is_abandoned
+            cancelling.set()
+        assert output.is_abandoned
+        os.close(reader)
+        while not output.out.is_gone:  # noqa: ASYNC110 - a thread is still in the write
+            await trio.sleep(0.01)
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()

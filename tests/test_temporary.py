@@ -1,0 +1,82 @@
+"""Names of temporaries: short enough, never twice the same, and odd where the final name is odd."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actorsync.planning.temporary import oddness, temporary_name
+
+TOKEN = "0123456789abcdef"
+
+#: What a file can be called: at most 255 bytes, of which not all need to be UTF-8.
+names = (
+    st.binary(min_size=1, max_size=255)
+    .map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"_"))
+    .map(lambda name: name.decode("utf-8", "surrogateescape"))
+) | st.text(min_size=1, max_size=60).map(lambda name: name.replace("/", "_").replace("\0", "_")).filter(
+    lambda name: not any("\ud800" <= character <= "\udfff" for character in name)
+)
+
+
+@given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
+def test_a_temporary_has_a_name_that_a_file_can_have(name: str, token: str) -> None:
+    temporary = temporary_name(name, token)
+    assert 0 < len(temporary.encode("utf-8", "surrogateescape")) <= 255
+    assert "/" not in temporary
+    assert "\0" not in temporary
+    assert temporary not in {".", ".."}
+    assert token in temporary
+    assert temporary != name
+
+
+@given(names, names)
+def test_two_attempts_never_share_a_name(one: str, other: str) -> None:
+    assert temporary_name(one, "a" * 16) != temporary_name(one, "b" * 16)
+    assert temporary_name(one, "a" * 16) != temporary_name(other, "b" * 16)
+
+
+@given(names.filter(lambda name: len(name.encode("utf-8", "surrogateescape")) <= 120))
+def test_a_temporary_is_odd_in_every_way_that_its_final_name_is(name: str) -> None:
+    assert oddness(name) <= oddness(temporary_name(name, TOKEN)) | {"NFC", "not NFC"}
+    assert bool(oddness(temporary_name(name, TOKEN))) is bool(oddness(name))
+
+
+@given(names)
+def test_a_plain_name_gets_a_plain_hidden_temporary(name: str) -> None:
+    if not oddness(name):
+        assert temporary_name(name, TOKEN) == f".actorsync-{TOKEN}.tmp"
+        assert not oddness(temporary_name(name, TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("name", "traits"),
+    [
+        ("plain.txt", set()),
+        ("two words", set()),
+        (".hidden", set()),
+        ("a~", set()),
+        (" a", {"leading space"}),
+        ("a ", {"trailing space or dot"}),
+        ("a.", {"trailing space or dot"}),
+        ("~a", {"leading ~"}),
+        ("a\tb", {"\t"}),
+        ("a\x7f", {"\x7f"}),
+        ('"*?"', {'"', "*", "?"}),
+        (unicodedata.normalize("NFC", "é"), {"NFC"}),
+        (unicodedata.normalize("NFD", "é"), {"not NFC"}),
+        ("a\udcff", {"not UTF-8"}),
+        (" \udcff*", {"leading space", "not UTF-8", "*"}),
+    ],
+)
+def test_traits_of_a_name(name: str, traits: set[str]) -> None:
+    assert oddness(name) == traits
+
+
+@pytest.mark.parametrize("name", ["é" * 127, "x" * 254 + "é"[:1], "日" * 85, " " + "日" * 84, "~" * 100 + "é" * 77])
+def test_m081_a_long_odd_name_is_cut_between_characters(name: str) -> None:
+    temporary = temporary_name(name, TOKEN)
+    assert len(temporary.encode()) <= 255, "and it can be encoded at all"
