@@ -16,7 +16,7 @@ import click
 
 from actorsync import __version__
 from actorsync.errors import ActorsyncError, ProfileError
-from actorsync.sink import tell, tell_bug
+from actorsync.sink import Sink, tell, tell_bug
 
 if TYPE_CHECKING:
     from actorsync.foreground import Show
@@ -172,6 +172,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return 0  # whoever read our lines had enough of them
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:
+            Sink(sys.stderr).write("\n")  # behind the terminal's ^C, as click does with one that comes alone
             return 130
         tell_bug(group)
         return ActorsyncError.exit_code

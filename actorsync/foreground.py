@@ -16,7 +16,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
-from actorsync.progress import JsonLines, Lines, LiveView, Output, PlanLines
+from actorsync.progress import JsonLines, Lines, Output, PlanLines
 from actorsync.runner import plan_once, run_forever, run_once
 from actorsync.signals import StopRequests, drain_on_enter, stopping_on_signals
 from actorsync.sink import Sink, tell_bug
@@ -92,7 +92,11 @@ def _output(show: Show, statistics: Statistics, overwritten: set[str], every: st
     if show == "quiet":
         return Output(statistics, sys.stdout, sys.stderr)
     is_terminal = Sink(sys.stderr).isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-    kind = LiveView if is_terminal else Lines
+    kind = Lines
+    if is_terminal:
+        from actorsync.live_view import LiveView  # slow to import, and of use only here
+
+        kind = LiveView
     return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", overwritten=overwritten)
 
 

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: lines, JSON lines, or one live view on a terminal.
+"""What a run shows while it goes on: lines, or JSON lines. The live view of a terminal is in `actorsync.live_view`.
 
 An `Output` is an observer: it takes each event at once, and never waits. One task writes what was taken, in a thread,
 so that a terminal that is stopped, or a pipe that nobody empties, holds nothing up; nor does one that is gone.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+from typing import Any, Final, TextIO
 
 import trio
 
-from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.actors.statistics import Statistics
 from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped
 from actorsync.model.operation import Done
 from actorsync.model.text import display
@@ -24,6 +23,7 @@ from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
 from actorsync.wording import (
     change_of,
+    counted,
     did_nothing,
     duration_text,
     is_whole,
@@ -35,14 +35,9 @@ from actorsync.wording import (
     trouble_in,
 )
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.live import Live
+__all__ = ["JsonLines", "Lines", "Output", "PlanLines", "Rate", "progress_text"]
 
-__all__ = ["JsonLines", "Lines", "LiveView", "Output", "PlanLines", "Rate"]
-
-#: Seconds between two looks of the live view, and between two lines of progress elsewhere.
-_FRAME: Final = 0.2
+#: Seconds between two lines of progress.
 _NEWS: Final = 10.0
 
 #: The same reason for a lost connection is told once in this many seconds, not once for each connection.
@@ -50,8 +45,6 @@ _ECHO: Final = 5.0
 
 #: Seconds for which, after a cancel, somebody may still take what is to be written.
 _PATIENCE: Final = 0.1
-
-_SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
 
 class Rate:
@@ -85,6 +78,9 @@ class Output:
 
     #: Seconds between two calls of `tick` while a pass is going on.
     interval = math.inf
+
+    #: Seconds that are at least between two writes.
+    pace = 0.0
 
     def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
         self.statistics = statistics
@@ -159,6 +155,8 @@ class Output:
             lines = list(self._lines)
             self._lines.clear()
             await trio.to_thread.run_sync(self.put, lines, frame, abandon_on_cancel=True)
+            with trio.move_on_after(self.pace):
+                await self._closed.wait()
         await trio.to_thread.run_sync(self.end, abandon_on_cancel=True)
 
     async def _abandon(self, cancelling: trio.Event, scope: trio.CancelScope) -> None:
@@ -218,7 +216,7 @@ class JsonLines(Output):
 
     def stopping(self, seconds: float | None) -> None:
         """Tell it as an event."""
-        self.say(self._line({"event": "cancelling"} if seconds is None else {"event": "draining", "seconds": seconds}))
+        self.say(self._line({"event": "cancelling"} if not seconds else {"event": "draining", "seconds": seconds}))
 
     def _line(self, record: dict[str, Any]) -> str:
         return json_line({"event": record["event"], "time": round(time.time(), 3), **record})
@@ -255,11 +253,13 @@ class Lines(Output):
                 self._news_at = trio.current_time() + _NEWS
                 self._told.clear()
                 self.rate = Rate()
+                self.rate.add(trio.current_time(), 0)
                 if self._has_started:
                     return []
                 self._has_started = True
                 often = f" every {self._every}" if self._every else ""
-                return [f"mirroring {source} to {target}{often}, {connections} connection{'s'[: connections > 1]}"]
+                where = f"{display(source)} to {display(target)}"
+                return [f"mirroring {where}{often}, {counted(connections, 'connection')}"]
             case Stopped(report):
                 return self._last_lines(report)
         if isinstance(event, RemovalsRefused):
@@ -302,65 +302,6 @@ class Lines(Output):
         return None
 
 
-class LiveView(Lines):
-    """One view that is drawn anew a few times a second; lines that matter are printed above it, and stay."""
-
-    interval = _FRAME
-
-    def __init__(
-        self,
-        statistics: Statistics,
-        stream: TextIO | None,
-        *,
-        every: str = "",
-        is_verbose: bool = False,
-        overwritten: set[str] | None = None,
-    ) -> None:
-        from rich.console import Console
-
-        super().__init__(statistics, stream, every=every, is_verbose=is_verbose, overwritten=overwritten)
-        self._descriptor = stream.fileno() if stream is not None else -1
-        self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
-        self._live: Live | None = None
-
-    def tick(self) -> Any:
-        """Look at the statistics."""
-        if not self.is_running:
-            return None
-        self.rate.add(trio.current_time(), self.statistics.bytes_sent)
-        return _frame(self.statistics, self.rate.value, self._console.width, self._console.height)
-
-    def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
-        """Print above the view, and draw it; without a frame there is none."""
-        from rich.live import Live
-
-        if frame is None:
-            self.end()
-        for _, text in lines:
-            self._console.print(text, soft_wrap=True)
-        if frame is not None and not self.out.is_gone:
-            if self._live is None:
-                self._live = Live(
-                    console=self._console,
-                    auto_refresh=False,
-                    transient=True,
-                    redirect_stdout=False,
-                    redirect_stderr=False,
-                )
-                self._live.start()
-            self._live.update(frame, refresh=True)
-
-    def end(self) -> None:
-        """Take the view away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def last_words(self) -> None:
-        """Show the cursor again, which the view hides."""
-        os.write(self._descriptor, _SHOW_CURSOR)
-
-
 # What progress looks like.
 
 
@@ -380,54 +321,3 @@ def _speed(statistics: Statistics, rate: float | None) -> list[str]:
         left = max(0, statistics.bytes_planned - statistics.bytes_sent) / rate
         parts.append(f"{duration_text(round(left)).replace('.0 s', ' s')} left")
     return parts
-
-
-def _frame(statistics: Statistics, rate: float | None, width: int, height: int) -> RenderableType:
-    """Draw the total, and a line for each connection, as many as there is room for."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim")
-    table.add_column(width=18)
-    table.add_column(width=max(8, width - 54), no_wrap=True, overflow="crop")
-    table.add_column(width=16)
-    table.add_column(justify="right", width=4)
-    room = max(1, height - 5)
-    levels = statistics.connections if len(statistics.connections) <= room else statistics.connections[: room - 1]
-    for level in levels:
-        share = _share(level)
-        path = _tail(display(level.upload.path), max(8, width - 54)) if level.upload is not None else ""
-        bar = ProgressBar(total=1.0, completed=share, width=16) if share is not None else ""
-        style = {"sending": "", "reconnecting": "yellow", "retired": "red"}.get(level.state, "dim")
-        percent = f"{share:4.0%}" if share is not None else ""
-        table.add_row(str(level.number), Text(level.state, style=style), Text(path), bar, percent)
-    if len(levels) < len(statistics.connections):
-        table.add_row("", Text(f"and {len(statistics.connections) - len(levels)} more", style="dim"), "", "", "")
-
-    if statistics.is_total_known or statistics.bytes_planned:
-        planned, sent = statistics.bytes_planned, statistics.bytes_sent
-        # While the scan goes on, the total still grows: a bar would only run backwards.
-        share = min(1.0, sent / planned) if planned else 1.0
-        total = Table.grid(padding=(0, 1))
-        total.add_row(
-            ProgressBar(total=1.0, completed=share, width=max(8, min(30, width - 64)), pulse=False)
-            if statistics.is_total_known
-            else Text("scanning", style="dim"),
-            Text(progress_text(statistics, rate), no_wrap=True, overflow="ellipsis"),
-        )
-        return Group(table, total)
-    return Group(table, Text("scanning", style="dim"))
-
-
-def _share(level: ConnectionLevel) -> float | None:
-    if level.upload is None:
-        return None
-    return min(1.0, level.upload.sent / level.size) if level.size else 1.0
-
-
-def _tail(text: str, limit: int) -> str:
-    """Give the end of ``text``, which says more of a path than its beginning."""
-    return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :]

@@ -198,7 +198,7 @@ class _Run:
 
     def _exit_code(self, error: BaseException | None) -> int:
         tally = self.recorder.tally
-        if self.shutdown.cancelling.is_set() and error is None or is_from_outside(error):
+        if is_from_outside(error) or (error is None and self.shutdown.cancelling.is_set()):
             return 130
         if error is not None:
             return error.exit_code if isinstance(error, ActorsyncError) else ActorsyncError.exit_code
@@ -220,7 +220,7 @@ class _Run:
 
 
 def is_from_outside(error: BaseException | None) -> bool:
-    """Tell whether a run was ended by its caller: a cancellation, however it is wrapped, or Ctrl-C. No fault of ours."""
+    """Tell whether a run was ended by its caller: a cancellation, in whatever shape, or Ctrl-C."""
     return error is not None and not isinstance(error, Exception)
 
 

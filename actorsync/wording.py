@@ -40,6 +40,7 @@ from actorsync.model.text import display
 
 __all__ = [
     "change_of",
+    "counted",
     "did_nothing",
     "duration_text",
     "is_whole",

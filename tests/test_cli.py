@@ -341,6 +341,18 @@ def test_demo_proves_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert not state_directory().exists()
 
 
+def test_demo_without_its_server_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("pyftpdlib", "pyftpdlib.ioloop"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert run_command(["demo"]) == 7
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.endswith("pip install 'actorsync[demo]'")
+
+
 # Logging in.
 
 
@@ -503,7 +515,7 @@ def test_ctrl_c_in_a_check_shows_no_traceback(source: Path) -> None:
         with process, silent.accept()[0]:  # and not a word
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=10)
-    assert (process.returncode, out, err) == (130, b"", b"")
+    assert (process.returncode, out, err) == (130, b"", b"\n")
 
 
 def test_a_line_on_standard_input_drains(source: Path, tmp_path: Path) -> None:

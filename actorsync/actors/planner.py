@@ -189,7 +189,7 @@ class Planner:
             await facts.send(event(now, record.target))
             return
         read = await self.digest(now.path)
-        # What was sent can be told by its digest. What is foreign was compared as the scan saw it, and only that is equal.
+        # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
         if read is None or (read[0] != now if record.source is None else read[1] != record.digest):
             await self._add(now, facts)
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import struct
 import termios
@@ -78,13 +79,23 @@ class Control:
 
     async def send(self, flight: Sequence[bytes]) -> None:
         """Write a flight in one piece."""
-        if not self._parser.is_empty and not self._due:
-            raise ConnectionLost("the server speaks out of turn")
+        if not self._due:
+            await self._hear_the_unasked()
         self._is_broken = True  # until all of it is out: half a line cannot be taken back
         with _lost("sending a command"), trio.fail_after(self.patience.stall):
             await self._stream.send_all(b"".join(flight))
         self._is_broken = False
         self._due += len(flight)
+
+    async def _hear_the_unasked(self) -> None:
+        """See that the server has said nothing: a reply too many would be taken for the next command's."""
+        poll = select.poll()
+        poll.register(self._stream.socket.fileno(), select.POLLIN)
+        if not self._parser.is_empty or poll.poll(0):
+            self._is_broken = True
+            self._due += 1
+            unasked = await self.reply()  # 421, more often than not, which raises
+            raise ConnectionLost(f"the server speaks out of turn: {unasked}")
 
     async def reply(self, seconds: float | None = None) -> Reply:
         """Read the next reply; a preliminary one (1xx) leaves another due."""

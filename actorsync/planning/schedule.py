@@ -264,7 +264,7 @@ class Schedule:
         yield from self._fail_waiting(directory, _NO_DIRECTORY)
 
     def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
-        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if the content may stay."""
+        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay."""
         kind = Skipped if isinstance(outcome, Skipped) else Failed
         for removal in self._folders:
             if removal.path == directory:

@@ -43,6 +43,7 @@ from actorsync.testing.faults import (
 __all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
 
 _CHUNK = 65536
+_TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
 _PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\d+)")
 
 
@@ -168,7 +169,7 @@ class _Session:
     proxy: FaultProxy
     number: int
     nursery: trio.Nursery  # of the proxy: a data connection may outlive its control connection
-    verb: str = ""  # of the last line
+    verb: str = ""  # of the last transfer: more lines may follow it before its data does
     data_listener: trio.SocketListener | None = None
     # For each line passed on and not finally answered, what shall happen to its reply.
     waiting: deque[list[Cut | Hold | Swallow | Duplicate]] = attrs.field(factory=deque)
@@ -189,7 +190,8 @@ class _Session:
     async def _lines_up(self, link: Link) -> None:
         async for line in Lines(link.client):
             command = self.proxy.commands.record(self.number, line.rstrip(b"\r\n").decode(errors="surrogateescape"))
-            self.verb = command.verb
+            if command.verb in _TRANSFERS:
+                self.verb = command.verb
             faults = list(self._faults_at(command.verb))
             for fault in faults:
                 if isinstance(fault, Cut) and fault.when == "before":

@@ -165,6 +165,13 @@ def _make_server(settings: EmbeddedFtpServer) -> Any:
             else:
                 super().handle()
 
+        def ftp_STOR(self, file: str, mode: str = "w") -> Any:  # noqa: N802 - pyftpdlib's name
+            stored = super().ftp_STOR(file, mode)
+            queued = self.__dict__.get("_in_dtp_queue")
+            if self._closed and queued is not None:
+                queued[0].close()  # the client was gone before the 150: pyftpdlib forgets the file, open
+            return stored
+
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             settings.commands.record(self.session_number, line)
             super().pre_process_command(line, cmd, arg)

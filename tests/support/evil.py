@@ -63,6 +63,7 @@ class _Session:
     stream: trio.SocketStream
     listener: socket.socket | None = None
     renamed: str = ""
+    folder: str = "/"
 
     async def run(self) -> None:
         try:
@@ -108,6 +109,7 @@ class _Session:
         return b'257 "/" is where you are'
 
     async def do_cwd(self, path: str) -> bytes:
+        self.folder = path
         return b"250 ok" if path in self.server.folders else b"550 no"
 
     async def do_quit(self, _: str) -> bytes:
@@ -141,6 +143,19 @@ class _Session:
         async with await self.accept() as data:
             await self.stream.send_all(b"150 now\r\n")
             await data.send_all(shown)
+        return b"226 done"
+
+    async def do_list(self, _: str) -> bytes:
+        inside = self.folder.rstrip("/") + "/"
+        lines = [b"drwxr-xr-x 2 o g 0 Jan 1 00:00 " + name for name in (b".", b"..")]
+        for fact in self.server.shown(self.folder).splitlines():
+            facts, _, name = fact.partition(b" ")
+            size = len(self.server.files.get(inside + name.decode(), b""))
+            kind = b"drwxr-xr-x" if b"dir" in facts else b"-rw-r--r--"
+            lines.append(b"%s 1 o g %d Jan 1 00:00 %s" % (kind, size, name))
+        async with await self.accept() as data:
+            await self.stream.send_all(b"150 now\r\n")
+            await data.send_all(b"".join(line + b"\r\n" for line in lines))
         return b"226 done"
 
     async def do_mlst(self, path: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ def fresh_folder(server: FtpTarget, name: str) -> Path:
     """Make an empty folder below the root, which the server may write to."""
     folder = server.root / name
     folder.mkdir()
-    server.adopt()
+    if server.uid is not None:
+        os.chown(folder, server.uid, server.uid)
     return folder
 
 

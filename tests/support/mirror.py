@@ -1,7 +1,8 @@
 """One whole run from a directory to an FTP server, and what to compare afterwards.
 
 As a program (``python -m tests.support.mirror``) it makes one run in a process of its own: settings come as JSON on
-standard input, the report goes as JSON to standard output.
+standard input. It says ``started`` when the run begins, ``done <path>`` for each file that the journal has as sent, and
+at the end gives the report as JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from actorsync.endpoints.contract import Content, Endpoint
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.local import LocalEndpoint, LocalSession
 from actorsync.journal import open_journal, open_memory_journal
-from actorsync.model.event import Event, Report
+from actorsync.model.event import Event, Report, Started
+from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
@@ -185,9 +187,20 @@ def _main() -> None:
         path=settings["path"],
     )
 
+    def show(event: Event) -> None:
+        match event:
+            case Started():
+                print("started", flush=True)
+            case Done(Copy(source)):
+                print("done", source.path, flush=True)
+
     async def run() -> Run:
         return await mirror(
-            Path(settings["source"]), target, Path(settings["journal"]), connections=settings["connections"]
+            Path(settings["source"]),
+            target,
+            Path(settings["journal"]),
+            connections=settings["connections"],
+            observer=show,
         )
 
     print(json.dumps(attrs.asdict(trio.run(run).report)))

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
+from unittest.mock import patch
 
 import attrs
 import trio
@@ -62,13 +63,12 @@ def simulate(seed: int) -> Story:
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    allowed, state = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
-    _run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    state = _run._r.getstate()
     _run._r.seed(seed)
     try:
-        yield
+        with patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", new=True):
+            yield
     finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING = allowed
         _run._r.setstate(state)
 
 
@@ -192,7 +192,12 @@ class Story:
         took, shutdown = trio.current_time() - self._asked_at, self._shutdown
         allowed = shutdown.cleanup_seconds + (shutdown.drain_seconds if self.weather.stop == "drain" else 0.0)
         assert took <= allowed + 1e-3, f"12: {self.weather.stop} took {took} s, and {allowed} s were allowed"
-        codes = {"drain": {0, 1, 3, 4}, "cancel": {130}, "outside": {None}, "crash": {None}}
+        codes: dict[Stop, set[int | None]] = {
+            "drain": {0, 1, 3, 4},
+            "cancel": {130},
+            "outside": {None},
+            "crash": {None},
+        }
         code = None if report is None else report.exit_code
         assert self.weather.stop is not None
         assert code in codes[self.weather.stop] | {5, 7}, f"{self.weather.stop} ended in {code}: {report}"

@@ -1,0 +1,524 @@
+"""The actors and their supervisor, on virtual time: restarts, crashes, stops, and that nobody waits in a circle.
+
+Numbers in names (``test_m127_...``) are rows of the fault matrix.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actorsync.actors.channels import holding, inline
+from actorsync.actors.restart import Backoff, Lives, restarting
+from actorsync.actors.shutdown import Shutdown
+from actorsync.endpoints.contract import Session
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
+from actorsync.journal import Journal, open_memory_journal
+from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.event import Event, Intended, Reconnecting, Report, Retired, Stopped, SurveyComplete
+from actorsync.model.operation import Copy, Done, Failed, Returned
+from actorsync.planning.schedule import Schedule
+from actorsync.planning.selection import Selection
+from actorsync.profile.units import MaxDelete
+from actorsync.supervisor import Clock, Policy, supervise, the_cause
+from actorsync.testing.faulty import Faulty, When
+
+T = TypeVar("T")
+
+PATIENT = Backoff(initial=1.0, cap=8.0, tries=6, jitter=lambda: 1.0)
+USUAL = Policy(Selection(), MaxDelete.parse("100%"), delete=True, backoff=PATIENT)
+
+
+@attrs.define(eq=False)
+class Mirror:
+    """Two trees in memory and a journal, and all that is announced."""
+
+    source: MemoryEndpoint = attrs.Factory(lambda: MemoryEndpoint("source"))
+    target: MemoryEndpoint = attrs.Factory(lambda: MemoryEndpoint("target", inodes=False))
+    journal: Journal = attrs.Factory(open_memory_journal)
+    policy: Policy = USUAL
+    shutdown: Shutdown = attrs.Factory(Shutdown)
+    events: list[Event] = attrs.Factory(list)
+    recording_takes: float = 0.0
+    wall_ns: Callable[[], int] = time.time_ns
+
+    async def run(
+        self,
+        *,
+        source: Any = None,
+        target: Any = None,
+        journal: Any = None,
+        observe: Callable[[Event], None] | None = None,
+    ) -> Report:
+        self.events.clear()
+        tokens = itertools.count()
+        with trio.fail_after(3_600):
+            report = await supervise(
+                source or self.source,
+                target or self.target,
+                journal or self.journal,
+                self.policy,
+                shutdown=self.shutdown,
+                observers=[self.events.append, *([observe] if observe else [])],
+                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(tokens):016x}", blocking=self._slowly),
+            )
+        assert self.events[-1] == Stopped(report)
+        return report
+
+    async def _slowly(self, work: Callable[..., T], *args: Any) -> T:
+        await trio.sleep(self.recording_takes)
+        return await inline(work, *args)
+
+    def seen(self, kind: type[T]) -> list[T]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def fill(self, count: int, directory: str = "d") -> None:
+        for number in range(count):
+            self.source.write(f"{directory}/{number}", b"%d" % number * (number % 7))
+
+
+def at(verb: str, error: BaseException, *, when: When = "before", times: int = 1 << 30) -> Callable[[str, When], None]:
+    """Let ``verb`` raise, the first so many times."""
+    left = itertools.count(times, -1)
+
+    def decide(now: str, moment: When) -> None:
+        if (now, moment) == (verb, when) and next(left) > 0:
+            raise error
+
+    return decide
+
+
+@attrs.define(eq=False)
+class Picky:
+    """A target that opens a session only when ``admit`` says so; ``asked`` has the moments."""
+
+    endpoint: MemoryEndpoint
+    admit: Callable[[int], bool]
+    error: ActorsyncError = attrs.Factory(lambda: ConnectionLost("refused"))
+    asked: list[float] = attrs.Factory(list)
+    open: int = 0
+
+    display = "picky"
+
+    async def identify(self) -> ScanComplete:
+        return await self.endpoint.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        self.asked.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        if not self.admit(len(self.asked)):
+            raise self.error
+        async with self.endpoint.open_session() as session:
+            yield session
+
+
+# Restarting.
+
+
+async def test_m001_each_wait_is_twice_as_long_up_to_a_cap_and_then_it_gives_up(autojump_clock: MockClock) -> None:
+    moments: list[float] = []
+    delays: list[float] = []
+
+    async def serve(lives: Lives) -> None:
+        moments.append(trio.current_time())
+        raise ConnectionLost(f"no {len(moments)}")
+
+    async def pause(error: ConnectionLost, delay: float) -> bool:
+        delays.append(delay)
+        await trio.sleep(delay)
+        return True
+
+    with pytest.raises(ConnectionLost, match="no 6"):
+        await restarting(serve, PATIENT, pause)
+    assert delays == [1, 2, 4, 8, 8]
+    assert [later - earlier for earlier, later in itertools.pairwise(moments)] == pytest.approx(delays)
+
+
+async def test_m001_a_success_starts_the_count_again(autojump_clock: MockClock) -> None:
+    delays: list[float] = []
+
+    async def serve(lives: Lives) -> None:
+        if len(delays) == 3:
+            lives.succeeded()
+        if len(delays) == 5:
+            return
+        raise ConnectionLost("again")
+
+    async def pause(error: ConnectionLost, delay: float) -> bool:
+        delays.append(delay)
+        return True
+
+    await restarting(serve, PATIENT, pause)
+    assert delays == [1, 2, 4, 1, 2]
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
+def test_m001_jitter_takes_away_up_to_half(jitter: float) -> None:
+    backoff = attrs.evolve(PATIENT, jitter=lambda: jitter)
+    assert [backoff.delay(n) for n in (1, 4, 40)] == pytest.approx([(0.5 + jitter / 2) * full for full in (1, 8, 8)])
+
+
+async def test_nothing_but_a_lost_connection_is_tried_again(autojump_clock: MockClock) -> None:
+    calls: list[None] = []
+
+    async def serve(lives: Lives) -> None:
+        calls.append(None)
+        raise OperationRefused("no", retry=True)
+
+    async def pause(error: ConnectionLost, delay: float) -> bool:
+        raise AssertionError
+
+    with pytest.raises(OperationRefused):
+        await restarting(serve, PATIENT, pause)
+    assert len(calls) == 1
+
+
+async def test_m001_a_server_that_comes_up_late_is_waited_for(autojump_clock: MockClock) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
+    mirror.fill(3)
+    target = Picky(mirror.target, lambda number: number > 3)
+    report = await mirror.run(target=target)
+    assert (report.exit_code, report.copied, report.reconnects) == (0, 3, 3)
+    assert [later - earlier for earlier, later in itertools.pairwise(target.asked)] == pytest.approx([1, 2, 4])
+    assert [event.delay for event in mirror.seen(Reconnecting)] == [1, 2, 4]
+
+
+async def test_m001_a_server_that_stays_away_ends_the_run_with_5(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.fill(3)
+    target = Picky(mirror.target, lambda number: False)
+    report = await mirror.run(target=target)
+    assert report.exit_code == 5
+    assert report.error == "picky stayed away: refused"
+    assert len(mirror.seen(Retired)) == mirror.policy.connections
+    assert len(target.asked) == 6 * mirror.policy.connections
+    assert mirror.target.files() == {}
+
+
+async def test_a_refused_login_ends_the_run_with_6_and_is_not_tried_again(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.fill(3)
+    target = Picky(mirror.target, lambda number: False, LoginRefused("530 no"))
+    report = await mirror.run(target=target)
+    assert (report.exit_code, report.error) == (6, "530 no")
+    assert len(target.asked) <= mirror.policy.connections
+    assert mirror.seen(Reconnecting) == []
+
+
+@pytest.mark.parametrize("connections", [2, 4])
+async def test_m127_a_connection_that_retires_gives_its_work_to_the_others(
+    connections: int, autojump_clock: MockClock
+) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=connections))
+    mirror.fill(40)
+    slow = Faulty(mirror.target, lambda verb, when: 10.0 if (verb, when) == ("stage", "before") else None)
+    target = Picky(slow, lambda number: number == 1)  # type: ignore[arg-type]
+    report = await mirror.run(target=target)
+    assert (report.exit_code, report.copied) == (0, 40)
+    assert len(mirror.seen(Retired)) == connections - 1
+    assert mirror.seen(Returned)
+    assert mirror.target.files() == mirror.source.files()
+    assert mirror.journal.intents() == []
+
+
+async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
+    mirror.fill(3)
+    mirror.source.write("poison", b"x" * 100)
+
+    class Poisoned(MemoryEndpoint):
+        def put(self, path: str, node: Any) -> None:
+            super().put(path, node)
+            if "/" not in path and path.endswith(".tmp"):
+                raise ConnectionLost("it died")
+
+    mirror.target = Poisoned("target", inodes=False)
+    report = await mirror.run()
+    assert (report.exit_code, report.copied, report.failed) == (1, 3, 1)
+    assert report.failures == (("poison", "the connection was lost 3 times over it: it died"),)
+    assert mirror.journal.intents() == []
+    assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
+
+
+# Holding.
+
+
+async def test_an_actor_whose_reader_is_gone_ends_quietly(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[int](0)
+    receive.close()
+    with holding(send):
+        await send.send(1)
+    with holding(send):  # or out of a nursery, in a group
+        raise ExceptionGroup("", [trio.BrokenResourceError()])
+
+
+async def test_a_broken_resource_that_is_not_one_of_its_channels_is_not_hidden(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[int](0)
+    with pytest.RaisesGroup(trio.BrokenResourceError), holding(send, receive):
+        raise trio.BrokenResourceError
+    with pytest.raises(trio.ClosedResourceError):
+        send.send_nowait(1)
+
+
+async def test_other_errors_pass_and_the_ends_are_closed_all_the_same(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[int](0)
+    with pytest.raises(ZeroDivisionError), holding(send):
+        raise ZeroDivisionError
+    with pytest.raises(trio.EndOfChannel):
+        await receive.receive()
+
+
+# Crashes.
+
+
+class BrokenJournal:
+    """A journal whose ``method`` has a bug, from the time that it is called for the ``after``th time."""
+
+    def __init__(self, journal: Journal, method: str, after: int, error: BaseException) -> None:
+        self._journal, self._method, self._error = journal, method, error
+        self._calls = itertools.count(-after)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and next(self._calls) >= 0:
+            raise self._error
+        return getattr(self._journal, name)
+
+
+def crash(mirror: Mirror, where: str, after: int, error: BaseException) -> dict[str, Any]:
+    """What to run so that one actor crashes."""
+    calls = itertools.count(-after)
+
+    def decide(verb: str, when: When) -> None:
+        if (verb, when) == (where, "before") and next(calls) >= 0:
+            raise error
+
+    match where:
+        case "scanner":
+            where = "list_directory"
+            return {"source": Faulty(mirror.source, decide)}
+        case "planner":
+            return {"journal": BrokenJournal(mirror.journal, "children", after, error)}
+        case "recorder":
+            return {"journal": BrokenJournal(mirror.journal, "apply", after, error)}
+        case "observer":
+
+            def observe(event: Event) -> None:
+                if not isinstance(event, Stopped) and next(calls) >= 1:
+                    raise error
+
+            return {"observe": observe}
+        case _:
+            return {"target": Faulty(mirror.target, decide)}
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("where", ["scanner", "planner", "recorder", "observer", "stage", "commit", "make_directories"])
+async def test_m126_a_bug_in_any_actor_ends_the_run_with_its_own_traceback(
+    where: str, after: int, connections: int, autojump_clock: MockClock
+) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=connections))
+    for number in range(6):
+        mirror.fill(10, f"d{number}")
+    bug = ZeroDivisionError("a bug")
+    raised: BaseException | None = None
+    try:
+        await mirror.run(**crash(mirror, where, after, bug))
+    except ZeroDivisionError as error:
+        raised = error
+    if raised is None and after and where in {"make_directories", "commit"}:
+        return  # these verbs are few: batches hold all directories, and most renames ride with uploads
+    assert raised is bug
+    last = mirror.events[-1]
+    assert isinstance(last, Stopped)
+    assert (last.report.exit_code, last.report.error) == (7, "ZeroDivisionError: a bug in actorsync")
+    for record in mirror.journal.subtree(""):
+        assert mirror.target.find(record.target.path) is not None, "the journal claims more than is there"
+
+
+async def test_a_journal_that_cannot_be_written_ends_the_run_with_7(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.fill(5)
+    broken = BrokenJournal(mirror.journal, "apply", 2, FatalError("the disk of the journal is full"))
+    report = await mirror.run(journal=broken)
+    assert (report.exit_code, report.error) == (7, "the disk of the journal is full")
+
+
+def test_a_bug_comes_before_a_refusal_and_both_before_a_cancellation() -> None:
+    bug, refusal = ZeroDivisionError(), FatalError("no")
+    assert the_cause(ExceptionGroup("", [refusal, ExceptionGroup("", [bug])])) is bug
+    assert the_cause(ExceptionGroup("", [refusal])) is refusal
+
+
+# Nobody waits in a circle.
+
+
+class Sized:
+    """``trio.open_memory_channel`` with buffers of ``size``; those without bounds stay so."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._open = size, trio.open_memory_channel
+
+    def __getitem__(self, item: Any) -> Callable[[float], Any]:
+        return lambda size: self._open(size if size == math.inf else self._size)
+
+
+@pytest.mark.parametrize("connections", [1, 2, 4])
+@pytest.mark.parametrize("size", [0, 1])
+async def test_m128_the_smallest_buffers_and_a_slow_recorder(
+    size: int, connections: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(trio, "open_memory_channel", Sized(size))
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=connections), recording_takes=0.25)
+    for number in range(4):
+        mirror.fill(20, f"d{number}/e")
+    report = await mirror.run()
+    assert (report.exit_code, report.copied) == (0, 80)
+    assert mirror.target.files() == mirror.source.files()
+    mirror.source.delete("d0")
+    mirror.source.write("d1/e/1", b"new")
+    report = await mirror.run()
+    assert (report.exit_code, report.removed) == (0, 22)
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_m128_more_files_than_the_window_wait_for_a_removal(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    defaults = Schedule.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "window", 3)
+    mirror = Mirror()
+    mirror.source.write("x", b"a file")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.delete("x")
+    for number in range(4):
+        mirror.fill(5, f"x/{number}")
+    report = await mirror.run()
+    assert (report.exit_code, report.copied) == (0, 20)
+    assert mirror.target.files() == mirror.source.files()
+
+
+# Nothing is forgotten.
+
+
+async def test_what_fails_with_its_directory_is_all_announced_before_the_end(autojump_clock: MockClock) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=1), recording_takes=0.25)
+    mirror.journal.apply([SurveyComplete()])
+    mirror.fill(100)
+    report = await mirror.run(target=Faulty(mirror.target, at("make_directories", OperationRefused("no"))))
+    assert (report.exit_code, report.failed) == (1, 101)
+    assert mirror.target.log == [], "nothing of it needed the wire"
+
+
+async def test_what_is_in_the_way_of_a_directory_is_not_tried_for_every_file_in_it(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.target.write("d", b"foreign")
+    mirror.fill(9)
+    report = await mirror.run()
+    assert (report.exit_code, report.failed) == (1, 10)
+    assert {verb for verb, path in mirror.target.log if path} == set()
+    assert mirror.target.files() == {"d": b"foreign"}
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("after", [1, 2, 5, 20])
+async def test_what_was_done_before_a_cancel_is_in_the_journal(
+    connections: int, after: int, autojump_clock: MockClock
+) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=connections), recording_takes=0.1)
+    mirror.fill(40)
+    done = itertools.count(1)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Done) and isinstance(event.operation, Copy) and next(done) == after:
+            mirror.shutdown.cancel()
+
+    report = await mirror.run(observe=observe)
+    assert (report.exit_code, report.cancelled) == (130, True)
+    assert mirror.target.files().keys() == {
+        record.target.path for record in mirror.journal.subtree("") if record.target.kind is Kind.FILE
+    }
+    assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
+
+
+async def test_a_run_that_is_cancelled_from_outside_is_no_bug(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.fill(40)
+    with trio.CancelScope() as scope:
+        await mirror.run(observe=lambda event: scope.cancel() if isinstance(event, Intended) else None)
+    assert scope.cancelled_caught
+    last = mirror.events[-1]
+    assert isinstance(last, Stopped)
+    assert (last.report.exit_code, last.report.cancelled, last.report.error) == (130, True, None)
+
+
+async def test_a_temporary_that_cannot_be_swept_is_a_failure_and_not_the_end(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.journal.apply([Intended(("left",))])
+    mirror.target.write("left", b"half")
+    mirror.fill(2)
+    report = await mirror.run(target=Faulty(mirror.target, at("sweep", OperationRefused("no"), times=1)))
+    assert report.exit_code == 1
+    assert [event.reason for event in mirror.seen(Failed)] == ["no"]
+    assert mirror.seen(SurveyComplete), "that has nothing to do with the survey"
+    assert mirror.target.files() == mirror.source.files(), "and at the end it was swept after all"
+
+
+async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.fill(3)
+
+    def decide(verb: str, when: When) -> None:
+        if (verb, when) == ("stage", "after"):
+            mirror.shutdown.drain()
+            raise OperationRefused("no")
+
+    report = await mirror.run(target=Faulty(mirror.target, decide))
+    assert report.exit_code in {1, 3}
+    assert mirror.journal.intents() == []
+    assert mirror.target.files() == {}
+
+
+async def test_directories_that_hold_something_foreign_are_kept_up_to_the_top_and_that_is_no_failure(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror()
+    mirror.source.write("a/b/c", b"")
+    mirror.source.write("z", b"")
+    assert (await mirror.run()).exit_code == 0
+    mirror.target.write("a/b/foreign", b"put there later")
+    mirror.source.delete("a")
+    report = await mirror.run()
+    assert (report.exit_code, report.removed, report.skipped) == (0, 1, 2)
+    assert mirror.target.files() == {"z": b"", "a/b/foreign": b"put there later"}
+    report = await mirror.run()
+    assert (report.exit_code, report.skipped) == (0, 0)
+
+
+async def test_an_equal_file_that_changes_before_it_is_read_is_sent_and_not_adopted(autojump_clock: MockClock) -> None:
+    now = 1_700_000_000 * 10**9
+    mirror = Mirror(MemoryEndpoint("source", now=lambda: now), wall_ns=lambda: now)  # young, and so it is read
+    mirror.source.write("x", b"old", now)
+    mirror.target.write("x", b"old", now)
+
+    def decide(verb: str, when: When) -> None:
+        if (verb, when) == ("open", "before"):
+            mirror.source.write("x", b"newer", now + 1)
+
+    report = await mirror.run(source=Faulty(mirror.source, decide))
+    assert (report.exit_code, report.adopted) == (0, 0)
+    assert mirror.target.files() == {"x": b"newer"}
