@@ -41,20 +41,16 @@ class Options:
 
 def run(profile: Profile, options: Options) -> int:
     """Mirror, once or for as long as the profile says; give the exit code."""
-    statistics, overwritten = Statistics(), set[str]()
+    statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     every = None if options.is_once else profile.sync.every
-    output = _output(options.show, statistics, overwritten, "" if every is None else format_duration(every))
+    output = _output(options.show, statistics, "" if every is None else format_duration(every))
     observers: list[Observer] = [output.observe]
 
     async def work() -> int:
         if every is not None:
-            return await run_forever(
-                profile, shutdown=shutdown, observers=observers, statistics=statistics, overwritten=overwritten
-            )
-        report = await run_once(
-            profile, shutdown=shutdown, observers=observers, statistics=statistics, overwritten=overwritten
-        )
+            return await run_forever(profile, shutdown=shutdown, observers=observers, statistics=statistics)
+        report = await run_once(profile, shutdown=shutdown, observers=observers, statistics=statistics)
         return report.exit_code
 
     return trio.run(_in_foreground, work, shutdown, output, options.stops_on_enter)
@@ -62,9 +58,9 @@ def run(profile: Profile, options: Options) -> int:
 
 def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False) -> int:
     """Show what a run would do, and change nothing; give the exit code."""
-    statistics, overwritten = Statistics(), set[str]()
+    statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    output: Output = PlanLines(statistics, sys.stdout, sys.stderr, overwritten)
+    output: Output = PlanLines(statistics, sys.stdout, sys.stderr)
     if as_json:
         output = JsonLines(statistics, sys.stdout, sys.stderr)
     has_changes = False
@@ -79,14 +75,13 @@ def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False
             shutdown=shutdown,
             observers=[watch, output.observe],
             statistics=statistics,
-            overwritten=overwritten,
         )
         return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
 
     return trio.run(_in_foreground, work, shutdown, output, False)
 
 
-def _output(show: Show, statistics: Statistics, overwritten: set[str], every: str) -> Output:
+def _output(show: Show, statistics: Statistics, every: str) -> Output:
     if show == "json":
         return JsonLines(statistics, sys.stdout, sys.stderr)
     if show == "quiet":
@@ -97,7 +92,7 @@ def _output(show: Show, statistics: Statistics, overwritten: set[str], every: st
         from actorsync.live_view import LiveView  # slow to import, and of use only here
 
         kind = LiveView
-    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", overwritten=overwritten)
+    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
 
 
 async def _in_foreground(

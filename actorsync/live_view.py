@@ -42,9 +42,8 @@ class LiveView(Lines):
         *,
         every: str = "",
         is_verbose: bool = False,
-        overwritten: set[str] | None = None,
     ) -> None:
-        super().__init__(statistics, stream, every=every, is_verbose=is_verbose, overwritten=overwritten)
+        super().__init__(statistics, stream, every=every, is_verbose=is_verbose)
         self._descriptor = stream.fileno() if stream is not None else -1
         self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None

@@ -10,14 +10,13 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
 import trio
 
 from actorsync.actors.statistics import Statistics
 from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped
-from actorsync.model.operation import Done
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
@@ -190,16 +189,13 @@ class Output:
 class PlanLines(Output):
     """The changes of a plan, sorted by path, when all are known."""
 
-    def __init__(
-        self, statistics: Statistics, out: TextIO | None, errors: TextIO | None, overwritten: Collection[str]
-    ) -> None:
+    def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
         super().__init__(statistics, out, errors)
-        self._overwritten = overwritten
         self._changes: list[tuple[str, str]] = []
 
     def lines_of(self, event: Event) -> Sequence[str]:
         """Give everything at the end, and nothing before."""
-        if (change := change_of(event, self._overwritten)) is not None:
+        if (change := change_of(event)) is not None:
             self._changes.append((change[1], change[0]))
         if not isinstance(event, Stopped):
             return ()
@@ -234,13 +230,11 @@ class Lines(Output):
         *,
         every: str = "",
         is_verbose: bool = False,
-        overwritten: set[str] | None = None,
     ) -> None:
         super().__init__(statistics, stream, stream)
         self._every = every
         self.rate = Rate()
         self._is_verbose = is_verbose
-        self._overwritten = overwritten if overwritten is not None else set()
         self._has_started = False
         self._last: Report | None = None
         self._told: dict[str, float] = {}
@@ -265,12 +259,8 @@ class Lines(Output):
         if isinstance(event, RemovalsRefused):
             return ()  # an error, and told as such
         lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
-        change = change_of(event, self._overwritten)
-        if change is not None:
-            if self._is_verbose:
-                lines.append(" ".join(change))
-            if isinstance(event, Done):
-                self._overwritten.discard(event.operation.path)
+        if self._is_verbose and (change := change_of(event)) is not None:
+            lines.append(" ".join(change))
         return [line for line in lines if line]
 
     def errors_of(self, event: Event) -> Sequence[str]:

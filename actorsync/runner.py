@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +27,7 @@ from actorsync.endpoints.local import LocalEndpoint
 from actorsync.errors import ActorsyncError, GuardRefused, ProfileError, TargetUnreachable
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal_file import naming, open_reader
-from actorsync.model.entry import Record, ScanComplete
 from actorsync.model.event import Event, Report, Stopped
-from actorsync.model.operation import Copy, Done
 from actorsync.profile import Profile, Secret
 from actorsync.supervisor import Policy, supervise
 
@@ -80,14 +78,12 @@ async def run_once(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
-    overwritten: set[str] | None = None,
 ) -> Report:
     """Mirror once. The journal is locked for as long as it takes.
 
-    ``policy`` replaces the profile's own. To ``overwritten`` is added, before its ``Done`` is shown, the path of each
-    file that took another's place on the target.
+    ``policy`` replaces the profile's own.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, overwritten)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
     async with mirror.ready() as (journal, password):
         return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, password)
 
@@ -99,7 +95,6 @@ async def run_forever(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
-    overwritten: set[str] | None = None,
 ) -> int:
     """Mirror every ``sync.every`` until stopped, as `repeat` does; give the exit code.
 
@@ -108,7 +103,7 @@ async def run_forever(
     once.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, overwritten)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
     async with mirror.ready() as (journal, password):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
@@ -122,14 +117,13 @@ async def plan_once(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
-    overwritten: set[str] | None = None,
 ) -> Report:
     """Go through a run in which nothing is changed, neither the target nor the journal; the events say what would be.
 
     Takes no lock: it reads the journal as it is at one moment, also while a run is going on. The target is connected to
     only when the journal does not know it.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, overwritten)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
     with contextlib.closing(await trio.to_thread.run_sync(_copy_journal, profile)) as journal:
         password = await mirror.password() if journal.is_fresh else None
         if mirror.is_stopped:
@@ -164,7 +158,6 @@ class _Mirror:
     observers: Sequence[Observer]
     statistics: Statistics
     policy: Policy
-    overwritten: set[str] | None
 
     @classmethod
     def of(
@@ -174,7 +167,6 @@ class _Mirror:
         observers: Sequence[Observer],
         statistics: Statistics | None,
         policy: Policy | None,
-        overwritten: set[str] | None,
     ) -> _Mirror:
         """Fill in what was not given."""
         return cls(
@@ -183,7 +175,6 @@ class _Mirror:
             observers,
             statistics if statistics is not None else Statistics(),
             policy or policy_of(profile),
-            overwritten,
         )
 
     @property
@@ -253,45 +244,12 @@ class _Mirror:
         return await supervise(
             source,
             target,
-            journal if self.overwritten is None else _Witness(journal, self.overwritten),
+            journal,
             self.policy,
             shutdown=self.shutdown,
             observers=[*more, *self.observers],
             statistics=self.statistics,
         )
-
-
-@attrs.frozen(eq=False)
-class _Witness:
-    """A journal that looks, before a copy is written down, whether the target had something under that name."""
-
-    journal: Journal
-    overwritten: set[str]
-
-    @property
-    def is_fresh(self) -> bool:
-        return self.journal.is_fresh
-
-    def root(self) -> ScanComplete | None:
-        return self.journal.root()
-
-    def children(self, directory: str) -> Mapping[str, Record]:
-        return self.journal.children(directory)
-
-    def subtree(self, directory: str) -> Sequence[Record]:
-        return self.journal.subtree(directory)
-
-    def owned_count(self) -> int:
-        return self.journal.owned_count()
-
-    def intents(self) -> Sequence[str]:
-        return self.journal.intents()
-
-    def apply(self, facts: Sequence[Event]) -> None:
-        for fact in facts:
-            if isinstance(fact, Done) and isinstance(fact.operation, Copy) and self.journal.record(fact.operation.path):
-                self.overwritten.add(fact.operation.path)
-        self.journal.apply(facts)
 
 
 def _copy_journal(profile: Profile) -> Journal:

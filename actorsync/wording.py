@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -95,11 +95,11 @@ def counted(count: int, singular: str, plural: str = "") -> str:
 # For people.
 
 
-def change_of(event: Event, overwritten: Collection[str] = ()) -> tuple[str, str] | None:
+def change_of(event: Event) -> tuple[str, str] | None:
     """Give the symbol (rclone's: + new, * changed, - removed) and the path of a change; None when it is none."""
     match event:
-        case Done(Copy(source)):
-            return ("*" if source.path in overwritten else "+"), display(source.path)
+        case Done(Copy(source, replaces)):
+            return ("*" if replaces else "+"), display(source.path)
         case Done(MakeDirectory(source)):
             return ("+", f"{display(source.path)}/") if source.path else None
         case Done(Remove(target)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget
-from tests.support.ftp import NAMES, serving
+from tests.support.ftp import NAMES, home, serving
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +24,7 @@ def isolated_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
     """A folder that a server under another user can reach; those of pytest are closed to others."""
-    with tempfile.TemporaryDirectory(prefix="actorsync-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with home() as folder:
         yield folder
 
 
@@ -50,8 +47,5 @@ def ftp_server(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[
 @pytest.fixture(scope="module", params=NAMES)
 def shared_ftp_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
     """Each server in turn, started once for all tests of a module: `fresh_folder` keeps them apart."""
-    with tempfile.TemporaryDirectory(prefix="actorsync-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with serving(request.param, folder) as target:
-            yield target
+    with home() as folder, serving(request.param, folder) as target:
+        yield target

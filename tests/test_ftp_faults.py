@@ -18,6 +18,7 @@ import trio
 from actorsync.actors.restart import Backoff
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp import FtpEndpoint
+from actorsync.endpoints.ftp_session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind
 from actorsync.testing.conformance import MTIME_NS, MemoryContent, StallingContent
@@ -37,7 +38,7 @@ from actorsync.testing.faults import (
 from actorsync.testing.proxy import FaultProxy, open_fault_proxy
 from tests.support import FtpTarget, debian_servers
 from tests.support.evil import EvilServer, evil_server
-from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, serving
+from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, home, serving
 from tests.support.mirror import CountingEndpoint, Run, contents, mirror, temporaries, times
 
 BIG = 200_000
@@ -69,14 +70,14 @@ def one_big_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pyftpdlib(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpTarget]:
-    with serving(PYFTPDLIB, tmp_path_factory.mktemp("pyftpdlib")) as server:
+def pyftpdlib() -> Iterator[FtpTarget]:
+    with home() as folder, serving(PYFTPDLIB, folder) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def debian_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpTarget]:
-    with serving(request.param, tmp_path_factory.mktemp(request.param)) as server:
+def debian_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
+    with home() as folder, serving(request.param, folder) as server:
         yield server
 
 
@@ -123,7 +124,7 @@ async def cut_at(server: FtpTarget, source: Path, line: int, how: How, when: Whe
 
 @pytest.mark.parametrize("when", WHENS)
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("line", range(1, 77))
+@pytest.mark.parametrize("line", range(1, 72))
 async def test_m004_to_m010_cut_at_every_line(
     pyftpdlib: FtpTarget, source: Path, line: int, how: How, when: When
 ) -> None:
@@ -182,7 +183,7 @@ async def test_m002_a_server_that_resets_everybody(pyftpdlib: FtpTarget, source:
 @pytest.mark.parametrize("after", [0, 1, 65_535, 65_536, BIG - 1, BIG])
 async def test_m006_data_is_cut(shared_ftp_server: FtpTarget, one_big_file: Path, after: int, how: How) -> None:
     job = Job(shared_ftp_server)
-    run = await job.run(one_big_file, CutData(verb="STOR", after=after, how=how))
+    run = await job.run(one_big_file, CutData(verb="STOR", after=after, how=how), stall_seconds=1)
     job.assert_done(run, one_big_file, repeats=1)
     assert job.proxy.fired
 
@@ -489,10 +490,14 @@ async def test_m022_features_that_are_not_there(unknown: tuple[str, ...], source
 async def test_m020_more_replies_than_questions() -> None:
     async with evil_server({"DELE": b"250 gone\r\n250 and this as well"}) as server:
         endpoint = endpoint_for(server)
-        with pytest.raises(ConnectionLost, match=r"more replies|out of turn"):
-            async with endpoint.open_session() as session:
-                await session.sweep(["a"])
-                await session.sweep(["b"])
+        async with endpoint.open_session() as session:
+            with pytest.raises(ConnectionLost, match=r"more replies|out of turn"):
+                await sweep_twice(session)
+
+
+async def sweep_twice(session: FtpSession) -> None:
+    await session.sweep(["a"])
+    await session.sweep(["b"])
 
 
 async def test_a_refused_data_connection_refuses_the_upload_and_not_the_rename(one_big_file: Path) -> None:
@@ -521,7 +526,7 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
     server = shared_ftp_server
     root = fresh_folder(server, f"cancelled{size}")
     endpoint = endpoint_for(server, root.name)
-    outcomes = []
+    outcomes: list[bool | None] = []
     for steps in range(0, 100, 5):
         temporary = f".actorsync-{steps:04x}.tmp"
         content = MemoryContent(bytes(size))

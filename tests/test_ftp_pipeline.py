@@ -61,6 +61,14 @@ def write(path: Path, content: bytes, seconds: int = 1_700_000_000) -> None:
     os.utime(path, ns=(seconds * 10**9 + 123_456_789,) * 2)
 
 
+def write_sparse(path: Path, size: int) -> None:
+    with open(path, "wb") as file:
+        file.write(b"begin")
+        file.truncate(size)
+        file.seek(-3, os.SEEK_END)
+        file.write(b"end")
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
@@ -124,11 +132,7 @@ async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, so
     for name in ("empty 1", "empty 2"):
         write(source / name, b"")
     (source / "empty folder").mkdir()
-    write(source / "big", b"begin")
-    with open(source / "big", "r+b") as big:
-        big.truncate(100 * MIB)
-        big.seek(-3, os.SEEK_END)
-        big.write(b"end")
+    write_sparse(source / "big", 100 * MIB)
 
     # Not through the proxy, which is slower than any server.
     run = await mirror(source, endpoint_for(site.server, site.path), site.journal)

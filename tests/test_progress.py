@@ -121,7 +121,7 @@ def test_durations(seconds: float, text: str) -> None:
     ("event", "change"),
     [
         (Done(Copy(FILE), FILE), ("+", "dir/a.txt")),
-        (Done(Copy(Entry("old", Kind.FILE)), FILE), ("*", "old")),
+        (Done(Copy(Entry("old", Kind.FILE), replaces=True), FILE), ("*", "old")),
         (Done(MakeDirectory(FOLDER), FOLDER), ("+", "dir/")),
         (Done(MakeDirectory(Entry("", Kind.DIRECTORY))), None),
         (Done(Remove(FILE)), ("-", "dir/a.txt")),
@@ -132,7 +132,7 @@ def test_durations(seconds: float, text: str) -> None:
     ],
 )
 def test_changes(event: Event, change: tuple[str, str] | None) -> None:
-    assert change_of(event, {"old"}) == change
+    assert change_of(event) == change
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ async def shown(output: Output, events: Sequence[Event]) -> None:
 
 async def lines_for(events: Sequence[Event], *, is_verbose: bool = False, every: str = "") -> list[str]:
     stream = io.StringIO()
-    output = Lines(Statistics(), stream, is_verbose=is_verbose, every=every, overwritten={"old"})
+    output = Lines(Statistics(), stream, is_verbose=is_verbose, every=every)
     await shown(output, events)
     return stream.getvalue().splitlines()
 
@@ -260,7 +260,7 @@ async def test_verbose_lines_name_each_change() -> None:
     lines = await lines_for(
         [
             Done(Copy(FILE), FILE),
-            Done(Copy(Entry("old", Kind.FILE)), FILE),
+            Done(Copy(Entry("old", Kind.FILE), replaces=True), FILE),
             Done(Remove(FOLDER)),
             Done(Copy(EVIL), EVIL),
         ],
@@ -358,13 +358,12 @@ async def test_json_has_every_event_and_failures_are_told_besides() -> None:
 
 async def test_a_plan_is_sorted_and_comes_at_the_end() -> None:
     out, errors = io.StringIO(), io.StringIO()
-    output = PlanLines(Statistics(), out, errors, {"z"})
-    await shown(output, [Done(Copy(Entry("z", Kind.FILE)), FILE), Done(Remove(FILE)), Done(MakeDirectory(FOLDER))])
+    changed = Done(Copy(Entry("z", Kind.FILE), replaces=True), FILE)
+    events: list[Event] = [changed, Done(Remove(FILE)), Done(MakeDirectory(FOLDER))]
+    await shown(PlanLines(Statistics(), out, errors), events)
     assert out.getvalue() == ""
-    await shown(output, [])
-    output = PlanLines(Statistics(), out, errors, {"z"})
-    events = [Done(Copy(Entry("z", Kind.FILE)), FILE), Done(Remove(FILE)), Done(MakeDirectory(FOLDER))]
-    await shown(output, [*events, Stopped(Report(0, 0, 0, copied=1, removed=1))])
+    events.append(Stopped(Report(0, 0, 0, copied=1, removed=1)))
+    await shown(PlanLines(Statistics(), out, errors), events)
     assert out.getvalue() == "+ dir/\n- dir/a.txt\n* z\n1 file to copy (0 B), 1 to remove\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -96,28 +96,25 @@ def test_policy_is_that_of_the_profile(source: Path) -> None:
 # Once.
 
 
+def replaced(events: Sequence[Event]) -> set[str]:
+    copies = [event.operation for event in events if isinstance(event, Done) and isinstance(event.operation, Copy)]
+    return {copy.path for copy in copies if copy.replaces}
+
+
 async def test_once_mirrors_and_is_remembered(profile: Profile, source: Path, tmp_path: Path) -> None:
     events: list[Event] = []
-    overwritten: set[str] = set()
-    report = await run_once(profile, observers=[events.append], overwritten=overwritten)
+    report = await run_once(profile, observers=[events.append])
     assert (report.exit_code, report.copied) == (0, 2)
     assert tree(tmp_path / "target") == tree(source)
     assert isinstance(events[0], Started)
     assert events[-1] == Stopped(report)
     assert runs(profile) == [report]
-    assert overwritten == set()
 
     (source / "a.txt").write_text("changed")
     (source / "new.txt").write_text("new")
-    seen: list[bool] = []
-
-    def look(event: Event) -> None:
-        if isinstance(event, Done) and isinstance(event.operation, Copy) and event.operation.path == "a.txt":
-            seen.append("a.txt" in overwritten)
-
-    await run_once(profile, observers=[look], overwritten=overwritten)
-    assert overwritten == {"a.txt"}
-    assert seen == [True]
+    events.clear()
+    await run_once(profile, observers=[events.append])
+    assert replaced(events) == {"a.txt"}
 
 
 async def test_statistics_begin_at_nothing_in_each_run(profile: Profile) -> None:
@@ -229,10 +226,10 @@ async def test_m133_a_plan_touches_neither_journal_nor_target(profile: Profile, 
     (source / "a.txt").unlink()
     (source / "sub" / "b.txt").write_text("changed")
     with open_journal(state_directory(), profile.identity):  # also while a run is going on
-        overwritten: set[str] = set()
+        events: list[Event] = []
         profile = attrs.evolve(profile, sync=attrs.evolve(profile.sync, delete=True))
-        report = await plan_once(profile, overwritten=overwritten)
-    assert (report.copied, report.removed, overwritten) == (1, 1, {"sub/b.txt"})
+        report = await plan_once(profile, observers=[events.append])
+    assert (report.copied, report.removed, replaced(events)) == (1, 1, {"sub/b.txt"})
     assert journal.read_bytes() == before
     assert tree(tmp_path / "target") == {"a.txt": b"a", "sub/b.txt": b"bb"}
 

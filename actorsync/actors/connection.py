@@ -13,7 +13,7 @@ from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
-from actorsync.errors import ConnectionLost, OperationRefused, Vanished
+from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable, Vanished
 from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
 from actorsync.model.event import Connected, Intended, Reconnecting, Retired, Swept
 from actorsync.model.operation import (
@@ -102,7 +102,11 @@ class Connection:
     _losses: int = 0
 
     async def run(self, operations: trio.MemoryReceiveChannel[Batch], facts: trio.MemorySendChannel[Fact]) -> None:
-        """Work until ``operations`` ends, or until the other side stays away; then ``retired`` says why."""
+        """Work until ``operations`` ends, or until the other side stays away; then ``retired`` says why.
+
+        Raises `TargetUnreachable` when no other connection is there to go on: what one could not reach in all its
+        tries, the others need not try all over again, one after the other.
+        """
         self._operations, self._facts = operations, facts
         with holding(operations, facts):
             try:
@@ -114,14 +118,17 @@ class Connection:
                 self._state("retired")
                 await self._give_back(str(self.retired))
                 await facts.send(Retired(self.level.number, str(self.retired)))
+                if not (self.shutdown.draining.is_set() or any(it.is_connected for it in self.statistics.connections)):
+                    raise TargetUnreachable(f"{self.target.display} stayed away: {self.retired}")
 
     async def _serve(self, lives: Lives) -> None:
         if not (self._batch or self._held or await self._receive()):
             return
         self._state("connecting")
         async with self.source.open_session() as source, self.target.open_session() as target:
-            await self._facts.send(Connected(self.level.number, self.target.display))
+            self.level.is_connected = True
             try:
+                await self._facts.send(Connected(self.level.number, self.target.display))
                 await self._commit(target)
                 while self._batch or await self._take(target):
                     await self._work(source, target)
@@ -133,6 +140,8 @@ class Connection:
             except trio.Cancelled:
                 await self._tidy(target)
                 raise
+            finally:
+                self.level.is_connected = False
 
     # Taking work.
 

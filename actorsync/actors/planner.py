@@ -102,6 +102,8 @@ class Planner:
         if self.journal.is_fresh:
             await self._survey(facts)
         complete = await self._absorb(listings, facts)
+        if complete is not None:
+            await self._announce(len(self.schedule.removals), facts)
         await self._until_idle()
         if self.draining.is_set():
             self.schedule.drain()  # the watcher may be late, and what is left must be known before the end
@@ -159,7 +161,7 @@ class Planner:
         match decision.action:
             case Action.COPY | Action.MAKE:
                 assert now is not None
-                await self._add(now, facts)
+                await self._add(now, facts, replaces=record is not None)
             case Action.ADOPT | Action.VERIFY:
                 assert now is not None
                 assert record is not None
@@ -191,7 +193,7 @@ class Planner:
         read = await self.digest(now.path)
         # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
         if read is None or (read[0] != now if record.source is None else read[1] != record.digest):
-            await self._add(now, facts)
+            await self._add(now, facts, replaces=True)
             return
         entry, digest = read
         await facts.send(event(entry, record.target, digest if is_racy(entry, self.wall_clock_ns()) else None))
@@ -199,7 +201,6 @@ class Planner:
     async def _remove(self, complete: ScanComplete, facts: trio.MemorySendChannel[Fact]) -> None:
         """Ask the guards, once, about everything that would go; then let it go."""
         removals = self.schedule.removals
-        await self._announce(len(removals), facts)
         ours = await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
         reason = objection(Removals(len(removals), ours, self._seen, root_then, complete), self.max_delete)
@@ -217,13 +218,13 @@ class Planner:
 
     # Small steps.
 
-    async def _add(self, now: Entry, facts: trio.MemorySendChannel[Fact]) -> None:
+    async def _add(self, now: Entry, facts: trio.MemorySendChannel[Fact], *, replaces: bool = False) -> None:
         operation: Copy | MakeDirectory
         if now.kind is Kind.DIRECTORY:
             operation = MakeDirectory(now)
             self.statistics.directories_planned += 1
         else:
-            operation = Copy(now)
+            operation = Copy(now, replaces)
             self.statistics.files_planned += 1
             self.statistics.bytes_planned += now.size
         await self._send_all(self.schedule.add(operation), facts)

@@ -17,6 +17,7 @@ class ConnectionLevel:
     state: str = "connecting"
     upload: Upload | None = None
     size: int = 0
+    is_connected: bool = False
 
 
 @attrs.define(eq=False)

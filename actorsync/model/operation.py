@@ -30,9 +30,13 @@ __all__ = [
 
 @attrs.frozen
 class Copy:
-    """Send one file. ``source`` is as scanned; what is recorded is what was read."""
+    """Send one file. ``source`` is as scanned; what is recorded is what was read.
+
+    ``replaces`` says that the target has something under this name already, as far as the journal knows.
+    """
 
     source: Entry
+    replaces: bool = False
 
     @property
     def path(self) -> str:

@@ -147,12 +147,12 @@ class _Session:
 
     async def do_list(self, _: str) -> bytes:
         inside = self.folder.rstrip("/") + "/"
-        lines = [b"drwxr-xr-x 2 o g 0 Jan 1 00:00 " + name for name in (b".", b"..")]
+        lines = [b"drwxr-xr-x 2 o g 0 Jan 1 00:00 " + name.encode() for name in (".", "..")]
         for fact in self.server.shown(self.folder).splitlines():
-            facts, _, name = fact.partition(b" ")
-            size = len(self.server.files.get(inside + name.decode(), b""))
-            kind = b"drwxr-xr-x" if b"dir" in facts else b"-rw-r--r--"
-            lines.append(b"%s 1 o g %d Jan 1 00:00 %s" % (kind, size, name))
+            facts, _, name = fact.decode().partition(" ")
+            size = len(self.server.files.get(inside + name, b""))
+            kind = "drwxr-xr-x" if "dir" in facts else "-rw-r--r--"
+            lines.append(f"{kind} 1 o g {size} Jan 1 00:00 {name}".encode())
         async with await self.accept() as data:
             await self.stream.send_all(b"150 now\r\n")
             await data.send_all(b"".join(line + b"\r\n" for line in lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,19 @@ from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget, debian_servers
 from tests.support.evil import EvilServer
 
-__all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "serving"]
+__all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "home", "serving"]
 
 PYFTPDLIB = "pyftpdlib"
 NAMES = (PYFTPDLIB, *debian_servers.NAMES)
+
+
+@contextmanager
+def home() -> Iterator[Path]:
+    """Make a folder that a server under another user can reach; those of pytest are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="actorsync-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @contextmanager

@@ -52,10 +52,9 @@ MOST_STEPS: Final = 50_000
 Stop = Literal["drain", "cancel", "outside", "crash"]
 
 
-def simulate(seed: int) -> Story:
-    """Tell the story of ``seed``. Raises ``AssertionError`` when anything in it is not as promised."""
-    story = Story(seed)
-    with _deterministic(seed):
+def simulate(story: Story) -> Story:
+    """Tell a story, and give it back. Raises ``AssertionError`` when anything in it is not as promised."""
+    with _deterministic(story.seed):
         trio.run(story.tell, clock=MockClock(autojump_threshold=0))
     assert not story.oracle.violations
     return story
@@ -88,7 +87,7 @@ class Story:
     """One seed. ``told`` has the exit codes of all runs, None for those that were cut off from outside."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
+        self.seed, self.rng = seed, random.Random(seed)
         self.told: list[int | None] = []
         self.blocked = False
         self.trace: list[str] = []
