@@ -253,6 +253,19 @@ async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_an
     assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
 
 
+async def test_m127_what_was_taken_ahead_is_not_forgotten_when_the_one_before_it_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
+    mirror.fill(1)  # nothing else comes, until this is settled
+    mirror.source.write("poison", b"x" * 100)
+    target = Faulty(mirror.target, at("stage", ConnectionLost("it died"), when="after", times=3))
+    report = await mirror.run(target=target)
+    assert (report.exit_code, report.copied) == (1, 1)
+    assert [path for path, _ in report.failures] == ["poison"]
+    assert mirror.journal.intents() == []
+
+
 # Holding.
 
 

@@ -265,7 +265,7 @@ async def test_m016_epsv_is_blocked_and_pasv_is_not(shared_ftp_server: FtpTarget
 async def test_m016_pasv_is_blocked_and_epsv_fails_once(pyftpdlib: FtpTarget, source: Path) -> None:
     job = Job(pyftpdlib)
     run = await job.run(source, RefuseData(verb="PASV", times=FOREVER), RefuseData(verb="EPSV", at_reply=3))
-    job.assert_done(run, source, repeats=2)
+    job.assert_done(run, source, repeats=4)
 
 
 async def test_m016_everything_is_blocked(pyftpdlib: FtpTarget, source: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.temporary import oddness, temporary_name
+from actorsync.planning.temporary import oddness, signature, temporary_name
 
 TOKEN = "0123456789abcdef"
 
@@ -43,6 +43,23 @@ def test_two_attempts_never_share_a_name(one: str, other: str) -> None:
 def test_a_temporary_is_odd_in_every_way_that_its_final_name_is(name: str) -> None:
     assert oddness(name) <= oddness(temporary_name(name, TOKEN)) | {"NFC", "not NFC"}
     assert bool(oddness(temporary_name(name, TOKEN))) is bool(oddness(name))
+
+
+@given(names)
+def test_what_is_odd_at_the_beginning_of_a_long_name_is_not_cut_off(name: str) -> None:
+    assert oddness(name) - {"NFC", "not NFC"} <= oddness(temporary_name(name, TOKEN))
+
+
+@pytest.mark.parametrize("beginning", ["\t", "e\u0301", "\u00e9", "a\\", " ", "\udcff"])
+def test_a_long_name_is_odd_where_it_is_not_cut(beginning: str) -> None:
+    name = beginning + "x" * 200
+    assert oddness(temporary_name(name, TOKEN)) == oddness(name)
+
+
+@given(names)
+def test_a_temporary_is_recognized_whatever_a_server_makes_of_its_odd_characters(name: str) -> None:
+    assert TOKEN in signature(temporary_name(name, TOKEN))
+    assert signature(name) == "" or ".actorsync-" in name
 
 
 @given(names)

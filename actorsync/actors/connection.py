@@ -122,7 +122,7 @@ class Connection:
                     raise TargetUnreachable(f"{self.target.display} stayed away: {self.retired}")
 
     async def _serve(self, lives: Lives) -> None:
-        if not (self._batch or self._held or await self._receive()):
+        if not (self._batch or self._next or self._held or await self._receive()):
             return
         self._state("connecting")
         async with self.source.open_session() as source, self.target.open_session() as target:

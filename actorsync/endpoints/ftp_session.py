@@ -534,9 +534,11 @@ class FtpSession:
         return OperationRefused(problem.reason if problem else "the server does not remove it")
 
     async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
-        """Remove temporaries in bursts."""
+        """Remove temporaries in bursts. One whose name cannot be sent was never there."""
         await self._get_in_step()
-        return await self._each(temporaries, ask.remove_files)
+        possible = [temporary for temporary in temporaries if not self._fault(temporary)]
+        results = dict(zip(possible, await self._each(possible, ask.remove_files), strict=True))
+        return [results.get(temporary, True) for temporary in temporaries]
 
     async def _each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]

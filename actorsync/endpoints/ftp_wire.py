@@ -59,7 +59,10 @@ def _lost(what: str) -> Iterator[None]:
     except trio.TooSlowError:
         raise ConnectionLost(f"{what}: no answer in time") from None
     except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        cause = error.__cause__
+        if isinstance(cause, BaseExceptionGroup):  # one for each address of a host
+            cause = cause.exceptions[0]
+        cause = cause if isinstance(cause, OSError) else error
         text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
         raise ConnectionLost(f"{what}: {text or type(error).__name__}") from error
 
