@@ -7,7 +7,10 @@ Layout, from the nouns up (each layer imports only those before it):
 * ``endpoints``: where trees live (local, memory, FTP), behind one contract.
 * ``journal``: what each side looked like when they last agreed.
 * ``actors``: one actor, one file. ``supervisor`` starts them and is the diagram.
-* ``profile``, ``progress``, ``cli``: the command line.
+* ``profile``, ``runner``: from a profile to runs, once or every so often.
+* ``wording``, ``sink``, ``progress``, ``live_view``: what is shown, and how. ``signals``, ``foreground``: a run in the
+  foreground, which Ctrl-C stops.
+* ``cli``, ``inspection``, ``demo``: the commands.
 * ``testing``: public; embedded servers, faults, and the conformance suite every endpoint passes.
 """
 

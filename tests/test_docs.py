@@ -19,6 +19,12 @@ MAY_IMPORT = {
     "actors": {"planning", "endpoints.contract"},
     "supervisor": {"actors", "planning", "endpoints.contract"},
     "profile": {"planning"},
+    "runner": {"supervisor", "actors", "endpoints", "journal", "profile"},
+    "wording": {"journal", "profile"},
+    "sink": set(),
+    "signals": {"actors", "sink"},
+    "progress": {"actors", "sink", "wording", "profile"},
+    "foreground": {"actors", "live_view", "profile", "progress", "runner", "signals", "sink", "wording"},
 }
 
 

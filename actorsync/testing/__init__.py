@@ -3,8 +3,9 @@
 * ``servers``: an FTP server inside this process, with a command log and chosen weaknesses.
 * ``proxy`` and ``faults``: a network that fails as ordered, in front of any FTP server.
 * ``commands``: the command log that both keep.
+* ``conformance``: what every endpoint must do. ``faulty``: an endpoint that fails as a simulation decides.
 
-Nothing here is imported by the rest of actorsync.
+Of the rest of actorsync, only ``demo`` imports anything here.
 """
 
 from actorsync.testing.servers import EmbeddedFtpServer, embedded_ftp_server
