@@ -33,7 +33,7 @@ from actorsync import journal_schema as schema
 from actorsync.journal_facts import write_fact
 from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
 from actorsync.journal_schema import Run
-from actorsync.model.entry import ScanComplete
+from actorsync.model.entry import Entry, ScanComplete
 from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, SurveyComplete, Swept
 from actorsync.model.operation import Done, Remove, Skipped
 
@@ -103,6 +103,11 @@ class Journal:
         """Give the temporaries that may exist on the target, in order."""
         with self._read() as connection:
             return schema.read_intents(connection)
+
+    def pending(self) -> list[tuple[str, Entry | None]]:
+        """Give the same temporaries, each with the file it is for where the journal does not know that it arrived."""
+        with self._read() as connection:
+            return schema.read_pending(connection)
 
     def runs(self, limit: int = 10) -> list[Run]:
         """Give the last runs, newest first."""

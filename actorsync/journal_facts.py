@@ -42,14 +42,21 @@ def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             _write_done(connection, operation.path, fact)
         case Adopted(source, target, digest) | Confirmed(source, target, digest):
             _upsert(connection, source, target, digest)
-        case Intended(temporaries):
+        case Intended(temporaries, source):
+            purpose: tuple[bytes | None, _Number, _Number] = (None, None, None)
+            if source is not None:
+                purpose = (encode(source.path), _number(source.size), _number(source.mtime_ns))
             connection.executemany(
-                "INSERT INTO intents VALUES (?) ON CONFLICT DO NOTHING", [(encode(path),) for path in temporaries]
+                "INSERT INTO intents VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [(encode(path), *purpose) for path in temporaries],
             )
         case Swept(temporaries):
             _drop_intents(connection, temporaries)
-        case Forgotten(path) | Skipped(operation=Remove(Entry(path))):
+        case Skipped(operation=Remove(Entry(path))):
             connection.execute(_DELETE, split(path))
+        case Forgotten(path):
+            connection.execute(_DELETE, split(path))
+            _drop_foreign(connection, path)
         case SurveyComplete():
             write_meta(connection, "surveyed", "1")
         case ScanComplete():
@@ -76,6 +83,8 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             _write_listing(connection, done.listing)
         case Sweep():
             _drop_intents(connection, (path,))
+            if done.source is not None and done.target is not None:
+                _upsert(connection, done.source, done.target, None)
 
 
 def _number(value: int | None) -> _Number:

@@ -42,6 +42,7 @@ __all__ = [
     "read_children",
     "read_intents",
     "read_meta",
+    "read_pending",
     "read_record",
     "read_runs",
     "read_subtree",
@@ -69,8 +70,11 @@ CREATE TABLE records (
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID;
 
--- temporaries that may exist on the target
-CREATE TABLE intents (path BLOB NOT NULL PRIMARY KEY CHECK (path >= x'')) WITHOUT ROWID;
+-- temporaries that may exist on the target, and the file that each is for
+CREATE TABLE intents (
+    path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
+    final BLOB, size, mtime
+) WITHOUT ROWID;
 
 -- no report: still running, or killed
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started_at REAL NOT NULL, report TEXT);
@@ -195,6 +199,21 @@ def read_record(connection: sqlite3.Connection, path: str) -> Record | None:
 def read_intents(connection: sqlite3.Connection) -> list[str]:
     """Give the temporaries that may exist on the target, in order."""
     return [decode(path) for (path,) in connection.execute("SELECT path FROM intents ORDER BY path")]
+
+
+def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
+    """Give the temporaries, each with the file it is for where that is not known to have arrived."""
+    pending: list[tuple[str, Entry | None]] = []
+    for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
+        source: Entry | None = None
+        if final is not None:
+            source = Entry(decode(final), Kind.FILE, int(size), None if mtime is None else int(mtime))
+            record = read_record(connection, source.path)
+            known = record.source if record is not None else None
+            if known is not None and (known.size, known.mtime_ns) == (source.size, source.mtime_ns):
+                source = None
+        pending.append((decode(path), source))
+    return pending
 
 
 def count_owned(connection: sqlite3.Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,10 @@ def shared_ftp_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
     """Each server in turn, started once for all tests of a module: `fresh_folder` keeps them apart."""
     with home() as folder, serving(request.param, folder) as target:
         yield target
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a test that was skipped is a failure: whatever it needs, CI must have."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

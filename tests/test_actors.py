@@ -468,6 +468,53 @@ async def test_what_was_done_before_a_cancel_is_in_the_journal(
     assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
 
 
+@pytest.mark.parametrize("precision", [1, 1_000_000_000])
+async def test_m111_a_file_that_arrived_just_before_the_process_died_is_known_again(
+    autojump_clock: MockClock, precision: int
+) -> None:
+    """Died between the rename and writing it down; then the file goes from the source. It must go from the target."""
+    mirror = Mirror(policy=attrs.evolve(USUAL, delete=True))
+    mirror.target = MemoryEndpoint(precision_ns=precision)
+    mirror.fill(3)
+    await mirror.run()
+    mirror.source.write("new", b"sent", mtime_ns=5_000_000_007)
+    entry = mirror.source.entry("new", mirror.source.find("new"))  # type: ignore[arg-type]
+    mirror.journal.apply([Intended((".t",), entry)])
+    mirror.target.write("new", b"sent", mtime_ns=5_000_000_007)
+    mirror.source.delete("new")
+    report = await mirror.run()
+    assert (report.exit_code, report.removed) == (0, 1)
+    assert mirror.target.files() == mirror.source.files()
+    assert mirror.journal.pending() == []
+
+
+async def test_what_was_in_the_way_may_be_cleared_away(autojump_clock: MockClock) -> None:
+    """The way out that the failure names: remove it from the server. The next run must see that."""
+    mirror = Mirror()
+    mirror.fill(2)
+    mirror.target.mkdir("d2")
+    mirror.target.write("d2/foreign", b"theirs")
+    mirror.source.write("d2", b"a file")
+    assert (await mirror.run()).failures == (("d2", "something that is not ours is in its way on the target"),)
+    assert (await mirror.run()).exit_code == 1
+    mirror.target.delete("d2/foreign")
+    mirror.target.delete("d2")
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
+    mirror.fill(4)
+    breaking = Faulty(mirror.target, at("commit", ConnectionLost("reset"), times=3))
+    report = await mirror.run(target=breaking)
+    assert (report.exit_code, report.failed, report.copied) == (1, 1, 3)
+    assert "the connection was lost 3 times over it" in report.failures[0][1]
+    assert mirror.journal.intents() == []
+
+
 async def test_a_run_that_is_cancelled_from_outside_is_no_bug(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(40)

@@ -125,6 +125,24 @@ def test_what_is_recorded_is_what_was_read_and_what_the_target_said(journal: Jou
     assert journal.record("x") == Record(read, said)
 
 
+def test_m111_an_intent_knows_its_file_until_that_has_arrived(journal: Journal) -> None:
+    source = Entry("a/f", Kind.FILE, 5, -3, ctime_ns=7, inode=9)
+    bare = Entry("a/f", Kind.FILE, 5, -3)
+    journal.apply([Intended(("a/.t1",), source), Intended(("a/.t2",))])
+    assert journal.pending() == [("a/.t1", bare), ("a/.t2", None)]
+    journal.apply([Adopted(Entry("a/f", Kind.FILE, 5, -4), Entry("a/f", Kind.FILE, 5))])
+    assert journal.pending() == [("a/.t1", bare), ("a/.t2", None)], "another version is no proof"
+    journal.apply([Adopted(source, Entry("a/f", Kind.FILE, 5))])
+    assert journal.pending() == [("a/.t1", None), ("a/.t2", None)]
+
+
+def test_m111_a_swept_temporary_may_tell_that_its_file_has_arrived(journal: Journal) -> None:
+    source, target = Entry("f", Kind.FILE, 5, 3_000_000_001), Entry("f", Kind.FILE, 5, 3_000_000_000)
+    journal.apply([Intended((".t",), source), Done(Sweep(".t", source), target, source)])
+    assert journal.record("f") == Record(source, target)
+    assert journal.pending() == []
+
+
 def test_intents_go_when_swept(journal: Journal) -> None:
     journal.apply([Intended((".1", ".2", ".3", ".3"))])
     journal.apply([Done(Sweep(".1")), Swept((".2", ".unknown"))])
@@ -367,8 +385,11 @@ class Model:
                 self.records[target.path] = Record(source, target, digest)
             case Done(operation=operation):
                 self.apply_done(operation, fact)
-            case Forgotten(path) | Skipped(operation=Remove(Entry(path))):
+            case Skipped(operation=Remove(Entry(path))):
                 self.records.pop(path, None)
+            case Forgotten(path):
+                self.records.pop(path, None)
+                self.drop_foreign(path)
             case Intended(temporaries):
                 self.intents.update(temporaries)
             case Swept(temporaries):

@@ -217,10 +217,23 @@ class Connection:
             case Sweep():
                 self._state("sweeping")
                 swept = await target.sweep([operation.path for operation in batch])
-                return [_removed(operation, result) for operation, result in zip(batch, swept, strict=True)]
+                outcomes = [_removed(operation, result) for operation, result in zip(batch, swept, strict=True)]
+                return [await self._recovered(target, outcome) for outcome in outcomes]
             case _:
                 self._state("surveying")
                 return [await self._survey(target, operation) for operation in batch]
+
+    async def _recovered(self, target: Session, outcome: Outcome) -> Outcome:
+        """Look whether the file that a swept temporary was for has arrived after all, in a run that then died.
+
+        A commit of what is gone answers just that: whether the final name has this size and time.
+        """
+        sweep = outcome.operation
+        if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None:
+            return outcome
+        source = sweep.source
+        (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
+        return Done(sweep, found, source) if isinstance(found, Entry) else outcome
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
@@ -303,7 +316,7 @@ class Connection:
 
     def _registration(self, copy: Copy) -> Registration:
         name = temporary_name(name_of(copy.path), self.token())
-        return Registration(Intended((join(parent_of(copy.path), name),)), trio.Event())
+        return Registration(Intended((join(parent_of(copy.path), name),), copy.source), trio.Event())
 
     async def _register(self, copy: Copy) -> str:
         """Give a temporary that a crash cannot forget."""
@@ -336,11 +349,11 @@ class Connection:
     async def _pause(self, error: ConnectionLost, delay: float) -> bool:
         """Wait before connecting again; False when the run is being drained and there is no point in it."""
         self._state("reconnecting")
-        if self._losses >= TRIES and self._batch:
+        if self._losses >= TRIES and (self._batch or self._held):
             # Again and again it was this that was in hand when the connection broke: leave it, go on without it.
-            for operation in self._batch:
+            for operation in [*self._batch, *(held.copy for held in self._held)]:
                 await self._facts.send(Failed(operation, f"the connection was lost {TRIES} times over it: {error}"))
-            self._batch, self._losses = (), 0
+            self._batch, self._held, self._losses = (), [], 0
         await self._facts.send(Reconnecting(self.level.number, str(error), delay))
         with trio.move_on_after(delay):
             await self.shutdown.draining.wait()

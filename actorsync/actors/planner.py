@@ -15,6 +15,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
 from actorsync.model.event import (
     Adopted,
     Confirmed,
+    Forgotten,
     Planned,
     RemovalsRefused,
     SurveyComplete,
@@ -44,7 +45,7 @@ class Memory(Protocol):
 
     def owned_count(self) -> int: ...
 
-    def intents(self) -> Iterable[str]: ...
+    def pending(self) -> Iterable[tuple[str, Entry | None]]: ...
 
     def root(self) -> ScanComplete | None: ...
 
@@ -98,7 +99,7 @@ class Planner:
     # The story.
 
     async def _plan(self, listings: trio.MemoryReceiveChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
-        await self._sweep()
+        await self._sweep(recovers=True)
         if self.journal.is_fresh:
             await self._survey(facts)
         complete = await self._absorb(listings, facts)
@@ -112,10 +113,14 @@ class Planner:
         await self._sweep()
         self.is_complete = complete is not None and not self.schedule.left_by_drain
 
-    async def _sweep(self) -> None:
-        """Remove the temporaries of attempts that did not end: whatever the journal still knows of, and only that."""
-        for temporary in await self.blocking(self.journal.intents):
-            self.schedule.add(Sweep(temporary))
+    async def _sweep(self, *, recovers: bool = False) -> None:
+        """Remove the temporaries of attempts that did not end: whatever the journal still knows of, and only that.
+
+        ``recovers``: an earlier run may have died between a rename and writing it down. In the run itself, another
+        attempt has told what became of the file.
+        """
+        for temporary, source in await self.blocking(self.journal.pending):
+            self.schedule.add(Sweep(temporary, source if recovers else None))
         self._wake()
         await self._until_idle()
 
@@ -183,6 +188,9 @@ class Planner:
             case Action.BLOCKED:
                 assert now is not None
                 await self._fail(now, "something that is not ours is in its way on the target", facts)
+                # The next run asks the server, not our memory: by then somebody may have cleared the way. Neither a
+                # rename onto a directory nor making one where a file is can do harm.
+                await facts.send(Forgotten(now.path))
 
     async def _compare(self, now: Entry, record: Record, facts: trio.MemorySendChannel[Fact]) -> None:
         """Settle a file whose times are not enough, without the wire: by what it holds."""

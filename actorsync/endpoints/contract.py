@@ -105,7 +105,8 @@ class Session(Protocol):
         """Rename temporaries to their final names, replacing what is there, and read back what the target then says.
 
         May be called again with the same items on a new session when the connection was lost in between: an
-        item whose temporary is gone and whose final name has the staged size and time is done.
+        item whose temporary is gone and whose final name has the staged size and time (as precisely as the target
+        keeps times) is done.
         """
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:

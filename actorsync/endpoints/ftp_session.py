@@ -389,7 +389,8 @@ class FtpSession:
         if shown.code in _UNKNOWN:
             self._known.has_mdtm, mtime_ns = False, staged.mtime_ns
         refusal = ask.rename_outcome(rnfr, rnto)
-        has_its_time = staged.mtime_ns is not None and mtime_ns == staged.mtime_ns and self._known.has_mdtm
+        wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
+        has_its_time = wanted_ns is not None and mtime_ns == wanted_ns and self._known.has_mdtm
         entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns)
         if refusal is None:
             is_proven = size == staged.size and (has_its_time or is_left is False)

@@ -215,7 +215,8 @@ class MemorySession:
         if parent_of(staged.temporary) != parent_of(staged.path):
             raise ValueError(f"{staged.temporary!r} is not in the directory of {staged.path!r}")
         node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
-        committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, staged.mtime_ns)
+        time = None if staged.mtime_ns is None else self._endpoint.rounded(staged.mtime_ns)
+        committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
         if node is None and final is not None and committed:  # by an earlier call
             return self._endpoint.entry(staged.path, final)
         if not isinstance(node, File) or len(node.data) != staged.size:

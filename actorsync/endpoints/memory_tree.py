@@ -118,7 +118,11 @@ class MemoryTree:
         """Give a node the time now, or ``mtime_ns``."""
         node.ctime_ns = self._now()
         mtime_ns = node.ctime_ns if mtime_ns is None else mtime_ns
-        node.mtime_ns = mtime_ns - mtime_ns % self._precision_ns
+        node.mtime_ns = self.rounded(mtime_ns)
+
+    def rounded(self, mtime_ns: int) -> int:
+        """Give the time as this place keeps it."""
+        return mtime_ns - mtime_ns % self._precision_ns
 
     def make(self, path: str) -> Entry:
         """Make one directory, or find it there."""

@@ -88,14 +88,19 @@ class SurveyComplete:
 
 @attrs.frozen
 class Intended:
-    """These temporaries may exist on the target from now on. Durable before the wire sees their names."""
+    """These temporaries may exist on the target from now on. Durable before the wire sees their names.
+
+    ``source`` is the file that they are for: a run that dies between a rename and writing it down leaves the next one
+    a way to know the file again.
+    """
 
     temporaries: tuple[str, ...]
+    source: Entry | None = None
 
 
 @attrs.frozen
 class Forgotten:
-    """The journal's memory of a path was dropped: it is gone from both sides, or is no longer ours."""
+    """The journal's memory of a path was dropped, with what is foreign below it: it is to be looked at anew."""
 
     path: str
 

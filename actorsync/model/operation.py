@@ -74,9 +74,13 @@ class Survey:
 
 @attrs.frozen
 class Sweep:
-    """Remove one temporary that an earlier attempt left behind."""
+    """Remove one temporary that an earlier attempt left behind.
+
+    With a ``source``, an earlier run died over that file: if the target has it whole under its final name, it is ours.
+    """
 
     path: str
+    source: Entry | None = None
 
 
 Operation: TypeAlias = Copy | MakeDirectory | Remove | Survey | Sweep

@@ -125,6 +125,9 @@ class WatchedJournal:
     def intents(self) -> Sequence[str]:
         return self.inner.intents()
 
+    def pending(self) -> Sequence[tuple[str, Entry | None]]:
+        return self.inner.pending()
+
     def root(self) -> ScanComplete | None:
         return self.inner.root()
 
@@ -316,8 +319,15 @@ class Oracle:
                 self.blame(f"7: the journal has {record.target}, the target has {found}")
             if record.source is None or not isinstance(node, File) or path in self.believed:
                 continue
-            if node.data not in self.contents[record.source]:
+            if node.data not in self._contents_of(record.source):
                 self.blame(f"7: the journal takes {path!r} for a version that it is not")
+
+    def _contents_of(self, source: Entry) -> set[bytes]:
+        """Give what a source file held. One that a died run had sent is known by size and time only."""
+        if source.inode is not None:
+            return self.contents[source]
+        same = (source.path, source.size, source.mtime_ns)
+        return set().union(*(data for it, data in self.contents.items() if (it.path, it.size, it.mtime_ns) == same))
 
     def check_temporaries(self) -> None:
         """9: each temporary that is there is known to the journal."""
