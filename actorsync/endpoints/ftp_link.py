@@ -1,0 +1,195 @@
+"""What every verb of an FTP session is made of: paths that stay below the root, data connections, listings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from actorsync.endpoints.ftp_wire import Control, Data
+from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Problem
+from actorsync.protocols import ftp_dialogues as ask
+from actorsync.protocols.ftp import Dialogue, Reply, command_line, why_unsendable
+from actorsync.protocols.ftp_listing import ParsedListing, parse_list, parse_mlsd
+from actorsync.protocols.ftp_replies import (
+    Features,
+    TimeSetter,
+    checked,
+    epsv_port,
+    pasv_port,
+)
+
+__all__ = ["UNKNOWN", "FtpLink", "Knowledge"]
+
+#: A command that the server does not have, or not in this form.
+UNKNOWN = frozenset({500, 502, 504})
+
+_MAX_LISTING = 256 * 1024 * 1024
+
+
+@attrs.define(eq=False)
+class Knowledge:
+    """What was learnt of a server, shared by all connections to it for as long as the endpoint lives."""
+
+    features: Features = attrs.Factory(Features)
+    greeting: str = ""
+    setter: TimeSetter | None = None
+    has_mlsd: bool | None = None
+    has_mdtm: bool = True
+    uses_pasv: bool = False
+    stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the server reads no command before it is done with the last, so that one may be sent early."""
+        return "vsFTPd" in self.greeting
+
+
+class FtpLink:
+    """One logged-in control connection, and at most one data connection."""
+
+    def __init__(self, control: Control, knowledge: Knowledge, root: str) -> None:
+        self._control = control
+        self._known = knowledge
+        self._root = root
+        self._data: Data | None = None
+        self._port: int | None = None  # of a data connection that was asked for ahead
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root or "/"
+
+    def _fault(self, path: str) -> str | None:
+        """Say why ``path`` cannot be used: it would lead elsewhere, or cannot be sent. Every path passes here."""
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
+            return "it is no path below the root"
+        why = why_unsendable(self._at(path))
+        return None if why is None else f"it cannot be sent over FTP: {why}"
+
+    def let_go(self) -> None:
+        """Close the data connection, if there is one."""
+        if self._data is not None:
+            self._data.close()
+            self._data = None
+
+    async def _get_in_step(self) -> None:
+        """Leave behind whatever was interrupted."""
+        self.let_go()
+        await self._control.catch_up()
+
+    # Data connections.
+
+    async def _open_data(self) -> Data:
+        """Connect a data connection: to the port that was asked for ahead, or to a new one."""
+        known, peer = self._known, self._control.peer
+        port, self._port = self._port, None
+        if port is None and not known.uses_pasv:
+            (reply,) = await self._control.exchange([command_line("EPSV")])
+            port = self._read_port(reply)
+            if port is None and len(peer) != 2:
+                raise OperationRefused(f"no data connection: {reply}", retry=reply.is_transient)
+        with_pasv = port is None
+        if port is None:
+            (reply,) = await self._control.exchange([command_line("PASV")])
+            port = pasv_port(reply)
+        try:
+            self._data = await Data.connect(peer, port, self._control.patience)
+        except ConnectionLost:
+            known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls only understand one of the verbs
+            raise
+        return self._data
+
+    def _read_port(self, reply: Reply) -> int | None:
+        port = epsv_port(reply)
+        if port is None:
+            self._known.uses_pasv = len(self._control.peer) == 2  # PASV has no words for IPv6
+        return port
+
+    # Listings.
+
+    async def _list(self, directory: str) -> tuple[ParsedListing | None, Problem | None]:
+        if why := self._fault(directory):
+            return None, Problem(directory, why)
+        try:
+            return await self._list_there(directory, self._at(directory))
+        except OperationRefused as refused:
+            return None, Problem(directory, str(refused))
+
+    async def _list_there(self, directory: str, path: str) -> tuple[ParsedListing | None, Problem | None]:
+        if self._known.has_mlsd:
+            data = await self._fetch(command_line("MLSD", path))
+            if isinstance(data, bytes):
+                return self._trust(directory, parse_mlsd(data))
+            if data.code not in UNKNOWN:
+                return None, await self._why_unlisted(directory, data)
+            self._known.has_mlsd = False  # it said it could
+        entered = checked("CWD", (await self._control.exchange([command_line("CWD", path)]))[0])
+        if not entered.is_positive:
+            return None, Problem(directory, str(entered), vanished=entered.code == 550)
+        data = await self._fetch(command_line("LIST", "-a"))
+        if not isinstance(data, bytes):
+            return None, Problem(directory, str(data))
+        parsed = parse_list(data)
+        if not parsed.entries and not parsed.has_dot_entries:
+            # What three of four servers say of a directory that they may not read (226, and nothing).
+            return None, Problem(directory, "an empty answer, which an unreadable directory gives as well")
+        return self._trust(directory, parsed)
+
+    async def _why_unlisted(self, directory: str, refusal: Reply) -> Problem:
+        """Tell a directory that is not there from one that may not be read."""
+        # Not by CWD: Pure-FTPd delays every one that fails, longer each time.
+        (looked,) = await self._control.exchange([command_line("MLST", self._at(directory))])
+        return Problem(directory, str(refusal), vanished=checked("MLST", looked).code == 550)
+
+    def _trust(self, directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:
+        if parsed.is_whole:
+            return parsed, None
+        return parsed, Problem(directory, "; ".join(parsed.problems) or "the listing is not whole")
+
+    async def _fetch(self, line: bytes) -> bytes | Reply:
+        """Give what a listing command sends, or the server's refusal."""
+        data = await self._open_data()
+        verb = line.split(maxsplit=1)[0].decode("ascii")
+        await self._control.send([line])
+        reply = checked(verb, await self._control.reply())
+        if reply.is_refusal:
+            self.let_go()
+            return reply
+        content = await data.receive_all(_MAX_LISTING)
+        self.let_go()
+        if reply.is_preliminary:
+            reply = checked(verb, await self._control.reply())
+        return reply if reply.is_refusal else content
+
+    async def _names(self, directory: str) -> tuple[set[str], OperationRefused | None]:
+        parsed, problem = await self._list(directory)
+        if parsed is None:
+            why = problem.reason if problem else ""
+            return set(), OperationRefused(f"whether the server keeps its name cannot be seen: {why}")
+        return {found.name for found in parsed.entries}, None
+
+    # Many paths at once.
+
+    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove temporaries in bursts. One whose name cannot be sent was never there."""
+        await self._get_in_step()
+        possible = [temporary for temporary in temporaries if not self._fault(temporary)]
+        results = dict(zip(possible, await self._each(possible, ask.remove_files), strict=True))
+        return [results.get(temporary, True) for temporary in temporaries]
+
+    async def _each(
+        self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]
+    ) -> list[bool | OperationRefused]:
+        """Play a dialogue about many paths; one that cannot be used is refused alone."""
+        faults = {path: self._fault(path) for path in paths}
+        usable = [path for path in paths if not faults[path]]
+        replies = iter(await self._control.play(dialogue([self._at(path) for path in usable])))
+        results: list[bool | OperationRefused] = []
+        for path in paths:
+            why = faults[path]
+            reply = None if why else next(replies)
+            if why:
+                results.append(OperationRefused(why))
+            else:
+                results.append(True if reply is None else OperationRefused(str(reply)))
+        return results

@@ -1,0 +1,313 @@
+"""FTP under the contract, in as few round trips as the protocol allows.
+
+A small file costs three (see ``docs/design.md``). What belongs to file *i* rides with file *i+1*:
+
+1. after the ``226`` of *i*: ``EPSV`` (for *i+1*), ``SIZE tmp_i``, ``MFMT time tmp_i`` in one write;
+2. the data connection of *i+1*, while the answer to ``SIZE`` decides whether *i* is whole;
+3. ``RNFR tmp_i``, ``RNTO final_i``, ``SIZE`` and ``MDTM final_i``, ``STOR tmp_i+1`` in one write, and the data behind
+   it at once, without waiting for the ``150``.
+
+Nothing is ever sent on the control connection during a transfer: ProFTPD answers 450, Pure-FTPd 500, and pyftpdlib
+drops the transfer. Only a server that is known to read strictly one command after the other gets its flight early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+
+from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.ftp_link import UNKNOWN, FtpLink
+from actorsync.endpoints.ftp_wire import Data
+from actorsync.errors import ConnectionLost, FatalError, OperationRefused
+from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.model.text import display
+from actorsync.planning.temporary import oddness, signature
+from actorsync.protocols import ftp_dialogues as ask
+from actorsync.protocols.ftp import Reply, command_line
+from actorsync.protocols.ftp_replies import (
+    TimeSetter,
+    checked,
+    format_time,
+    parse_mdtm_time,
+    set_time_line,
+    size_of,
+    was_time_set,
+)
+
+__all__ = ["FtpUploads", "misnamed"]
+
+#: Sent before the server has said that it wants the file: fits any socket buffer, so that it cannot block. Small files
+#: are whole within it; of big ones this much is lost when the server refuses.
+_BLIND = 64 * 1024
+
+
+class FtpUploads(FtpLink):
+    """Staging and committing over an `FtpLink`."""
+
+    async def stage(
+        self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Upload to the temporary, with one earlier commit in the same flight; verify by SIZE, set the time."""
+        await self._get_in_step()
+        committed: list[Entry | OperationRefused] = []
+        riding = commit[0] if len(commit) == 1 and not self._fault_of(commit[0]) else None
+        if riding is None and commit:
+            committed = await self.commit(commit)
+        if refusal := await self._prepare(upload):
+            if riding is not None:
+                committed = await self.commit([riding])
+            return refusal, committed
+        return await self._upload(upload, riding, ahead, committed), committed
+
+    async def _prepare(self, upload: Upload) -> OperationRefused | None:
+        if why := self._fault(upload.path) or self._fault(upload.temporary):
+            return OperationRefused(why)
+        try:
+            await self._open_data()
+        except OperationRefused as refused:
+            return refused
+        return None
+
+    async def _upload(
+        self,
+        upload: Upload,
+        riding: Staged | None,
+        ahead: Callable[[], bool],
+        committed: list[Entry | OperationRefused],
+    ) -> Staged | OperationRefused:
+        """Send one file to its temporary. What became of ``riding`` is added to ``committed`` once it is known."""
+        control, data, size = self._control, self._data, upload.content.entry.size
+        assert data is not None
+        rename = self._rename(riding) if riding is not None else None
+        await control.send([*(rename.lines if rename else ()), command_line("STOR", self._at(upload.temporary))])
+        taken = await self._push(data, upload, min(size, _BLIND))
+        afterwards: _Afterwards | None = None
+        if size <= _BLIND and taken is True:
+            afterwards = await self._finish(data, upload, ahead)
+        if rename is not None:
+            committed.append(await self._read_rename(rename))
+        reply = checked("STOR", await control.reply())
+        if reply.is_preliminary:
+            if afterwards is None and taken is True:
+                taken = await self._push(data, upload, size)
+                if taken is True:
+                    afterwards = await self._finish(data, upload, ahead)
+            reply = checked("STOR", await self._stored(data, patient=taken is True))
+        self.let_go()
+        if afterwards is not None:
+            if not afterwards.is_sent:
+                await control.send(afterwards.lines)
+            await self._read_afterwards(afterwards)
+        if riding is not None:
+            committed[-1] = await self._settle_rename(riding, committed[-1])
+        refusal = taken if isinstance(taken, OperationRefused) else _verdict(upload, reply, afterwards)
+        if refusal is None or (_is_lost(afterwards) and reply.is_positive):
+            refusal = await self._check_name(upload) or refusal
+        if refusal is not None:
+            await self.sweep([upload.temporary])
+            return refusal
+        return _as_staged(upload, afterwards)
+
+    async def _push(self, data: Data, upload: Upload, limit: int) -> bool | OperationRefused:
+        """Send up to byte ``limit``. False: the server takes no more. A refusal: the source gives no more."""
+        try:
+            return await data.send(upload, limit)
+        except OperationRefused as refused:
+            self.let_go()
+            return refused
+
+    async def _finish(self, data: Data, upload: Upload, ahead: Callable[[], bool]) -> _Afterwards:
+        """End the transfer, and prepare what is asked when it is over."""
+        data.finish()
+        temporary, mtime_ns, setter = self._at(upload.temporary), upload.content.entry.mtime_ns, self._known.setter
+        asks_port = ahead() and not self._known.uses_pasv
+        afterwards = _Afterwards([command_line("SIZE", temporary)], asks_port)
+        if asks_port:
+            afterwards.lines.insert(0, command_line("EPSV"))
+        if mtime_ns is not None and setter is not None and setter is not TimeSetter.NONE:
+            afterwards.wanted_ns, afterwards.setter = mtime_ns, setter
+            afterwards.lines.append(set_time_line(setter, temporary, mtime_ns))
+        if self._known.is_sequential:
+            afterwards.is_sent = True
+            await self._control.send(afterwards.lines)
+        return afterwards
+
+    async def _read_afterwards(self, afterwards: _Afterwards) -> None:
+        if afterwards.asks_port:
+            self._port = self._read_port(await self._control.reply())
+        size = checked("SIZE", await self._control.reply())
+        if size.code in UNKNOWN:
+            raise FatalError(f"the server has no SIZE command, so no upload can be verified: {size}")
+        afterwards.size = size_of(size)
+        if afterwards.wanted_ns is not None:
+            setter = afterwards.setter  # `known` may say otherwise by now: it is shared
+            reply = checked(setter.value, await self._control.reply())
+            if was_time_set(reply):
+                afterwards.mtime_ns = parse_mdtm_time(format_time(afterwards.wanted_ns))
+            elif (setter is TimeSetter.MDTM and afterwards.size is not None) or reply.code in UNKNOWN:
+                self._known.setter = TimeSetter.NONE  # it only looked as if it could
+
+    async def _stored(self, data: Data, *, patient: bool) -> Reply:
+        """Wait for the reply that ends a transfer for as long as the kernel's buffer still empties."""
+        if not patient:
+            return await self._control.reply(self._control.patience.last_words)
+        unsent, stall = data.unsent(), self._control.patience.stall
+        while True:
+            with trio.move_on_after(stall):
+                return await self._control.reply(2 * stall)
+            before, unsent = unsent, data.unsent()
+            if not unsent or unsent >= before:
+                raise ConnectionLost("the server does not say whether it has the file")
+
+    async def _check_name(self, upload: Upload) -> OperationRefused | None:
+        """See that the server stores an odd name as it is: the temporary is odd in the same way."""
+        traits = oddness(name_of(upload.path))
+        if traits <= self._known.stores:
+            return None
+        directory, name = parent_of(upload.temporary), name_of(upload.temporary)
+        names, refusal = await self._names(directory)
+        if name in names:
+            self._known.stores |= traits
+            return None
+        # What it became may not answer to its name (Pure-FTPd: one with a space at its end), but has our random mark.
+        mark = signature(name)
+        disguised = [join(directory, found) for found in names if mark and mark in found]
+        await self.sweep(disguised)
+        return refusal or misnamed(traits)
+
+    # Renames.
+
+    def _fault_of(self, staged: Staged) -> str | None:
+        return self._fault(staged.temporary) or self._fault(staged.path)
+
+    def _rename(self, staged: Staged) -> _Rename:
+        temporary, final = self._at(staged.temporary), self._at(staged.path)
+        lines = [
+            command_line("RNFR", temporary),
+            command_line("RNTO", final),
+            command_line("SIZE", final),
+            command_line("MDTM", final),
+        ]
+        # Without a time to go by, only the temporary tells whether it was renamed.
+        asks_temporary = staged.mtime_ns is None or not self._known.has_mdtm
+        if asks_temporary:
+            lines.append(command_line("SIZE", temporary))
+        return _Rename(staged, lines, asks_temporary)
+
+    async def _read_rename(self, rename: _Rename) -> Entry | OperationRefused:
+        """Read what became of a rename, and what the server then shows under the final name."""
+        staged, is_left = rename.staged, None
+        rnfr = checked("RNFR", await self._control.reply())
+        rnto = checked("RNTO", await self._control.reply())
+        size = size_of(checked("SIZE", await self._control.reply()))
+        shown = checked("MDTM", await self._control.reply())
+        if rename.asks_temporary:
+            is_left = size_of(checked("SIZE", await self._control.reply())) is not None
+        mtime_ns = parse_mdtm_time(shown.text.strip()) if shown.is_positive else None
+        if shown.code in UNKNOWN:
+            self._known.has_mdtm, mtime_ns = False, staged.mtime_ns
+        refusal = ask.rename_outcome(rnfr, rnto)
+        wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
+        has_its_time = wanted_ns is not None and mtime_ns == wanted_ns and self._known.has_mdtm
+        entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns)
+        if refusal is None:
+            is_proven = size == staged.size and (has_its_time or is_left is False)
+            return entry if is_proven else _Doubtful(entry, size)
+        if rnfr.is_refusal:
+            # Its temporary is gone. Renamed before the connection was lost, or taken away by somebody?
+            if size == staged.size and has_its_time:
+                return entry
+            return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
+        return _Unrenamed(f"the server does not give it its name: {rnto}")
+
+    async def _settle_rename(self, staged: Staged, result: Entry | OperationRefused) -> Entry | OperationRefused:
+        """After a rename that was half accepted, or only said to be done: find out, and clear up."""
+        if isinstance(result, _Unrenamed):
+            await self._control.play(ask.disarm_rename())
+            await self.sweep([staged.temporary])
+        elif isinstance(result, _Doubtful):
+            (left,) = await self._control.play(ask.sizes([self._at(staged.temporary)]))
+            if left is not None:
+                await self.sweep([staged.temporary])
+                return OperationRefused("the server says that it renamed it, and has not")
+            if result.size == staged.size:
+                return result.entry  # with the time that the server made of ours
+            return OperationRefused(str(result), retry=True)
+        return result
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename, and read back size and time under the final name, in one flight for each file."""
+        await self._get_in_step()
+        results: list[Entry | OperationRefused] = []
+        for item in staged:
+            if why := self._fault_of(item):
+                results.append(OperationRefused(why))
+                continue
+            rename = self._rename(item)
+            await self._control.send(rename.lines)
+            results.append(await self._settle_rename(item, await self._read_rename(rename)))
+        return results
+
+
+@attrs.define
+class _Afterwards:
+    """The flight behind an upload, and what it brought."""
+
+    lines: list[bytes]
+    asks_port: bool
+    is_sent: bool = False
+    wanted_ns: int | None = None
+    setter: TimeSetter = TimeSetter.NONE
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@attrs.frozen
+class _Rename:
+    """The flight that gives a file its name."""
+
+    staged: Staged
+    lines: list[bytes]
+    asks_temporary: bool
+
+
+class _Unrenamed(OperationRefused):
+    """The first half of a rename was accepted and the second refused: the temporary is still there."""
+
+
+class _Doubtful(OperationRefused):
+    """The server says that it renamed, and does not show what it should then."""
+
+    def __init__(self, entry: Entry, size: int | None) -> None:
+        shown = "nothing" if size is None else f"{size} bytes"
+        super().__init__(f"after its rename the server shows {shown} under its name")
+        self.entry, self.size = entry, size
+
+
+def _verdict(upload: Upload, reply: Reply, afterwards: _Afterwards | None) -> OperationRefused | None:
+    """Say what is wrong with an upload that the server has answered with ``reply``."""
+    size = upload.content.entry.size
+    if reply.is_refusal:
+        return OperationRefused(f"the server refuses it: {reply}", retry=reply.is_transient)
+    if afterwards is not None and afterwards.size == upload.sent == size:
+        return None
+    stored = "an unknown number" if _is_lost(afterwards) or afterwards is None else str(afterwards.size)
+    return OperationRefused(f"the server has {stored} of its {size} bytes", retry=True)
+
+
+def _is_lost(afterwards: _Afterwards | None) -> bool:
+    """Whether the server took a file and does not find it: it may have stored it under another name."""
+    return afterwards is not None and afterwards.size is None
+
+
+def _as_staged(upload: Upload, afterwards: _Afterwards | None) -> Staged:
+    assert afterwards is not None
+    return Staged(upload.path, upload.temporary, upload.content.entry.size, afterwards.mtime_ns)
+
+
+def misnamed(traits: frozenset[str]) -> OperationRefused:
+    """Say that the server does not keep a name with these traits."""
+    return OperationRefused(f"the server stores this name differently (it holds: {display(', '.join(sorted(traits)))})")
