@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,8 +102,10 @@ def check(profile: Path, overrides: tuple[str, ...]) -> int:
     import trio
 
     from actorsync import inspection
+    from actorsync.signals import abortable
 
-    return _print(trio.run(inspection.check, loaded))
+    code, lines = trio.run(abortable, partial(inspection.check, loaded))
+    return code or _print(lines or ())
 
 
 @cli.command()

@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.errors import ActorsyncError
 
-__all__ = ["StopRequests", "drain_on_enter", "stopping_on_signals"]
+__all__ = ["StopRequests", "abortable", "drain_on_enter", "stopping_on_signals"]
+
+T = TypeVar("T")
 
 #: What is tidied up after the second signal has this long (seconds): the process is gone within one.
 _CANCEL_SECONDS: Final = 0.7
@@ -86,6 +89,32 @@ def stopping_on_signals(requests: StopRequests) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous if previous is not None else signal.SIG_DFL)
+
+
+async def abortable(work: Callable[[], Awaitable[T]]) -> tuple[int, T | None]:
+    """Do what has nothing to tidy up. Give 0 and its result, or the exit code of the signal that ended it.
+
+    The signals are waited for, not left to Python's own handler: a KeyboardInterrupt that comes up in a callback of the
+    interpreter is shown and forgotten, and the user who pressed Ctrl-C waits.
+    """
+    code, result, refused = 0, None, None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                nonlocal code
+                code = 128 + await anext(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            try:
+                result = await work()
+            except ActorsyncError as error:
+                refused = error
+            nursery.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+    return code, result
 
 
 async def drain_on_enter(descriptor: int, requests: StopRequests) -> None:

@@ -515,7 +515,7 @@ def test_ctrl_c_in_a_check_shows_no_traceback(source: Path) -> None:
         with process, silent.accept()[0]:  # and not a word
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=10)
-    assert (process.returncode, out, err) == (130, b"", b"\n")
+    assert (process.returncode, out, err) == (130, b"", b"")
 
 
 def test_a_line_on_standard_input_drains(source: Path, tmp_path: Path) -> None:
