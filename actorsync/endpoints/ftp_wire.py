@@ -29,6 +29,8 @@ __all__ = ["Control", "Data", "Patience", "connected"]
 T = TypeVar("T")
 
 _READ = 64 * 1024
+
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 _WRITE = 256 * 1024
 #: One ``sendfile`` call: large enough to be cheap, small enough that a cold disk does not hold up other connections.
 _SENDFILE = 1024 * 1024
@@ -102,20 +104,26 @@ class Control:
 
     async def reply(self, seconds: float | None = None) -> Reply:
         """Read the next reply; a preliminary one (1xx) leaves another due."""
-        with _lost("waiting for the server"), trio.fail_after(self.patience.stall if seconds is None else seconds):
-            while (reply := self._parser.next_reply()) is None:
-                # Answer at once: a server that holds its next reply back for our acknowledgement (vsftpd) would
-                # otherwise wait for the delayed one, 40 ms on Linux.
-                with contextlib.suppress(OSError, AttributeError):
-                    self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-                data = await self._stream.receive_some(_READ)
-                if not data:
-                    raise ConnectionLost("the server hung up")
-                self._parser.feed(data)
+        # Most replies have come together with the first of their flight, and need neither a wait nor a deadline.
+        if (reply := self._parser.next_reply()) is None:
+            with _lost("waiting for the server"), trio.fail_after(self.patience.stall if seconds is None else seconds):
+                reply = await self._wait_for_reply()
         if not reply.is_preliminary:
             self._due -= 1
         if reply.code == 421:  # whatever the command was; behind it there is only the end of the stream
             raise ConnectionLost(f"the server closes the connection: {reply}")
+        return reply
+
+    async def _wait_for_reply(self) -> Reply:
+        while (reply := self._parser.next_reply()) is None:
+            # Answer at once: a server that holds its next reply back for our acknowledgement (vsftpd) would otherwise
+            # wait for the delayed one, 40 ms on Linux.
+            if _QUICKACK is not None:
+                self._stream.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            data = await self._stream.receive_some(_READ)
+            if not data:
+                raise ConnectionLost("the server hung up")
+            self._parser.feed(data)
         return reply
 
     async def greeting(self) -> Reply:

@@ -244,7 +244,8 @@ def parse_mdtm_time(text: str) -> int | None:
 def format_time(ns: int) -> str:
     """Give a time as ``YYYYMMDDHHMMSS``, UTC. Times outside 1970..9999 become the nearest that fits."""
     seconds = min(max(ns // 1_000_000_000, 0), _LAST)
-    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y%m%d%H%M%S")
+    at = _EPOCH + timedelta(seconds=seconds)
+    return f"{at.year:04}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
 
 
 class TimeSetter(enum.Enum):
