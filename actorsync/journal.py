@@ -33,7 +33,7 @@ from actorsync import journal_schema as schema
 from actorsync.journal_facts import write_fact
 from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
 from actorsync.journal_schema import Run
-from actorsync.model.entry import Entry, ScanComplete
+from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, SurveyComplete, Swept
 from actorsync.model.operation import Done, Remove, Skipped
 
@@ -79,6 +79,14 @@ class Journal:
         """Give the records of the direct children, by name."""
         with self._read() as connection:
             return schema.read_children(connection, directory)
+
+    def differences(self, listing: Listing) -> tuple[Listing, dict[str, Record]]:
+        """Leave out what is as it was: give the rest of ``listing``, and the records that this does not account for.
+
+        What is left out is a source entry that equals its record's in everything, and whose times can be trusted.
+        """
+        with self._read() as connection:
+            return schema.read_differences(connection, listing)
 
     def subtree(self, directory: str) -> list[Record]:
         """Give all records strictly below, parents before children."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import cattrs
 
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
 from actorsync.model.event import Report
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "load_root",
     "prepare",
     "read_children",
+    "read_differences",
     "read_intents",
     "read_meta",
     "read_pending",
@@ -176,6 +177,33 @@ def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[
 def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, Record]:
     """Give the records of the direct children, by name."""
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
+
+
+def read_differences(connection: sqlite3.Connection, listing: Listing) -> tuple[Listing, dict[str, Record]]:
+    """Give what of ``listing`` is not exactly as recorded, and the records that are not of such entries, by name.
+
+    Of an unchanged directory nothing is left, and nothing is built: most of what a run with nothing to do consists of.
+    """
+    entries = {name_of(entry.path): entry for entry in listing.entries}
+    differing: list[tuple[Any, ...]] = []
+    for row in connection.execute(_CHILDREN, (encode(listing.directory),)):
+        name = row[0].decode("utf-8", "surrogateescape")
+        entry = entries.get(name)
+        if (
+            entry is not None
+            and row[2] == entry.size
+            and row[3] == entry.mtime_ns
+            and row[4] == entry.ctime_ns
+            and row[5] == entry.inode
+            and row[1] is not None
+            and KINDS[row[1]] is entry.kind
+            and row[11] is None  # with a digest, the times prove nothing
+        ):
+            del entries[name]
+        else:
+            differing.append(row)
+    rest = Listing(listing.directory, tuple(entries.values()), listing.hidden, listing.problem)
+    return rest, dict(_records(differing, listing.directory))
 
 
 def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]:

@@ -323,7 +323,7 @@ def crash(mirror: Mirror, where: str, after: int, error: BaseException) -> dict[
             where = "list_directory"
             return {"source": Faulty(mirror.source, decide)}
         case "planner":
-            return {"journal": BrokenJournal(mirror.journal, "children", after, error)}
+            return {"journal": BrokenJournal(mirror.journal, "differences", after, error)}
         case "recorder":
             return {"journal": BrokenJournal(mirror.journal, "apply", after, error)}
         case "observer":

@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -868,3 +868,31 @@ def test_the_users_name_for_a_profile_and_the_view_for_people(tmp_path: Path) ->
             ("x", "foreign", "file", 3, "2001-09-09 01:46:40"),
             ("d/é", "ours", "file", 1, "1970-01-01 00:00:00"),
         ]
+
+
+def test_differences_leave_out_what_is_as_it_was(journal: Journal) -> None:
+    def entry(name: str, **changes: Any) -> Entry:
+        return attrs.evolve(Entry(f"d/{name}", Kind.FILE, 3, 1_000, ctime_ns=2_000, inode=7), **changes)
+
+    same, size, mtime, ctime, inode, racy, kind, gone = (
+        entry(name) for name in ["same", "size", "mtime", "ctime", "inode", "racy", "kind", "gone"]
+    )
+    journal.apply([Adopted(it, it) for it in (same, size, mtime, ctime, inode, kind, gone)])
+    journal.apply([Adopted(racy, racy, b"digest"), surveyed("d", entry("foreign"), entry("theirs"))])
+    now = [
+        same,
+        entry("size", size=4),
+        entry("mtime", mtime_ns=1_001),
+        entry("ctime", ctime_ns=2_001),
+        entry("inode", inode=8),
+        racy,
+        entry("kind", kind=Kind.DIRECTORY),
+        entry("foreign"),
+        entry("new"),
+    ]
+    listing = Listing("d", tuple(now), frozenset({"hidden"}))
+    rest, records = journal.differences(listing)
+    assert rest == attrs.evolve(listing, entries=tuple(now[1:]))
+    everything = journal.children("d")
+    assert records == {name: record for name, record in everything.items() if name != "same"}
+    assert {"gone", "theirs", "racy"} <= records.keys()

@@ -39,7 +39,7 @@ class Memory(Protocol):
     @property
     def is_fresh(self) -> bool: ...
 
-    def children(self, directory: str) -> Mapping[str, Record]: ...
+    def differences(self, listing: Listing) -> tuple[Listing, Mapping[str, Record]]: ...
 
     def subtree(self, directory: str) -> Iterable[Record]: ...
 
@@ -156,8 +156,8 @@ class Planner:
         self._seen += len(listing.entries)
         # Not in a thread: an indexed read takes half a millisecond, and handing it over costs a run with nothing to do
         # a third of its time.
-        records = self.journal.children(listing.directory)
-        for decision in reconcile(listing, records, self.selection.hides):
+        rest, records = self.journal.differences(listing)
+        for decision in reconcile(rest, records, self.selection.hides):
             await self._act_on(decision, facts)
         self._wake()
 

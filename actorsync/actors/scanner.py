@@ -15,8 +15,9 @@ from actorsync.planning.selection import Selection
 
 __all__ = ["Scanner"]
 
-#: Directories that are looked at side by side. More than a few threads only fight over the interpreter.
-WALKERS = 3
+#: Directories that are looked at side by side: a cold disk answers two at once; more threads only fight over the
+#: interpreter, which a warm one makes the limit.
+WALKERS = 2
 
 
 @attrs.define
@@ -83,8 +84,9 @@ def select(
     entries: list[Entry] = []
     hidden: set[str] = set(found.hidden)
     problems: list[Problem] = []
+    is_everything = selection.is_everything
     for entry in found.entries:
-        if not selection.is_included(entry.path, entry.kind is Kind.DIRECTORY):
+        if not (is_everything or selection.is_included(entry.path, entry.kind is Kind.DIRECTORY)):
             hidden.add(name_of(entry.path))
         elif entry.kind is Kind.FILE or entry.kind is Kind.DIRECTORY:
             entries.append(entry)

@@ -111,16 +111,15 @@ def reconcile(
 ) -> Iterator[Decision]:
     """Decide for everything that is or was in one directory of the source.
 
-    ``records`` are the journal's, by name. ``hides(path, is_directory)`` tells whether the selection keeps a path
-    from being mirrored: what is newly excluded is left alone, not removed.
+    ``records`` are the journal's, by name. What is exactly as recorded may be missing from both. ``hides(path,
+    is_directory)`` tells whether the selection keeps a path from being mirrored: what is newly excluded is left alone,
+    not removed.
     """
     present = set()
     for entry in listing.entries:
         name = name_of(entry.path)
         present.add(name)
         record = records.get(name)
-        if record is not None and entry == record.source and record.digest is None:
-            continue  # what the table says of nearly every file of nearly every run, without asking it
         action = decide(entry, record)
         if action is not Action.NOTHING:
             yield Decision(action, entry, record)

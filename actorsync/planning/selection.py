@@ -63,6 +63,11 @@ class Selection:
     def _fold_extensions(self) -> tuple[str, ...]:
         return tuple("." + extension.removeprefix(".").casefold() for extension in self.exclude_extensions)
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing at all is left out."""
+        return not (self._excluding or self._endings) and self.max_depth is None
+
     def is_included(self, path: str, is_directory: bool) -> bool:
         """Whether the entry is in, given that every directory above it is.
 

@@ -113,8 +113,8 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def children(self, directory: str) -> Mapping[str, Record]:
-        return self.inner.children(directory)
+    def differences(self, listing: Listing) -> tuple[Listing, Mapping[str, Record]]:
+        return self.inner.differences(listing)
 
     def subtree(self, directory: str) -> Sequence[Record]:
         return self.inner.subtree(directory)
