@@ -57,7 +57,6 @@ class Schedule:
         self._removals: deque[Remove] = deque()  # ready files
         self._folders: list[Remove] = []  # directories to remove, leaves first
         self._held_removals: list[Remove] = []
-        self._released = False
         self._unmade: set[str] = set()  # directories that are to be made and are not yet
         self._makeable: set[str] = set()  # those of them that are in `_directories`
         self._missing: set[str] = set()  # directories that could not be made: nothing can be in them
@@ -125,7 +124,6 @@ class Schedule:
 
     def release_removals(self) -> None:
         """Let removals begin: the scan is complete and the guards agree."""
-        self._released = True
         held, self._held_removals = self._held_removals, []
         for removal in held:
             parent = parent_of(removal.path)

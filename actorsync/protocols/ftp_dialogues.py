@@ -39,7 +39,6 @@ __all__ = [
     "make_directories",
     "remove_directories",
     "remove_files",
-    "rename",
     "rename_outcome",
     "sizes",
 ]
@@ -204,26 +203,6 @@ def _refusals_to_remove(probes: Sequence[bytes], replies: Sequence[Reply]) -> Di
     ]
 
 
-def rename(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
-    """Rename each ``(old, new)``, in order. ``None`` where it was done, or the server's refusal.
-
-    Whether an existing ``new`` is replaced is the server's affair: most do, IIS refuses.
-
-    Raises:
-        ProtocolError: the server renamed something else than it was told.
-    """
-    units = [(command_line("RNFR", old), command_line("RNTO", new)) for old, new in pairs]
-    outcomes: list[Reply | None] = []
-    for segment in _segments(units, pairs):
-        for flight in bursts(segment):
-            replies = yield from exchange([tuple(flight)])
-            answers = list(_pairs(replies))
-            outcomes.extend(rename_outcome(old, new) for old, new in answers)
-            if any(old.is_intermediate and new.is_refusal for old, new in answers):
-                yield from disarm_rename()
-    return outcomes
-
-
 def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
     """Give what the checked replies to one RNFR and RNTO, sent in one flight, come to: ``None`` done, or the refusal.
 
@@ -246,20 +225,6 @@ def disarm_rename() -> Dialogue[None]:
     (reply,) = yield from exchange([(command_line("RNTO", "/"),)])
     if not reply.is_refusal:
         raise ProtocolError(f'the server renamed something onto its root directory: "{reply}"')
-
-
-def _segments(
-    units: Sequence[tuple[bytes, bytes]], pairs: Sequence[tuple[str, str]]
-) -> Iterator[list[tuple[bytes, bytes]]]:
-    """Cut so that a name that a server could prohibit is the last of its flight (see `disarm_rename` for why)."""
-    segment: list[tuple[bytes, bytes]] = []
-    for unit, (_, new) in zip(units, pairs, strict=True):
-        segment.append(unit)
-        if not new.isprintable() or "\\" in new or "/." in new or new.startswith("."):
-            yield segment
-            segment = []
-    if segment:
-        yield segment
 
 
 def _pairs(replies: Sequence[Reply]) -> Iterator[tuple[Reply, Reply]]:
