@@ -72,7 +72,7 @@ def nothing_ahead() -> bool:
 
 
 class Session(Protocol):
-    """One open connection to one endpoint. Not safe for use by two tasks at once."""
+    """One open connection to one endpoint. Safe for use by as many tasks at once as the endpoint has ``lanes``."""
 
     async def list_directory(self, directory: str) -> Listing:
         """List one directory, everything in it, in no particular order.
@@ -131,6 +131,12 @@ class Session(Protocol):
     def describe(self) -> Sequence[tuple[str, str]]:
         """Say what the other side is and can do, as pairs of label and text for ``actorsync check``."""
 
+    def warnings(self) -> Sequence[str]:
+        """Say in a sentence each what the user should know of this connection, such as that passwords travel in clear.
+
+        Told again by every session of an endpoint; whoever shows it shows it once.
+        """
+
 
 class Endpoint(Protocol):
     """A place with a tree in it."""
@@ -138,6 +144,10 @@ class Endpoint(Protocol):
     @property
     def display(self) -> str:
         """Name the place for a user, without secrets."""
+
+    @property
+    def lanes(self) -> int:
+        """How many operations one session carries at once: 1 where a connection does one thing at a time (FTP)."""
 
     async def identify(self) -> ScanComplete:
         """Say what the root is, before a scan relies on it.

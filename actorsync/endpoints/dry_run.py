@@ -31,6 +31,11 @@ class DryRun:
         """Name the real place."""
         return self.real.display
 
+    @property
+    def lanes(self) -> int:
+        """As many as the real place has."""
+        return self.real.lanes
+
     async def identify(self) -> ScanComplete:
         """Say what the real root is."""
         return await self.real.identify()
@@ -108,3 +113,7 @@ class DryRunSession:
     def describe(self) -> Sequence[tuple[str, str]]:
         """Say what is known of the real target."""
         return () if self._opened is None else self._opened.describe()
+
+    def warnings(self) -> Sequence[str]:
+        """Say what the real target's session has to say, once there is one."""
+        return () if self._opened is None else self._opened.warnings()

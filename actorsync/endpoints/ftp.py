@@ -48,6 +48,11 @@ class FtpEndpoint:
         port = "" if self.port == 21 else f":{self.port}"
         return display(f"ftp://{self.user}@{host}{port}/{self.path}")
 
+    @property
+    def lanes(self) -> int:
+        """One: an FTP connection carries one transfer after the other."""
+        return 1
+
     async def identify(self) -> ScanComplete:
         """Say that the root is a directory; a server cannot tell one file system from another."""
         async with self.open_session() as session:

@@ -184,6 +184,10 @@ class FtpSession(FtpUploads):
             ("features", display(" ".join(sorted(known.features.names))) or "none told"),
         )
 
+    def warnings(self) -> Sequence[str]:
+        """There is nothing to warn of."""
+        return ()
+
 
 def _is_changed(entry: Entry, size: int, mtime_ns: int | None) -> bool:
     return size != entry.size or (None not in {mtime_ns, entry.mtime_ns} and mtime_ns != entry.mtime_ns)

@@ -50,6 +50,11 @@ class LocalEndpoint:
     def display(self) -> str:
         return display(os.fspath(self.root))
 
+    @property
+    def lanes(self) -> int:
+        """One: other connections are other threads."""
+        return 1
+
     async def identify(self) -> ScanComplete:
         """Look at the root. Raises `GuardRefused` when it is missing, no directory, or cannot be read."""
         return await self.hop(self.tree.identify)
@@ -183,6 +188,10 @@ class LocalSession:
     def describe(self) -> Sequence[tuple[str, str]]:
         """Name the directory, and how links are taken."""
         return (("directory", self._endpoint.display), ("symbolic links", self._endpoint.links))
+
+    def warnings(self) -> Sequence[str]:
+        """There is nothing to warn of."""
+        return ()
 
     async def _write(self, writer: Writer, upload: Upload) -> Staged:
         content, staged = upload.content, None

@@ -35,7 +35,8 @@ class MemoryEndpoint(MemoryTree):
 
     ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
     ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
-    (an FTP server: one second, and False). ``exists=False`` starts without a root. ``log`` has every mutating
+    (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
+    engine gives to a session at once. ``log`` has every mutating
     command that sessions were told to do, as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``,
     ``sweep`` and ``abandon``.
     """
@@ -48,6 +49,7 @@ class MemoryEndpoint(MemoryTree):
         precision_ns: int = 1,
         inodes: bool = True,
         exists: bool = True,
+        lanes: int = 1,
     ) -> None:
         super().__init__(
             now=now or itertools.count(_EPOCH_NS, _TICK_NS).__next__,
@@ -56,6 +58,7 @@ class MemoryEndpoint(MemoryTree):
             exists=exists,
         )
         self.display = display
+        self.lanes = lanes
         self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> ScanComplete:
@@ -169,6 +172,10 @@ class MemorySession:
     def describe(self) -> Sequence[tuple[str, str]]:
         """Say that this is memory."""
         return (("memory", self._endpoint.display),)
+
+    def warnings(self) -> Sequence[str]:
+        """There is nothing to warn of."""
+        return ()
 
     async def _one(
         self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT

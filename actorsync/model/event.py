@@ -30,6 +30,7 @@ __all__ = [
     "Stopped",
     "SurveyComplete",
     "Swept",
+    "Warned",
 ]
 
 
@@ -131,6 +132,13 @@ class Reconnecting:
 
 
 @attrs.frozen
+class Warned:
+    """Something that the user should know of a connection, and that does not keep the run from going on."""
+
+    text: str
+
+
+@attrs.frozen
 class Retired:
     """A connection gave up; the run goes on with the others, if there are any."""
 
@@ -196,6 +204,7 @@ Event: TypeAlias = (
     | Connected
     | Reconnecting
     | Retired
+    | Warned
     | Swept
     | Stopped
     | Outcome

@@ -69,6 +69,10 @@ class Faulty:
     def display(self) -> str:
         return self.endpoint.display
 
+    @property
+    def lanes(self) -> int:
+        return self.endpoint.lanes
+
     async def identify(self) -> ScanComplete:
         """Look at the root. There is no session that could be lost or refuse: it can only be slow."""
         await self._pass("identify", "before")
@@ -174,6 +178,10 @@ class FaultySession:
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe what stands behind."""
         return (*self._session.describe(), ("faults", "on demand"))
+
+    def warnings(self) -> Sequence[str]:
+        """Warn of what stands behind."""
+        return self._session.warnings()
 
     async def meet(self, verb: str, when: When) -> None:
         """Have it decided what happens now."""
