@@ -10,6 +10,7 @@
     ├── FatalError            7  the run cannot go on: journal unusable, root not writable
     ├── JournalLocked         8  another run holds this journal
     ├── ConnectionLost        -  do it again over a new connection
+    │   └── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
     └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
         └── Vanished          -  a source file was gone when it was to be read
 
@@ -29,6 +30,7 @@ __all__ = [
     "LoginRefused",
     "OperationRefused",
     "ProfileError",
+    "ProtocolError",
     "TargetUnreachable",
     "Vanished",
 ]
@@ -78,6 +80,10 @@ class JournalLocked(ActorsyncError):
 
 class ConnectionLost(ActorsyncError):
     """The connection is gone or out of step; what was in flight has an unknown outcome. Do it again on a new one."""
+
+
+class ProtocolError(ConnectionLost):
+    """The server said what it cannot have meant. The connection is out of step, and is dropped, never mended."""
 
 
 class OperationRefused(ActorsyncError):

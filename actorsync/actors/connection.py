@@ -216,7 +216,8 @@ class Connection:
                 return [_removed(operation, result) for operation, result in zip(batch, removed, strict=True)]
             case Sweep():
                 self._state("sweeping")
-                swept = await target.sweep([operation.path for operation in batch])
+                finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
+                swept = await target.sweep([operation.path for operation in batch], finals)
                 outcomes = [_removed(operation, result) for operation, result in zip(batch, swept, strict=True)]
                 return [await self._recovered(target, outcome) for outcome in outcomes]
             case _:

@@ -11,7 +11,7 @@ its size back; `Session.commit` renames it. Both replace nothing before the new 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -119,8 +119,14 @@ class Session(Protocol):
         directory that is not empty gives False: what it holds is not ours.
         """
 
-    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
-        """Remove temporaries of our own making, whatever state they are in. True when one is gone."""
+    async def sweep(
+        self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
+    ) -> list[bool | OperationRefused]:
+        """Remove temporaries of our own making, whatever state they are in. True when one is gone.
+
+        ``finals`` gives the name that each was for, where that is known: a target that replaces a file in two steps
+        then puts back what a broken commit has left aside.
+        """
 
     async def abandon(self, temporary: str) -> bool:
         """Give up an upload that was interrupted: stop the transfer, remove its temporary, True when it is gone.

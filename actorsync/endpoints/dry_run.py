@@ -7,7 +7,7 @@ done. So a plan is the same run by the same engine, and has no way to change any
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -100,7 +100,11 @@ class DryRunSession:
         await trio.lowlevel.checkpoint()
         return [True for _ in entries]
 
-    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+    async def sweep(
+        self,
+        temporaries: Sequence[str],
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+    ) -> list[bool | OperationRefused]:
         """Remove nothing."""
         await trio.lowlevel.checkpoint()
         return [True for _ in temporaries]

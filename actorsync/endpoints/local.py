@@ -8,7 +8,7 @@ A hop is never abandoned: when a cancelled call returns, no thread is still at w
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
@@ -177,7 +177,11 @@ class LocalSession:
         """Remove in one hop what is still as its entry says."""
         return await self._hop(self._tree.remove, entries)
 
-    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+    async def sweep(
+        self,
+        temporaries: Sequence[str],
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+    ) -> list[bool | OperationRefused]:
         """Remove temporaries in one hop."""
         return await self._hop(self._tree.sweep, temporaries)
 

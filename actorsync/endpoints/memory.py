@@ -8,7 +8,7 @@ synchronous, for whoever plays the rest of the world.
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -161,7 +161,11 @@ class MemorySession:
         """Remove one after the other what is still as its entry says."""
         return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
 
-    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+    async def sweep(
+        self,
+        temporaries: Sequence[str],
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+    ) -> list[bool | OperationRefused]:
         """Remove one temporary after the other."""
         return [await self._one("sweep", path, self._sweep, path) for path in temporaries]
 

@@ -25,6 +25,9 @@ class Entry:
     ``size`` is in bytes, times are nanoseconds since the epoch (UTC). What a side cannot tell is ``None``:
     an FTP server knows neither ``ctime_ns`` nor ``inode``. Times of one side are only ever compared with
     earlier times of the same side, so neither clock nor time zone of the other matters.
+
+    ``mode`` is the permissions (``0o644``) of a file that is to be sent. It goes along with the content and is not
+    compared: a file is not sent again because only its permissions were changed.
     """
 
     path: str
@@ -33,6 +36,7 @@ class Entry:
     mtime_ns: int | None = None
     ctime_ns: int | None = None
     inode: int | None = None
+    mode: int | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["oddness", "signature", "temporary_name"]
+__all__ = ["aside_name", "oddness", "signature", "temporary_name"]
 
 #: Every server at hand stores these as they are, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
@@ -59,6 +59,14 @@ def _sample(name: str, trait: str) -> str:
 
 
 _SIGNATURE = re.compile(r"\.actorsync-[0-9a-z]+-?")
+
+
+def aside_name(temporary: str) -> str:
+    """Give the name under which a server that cannot replace a file sets the old one aside, while it is replaced.
+
+    It follows from the temporary's, so whoever has written down the one has written down the other.
+    """
+    return temporary.replace(".actorsync-", ".actorsync+", 1)
 
 
 def signature(temporary: str) -> str:

@@ -9,7 +9,7 @@ For faults on the wire itself see ``proxy`` and ``faults``.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -161,9 +161,11 @@ class FaultySession:
         """Remove, unless decided otherwise."""
         return await self._batch("remove", self._session.remove, entries)
 
-    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+    async def sweep(
+        self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
+    ) -> list[bool | OperationRefused]:
         """Sweep, unless decided otherwise."""
-        return await self._batch("sweep", self._session.sweep, temporaries)
+        return await self._batch("sweep", lambda items: self._session.sweep(items, finals), temporaries)
 
     async def abandon(self, temporary: str) -> bool:
         """Abandon, unless decided otherwise; a refusal leaves the temporary where it is, or says so."""

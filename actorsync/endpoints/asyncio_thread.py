@@ -1,0 +1,154 @@
+"""An asyncio event loop in a thread of its own: how a library that speaks asyncio is used from trio.
+
+asyncssh measured twice as fast this way as on trio-asyncio. What crosses between the threads is posted: each side takes
+all that has gathered with one wake-up, so a wake-up costs nothing more while there is a lot to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import outcome
+import trio
+
+__all__ = ["AsyncioThread", "Doorbell"]
+
+T = TypeVar("T")
+
+#: How long leaving waits for connections to be closed. The thread is a daemon: nothing is lost when it takes longer.
+_GOODBYE_SECONDS = 2.0
+
+
+class AsyncioThread:
+    """The thread runs from the first `held` to the end of the last one, and may then run again."""
+
+    def __init__(self) -> None:
+        self._holders = 0
+        self._lock = trio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._end: asyncio.Event | None = None
+        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._is_posted = False
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Have the thread running for the length of the block."""
+        async with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                await self._start()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
+                async with self._lock:
+                    if not self._holders:
+                        await self._stop()
+
+    async def _start(self) -> None:
+        is_running = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        async def main() -> None:
+            self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+            # What asyncssh leaves unretrieved when a connection breaks has been told to us in another way.
+            self._loop.set_exception_handler(lambda *_: None)
+            token.run_sync_soon(is_running.set)
+            await self._end.wait()
+
+        self._thread = threading.Thread(target=asyncio.run, args=(main(),), name="asyncio", daemon=True)
+        self._thread.start()
+        with trio.CancelScope(shield=True):
+            await is_running.wait()
+
+    async def _stop(self) -> None:
+        thread, end = self._thread, self._end
+        if thread is not None and end is not None:
+            self.post(end.set)
+            self._thread = self._end = None
+            await trio.to_thread.run_sync(thread.join, abandon_on_cancel=True)
+
+    def post(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Have ``call(*arguments)`` run in the thread, behind all that was posted before. It must not raise."""
+        self._posted.append((call, arguments))
+        if not self._is_posted:
+            self._is_posted = True
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._is_posted = False  # first: what is posted from here on may need another round
+        while self._posted:
+            call, arguments = self._posted.popleft()
+            call(*arguments)
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]], discard: Callable[[T], None]) -> T:
+        """Run a coroutine in the thread, and give what it returns or raise what it raises.
+
+        Being cancelled never waits: the coroutine is cancelled and left to itself, and ``discard`` is given in the
+        thread what it may return all the same.
+        """
+        task: asyncio.Task[T] | None = None
+        is_abandoned = False
+        waiting = trio.lowlevel.current_task()
+        token = trio.lowlevel.current_trio_token()
+
+        def start() -> None:
+            nonlocal task
+            task = asyncio.ensure_future(work())
+            task.add_done_callback(finish)
+
+        def finish(done: asyncio.Task[T]) -> None:
+            result = outcome.capture(done.result)
+            try:
+                token.run_sync_soon(deliver, result)
+            except trio.RunFinishedError:
+                throw_away(result)
+
+        def deliver(result: outcome.Outcome[T]) -> None:
+            if is_abandoned:
+                self.post(throw_away, result)
+            else:
+                trio.lowlevel.reschedule(waiting, outcome.Value(result))
+
+        def throw_away(result: outcome.Outcome[T]) -> None:
+            if isinstance(result, outcome.Value):
+                discard(result.value)
+
+        def abandon(_: object) -> trio.lowlevel.Abort:
+            nonlocal is_abandoned
+            is_abandoned = True
+            self.post(lambda: task.cancel() if task is not None else None)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self.post(start)
+        result: outcome.Outcome[T] = await trio.lowlevel.wait_task_rescheduled(abandon)
+        return result.unwrap()
+
+
+class Doorbell:
+    """Calls ``answer`` in the trio thread soon after `ring` was called in any other; once for many rings."""
+
+    def __init__(self, answer: Callable[[], None]) -> None:
+        self._answer = answer
+        self._token = trio.lowlevel.current_trio_token()
+        self._is_rung = False
+
+    def ring(self) -> None:
+        """Ask for an answer."""
+        if not self._is_rung:
+            self._is_rung = True
+            with contextlib.suppress(trio.RunFinishedError):  # nobody is in any more
+                self._token.run_sync_soon(self._open)
+
+    def _open(self) -> None:
+        self._is_rung = False  # first: a ring from here on needs another answer
+        self._answer()

@@ -1,0 +1,78 @@
+"""What every part of an SFTP session stands on: the wire, paths below the root, and what a refusal means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+from actorsync.endpoints.sftp_wire import SftpWire
+from actorsync.errors import OperationRefused
+from actorsync.protocols import sftp
+from actorsync.protocols.sftp import Status
+
+__all__ = ["PIECE", "SftpLink"]
+
+#: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
+PIECE = 255 * 1024
+#: Big writes that nobody has answered yet, over all the files of a connection: what keeps the wire full and the memory
+#: flat. OpenSSH's window for a channel is 2 MiB.
+_IN_FLIGHT = 16
+
+
+@attrs.frozen
+class Server:
+    """What is known of the server after the login."""
+
+    description: str
+    root: str
+    extensions: Mapping[str, str]
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it can rename over a file that is there."""
+        return "posix-rename@openssh.com" in self.extensions
+
+    @property
+    def flushes(self) -> bool:
+        """Whether it writes a file to its disk when asked."""
+        return "fsync@openssh.com" in self.extensions
+
+    @property
+    def tells_room(self) -> bool:
+        """Whether it can say that its disk is full."""
+        return "statvfs@openssh.com" in self.extensions
+
+
+class SftpLink:
+    """The wire of one session, and the paths that go over it."""
+
+    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool) -> None:
+        self._wire = wire
+        self._server = server
+        self._fsync = fsync
+        self._room = trio.Semaphore(_IN_FLIGHT)
+
+    def _at(self, path: str) -> str:
+        """Give the absolute path on the server."""
+        return f"{self._server.root}/{path}" if path else self._server.root or "/"
+
+    def _fault(self, path: str) -> str | None:
+        """Say why ``path`` cannot be one below the root, or None."""
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
+            return "it is not a path below the root"
+        return sftp.why_unsendable(self._at(path))
+
+    async def _explained(self, status: Status, path: str) -> str:
+        """Say why the server could not write below ``path``: "failure" may mean that its disk is full."""
+        if status.is_vague and self._server.tells_room:
+            (answer,) = await self._wire.exchange([sftp.file_system(path)])
+            if sftp.has_room(answer) is False:
+                return "the server's disk is full"
+        return f"the server refuses it: {status}"
+
+    async def _removed(self, temporary: str, reason: str, *, retry: bool = False) -> OperationRefused:
+        """Remove what was begun, and give the refusal."""
+        await self._wire.exchange([sftp.remove(self._at(temporary))])
+        return OperationRefused(reason, retry=retry)

@@ -1,0 +1,167 @@
+"""SFTP under the contract: a file in three round trips, and any number of files at once.
+
+1. ``OPEN`` a new temporary; the renames of earlier files ride along;
+2. all that is left of the file in writes, then ``FSETSTAT`` (time and permissions), ``CLOSE``, ``LSTAT``: the size is
+   read back after the server has closed the file;
+3. ``posix-rename`` and ``LSTAT`` of the final name, riding with the next file's ``OPEN``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.sftp_link import PIECE, SftpLink
+from actorsync.endpoints.sftp_wire import Flight
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, join, name_of, parent_of
+from actorsync.planning.temporary import aside_name
+from actorsync.protocols import sftp
+from actorsync.protocols import sftp_dialogues as ask
+from actorsync.protocols.sftp import Attributes, Handle, Reply, Status
+
+__all__ = ["SftpUploads"]
+
+#: A file of up to this size goes in the flight that also closes it, and does not count among the big writes.
+_SMALL = 32 * 1024
+#: Writes of one file that nobody has answered yet.
+_AHEAD = 12
+
+
+def aside_of(temporary: str) -> str:
+    """Give the path of what is set aside while ``temporary`` takes its place."""
+    return join(parent_of(temporary), aside_name(name_of(temporary)))
+
+
+class SftpUploads(SftpLink):
+    """Staging and committing over an `SftpLink`."""
+
+    async def stage(
+        self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Write to the temporary, with earlier commits in flight beside it; read its size back once it is closed."""
+        if why := self._fault(upload.path) or self._fault(upload.temporary):
+            return OperationRefused(why), await self.commit(commit)
+        opening = self._wire.launch([sftp.open_new(self._at(upload.temporary))])
+        committed = await self.commit(commit) if commit else []
+        (opened,) = await self._wire.landed(opening)
+        if not isinstance(opened, Handle):
+            assert isinstance(opened, Status)
+            reason = await self._explained(opened, self._at(parent_of(upload.temporary)))
+            return OperationRefused(reason), committed
+        return await self._write(upload, opened.handle, ahead), committed
+
+    async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
+        size = upload.content.entry.size
+        writes: deque[Flight] = deque()
+        try:
+            refused = await self._stream(upload, handle, writes) if size > _SMALL else sftp.OK
+            last = [] if size > _SMALL or not size else [sftp.write(handle, 0, await self._piece(upload, _SMALL))]
+        except OperationRefused as refusal:
+            self._wire.launch([sftp.part(handle)])
+            return await self._removed(upload.temporary, str(refusal), retry=refusal.retry)
+        finally:
+            for _ in writes:
+                self._room.release()
+        closing = self._wire.launch([*last, *self._ending(upload, handle)])
+        ahead()
+        for flight in writes:
+            (reply,) = await self._wire.landed(flight)
+            refused = refused if reply == sftp.OK or refused != sftp.OK else reply
+        return await self._verified(upload, refused, await self._wire.landed(closing), was_small=bool(last))
+
+    async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
+        """Send the content of a big file; give the first refusal. What is left in ``writes`` is still in flight."""
+        size = upload.content.entry.size
+        while upload.sent < size:
+            if len(writes) >= _AHEAD:
+                (reply,) = await self._wire.landed(writes[0])
+                writes.popleft()
+                self._room.release()
+                if reply != sftp.OK:
+                    return reply
+            offset = upload.sent
+            await self._room.acquire()
+            writes.append(Flight([], 0))  # it holds its place, also when reading fails
+            if not (piece := await self._piece(upload, min(PIECE, size - offset))):
+                writes.pop()
+                self._room.release()
+                break
+            writes[-1] = self._wire.launch([sftp.write(handle, offset, piece)])
+        return sftp.OK
+
+    async def _piece(self, upload: Upload, limit: int) -> bytes:
+        """Read on in the source. A local file is read in place: one hop to a thread would cost more than the read."""
+        descriptor = upload.content.fileno()
+        if descriptor is None:
+            piece = await upload.content.read(limit)
+        else:
+            try:
+                piece = os.pread(descriptor, limit, upload.sent)
+            except OSError as error:
+                raise OperationRefused(f"it cannot be read: {error.strerror}") from error
+        upload.sent += len(piece)
+        return piece
+
+    def _ending(self, upload: Upload, handle: bytes) -> list[sftp.Request]:
+        entry = upload.content.entry
+        flush = [sftp.flush(handle)] if self._fsync and self._server.flushes else []
+        return [
+            sftp.fsetstat(handle, mtime=sftp.seconds(entry.mtime_ns), mode=entry.mode),
+            *flush,
+            sftp.close(handle),
+            sftp.lstat(self._at(upload.temporary)),
+        ]
+
+    async def _verified(
+        self, upload: Upload, refused: Reply, replies: Sequence[Reply], *, was_small: bool
+    ) -> Staged | OperationRefused:
+        """Judge an upload by what the server says of its temporary; a refused time or mode is no refusal."""
+        size, (*rest, closed, found) = upload.content.entry.size, replies
+        if was_small:
+            refused = rest.pop(0)
+        flushed = rest[1] if len(rest) > 1 else sftp.OK
+        for status, doing in ((refused, ""), (flushed, "to flush it to its disk"), (closed, "to close it")):
+            if isinstance(status, Status) and not status.is_ok:
+                why = await self._explained(status, self._at(parent_of(upload.temporary)))
+                return await self._removed(upload.temporary, f"{why} {doing}".rstrip())
+        if not (isinstance(found, Attributes) and found.size == size):
+            (found,) = await self._wire.exchange([sftp.lstat(self._at(upload.temporary))])  # it may have been too early
+        if isinstance(found, Attributes) and found.size == upload.sent == size:
+            mtime_ns = None if found.mtime is None else found.mtime * 10**9
+            return Staged(upload.path, upload.temporary, size, mtime_ns)
+        if upload.sent != size:
+            return await self._removed(upload.temporary, "it was changed while it was read", retry=True)
+        stored = found.size if isinstance(found, Attributes) else f"none ({found})"
+        full = await self._explained(Status(4), self._at(parent_of(upload.temporary)))
+        why = f"the server has {stored} of its {size} bytes" + (f": {full}" if "full" in full else "")
+        return await self._removed(upload.temporary, why, retry="full" not in full)
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename all in one flight, and read back what the server then shows under the final names."""
+        results: dict[int, Entry | OperationRefused] = {}
+        renames: dict[int, ask.Rename] = {}
+        for place, item in enumerate(staged):
+            if why := self._fault(item.temporary) or self._fault(item.path):
+                results[place] = OperationRefused(why)
+            else:
+                renames[place] = self._rename(item)
+        if not renames:
+            return [results[place] for place in range(len(staged))]
+        outcomes = await self._wire.play(ask.commit(list(renames.values()), replaces=self._server.replaces))
+        for place, outcome in zip(renames, outcomes, strict=True):
+            path = staged[place].path
+            entry = outcome if isinstance(outcome, OperationRefused) else sftp.entry_of(path, outcome)
+            results[place] = entry or OperationRefused("the server does not say what it has under its name")
+        return [results[place] for place in range(len(staged))]
+
+    def _rename(self, item: Staged) -> ask.Rename:
+        return ask.Rename(
+            self._at(item.temporary),
+            self._at(item.path),
+            self._at(aside_of(item.temporary)),
+            item.size,
+            sftp.seconds(item.mtime_ns),
+        )

@@ -1,0 +1,267 @@
+"""Conversations with an SFTP server, each a generator that does no I/O (see `actorsync.protocols.sftp`).
+
+What every dialogue here keeps:
+
+* Paths are absolute. A path that cannot be sent raises `OperationRefused` while nothing has happened;
+  `why_unsendable` tells beforehand which one it would be.
+* A flight never relies on the server's order, save for requests about one file.
+* Done again over a new connection after one was lost at any point, it comes to the same end. That is why a refusal is
+  never the last word: status 4 means seven different things, so a second flight looks what is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+import attrs
+
+from actorsync.errors import OperationRefused, ProtocolError
+from actorsync.model.entry import Kind
+from actorsync.protocols import sftp
+from actorsync.protocols.sftp import Attributes, Dialogue, Handle, Names, Reply, Request, Status
+
+__all__ = [
+    "Rename",
+    "Temporary",
+    "commit",
+    "home",
+    "list_directory",
+    "look",
+    "make_directories",
+    "remove_directories",
+    "remove_files",
+    "sweep",
+]
+
+#: How many requests go out in one flight: what is in flight has an unknown outcome when the connection is lost.
+_BURST = 128
+#: No directory has more names. A server that goes on for ever may not fill our memory.
+_MAX_NAMES = 1_000_000
+_MAX_READS = 16
+
+
+def exchange(requests: Iterable[Request]) -> Dialogue[list[Reply]]:
+    """Send requests that do not depend on each other; give the replies in order."""
+    replies: list[Reply] = []
+    for burst in _bursts(list(requests)):
+        replies += yield burst
+    return replies
+
+
+def _bursts(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    for start in range(0, len(requests), _BURST):
+        yield list(requests[start : start + _BURST])
+
+
+def home() -> Dialogue[str]:
+    """Ask where the login leads; "/" when the server does not say."""
+    (found,) = yield [sftp.real_path(".")]
+    path = found.names[0][0] if isinstance(found, Names) and len(found.names) == 1 else ""
+    return path if path.startswith("/") else "/"
+
+
+def look(paths: Sequence[str]) -> Dialogue[list[Attributes | Status]]:
+    """Look at names: attributes, or why there are none."""
+    replies = yield from exchange(sftp.lstat(path) for path in paths)
+    return [reply for reply in replies if isinstance(reply, Attributes | Status)]
+
+
+def list_directory(path: str) -> Dialogue[list[tuple[str, Attributes]] | Status]:
+    """Read all the names in a directory but ``.`` and ``..``; a `Status` when it cannot be read to its end.
+
+    The names are the server's, and nothing is checked about them.
+    """
+    (opened,) = yield [sftp.open_directory(path)]
+    if not isinstance(opened, Handle):
+        return _as_status(opened)
+    found: list[tuple[str, Attributes]] = []
+    reads, count = 2, 0  # most directories are read with the first, and the second says that this was all
+    while True:
+        replies = yield [sftp.read_directory(opened.handle)] * reads
+        ends = [reply for reply in replies if isinstance(reply, Status)]
+        for reply in replies:
+            if isinstance(reply, Names):
+                found += (entry for entry in reply.names if entry[0] not in {".", ".."})
+                count += len(reply.names) + 1
+        if count > _MAX_NAMES:
+            raise ProtocolError(f"the server lists more than {_MAX_NAMES} names in one directory")
+        if ends:
+            yield [sftp.part(opened.handle)]
+            return next((end for end in ends if not end.is_end), None) or found
+        reads = min(2 * reads, _MAX_READS)
+
+
+def _as_status(reply: Reply) -> Status:
+    assert isinstance(reply, Status)
+    return reply
+
+
+# Directories and removals.
+
+
+def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[list[OperationRefused | None]]:
+    """Make directories, parents standing before children; None for one that is there when it returns.
+
+    One level after the other: a server may take the requests of a flight in any order. A link is no directory, unless
+    ``follow`` says otherwise.
+    """
+    results: dict[str, OperationRefused | None] = {}
+    for _, level in groupby(sorted(set(paths), key=_depth), key=_depth):
+        group = list(level)
+        replies = yield from exchange(sftp.make_directory(path) for path in group)
+        refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != sftp.OK]
+        ask = sftp.stat_path if follow else sftp.lstat
+        looked = yield from exchange(ask(path) for path, _ in refused)
+        results |= dict.fromkeys(group)
+        for (path, status), found in zip(refused, looked, strict=True):
+            results[path] = _not_made(status, found)
+    return [results[path] for path in paths]
+
+
+def _depth(path: str) -> int:
+    return path.count("/")
+
+
+def _not_made(status: Status, found: Reply) -> OperationRefused | None:
+    if not isinstance(found, Attributes):
+        return OperationRefused(f"the server does not make it: {status}")
+    if found.kind in {Kind.DIRECTORY, None}:
+        return None
+    return OperationRefused("a symbolic link is in its place" if found.kind is Kind.LINK else "a file is in its place")
+
+
+def remove_files(paths: Sequence[str]) -> Dialogue[list[OperationRefused | None]]:
+    """Remove files; None for one that is gone, whoever removed it."""
+    replies = yield from exchange(sftp.remove(path) for path in paths)
+    return [_not_removed(_as_status(reply)) for reply in replies]
+
+
+def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRefused]]:
+    """Remove directories, children before parents where both are given; False for one that holds something."""
+    results: dict[str, bool | OperationRefused] = {}
+    for _, level in groupby(sorted(set(paths), key=_depth, reverse=True), key=_depth):
+        group = list(level)
+        replies = yield from exchange(sftp.remove_directory(path) for path in group)
+        for path, reply in zip(group, replies, strict=True):
+            refusal = _not_removed(_as_status(reply))
+            results[path] = True if refusal is None else refusal
+            if refusal is not None and (yield from list_directory(path)):
+                results[path] = False
+    return [results[path] for path in paths]
+
+
+def _not_removed(status: Status) -> OperationRefused | None:
+    if status.is_ok or status.is_missing:
+        return None
+    return OperationRefused(f"the server does not remove it: {status}")
+
+
+# Renames.
+
+
+@attrs.frozen
+class Rename:
+    """A temporary that is whole, and the name it is to get.
+
+    ``size`` and ``mtime`` (in seconds, None when the server keeps no times) are what it was seen to have. ``aside`` is
+    where the old file is while it is replaced, on a server that cannot do that in one stroke.
+    """
+
+    temporary: str
+    final: str
+    aside: str
+    size: int
+    mtime: int | None
+
+    def is_shown_by(self, found: Reply) -> bool:
+        """Whether ``found`` is this file, under whatever name."""
+        return (
+            isinstance(found, Attributes)
+            and found.kind in {Kind.FILE, None}
+            and found.size == self.size
+            and self.mtime in {None, found.mtime}
+        )
+
+
+def commit(renames: Sequence[Rename], *, replaces: bool) -> Dialogue[list[Attributes | OperationRefused]]:
+    """Rename, and give what the server then shows under the final names.
+
+    ``replaces`` says that the server can replace a file in one stroke. Where it cannot, the old file is renamed aside,
+    the new one to its place, and the old one is removed; at every moment one of them is whole under its name or under
+    ``aside``, and `sweep` brings back what a broken connection leaves aside.
+    """
+    verb = sftp.rename_over if replaces else sftp.rename
+    replies = yield from exchange(
+        request for item in renames for request in (verb(item.temporary, item.final), sftp.lstat(item.final))
+    )
+    results: list[Attributes | OperationRefused] = []
+    for item, renamed, found in zip(renames, replies[::2], replies[1::2], strict=True):
+        status = _as_status(renamed)
+        if not replaces and not status.is_ok and not status.is_missing and _is_file(found):
+            status, found = yield from _swap(item)
+        result = yield from _outcome(item, status, found)
+        if not replaces and isinstance(result, Attributes):
+            yield [sftp.remove(item.aside)]  # left by an earlier attempt, if at all
+        results.append(result)
+    return results
+
+
+def _is_file(found: Reply) -> bool:
+    return isinstance(found, Attributes) and found.kind in {Kind.FILE, Kind.LINK, None}
+
+
+def _swap(item: Rename) -> Dialogue[tuple[Status, Reply]]:
+    """Replace in two steps; the old file comes back when the second fails."""
+    (moved,) = yield [sftp.rename(item.final, item.aside)]
+    if moved != sftp.OK:
+        return _as_status(moved), moved
+    (renamed,) = yield [sftp.rename(item.temporary, item.final)]
+    if renamed != sftp.OK:
+        yield [sftp.rename(item.aside, item.final)]
+    (found,) = yield [sftp.lstat(item.final)]
+    return _as_status(renamed), found
+
+
+def _outcome(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes | OperationRefused]:
+    """Say what became of a rename; look again where the first look does not prove it."""
+    if (status.is_ok or status.is_missing) and item.is_shown_by(found):
+        assert isinstance(found, Attributes)
+        return found
+    if status.is_missing:
+        return OperationRefused(f"its temporary is gone: {status}", retry=True)
+    if not status.is_ok:
+        yield [sftp.remove(item.temporary)]
+        is_directory = isinstance(found, Attributes) and found.kind is Kind.DIRECTORY
+        why = "a directory is in its place" if is_directory else f"the server does not give it its name: {status}"
+        return OperationRefused(why)
+    left, found = yield [sftp.lstat(item.temporary), sftp.lstat(item.final)]
+    if isinstance(left, Attributes):
+        yield [sftp.remove(item.temporary)]
+        return OperationRefused("the server says that it renamed it, and has not")
+    if isinstance(found, Attributes) and found.size == item.size and found.kind in {Kind.FILE, None}:
+        return found  # with the time that the server made of ours
+    shown = f"{found.size} bytes" if isinstance(found, Attributes) else str(found)
+    return OperationRefused(f"after its rename the server shows {shown} under its name", retry=True)
+
+
+# Temporaries.
+
+
+@attrs.frozen
+class Temporary:
+    """A temporary of ours, what may stand beside it, and the name it was for, where that is known."""
+
+    path: str
+    aside: str
+    final: str | None = None
+
+
+def sweep(temporaries: Sequence[Temporary]) -> Dialogue[list[OperationRefused | None]]:
+    """Remove temporaries, and put back what a broken replacement has left aside; None for one that is gone."""
+    known = [(item.aside, item.final) for item in temporaries if item.final is not None]
+    found = yield from look([path for pair in known for path in pair])
+    for (aside, final), left, there in zip(known, found[::2], found[1::2], strict=True):
+        if isinstance(left, Attributes):
+            yield [sftp.remove(aside) if isinstance(there, Attributes) else sftp.rename(aside, final)]
+    return (yield from remove_files([item.path for item in temporaries]))
