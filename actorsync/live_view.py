@@ -85,7 +85,7 @@ class LiveView(Lines):
 
 
 def _frame(statistics: Statistics, rate: float | None, width: int, height: int) -> RenderableType:
-    """Draw a line for each connection, as many as there is room for, and the total."""
+    """Draw a line for each connection (its biggest file), as many as there is room for, and the total."""
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")
     table.add_column(width=18)
@@ -102,13 +102,16 @@ def _frame(statistics: Statistics, rate: float | None, width: int, height: int) 
 
 
 def _cells(level: ConnectionLevel, room: int) -> Sequence[RenderableType]:
-    style = {"sending": "", "reconnecting": "yellow", "retired": "red"}.get(level.state, "dim")
-    state = Text(level.state, style=style)
-    if level.upload is None:
-        return str(level.number), state, "", "", ""
-    share = min(1.0, level.upload.sent / level.size) if level.size else 1.0
+    lane = level.busiest
+    word = level.state if lane is None else lane.state
+    style = {"sending": "", "reconnecting": "yellow", "retired": "red"}.get(word, "dim")
+    if lane is None or lane.upload is None:
+        return str(level.number), Text(word, style=style), "", "", ""
+    others = level.uploads - 1
+    state = Text(f"{word} {others + 1} files" if others else word, style=style)
+    share = min(1.0, lane.upload.sent / lane.size) if lane.size else 1.0
     bar = ProgressBar(total=1.0, completed=share, width=16)
-    return str(level.number), state, Text(_tail(display(level.upload.path), room)), bar, f"{share:4.0%}"
+    return str(level.number), state, Text(_tail(display(lane.upload.path), room)), bar, f"{share:4.0%}"
 
 
 def _total(statistics: Statistics, rate: float | None, width: int) -> RenderableType:

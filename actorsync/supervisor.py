@@ -153,7 +153,7 @@ class _Run:
 
     async def pipeline(self) -> None:
         """Start every actor with its channel ends; return when all have stopped."""
-        n = self.policy.connections
+        n = self.policy.connections * self.target.lanes
         send_listing, listings = trio.open_memory_channel[Finding](n)
         send_batch, operations = trio.open_memory_channel[Batch](n)
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)

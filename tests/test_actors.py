@@ -109,6 +109,7 @@ class Picky:
     open: int = 0
 
     display = "picky"
+    lanes = 1
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()

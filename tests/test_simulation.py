@@ -29,9 +29,9 @@ REGRESSIONS = [
 # fmt: on
 
 
-def tell(seed: int) -> Story:
+def tell(seed: int, lanes: int | None = None) -> Story:
     try:
-        return simulate(Story(seed))
+        return simulate(Story(seed, lanes))
     except BaseException as error:
         error.add_note(f"to tell this story again: ACTORSYNC_SEED={seed} pytest tests/test_simulation.py")
         raise
@@ -48,9 +48,10 @@ if "ACTORSYNC_SEED" in os.environ:  # one story is told alone, in full
 
 else:
 
+    @pytest.mark.parametrize("lanes", [1, 4])
     @pytest.mark.parametrize("seed", REGRESSIONS)
-    def test_story_that_once_went_wrong(seed: int) -> None:
-        tell(seed)
+    def test_story_that_once_went_wrong(seed: int, lanes: int) -> None:
+        tell(seed, lanes)
 
     @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
     def test_stories(first: int) -> None:

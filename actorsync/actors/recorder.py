@@ -21,6 +21,7 @@ from actorsync.model.event import (
     Report,
     Retired,
     Scanned,
+    Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Skipped
 
@@ -35,7 +36,7 @@ GROUP = 500
 _KEPT_FAILURES = 1_000
 
 #: Events that no journal remembers: a run with nothing to do is made of them, and need not wait for the disk.
-_PASSING = (Scanned, Planned, Connected, Reconnecting, Retired)
+_PASSING = (Scanned, Planned, Connected, Reconnecting, Retired, Warned)
 
 
 class FactStore(Protocol):
@@ -114,6 +115,7 @@ class Recorder:
     observers: Sequence[Observer] = ()
     blocking: Blocking = in_thread
     tally: Tally = attrs.Factory(Tally)
+    _warned: set[str] = attrs.Factory(set)
 
     async def run(self, facts: trio.MemoryReceiveChannel[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
         """Record until the last sender of ``facts`` is closed.
@@ -144,7 +146,11 @@ class Recorder:
             self.publish(event)
 
     def publish(self, event: Event) -> None:
-        """Count an event and show it to the observers."""
+        """Count an event and show it to the observers. A warning that every connection gives is shown once."""
+        if isinstance(event, Warned):
+            if event.text in self._warned:
+                return
+            self._warned.add(event.text)
         self.tally.count(event)
         for observer in self.observers:
             observer(event)

@@ -6,18 +6,38 @@ import attrs
 
 from actorsync.endpoints.contract import Upload
 
-__all__ = ["ConnectionLevel", "Statistics"]
+__all__ = ["ConnectionLevel", "LaneLevel", "Statistics"]
+
+
+@attrs.define(eq=False)
+class LaneLevel:
+    """What one lane of a connection does: ``state`` in a word or two, and the upload under way, of ``size`` bytes."""
+
+    state: str = "idle"
+    upload: Upload | None = None
+    size: int = 0
 
 
 @attrs.define(eq=False)
 class ConnectionLevel:
-    """What one connection is doing: ``state`` in a word or two, and the upload under way with its size in bytes."""
+    """The state of one connection in a word or two; while it is connected, its lanes say what goes on."""
 
     number: int
     state: str = "connecting"
-    upload: Upload | None = None
-    size: int = 0
     is_connected: bool = False
+    lanes: list[LaneLevel] = attrs.Factory(list)
+
+    @property
+    def busiest(self) -> LaneLevel | None:
+        """The lane with the biggest upload, or any that does something, or any; None when it is not connected."""
+        if not self.is_connected or not self.lanes:
+            return None
+        return max(self.lanes, key=lambda lane: (lane.upload is not None, lane.size, lane.state != "idle"))
+
+    @property
+    def uploads(self) -> int:
+        """How many files are on their way."""
+        return sum(lane.upload is not None for lane in self.lanes)
 
 
 @attrs.define(eq=False)
@@ -38,4 +58,5 @@ class Statistics:
     @property
     def bytes_sent(self) -> int:
         """Bytes of finished files, and of those that are on their way."""
-        return self.bytes_done + sum(level.upload.sent for level in self.connections if level.upload is not None)
+        uploads = (lane.upload for level in self.connections for lane in level.lanes)
+        return self.bytes_done + sum(upload.sent for upload in uploads if upload is not None)

@@ -55,6 +55,7 @@ class WatchedTarget(MemoryEndpoint):
         """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
         copy = WatchedTarget(self._now, self._precision_ns, exists=False)
         copy._root = None if self._root is None else _copy_of(self._root)
+        copy.lanes = self.lanes
         return copy
 
     def _command(self, verb: str, path: str) -> None:

@@ -84,9 +84,12 @@ class Weather:
 
 
 class Story:
-    """One seed. ``told`` has the exit codes of all runs, None for those that were cut off from outside."""
+    """One seed. ``told`` has the exit codes of all runs, None for those that were cut off from outside.
 
-    def __init__(self, seed: int) -> None:
+    ``lanes`` is how many operations each connection carries at once; without it, the seed says.
+    """
+
+    def __init__(self, seed: int, lanes: int | None = None) -> None:
         self.seed, self.rng = seed, random.Random(seed)
         self.told: list[int | None] = []
         self.blocked = False
@@ -96,6 +99,7 @@ class Story:
         precision = self.rng.choice((1, SECOND_NS))
         self.source = MemoryEndpoint("source", now=self._now, precision_ns=self.rng.choice((1, SECOND_NS)))
         self.target = WatchedTarget(self._now, precision, exists=self.rng.random() < 0.8)
+        self.target.lanes = lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5))
         self.oracle = Oracle(self.target, open_memory_journal())
         self.target.oracle = self.oracle
         self.old_journals: list[Journal] = []

@@ -1,0 +1,386 @@
+"""A lane: one of the operations that a connection carries at once, from taking it to its one outcome."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+
+from actorsync.actors.channels import Fact, Registration
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import LaneLevel, Statistics
+from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
+from actorsync.errors import ConnectionLost, OperationRefused, Vanished
+from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
+from actorsync.model.event import Intended, Swept
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    MakeDirectory,
+    Operation,
+    Outcome,
+    Remove,
+    Returned,
+    Skipped,
+    Sweep,
+)
+from actorsync.planning.reconcile import is_racy
+from actorsync.planning.temporary import temporary_name
+
+__all__ = ["TRIES", "Lane"]
+
+#: How often one file is tried before it counts as failed.
+TRIES = 3
+
+
+@attrs.frozen
+class _Held:
+    """A file that is whole on the target under its temporary name, and waits for its rename."""
+
+    copy: Copy
+    staged: Staged
+    source: Entry
+    digest: bytes | None
+
+
+@attrs.define
+class _Hashing:
+    """Content of a file so young that its times prove nothing: its digest is taken as it passes."""
+
+    content: Content
+    _hash: hashlib.blake2b = attrs.Factory(lambda: hashlib.blake2b(digest_size=32))
+
+    @property
+    def entry(self) -> Entry:
+        return self.content.entry
+
+    def fileno(self) -> int | None:
+        return None
+
+    async def read(self, max_bytes: int) -> bytes:
+        data = await self.content.read(max_bytes)
+        self._hash.update(data)
+        return data
+
+    async def is_unchanged(self) -> bool:
+        return await self.content.is_unchanged()
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+@attrs.define(eq=False)
+class Lane:
+    """Takes operations, one batch after the other, and answers each with exactly one outcome.
+
+    What must survive a lost connection lives on this object: the batch in hand, what is staged but not renamed. What
+    dies with it lives in locals. A temporary that a lost connection leaves behind stays in the journal as an intent,
+    and is swept at the end of the run or by the next one; each new attempt uses a new name, because a server may go
+    on writing to the old one after we are gone.
+    """
+
+    source: Endpoint
+    level: LaneLevel
+    statistics: Statistics
+    shutdown: Shutdown
+    token: Callable[[], str]
+    wall_clock_ns: Callable[[], int]
+    losses: int = 0
+    """Connections lost in a row while there was something in hand here."""
+    _operations: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
+    _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
+    _batch: Batch = ()
+    _next: Batch = ()
+    _held: list[_Held] = attrs.Factory(list)
+    _registered: tuple[Copy, Registration] | None = None
+
+    def hold(self, operations: trio.MemoryReceiveChannel[Batch], facts: trio.MemorySendChannel[Fact]) -> None:
+        """Take the channel ends; the connection closes them."""
+        self._operations, self._facts = operations, facts
+
+    @property
+    def has_something(self) -> bool:
+        """Whether there is anything in hand that has no outcome yet."""
+        return bool(self._batch or self._next or self._held)
+
+    async def serve(
+        self,
+        target: Session,
+        succeeded: Callable[[], None],
+        is_lost: Callable[[], bool],
+        *,
+        takes_more: bool = True,
+    ) -> None:
+        """Work until there is no more to take, or nothing more in hand. ``succeeded`` is told of each piece done.
+
+        Cancelled, it tidies up on the target, unless ``is_lost`` says that there is no way to it any more.
+        """
+        try:
+            async with self.source.open_session() as source:
+                await self._commit(target)
+                while self._batch or self._next or takes_more:
+                    if not (self._batch or await self._take(target)):
+                        return
+                    await self._work(source, target)
+                    self._succeed(succeeded)
+                await self._commit(target)
+        except trio.Cancelled:
+            if not is_lost():
+                await self._tidy(target)
+            raise
+
+    def _succeed(self, succeeded: Callable[[], None]) -> None:
+        self.losses = 0
+        succeeded()
+
+    # Taking work.
+
+    async def _take(self, target: Session) -> bool:
+        """Take the next batch; False when there will be none. Renames wait no longer than the next upload does."""
+        if self._next:
+            self._batch, self._next = self._next, ()
+            return True
+        try:
+            self._batch = self._operations.receive_nowait()
+        except trio.WouldBlock:
+            await self._commit(target)
+            return await self.receive()
+        except trio.EndOfChannel:
+            await self._commit(target)
+            return False
+        return True
+
+    async def receive(self) -> bool:
+        """Wait for something to do; False when there will be nothing more."""
+        self._state("idle")
+        try:
+            self._batch = await self._operations.receive()
+        except trio.EndOfChannel:
+            return False
+        return True
+
+    def _look_ahead(self) -> bool:
+        """Take the next batch while this upload's last bytes travel, and have its temporary written down meanwhile."""
+        if self._next or self.shutdown.draining.is_set():
+            return False
+        try:
+            self._next = self._operations.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return False
+        first = self._next[0]
+        if not isinstance(first, Copy):
+            return False
+        registration = self._registration(first)
+        try:
+            self._facts.send_nowait(registration)
+        except trio.WouldBlock:
+            pass  # the recorder is busy; it will be asked again when the file's turn comes
+        else:
+            self._registered = first, registration
+        return True
+
+    # Doing it.
+
+    async def _work(self, source: Session, target: Session) -> None:
+        batch, first = self._batch, self._batch[0]
+        if self.shutdown.draining.is_set() and not isinstance(first, Sweep):
+            await self._commit(target)
+            await self.give_back("the run is being drained")
+            return
+        if isinstance(first, Copy):
+            await self._copy(source, target, first)
+        else:
+            await self._commit(target)
+            outcomes = await self._do(target, batch)
+            self._batch = ()
+            await self._tell(*outcomes)
+
+    async def _do(self, target: Session, batch: Batch) -> list[Outcome]:
+        match batch[0]:
+            case MakeDirectory():
+                self._state("making directories")
+                made = await target.make_directories([operation.path for operation in batch])
+                return [_made(operation, result) for operation, result in zip(batch, made, strict=True)]
+            case Remove():
+                self._state("removing")
+                removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
+                return [_removed(operation, result) for operation, result in zip(batch, removed, strict=True)]
+            case Sweep():
+                self._state("sweeping")
+                finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
+                swept = await target.sweep([operation.path for operation in batch], finals)
+                outcomes = [_removed(operation, result) for operation, result in zip(batch, swept, strict=True)]
+                return [await self._recovered(target, outcome) for outcome in outcomes]
+            case _:
+                self._state("surveying")
+                return [await self._survey(target, operation) for operation in batch]
+
+    async def _recovered(self, target: Session, outcome: Outcome) -> Outcome:
+        """Look whether the file that a swept temporary was for has arrived after all, in a run that then died.
+
+        A commit of what is gone answers just that: whether the final name has this size and time.
+        """
+        sweep = outcome.operation
+        if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None:
+            return outcome
+        source = sweep.source
+        (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
+        return Done(sweep, found, source) if isinstance(found, Entry) else outcome
+
+    async def _survey(self, target: Session, survey: Operation) -> Outcome:
+        try:
+            listing = await target.list_directory(survey.path)
+        except OperationRefused as refusal:
+            return Skipped(survey, str(refusal))
+        if listing.problem is not None and not listing.problem.vanished:
+            return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
+        return Done(survey, listing=Listing(survey.path, listing.entries))
+
+    async def _copy(self, source: Session, target: Session, copy: Copy) -> None:
+        """Bring one file to where only its rename is missing. Whatever happens, `_batch` is empty afterwards."""
+        outcome: Outcome | None = None
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                held = await self._stage(source, target, copy)
+                self._held.append(held)
+            except Vanished as gone:
+                outcome = Skipped(copy, str(gone))
+            except OperationRefused as refusal:
+                if tries < TRIES and (refusal.retry or (tries == 1 and await self._mend_parents(target, copy))):
+                    continue
+                outcome = Failed(copy, str(refusal))
+            break
+        self._batch = ()
+        self.level.upload = None
+        if outcome is not None:
+            await self._tell(outcome)
+        if self._registered is not None and self._registered[0] is copy:
+            await self._unregister()
+
+    async def _stage(self, source: Session, target: Session, copy: Copy) -> _Held:
+        async with source.open(copy.path) as opened:
+            entry = opened.entry
+            hashing = _Hashing(opened) if is_racy(entry, self.wall_clock_ns()) else None
+            upload = Upload(copy.path, await self._register(copy), hashing or opened)
+            self._state("sending", upload, entry.size)
+            staged, committed = await target.stage(
+                upload, commit=[held.staged for held in self._held], ahead=self._look_ahead
+            )
+            await self._settle_held(committed)
+            if isinstance(staged, OperationRefused):
+                raise staged
+            if not await opened.is_unchanged():
+                await target.sweep([upload.temporary])
+                raise OperationRefused("it was changed while it was read", retry=True)
+        self.level.upload = None
+        self.statistics.bytes_done += upload.sent
+        return _Held(copy, staged, entry, hashing.digest() if hashing is not None else None)
+
+    async def _mend_parents(self, target: Session, copy: Copy) -> bool:
+        """Make the directories above a refused file again: somebody may have removed them from the target."""
+        parts = parent_of(copy.path).split("/")
+        parents = [""] + ["/".join(parts[: n + 1]) for n in range(len(parts)) if parts[0]]
+        return all(isinstance(made, Entry) for made in await target.make_directories(parents))
+
+    # Renames.
+
+    async def _commit(self, target: Session) -> None:
+        """Rename all that is staged. After a lost connection this asks what became of renames under way."""
+        if self._held:
+            await self._settle_held(await target.commit([held.staged for held in self._held]))
+
+    async def _settle_held(self, results: Sequence[Entry | OperationRefused]) -> None:
+        settled, self._held = self._held, []
+        outcomes: list[Outcome] = []
+        for held, result in zip(settled, results, strict=True):
+            if isinstance(result, Entry):
+                self.statistics.files_done += 1
+                outcomes.append(Done(held.copy, result, held.source, held.digest, held.staged.temporary))
+            elif result.retry:
+                outcomes.append(Returned(held.copy, str(result), tried=True))
+            else:
+                outcomes.append(Failed(held.copy, str(result)))
+        await self._tell(*outcomes)
+
+    # Temporaries.
+
+    def _registration(self, copy: Copy) -> Registration:
+        name = temporary_name(name_of(copy.path), self.token())
+        return Registration(Intended((join(parent_of(copy.path), name),), copy.source), trio.Event())
+
+    async def _register(self, copy: Copy) -> str:
+        """Give a temporary that a crash cannot forget."""
+        if self._registered is not None and self._registered[0] is copy:
+            registration = self._registered[1]
+            self._registered = None
+        else:
+            registration = self._registration(copy)
+            await self._facts.send(registration)
+        await registration.durable.wait()
+        return registration.intended.temporaries[0]
+
+    async def _unregister(self) -> None:
+        """Say that a temporary which was only announced will not be made."""
+        if self._registered is not None:
+            await self._facts.send(Swept(self._registered[1].intended.temporaries))
+            self._registered = None
+
+    # Leaving.
+
+    async def _tell(self, *outcomes: Outcome) -> None:
+        """Hand over outcomes, even while being cancelled: what was done is written down, or the next run misjudges it.
+
+        This does not wait for long: the recorder takes facts until the last of us is gone.
+        """
+        with trio.CancelScope(shield=True):
+            for outcome in outcomes:
+                await self._facts.send(outcome)
+
+    async def give_up(self, error: ConnectionLost) -> None:
+        """Leave what is in hand: again and again the connection was lost over it."""
+        operations = [*self._batch, *(held.copy for held in self._held)]
+        self._batch, self._held, self.losses = (), [], 0
+        reason = f"the connection was lost {TRIES} times over it: {error}"
+        await self._tell(*(Failed(operation, reason) for operation in operations))
+
+    async def give_back(self, reason: str) -> None:
+        """Give back everything in hand, undone."""
+        operations = [*self._batch, *self._next, *(held.copy for held in self._held)]
+        self._batch, self._next, self._held = (), (), []
+        await self._tell(*(Returned(operation, reason) for operation in operations))
+        await self._unregister()
+
+    async def _tidy(self, target: Session) -> None:
+        """Leave nothing under temporary names: the run is being cancelled.
+
+        What is whole is renamed, not removed: the renames may have been under way already, and then the target has the
+        new file, which the journal must know.
+        """
+        with trio.move_on_after(self.shutdown.cleanup_seconds, shield=True):
+            try:
+                upload = self.level.upload
+                if upload is not None and await target.abandon(upload.temporary):
+                    await self._facts.send(Swept((upload.temporary,)))
+                await self._commit(target)
+                await self._unregister()
+            except ConnectionLost:
+                pass  # they stay in the journal, and the next run sweeps them
+
+    def _state(self, state: str, upload: Upload | None = None, size: int = 0) -> None:
+        self.level.state, self.level.upload, self.level.size = state, upload, size
+
+
+def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
+    return Done(operation, result) if isinstance(result, Entry) else Failed(operation, str(result))
+
+
+def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
+    if isinstance(result, OperationRefused):
+        return Failed(operation, str(result))
+    return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
