@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -28,8 +28,9 @@ __all__ = ["cli", "run_command"]
 _EXIT_CODES = """
 \b
 Exit codes: 0 in sync, 1 some items failed, 2 usage or profile, 3 stopped early,
-4 a guard refused, 5 server unreachable, 6 login refused, 7 fatal, 8 locked by
-another run, 9 changes pending (plan --exit-code), 130/143 forced to stop.
+4 a guard refused, 5 server unreachable, 6 login refused or server not trusted,
+7 fatal, 8 locked by another run, 9 changes pending (plan --exit-code),
+130/143 forced to stop.
 """
 
 _profile = click.argument("profile", type=click.Path(path_type=Path))
@@ -98,7 +99,7 @@ def plan(profile: Path, has_exit_code: bool, as_json: bool, overrides: tuple[str
 @_set
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
     """Connect, log in and list the target, and say what the server can do. Changes nothing."""
-    loaded = _load(profile, overrides)
+    loaded = _load(profile, overrides).answered()
     import trio
 
     from actorsync import inspection
@@ -106,6 +107,37 @@ def check(profile: Path, overrides: tuple[str, ...]) -> int:
 
     code, lines = trio.run(abortable, partial(inspection.check, loaded))
     return code or _print(lines or ())
+
+
+def _fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from actorsync.profile import parse_fingerprint
+
+    try:
+        return None if value is None else parse_fingerprint(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@cli.command()
+@_profile
+@click.option(
+    "--fingerprint", metavar="SHA256:...", callback=_fingerprint, help="Add the key if this is it, and ask nobody."
+)
+@_set
+def trust(profile: Path, fingerprint: str | None, overrides: tuple[str, ...]) -> int:
+    """Show the host key of an SFTP server, and add it to known_hosts if you say so. Logs in to nothing."""
+    loaded = _load(profile, overrides)
+    import trio
+
+    from actorsync import trust as trusting
+    from actorsync.profile import ask
+    from actorsync.runner import open_endpoints
+    from actorsync.signals import abortable
+
+    visit = trusting.visit_of(loaded, profile)
+    endpoint = cast("trusting.ShowsHostKey", open_endpoints(loaded)[1])  # as every endpoint of sftp:// does
+    code, shown = trio.run(abortable, partial(trusting.show, endpoint, visit.url))
+    return code if shown is None else _print(visit.trust(shown, fingerprint, partial(ask, is_hidden=False)))
 
 
 @cli.command()

@@ -61,7 +61,10 @@ class TargetUnreachable(ActorsyncError):
 
 
 class LoginRefused(ActorsyncError):
-    """The server refused the user or password. Never tried again within a run: servers lock accounts out."""
+    """The server refuses who we are, or is not who it should be: a password, a certificate, a host key.
+
+    Never tried again within a run: servers lock accounts out, and a key that is wrong once is not right the next time.
+    """
 
     exit_code = 6
 

@@ -17,7 +17,7 @@ from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
 from actorsync.progress import JsonLines, Lines, Output, PlanLines
-from actorsync.runner import plan_once, run_forever, run_once
+from actorsync.runner import ask_first, plan_once, run_forever, run_once
 from actorsync.signals import StopRequests, drain_on_enter, stopping_on_signals
 from actorsync.sink import Sink, tell_bug
 from actorsync.wording import change_of
@@ -41,6 +41,7 @@ class Options:
 
 def run(profile: Profile, options: Options) -> int:
     """Mirror, once or for as long as the profile says; give the exit code."""
+    profile = ask_first(profile)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     every = None if options.is_once else profile.sync.every
@@ -58,6 +59,7 @@ def run(profile: Profile, options: Options) -> int:
 
 def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False) -> int:
     """Show what a run would do, and change nothing; give the exit code."""
+    profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
     output: Output = PlanLines(statistics, sys.stdout, sys.stderr)

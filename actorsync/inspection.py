@@ -13,9 +13,9 @@ from actorsync.journal import Run, journal_path, read_runs, state_directory
 from actorsync.model.text import display
 from actorsync.profile import Profile
 from actorsync.runner import open_endpoints
-from actorsync.wording import runs_table
+from actorsync.wording import runs_table, warning_text
 
-__all__ = ["check", "status"]
+__all__ = ["check", "report_on", "status"]
 
 
 async def check(profile: Profile) -> list[str]:
@@ -24,29 +24,38 @@ async def check(profile: Profile) -> list[str]:
     Raises what a run would end with: `GuardRefused` for a source that cannot be used, `LoginRefused`,
     `TargetUnreachable`, `ProfileError`.
     """
-    origin = profile.target.password
-    password = await trio.to_thread.run_sync(origin.resolve, abandon_on_cancel=True) if origin is not None else None
-    source, target = open_endpoints(profile, password)
+    secrets = await trio.to_thread.run_sync(profile.target.look_up, abandon_on_cancel=True)
+    source, target = open_endpoints(profile, secrets)
     await source.identify()
-    pairs, verdict = await _look(target)
+    return await report_on(source, target)
+
+
+async def report_on(source: Endpoint, target: Endpoint) -> list[str]:
+    """Give the lines of `check` for two endpoints."""
+    pairs, warnings, verdict = await _look(target)
     pairs = [("source", source.display), ("target", target.display), *pairs]
     width = max(len(label) for label, _ in pairs)
-    return [*(f"{label:<{width}}  {text}" for label, text in pairs), verdict]
+    lines = [f"{label:<{width}}  {text}" for label, text in pairs]
+    return [*lines, *(warning_text(warning) for warning in warnings), verdict]
 
 
-async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], str]:
+async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], list[str], str]:
     try:
         async with target.open_session() as session:
             listing = await session.list_directory("")
-            pairs = list(session.describe())
+            pairs, warnings = list(session.describe()), list(session.warnings())
     except ConnectionLost as error:
         raise TargetUnreachable(f"{target.display} cannot be reached: {error}") from error
     if listing.problem is None:
         count = len(listing.entries)
-        return pairs, f"ready: the target can be listed, and has {count} entr{'y' if count == 1 else 'ies'} at its top"
+        return (
+            pairs,
+            warnings,
+            f"ready: the target can be listed, and has {count} entr{'y' if count == 1 else 'ies'} at its top",
+        )
     reason = display(listing.problem.reason)
     if listing.problem.vanished or not _is_there(target):
-        return pairs, f"ready: the target directory is not there yet ({reason}); the first run makes it"
+        return pairs, warnings, f"ready: the target directory is not there yet ({reason}); the first run makes it"
     raise FatalError(f"{target.display} cannot be listed: {reason}")
 
 

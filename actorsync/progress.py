@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped
+from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped, Warned
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
@@ -32,6 +32,7 @@ from actorsync.wording import (
     size_text,
     summary,
     trouble_in,
+    warning_text,
 )
 
 __all__ = ["JsonLines", "Lines", "Output", "PlanLines", "Rate", "progress_text"]
@@ -88,13 +89,18 @@ class Output:
         self.is_abandoned = False
         """Whether something was left unwritten, because the run was cancelled and nobody took it."""
         self._lines: deque[tuple[Sink, str]] = deque()
+        self._warnings: set[str] = set()
         self._woken = trio.Event()
         self._closed = trio.Event()
 
     # What happens.
 
     def observe(self, event: Event) -> None:
-        """Take an event. Never waits."""
+        """Take an event. Never waits. A warning that every connection and every pass repeats is taken once."""
+        if isinstance(event, Warned):
+            if event.text in self._warnings:
+                return
+            self._warnings.add(event.text)
         if isinstance(event, Started):
             self.is_running = True
             self._woken.set()
@@ -202,6 +208,10 @@ class PlanLines(Output):
         lines = [f"{symbol} {path}" for path, symbol in sorted(self._changes)]
         return [*lines, plan_summary(event.report)] if is_whole(event.report) else lines
 
+    def errors_of(self, event: Event) -> Sequence[str]:
+        """Give warnings besides failures."""
+        return [warning_text(event.text)] if isinstance(event, Warned) else super().errors_of(event)
+
 
 class JsonLines(Output):
     """Every event as a JSON object on a line."""
@@ -254,6 +264,8 @@ class Lines(Output):
                 often = f" every {self._every}" if self._every else ""
                 where = f"{display(source)} to {display(target)}"
                 return [f"mirroring {where}{often}, {counted(connections, 'connection')}"]
+            case Warned(text):
+                return [warning_text(text)]
             case Stopped(report):
                 return self._last_lines(report)
         if isinstance(event, RemovalsRefused):

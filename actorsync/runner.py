@@ -1,17 +1,16 @@
-"""From a profile to runs: its endpoints, its policy, its journal, its password, and how often.
+"""From a profile to runs: its endpoints, its policy, its journal, its secrets, and how often.
 
 For a program as for the command line: `run_once` mirrors, `run_forever` goes on mirroring, `plan_once` says what
 would be done. All three take a `Shutdown` to be stopped with, observers that are shown every event, and statistics
 that may be looked at any time. What ends a pass is in its `Report`; raised is only what keeps a run from beginning
-(`JournalLocked`, `ProfileError` of the password, `FatalError` of the journal), and bugs.
+(`JournalLocked`, `ProfileError` of a secret, `FatalError` of the journal), and bugs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -22,16 +21,15 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.dry_run import DryRun
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.local import LocalEndpoint
 from actorsync.errors import ActorsyncError, GuardRefused, ProfileError, TargetUnreachable
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal_file import naming, open_reader
 from actorsync.model.event import Event, Report, Stopped
-from actorsync.profile import Profile, Secret
+from actorsync.profile import Profile, Secrets
+from actorsync.runner_endpoints import open_endpoints
 from actorsync.supervisor import Policy, supervise
 
-__all__ = ["BREATH", "open_endpoints", "plan_once", "policy_of", "repeat", "run_forever", "run_once"]
+__all__ = ["BREATH", "ask_first", "open_endpoints", "plan_once", "policy_of", "repeat", "run_forever", "run_once"]
 
 #: Seconds between the end of a pass that took longer than the period, and the next pass.
 BREATH: Final = 1.0
@@ -41,22 +39,19 @@ BREATH: Final = 1.0
 _GOES_ON: Final = frozenset({0, 1, GuardRefused.exit_code, TargetUnreachable.exit_code})
 
 
-def open_endpoints(profile: Profile, password: Secret | None = None) -> tuple[Endpoint, Endpoint]:
-    """Give source and target. Nothing is connected, and no file is opened.
+def ask_first(profile: Profile, *, is_plan: bool = False) -> Profile:
+    """Ask on the terminal for the secrets that have to be typed, and give the profile with the answers in it.
 
-    Without ``password`` the profile's own is looked up at the first login, which blocks.
+    Blocks, and is for the main thread, before trio runs there: a Ctrl-C is a ``KeyboardInterrupt``, and nothing else is
+    drawn on the terminal. Nobody is asked for a run that another run locks out (`JournalLocked`), nor for a plan that
+    need not connect.
     """
-    source = LocalEndpoint(profile.source.path, links=profile.sync.links)
-    place = profile.target
-    if place.scheme == "file":
-        return source, LocalEndpoint(Path(place.path))
-    origin = place.password
-    assert origin is not None, "an FTP target has a password"
-
-    def reveal() -> str:
-        return (password or origin.resolve()).reveal()
-
-    return source, FtpEndpoint(place.host, place.port, place.user, reveal, place.path)
+    if not profile.target.is_asking or (is_plan and _is_known(profile)):
+        return profile
+    if not is_plan:
+        with _opened_journal(profile):
+            pass
+    return profile.answered()
 
 
 def policy_of(profile: Profile) -> Policy:
@@ -84,8 +79,8 @@ async def run_once(
     ``policy`` replaces the profile's own.
     """
     mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
-    async with mirror.ready() as (journal, password):
-        return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, password)
+    async with mirror.ready() as (journal, secrets):
+        return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 
 async def run_forever(
@@ -98,16 +93,16 @@ async def run_forever(
 ) -> int:
     """Mirror every ``sync.every`` until stopped, as `repeat` does; give the exit code.
 
-    The journal stays locked between passes, and the password is looked up once. The endpoints are new for each pass: a
+    The journal stays locked between passes, and each secret is looked up once. The endpoints are new for each pass: a
     source that is a link is followed where it leads by then, and a password that was changed on the server is tried
     once.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
     mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
-    async with mirror.ready() as (journal, password):
+    async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
-        return await repeat(lambda: mirror.one_pass(journal, password), profile.sync.every, mirror.shutdown)
+        return await repeat(lambda: mirror.one_pass(journal, secrets), profile.sync.every, mirror.shutdown)
 
 
 async def plan_once(
@@ -125,10 +120,10 @@ async def plan_once(
     """
     mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
     with contextlib.closing(await trio.to_thread.run_sync(_copy_journal, profile)) as journal:
-        password = await mirror.password() if journal.is_fresh else None
+        secrets = await mirror.secrets() if journal.is_fresh else None
         if mirror.is_stopped:
             return mirror.unbegun()
-        source, target = open_endpoints(profile, password)
+        source, target = open_endpoints(profile, secrets)
         return await mirror.supervise(source, DryRun(target), journal)
 
 
@@ -182,30 +177,27 @@ class _Mirror:
         return self.shutdown.draining.is_set()
 
     @contextlib.asynccontextmanager
-    async def ready(self) -> AsyncIterator[tuple[Journal, Secret | None]]:
+    async def ready(self) -> AsyncIterator[tuple[Journal, Secrets | None]]:
         """Lock and open the journal first, so that a second run is refused before it asks anybody for a password."""
         with contextlib.ExitStack() as stack:
-            opening = open_journal(state_directory(), self.profile.identity, name=str(self.profile.path))
+            opening = _opened_journal(self.profile)
             journal = await trio.to_thread.run_sync(stack.enter_context, opening)
-            yield journal, await self.password()
+            yield journal, await self.secrets()
 
-    async def password(self) -> Secret | None:
-        """Look the password up, in a thread. A drain meanwhile ends the wait, and None is given."""
-        origin = self.profile.target.password
-        secret: Secret | None = None
+    async def secrets(self) -> Secrets | None:
+        """Look the secrets up, in a thread. A drain meanwhile ends the wait, and None is given."""
+        secrets: Secrets | None = None
         refused: ProfileError | None = None
-        if origin is None:
-            return None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._when_stopped, nursery.cancel_scope.cancel)
             try:
-                secret = await trio.to_thread.run_sync(origin.resolve, abandon_on_cancel=True)
+                secrets = await trio.to_thread.run_sync(self.profile.target.look_up, abandon_on_cancel=True)
             except ProfileError as error:
                 refused = error
             nursery.cancel_scope.cancel()
         if refused is not None:
             raise refused
-        return secret
+        return secrets
 
     async def _when_stopped(self, then: Callable[[], object]) -> None:
         await self.shutdown.draining.wait()
@@ -219,7 +211,7 @@ class _Mirror:
             observer(Stopped(report))
         return report
 
-    async def one_pass(self, journal: Journal, password: Secret | None) -> Report:
+    async def one_pass(self, journal: Journal, secrets: Secrets | None) -> Report:
         """Mirror once, and have the journal remember that and how."""
         endings: list[Report] = []
 
@@ -229,7 +221,7 @@ class _Mirror:
 
         run = await trio.to_thread.run_sync(journal.begin_run, time.time())
         try:
-            source, target = open_endpoints(self.profile, password)
+            source, target = open_endpoints(self.profile, secrets)
             return await self.supervise(source, target, journal, keep)
         finally:
             # What cannot be noted here was told already, by a report or a bug that must not be hidden.
@@ -252,11 +244,29 @@ class _Mirror:
         )
 
 
-def _copy_journal(profile: Profile) -> Journal:
-    """Give a copy of the profile's journal in memory, an empty one when there is none yet. Makes and locks nothing."""
+def _opened_journal(profile: Profile) -> contextlib.AbstractContextManager[Journal]:
+    return open_journal(state_directory(), profile.identity, name=str(profile.path))
+
+
+@contextlib.contextmanager
+def _read_journal(profile: Profile) -> Iterator[Journal | None]:
+    """Give the profile's journal to be read, or None when there is none yet. Makes and locks nothing."""
     path = journal_path(state_directory(), profile.identity)
     reader = open_reader(path, profile.identity)
     if reader is None:
-        return open_memory_journal(profile.identity)
+        yield None
+        return
     with naming(str(path)), contextlib.closing(Journal(reader, reader, str(path))) as journal:
-        return journal.copy_to_memory()
+        yield journal
+
+
+def _copy_journal(profile: Profile) -> Journal:
+    """Give a copy of the profile's journal in memory, an empty one when there is none yet."""
+    with _read_journal(profile) as journal:
+        return open_memory_journal(profile.identity) if journal is None else journal.copy_to_memory()
+
+
+def _is_known(profile: Profile) -> bool:
+    """Tell whether the journal knows the target, so that a plan need not look at it."""
+    with _read_journal(profile) as journal:
+        return journal is not None and not journal.is_fresh

@@ -34,6 +34,7 @@ from actorsync.model.event import (
     Stopped,
     SurveyComplete,
     Swept,
+    Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped
 from actorsync.model.text import display
@@ -52,6 +53,7 @@ __all__ = [
     "size_text",
     "summary",
     "trouble_in",
+    "warning_text",
 ]
 
 _RESULTS: Final = {
@@ -122,6 +124,11 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield True, f"connection {connection} gave up: {display(reason)}"
         case Reconnecting(connection, reason, delay):
             yield False, f"connection {connection}: {display(reason)}; trying again in {duration_text(delay)}"
+
+
+def warning_text(text: str) -> str:
+    """Give what the user should know of a connection as a line."""
+    return f"warning: {display(text)}"
 
 
 def _named(path: str) -> str:
@@ -226,7 +233,16 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "result": result_of(report), **shown}
         case ScanComplete() | SurveyComplete():
             yield {"event": name}
-        case Started() | Planned() | Forgotten() | RemovalsRefused() | Connected() | Reconnecting() | Retired():
+        case (
+            Started()
+            | Planned()
+            | Forgotten()
+            | RemovalsRefused()
+            | Connected()
+            | Reconnecting()
+            | Retired()
+            | Warned()
+        ):
             yield {"event": name, **attrs.asdict(event)}
 
 

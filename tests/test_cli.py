@@ -10,14 +10,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
+import attrs
 import pytest
 
 from actorsync import __version__, runner
 from actorsync.cli import run_command
+from actorsync.endpoints.contract import Endpoint
+from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, TargetUnreachable
+from actorsync.inspection import report_on
 from actorsync.journal import journal_path, state_directory
+from actorsync.model.entry import Listing
 from actorsync.profile import load_profile
 from actorsync.testing import EmbeddedFtpServer
 
@@ -215,7 +222,7 @@ def test_init_writes_a_private_profile_once(
         os.umask(before)
     written = tmp_path / "actorsync.toml"
     assert written.stat().st_mode & 0o777 == 0o600
-    assert load_profile(written).target.host == "ftp.example.com"
+    assert load_profile(written).target.host == "www.example.com"
     written.write_text("mine")
     assert run_command(["init", "actorsync.toml"]) == 2
     assert written.read_text() == "mine"
@@ -313,6 +320,60 @@ def test_check_ends_with_what_a_run_would_end_with(
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.partition(": ")[0] for line in err.splitlines()] == ["actorsync"] * 4
+
+
+@attrs.frozen
+class Session:
+    async def list_directory(self, directory: str) -> Listing:
+        return Listing(directory, ())
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        return (("server", "of a test"),)
+
+    def warnings(self) -> Sequence[str]:
+        return ("passwords travel in \x1b[31mclear",)
+
+
+@attrs.frozen
+class Server:
+    """As much of an endpoint as a check needs."""
+
+    error: ActorsyncError | None = None
+    display: str = "sftp://h/"
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        if self.error is not None:
+            raise self.error
+        yield Session()
+
+
+async def test_check_tells_warnings_before_the_verdict() -> None:
+    server = cast(Endpoint, Server())
+    assert await report_on(server, server) == [
+        "source  sftp://h/",
+        "target  sftp://h/",
+        "server  of a test",
+        "warning: passwords travel in \\x1b[31mclear",
+        "ready: the target can be listed, and has 0 entries at its top",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "code"),
+    [
+        (LoginRefused("the host key has changed"), LoginRefused, 6),
+        (ConnectionLost("no route"), TargetUnreachable, 5),
+        (FatalError("no such file system"), FatalError, 7),
+    ],
+)
+async def test_m101_check_raises_what_the_session_was_refused_with(
+    error: ActorsyncError, raised: type[ActorsyncError], code: int
+) -> None:
+    with pytest.raises(raised) as caught:
+        await report_on(cast(Endpoint, Server()), cast(Endpoint, Server(error)))
+    assert caught.value.exit_code == code
+    assert str(error) in str(caught.value)
 
 
 def test_status_is_a_table_of_runs(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "actors": {"planning", "endpoints.contract"},
     "supervisor": {"actors", "planning", "endpoints.contract"},
     "profile": {"planning"},
+    "known_hosts": set(),
+    "trust": {"endpoints.ssh_policy", "known_hosts", "profile"},
     "runner": {"supervisor", "actors", "endpoints", "journal", "profile"},
     "wording": {"journal", "profile"},
     "sink": set(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import pwd
 import re
 import sys
 import textwrap
@@ -26,13 +27,16 @@ from actorsync.profile import (
     KeyringSecret,
     MaxDelete,
     Profile,
+    PromptSecret,
     Secret,
+    Secrets,
     format_duration,
     load_profile,
     parse_duration,
     secret,
 )
 from actorsync.profile.load import _KEYS
+from actorsync.profile.login import LoginTable
 
 CANARY = "CANARY-4711"
 MINIMAL = """
@@ -129,13 +133,27 @@ class TestWhatLoads:
         monkeypatch.chdir(shop.parent)
         assert load_profile(Path("shop.toml")).source.path == shop.parent / "public"
 
-    def test_the_template_loads_as_it_is_and_with_everything_uncommented(self, shop: Path) -> None:
-        (shop.parent / ".deployignore").touch()
+    @pytest.mark.parametrize("scheme", ["sftp", "ftpes", "ftps", "ftp"])
+    def test_the_template_loads_as_it_is_and_with_everything_uncommented(
+        self, shop: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(shop.parent))
+        for name in (".deployignore", "ca.pem", ".ssh/id_ed25519"):
+            (shop.parent / name).parent.mkdir(exist_ok=True)
+            (shop.parent / name).touch(0o600)
         as_it_is = loaded(shop, TEMPLATE)
-        lines = [line.removeprefix("# ") if " = " in line else line for line in TEMPLATE.splitlines()]
-        keys = [line for line in lines if " = " in line and not line.startswith(" ") and not line.startswith("#")]
-        uncommented = loaded(shop, "\n".join(lines))
-        assert len(keys) == 15
+        lines = [
+            line.removeprefix("# ") if re.match(r"# [a-z0-9-]+ = ", line) else line for line in TEMPLATE.splitlines()
+        ]
+        keys = [key for line in lines if (key := line.partition(" = ")[0]) != line and not line.startswith("#")]
+        assert keys == [key.partition(".")[2] for key in _KEYS]
+        foreign = {
+            field.name.replace("_", "-")
+            for field in attrs.fields(LoginTable)
+            if scheme not in field.metadata["schemes"]
+        }
+        text = "\n".join(line for line in lines if line.partition(" = ")[0] not in foreign)
+        uncommented = loaded(shop, text.replace('url = "sftp:', f'url = "{scheme}:'))
         assert (
             attrs.evolve(
                 uncommented.sync, every=None, exclude=(), exclude_from=None, exclude_extensions=(), max_depth=None
@@ -143,10 +161,10 @@ class TestWhatLoads:
             == as_it_is.sync
         )
         assert uncommented.shutdown == as_it_is.shutdown
-        assert uncommented.identity == as_it_is.identity
+        assert (uncommented.identity == as_it_is.identity) is (scheme == "sftp")
 
     def test_the_template_has_every_key(self) -> None:
-        written = re.findall(r"^(?:# )?([a-z-]+) = ", TEMPLATE, re.MULTILINE)
+        written = re.findall(r"^(?:# )?([a-z0-9-]+) = ", TEMPLATE, re.MULTILINE)
         assert written == [key.partition(".")[2] for key in _KEYS]
 
 
@@ -193,7 +211,7 @@ def test_each_mistake_is_one_line_with_the_key_and_the_way_out(shop: Path, addit
     ("text", "line"),
     [
         ("", 'source.path: missing; write path = "./public" in [source]'),
-        ("[source]\npath = 'a'", 'target.url: missing; write url = "ftp://user@host/dir" in [target]'),
+        ("[source]\npath = 'a'", 'target.url: missing; write url = "sftp://user@host/dir" in [target]'),
         ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
         ("source = 5", "source: is not a table; write it as [source]"),
         ("[[sync]]\n", "sync: is not a table; write it as [sync]"),
@@ -249,6 +267,41 @@ class TestTarget:
         assert target.display == display
         assert loaded(shop, with_url(display)).target == target
 
+    @pytest.mark.parametrize(
+        ("url", "expected", "display"),
+        [
+            ("sftp://deploy@h/www", ("sftp", "www", 22, "deploy"), "sftp://deploy@h/www"),
+            ("sftp://deploy@h:2222//srv/www", ("sftp", "/srv/www", 2222, "deploy"), "sftp://deploy@h:2222//srv/www"),
+            ("sftp://anonymous@h/", ("sftp", "", 22, "anonymous"), "sftp://anonymous@h/"),
+            ("sftp://d@h/caf%E9%FF", ("sftp", "caf\udce9\udcff", 22, "d"), "sftp://d@h/caf%E9%FF"),
+            ("sftp://d@h//~/www", ("sftp", "/~/www", 22, "d"), "sftp://d@h//~/www"),
+            ("FTPES://h:21/www", ("ftpes", "www", 21, "anonymous"), "ftpes://h/www"),
+            ("ftpes://h:990/", ("ftpes", "", 990, "anonymous"), "ftpes://h:990/"),
+            ("ftps://h/~/x", ("ftps", "~/x", 990, "anonymous"), "ftps://h/~/x"),
+            ("ftps://h:21//", ("ftps", "/", 21, "anonymous"), "ftps://h:21//"),
+        ],
+    )
+    def test_every_scheme_has_the_same_rules(
+        self, shop: Path, url: str, expected: tuple[str, str, int, str], display: str
+    ) -> None:
+        target = loaded(shop, with_url(url)).target
+        assert (target.scheme, target.path, target.port, target.user) == expected
+        assert target.display == display
+        assert loaded(shop, with_url(display)).target == target
+
+    def test_without_a_user_sftp_takes_yours_as_ssh_does(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for variable in ("USER", "LOGNAME"):
+            monkeypatch.setenv(variable, "somebody-else")
+        target = loaded(shop, with_url("sftp://h/")).target
+        assert target.user == pwd.getpwuid(os.geteuid()).pw_name
+        assert (target.password, target.passphrase) == (None, None)
+
+    def test_a_user_that_has_no_name_must_give_one(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 3_999_999_999)
+        assert refused(shop, with_url("sftp://h/")) == (
+            "target.url: has no user, and you have no name on this machine; write sftp://user@host/dir"
+        )
+
     def test_a_named_user(self, shop: Path) -> None:
         target = loaded(shop, with_url("ftp://a%40b%3Ac@h/", 'password = { env = "E" }')).target
         assert target.user == "a@b:c"
@@ -267,8 +320,24 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("url", "reason"),
         [
-            ("", 'is empty; write a URL like "ftp://user@host/dir", or a directory'),
-            ("sftp://h/", "not supported: sftp:// (use ftp://, or a directory for a mirror on this machine)"),
+            ("", 'is empty; write a URL like "sftp://user@host/dir", or a directory'),
+            (
+                "https://h/",
+                (
+                    "not supported: https:// (use sftp://, ftpes://, ftps:// or ftp://, "
+                    "or a directory for a mirror on this machine)"
+                ),
+            ),
+            ("sftp:///www", "has no host; write it like sftp://user@host/dir"),
+            ("ftps://2001:db8::1/", "has too many colons; an IPv6 address goes in brackets: ftps://[2001:db8::1]/dir"),
+            ("sftp://h/a%0Ab", "the path has a line feed in it, which the path of a mirror may not have"),
+            (
+                "sftp://h/~/www",
+                (
+                    "has ~ in its path, which begins in the login directory without it: sftp://host/www; "
+                    "an absolute path has two slashes: sftp://host//srv/www"
+                ),
+            ),
             ("ftp:///www", "has no host; write it like ftp://user@host/dir"),
             ("ftp://h:x/", "has a port that is not a number from 1 to 65535"),
             ("ftp://h:65536/", "has a port that is not a number from 1 to 65535"),
@@ -280,7 +349,7 @@ class TestTarget:
             ("ftp://h/a/../b", "has .. in its path; write where it leads to"),
             ("ftp://h/a#b", "has a # in its path; write it as %23"),
             ("ftp://h/a%0Ab", "the path has a line feed in it, which cannot be sent in an FTP command"),
-            ("deploy@h:/www", "is not a URL; write ftp://host/dir, or ./ before a directory with a colon in its name"),
+            ("deploy@h:/www", "is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name"),
             ("file://h/www", "a file URL has three slashes and an absolute path: file:///srv/www"),
             ("file:///a%00b", "has a NUL in it"),
         ],
@@ -292,7 +361,9 @@ class TestTarget:
         "url",
         [f"ftp://deploy:{CANARY}@h/", f"ftp://deploy:{CANARY}/x@h/", f"ftp://:{CANARY}@h", f"FTP://a:b@{CANARY}@h/"],
     )
-    def test_m106_password_in_url_is_refused(self, shop: Path, url: str) -> None:
+    @pytest.mark.parametrize("scheme", ["ftp", "ftpes", "ftps", "sftp"])
+    def test_m106_password_in_url_is_refused(self, shop: Path, url: str, scheme: str) -> None:
+        url = scheme + url[3:]
         line = refused(shop, with_url(url))
         assert line.startswith("target.url: has a password in it, where it would be visible to others")
         assert 'use password = { env = "..." } in [target]' in line
@@ -303,9 +374,24 @@ class TestTarget:
         ("code", "name"),
         [("%0D", "a carriage return"), ("%0A", "a line feed"), ("%00", "a NUL"), ("%FF", "a 0xFF byte")],
     )
-    def test_m110_a_user_that_would_break_the_command_line_is_refused(self, shop: Path, code: str, name: str) -> None:
-        line = refused(shop, with_url(f"ftp://dep{code}loy@h/", 'password = { env = "E" }'))
+    @pytest.mark.parametrize("scheme", ["ftp", "ftpes", "ftps"])
+    def test_m110_a_user_that_would_break_the_command_line_is_refused(
+        self, shop: Path, code: str, name: str, scheme: str
+    ) -> None:
+        line = refused(shop, with_url(f"{scheme}://dep{code}loy@h/", 'password = { env = "E" }'))
         assert line == f"target.url: the user has {name} in it, which cannot be sent in an FTP command"
+
+    @pytest.mark.parametrize(
+        ("code", "fault"),
+        [
+            ("%0D", "has a carriage return in it, which no user name has"),
+            ("%0A", "has a line feed in it, which no user name has"),
+            ("%00", "has a NUL in it, which no user name has"),
+            ("%FF", "is not UTF-8 text, and SSH has no other"),
+        ],
+    )
+    def test_m110_a_user_that_no_ssh_server_has_is_refused(self, shop: Path, code: str, fault: str) -> None:
+        assert refused(shop, with_url(f"sftp://dep{code}loy@h/")) == f"target.url: the user {fault}"
 
     def test_m071_a_target_that_overlaps_the_source_is_refused(self, shop: Path) -> None:
         public = shop.parent / "public"
@@ -328,7 +414,115 @@ class TestTarget:
         assert line == "target.password: a directory needs no password; leave it out"
 
 
+class TestLogin:
+    """The keys of ``[target]`` that say how to log in, and what is believed to be the server."""
+
+    PIN = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+
+    def test_the_keys_of_sftp(self, shop: Path) -> None:
+        (shop.parent / "id").touch(0o600)
+        target = loaded(
+            shop,
+            with_url(
+                "sftp://deploy@h/",
+                f"""key-file = "id"
+                passphrase = {{ env = "P" }}
+                agent = false
+                known-hosts = "hosts"
+                host-key = "{self.PIN}"
+                lanes = 8
+                fsync = true""",
+            ),
+        ).target
+        assert (target.key_file, target.known_hosts) == (shop.parent / "id", shop.parent / "hosts")
+        assert (target.passphrase, target.password) == (EnvSecret("P"), None)
+        assert (target.agent, target.host_key, target.lanes, target.fsync) == (False, self.PIN, 8, True)
+
+    def test_what_goes_without_saying(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/x")
+        target = loaded(shop, with_url("sftp://deploy@h/")).target
+        assert target.known_hosts == Path("/home/x/.ssh/known_hosts")
+        assert (target.agent, target.lanes, target.fsync, target.host_key) == (None, None, False, None)
+        assert loaded(shop, with_url("ftpes://h/")).target.tls_min_version == "1.2"
+        assert loaded(shop, with_url("ftpes://h/")).target.known_hosts is None
+
+    @pytest.mark.parametrize("written", [":".join(["AB"] * 32), "ab" * 32, "AB" * 32])
+    def test_the_keys_of_tls(self, shop: Path, written: str) -> None:
+        (shop.parent / "ca.pem").touch()
+        text = with_url("ftps://h/", f'ca-file = "ca.pem"\ncertificate-sha256 = "{written}"\ntls-min-version = "1.3"')
+        target = loaded(shop, text).target
+        assert (target.ca_file, target.tls_min_version) == (shop.parent / "ca.pem", "1.3")
+        assert target.certificate_sha256 == "ab" * 32
+
+    @pytest.mark.parametrize(
+        ("url", "key", "line"),
+        [
+            ("ftp", "key-file = 'none'", "key-file: only sftp:// logs in with a key; leave it out"),
+            ("ftps", "passphrase = { env = 'E' }", "passphrase: only sftp:// logs in with a key; leave it out"),
+            ("ftpes", "agent = true", "agent: only sftp:// logs in with a key; leave it out"),
+            ("ftp", "known-hosts = 'x'", "known-hosts: only sftp:// has host keys; ftpes:// and ftps:// have ca-file "),
+            ("ftp", "lanes = 2", "lanes: only sftp:// has more than one file in flight on a connection; leave it out"),
+            (
+                "ftp",
+                "fsync = false",
+                "fsync: only sftp:// can ask the server to flush a file to its disk; leave it out",
+            ),
+            (
+                "sftp",
+                "ca-file = 'x'",
+                "ca-file: only ftpes:// and ftps:// have certificates; sftp:// has host-key and ",
+            ),
+            ("ftp", "tls-min-version = '1.3'", "tls-min-version: only ftpes:// and ftps:// have TLS; leave it out"),
+            ("file", "agent = true", "agent: only sftp:// logs in with a key; leave it out"),
+            ("sftp", "key-file = 'none'", "key-file: cannot read {}/none: No such file or directory; name a file that"),
+            ("sftp", "key-file = 'open'", "key-file: {0}/open is open to others (mode 0644); run: chmod 600 {0}/open"),
+            ("ftps", "ca-file = '.'", "ca-file: cannot read {}: Not a regular file; name a file that you can read"),
+            ("sftp", "host-key = 'MD5:00'", 'host-key: "MD5:00" is not the fingerprint of a host key; write it as '),
+            ("sftp", "lanes = 65", "lanes: 65 is not a whole number from 1 to 64"),
+            ("ftps", "tls-min-version = 1.2", 'tls-min-version: 1.2 is none of "1.2", "1.3"'),
+            ("ftps", "certificate-sha256 = 'ab'", 'certificate-sha256: "ab" is not the SHA-256 fingerprint of a cert'),
+            ("sftp", "passphrase = { env = 'E' }", "passphrase: there is no key for it; write key-file = "),
+            ("sftp", "host-keys = 'x'", "host-keys: unknown key; did you mean target.host-key?"),
+        ],
+    )
+    def test_what_does_not_fit(self, shop: Path, url: str, key: str, line: str) -> None:
+        (shop.parent / "open").touch()
+        (shop.parent / "open").chmod(0o644)
+        url = str(shop.parent / "mirror") if url == "file" else f"{url}://h/"
+        assert refused(shop, with_url(url, key)).startswith(f"target.{line.format(shop.parent)}")
+
+    @pytest.mark.parametrize("scheme", ["ftpes", "ftps"])
+    def test_a_named_user_of_ftps_has_a_password(self, shop: Path, scheme: str) -> None:
+        assert refused(shop, with_url(f"{scheme}://deploy@h/")).startswith("target.password: missing, and target.url")
+        assert loaded(shop, with_url(f"{scheme}://h/")).target.password == Secret("anonymous@")
+
+    def test_a_source_on_a_server_is_refused_for_now(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        line = 'a source is a directory of this machine for now; write path = "./public" in [source]'
+        text = MINIMAL.replace('path = "public"', 'url = "sftp://h/"')
+        assert refused(shop, text) == f"source.url: {line}"
+        assert refused(shop, MINIMAL, ["source.url=sftp://h/"]) == f"--set source.url: {line}"
+        monkeypatch.setenv("ACTORSYNC_SOURCE_URL", "sftp://h/")
+        assert refused(shop) == f"ACTORSYNC_SOURCE_URL: {line}"
+
+    def test_overrides_of_keys_that_look_like_numbers(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ACTORSYNC_TARGET_TLS_MIN_VERSION", "1.3")
+        target = loaded(shop, with_url("ftps://h/"), [f"target.certificate-sha256={'12' * 32}"]).target
+        assert (target.tls_min_version, target.certificate_sha256) == ("1.3", "12" * 32)
+
+
 class TestIdentity:
+    def test_of_earlier_profiles_is_what_it_was(self, shop: Path) -> None:
+        text = MINIMAL.replace('"public"', '"/srv/public"')
+        assert loaded(shop, text).identity == "53ee09599467d4cf"
+        assert loaded(shop, text.replace("/www", "//www")).identity == "f4347b5f42fedc5d"
+
+    def test_the_same_place_by_another_way_is_another_pair(self, shop: Path) -> None:
+        ways = {
+            loaded(shop, MINIMAL.replace("ftp://deploy", f"{scheme}://deploy")).identity
+            for scheme in ("ftp", "ftpes", "ftps", "sftp")
+        }
+        assert len(ways) == 4
+
     def test_stays_with_the_pair_and_changes_with_any_part_of_it(self, shop: Path) -> None:
         first = loaded(shop)
         assert first.identity == loaded(shop, MINIMAL + "[sync]\nconnections = 1").identity
@@ -409,6 +603,15 @@ class TestOverrides:
 
 
 INLINE = MINIMAL.replace('{ env = "SHOP_PASSWORD" }', f'"{CANARY}"')
+SSH_INLINE = f"""
+[source]
+path = "public"
+[target]
+url = "sftp://deploy@h/www"
+key-file = "id"
+passphrase = "{CANARY}-P"
+password = "{CANARY}"
+"""
 
 
 class TestSecrets:
@@ -438,6 +641,64 @@ class TestSecrets:
         loaded(shop, INLINE)
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
         assert refused(shop, INLINE).startswith("target.password: the file holds a password, and is not yours")
+
+    def test_m107_inline_passphrase_in_a_readable_profile(self, shop: Path) -> None:
+        (shop.parent / "id").touch(0o600)
+        text = SSH_INLINE.replace(f'password = "{CANARY}"', "")
+        assert loaded(shop, text).target.look_up().passphrase == Secret(f"{CANARY}-P")
+        shop.chmod(0o640)
+        assert refused(shop, text) == (
+            "target.passphrase: the file holds a passphrase, and is open to others (mode 0640); "
+            f'run: chmod 600 {shop}, or use passphrase = {{ env = "..." }}'
+        )
+        shop.chmod(0o600)
+        link = shop.parent / "link.toml"
+        link.symlink_to(shop)
+        with pytest.raises(ProfileError, match="the file holds a passphrase, and is a symbolic link"):
+            load_profile(link)
+
+    def test_m106_a_passphrase_on_the_command_line_is_refused(
+        self, shop: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (shop.parent / "id").touch(0o600)
+        line = refused(shop, SSH_INLINE, [f"target.passphrase={CANARY}"])
+        assert line.startswith("--set target.passphrase: a passphrase here would be visible to others")
+        monkeypatch.setenv("ACTORSYNC_TARGET_PASSPHRASE", "true")
+        assert loaded(shop, SSH_INLINE).target.passphrase == Secret("true")
+
+    def test_ssh_takes_any_text_as_a_password(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (shop.parent / "id").touch(0o600)
+        assert loaded(shop, SSH_INLINE.replace(f'"{CANARY}"', '"a\\r\\nb\\u0000\\u00ff"')).target.password == Secret(
+            "a\r\nb\0\xff"
+        )
+        target = loaded(shop, SSH_INLINE.replace(f'"{CANARY}"', '{ env = "E" }')).target
+        monkeypatch.setattr(os, "environ", {"E": "two\nlines"})
+        assert target.look_up().password == Secret("two\nlines")
+        monkeypatch.setattr(os, "environ", {"E": f"{CANARY}\udcff"})
+        with pytest.raises(ProfileError, match="is not UTF-8 text, and SSH has no other") as caught:
+            target.look_up()
+        assert CANARY not in str(caught.value)
+
+    def test_places_of_a_passphrase_call_it_so(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (shop.parent / "id").touch(0o600)
+        text = SSH_INLINE.replace(f'"{CANARY}-P"', "PLACE").replace(f'password = "{CANARY}"', "")
+        target = loaded(shop, text.replace("PLACE", '{ keyring = "shop" }')).target
+        assert target.passphrase == KeyringSecret("shop", str(shop.parent / "id"))
+        target = loaded(shop, text.replace("PLACE", '{ command = ["true"] }')).target
+        with pytest.raises(ProfileError) as caught:
+            target.look_up()
+        assert str(caught.value) == f"{shop}: target.passphrase: the passphrase from command true is empty"
+        target = loaded(shop, text.replace("PLACE", "{ prompt = true }")).target
+        assert target.passphrase == PromptSecret(f"passphrase of {shop.parent}/id for deploy@h: ")
+        assert target.is_asking
+
+    def test_m105_a_passphrase_is_printed_no_more_than_a_password(self, shop: Path) -> None:
+        (shop.parent / "id").touch(0o600)
+        profile = loaded(shop, SSH_INLINE)
+        secrets = profile.target.look_up()
+        assert secrets == Secrets(Secret(CANARY), Secret(f"{CANARY}-P"))
+        for one in (profile, profile.target, attrs.asdict(profile), secrets, attrs.asdict(secrets)):
+            assert CANARY not in f"{one!r} {one!s}"
 
     def test_a_readable_profile_without_a_password_is_fine(self, shop: Path) -> None:
         shop.chmod(0o644)
@@ -472,6 +733,8 @@ class TestSecrets:
             (f'{{ command = "echo {CANARY}" }}', "command must be a list of texts, without a shell: "),
             ("{ command = [] }", "command must be a list of texts"),
             ('""', "is empty"),
+            ("{ prompt = false }", "prompt must be true: "),
+            ('{ prompt = "Password: " }', "prompt must be true: "),
         ],
     )
     def test_password_keys_that_cannot_be_used(self, shop: Path, value: str, reason: str) -> None:

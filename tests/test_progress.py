@@ -16,7 +16,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Upload
 from actorsync.journal import Run
 from actorsync.live_view import LiveView
@@ -38,6 +38,7 @@ from actorsync.model.event import (
     Stopped,
     SurveyComplete,
     Swept,
+    Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
 from actorsync.progress import JsonLines, Lines, Output, PlanLines, Rate, progress_text
@@ -71,6 +72,7 @@ EVERY_EVENT: list[Event] = [
     Connected(1, "ftp://h/"),
     Reconnecting(1, "the server hung up", 0.5),
     Retired(1, "the server hung up"),
+    Warned("passwords travel in clear"),
     Swept(("dir/.tmp",)),
     Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
     Done(MakeDirectory(FOLDER), FOLDER),
@@ -251,6 +253,7 @@ async def test_lines_tell_beginning_trouble_and_end() -> None:
         "actorsync: too many",
         "connection 1: the server hung up; trying again in 0.5 s",
         "connection 1 gave up: the server hung up",
+        "warning: passwords travel in clear",
         "failed: dir/a.txt: no room",
         "in sync: nothing to do (0 files) in 2.1 s",
     ]
@@ -277,6 +280,7 @@ async def test_nothing_from_outside_reaches_a_terminal_as_it_is() -> None:
         RemovalsRefused(nasty, 1),
         Reconnecting(1, nasty, 1),
         Retired(1, nasty),
+        Warned(nasty),
         Failed(Copy(entry), nasty),
         Done(Copy(entry), entry),
         Done(Remove(entry)),
@@ -330,6 +334,40 @@ async def test_a_loop_does_not_repeat_that_there_is_nothing_to_do() -> None:
         "in 1 copie",
     ]
     assert lines[0] == "mirroring /src to /dst every 5s, 1 connection"
+
+
+WARNED: list[Event] = [
+    Warned("in clear"),
+    Warned("in clear"),
+    Started("/s", "/t", 1),
+    Warned("in clear"),
+    Warned("old"),
+]
+
+
+@pytest.mark.parametrize("kind", [Lines, LiveView])
+async def test_a_warning_is_told_once(kind: type[Lines]) -> None:
+    stream = _Terminal()
+    output = kind(Statistics(), stream)
+    for event in WARNED:
+        output.observe(event)
+    output.put(list(output._lines), None)
+    told = [line for line in stream.getvalue().splitlines() if line.startswith("warning")]
+    assert told == ["warning: in clear", "warning: old"]
+
+
+async def test_a_warning_of_a_plan_is_no_part_of_its_result() -> None:
+    out, errors = io.StringIO(), io.StringIO()
+    await shown(PlanLines(Statistics(), out, errors), WARNED)
+    assert (out.getvalue(), errors.getvalue()) == ("", "actorsync: warning: in clear\nactorsync: warning: old\n")
+
+
+async def test_a_warning_in_json_is_an_event_and_nothing_besides() -> None:
+    out, errors = io.StringIO(), io.StringIO()
+    await shown(JsonLines(Statistics(), out, errors), WARNED)
+    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [one["text"] for one in records if one["event"] == "warned"] == ["in clear", "old"]
+    assert errors.getvalue() == ""
 
 
 async def test_quiet_tells_failures_only() -> None:
@@ -420,7 +458,10 @@ async def test_the_live_view_shows_each_connection_and_goes_away(monkeypatch: py
     terminal = _Terminal()
     upload = Upload("some/where/\x1b[31m/" + "x" * 90 + "/end.bin", "tmp", None, sent=512)  # type: ignore[arg-type]
     statistics = Statistics(
-        connections=[ConnectionLevel(1, "sending", upload, 1024), ConnectionLevel(2, "making directories")],
+        connections=[
+            ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 1024)]),
+            ConnectionLevel(2, "connected", True, [LaneLevel("making directories")]),
+        ],
         files_planned=2,
         bytes_planned=2048,
         is_total_known=True,

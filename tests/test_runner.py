@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -21,16 +24,20 @@ from actorsync.endpoints.dry_run import DryRun
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.sftp import LANES, SftpEndpoint
+from actorsync.endpoints.ssh_policy import HostTrust
+from actorsync.endpoints.tls import TlsPolicy
 from actorsync.errors import FatalError, JournalLocked, ProfileError
 from actorsync.journal import journal_path, open_journal, open_memory_journal, read_runs, state_directory
 from actorsync.model.event import Event, Report, Started, Stopped
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
-from actorsync.profile import MaxDelete, Profile, load_profile
+from actorsync.profile import MaxDelete, Profile, Secret, Secrets, load_profile
 from actorsync.runner import BREATH, open_endpoints, plan_once, policy_of, repeat, run_forever, run_once
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing import EmbeddedFtpServer
 
+CANARY = "CANARY-4711"
 IMPATIENT = Backoff(initial=0.01, tries=3)
 
 
@@ -76,6 +83,52 @@ def test_endpoints_are_those_of_the_profile(source: Path) -> None:
     assert (server.host, server.port, server.user, server.path) == ("example.com", 2121, "demo", "/srv/www")
     assert server.password() == "demo"
     assert "demo" not in repr(server).replace("user='demo'", "")
+
+
+@pytest.mark.parametrize(("scheme", "is_implicit", "port"), [("ftpes", False, 21), ("ftps", True, 990)])
+def test_endpoints_with_tls_are_those_of_the_profile(
+    source: Path, scheme: str, is_implicit: bool, port: int, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").touch()
+    keys = ["ca-file=ca.pem", "certificate-sha256=" + "AB" * 32, "tls-min-version=1.3"]
+    profile = make_profile(source, f"{scheme}://example.com/www", *(f"target.{key}" for key in keys))
+    _, server = open_endpoints(profile)
+    assert isinstance(server, FtpEndpoint)
+    assert (server.host, server.port, server.user, server.path) == ("example.com", port, "anonymous", "www")
+    assert server.tls == TlsPolicy(is_implicit, tmp_path / "ca.pem", "ab" * 32, "1.3")
+    _, clear = open_endpoints(make_profile(source, "ftp://example.com/www"))
+    assert isinstance(clear, FtpEndpoint)
+    assert clear.tls is None
+
+
+def test_m105_an_sftp_endpoint_is_that_of_the_profile(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "id").touch(0o600)
+    pin = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+    keys = ['target.passphrase={ env = "P" }', "target.agent=true", f"target.host-key={pin}"]
+    keys += ["target.key-file=id", "target.known-hosts=hosts", "target.lanes=3", "target.fsync=true"]
+    keys += ['target.password={ env = "W" }']
+    profile = make_profile(source, "sftp://demo@example.com:2222//srv/www", *keys)
+    _, server = open_endpoints(profile, Secrets(Secret(CANARY), Secret(f"{CANARY}-P")))
+    assert isinstance(server, SftpEndpoint)
+    assert (server.host, server.port, server.path, server.lanes, server.fsync) == (
+        *("example.com", 2222, "/srv/www", 3, True),
+    )
+    assert (server.login.user, server.login.key_file, server.login.agent) == ("demo", tmp_path / "id", True)
+    assert server.trust == HostTrust(tmp_path / "hosts", pin)
+    assert server.login.password is not None
+    assert server.login.passphrase is not None
+    assert (server.login.password(), server.login.passphrase()) == (CANARY, f"{CANARY}-P")
+    assert CANARY not in f"{server!r}{server.login!r}{attrs.asdict(server.login)}"
+    _, plain = open_endpoints(make_profile(source, "sftp://demo@example.com/"))
+    assert isinstance(plain, SftpEndpoint)
+    assert plain.lanes == LANES
+    assert f"default {LANES}." in (Path(__file__).parents[1] / "docs" / "profile.md").read_text()
+    assert (plain.login.password, plain.login.passphrase, plain.login.agent, plain.fsync) == (None, None, None, False)
+
+
+def test_what_is_slow_to_import_is_imported_only_for_sftp() -> None:
+    code = "import sys, actorsync.cli, actorsync.foreground, actorsync.inspection; assert 'asyncssh' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_policy_is_that_of_the_profile(source: Path) -> None:
@@ -411,6 +464,33 @@ async def test_forever_asks_for_the_password_once_and_keeps_the_lock(source: Pat
     assert asked == ["resolve"]
     with open_journal(state_directory(), profile.identity):
         pass
+
+
+async def test_each_secret_is_looked_up_once_for_all_passes(profile: Profile) -> None:
+    asked: list[str] = []
+
+    @attrs.frozen
+    class Asked:
+        name: str
+
+        def resolve(self) -> Secret:
+            asked.append(self.name)
+            return Secret(self.name)
+
+    places: Any = {"password": Asked("password"), "passphrase": Asked("passphrase")}
+    profile = attrs.evolve(profile, target=attrs.evolve(profile.target, **places))
+    every = attrs.evolve(profile, sync=attrs.evolve(profile.sync, every=0.01))
+    shutdown = Shutdown()
+    stopped: list[Event] = []
+
+    def watch(event: Event) -> None:
+        stopped.extend([event] if isinstance(event, Stopped) else [])
+        if len(stopped) == 2:
+            shutdown.drain()
+
+    with trio.fail_after(10):
+        assert await run_forever(every, shutdown=shutdown, observers=[watch]) == 0
+    assert sorted(asked) == ["passphrase", "password"]
 
 
 async def test_a_journal_that_cannot_be_used_is_fatal(profile: Profile) -> None:

@@ -1,7 +1,8 @@
 """The profile: the one file that says what is mirrored where, and how.
 
-* ``schema``: what it says, as frozen classes, and how each key is read.
-* ``target``, ``secret``, ``units``: the URL, where a password comes from, durations and shares.
+* ``schema``, ``login``: what it says, as frozen classes; ``readers``: how each key is read.
+* ``target``, ``url``, ``secret``, ``units``: the place, its URL, where a password comes from, durations and shares.
+* ``terminal``: asking a person.
 * ``load``: from the file, the environment and ``--set`` to a ``Profile``, or to one line of error.
 * ``template``: the profile to start from.
 """
@@ -9,19 +10,23 @@
 from __future__ import annotations
 
 from actorsync.profile.load import load_profile
-from actorsync.profile.schema import IgnoreFile, Links, Profile, Shutdown, Source, Sync
+from actorsync.profile.readers import IgnoreFile
+from actorsync.profile.schema import Links, Profile, Shutdown, Source, Sync
 from actorsync.profile.secret import (
     CommandSecret,
     EnvSecret,
     FileSecret,
     KeyringSecret,
+    PromptSecret,
     Secret,
     SecretSource,
     line_fault,
+    text_fault,
 )
-from actorsync.profile.target import Target
+from actorsync.profile.target import Secrets, Target
 from actorsync.profile.template import TEMPLATE
-from actorsync.profile.units import MaxDelete, format_duration, parse_duration
+from actorsync.profile.terminal import ask
+from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint
 
 __all__ = [
     "TEMPLATE",
@@ -33,14 +38,19 @@ __all__ = [
     "Links",
     "MaxDelete",
     "Profile",
+    "PromptSecret",
     "Secret",
     "SecretSource",
+    "Secrets",
     "Shutdown",
     "Source",
     "Sync",
     "Target",
+    "ask",
     "format_duration",
     "line_fault",
     "load_profile",
     "parse_duration",
+    "parse_fingerprint",
+    "text_fault",
 ]

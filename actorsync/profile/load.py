@@ -14,10 +14,11 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from actorsync.errors import ProfileError
-from actorsync.profile.files import one_line, read_regular
-from actorsync.profile.schema import Profile, Shutdown, Site, Source, Sync, TargetTable
-from actorsync.profile.secret import KeyringSecret
-from actorsync.profile.target import ANONYMOUS, ANONYMOUS_PASSWORD, Target
+from actorsync.profile.files import is_private, one_line, read_regular
+from actorsync.profile.login import Misfit, with_login
+from actorsync.profile.readers import Site
+from actorsync.profile.schema import Profile, Shutdown, Source, Sync, TargetTable
+from actorsync.profile.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,10 +46,19 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "sync": Sync,
     "shutdown": Shutdown,
 }
-_KEYS: dict[str, attrs.Attribute[Any]] = {
-    f"{section}.{_kebab(field.name)}": field for section, table in _SECTIONS.items() for field in attrs.fields(table)
-}
-_PASSWORD = "target.password"  # noqa: S105 - the name of the key
+
+
+def _keys() -> dict[str, attrs.Attribute[Any]]:
+    """Every key, in the order in which they are told of: in each table, what is required comes first."""
+    return {
+        f"{section}.{_kebab(field.name)}": field
+        for section, table in _SECTIONS.items()
+        for field in sorted(attrs.fields(table), key=lambda field: field.default is not attrs.NOTHING)
+    }
+
+
+_KEYS = _keys()
+_NOT_YET = {"source.url": 'a source is a directory of this machine for now; write path = "./public" in [source]'}
 
 
 def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
@@ -109,31 +119,36 @@ class _Loader:
         except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
             self._fail("", f"is not valid TOML: {error}")
         target = document.get("target")
-        if isinstance(target, dict) and isinstance(target.get("password"), str):
-            self._check_private(status)
+        for key, field in _KEYS.items():
+            if field.metadata["is_secret"] and isinstance(target, dict) and isinstance(target.get(field.name), str):
+                self._check_private(key, field.name, status)
         return document
 
-    def _check_private(self, status: os.stat_result) -> None:
-        """Refuse a password in a profile that others can get at, as ssh does with keys."""
-        way_out = f'run: chmod 600 {self._site.name}, or use password = {{ env = "..." }}'
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            mode = stat.S_IMODE(status.st_mode)
-            self._fail(_PASSWORD, f"the file holds a password, and is open to others (mode {mode:04o}); {way_out}")
+    def _check_private(self, key: str, noun: str, status: os.stat_result) -> None:
+        """Refuse a secret in a profile that others can get at, as ssh does with keys."""
+        instead = f'use {noun} = {{ env = "..." }}'
+        if not is_private(status):
+            mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+            way_out = f"run: chmod 600 {self._site.name}, or {instead}"
+            self._fail(key, f"the file holds a {noun}, and is open to others ({mode}); {way_out}")
         if status.st_uid != os.geteuid():
-            self._fail(_PASSWORD, 'the file holds a password, and is not yours; use password = { env = "..." }')
+            self._fail(key, f"the file holds a {noun}, and is not yours; {instead}")
         if self._path.is_symlink():
-            self._fail(_PASSWORD, "the file holds a password, and is a symbolic link; name the file itself")
+            self._fail(key, f"the file holds a {noun}, and is a symbolic link; name the file itself")
 
     def _apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
-        names = {f"ACTORSYNC_{key.upper().replace('.', '_').replace('-', '_')}": key for key in _KEYS}
+        names = {_variable(key): key for key in _KEYS}
+        not_yet = {_variable(key): reason for key, reason in _NOT_YET.items()}
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
             if name not in names:
-                self._fail(name, f"environment variable of an unknown key{_suggestion(name, names)}")
-            self._origins[names[name]] = f"{name} ({names[name]})"
-            # A password is taken to the letter: `true` and `12` are passwords, too.
-            value = environ[name] if names[name] == _PASSWORD else _override_value(names[name], environ[name])
-            _put(document, names[name], value)
+                reason = f"environment variable of an unknown key{_suggestion(name, names)}"
+                self._fail(name, not_yet.get(name, reason))
+            key = names[name]
+            self._origins[key] = f"{name} ({key})"
+            # A secret is taken to the letter: `true` and `12` are passwords, too.
+            is_secret = _KEYS[key].metadata["is_secret"]
+            _put(document, key, environ[name] if is_secret else _override_value(key, environ[name]))
 
     def _apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
         for text in overrides:
@@ -143,11 +158,12 @@ class _Loader:
                 # The text is not quoted: it may be a password that was meant to follow something else.
                 self._fail("--set", "has no value; write it like --set sync.connections=2")
             if key not in _KEYS:
-                self._fail(f"--set {key}", f"unknown key{_suggestion(key, _KEYS)}")
+                self._fail(f"--set {key}", _unknown(key))
             self._origins[key] = f"--set {key}"
             parsed = _override_value(key, value)
-            if key == _PASSWORD and isinstance(parsed, str):
-                self._fail(key, "a password here would be visible to others in the process list; set it in the profile")
+            if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str):
+                reason = f"a {_KEYS[key].name} here would be visible to others in the process list"
+                self._fail(key, f"{reason}; set it in the profile")
             _put(document, key, parsed)
 
     def _structure(self, document: dict[str, Any]) -> _Document:
@@ -164,23 +180,17 @@ class _Loader:
         key, error = faults[0]
         if isinstance(error, cattrs.ForbiddenExtraKeysError):
             unknown = ".".join(filter(None, (key, min(error.extra_fields))))
-            self._fail(unknown, f"unknown key{_suggestion(unknown, _KEYS)}")
+            self._fail(unknown, _unknown(unknown))
         if isinstance(error, KeyError):
             self._fail(key, f"missing; write {_KEYS[key].metadata['example']} in [{key.partition('.')[0]}]")
         self._fail(key, str(error))
 
     def _target(self, table: TargetTable) -> Target:
-        """The two keys of ``[target]`` put together, with the password that goes without saying."""
-        target, password = table.url, table.password
-        if target.scheme == "file":
-            if password is not None:
-                self._fail(_PASSWORD, "a directory needs no password; leave it out")
-            return target
-        if password is None and target.user != ANONYMOUS:
-            self._fail(_PASSWORD, 'missing, and target.url names a user; write password = { env = "..." } in [target]')
-        if isinstance(password, KeyringSecret):
-            password = attrs.evolve(password, user=target.user)
-        return attrs.evolve(target, password=password or ANONYMOUS_PASSWORD)
+        """The keys of ``[target]`` put together."""
+        try:
+            return with_login(table.url, table)
+        except Misfit as misfit:
+            self._fail(f"target.{_kebab(misfit.key)}", str(misfit))
 
 
 def _converter(site: Site) -> cattrs.Converter:
@@ -212,6 +222,14 @@ def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[t
             yield key, error
     for error in bare:
         yield section, error
+
+
+def _variable(key: str) -> str:
+    return f"ACTORSYNC_{key.upper().replace('.', '_').replace('-', '_')}"
+
+
+def _unknown(key: str) -> str:
+    return _NOT_YET.get(key) or f"unknown key{_suggestion(key, _KEYS)}"
 
 
 def _suggestion(name: str, known: Mapping[str, object]) -> str:

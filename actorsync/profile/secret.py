@@ -1,7 +1,7 @@
-"""Passwords: a type that does not show itself, and the places that one can come from.
+"""Passwords and passphrases: a type that does not show itself, and the places that one can come from.
 
-A profile names the place; ``resolve()`` goes there, and is not called before the password is needed. No text made
-here (a repr, a message) contains a password, the output of a command, or its arguments.
+A profile names the place; ``resolve()`` goes there, and is not called before the secret is needed. No text made
+here (a repr, a message) contains a secret, the output of a command, or its arguments.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, final
 
@@ -18,8 +19,19 @@ import attrs
 
 from actorsync.errors import ProfileError
 from actorsync.profile.files import one_line, read_regular
+from actorsync.profile.terminal import ask
 
-__all__ = ["CommandSecret", "EnvSecret", "FileSecret", "KeyringSecret", "Secret", "SecretSource", "line_fault"]
+__all__ = [
+    "CommandSecret",
+    "EnvSecret",
+    "FileSecret",
+    "KeyringSecret",
+    "PromptSecret",
+    "Secret",
+    "SecretSource",
+    "line_fault",
+    "text_fault",
+]
 
 _COMMAND_SECONDS = 60.0  # long enough to type the passphrase of a key, short enough for an unattended run to end
 _MAX_BYTES = 65_536
@@ -70,28 +82,46 @@ def line_fault(text: str) -> str | None:
     return None
 
 
+def text_fault(text: str) -> str | None:
+    """Why ``text`` cannot be sent over SSH, which takes any UTF-8 text, line breaks and all; or None."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8 text, and SSH has no other"
+    return None
+
+
 @attrs.frozen
 class _Place:
-    """Base of the places; ``where`` is how an error names the key that asked for it."""
+    """Base of the places.
+
+    ``where`` is how an error names the key that asked for it; the key's last word is what the secret is called.
+    ``fault`` says why a text cannot be used for what it is meant for, or None.
+    """
 
     where: str = attrs.field(default="target.password", kw_only=True, eq=False, repr=False)
+    fault: Callable[[str], str | None] = attrs.field(default=line_fault, kw_only=True, eq=False, repr=False)
+
+    @property
+    def _noun(self) -> str:
+        return self.where.rpartition(".")[2]
 
     def _fail(self, reason: str) -> NoReturn:
         raise ProfileError(one_line(f"{self.where}: {reason}")) from None
 
     def _accept(self, text: str, origin: str) -> Secret:
         if not text:
-            self._fail(f"the password from {origin} is empty")
-        if fault := line_fault(text):
-            self._fail(f"the password from {origin} {fault}")
+            self._fail(f"the {self._noun} from {origin} is empty")
+        if fault := self.fault(text):
+            self._fail(f"the {self._noun} from {origin} {fault}")
         return Secret(text)
 
     def _decode(self, raw: bytes, origin: str) -> Secret:
-        """The password in a file or an output: UTF-8, up to one line break at its end."""
+        """The secret in a file or an output: UTF-8, up to one line break at its end."""
         try:
             text = raw.decode()
         except UnicodeDecodeError:
-            self._fail(f"the password from {origin} is not UTF-8 text")
+            self._fail(f"the {self._noun} from {origin} is not UTF-8 text")
         return self._accept(text.removesuffix("\n").removesuffix("\r"), origin)
 
 
@@ -165,7 +195,7 @@ class CommandSecret(_Place):
 
 @attrs.frozen
 class KeyringSecret(_Place):
-    """The system's keyring: the password that ``service`` keeps for ``user``."""
+    """The system's keyring: the secret that ``service`` keeps for ``user``."""
 
     service: str
     user: str = ""
@@ -186,7 +216,27 @@ class KeyringSecret(_Place):
         return self._accept(text, "the keyring")
 
 
-SecretSource = Secret | EnvSecret | FileSecret | CommandSecret | KeyringSecret
+@attrs.frozen
+class PromptSecret(_Place):
+    """What somebody types on the terminal of this process, unseen, when asked ``question``."""
+
+    question: str = ""
+
+    def resolve(self) -> Secret:
+        """Ask; ``ProfileError`` if there is no terminal, or nothing is typed. ``KeyboardInterrupt`` at a Ctrl-C.
+
+        Call it in the main thread: elsewhere, nobody hears the Ctrl-C.
+        """
+        try:
+            text = ask(one_line(self.question), is_hidden=True)
+        except OSError:
+            self._fail(f'there is no terminal to ask on; use {self._noun} = {{ env = "..." }} where nobody can type')
+        if not text:
+            self._fail(f"nothing was typed; try again, and type the {self._noun}")
+        return self._accept(text, "the terminal")
+
+
+SecretSource = Secret | EnvSecret | FileSecret | CommandSecret | KeyringSecret | PromptSecret
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -12,12 +12,33 @@ TEMPLATE = """\
 path = "./public"
 
 [target]
-# ftp://user@host:port/dir, relative to the login directory; ftp://host//dir is absolute.
+# sftp://user@host:port/dir, relative to the login directory; sftp://host//dir is absolute.
+# ftpes:// is FTP with TLS, ftps:// the same on a port of its own (990), ftp:// is FTP in clear.
 # Or a directory of this machine: "/srv/mirror", file:///srv/mirror.
-url = "ftp://deploy@ftp.example.com/www"
-# Where the password comes from: env (the name of a variable), file (a path), command (a list of texts)
-# or keyring (the name of a service).
-password = { env = "ACTORSYNC_PASSWORD" }
+url = "sftp://deploy@www.example.com/www"
+# Where the password comes from: env (the name of a variable), file (a path), command (a list of texts),
+# keyring (the name of a service), or { prompt = true }: you are asked. sftp:// can do without one.
+# password = { env = "ACTORSYNC_PASSWORD" }
+
+# For sftp://. A key to log in with, and its passphrase, from where a password may come from. Without a key and a
+# password, the agent and the usual keys (~/.ssh/id_*) are tried.
+# key-file = "~/.ssh/id_ed25519"
+# passphrase = { prompt = true }
+# agent = true
+
+# The host keys that are believed: those in a file, or exactly one. "actorsync trust" shows and adds them.
+# known-hosts = "~/.ssh/known_hosts"
+# host-key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+
+# How many files are in flight on each connection, 1 to 64; whether the server is to flush each to its disk.
+# lanes = 16
+# fsync = false
+
+# For ftpes:// and ftps://. Who signs the server's certificate, if not one that the system trusts; or exactly one
+# certificate; and the oldest TLS that is spoken.
+# ca-file = "ca.pem"
+# certificate-sha256 = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
+# tls-min-version = "1.2"
 
 [sync]
 # Connections to the target, 1 to 64.

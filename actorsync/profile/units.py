@@ -1,4 +1,4 @@
-"""The small languages of a profile's values: durations, and how much may be removed; and values in errors."""
+"""The small languages of a profile's values: durations, fingerprints, how much may be removed; values in errors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from decimal import Decimal
 
 import attrs
 
-__all__ = ["MaxDelete", "format_duration", "parse_duration", "shown"]
+__all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "shown"]
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS))
 _LONGEST = 36_500 * 86_400
 _SHOWN = 60
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _PERCENT = re.compile(r"([0-9]{1,3})%")
 
 
@@ -50,6 +51,16 @@ def format_duration(seconds: float) -> str:
             shown = f"{count:f}"
             parts.append(f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown}{unit}")
     return "".join(parts) or "0s"
+
+
+def parse_fingerprint(text: str) -> str:
+    """The fingerprint of a host key as it is; ``ValueError`` with the reason when ``text`` is not one."""
+    if not _FINGERPRINT.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)} is not the fingerprint of a host key; write it as ssh-keygen -l shows it: "
+            "SHA256: and 43 characters"
+        )
+    return text
 
 
 @attrs.frozen

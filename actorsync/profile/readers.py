@@ -1,0 +1,167 @@
+"""How a value of TOML becomes a value of ours: one reader for each kind of key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from actorsync.planning.selection import Selection
+from actorsync.profile.files import read_regular
+from actorsync.profile.target import Target
+from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, shown
+from actorsync.profile.url import parse_target
+
+__all__ = [
+    "IgnoreFile",
+    "Reader",
+    "Site",
+    "choice_reader",
+    "read_certificate",
+    "read_duration",
+    "read_extensions",
+    "read_host_key",
+    "read_ignore_file",
+    "read_max_delete",
+    "read_path",
+    "read_patterns",
+    "read_switch",
+    "read_url",
+    "whole_reader",
+]
+
+_MAX_BYTES = 1_048_576
+_CERTIFICATE = re.compile(r"[0-9a-f]{64}")
+
+
+@attrs.frozen
+class Site:
+    """The profile as a place: how errors name it, and what its relative paths are relative to."""
+
+    name: str
+    base: Path
+
+
+Reader = Callable[[Any, Site], Any]
+"""Makes a field's value of a TOML value; raises ``ValueError`` with the reason and the way out."""
+
+
+@attrs.frozen
+class IgnoreFile:
+    """A file of gitignore lines, as it was when the profile was loaded."""
+
+    path: Path
+    lines: tuple[str, ...] = attrs.field(repr=False)
+
+
+def _text(value: object, example: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not text; write it in quotes: {example}")  # noqa: TRY004
+    return value
+
+
+def read_path(value: object, site: Site) -> Path:
+    """An absolute path: ``~`` is the home directory, and what is relative is relative to the profile."""
+    text = _text(value, '"./public"')
+    if not text or "\0" in text:
+        raise ValueError("is not a path: it is empty, or has a NUL in it")
+    return Path(os.path.abspath(site.base / os.path.expanduser(text)))
+
+
+def whole_reader(low: int, high: int | None = None) -> Reader:
+    """Give the reader of a whole number within bounds."""
+    bounds = f"from {low} to {high}" if high else f"of at least {low}"
+
+    def read(value: object, _: Site) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
+            raise ValueError(f"{shown(value)} is not a whole number {bounds}")
+        return value
+
+    return read
+
+
+def choice_reader(choices: tuple[str, ...]) -> Reader:
+    """Give the reader of one of ``choices``."""
+
+    def read(value: object, _: Site) -> str:
+        if value not in choices:
+            raise ValueError(f"{shown(value)} is none of {', '.join(shown(one) for one in choices)}")
+        return str(value)
+
+    return read
+
+
+def read_switch(value: object, _: Site) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is neither true nor false (without quotes)")  # noqa: TRY004
+    return value
+
+
+def read_duration(value: object, _: Site) -> float:
+    """Seconds."""
+    return parse_duration(_text(value, '"30s"'))
+
+
+def read_max_delete(value: object, _: Site) -> MaxDelete:
+    """A share or a count."""
+    return MaxDelete.parse(value)
+
+
+def read_host_key(value: object, _: Site) -> str:
+    """The fingerprint of an SSH host key."""
+    return parse_fingerprint(_text(value, '"SHA256:..."'))
+
+
+def read_certificate(value: object, _: Site) -> str:
+    """The SHA-256 of a certificate: 64 lower-case hexadecimal digits, however they are written."""
+    text = _text(value, '"3F:A9:..."')
+    digits = text.replace(":", "").lower()
+    if not _CERTIFICATE.fullmatch(digits):
+        raise ValueError(
+            f"{shown(text)} is not the SHA-256 fingerprint of a certificate; write 64 hexadecimal digits, "
+            "with or without colons, as openssl x509 -fingerprint -sha256 shows it"
+        )
+    return digits
+
+
+def _texts(value: object, example: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{shown(value)} is not a list of texts; write it like {example}")
+    return tuple(value)
+
+
+def read_patterns(value: object, _: Site) -> tuple[str, ...]:
+    """Patterns in gitignore syntax."""
+    return Selection(exclude=_texts(value, '[".git/", "*.tmp"]')).exclude
+
+
+def read_extensions(value: object, _: Site) -> tuple[str, ...]:
+    """Ends of file names."""
+    extensions = _texts(value, '[".bak"]')
+    for one in extensions:
+        if not one.strip(".") or "/" in one:
+            raise ValueError(f'{shown(one)} is not the end of a file name; write it like ".bak"')
+    return extensions
+
+
+def read_ignore_file(value: object, site: Site) -> IgnoreFile:
+    """The patterns in a file, by its path."""
+    path = read_path(value, site)
+    try:
+        text = read_regular(path, _MAX_BYTES)[0].decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; make the file, or leave the key out") from None
+    lines = tuple(line.removesuffix("\r") for line in text.split("\n"))
+    return IgnoreFile(path, Selection(exclude=lines).exclude)
+
+
+def read_url(value: object, site: Site) -> Target:
+    """A URL, or a directory."""
+    if not isinstance(value, str):
+        raise ValueError('is not text; write it in quotes: "sftp://user@host/dir"')  # noqa: TRY004
+    return parse_target(value, site.base)

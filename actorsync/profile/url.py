@@ -1,0 +1,145 @@
+"""The target's URL, taken apart.
+
+Written here and not left to ``urllib.parse``: that drops line breaks without a word, and its errors quote the
+part of the URL that may hold a password. No error made here quotes more of a URL than its scheme.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import re
+from pathlib import Path
+from typing import cast
+from urllib.parse import unquote_to_bytes
+
+from actorsync.profile.secret import line_fault, text_fault
+from actorsync.profile.target import ANONYMOUS, PORTS, Scheme, Target
+
+__all__ = ["parse_target"]
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
+_HOST = re.compile(r"[\w.-]+")
+_PORT = re.compile(r"[0-9]{1,5}")
+_SSH_FAULTS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a NUL"}
+
+
+def parse_target(text: str, base: Path) -> Target:
+    """Read a URL or a directory (relative to ``base``); ``ValueError`` with the reason otherwise."""
+    if not text:
+        raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
+    found = _URL.fullmatch(text)
+    if found is None:
+        return _parse_directory(text, base)
+    scheme, authority, rest = found[1].lower(), found[2], found[3]
+    if scheme in PORTS:
+        return _parse_remote(cast(Scheme, scheme), authority, rest)
+    if scheme == "file":
+        if authority not in {"", "localhost"} or not rest:
+            raise ValueError("a file URL has three slashes and an absolute path: file:///srv/www")
+        return _parse_directory(os.fsdecode(_unquoted(rest)), base)
+    raise ValueError(
+        f"not supported: {scheme}:// (use sftp://, ftpes://, ftps:// or ftp://, "
+        "or a directory for a mirror on this machine)"
+    )
+
+
+def _parse_directory(text: str, base: Path) -> Target:
+    if ":" in text.partition("/")[0]:
+        # As likely a host with the scheme forgotten, and a password behind the colon: not a directory to make.
+        raise ValueError("is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name")
+    if "\0" in text:
+        raise ValueError("has a NUL in it")
+    return Target(scheme="file", path=os.path.abspath(base / os.path.expanduser(text)))
+
+
+def _parse_remote(scheme: Scheme, authority: str, rest: str) -> Target:
+    userinfo, _, location = authority.rpartition("@")
+    if ":" in userinfo or (not userinfo and "@" in rest and ":" in authority and not _is_location(scheme, authority)):
+        raise ValueError(
+            "has a password in it, where it would be visible to others (in process lists, in logs); "
+            'leave it out and use password = { env = "..." } in [target]'
+        )
+    host, port = _parse_location(scheme, location)
+    user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
+    if fault := _ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
+        raise ValueError(f"the user {fault}")
+    return Target(
+        scheme=scheme,
+        host=host,
+        port=port,
+        user=user or (_local_user() if scheme == "sftp" else ANONYMOUS),
+        path=_parse_path(scheme, rest),
+    )
+
+
+def _ssh_user_fault(user: str) -> str | None:
+    return text_fault(user) or _ssh_fault(user, "which no user name has")
+
+
+def _ssh_fault(text: str, reason: str) -> str | None:
+    return next((f"has {name} in it, {reason}" for one, name in _SSH_FAULTS.items() if one in text), None)
+
+
+def _local_user() -> str:
+    """Who runs this, as ssh has it: by the number, whatever the environment says."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise ValueError("has no user, and you have no name on this machine; write sftp://user@host/dir") from None
+
+
+def _is_location(scheme: Scheme, authority: str) -> bool:
+    try:
+        _parse_location(scheme, authority)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_location(scheme: Scheme, location: str) -> tuple[str, int]:
+    """Host and port of ``host``, ``host:port``, ``[address]`` or ``[address]:port``."""
+    if location.startswith("["):
+        bracketed, closed, after = location[1:].partition("]")
+        try:
+            host = str(ipaddress.IPv6Address(bracketed.replace("%25", "%", 1)))
+        except ValueError:
+            raise ValueError("what is in the brackets is not an IPv6 address") from None
+        if not closed or (after and not after.startswith(":")):
+            raise ValueError("has something other than a port after the brackets")
+        port = after[1:]
+    else:
+        host, _, port = location.partition(":")
+        if ":" in port:
+            raise ValueError(f"has too many colons; an IPv6 address goes in brackets: {scheme}://[2001:db8::1]/dir")
+        if not host:
+            raise ValueError(f"has no host; write it like {scheme}://user@host/dir")
+        if not _HOST.fullmatch(host):
+            raise ValueError("has a host with a character that no host name has")
+    if port and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65_535):
+        raise ValueError("has a port that is not a number from 1 to 65535")
+    return host.lower(), int(port or PORTS[scheme])
+
+
+def _parse_path(scheme: Scheme, rest: str) -> str:
+    """The path behind the host: its first slash only separates, as RFC 1738 has it."""
+    if mark := next((mark for mark in "?#" if mark in rest), None):
+        raise ValueError(f"has a {mark} in its path; write it as %{ord(mark):02X}")
+    path = _unquoted(rest.removeprefix("/")).decode("utf-8", "surrogateescape")
+    if fault := _ssh_fault(path, "which the path of a mirror may not have") if scheme == "sftp" else line_fault(path):
+        raise ValueError(f"the path {fault}")
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise ValueError("has .. in its path; write where it leads to")
+    if scheme == "sftp" and parts[:1] == ["~"] and not path.startswith("/"):
+        # curl and lftp write it for the login directory, and an absolute path without it: here it would be a name.
+        raise ValueError(
+            "has ~ in its path, which begins in the login directory without it: sftp://host/www; "
+            "an absolute path has two slashes: sftp://host//srv/www"
+        )
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def _unquoted(text: str) -> bytes:
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
