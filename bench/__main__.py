@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 
-from bench.link import Link, Unusable, open_link
-from bench.peers import PEERS, Job, Measurement, measure
+from bench.credentials import OWNER, Credentials, make_credentials
+from bench.link import Link, Unusable, inside, open_link
+from bench.measure import Measurement, measure
+from bench.peers import PEERS, Job
 from bench.report import Round, render, wire_limit, write_results
-from bench.servers import OWNER, SERVERS, round_trip, serve
-from bench.trees import WORKLOADS, difference, make_tree, put_in_place
+from bench.servers import SERVERS, USUAL
+from bench.serving import round_trip, serve
+from bench.trees import WORKLOADS, difference, make_tree, other_times, put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
 RESULTS: Final = Path(__file__).with_name("results")
-TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount"}
+TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client"}
 BLOCKS_PER_FILE: Final = 4096
 
 
@@ -46,7 +49,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--workload", choices=WORKLOADS, default="small", help="the tree to mirror (default: small)")
-    add("--server", choices=SERVERS, nargs="+", help="default: all that are installed")
+    add("--server", choices=SERVERS, nargs="+", help=f"default: those installed of {' '.join(USUAL)}")
     add("--peer", choices=PEERS, nargs="+", help="default: all that are installed")
     add("--link", type=one_to(2000, "loopback"), default=50, help="loopback, or a round trip in ms (default: 50)")
     add("--connections", type=one_to(100), default=8, help="for every peer (default: 8)")
@@ -83,15 +86,20 @@ def present(
 def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
     """The servers and the peers that take part, each with its version."""
     unpack = "apt install {} (or run .ci/install-servers)"
-    servers = {
-        name: server.install if " " in server.install else unpack.format(server.install)
-        for name, server in SERVERS.items()
-    }
-    peers = {name: peer.install for name, peer in PEERS.items()}
-    return (
+    installs = {name: SERVERS[name].install for name in options.server or USUAL}
+    servers = {name: how if " " in how else unpack.format(how) for name, how in installs.items()}
+    peers = {name: PEERS[name].install for name in options.peer or PEERS}
+    chosen = (
         present("servers", options.server, servers, {name: SERVERS[name].find_version() for name in servers}),
         present("peers", options.peer, peers, {name: PEERS[name].find_version() for name in peers}),
     )
+    if not any(can_run(server, peer) for server in chosen[0] for peer in chosen[1]):
+        raise Unusable(f"no server here that {' or '.join(chosen[1])} can work with: {', '.join(chosen[0])}")
+    return chosen
+
+
+def can_run(server: str, peer: str) -> bool:
+    return PEERS[peer].command_for(SERVERS[server].speaks) is not None
 
 
 def scratch_folder(room: int) -> Path:
@@ -104,17 +112,31 @@ def scratch_folder(room: int) -> Path:
     raise Unusable(f"no room: {room >> 20} MiB are needed in /dev/shm or {tempfile.gettempdir()} (or set TMPDIR)")
 
 
-def one_round(options: argparse.Namespace, link: Link, scratch: Path, home: Path, names: tuple[str, str]) -> Round:
+@attrs.frozen
+class Stage:
+    """Where a round happens."""
+
+    link: Link
+    scratch: Path
+    home: Path
+    """The folder of the server in which each peer has its own."""
+    credentials: Credentials
+
+
+def one_round(options: argparse.Namespace, stage: Stage, names: tuple[str, str]) -> Round:
     """One peer, from an empty folder (or one already equal) to the run with nothing to do."""
     server, peer = names
-    source, in_place = scratch / "tree", WORKLOADS[options.workload].in_place
-    target, state = home / peer, scratch / "state"
+    if (command := PEERS[peer].command_for(SERVERS[server].speaks)) is None:
+        return Round(server, peer, None, None, None)
+    source, in_place = stage.scratch / "tree", WORKLOADS[options.workload].in_place
+    target, state = stage.home / peer, stage.scratch / "state"
     target.mkdir()
     os.chown(target, OWNER, OWNER)
-    job = Job(source, link.address, peer, options.connections, state)
+    job = Job(source, stage.link.address, peer, options.connections, state, stage.credentials)
 
     def run() -> Measurement:
-        return measure(PEERS[peer], job, link.near, options.timeout)
+        state.mkdir(exist_ok=True)
+        return measure(inside(stage.link.near, *command(job)), state, options.timeout)
 
     try:
         first = again = None
@@ -126,15 +148,18 @@ def one_round(options: argparse.Namespace, link: Link, scratch: Path, home: Path
             first = run()
         if first is None or not first.failure:
             again = run()
-        return Round(server, peer, first, again, difference(source, target))
+        unlike = difference(source, target)
+        return Round(server, peer, first, again, unlike, 0 if unlike else other_times(source, target))
     finally:
         shutil.rmtree(target)
         shutil.rmtree(state, ignore_errors=True)
 
 
 def show(one: Round) -> None:
+    if not (one.first or one.again):
+        return
     parts = [f"{word} {run.seconds:.2f} s" for word, run in (("first", one.first), ("again", one.again)) if run]
-    print(f"{one.server} {one.peer}: {', '.join(parts)}, {one.failure or 'equal'}", file=sys.stderr)
+    print(f"{one.server} {one.peer}: {', '.join(parts)}, {one.failure or one.target}", file=sys.stderr)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -147,12 +172,14 @@ def compare(options: argparse.Namespace) -> int:
         size = make_tree(workload, scratch / "tree")
         milliseconds = None if options.link == "loopback" else options.link
         link = stack.enter_context(open_link(milliseconds, scratch))
+        credentials = make_credentials(scratch / "credentials", link.address)
         for server in servers:
-            with serve(server, link, scratch) as home:
+            with serve(server, link, credentials, scratch) as home:
                 trips.append(round_trip(link) or 0.0)
                 for _ in range(options.runs):
                     for peer in peers:
-                        rounds.append(one_round(options, link, scratch, home, (server, peer)))
+                        stage = Stage(link, scratch, home, credentials)
+                        rounds.append(one_round(options, stage, (server, peer)))
                         show(rounds[-1])
     trip = max(trips)
     now = dt.datetime.now(dt.UTC)
@@ -174,9 +201,10 @@ def compare(options: argparse.Namespace) -> int:
     print(f"{options.workload}: {workload.about}; {options.connections} connections; {options.runs} run(s)")
     print(f"link: {link.kind}, round trip {trip * 1000:.1f} ms measured; {os.cpu_count()} CPUs")
     print("versions:", ", ".join(f"{name} {version}" for name, version in (servers | peers).items()))
-    if milliseconds and not workload.in_place and workload.file_count >= options.connections:
+    uses_ftp = any("ftp" in SERVERS[name].speaks for name in servers)
+    if uses_ftp and milliseconds and not workload.in_place and workload.file_count >= options.connections:
         limit = wire_limit(workload.file_count, trip, options.connections)
-        print(f"three round trips a file, shared by the connections: at least {limit:.1f} s")
+        print(f"plain FTP, three round trips a file, shared by the connections: at least {limit:.1f} s")
     print(f"\n{render(rounds)}\n\nevery figure: {os.path.relpath(path)}")
     return 1 if any(one.failure for one in rounds) else 0
 

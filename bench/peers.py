@@ -1,30 +1,30 @@
-"""The programs that are compared, and one timed run of one of them."""
+"""The programs that are compared: which servers each can work with, and how it is told to.
+
+Ciphers, compression and the number of requests in flight stay as each program ships. Every one verifies the server,
+by the same files, and none reads a configuration of the user's.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import select
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bench.link import inside
-from bench.servers import PASSWORD, PORT, USER
+from bench.credentials import PASSWORD, PORT, USER, Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["PEERS", "Job", "Measurement", "Peer", "measure"]
+    from bench.servers import Language
+
+__all__ = ["PEERS", "Job", "Peer", "peer_environment"]
 
 PASSWORD_VARIABLE: Final = "ACTORSYNC_BENCH_PASSWORD"
-LOOK_AT_MEMORY: Final = 0.02
 
 
 @attrs.frozen
@@ -34,20 +34,11 @@ class Job:
     source: Path
     address: str
     folder: str
-    """Relative to the root of the server's user."""
+    """Relative to where the server's user arrives."""
     connections: int
     state: Path
     """What the peer remembers, and its home directory."""
-
-
-@attrs.frozen
-class Measurement:
-    seconds: float
-    cpu: float
-    """Seconds of processor time, user and system."""
-    peak_mib: float
-    failure: str | None = None
-    """What it said last, when it did not end well."""
+    credentials: Credentials
 
 
 @attrs.frozen
@@ -56,13 +47,17 @@ class Peer:
 
     install: str
     version: tuple[str, ...]
-    command: Callable[[Job], list[str]]
+    commands: Mapping[Language, Callable[[Job], list[str]]]
+
+    def command_for(self, speaks: Iterable[Language]) -> Callable[[Job], list[str]] | None:
+        """What makes the command for a server that speaks these; None when the two have nothing in common."""
+        return next((self.commands[language] for language in speaks if language in self.commands), None)
 
     def find_version(self) -> str | None:
         """The version, None when the program is not here or does not run."""
         try:
             answer = subprocess.run(
-                self.version, check=False, capture_output=True, text=True, env=_environment(Path("/nonexistent"))
+                self.version, check=False, capture_output=True, text=True, env=peer_environment(Path("/nonexistent"))
             )
         except FileNotFoundError:
             return None
@@ -70,34 +65,96 @@ class Peer:
         return found[0] if found and answer.returncode == 0 else None
 
 
-def _actorsync(job: Job) -> list[str]:
+def _ssh(credentials: Credentials) -> str:
+    """OpenSSH's client for the peers that have none of their own, without the settings of machine and user."""
+    options = ("BatchMode=yes", "IdentitiesOnly=yes", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes")
+    return " ".join(
+        [
+            *("ssh", "-a", "-x", "-F", "none", "-i", str(credentials.key_file)),
+            *("-o", f"UserKnownHostsFile={credentials.known_hosts}"),
+            *(word for option in options for word in ("-o", option)),
+        ]
+    )
+
+
+def _actorsync(job: Job, scheme: str, access: str) -> list[str]:
     profile = job.state / "profile.toml"
     profile.write_text(
         f'[source]\npath = "{job.source}"\n\n'
-        f'[target]\nurl = "ftp://{USER}@{job.address}:{PORT}/{job.folder}"\n'
-        f'password = {{ env = "{PASSWORD_VARIABLE}" }}\n\n'
+        f'[target]\nurl = "{scheme}://{USER}@{job.address}:{PORT}/{job.folder}"\n{access}\n\n'
         f"[sync]\nconnections = {job.connections}\ndelete = true\n"
     )
     profile.chmod(0o600)
     return [sys.executable, "-m", "actorsync", "run", str(profile)]
 
 
-def _lftp(job: Job) -> list[str]:
+_PASSWORD_KEY: Final = f'password = {{ env = "{PASSWORD_VARIABLE}" }}'
+
+
+def _actorsync_ftp(job: Job) -> list[str]:
+    return _actorsync(job, "ftp", _PASSWORD_KEY)
+
+
+def _actorsync_ftpes(job: Job) -> list[str]:
+    return _actorsync(job, "ftpes", f'{_PASSWORD_KEY}\nca-file = "{job.credentials.ca_file}"')
+
+
+def _actorsync_sftp(job: Job) -> list[str]:
+    keys = {"key-file": job.credentials.key_file, "known-hosts": job.credentials.known_hosts}
+    return _actorsync(job, "sftp", "\n".join(f'{key} = "{path}"' for key, path in keys.items()))
+
+
+def _lftp(job: Job, scheme: str, settings: str) -> list[str]:
     script = (
-        "set cmd:interactive no; set ftp:ssl-allow no; set net:max-retries 3; "
+        f"set cmd:interactive no; set net:max-retries 3; {settings}; "
         f"mirror -R --delete --parallel={job.connections} {job.source} {job.folder}; bye"
     )
-    return ["lftp", "--norc", "-u", f"{USER},{PASSWORD}", "-e", script, f"ftp://{job.address}:{PORT}"]
+    return ["lftp", "--norc", "-u", f"{USER},{PASSWORD}", "-e", script, f"{scheme}://{job.address}:{PORT}"]
 
 
-def _rclone(job: Job) -> list[str]:
-    hidden = subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True)
-    remote = f":ftp,host={job.address},port={PORT},user={USER},pass={hidden.stdout.strip()}:{job.folder}"
+def _lftp_ftp(job: Job) -> list[str]:
+    return _lftp(job, "ftp", "set ftp:ssl-allow no")
+
+
+def _lftp_ftpes(job: Job) -> list[str]:
+    settings = f"set ftp:ssl-force true; set ftp:ssl-protect-data true; set ssl:ca-file {job.credentials.ca_file}"
+    return _lftp(job, "ftp", settings)
+
+
+def _lftp_sftp(job: Job) -> list[str]:
+    return _lftp(job, "sftp", f'set sftp:connect-program "{_ssh(job.credentials)}"')
+
+
+def _rclone(job: Job, backend: str, access: str) -> list[str]:
+    remote = f":{backend},host={job.address},port={PORT},user={USER},{access}:{job.folder}"
     together = str(job.connections)
     return [
+        # Its FTP has no setting for an authority; this is where Go looks instead of the machine's own list.
+        *("env", f"SSL_CERT_FILE={job.credentials.ca_file}"),
         *("rclone", "sync", str(job.source), remote, "--config", os.devnull, "--quiet"),
         *("--transfers", together, "--checkers", together),
     ]
+
+
+def _rclone_ftp(job: Job, backend: str = "ftp") -> list[str]:
+    hidden = subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True)
+    return _rclone(job, backend, f"pass={hidden.stdout.strip()}")
+
+
+def _rclone_ftpes(job: Job) -> list[str]:
+    return _rclone_ftp(job, "ftp,explicit_tls")
+
+
+def _rclone_sftp(job: Job) -> list[str]:
+    """Without a shell, as lftp and actorsync are: with one it has every file read again by the server's md5sum."""
+    keys = f"key_file={job.credentials.key_file},known_hosts_file={job.credentials.known_hosts}"
+    return _rclone(job, "sftp,shell_type=none", keys)
+
+
+def _rsync(job: Job) -> list[str]:
+    """It has one connection only, and needs itself on the server."""
+    remote = f"{USER}@{job.address}:{job.folder}/"
+    return ["rsync", "-a", "--delete", "-e", f"{_ssh(job.credentials)} -p {PORT}", f"{job.source}/", remote]
 
 
 def _pyftpsync(job: Job) -> list[str]:
@@ -110,14 +167,25 @@ def _pyftpsync(job: Job) -> list[str]:
 _RUNNABLE: Final = "import actorsync, actorsync.__main__ as _; print(actorsync.__version__)"
 
 PEERS: Final[dict[str, Peer]] = {
-    "actorsync": Peer("pip install -e .", (sys.executable, "-c", _RUNNABLE), _actorsync),
-    "lftp": Peer("apt install lftp", ("lftp", "--version"), _lftp),
-    "rclone": Peer("apt install rclone", ("rclone", "version"), _rclone),
-    "pyftpsync": Peer("pip install pyftpsync", ("pyftpsync", "--version"), _pyftpsync),
+    "actorsync": Peer(
+        "pip install -e .",
+        (sys.executable, "-c", _RUNNABLE),
+        {"ftp": _actorsync_ftp, "ftpes": _actorsync_ftpes, "sftp": _actorsync_sftp},
+    ),
+    "lftp": Peer(
+        "apt install lftp", ("lftp", "--version"), {"ftp": _lftp_ftp, "ftpes": _lftp_ftpes, "sftp": _lftp_sftp}
+    ),
+    "rclone": Peer(
+        "apt install rclone",
+        ("rclone", "version"),
+        {"ftp": _rclone_ftp, "ftpes": _rclone_ftpes, "sftp": _rclone_sftp},
+    ),
+    "rsync": Peer("apt install rsync", ("rsync", "--version"), {"shell": _rsync}),
+    "pyftpsync": Peer("pip install pyftpsync", ("pyftpsync", "--version"), {"ftp": _pyftpsync}),
 }
 
 
-def _environment(state: Path) -> dict[str, str]:
+def peer_environment(state: Path) -> dict[str, str]:
     """The same for every peer, and nothing of the user's own settings in it."""
     kept = {name: value for name in ("PYTHONPATH", "TMPDIR") if (value := os.environ.get(name))}
     return kept | {
@@ -129,48 +197,3 @@ def _environment(state: Path) -> dict[str, str]:
         "TZ": "UTC",
         PASSWORD_VARIABLE: PASSWORD,
     }
-
-
-def _peak_mib(pid: int) -> float:
-    """The high-water mark of the program alone: ru_maxrss also counts the process that it was forked from."""
-    with contextlib.suppress(OSError):
-        if found := re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text()):
-            return int(found[1]) / 1024
-    return 0.0
-
-
-def measure(peer: Peer, job: Job, namespace: str, timeout: float) -> Measurement:
-    """Run the peer once, to its end or the timeout."""
-    job.state.mkdir(parents=True, exist_ok=True)
-    command, log, peak = inside(namespace, *peer.command(job)), job.state / "output.log", 0.0
-    start = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=_environment(job.state),
-            start_new_session=True,
-        )
-    ended = select.poll()
-    watch = os.pidfd_open(process.pid)
-    ended.register(watch, select.POLLIN)
-    in_time = True
-    try:
-        while in_time and not ended.poll(LOOK_AT_MEMORY * 1000):
-            peak = max(peak, _peak_mib(process.pid))
-            in_time = time.monotonic() - start < timeout
-    finally:
-        os.close(watch)
-        seconds = time.monotonic() - start
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    failure = None
-    if process.returncode:
-        said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-        ending = f"exit {process.returncode}" if in_time else f"stopped after {timeout:.0f} s"
-        failure = f"{ending}: {said[-1][:200]}"
-    return Measurement(seconds, usage.ru_utime + usage.ru_stime, peak, failure)

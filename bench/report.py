@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from bench.peers import Measurement
+    from bench.measure import Measurement
 
 __all__ = ["TRIPS_PER_FILE", "Round", "render", "wire_limit", "write_results"]
 
@@ -33,9 +33,20 @@ class Round:
     first: Measurement | None
     """None when the target was equal before."""
     again: Measurement | None
-    """None when the first run failed."""
+    """None when the first run failed, or when there was no run: the peer does not speak with such a server."""
     difference: str | None
     """The first difference between source and target after the last run."""
+    other_times: int = 0
+    """Files whose time is not the source's, of a target without a difference."""
+
+    @property
+    def target(self) -> str:
+        """What became of the target, in a word or two."""
+        if not (self.first or self.again):
+            return "-"
+        if self.failure:
+            return "FAILED"
+        return "equal but times" if self.other_times else "equal"
 
     @property
     def failure(self) -> str | None:
@@ -53,6 +64,7 @@ class Row:
     again: float | None
     cpu: float | None
     peak_mib: float | None
+    target: str
     failure: str | None
 
 
@@ -68,8 +80,8 @@ def summarise(rounds: Sequence[Round]) -> list[Row]:
         grouped.setdefault((one.server, one.peer), []).append(one)
     rows = []
     for (server, peer), several in grouped.items():
-        failure = next((one.failure for one in several if one.failure), None)
-        good = [] if failure else several
+        worst = max(several, key=lambda one: (bool(one.failure), one.other_times))
+        good = [] if worst.failure else several
         longest = [run for one in good if (run := one.first or one.again)]
         rows.append(
             Row(
@@ -79,7 +91,8 @@ def summarise(rounds: Sequence[Round]) -> list[Row]:
                 _median(one.again.seconds for one in good if one.again),
                 _median(run.cpu for run in longest),
                 _median(run.peak_mib for run in longest),
-                failure,
+                worst.target,
+                worst.failure,
             )
         )
     return rows
@@ -103,7 +116,7 @@ def render(rounds: Sequence[Round]) -> str:
         lines.append(
             [
                 *(row.server, row.peer, _figure(row.first), _figure(row.again)),
-                *(_figure(row.cpu), _figure(row.peak_mib, 0), "FAILED" if row.failure else "equal"),
+                *(_figure(row.cpu), _figure(row.peak_mib, 0), row.target),
                 _ratio(mine.first if mine else None, row.first),
                 _ratio(mine.again if mine else None, row.again),
             ]
@@ -118,7 +131,7 @@ def render(rounds: Sequence[Round]) -> str:
 
 
 def wire_limit(files: int, seconds: float, connections: int) -> float:
-    """The least seconds that so many files take over a link with this round trip."""
+    """The least seconds that so many files take by plain FTP over a link with this round trip."""
     return files * TRIPS_PER_FILE * seconds / connections
 
 

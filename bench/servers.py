@@ -1,118 +1,55 @@
-"""Real FTP servers, one at a time, in the far namespace.
+"""The servers that can be measured against: how each is found, configured and started.
 
 Debian's vsftpd, ProFTPD and Pure-FTPd conflict with each other as packages, so they may also be unpacked side by
-side into a folder (``$ACTORSYNC_SERVERS``, see docs/performance.md). A server sees user, password and PAM rules of
-its own: a small /etc is laid over the machine's in a mount namespace.
+side into a folder (``$ACTORSYNC_SERVERS``, see docs/performance.md).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from bench.link import Link, Unusable, end_processes, inside
+from bench import configurations
+from bench.credentials import PASSWORD, PORT, USER, Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-__all__ = ["OWNER", "PASSWORD", "PORT", "SERVERS", "USER", "Server", "round_trip", "serve"]
+__all__ = ["SERVERS", "USUAL", "Language", "Place", "Server", "environment"]
 
-USER: Final = "mirror"
-PASSWORD: Final = "mirror"
-HASHED: Final = "$6$actorsync$n5IyBBovsxfz8tEqtdoSqPisoLmPPyyZuGyS45dD39ctqTmcpm2WnKCF/lXNd8b4g.RBJ7UjEgjlvVz5yKk4H."
-OWNER: Final = 60_077
-PORT: Final = 2121
+Language = Literal["ftp", "ftpes", "sftp", "shell"]
+"""What a server and a peer must have in common. ``shell``: the peer starts a program of its own there, over SSH."""
 
-VSFTPD: Final = """\
-listen=YES
-listen_address={address}
-listen_port={port}
-background=NO
-anonymous_enable=NO
-local_enable=YES
-local_root={home}
-local_umask=022
-write_enable=YES
-mdtm_write=YES
-chroot_local_user=YES
-allow_writeable_chroot=YES
-secure_chroot_dir={own}/empty
-pam_service_name=vsftpd
-seccomp_sandbox=NO
-max_clients=0
-max_per_ip=0
-xferlog_enable=NO
-pasv_min_port=30000
-pasv_max_port=60000
-"""
 
-PROFTPD: Final = """\
-ServerName bench
-ServerType standalone
-DefaultAddress {address}
-Port {port}
-SocketBindTight on
-UseReverseDNS off
-MaxInstances none
-User nobody
-Group nogroup
-DefaultRoot {home}
-AuthPAM off
-AuthOrder mod_auth_unix.c
-RequireValidShell off
-AllowOverwrite on
-AllowStoreRestart on
-DelayEngine off
-WtmpLog off
-TransferLog none
-PidFile {own}/proftpd.pid
-ScoreboardFile {own}/proftpd.scoreboard
-"""
+@attrs.frozen
+class Place:
+    """Where one server runs, and what it works with."""
 
-PYFTPDLIB: Final = """\
-import logging
-from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.servers import FTPServer
-logging.basicConfig(level=logging.ERROR)
-FTPHandler.authorizer = DummyAuthorizer()
-FTPHandler.authorizer.add_user("mirror", "mirror", "{home}", perm="elradfmwMT")
-FTPServer(("{address}", {port}), FTPHandler).serve_forever()
-"""
+    program: str
+    address: str
+    home: Path
+    """The folder that its user sees: as the root, or as the home with a shell."""
+    own: Path
+    """For its own files."""
+    credentials: Credentials
 
-# The whole of /etc is laid over: a single file would come back as soon as someone adds a user to this machine.
-# The shell stays, as the first process of its namespace: vsftpd ends when it inherits an orphan that it does not know.
-LAY_OVER_ETC: Final = """
-mount -t tmpfs tmpfs /run
-mount --bind "$1" /etc
-shift
-"$@"
-exit $?
-"""
+    @property
+    def config(self) -> Path:
+        return self.own / "config"
 
-PROBE: Final = """
-import socket, sys, time
-address, end, trips = (sys.argv[1], int(sys.argv[2])), time.monotonic() + 15, []
-while len(trips) < 5:
-    try:
-        start = time.perf_counter()
-        with socket.create_connection(address, 5) as connection:
-            trips.append(time.perf_counter() - start)
-            assert connection.recv(100).startswith(b"220")
-    except (OSError, AssertionError):
-        if time.monotonic() > end:
-            sys.exit(1)
-        time.sleep(0.1)
-print(min(trips))
-"""
+    @property
+    def modules(self) -> Path:
+        return Path(self.program).parents[1] / "lib/proftpd"
+
+    def configuration(self, server: Server) -> str:
+        return server.config.format(place=self, port=PORT, user=USER, password=PASSWORD)
 
 
 @attrs.frozen
@@ -120,18 +57,22 @@ class Server:
     """How a server is found, asked for its version, and started. ``config`` is one file, given the places."""
 
     install: str
+    speaks: tuple[Language, ...]
     config: str
     version: tuple[str, ...]
-    command: Callable[[str, Path, str], list[str]]
-    """From the program, its configuration file, and the address."""
+    command: Callable[[Place], list[str]]
     program: str = ""
+    """Empty for a module of this Python."""
+    module: str = ""
+    """A file that must be there too, below the ``lib`` beside the program's ``sbin``."""
 
     def find(self) -> str | None:
         """The program, unpacked or installed."""
         if not self.program:
             return sys.executable
         unpacked = _unpacked() / "usr/sbin" / self.program
-        return str(unpacked) if unpacked.exists() else shutil.which(self.program, path="/usr/sbin:/usr/local/sbin")
+        found = str(unpacked) if unpacked.exists() else shutil.which(self.program, path="/usr/sbin:/usr/local/sbin")
+        return found if found and (Path(found).parents[1] / "lib" / self.module).exists() else None
 
     def find_version(self) -> str | None:
         """The version, None when the server is not here or does not run."""
@@ -139,103 +80,85 @@ class Server:
             return None
         # vsftpd writes its version to descriptor 0
         asked = ["sh", "-c", 'exec "$@" 0>&1 2>&1', "sh", program, *self.version]
-        answer = subprocess.run(asked, check=False, capture_output=True, text=True, env=_environment())
+        answer = subprocess.run(asked, check=False, capture_output=True, text=True, env=environment())
         found = re.search(r"\d+(\.\d+)+\w*", answer.stdout)
         return found[0] if found and "shared libraries" not in answer.stdout else None
-
-
-SERVERS: Final[dict[str, Server]] = {
-    "vsftpd": Server("vsftpd", VSFTPD, ("-v",), lambda program, config, _: [program, str(config)], program="vsftpd"),
-    "proftpd": Server(
-        "proftpd-core",
-        PROFTPD,
-        ("-v",),
-        lambda program, config, _: [program, "-n", "-c", str(config)],
-        program="proftpd",
-    ),
-    "pure-ftpd": Server(
-        "pure-ftpd",
-        "",
-        ("-h",),
-        lambda program, _, address: [
-            *(program, "-S", f"{address},{PORT}", "-A", "-E", "-H", "-l", "unix"),
-            *("-c", "200", "-C", "200", "-I", "15", "-k", "100"),
-        ],
-        program="pure-ftpd",
-    ),
-    "pyftpdlib": Server(
-        "pip install pyftpdlib",
-        PYFTPDLIB,
-        ("-c", "import pyftpdlib; print(pyftpdlib.__ver__)"),
-        lambda program, config, _: [program, str(config)],
-    ),
-}
 
 
 def _unpacked() -> Path:
     return Path(os.environ.get("ACTORSYNC_SERVERS", "~/.cache/actorsync-servers")).expanduser()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What an unpacked server needs to find its libraries."""
     libraries = ":".join(str(folder) for folder in _unpacked().glob("usr/lib/*-linux-gnu"))
     return {**os.environ, "LD_LIBRARY_PATH": libraries}
 
 
-def _write_etc(etc: Path, home: Path) -> None:
-    """The user database that the servers see, and PAM's rules for vsftpd."""
-    (etc / "pam.d").mkdir(parents=True)
-    for name in ("ld.so.cache", "protocols", "services"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copy(f"/etc/{name}", etc)
-    people = f"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n{USER}:x:{OWNER}:{OWNER}"
-    (etc / "passwd").write_text(f"{people}::{home}:/bin/sh\n")
-    (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\n{USER}:x:{OWNER}:\n")
-    (etc / "shadow").write_text(f"root:*:19000:0:99999:7:::\n{USER}:{HASHED}:19000:0:99999:7:::\n")
-    (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
-    (etc / "shells").write_text("/bin/sh\n")
-    (etc / "pam.d/vsftpd").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
+def _vsftpd(place: Place) -> list[str]:
+    return [place.program, str(place.config)]
 
 
-def round_trip(link: Link) -> float | None:
-    """Seconds that a connection to the server takes: one round trip. None when it does not answer."""
-    probe = inside(link.near, sys.executable, "-c", PROBE, link.address, str(PORT))
-    answer = subprocess.run(probe, check=False, capture_output=True, text=True)
-    return float(answer.stdout) if answer.returncode == 0 else None
+def _proftpd(place: Place) -> list[str]:
+    return [place.program, "-n", "-c", str(place.config)]
 
 
-@contextlib.contextmanager
-def serve(name: str, link: Link, scratch: Path) -> Iterator[Path]:
-    """Run a server until the block ends; gives the folder that its user sees as the root."""
-    server = SERVERS[name]
-    home, own = scratch / "home" / name, scratch / "server" / name
-    home.mkdir(parents=True)
-    os.chown(home, OWNER, OWNER)
-    _write_etc(own / "etc", home)
-    (own / "empty").mkdir()
-    config, log = own / "config", own / "log"
-    config.write_text(server.config.format(address=link.address, port=PORT, home=home, own=own))
-    program = server.find()
-    assert program is not None
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            inside(
-                link.far,
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-                *("sh", "-ec", LAY_OVER_ETC, "sh", str(own / "etc")),
-                *server.command(program, config, link.address),
-            ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            start_new_session=True,
-        )
-    try:
-        if round_trip(link) is None:
-            raise Unusable(f"{name} does not answer: {log.read_text(errors='replace')[-300:].strip()}")
-        yield home
-    finally:
-        # vsftpd puts its children into network namespaces of their own, out of our sight: the process namespace
-        # takes them along, and unshare ends after the last of them
-        end_processes(link.far, spare=process.pid)
-        process.wait()
+def _pure_ftpd(place: Place) -> list[str]:
+    return [
+        *(place.program, "-S", f"{place.address},{PORT}", "-A", "-E", "-H", "-l", "unix"),
+        *("-c", "200", "-C", "200", "-I", "15", "-k", "100"),
+    ]
+
+
+def _pure_ftpd_tls(place: Place) -> list[str]:
+    """TLS for login and data (3); it cannot demand that data connections resume a session."""
+    return [*_pure_ftpd(place), "-Y", "3", "-2", str(place.credentials.certificate)]
+
+
+def _sshd(place: Place) -> list[str]:
+    return [place.program, "-D", "-e", "-f", str(place.config)]
+
+
+def _script(place: Place) -> list[str]:
+    return [place.program, str(place.config)]
+
+
+_PYFTPDLIB_VERSION: Final = "import pyftpdlib; print(pyftpdlib.__ver__)"
+
+SERVERS: Final[dict[str, Server]] = {
+    "vsftpd": Server("vsftpd", ("ftp",), configurations.VSFTPD, ("-v",), _vsftpd, "vsftpd"),
+    "proftpd": Server("proftpd-core", ("ftp",), configurations.PROFTPD, ("-v",), _proftpd, "proftpd"),
+    "pure-ftpd": Server("pure-ftpd", ("ftp",), "", ("-h",), _pure_ftpd, "pure-ftpd"),
+    "pyftpdlib": Server(
+        "pip install pyftpdlib", ("ftp",), configurations.PYFTPDLIB, ("-c", _PYFTPDLIB_VERSION), _script
+    ),
+    "openssh": Server("apt install openssh-server", ("sftp", "shell"), configurations.OPENSSH, ("-V",), _sshd, "sshd"),
+    "asyncssh": Server(
+        "pip install asyncssh",
+        ("sftp",),
+        configurations.ASYNCSSH,
+        ("-c", "import asyncssh; print(asyncssh.__version__)"),
+        _script,
+    ),
+    "vsftpd-tls": Server("vsftpd", ("ftpes",), configurations.VSFTPD_TLS, ("-v",), _vsftpd, "vsftpd"),
+    "proftpd-tls": Server(
+        "proftpd-mod-crypto",
+        ("ftpes",),
+        configurations.PROFTPD_TLS,
+        ("-v",),
+        _proftpd,
+        "proftpd",
+        module="proftpd/mod_tls.so",
+    ),
+    "pure-ftpd-tls": Server("pure-ftpd", ("ftpes",), "", ("-h",), _pure_ftpd_tls, "pure-ftpd"),
+    "pyftpdlib-tls": Server(
+        "pip install pyftpdlib PyOpenSSL",
+        ("ftpes",),
+        configurations.PYFTPDLIB_TLS,
+        ("-c", f"import OpenSSL; {_PYFTPDLIB_VERSION}"),
+        _script,
+    ),
+}
+
+USUAL: Final = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "openssh")
+"""Those that a call without names takes: the rest take more than an hour over a line of some length."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
 
 import attrs
 import pytest
 
-from bench.__main__ import parse, present
+from actorsync.profile import load_profile
+from bench.__main__ import can_run, parse, present
+from bench.credentials import PORT, Credentials, make_credentials
 from bench.link import Unusable
-from bench.peers import PEERS, Job, Measurement
+from bench.measure import Measurement, measure
+from bench.peers import PEERS, Job
 from bench.report import Round, render, summarise, wire_limit
-from bench.trees import WORKLOADS, Workload, difference, make_tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from bench.servers import SERVERS, USUAL, Place
+from bench.trees import WORKLOADS, Workload, difference, make_tree, other_times
 
 TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
 
@@ -84,6 +89,17 @@ class TestTrees:
         (tmp_path / "other/thing").mkdir(parents=True)
         assert difference(tmp_path / "one", tmp_path / "other") == "thing differs"
 
+    def test_a_part_of_a_second_makes_no_other_time(self, tmp_path: Path) -> None:
+        one, other = tmp_path / "one", tmp_path / "other"
+        make_tree(TINY, one)
+        make_tree(TINY, other)
+        file = other / "last.bin"
+        seconds = int(file.stat().st_mtime)
+        os.utime(file, (seconds, seconds + 0.75))
+        assert other_times(one, other) == 0
+        os.utime(file, (seconds, seconds + 1))
+        assert other_times(one, other) == 1
+
 
 class TestTable:
     def test_ratios_are_actorsync_to_the_peer(self) -> None:
@@ -112,6 +128,16 @@ class TestTable:
     def test_an_unequal_target_is_a_failure(self) -> None:
         (row,) = summarise([attrs.evolve(done("lftp", 1.0, 1.0), difference="a differs")])
         assert (row.first, row.failure) == (None, "a differs")
+
+    def test_times_that_are_not_the_sources_are_told_and_no_failure(self) -> None:
+        rounds = [attrs.evolve(done("lftp", 1.0, 1.0), other_times=number) for number in (0, 90)]
+        (row,) = summarise(rounds)
+        assert (row.first, row.failure, row.target) == (1.0, None, "equal but times")
+
+    def test_a_peer_that_cannot_run_on_a_server_has_its_line(self) -> None:
+        table = render([done("actorsync", 4.0, 0.5), Round("vsftpd", "rsync", None, None, None)])
+        theirs = next(line for line in table.splitlines() if "| rsync" in line)
+        assert [cell.strip() for cell in theirs.split("|")[1:-1]] == ["vsftpd", "rsync", *"-------"]
 
     def test_without_a_first_run_the_second_is_compared(self) -> None:
         rounds = [attrs.evolve(done(peer, 1.0, again), first=None) for peer, again in (("actorsync", 1), ("lftp", 4))]
@@ -162,10 +188,111 @@ class TestArguments:
         assert capsys.readouterr().err == "left out: rclone: apt install rclone\n"
 
 
-def test_the_profile_holds_no_password(tmp_path: Path) -> None:
-    job = Job(tmp_path, "10.77.0.2", "folder", connections=8, state=tmp_path)
-    command = PEERS["actorsync"].command(job)
-    profile = tmp_path / "profile.toml"
-    assert command[-2:] == ["run", str(profile)]
-    assert 'url = "ftp://mirror@10.77.0.2:2121/folder"\npassword = { env = ' in profile.read_text()
-    assert profile.stat().st_mode & 0o777 == 0o600
+def test_who_can_run_where_is_what_the_docs_say() -> None:
+    documented: dict[str, set[str]] = {}
+    for line in Path(__file__).parents[1].joinpath("docs/performance.md").read_text().splitlines():
+        if len(cells := line.split("|")) == 5 and (servers := set(re.findall(r"`(\S+)`", cells[1])) & set(SERVERS)):
+            documented |= dict.fromkeys(servers, set(re.findall(r"\w+", cells[3])) & set(PEERS))
+    assert documented == {server: {peer for peer in PEERS if can_run(server, peer)} for server in SERVERS}
+
+
+def test_rsync_needs_a_shell_on_the_server() -> None:
+    assert [server for server in SERVERS if can_run(server, "rsync")] == ["openssh"]
+
+
+def test_a_call_without_names_takes_servers_that_there_are() -> None:
+    assert set(USUAL) < set(SERVERS)
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh-keygen")
+    return make_credentials(tmp_path_factory.mktemp("bench") / "credentials", "10.77.0.2")
+
+
+@pytest.fixture
+def job(credentials: Credentials, tmp_path: Path) -> Job:
+    (tmp_path / "state").mkdir()
+    return Job(tmp_path / "tree", "10.77.0.2", "folder", 8, tmp_path / "state", credentials)
+
+
+def command(peer: str, server: str, job: Job) -> list[str]:
+    make = PEERS[peer].command_for(SERVERS[server].speaks)
+    assert make is not None
+    return make(job)
+
+
+class TestCredentials:
+    def test_the_server_is_known_by_where_it_listens(self, credentials: Credentials) -> None:
+        place, algorithm, _, *_ = credentials.known_hosts.read_text().split()
+        assert (place, algorithm) == (f"[10.77.0.2]:{PORT}", "ssh-ed25519")
+
+    def test_what_is_secret_is_its_owners_alone(self, credentials: Credentials) -> None:
+        for path in (credentials.key_file, credentials.host_key, credentials.certificate):
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert "PRIVATE KEY" in path.read_text()
+
+
+class TestConfigurations:
+    @pytest.mark.parametrize("name", SERVERS)
+    def test_every_place_is_filled_in(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
+        place = Place("/usr/sbin/program", "10.77.0.2", tmp_path / "home", tmp_path / "own", credentials)
+        written = f"{place.configuration(SERVERS[name])} {shlex.join(SERVERS[name].command(place))}"
+        assert not {"{", "}"} & set(written)
+        if "ftpes" in SERVERS[name].speaks:
+            assert str(credentials.certificate) in written
+
+    @pytest.mark.parametrize("name", ["pyftpdlib", "pyftpdlib-tls", "asyncssh"])
+    def test_scripts_are_python(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
+        place = Place(sys.executable, "10.77.0.2", tmp_path / "home", tmp_path / "own", credentials)
+        compile(place.configuration(SERVERS[name]), name, "exec")
+
+
+class TestCommands:
+    @pytest.mark.parametrize(("server", "scheme"), [("vsftpd", "ftp"), ("vsftpd-tls", "ftpes"), ("openssh", "sftp")])
+    def test_the_profile_is_one_that_actorsync_takes(self, server: str, scheme: str, job: Job) -> None:
+        written = Path(command("actorsync", server, job)[-1])
+        assert written.stat().st_mode & 0o777 == 0o600
+        target = load_profile(written).target
+        assert target.display == f"{scheme}://mirror@10.77.0.2:2121/folder"
+        assert (target.password is None) == (scheme == "sftp")
+
+    def test_the_profile_holds_no_password(self, job: Job) -> None:
+        written = Path(command("actorsync", "vsftpd", job)[-1])
+        assert "password = { env = " in written.read_text()
+
+    @pytest.mark.parametrize("peer", ["actorsync", "lftp"])
+    def test_a_peer_is_given_what_it_verifies_ftps_by(self, peer: str, job: Job) -> None:
+        words = " ".join(command(peer, "proftpd-tls", job))
+        profile = job.state / "profile.toml"
+        words += profile.read_text() if profile.exists() else ""
+        assert str(job.credentials.ca_file) in words
+
+    @pytest.mark.parametrize("peer", ["actorsync", "lftp", "rclone", "rsync"])
+    def test_a_peer_is_given_what_it_verifies_sftp_by(self, peer: str, job: Job) -> None:
+        words = " ".join(command(peer, "openssh", job))
+        profile = job.state / "profile.toml"
+        words += profile.read_text() if profile.exists() else ""
+        assert str(job.credentials.known_hosts) in words
+        assert str(job.credentials.key_file) in words
+
+
+class TestMeasuring:
+    def test_a_failure_is_what_was_said_last(self, tmp_path: Path) -> None:
+        one = measure(["sh", "-c", "echo first; echo last; exit 7"], tmp_path, 20)
+        assert one.failure == "exit 7: last"
+
+    def test_one_that_takes_too_long_is_stopped(self, tmp_path: Path) -> None:
+        one = measure(["sleep", "30"], tmp_path, 0.1)
+        assert one.seconds < 5
+        assert one.failure == "stopped after 0 s: nothing"
+
+    def test_a_helper_that_is_left_behind_is_counted_and_ended(self, tmp_path: Path) -> None:
+        busy = "import os, time\nwhile time.process_time() < 0.5: pass\nopen('ready', 'x')\ntime.sleep(60)"
+        (tmp_path / "helper.py").write_text(busy)
+        script = 'cd "$1"; setsid "$2" helper.py & echo $! > "$1/pid"; until [ -e "$1/ready" ]; do sleep 0.05; done'
+        one = measure(["sh", "-c", script, "sh", str(tmp_path), sys.executable], tmp_path, 20)
+        assert one.failure is None
+        assert one.cpu >= 0.5
+        assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

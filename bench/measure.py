@@ -1,0 +1,110 @@
+"""One timed run of one program, with what its helpers cost (``ssh``, for those that have no SSH of their own)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from bench.peers import peer_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Measurement", "measure"]
+
+LOOK_AT_MEMORY: Final = 0.02
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+@attrs.frozen
+class Measurement:
+    seconds: float
+    cpu: float
+    """Seconds of processor time, user and system, helpers included."""
+    peak_mib: float
+    """Resident memory at most, helpers included."""
+    failure: str | None = None
+    """What it said last, when it did not end well."""
+
+
+@contextlib.contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """Become the parent of helpers whose program ends first: only a parent is told what a process cost."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _children(pid: int) -> set[int]:
+    found: set[int] = set()
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(int(child) for child in thread.read_text().split())
+    return found
+
+
+def _peak_mib(pid: int) -> float:
+    """The high-water mark of a process and those below it: ru_maxrss also counts what a process was forked from."""
+    total = sum(_peak_mib(child) for child in _children(pid))
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text()):
+            total += int(found[1]) / 1024
+    return total
+
+
+def _end(pid: int) -> tuple[int, float]:
+    """Kill a child if it still runs; its wait status and processor time, that of its own children included."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    return status, usage.ru_utime + usage.ru_stime
+
+
+def measure(command: Sequence[str], state: Path, timeout: float) -> Measurement:
+    """Run the program once, to its end or the timeout. Nothing that it started is left running."""
+    log, peak, before = state / "output.log", 0.0, _children(os.getpid())
+    with _adopting_orphans():
+        start = time.monotonic()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=peer_environment(state),
+                start_new_session=True,
+            )
+        ended = select.poll()
+        watch = os.pidfd_open(process.pid)
+        ended.register(watch, select.POLLIN)
+        in_time = True
+        try:
+            while in_time and not ended.poll(LOOK_AT_MEMORY * 1000):
+                peak = max(peak, _peak_mib(process.pid))
+                in_time = time.monotonic() - start < timeout
+        finally:
+            os.close(watch)
+            seconds = time.monotonic() - start
+            status, cpu = _end(process.pid)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            while orphans := _children(os.getpid()) - before:
+                cpu += sum(_end(orphan)[1] for orphan in orphans)
+    failure = None
+    if process.returncode:
+        said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+        ending = f"exit {process.returncode}" if in_time else f"stopped after {timeout:.0f} s"
+        failure = f"{ending}: {said[-1][:200]}"
+    return Measurement(seconds, cpu, peak, failure)
