@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import attrs
 import outcome
 import trio
 
-__all__ = ["AsyncioThread", "Doorbell"]
+__all__ = ["AsyncioLoop", "AsyncioThread", "Doorbell"]
 
 T = TypeVar("T")
 
@@ -26,63 +27,79 @@ _GOODBYE_SECONDS = 2.0
 
 
 class AsyncioThread:
-    """The thread runs from the first `held` to the end of the last one, and may then run again."""
+    """Has an asyncio loop running in a thread from the first `held` to the end of the last one, as often as need be."""
 
     def __init__(self) -> None:
         self._holders = 0
         self._lock = trio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._end: asyncio.Event | None = None
-        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._is_posted = False
+        self._running: _Running | None = None
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
+    async def held(self) -> AsyncIterator[AsyncioLoop]:
         """Have the thread running for the length of the block."""
         async with self._lock:
+            if self._running is None:
+                self._running = await _Running.start()
+            running = self._running
             self._holders += 1
-            if self._holders == 1:
-                await self._start()
         try:
-            yield
+            yield running.loop
         finally:
             self._holders -= 1
             with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
                 async with self._lock:
-                    if not self._holders:
-                        await self._stop()
+                    if not self._holders and self._running is not None:
+                        self._running = None
+                        await running.stop()
 
-    async def _start(self) -> None:
+
+@attrs.frozen(eq=False)
+class _Running:
+    loop: AsyncioLoop
+    thread: threading.Thread
+    end: asyncio.Event
+
+    @classmethod
+    async def start(cls) -> _Running:
         is_running = trio.Event()
         token = trio.lowlevel.current_trio_token()
+        made: list[tuple[AsyncioLoop, asyncio.Event]] = []
 
         async def main() -> None:
-            self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+            loop, end = asyncio.get_running_loop(), asyncio.Event()
             # What asyncssh leaves unretrieved when a connection breaks has been told to us in another way.
-            self._loop.set_exception_handler(lambda *_: None)
+            loop.set_exception_handler(lambda *_: None)
+            made.append((AsyncioLoop(loop), end))
             token.run_sync_soon(is_running.set)
-            await self._end.wait()
+            await end.wait()
 
-        self._thread = threading.Thread(target=asyncio.run, args=(main(),), name="asyncio", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=asyncio.run, args=(main(),), name="asyncio", daemon=True)
+        thread.start()
         with trio.CancelScope(shield=True):
             await is_running.wait()
+        ((loop, end),) = made
+        return cls(loop, thread, end)
 
-    async def _stop(self) -> None:
-        thread, end = self._thread, self._end
-        if thread is not None and end is not None:
-            self.post(end.set)
-            self._thread = self._end = None
-            await trio.to_thread.run_sync(thread.join, abandon_on_cancel=True)
+    async def stop(self) -> None:
+        self.loop.post(self.end.set)
+        await trio.to_thread.run_sync(self.thread.join, abandon_on_cancel=True)
+
+
+class AsyncioLoop:
+    """A loop that runs in another thread, until it does not: what is posted then is dropped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._is_posted = False
 
     def post(self, call: Callable[..., object], *arguments: Any) -> None:
         """Have ``call(*arguments)`` run in the thread, behind all that was posted before. It must not raise."""
         self._posted.append((call, arguments))
         if not self._is_posted:
             self._is_posted = True
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._take)
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                self._loop.call_soon_threadsafe(self._take)
 
     def _take(self) -> None:
         self._is_posted = False  # first: what is posted from here on may need another round

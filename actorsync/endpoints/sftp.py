@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import trio
 
-from actorsync.endpoints.asyncio_thread import AsyncioThread
+from actorsync.endpoints.asyncio_thread import AsyncioLoop, AsyncioThread
 from actorsync.endpoints.sftp_session import Server, SftpSession
 from actorsync.endpoints.sftp_wire import SftpWire
 from actorsync.endpoints.ssh_channel import Credentials, Refusal, SshChannel, fetch_host_key, open_channel
@@ -79,20 +79,20 @@ class SftpEndpoint:
         """
         try:
             with trio.fail_after(self.connect_seconds):
-                async with self._thread.held():
-                    return await fetch_host_key(self._thread, (self.host, self.port), self._host_keys())
+                async with self._thread.held() as loop:
+                    return await fetch_host_key(loop, (self.host, self.port), self._host_keys())
         except trio.TooSlowError:
             raise ConnectionLost("no answer in time") from None
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
         """Connect, check the host key, log in, and start SFTP."""
-        async with self._thread.held(), AsyncExitStack() as stack:
+        async with self._thread.held() as loop, AsyncExitStack() as stack:
             wire = SftpWire(self.stall_seconds)
             async with self._turn():
                 try:
                     with trio.fail_after(self.connect_seconds):
-                        channel = await self._log_in(stack, wire)
+                        channel = await self._log_in(loop, stack, wire)
                         extensions = await wire.begin(channel)
                         home = await wire.play(ask.home())
                 except trio.TooSlowError:
@@ -112,14 +112,14 @@ class SftpEndpoint:
         async with self._logins:
             yield
 
-    async def _log_in(self, stack: AsyncExitStack, wire: SftpWire) -> SshChannel:
+    async def _log_in(self, loop: AsyncioLoop, stack: AsyncExitStack, wire: SftpWire) -> SshChannel:
         if self._refusal is not None:
             raise LoginRefused(self._refusal)
         try:
             if self._credentials is None:
                 self._credentials = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
             opening = open_channel(
-                self._thread, (self.host, self.port), self._host_keys(), self._credentials, wire.feed, wire.lose
+                loop, (self.host, self.port), self._host_keys(), self._credentials, wire.feed, wire.lose
             )
             return await stack.enter_async_context(opening)
         except Refusal as refused:

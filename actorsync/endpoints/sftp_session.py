@@ -56,7 +56,7 @@ class SftpSession(SftpUploads):
         (found,) = await self._wire.play(ask.look([self._at(directory)]))
         if isinstance(found, Attributes):
             return Problem(directory, "it is not a directory")
-        return Problem(directory, "it is not there", vanished=directory != "")
+        return Problem(directory, "it is not there", vanished=True)
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file for reading, a few reads ahead."""

@@ -18,7 +18,7 @@ import asyncssh
 import attrs
 import trio
 
-from actorsync.endpoints.asyncio_thread import AsyncioThread, Doorbell
+from actorsync.endpoints.asyncio_thread import AsyncioLoop, Doorbell
 from actorsync.endpoints.ssh_keys import HostKeys
 from actorsync.endpoints.ssh_policy import ShownHostKey
 from actorsync.errors import ConnectionLost, LoginRefused
@@ -59,8 +59,8 @@ class Credentials:
 class SshChannel:
     """The trio end of a channel. ``on_data`` and ``on_lost`` are called in the trio thread."""
 
-    def __init__(self, thread: AsyncioThread, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
-        self._thread, self._on_data, self._on_lost = thread, on_data, on_lost
+    def __init__(self, loop: AsyncioLoop, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
+        self._loop, self._on_data, self._on_lost = loop, on_data, on_lost
         self._inbox: deque[bytes] = deque()
         self._unread = 0
         self._ending: str | None = None
@@ -73,15 +73,15 @@ class SshChannel:
 
     def send(self, data: bytes) -> None:
         """Send bytes, after all that was sent before. Never waits: whoever sends much waits for the answers."""
-        self._thread.post(self._write, data)
+        self._loop.post(self._write, data)
 
     def abort(self) -> None:
         """End the connection at once, whatever is in flight. Does not wait for the peer, which may be silent."""
-        self._thread.post(self._abort)
+        self._loop.post(self._abort)
 
     def close(self) -> None:
         """Say goodbye, and end the connection."""
-        self._thread.post(self._close)
+        self._loop.post(self._close)
 
     def _empty(self) -> None:
         while self._inbox:
@@ -252,7 +252,7 @@ async def _connect(
 
 @asynccontextmanager
 async def open_channel(
-    thread: AsyncioThread,
+    loop: AsyncioLoop,
     address: tuple[str, int],
     hosts: HostKeys,
     credentials: Credentials,
@@ -266,7 +266,7 @@ async def open_channel(
         Refusal: the server does not let us in.
         ConnectionLost: anything that may be better the next time.
     """
-    channel = SshChannel(thread, on_data, on_lost)
+    channel = SshChannel(loop, on_data, on_lost)
     clients: list[_Client] = []
     sock = await _tcp(*address)
 
@@ -281,7 +281,7 @@ async def open_channel(
         return connection
 
     try:
-        await thread.run(work, discard=lambda connection: connection.abort())
+        await loop.run(work, discard=lambda connection: connection.abort())
     except asyncssh.HostKeyNotVerifiable as error:
         shown = clients[-1].shown if clients else None
         raise LoginRefused(hosts.why_refused(shown) if shown is not None else _reason(error)) from None
@@ -299,7 +299,7 @@ async def open_channel(
         raise
 
 
-async def fetch_host_key(thread: AsyncioThread, address: tuple[str, int], hosts: HostKeys) -> ShownHostKey:
+async def fetch_host_key(loop: AsyncioLoop, address: tuple[str, int], hosts: HostKeys) -> ShownHostKey:
     """Ask a server for its host key. Nobody logs in: the connection ends as soon as the key was shown.
 
     Raises:
@@ -309,7 +309,7 @@ async def fetch_host_key(thread: AsyncioThread, address: tuple[str, int], hosts:
     sock = await _tcp(*address)
     nobody = Credentials("nobody", [])
     try:
-        await thread.run(
+        await loop.run(
             lambda: _connect(sock, hosts, nobody, clients, believes=False),
             discard=lambda connection: connection.abort(),
         )
