@@ -6,6 +6,7 @@ SFTP client of asyncssh takes a coroutine for each request, six times the proces
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -13,6 +14,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 
 import asyncssh
 import attrs
@@ -35,6 +37,9 @@ _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 _MACS = "-*sha1*,umac-64*"
 _KEX = "-*sha1*"
 _SIGNATURES = "-ssh-rsa,ssh-dss"
+
+#: What is longer than a packet of SSH is written by itself.
+_BIG = 32 * 1024
 
 #: What has come in and nobody has read. More than this a server cannot be owed.
 _MAX_UNREAD = 16 * 1024 * 1024
@@ -61,6 +66,7 @@ class SshChannel:
 
     def __init__(self, loop: AsyncioLoop, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
         self._loop, self._on_data, self._on_lost = loop, on_data, on_lost
+        self._outbox: list[bytes] = []
         self._inbox: deque[bytes] = deque()
         self._unread = 0
         self._ending: str | None = None
@@ -116,9 +122,18 @@ class SshChannel:
             self._bell.ring()
 
     def _write(self, data: bytes) -> None:
+        self._outbox.append(data)
+        if len(self._outbox) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what has gathered: many small flights make one SSH packet, and one call of the system."""
+        outbox, self._outbox = self._outbox, []
         if self._channel is not None:
             with contextlib.suppress(BrokenPipeError):  # it is closed, which `ended` tells
-                self._channel.write(data)
+                for is_big, pieces in groupby(outbox, lambda data: len(data) > _BIG):
+                    for data in pieces if is_big else (b"".join(pieces),):  # the big ones are not worth a copy
+                        self._channel.write(data)
 
     def _abort(self) -> None:
         if self._connection is not None:
