@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,6 +22,9 @@ import trio
 __all__ = ["AsyncioLoop", "AsyncioThread", "Doorbell"]
 
 T = TypeVar("T")
+
+# asyncio warns of writing to a connection that is gone, which asyncssh does; without a handler that is standard error.
+logging.getLogger("asyncio").addHandler(logging.NullHandler())
 
 #: How long leaving waits for connections to be closed. The thread is a daemon: nothing is lost when it takes longer.
 _GOODBYE_SECONDS = 2.0

@@ -76,7 +76,8 @@ class SftpUploads(SftpLink):
         """Send the content of a big file; give the first refusal. What is left in ``writes`` is still in flight."""
         size = upload.content.entry.size
         while upload.sent < size:
-            if len(writes) >= _AHEAD:
+            # Whoever waits for room holds none: else all could wait, each for what the others hold.
+            while writes and (len(writes) >= _AHEAD or not self._room.value):
                 (reply,) = await self._wire.landed(writes[0])
                 writes.popleft()
                 self._room.release()

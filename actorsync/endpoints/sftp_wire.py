@@ -80,6 +80,7 @@ class SftpWire:
             return
         flight, place, request = waiting
         if not isinstance(reply, Status | request.answer):
+            self._waiting[identity] = waiting  # to be woken up with the others
             raise ProtocolError(f"the server answers request {request.kind} with {type(reply).__name__.lower()}")
         flight.replies[place] = reply
         flight.missing -= 1

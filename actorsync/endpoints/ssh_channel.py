@@ -239,6 +239,34 @@ async def _connect(
         clients.append(_Client(hosts if believes else None, credentials.password))
         return clients[-1]
 
+    async with _agent_keys(credentials.agent) as agent_keys:
+        return await _shake_hands(sock, hosts, credentials, [*credentials.keys, *agent_keys], make_client, known)
+
+
+@asynccontextmanager
+async def _agent_keys(path: str | None) -> AsyncIterator[Sequence[asyncssh.SSHKeyPair]]:
+    """Give what the agent holds, for as long as it has to sign for us. One that does not answer holds nothing."""
+    agent: asyncssh.SSHAgentClient | None = None
+    keys: Sequence[asyncssh.SSHKeyPair] = ()
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError):
+            agent = await asyncssh.connect_agent(path)
+            keys = await agent.get_keys()
+    try:
+        yield keys
+    finally:
+        if agent is not None:
+            agent.close()
+
+
+async def _shake_hands(
+    sock: socket.socket,
+    hosts: HostKeys,
+    credentials: Credentials,
+    keys: Sequence[asyncssh.SSHKeyPair],
+    make_client: Callable[[], _Client],
+    known: Callable[..., object],
+) -> asyncssh.SSHClientConnection:
     connection, _ = await asyncssh.create_connection(
         make_client,
         hosts.name,
@@ -246,8 +274,8 @@ async def _connect(
         config=None,
         known_hosts=known,
         username=credentials.user,
-        client_keys=credentials.keys or None,
-        agent_path=credentials.agent,
+        client_keys=list(keys) or None,
+        agent_path=None,
         preferred_auth=("publickey", "password", "keyboard-interactive"),
         gss_host=None,
         x509_trusted_certs=None,

@@ -358,7 +358,7 @@ class PacketParser:
             data = bytes(self._buffer)
             self._buffer.clear()
         view, start = memoryview(data), 0
-        while len(view) - start >= 5:
+        while len(view) - start >= 4:
             (length,) = struct.unpack_from(">I", view, start)
             if not 1 <= length <= MAX_PACKET:
                 raise ProtocolError(f"the server sends a packet of {length} bytes, which is not SFTP")

@@ -36,8 +36,10 @@ __all__ = [
 
 #: How many requests go out in one flight: what is in flight has an unknown outcome when the connection is lost.
 _BURST = 128
-#: No directory has more names. A server that goes on for ever may not fill our memory.
-_MAX_NAMES = 1_000_000
+#: No directory that anybody uses has more names. A server that goes on for ever may not fill our memory.
+_MAX_NAMES = 300_000
+#: What an answer without any name counts for: some servers may send one, and none has reason to go on with them.
+_NOTHING = 1_000
 _MAX_READS = 16
 
 
@@ -83,7 +85,7 @@ def list_directory(path: str) -> Dialogue[list[tuple[str, Attributes]] | Status]
         for reply in replies:
             if isinstance(reply, Names):
                 found += (entry for entry in reply.names if entry[0] not in {".", ".."})
-                count += len(reply.names) + 1
+                count += len(reply.names) or _NOTHING
         if count > _MAX_NAMES:
             raise ProtocolError(f"the server lists more than {_MAX_NAMES} names in one directory")
         if ends:
@@ -138,7 +140,7 @@ def remove_files(paths: Sequence[str]) -> Dialogue[list[OperationRefused | None]
 
 
 def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRefused]]:
-    """Remove directories, children before parents where both are given; False for one that holds something."""
+    """Remove directories, children before parents where both are given; False for one that is seen to hold something."""
     results: dict[str, bool | OperationRefused] = {}
     for _, level in groupby(sorted(set(paths), key=_depth, reverse=True), key=_depth):
         group = list(level)
@@ -146,8 +148,10 @@ def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRe
         for path, reply in zip(group, replies, strict=True):
             refusal = _not_removed(_as_status(reply))
             results[path] = True if refusal is None else refusal
-            if refusal is not None and (yield from list_directory(path)):
-                results[path] = False
+            if refusal is not None:
+                held = yield from list_directory(path)
+                if held and not isinstance(held, Status):
+                    results[path] = False
     return [results[path] for path in paths]
 
 
@@ -212,10 +216,19 @@ def _is_file(found: Reply) -> bool:
 
 
 def _swap(item: Rename) -> Dialogue[tuple[Status, Reply]]:
-    """Replace in two steps; the old file comes back when the second fails."""
+    """Replace in two steps; the old file comes back when the second fails.
+
+    Without a temporary nothing is moved: some servers say that the final name is taken before they look for one, also
+    when it was taken by our own file, in an attempt whose answer was lost. What such an attempt has left aside is no
+    longer needed, because a file has the final name.
+    """
+    left, _ = yield [sftp.lstat(item.temporary), sftp.remove(item.aside)]
+    if isinstance(left, Status):
+        (found,) = yield [sftp.lstat(item.final)]
+        return left, found
     (moved,) = yield [sftp.rename(item.final, item.aside)]
-    if moved != sftp.OK:
-        return _as_status(moved), moved
+    if not (status := _as_status(moved)).is_ok and not status.is_missing:
+        return status, status
     (renamed,) = yield [sftp.rename(item.temporary, item.final)]
     if renamed != sftp.OK:
         yield [sftp.rename(item.aside, item.final)]
@@ -259,9 +272,13 @@ class Temporary:
 
 def sweep(temporaries: Sequence[Temporary]) -> Dialogue[list[OperationRefused | None]]:
     """Remove temporaries, and put back what a broken replacement has left aside; None for one that is gone."""
-    known = [(item.aside, item.final) for item in temporaries if item.final is not None]
-    found = yield from look([path for pair in known for path in pair])
-    for (aside, final), left, there in zip(known, found[::2], found[1::2], strict=True):
+    known = [(item.path, item.aside, item.final) for item in temporaries if item.final is not None]
+    found = yield from look([path for _, *pair in known for path in pair])
+    kept: dict[str, OperationRefused] = {}
+    for (path, aside, final), left, there in zip(known, found[::2], found[1::2], strict=True):
         if isinstance(left, Attributes):
-            yield [sftp.remove(aside) if isinstance(there, Attributes) else sftp.rename(aside, final)]
-    return (yield from remove_files([item.path for item in temporaries]))
+            (reply,) = yield [sftp.remove(aside) if isinstance(there, Attributes) else sftp.rename(aside, final)]
+            if not (status := _as_status(reply)).is_ok and not status.is_missing:
+                kept[path] = OperationRefused(f"what it was to replace was set aside, and stays there: {status}")
+    removed = yield from remove_files([item.path for item in temporaries])
+    return [kept.get(item.path, refusal) for item, refusal in zip(temporaries, removed, strict=True)]
