@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
+from actorsync.endpoints.ftp_data import Patience
 from actorsync.endpoints.ftp_session import FtpSession, Knowledge
-from actorsync.endpoints.ftp_wire import Control, Patience, connected
+from actorsync.endpoints.ftp_tls import Security
+from actorsync.endpoints.ftp_wire import Control, connected
+from actorsync.endpoints.tls import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.errors import ConnectionLost, FatalError, LoginRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.text import display
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import command_line
+from actorsync.protocols.ftp_replies import accept_tls
 
 __all__ = ["FtpEndpoint"]
 
@@ -26,6 +31,9 @@ class FtpEndpoint:
     ``password`` is asked for once, at the first login. The first login happens alone: while it is not known to be
     accepted, no other connection tries, because servers lock accounts out. What ``connect_seconds`` and
     ``stall_seconds`` bound is told by `Patience`.
+
+    With ``tls``, nothing but ``AUTH TLS`` is ever said in clear, and no file or listing travels in clear. A server
+    that will not have that, or is not the one that it should be, is a `LoginRefused` before it hears a user's name.
     """
 
     host: str
@@ -35,18 +43,24 @@ class FtpEndpoint:
     path: str = ""
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
+    tls: TlsPolicy | None = None
     knowledge: Knowledge = attrs.Factory(Knowledge)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_welcome: bool = False
     _refusal: str | None = None
     _password: str | None = attrs.field(default=None, init=False, repr=False)
+    _security: Security | None = attrs.field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._security = None if self.tls is None else Security(self.tls, self.host)
 
     @property
     def display(self) -> str:
         """Name the place, without the password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == 21 else f":{self.port}"
-        return display(f"ftp://{self.user}@{host}{port}/{self.path}")
+        scheme, usual = ("ftp", 21) if self.tls is None else ("ftps", 990) if self.tls.is_implicit else ("ftpes", 21)
+        port = "" if self.port == usual else f":{self.port}"
+        return display(f"{scheme}://{self.user}@{host}{port}/{self.path}")
 
     @property
     def lanes(self) -> int:
@@ -64,8 +78,8 @@ class FtpEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in."""
-        async with connected(self.host, self.port, Patience(self.connect_seconds, self.stall_seconds)) as control:
-            greeting = (await control.greeting()).text
+        async with connected(self.host, self.port, self._patience) as control:
+            greeting = await self._meet(control)
             session: FtpSession | None = None
             if not self._is_welcome:
                 async with self._gate:
@@ -79,6 +93,34 @@ class FtpEndpoint:
                 await control.hang_up(command_line("QUIT"))
             finally:
                 session.let_go()
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self.connect_seconds, self.stall_seconds)
+
+    async def _meet(self, control: Control) -> str:
+        """Come as far as the login: greeted, and under TLS where that is wanted. Gives the greeting."""
+        try:
+            return await _meet(control, self._security)
+        except LoginRefused as refused:
+            reason = str(refused)
+            if isinstance(refused, UntrustedServer):
+                reason += "; set ca-file or certificate-sha256 in [target] if it is the right server"
+                shown = refused.shown or await self._shown_certificate()
+                reason += f" (the certificate has SHA-256 {shown})" if shown else ""
+            raise LoginRefused(f"{self.display}: {reason}") from None
+
+    async def _shown_certificate(self) -> str | None:
+        """Give the SHA-256 of the certificate that the server shows to somebody who does not verify it."""
+        assert self.tls is not None
+        nobody = attrs.evolve(self.tls, certificate_sha256="")  # which no certificate has, so that nothing is said
+        with contextlib.suppress(ConnectionLost):
+            async with connected(self.host, self.port, self._patience) as control:
+                try:
+                    await _meet(control, Security(nobody, self.host))
+                except UntrustedServer as refused:
+                    return refused.shown
+        return None
 
     async def _log_in(self, control: Control, greeting: str) -> FtpSession:
         if self._refusal is not None:
@@ -100,7 +142,26 @@ class FtpEndpoint:
             known.has_mlsd = known.features.has_mlst
         if known.setter is None:
             known.setter = known.features.time_setter
-        return FtpSession(control, known, _absolute(known.features.working_directory, self.path))
+        session = FtpSession(control, known, _absolute(known.features.working_directory, self.path))
+        if self.tls is None:
+            session.concerns = warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        return session
+
+
+async def _meet(control: Control, security: Security | None) -> str:
+    """Play what comes before a login. Whoever gets a greeting back may log in."""
+    if security is None:
+        return (await control.greeting()).text
+    if security.policy.is_implicit:
+        await control.start_tls(security)
+        greeting = await control.greeting()
+    else:
+        greeting = await control.greeting()
+        await control.send([command_line("AUTH", "TLS")])
+        accept_tls(await control.reply())
+        await control.start_tls(security)
+    await control.play(ask.protect_data())
+    return greeting.text
 
 
 def _absolute(start: str | None, path: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from actorsync.endpoints.ftp_wire import Control, Data
+from actorsync.endpoints.ftp_data import Data
+from actorsync.endpoints.ftp_wire import Control
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Problem
 from actorsync.protocols import ftp_dialogues as ask
@@ -24,6 +25,9 @@ __all__ = ["UNKNOWN", "FtpLink", "Knowledge"]
 
 #: A command that the server does not have, or not in this form.
 UNKNOWN = frozenset({500, 502, 504})
+
+#: What servers say of a data connection whose TLS session they do not know: ProFTPD, vsftpd.
+_UNRESUMED = frozenset({425, 522})
 
 _MAX_LISTING = 256 * 1024 * 1024
 
@@ -55,6 +59,8 @@ class FtpLink:
         self._root = root
         self._data: Data | None = None
         self._port: int | None = None  # of a data connection that was asked for ahead
+        #: What the user should be told of this connection, a sentence each.
+        self.concerns: Sequence[str] = ()
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root or "/"
@@ -93,7 +99,7 @@ class FtpLink:
             (reply,) = await self._control.exchange([command_line("PASV")])
             port = pasv_port(reply)
         try:
-            self._data = await Data.connect(peer, port, self._control.patience)
+            self._data = await self._control.open_data(port)
         except ConnectionLost:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls only understand one of the verbs
             raise
@@ -151,15 +157,28 @@ class FtpLink:
         data = await self._open_data()
         verb = line.split(maxsplit=1)[0].decode("ascii")
         await self._control.send([line])
-        reply = checked(verb, await self._control.reply())
-        if reply.is_refusal:
-            self.let_go()
-            return reply
-        content = await data.receive_all(_MAX_LISTING)
-        self.let_go()
+
+        async def hear() -> Reply:
+            return checked(verb, await self._control.reply())
+
+        is_open, reply = await data.converse(_say_nothing, hear)
+        content = b""
+        if is_open and not reply.is_refusal:
+            content = await data.receive_all(_MAX_LISTING)
+        self.let_go()  # before the last reply: ProFTPD waits for it
         if reply.is_preliminary:
-            reply = checked(verb, await self._control.reply())
-        return reply if reply.is_refusal else content
+            reply = checked(verb, await self._control.reply(None if is_open else self._control.patience.last_words))
+        self._believe(data, reply)
+        if reply.is_refusal:
+            return reply
+        if not is_open:
+            raise ConnectionLost("the data connection was lost before the listing")
+        return content
+
+    def _believe(self, data: Data, reply: Reply) -> None:
+        """See that a transfer was not refused for what another connection would have."""
+        if reply.code in _UNRESUMED and not data.is_resumed:
+            raise ConnectionLost(f"the server wants the TLS session resumed, and it was not: {reply}")
 
     async def _names(self, directory: str) -> tuple[set[str], OperationRefused | None]:
         parsed, problem = await self._list(directory)
@@ -170,7 +189,11 @@ class FtpLink:
 
     # Many paths at once.
 
-    async def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+    async def sweep(
+        self,
+        temporaries: Sequence[str],
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+    ) -> list[bool | OperationRefused]:
         """Remove temporaries in bursts. One whose name cannot be sent was never there."""
         await self._get_in_step()
         possible = [temporary for temporary in temporaries if not self._fault(temporary)]
@@ -193,3 +216,8 @@ class FtpLink:
             else:
                 results.append(True if reply is None else OperationRefused(str(reply)))
         return results
+
+
+async def _say_nothing() -> bool:
+    """Stand in for what is said on a data connection, where only the server has something to say."""
+    return True

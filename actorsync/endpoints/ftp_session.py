@@ -174,6 +174,7 @@ class FtpSession(FtpUploads):
         setter = known.setter or TimeSetter.NONE
         return (
             ("server", display(known.greeting)),
+            ("security", self._control.security),
             ("root", display(self._root or "/")),
             ("listing", "MLSD" if known.has_mlsd else "CWD, LIST and MDTM"),
             ("data", "PASV" if known.uses_pasv else "EPSV"),
@@ -185,8 +186,8 @@ class FtpSession(FtpUploads):
         )
 
     def warnings(self) -> Sequence[str]:
-        """There is nothing to warn of."""
-        return ()
+        """Say what others may read, where this connection leaves the user's own network without TLS."""
+        return self.concerns
 
 
 def _is_changed(entry: Entry, size: int, mtime_ns: int | None) -> bool:

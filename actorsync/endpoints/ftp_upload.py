@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_link import UNKNOWN, FtpLink
-from actorsync.endpoints.ftp_wire import Data
 from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display
@@ -79,23 +79,25 @@ class FtpUploads(FtpLink):
         committed: list[Entry | OperationRefused],
     ) -> Staged | OperationRefused:
         """Send one file to its temporary. What became of ``riding`` is added to ``committed`` once it is known."""
-        control, data, size = self._control, self._data, upload.content.entry.size
+        control, data = self._control, self._data
         assert data is not None
         rename = self._rename(riding) if riding is not None else None
         await control.send([*(rename.lines if rename else ()), command_line("STOR", self._at(upload.temporary))])
-        taken = await self._push(data, upload, min(size, _BLIND))
-        afterwards: _Afterwards | None = None
-        if size <= _BLIND and taken is True:
-            afterwards = await self._finish(data, upload, ahead)
-        if rename is not None:
-            committed.append(await self._read_rename(rename))
-        reply = checked("STOR", await control.reply())
+
+        async def hear() -> Reply:
+            if rename is not None:
+                committed.append(await self._read_rename(rename))
+            return checked("STOR", await control.reply())
+
+        begun, reply = await data.converse(lambda: self._begin(data, upload, ahead), hear)
+        taken, afterwards = begun or (False, None)
         if reply.is_preliminary:
             if afterwards is None and taken is True:
-                taken = await self._push(data, upload, size)
+                taken = await self._push(data, upload, upload.content.entry.size)
                 if taken is True:
                     afterwards = await self._finish(data, upload, ahead)
             reply = checked("STOR", await self._stored(data, patient=taken is True))
+        self._believe(data, reply)
         self.let_go()
         if afterwards is not None:
             if not afterwards.is_sent:
@@ -111,17 +113,28 @@ class FtpUploads(FtpLink):
             return refusal
         return _as_staged(upload, afterwards)
 
+    async def _begin(
+        self, data: Data, upload: Upload, ahead: Callable[[], bool]
+    ) -> tuple[bool | OperationRefused, _Afterwards | None]:
+        """Send what goes out before the server has said that it wants the file: all of it, if it is small."""
+        size = upload.content.entry.size
+        taken = await self._push(data, upload, min(size, _BLIND))
+        is_whole = size <= _BLIND and taken is True
+        return taken, await self._finish(data, upload, ahead) if is_whole else None
+
     async def _push(self, data: Data, upload: Upload, limit: int) -> bool | OperationRefused:
         """Send up to byte ``limit``. False: the server takes no more. A refusal: the source gives no more."""
         try:
             return await data.send(upload, limit)
         except OperationRefused as refused:
+            # Properly ended even so: under TLS 1.2 a server forgets the session of a connection that is just dropped.
+            await data.finish()
             self.let_go()
             return refused
 
     async def _finish(self, data: Data, upload: Upload, ahead: Callable[[], bool]) -> _Afterwards:
         """End the transfer, and prepare what is asked when it is over."""
-        data.finish()
+        await data.finish()
         temporary, mtime_ns, setter = self._at(upload.temporary), upload.content.entry.mtime_ns, self._known.setter
         asks_port = ahead() and not self._known.uses_pasv
         afterwards = _Afterwards([command_line("SIZE", temporary)], asks_port)

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 
 import attrs
 
-from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.text import display, shorten
 
 __all__ = [
@@ -57,10 +57,6 @@ MAX_REPLY_BYTES = 1024 * 1024
 _SHOWN = 300  # characters of foreign text in one of our own lines
 
 _T = TypeVar("_T")
-
-
-class ProtocolError(ConnectionLost):
-    """The server said what it cannot have meant. The connection is out of step, and is dropped, never mended."""
 
 
 @attrs.frozen
@@ -208,7 +204,7 @@ class ReplyParser:
         """Whether every byte fed was given back in a reply. Before a TLS handshake it has to be (CVE-2021-22947)."""
         return not self._buffer and not self._lines
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take bytes as they came."""
         self._buffer += data
 

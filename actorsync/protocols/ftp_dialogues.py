@@ -37,6 +37,7 @@ __all__ = [
     "introduce",
     "login",
     "make_directories",
+    "protect_data",
     "remove_directories",
     "remove_files",
     "rename_outcome",
@@ -87,6 +88,18 @@ def _without(secret: str, reply: Reply) -> Reply:
     if not secret:
         return reply
     return attrs.evolve(reply, lines=tuple(line.replace(secret, "***") for line in reply.lines))
+
+
+def protect_data() -> Dialogue[None]:
+    """Have the data connections under TLS as well (RFC 4217). Played under TLS, before the login.
+
+    Raises:
+        LoginRefused: the server would take files in clear only.
+    """
+    # PBSZ says nothing that is not known, but PROT is refused without it.
+    _, prot = yield [command_line("PBSZ", "0"), command_line("PROT", "P")]
+    if not checked("PROT", prot).is_positive:
+        raise LoginRefused(f'the server does not protect data connections: PROT P was answered with "{prot}"')
 
 
 _INTRODUCTION = tuple(

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
 from actorsync.protocols.ftp import ProtocolError, Reply, command_line
 
 __all__ = [
     "EXPECTED",
     "Features",
     "TimeSetter",
+    "accept_tls",
     "checked",
     "epsv_port",
     "format_time",
@@ -98,6 +99,20 @@ def greet(reply: Reply) -> bool:
     if reply.is_transient:
         raise ConnectionLost(f"the server has no service for us now: {reply}")
     raise ProtocolError(f'the server greets with "{reply}"')
+
+
+def accept_tls(reply: Reply) -> None:
+    """See that the reply to ``AUTH TLS`` lets TLS begin.
+
+    Raises:
+        ConnectionLost: the server closes the connection.
+        LoginRefused: any other answer but 234. The server has no TLS, or somebody between us has taken it away;
+            whatever it is, going on in clear is not for us to decide.
+    """
+    if reply.code == 421:
+        raise ConnectionLost(f"the server closes the connection: {reply}")
+    if reply.code != 234:
+        raise LoginRefused(f'the server does not begin TLS: AUTH TLS was answered with "{reply}"')
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ should, comes through the proxy with its data as well, and nothing has to be rew
            ── 127.0.0.77:30011 ─       ── 127.0.0.1:30011 ─
 
 The server must listen on one address, not on all, and Linux is needed: only there is the whole of 127/8 loopback.
+Before a server with TLS, whose replies cannot be read, it has to be told the data ports: see `open_fault_proxy`.
 The faults are described in `actorsync.testing.faults`; without any, the proxy is a command log for any server.
 """
 
@@ -18,7 +19,7 @@ import re
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import attrs
@@ -49,21 +50,26 @@ _PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\
 
 @asynccontextmanager
 async def open_fault_proxy(
-    upstream: tuple[str, int], *faults: Fault, host: str | None = None
+    upstream: tuple[str, int], *faults: Fault, host: str | None = None, data_ports: Sequence[int] = ()
 ) -> AsyncIterator[FaultProxy]:
     """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
 
     ``host`` is the loopback address to listen on; by default, one between 127.0.0.2 and 127.0.0.254 that is free.
     At the end of the block every connection is closed. An error that the block raises comes out as it is, not in
     a group.
+
+    ``data_ports`` are the ports that a server with TLS may name. It is then taken for one: control connections pass
+    as they are, nothing is logged, and no fault happens but `Refuse`, and `CutData` and `Truncate` without a verb.
     """
-    listener = _listen_somewhere(upstream[1], host)
-    proxy = FaultProxy(upstream, listener.socket.getsockname()[0])
+    listener, *data_listeners = _listen_somewhere([upstream[1], *data_ports], host)
+    proxy = FaultProxy(upstream, listener.socket.getsockname()[0], is_sealed=bool(data_ports))
     for fault in faults:
         proxy.arm(fault)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(proxy._serve, listener)
+        for port, data_listener in zip(data_ports, data_listeners, strict=True):
+            nursery.start_soon(proxy._serve_sealed, data_listener, port)
         try:
             yield proxy
         except BaseException as error:  # noqa: BLE001 - carried out of the nursery, which would make a group of it
@@ -117,6 +123,7 @@ class FaultProxy:
 
     upstream: tuple[str, int]
     host: str
+    is_sealed: bool = False
 
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
     """Every line that clients sent, whether it was passed on or cut off, as ``(connection, verb, argument)``."""
@@ -161,6 +168,12 @@ class FaultProxy:
                 self.connections += 1
                 nursery.start_soon(_Session(self, self.connections, nursery).run, client)
 
+    async def _serve_sealed(self, listener: trio.SocketListener, port: int) -> None:
+        async with listener, trio.open_nursery() as nursery:
+            unknown = _Session(self, 0, nursery)  # whose connection it belongs to cannot be told
+            while True:
+                nursery.start_soon(unknown.pass_data, await listener.accept(), port)
+
 
 @attrs.define(eq=False)
 class _Session:
@@ -183,7 +196,10 @@ class _Session:
             if isinstance(arm.fault, Refuse) and arm.counts(arm.fault.at_connection) and arm.fires():
                 link.how = arm.fault.how
         try:
-            await link.run(self._lines_up, self._replies_down)
+            if self.proxy.is_sealed:
+                await link.run(_bytes_up, _bytes_down)
+            else:
+                await link.run(self._lines_up, self._replies_down)
         finally:
             self._forget_listener()
 
@@ -269,6 +285,9 @@ class _Session:
             return
         finally:
             listener.socket.close()
+        await self.pass_data(client, port)
+
+    async def pass_data(self, client: trio.SocketStream, port: int) -> None:
         server = await reach(self.proxy.upstream[0], port, client)
         if server is None:
             return
@@ -344,10 +363,28 @@ def _listen(host: str, port: int) -> trio.SocketListener:
     return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
 
 
-def _listen_somewhere(port: int, host: str | None) -> trio.SocketListener:
-    if host is not None:
-        return _listen(host, port)
-    for number in random.sample(range(2, 255), 8):
-        with suppress(OSError):
-            return _listen(f"127.0.0.{number}", port)
-    raise OSError(f"port {port} is taken on other loopback addresses; does the server listen on all of them?")
+def _listen_somewhere(ports: Sequence[int], host: str | None) -> list[trio.SocketListener]:
+    for address in [host] if host else [f"127.0.0.{number}" for number in random.sample(range(2, 255), 8)]:
+        listeners: list[trio.SocketListener] = []
+        try:
+            listeners.extend(_listen(address, port) for port in ports)
+        except OSError:
+            for listener in listeners:
+                listener.socket.close()
+        else:
+            return listeners
+    raise OSError(f"port {ports[0]} is taken on other loopback addresses; does the server listen on all of them?")
+
+
+async def _bytes_up(link: Link) -> None:
+    await _pass_bytes(link.client, link.server)
+
+
+async def _bytes_down(link: Link) -> None:
+    await _pass_bytes(link.server, link.client)
+
+
+async def _pass_bytes(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    while chunk := await source.receive_some(_CHUNK):
+        await sink.send_all(chunk)
+    await sink.send_eof()

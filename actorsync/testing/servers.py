@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +35,9 @@ class EmbeddedFtpServer:
     * ``max_connections_per_address``: the same, counted for each client address.
     * ``throttle``: bytes a second on each data connection, about.
     * ``idle_timeout``: seconds without a command, after which the session ends with ``421``.
+    * ``certificate``: a file with key and certificate. Then nothing goes without TLS, neither commands nor data; with
+      ``is_implicit``, from the first byte. Needs PyOpenSSL. ``tls_version``: the only one spoken, such as ``"1.2"``.
+    * ``data_ports``: those that data connections are made to; by default, any that is free.
     """
 
     root: Path
@@ -46,6 +50,10 @@ class EmbeddedFtpServer:
     max_connections_per_address: int | None = None
     throttle: int | None = None
     idle_timeout: float | None = None
+    certificate: Path | None = None
+    is_implicit: bool = False
+    tls_version: str | None = None
+    data_ports: Sequence[int] | None = None
 
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
     """Every command line received, as ``(session, verb, argument)``; passwords are masked."""
@@ -110,6 +118,8 @@ def _serve(server: Any, stopping: threading.Event) -> None:
             soonest = server.ioloop.loop(timeout=pause, blocking=False)
             pause = _POLL if soonest is None else min(_POLL, soonest)
     finally:
+        for channel in server.ioloop.socket_map.values():
+            channel._error = True  # or one with TLS would wait for the client's goodbye, and stay open
         server.close_all()
 
 
@@ -135,7 +145,16 @@ def _make_server(settings: EmbeddedFtpServer) -> Any:
     user_table = DummyAuthorizer()
     user_table.add_user(settings.user, settings.password, str(settings.root), perm=_PERMISSIONS)
 
-    class DataChannel(ThrottledDTPHandler if settings.throttle else DTPHandler):  # type: ignore[misc]
+    control_base: Any = FTPHandler
+    data_base: Any = ThrottledDTPHandler if settings.throttle else DTPHandler
+    tls_context: Any = None
+    if settings.certificate is not None:
+        from pyftpdlib.handlers import TLS_DTPHandler, TLS_FTPHandler
+
+        control_base, data_base = TLS_FTPHandler, type("SecureDataChannel", (TLS_DTPHandler, data_base), {})
+        tls_context = _make_tls_context(settings.certificate, settings.tls_version)
+
+    class DataChannel(data_base):  # type: ignore[misc]
         read_limit = write_limit = settings.throttle or 0
 
         def recv(self, size: int) -> bytes:
@@ -143,18 +162,31 @@ def _make_server(settings: EmbeddedFtpServer) -> Any:
             settings.bytes_received += len(chunk)
             return chunk
 
-    class ControlChannel(FTPHandler):  # type: ignore[misc]
+    class ControlChannel(control_base):  # type: ignore[misc]
         authorizer = user_table
         dtp_handler = DataChannel
         proto_cmds = {  # noqa: RUF012 - pyftpdlib's own way of configuring a class
-            verb: facts for verb, facts in FTPHandler.proto_cmds.items() if verb not in settings.without
+            verb: facts for verb, facts in control_base.proto_cmds.items() if verb not in settings.without
         }
         timeout = settings.idle_timeout or 0
         auth_failed_timeout = 0  # a refused password costs a test nothing
         banner = "actorsync embedded server ready."
         session_number = 0
+        ssl_context = tls_context
+        passive_ports = settings.data_ports
+        tls_control_required = tls_data_required = True  # where there is a certificate
 
         def handle(self) -> None:
+            if settings.is_implicit:
+                self.secure_connection(self.ssl_context)  # and `welcome` is said when that is done
+            else:
+                self.welcome()
+
+        def handle_ssl_established(self) -> None:
+            if settings.is_implicit:
+                self.welcome()
+
+        def welcome(self) -> None:
             settings._sessions += 1
             self.session_number = settings._sessions
             # Counted here and not by max_cons, which also counts listeners and data connections. ip_map has one
@@ -163,7 +195,7 @@ def _make_server(settings: EmbeddedFtpServer) -> Any:
             if limit is not None and len(self.server.ip_map) > limit:
                 self.handle_max_cons()
             else:
-                super().handle()
+                control_base.handle(self)
 
         def ftp_STOR(self, file: str, mode: str = "w") -> Any:  # noqa: N802 - pyftpdlib's name
             stored = super().ftp_STOR(file, mode)
@@ -180,3 +212,16 @@ def _make_server(settings: EmbeddedFtpServer) -> Any:
     server.max_cons = 0
     server.max_cons_per_ip = settings.max_connections_per_address or 0
     return server
+
+
+def _make_tls_context(certificate: Path, version: str | None) -> Any:
+    from OpenSSL import SSL
+
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate_chain_file(str(certificate))
+    context.use_privatekey_file(str(certificate))
+    if version is not None:
+        number = getattr(SSL, f"TLS{version.replace('.', '_')}_VERSION")
+        context.set_min_proto_version(number)
+        context.set_max_proto_version(number)
+    return context

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import attrs
 
+from actorsync.endpoints.tls import TlsPolicy
+
 __all__ = ["FtpTarget"]
 
 
@@ -23,6 +25,8 @@ class FtpTarget:
     root: Path
     uid: int | None = None
     """Who the server is when it touches files under the root; None: this process."""
+    tls: TlsPolicy | None = None
+    """How to reach it under TLS; None: it has none."""
 
     def url(self, path: str = "") -> str:
         """The URL of a path below the root; it holds the user, and no password."""

@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,9 +25,21 @@ from typing import Literal, Self
 import attrs
 import pytest
 
-from tests.support import FtpTarget
+from actorsync.endpoints.tls import TlsPolicy
+from tests.support import FtpTarget, certificates
 
-__all__ = ["NAMES", "PASSWORD", "USER", "DebianServer", "Name", "available", "debian_server", "require"]
+__all__ = [
+    "NAMES",
+    "PASSWORD",
+    "USER",
+    "DebianServer",
+    "Name",
+    "Tls",
+    "available",
+    "debian_server",
+    "require",
+    "some_data_ports",
+]
 
 Name = Literal["vsftpd", "proftpd", "pure-ftpd"]
 NAMES: tuple[Name, ...] = ("vsftpd", "proftpd", "pure-ftpd")
@@ -44,6 +57,37 @@ _START = 10.0  # seconds until the greeting must be there
 _PAM_SERVICE = Path("/etc/pam.d/actorsync-test")
 
 
+@attrs.frozen
+class Tls:
+    """TLS as strict as a server can have it: nothing in clear, and every data connection resumes the session."""
+
+    version: Literal["1.0", "1.1", "1.2", "1.3"] = "1.3"
+    """The only version that the server speaks."""
+    is_implicit: bool = False
+    fault: certificates.Fault | None = None
+    """What is wrong with its certificate."""
+
+    def install(self, folder: Path) -> Path:
+        """Write what the server needs into a folder; gives the file with key and certificate."""
+        pem = folder / "certificate.pem"
+        pem.write_bytes(certificates.identity(self.fault).pem)
+        pem.chmod(0o600)
+        name = "TLSv1" if self.version == "1.0" else f"TLSv{self.version}"
+        # OpenSSL's own file says it to every server in the same words. Below 1.2 it wants to be talked into it.
+        weak = "CipherString = DEFAULT:@SECLEVEL=0\n" if self.version < "1.2" else ""
+        (folder / "openssl.cnf").write_text(
+            "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n"
+            f"[tls]\nMinProtocol = {name}\nMaxProtocol = {name}\n{weak}"
+        )
+        return pem
+
+    def policy(self, folder: Path) -> TlsPolicy:
+        """Say how a client reaches such a server."""
+        ca_file = folder / "authority.pem"
+        ca_file.write_bytes(certificates.authority())
+        return TlsPolicy(is_implicit=self.is_implicit, ca_file=ca_file)
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """Settings that a test may choose; a server ignores those that it does not have."""
@@ -56,6 +100,10 @@ class Options:
     """All: the same for each client address."""
     idle_timeout: int = 300
     """All, seconds; Pure-FTPd counts in minutes and rounds up."""
+    tls: Tls | None = None
+    """All; Pure-FTPd has no implicit mode as Debian builds it."""
+    data_ports: range = _PASSIVE_PORTS
+    """All; the ports for data connections."""
 
 
 @attrs.define(eq=False)
@@ -77,9 +125,10 @@ class DebianServer:
                 stderr=output,
                 cwd=self.folder,
                 start_new_session=True,
+                env={**os.environ, "OPENSSL_CONF": str(self.folder / "openssl.cnf")},
             )
         deadline = time.monotonic() + _START
-        while not _greets(self.target.host, self.target.port):
+        while not _greets(self.target):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "output").read_text(errors="replace")
                 self.stop()
@@ -144,7 +193,8 @@ def debian_server(name: Name, root: Path, folder: Path, options: Options = Optio
     for parent in [root, *root.parents]:
         if not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o001)
-    target = FtpTarget(name, "127.0.0.1", _free_port(), USER, PASSWORD, root, user.pw_uid)
+    tls = options.tls.policy(folder) if options.tls else None
+    target = FtpTarget(name, "127.0.0.1", _free_port(), USER, PASSWORD, root, user.pw_uid, tls)
     target.adopt()
     make: Callable[[Path, FtpTarget, Options, pwd.struct_passwd], list[str]] = {
         "vsftpd": _vsftpd,
@@ -196,8 +246,8 @@ def _vsftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_
         "background": False,
         "listen_address": target.host,
         "listen_port": target.port,
-        "pasv_min_port": _PASSIVE_PORTS.start,
-        "pasv_max_port": _PASSIVE_PORTS.stop - 1,
+        "pasv_min_port": options.data_ports.start,
+        "pasv_max_port": options.data_ports.stop - 1,
         "anonymous_enable": False,
         "local_enable": True,
         "write_enable": True,
@@ -216,6 +266,17 @@ def _vsftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_
         "log_ftp_protocol": True,
         "vsftpd_log_file": folder / "commands",
     }
+    if options.tls is not None:
+        pem = options.tls.install(folder)
+        config |= {
+            "ssl_enable": True,
+            "implicit_ssl": options.tls.is_implicit,
+            "rsa_cert_file": pem,
+            "rsa_private_key_file": pem,
+            "ssl_ciphers": "HIGH",
+            "require_ssl_reuse": True,
+            "strict_ssl_read_eof": True,
+        }
     words = {True: "YES", False: "NO"}
     lines = [f"{key}={words[value] if isinstance(value, bool) else value}\n" for key, value in config.items()]
     (folder / "vsftpd.conf").write_text("".join(lines))
@@ -227,15 +288,29 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
     users = folder / "users"
     users.write_text(f"{USER}:{_HASH}:{user.pw_uid}:{user.pw_gid}::{target.root}:/bin/bash\n")
     users.chmod(0o600)
+    tls = ""
+    if options.tls is not None:
+        pem = options.tls.install(folder)
+        tls = f"""
+        ModulePath {Path(_found("proftpd")).parents[1]}/lib/proftpd
+        LoadModule mod_tls.c
+        TLSEngine on
+        TLSRequired on
+        TLSProtocol TLSv{options.tls.version.removesuffix(".0")}
+        TLSECCertificateFile {pem}
+        TLSECCertificateKeyFile {pem}
+        TLSLog {folder}/tls
+        {"TLSOptions UseImplicitSSL" if options.tls.is_implicit else ""}
+        """
     (folder / "proftpd.conf").write_text(
-        f"""
+        f"""{tls}
         ServerName actorsync
         ServerType standalone
         DefaultAddress {target.host}
         SocketBindTight on
         UseReverseDNS off
         Port {target.port}
-        PassivePorts {_PASSIVE_PORTS.start} {_PASSIVE_PORTS.stop - 1}
+        PassivePorts {options.data_ports.start} {options.data_ports.stop - 1}
         MaxInstances none
         MaxClients {options.max_connections}
         MaxClientsPerHost {options.max_connections_per_address}
@@ -268,10 +343,12 @@ def _pure_ftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.stru
     users = folder / "users"
     users.write_text(f"{USER}:{_HASH}:{user.pw_uid}:{user.pw_gid}::{target.root}/./::::::::::::\n")
     subprocess.run([_found("pure-pw"), "mkdb", str(folder / "users.pdb"), "-f", str(users)], check=True)
+    tls = ["--tls=0"] if options.tls is None else ["--tls=3", f"--certfile={options.tls.install(folder)}"]
     return [
         _found("pure-ftpd"),
+        *tls,
         f"--bind={target.host},{target.port}",
-        f"--passiveportrange={_PASSIVE_PORTS.start}:{_PASSIVE_PORTS.stop - 1}",
+        f"--passiveportrange={options.data_ports.start}:{options.data_ports.stop - 1}",
         f"--login=puredb:{folder}/users.pdb",
         f"--maxclientsnumber={options.max_connections}",
         f"--maxclientsperip={options.max_connections_per_address}",
@@ -301,6 +378,12 @@ def _make_user() -> pwd.struct_passwd:
     return pwd.getpwnam(USER)
 
 
+def some_data_ports() -> range:
+    """Give a few ports, for a server whose proxy has to know them beforehand."""
+    start = random.randrange(_PASSIVE_PORTS.start, _PASSIVE_PORTS.stop - 64, 64)
+    return range(start, start + 64)
+
+
 def _free_port() -> int:
     while True:
         port = random.choice(_CONTROL_PORTS)
@@ -308,16 +391,30 @@ def _free_port() -> int:
             return port
 
 
-def _greets(host: str, port: int) -> bool:
+def _greets(target: FtpTarget) -> bool:
     """Look for a greeting, and leave politely: a session cut short would count against the limits for a while."""
     try:
-        with socket.create_connection((host, port), timeout=1) as connection, connection.makefile("rb") as replies:
+        with _connect(target) as connection, connection.makefile("rb") as replies:
             greeted = replies.readline().startswith(b"220")
             connection.sendall(b"QUIT\r\n")
             replies.read()
             return greeted
     except OSError:
         return False
+
+
+def _connect(target: FtpTarget) -> socket.socket:
+    connection = socket.create_connection((target.host, target.port), timeout=1)
+    if target.tls is None or not target.tls.is_implicit:
+        return connection
+    context = ssl.create_default_context(cafile=target.tls.ca_file)
+    context.check_hostname = False  # a certificate may be bad on purpose
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        return context.wrap_socket(connection)
+    except OSError:
+        connection.close()
+        raise
 
 
 def _descendants(pid: int) -> list[int]:

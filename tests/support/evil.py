@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import attrs
 import trio
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 __all__ = ["Answer", "EvilServer", "evil_server"]
 
@@ -29,6 +33,10 @@ class EvilServer:
     greeting: bytes = b"220 hello\r\n"
     listing: bytes | None = None  # what MLSD sends, in place of the truth
     early: bool = False  # 226 before the data
+    tls: ssl.SSLContext | None = None  # from AUTH TLS on
+    is_implicit: bool = False  # or from the beginning
+    data_tls: ssl.SSLContext | Literal["as control", "clear"] = "as control"
+    says_goodbye: bool = True  # close_notify at the end of a listing
     port: int = 0
     host: str = "127.0.0.1"
     files: dict[str, bytes] = attrs.field(factory=dict)
@@ -60,13 +68,16 @@ class EvilServer:
 @attrs.define(eq=False)
 class _Session:
     server: EvilServer
-    stream: trio.SocketStream
+    stream: Stream
     listener: socket.socket | None = None
     renamed: str = ""
     folder: str = "/"
 
     async def run(self) -> None:
+        raw = self.stream
         try:
+            if self.server.is_implicit:
+                await self.secure()
             await self.stream.send_all(self.server.greeting)
             rest = b""
             while data := await self.stream.receive_some():
@@ -76,9 +87,9 @@ class _Session:
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass
         finally:
-            self.stream.socket.close()
             if self.listener is not None:
                 self.listener.close()
+            await trio.aclose_forcefully(raw)
 
     async def take(self, line: str) -> None:
         verb, _, argument = line.partition(" ")
@@ -90,6 +101,18 @@ class _Session:
             reply = b"500 what?" if method is None else await method(argument)
         if reply:
             await self.stream.send_all(reply if reply.endswith(b"\n") else reply + b"\r\n")
+
+    async def secure(self) -> None:
+        assert self.server.tls is not None and isinstance(self.stream, trio.SocketStream)
+        self.stream = trio.SSLStream(self.stream, self.server.tls, server_side=True)
+        await self.stream.do_handshake()
+
+    async def do_auth(self, _: str) -> bytes:
+        if self.server.tls is None:
+            return b"500 what?"
+        await self.stream.send_all(b"234 go on\r\n")
+        await self.secure()
+        return b""
 
     async def do_user(self, name: str) -> bytes:
         return b"331 go on"
@@ -103,7 +126,7 @@ class _Session:
     async def do_type(self, _: str) -> bytes:
         return b"200 ok"
 
-    do_opts = do_type
+    do_opts = do_pbsz = do_prot = do_type
 
     async def do_pwd(self, _: str) -> bytes:
         return b'257 "/" is where you are'
@@ -129,20 +152,32 @@ class _Session:
         port = self.listen()
         return b"227 here (127,0,0,1,%d,%d)" % (port // 256, port % 256)
 
-    async def accept(self) -> trio.SocketStream:
+    async def accept(self) -> Stream:
         assert self.listener is not None
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
         self.listener = None
         async with listener:
-            return await listener.accept()
+            stream = await listener.accept()
+        context = self.server.tls if self.server.data_tls == "as control" else self.server.data_tls
+        if not isinstance(context, ssl.SSLContext):
+            return stream
+        secured = trio.SSLStream(stream, context, server_side=True)
+        try:
+            await secured.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return secured
 
     async def do_mlsd(self, path: str) -> bytes:
         if path not in self.server.folders:
             return b"550 no"
         shown = self.server.shown(path) if self.server.listing is None else self.server.listing
+        await self.stream.send_all(b"150 now\r\n")
         async with await self.accept() as data:
-            await self.stream.send_all(b"150 now\r\n")
             await data.send_all(shown)
+            if isinstance(data, trio.SSLStream) and not self.server.says_goodbye:
+                await data.transport_stream.aclose()
         return b"226 done"
 
     async def do_list(self, _: str) -> bytes:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.testing import EmbeddedFtpServer
-from tests.support import FtpTarget, debian_servers
+from actorsync.testing.faults import Fault
+from actorsync.testing.proxy import FaultProxy, open_fault_proxy
+from tests.support import FtpTarget, certificates, debian_servers
 from tests.support.evil import EvilServer
 
-__all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "home", "serving"]
+__all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "home", "proxy_before", "serving"]
 
 PYFTPDLIB = "pyftpdlib"
 NAMES = (PYFTPDLIB, *debian_servers.NAMES)
@@ -35,13 +39,40 @@ def serving(name: str, folder: Path, options: debian_servers.Options | None = No
     root = folder / "root"
     root.mkdir()
     if name == PYFTPDLIB:
-        with EmbeddedFtpServer(root) as server:
-            yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root)
+        tls = options.tls if options else None
+        policy = tls.policy(folder) if tls else None
+        ports = options.data_ports if tls and options else None
+        with EmbeddedFtpServer(root, **_embedded_tls(folder, tls), data_ports=ports) as server:
+            yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root, tls=policy)
     else:
         debian_name = cast(debian_servers.Name, name)
         debian_servers.require(debian_name)
         with debian_servers.debian_server(debian_name, root, folder, options or debian_servers.Options()) as started:
             yield started.target
+
+
+def _embedded_tls(folder: Path, tls: debian_servers.Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {"certificate": tls.install(folder), "is_implicit": tls.is_implicit, "tls_version": tls.version}
+
+
+@asynccontextmanager
+async def proxy_before(server: FtpTarget, *faults: Fault, data_ports: range) -> AsyncIterator[FaultProxy]:
+    """Run a fault proxy before a server with TLS, at an address that its certificate is for."""
+    hosts = random.sample(certificates.PROXY_HOSTS, len(certificates.PROXY_HOSTS))
+    host = next(host for host in hosts if _is_free(host, data_ports))
+    async with open_fault_proxy((server.host, server.port), *faults, host=host, data_ports=data_ports) as proxy:
+        yield proxy
+
+
+def _is_free(host: str, ports: range) -> bool:
+    try:
+        for port in ports:
+            socket.create_server((host, port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def fresh_folder(server: FtpTarget, name: str) -> Path:
@@ -55,5 +86,5 @@ def fresh_folder(server: FtpTarget, name: str) -> Path:
 
 def endpoint_for(server: FtpTarget | EmbeddedFtpServer | EvilServer, path: str = "", **settings: Any) -> FtpEndpoint:
     """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
-    settings = {"host": server.host, "port": server.port, **settings}
+    settings = {"host": server.host, "port": server.port, "tls": getattr(server, "tls", None), **settings}
     return FtpEndpoint(user=server.user, password=lambda: server.password, path=path, **settings)
