@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from actorsync.testing import EmbeddedFtpServer
-from tests.support import FtpTarget
+from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
+from tests.support import FtpTarget, ssh_servers
 from tests.support.ftp import NAMES, home, serving
+from tests.support.ssh_target import SshTarget
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +58,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# ---- SFTP
+
+
+@pytest.fixture
+def embedded_sftp(server_folder: Path) -> Iterator[tuple[EmbeddedSftpServer, SshTarget]]:
+    """The embedded SFTP server alone, over an empty root: its settings and logs, and how to reach it."""
+    root = server_folder / "root"
+    root.mkdir()
+    with ssh_servers.embedded_server(root, server_folder) as both:
+        yield both
+
+
+@pytest.fixture(scope="module", params=ssh_servers.NAMES)
+def shared_sftp_server(request: pytest.FixtureRequest) -> Iterator[SshTarget]:
+    """Each SFTP server in turn, started once for all tests of a module: `ssh_servers.fresh_folder` keeps them apart."""
+    with home() as folder, ssh_servers.serving(request.param, folder) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def asyncssh_server() -> Iterator[SshTarget]:
+    """The embedded SFTP server, started once for all tests of a module."""
+    with home() as folder, ssh_servers.serving(ssh_servers.ASYNCSSH, folder) as target:
+        yield target

@@ -11,21 +11,29 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support import FtpTarget, debian_servers
-from tests.support.ftp import PYFTPDLIB, serving
+from actorsync.endpoints.sftp import LANES
+from tests.support import FtpTarget, debian_servers, ftp, ssh_servers
+from tests.support.ftp import PYFTPDLIB
 from tests.support.mirror import contents, mirror_process, temporaries
+from tests.support.ssh_target import ASYNCSSH, OPENSSH, SshTarget
 
 CONNECTIONS = 2
 FILES = 60
 KIB = 1024
 
 #: How often each server's client is killed.
-KILLS = {"proftpd": 50, "vsftpd": 8, "pure-ftpd": 8, PYFTPDLIB: 8}
+KILLS = {"proftpd": 50, "vsftpd": 8, "pure-ftpd": 8, PYFTPDLIB: 8, OPENSSH: 8, ASYNCSSH: 8}
+
+
+def serving(name: str, folder: Path) -> AbstractContextManager[FtpTarget | SshTarget]:
+    if name == OPENSSH or name == ASYNCSSH:  # noqa: SIM109 - so that mypy sees it
+        return ssh_servers.serving(name, folder)
+    return ftp.serving(name, folder)
 
 
 class Source:
@@ -105,8 +113,8 @@ class Observer:
 
 
 @contextmanager
-def started(source: Source, server: FtpTarget, journal: Path) -> Iterator[subprocess.Popen[str]]:
-    process = mirror_process(source.root, server, journal, path="/site", connections=CONNECTIONS)
+def started(source: Source, server: FtpTarget | SshTarget, journal: Path) -> Iterator[subprocess.Popen[str]]:
+    process = mirror_process(source.root, server, journal, path="site", connections=CONNECTIONS)
     try:
         yield process
     finally:
@@ -114,7 +122,7 @@ def started(source: Source, server: FtpTarget, journal: Path) -> Iterator[subpro
         process.communicate()
 
 
-@pytest.mark.parametrize("name", [PYFTPDLIB, *debian_servers.NAMES])
+@pytest.mark.parametrize("name", [PYFTPDLIB, *debian_servers.NAMES, OPENSSH, ASYNCSSH])
 def test_m111_kill_9_at_random_moments(name: str, server_folder: Path, tmp_path: Path) -> None:
     rng = random.Random(f"m111 {name}")
     source = Source(tmp_path / "source", rng)
@@ -154,12 +162,14 @@ def wait_for_output(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "started\n"
 
 
-def test_m111_what_was_committed_is_not_sent_again(server_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["proftpd", OPENSSH])
+def test_m111_what_was_committed_is_not_sent_again(name: str, server_folder: Path, tmp_path: Path) -> None:
     """After a kill, only what was in flight is sent again, and what no commit had returned for."""
     rng = random.Random("m111 again")
     source = Source(tmp_path / "source", rng)
-    with serving("proftpd", server_folder) as server:
-        for number in range(4):
+    in_hand = CONNECTIONS * (1 if name == "proftpd" else LANES)
+    with serving(name, server_folder) as server:
+        for number in range(4 if name == "proftpd" else 2):
             journal = tmp_path / f"journal{number}"
             for name in contents(source.root):
                 if "/" in name:
@@ -183,5 +193,5 @@ def test_m111_what_was_committed_is_not_sent_again(server_folder: Path, tmp_path
             assert again.isdisjoint(done), "reported as done, and sent again"
             assert done <= renamed, "reported as done, and not there"
             # Renamed and not reported: the ones that connections had in hand, and those on their way to the journal.
-            assert len(again & renamed) <= 3 * CONNECTIONS
+            assert len(again & renamed) <= 3 * in_hand
         assert contents(server.root / "site") == contents(source.root)

@@ -1,7 +1,9 @@
 """What the tests of actorsync are made of, for anybody's tests.
 
-* ``servers``: an FTP server inside this process, with a command log and chosen weaknesses.
+* ``servers`` and ``sftp_server``: an FTP and an SFTP server inside this process, with a command log and chosen
+  weaknesses; ``sftp_packets`` is for those who want the second to lie.
 * ``proxy`` and ``faults``: a network that fails as ordered, in front of any FTP server.
+* ``wire``: the same in front of any server at all, with fewer ways to fail.
 * ``commands``: the command log that both keep.
 * ``conformance``: what every endpoint must do. ``faulty``: an endpoint that fails as a simulation decides.
 
@@ -9,5 +11,6 @@ Of the rest of actorsync, only ``demo`` imports anything here.
 """
 
 from actorsync.testing.servers import EmbeddedFtpServer, embedded_ftp_server
+from actorsync.testing.sftp_server import EmbeddedSftpServer, embedded_sftp_server
 
-__all__ = ["EmbeddedFtpServer", "embedded_ftp_server"]
+__all__ = ["EmbeddedFtpServer", "EmbeddedSftpServer", "embedded_ftp_server", "embedded_sftp_server"]

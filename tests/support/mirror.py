@@ -1,4 +1,4 @@
-"""One whole run from a directory to an FTP server, and what to compare afterwards.
+"""One whole run from a directory to a server, and what to compare afterwards.
 
 As a program (``python -m tests.support.mirror``) it makes one run in a process of its own: settings come as JSON on
 standard input. It says ``started`` when the run begins, ``done <path>`` for each file that the journal has as sent, and
@@ -33,6 +33,8 @@ from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from tests.support import FtpTarget
+from tests.support.ssh_target import SshTarget
+from tests.support.ssh_target import endpoint_for as sftp_endpoint_for
 
 __all__ = ["QUICK", "CountingEndpoint", "Run", "contents", "mirror", "mirror_process", "temporaries", "times"]
 
@@ -142,22 +144,22 @@ def temporaries(root: Path) -> list[str]:
 
 def mirror_process(
     source: Path,
-    server: FtpTarget,
+    server: FtpTarget | SshTarget,
     journal: Path,
     *,
     path: str = "",
     host: str | None = None,
     connections: int = 2,
     environment: Mapping[str, str] | None = None,
+    stderr: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start a run in a process of its own. Its standard output ends with the report."""
     settings = {
         "source": os.fspath(source),
         "journal": os.fspath(journal),
+        "kind": "sftp" if isinstance(server, SshTarget) else "ftp",
+        "server": attrs.asdict(server),
         "host": host or server.host,
-        "port": server.port,
-        "user": server.user,
-        "password": server.password,
         "path": path,
         "connections": connections,
     }
@@ -165,27 +167,30 @@ def mirror_process(
         [sys.executable, "-m", "tests.support.mirror"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         cwd=Path(__file__).parents[2],
         env={**os.environ, **(environment or {})},
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(settings))
+    process.stdin.write(json.dumps(settings, default=os.fspath))
     process.stdin.close()
     process.stdin = None
     return process
 
 
+def _target(settings: dict[str, Any]) -> Endpoint:
+    server, host, path = settings["server"], settings["host"], settings["path"]
+    if settings["kind"] == "sftp":
+        paths = {name: Path(server[name]) for name in ("client_key", "known_hosts", "root")}
+        return sftp_endpoint_for(SshTarget(**{**server, **paths}), path, host=host)
+    password = server["password"]
+    return FtpEndpoint(host, server["port"], server["user"], lambda: password, path)
+
+
 def _main() -> None:
     settings = json.load(sys.stdin)
-    password = settings["password"]
-    target = FtpEndpoint(
-        host=settings["host"],
-        port=settings["port"],
-        user=settings["user"],
-        password=lambda: password,
-        path=settings["path"],
-    )
+    target = _target(settings)
 
     def show(event: Event) -> None:
         match event:

@@ -1,0 +1,157 @@
+"""SFTP packets as a server for tests sees them: what a request asks for, and replies made by hand.
+
+Version 3 of the protocol, the one that is spoken. Nothing here is checked: replies may be as wrong as a test wants.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import attrs
+
+__all__ = ["LastWords", "SftpRequest", "attributes", "names", "number", "packet", "parse_request", "status", "string"]
+
+#: Types of replies.
+VERSION, STATUS, HANDLE, DATA, NAME, ATTRS = 2, 101, 102, 103, 104, 105
+#: Codes of a status.
+OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3, 4, 5, 8
+
+_WRITES = 0x02  # of the flags of OPEN
+
+_VERBS: Final = {
+    1: "INIT",
+    3: "OPEN",
+    4: "CLOSE",
+    5: "READ",
+    6: "WRITE",
+    7: "LSTAT",
+    8: "FSTAT",
+    9: "SETSTAT",
+    10: "FSETSTAT",
+    11: "OPENDIR",
+    12: "READDIR",
+    13: "REMOVE",
+    14: "MKDIR",
+    15: "RMDIR",
+    16: "REALPATH",
+    17: "STAT",
+    18: "RENAME",
+    19: "READLINK",
+    20: "SYMLINK",
+}
+_EXTENDED = 200
+_BY_HANDLE = frozenset(["CLOSE", "READ", "WRITE", "FSTAT", "FSETSTAT", "READDIR", "FSYNC", "FSTATVFS", "COPY-DATA"])
+_WITH_TWO_PATHS = frozenset(["RENAME", "POSIX-RENAME", "SYMLINK", "HARDLINK"])
+_WITHOUT_PATH = frozenset(["INIT", "LIMITS"])
+
+
+class LastWords(bytes):
+    """What a server says before it closes the channel."""
+
+
+@attrs.frozen
+class SftpRequest:
+    """One request, and where it came in.
+
+    ``verb`` is the name of the packet without ``SSH_FXP_``, CREATE for an OPEN that may write, and for an extension its
+    name up to the ``@`` (``POSIX-RENAME``). ``path`` is also given where the packet has a handle; ``new_path`` is the
+    second of a rename. ``index`` counts the requests of the channel from 1, INIT included.
+    """
+
+    session: int
+    index: int
+    id: int
+    verb: str
+    path: str = ""
+    new_path: str = ""
+    offset: int = 0
+    data: bytes = attrs.field(default=b"", repr=False)
+    extension: str = ""
+
+    @property
+    def argument(self) -> str:
+        """The paths, as a command log shows them."""
+        return f"{self.path} -> {self.new_path}" if self.verb in _WITH_TWO_PATHS else self.path
+
+
+def parse_request(payload: bytes, session: int, index: int, paths: Mapping[bytes, str]) -> SftpRequest:
+    """Take a request apart; ``paths`` gives the path of each handle that is open."""
+    reader = _Reader(payload)
+    kind, request_id = reader.byte(), reader.number()
+    extension = reader.string().decode(errors="replace") if kind == _EXTENDED else ""
+    verb = extension.partition("@")[0].upper() or _VERBS.get(kind, f"TYPE-{kind}")
+    request = SftpRequest(session, index, request_id, verb, extension=extension)
+    if verb in _WITHOUT_PATH or kind not in {*_VERBS, _EXTENDED}:
+        return request
+    first = reader.string()
+    if verb in _BY_HANDLE:
+        request = attrs.evolve(request, path=paths.get(first, f"handle {first.hex()}"))
+    else:
+        request = attrs.evolve(request, path=_text(first))
+    if verb in _WITH_TWO_PATHS:
+        request = attrs.evolve(request, new_path=_text(reader.string()))
+    elif verb == "WRITE":
+        offset = reader.number(8)
+        request = attrs.evolve(request, offset=offset, data=reader.string())
+    elif verb == "OPEN" and reader.number() & _WRITES:
+        request = attrs.evolve(request, verb="CREATE")
+    return request
+
+
+class _Reader:
+    def __init__(self, payload: bytes) -> None:
+        self.rest = memoryview(payload)
+
+    def take(self, size: int) -> bytes:
+        taken, self.rest = bytes(self.rest[:size]), self.rest[size:]
+        return taken
+
+    def byte(self) -> int:
+        return int.from_bytes(self.take(1), "big")
+
+    def number(self, size: int = 4) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def string(self) -> bytes:
+        return self.take(self.number())
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+# Replies.
+
+
+def number(value: int) -> bytes:
+    """Give an unsigned number of 32 bits."""
+    return struct.pack(">I", value)
+
+
+def string(value: bytes | str) -> bytes:
+    """Give a string, its length before it."""
+    encoded = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    return number(len(encoded)) + encoded
+
+
+def packet(kind: int, body: bytes) -> bytes:
+    """Give a whole packet; ``body`` begins with the id of the request."""
+    return number(len(body) + 1) + bytes([kind]) + body
+
+
+def status(request_id: int, code: int = OK, message: str = "") -> bytes:
+    """Give a status: the answer to whatever has no other, and to whatever went wrong."""
+    return packet(STATUS, number(request_id) + number(code) + string(message) + string("en"))
+
+
+def attributes(size: int = 0, mtime: int = 1_700_000_000, mode: int = 0o100644) -> bytes:
+    """Give the attributes of a file; of a directory with a ``mode`` of ``0o40755``."""
+    return number(0x0D) + struct.pack(">Q", size) + number(mode) + number(mtime) + number(mtime)
+
+
+def names(request_id: int, listed: Iterable[bytes | str], attrs: bytes = attributes()) -> bytes:
+    """Give the answer to READDIR: these names, each with the same attributes."""
+    entries = [string(name) + string(b"-rw-r--r-- 1 0 0 0 Jan 1 00:00 x") + attrs for name in listed]
+    return packet(NAME, number(request_id) + number(len(entries)) + b"".join(entries))

@@ -1,0 +1,180 @@
+"""A proxy before any server that speaks TCP, on which the network fails after so many bytes.
+
+It knows nothing of what passes, so it is the one for encrypted protocols; `actorsync.testing.proxy` knows FTP. Like
+that one it listens on another loopback address, with the port of the server.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
+
+import attrs
+import trio
+
+from actorsync.testing._links import Link, reach, send_sliced
+from actorsync.testing.faults import How
+
+__all__ = ["CutWire", "HoldWire", "WireFault", "WireProxy", "open_wire_proxy"]
+
+_CHUNK = 65536
+
+Direction = Literal["up", "down"]
+
+
+@attrs.frozen(kw_only=True)
+class CutWire:
+    """Cut a connection when ``after`` bytes have passed in one direction (up: towards the server)."""
+
+    after: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    direction: Direction = "up"
+    how: How = "rst"
+
+
+@attrs.frozen(kw_only=True)
+class HoldWire:
+    """Let nothing pass in one direction for so many seconds, once ``after`` bytes have passed in it."""
+
+    seconds: float
+    after: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    direction: Direction = "up"
+
+
+WireFault = CutWire | HoldWire
+
+
+@asynccontextmanager
+async def open_wire_proxy(
+    upstream: tuple[str, int],
+    faults: Sequence[WireFault | None] = (),
+    *,
+    slice_size: int = 0,
+    rate: int = 0,
+) -> AsyncIterator[WireProxy]:
+    """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
+
+    The n-th connection has the n-th of the ``faults``; those for which none is left have none. ``slice_size``: every
+    piece is sent in pieces of so many bytes. ``rate``: bytes a second that pass in each direction of a connection. At
+    the end of the block every connection is closed. An error that the block raises comes out as it is, not in a group.
+    """
+    listener = _listen_somewhere(upstream[1])
+    proxy = WireProxy(upstream, listener.socket.getsockname()[0], list(faults), slice_size, rate)
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(proxy._serve, listener)
+        try:
+            yield proxy
+        except BaseException as error:  # noqa: BLE001 - carried out of the nursery, which would make a group of it
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+@attrs.define(eq=False)
+class WireProxy:
+    """A running proxy; obtained from `open_wire_proxy`, not made."""
+
+    upstream: tuple[str, int]
+    host: str
+    _faults: list[WireFault | None] = attrs.field(repr=False)
+    _slice: int
+    _rate: int
+
+    connections: int = attrs.field(default=0, init=False)
+    """How many connections were accepted so far."""
+    fired: list[WireFault] = attrs.field(factory=list, init=False)
+    """Which faults happened, in order; a test that counts on one should look."""
+    passed: dict[Direction, int] = attrs.field(factory=lambda: {"up": 0, "down": 0}, init=False)
+    """How many bytes have passed so far, over all connections."""
+
+    _links: set[Link] = attrs.field(factory=set, init=False, repr=False)
+    _moved: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+
+    @property
+    def port(self) -> int:
+        """The same as the server's."""
+        return self.upstream[1]
+
+    async def wait_passed(self, direction: Direction, count: int) -> None:
+        """Return when so many bytes have passed in this direction, over all connections."""
+        while self.passed[direction] < count:
+            if self._moved.is_set():
+                self._moved = trio.Event()
+            await self._moved.wait()
+
+    def cut(self, how: How) -> None:
+        """Cut every connection that there is, now."""
+        for link in self._links.copy():
+            link.cut(how)
+
+    async def _serve(self, listener: trio.SocketListener) -> None:
+        async with listener, trio.open_nursery() as nursery:
+            while True:
+                client = await listener.accept()
+                self.connections += 1
+                fault = self._faults.pop(0) if self._faults else None
+                nursery.start_soon(self._join, client, fault)
+
+    async def _join(self, client: trio.SocketStream, fault: WireFault | None) -> None:
+        server = await reach(*self.upstream, client)
+        if server is None:
+            return
+        link = Link(client, server)
+        self._links.add(link)
+        try:
+            await link.run(_Pump(self, "up", fault).run, _Pump(self, "down", fault).run)
+        finally:
+            self._links.discard(link)
+
+
+@attrs.define(eq=False)
+class _Pump:
+    """One direction of one connection."""
+
+    proxy: WireProxy
+    direction: Direction
+    fault: WireFault | None
+    passed: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if self.fault is not None and self.fault.direction != self.direction:
+            self.fault = None
+
+    async def run(self, link: Link) -> None:
+        source, sink = (link.client, link.server) if self.direction == "up" else (link.server, link.client)
+        rate = self.proxy._rate
+        size = min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
+        while chunk := await source.receive_some(size):
+            if self.fault is not None and self.passed + len(chunk) >= self.fault.after:
+                fault, self.fault = self.fault, None
+                keep = fault.after - self.passed
+                await self._pass(sink, chunk[:keep])
+                self.proxy.fired.append(fault)
+                if isinstance(fault, CutWire):
+                    link.cut(fault.how)
+                    return
+                await trio.sleep(fault.seconds)
+                chunk = chunk[keep:]
+            await self._pass(sink, chunk)
+            if rate:
+                await trio.sleep(len(chunk) / rate)
+        await sink.send_eof()
+
+    async def _pass(self, sink: trio.SocketStream, chunk: bytes | bytearray) -> None:
+        await send_sliced(sink, bytes(chunk), self.proxy._slice)
+        self.passed += len(chunk)
+        self.proxy.passed[self.direction] += len(chunk)
+        self.proxy._moved.set()
+
+
+def _listen_somewhere(port: int) -> trio.SocketListener:
+    for last in random.sample(range(2, 255), 8):
+        with suppress(OSError):
+            listening = socket.create_server((f"127.0.0.{last}", port), backlog=128)
+            listening.setblocking(False)
+            return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+    raise OSError(f"port {port} is taken on other loopback addresses; does the server listen on all of them?")
