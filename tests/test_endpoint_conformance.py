@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -18,8 +18,13 @@ from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
 from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place, check_endpoint
 from actorsync.testing.faulty import Faulty, RandomFaults, When
-from tests.support import FtpTarget
-from tests.support.ftp import endpoint_for, fresh_folder
+from tests.support import FtpTarget, ssh_servers
+from tests.support.ftp import endpoint_for, fresh_folder, home
+from tests.support.ssh_target import SshTarget
+from tests.support.ssh_target import endpoint_for as ssh_endpoint_for
+
+#: What an SFTP server may have beyond the protocol, and we use where it is.
+EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com"})
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
 
@@ -63,6 +68,28 @@ async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) 
 async def test_ftp_conformance(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
     await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}"), reads=False))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_sftp_conformance(shared_sftp_server: SshTarget, check: Check) -> None:
+    ssh_servers.fresh_folder(shared_sftp_server, check.__name__)
+    await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__)))
+
+
+@pytest.fixture(scope="module")
+def bare_sftp_server() -> Iterator[SshTarget]:
+    """A server that speaks version 3 and not a word more: it cannot replace a file in one stroke."""
+    with home() as folder:
+        root = folder / "root"
+        root.mkdir()
+        with ssh_servers.embedded_server(root, folder, without=EXTENSIONS) as (_, target):
+            yield target
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_m050_sftp_conformance_without_extensions(bare_sftp_server: SshTarget, check: Check) -> None:
+    ssh_servers.fresh_folder(bare_sftp_server, check.__name__)
+    await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
 
 
 async def test_check_endpoint_runs_every_check() -> None:
