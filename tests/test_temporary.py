@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.temporary import oddness, signature, temporary_name
+from actorsync.planning.temporary import aside_name, oddness, signature, temporary_name
 
 TOKEN = "0123456789abcdef"
 
@@ -97,3 +97,39 @@ def test_traits_of_a_name(name: str, traits: set[str]) -> None:
 def test_m081_a_long_odd_name_is_cut_between_characters(name: str) -> None:
     temporary = temporary_name(name, TOKEN)
     assert len(temporary.encode()) <= 255, "and it can be encoded at all"
+
+
+# What is set aside.
+
+
+@given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
+def test_m033_what_is_set_aside_has_a_name_of_its_own_that_a_file_can_have(name: str, token: str) -> None:
+    temporary = temporary_name(name, token)
+    aside = aside_name(temporary)
+    assert aside not in {temporary, name}
+    assert len(aside.encode("utf-8", "surrogateescape")) == len(temporary.encode("utf-8", "surrogateescape")) <= 255
+    assert "/" not in aside
+    assert token in aside
+
+
+@given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
+def test_m033_what_is_set_aside_is_as_odd_as_its_temporary(name: str, token: str) -> None:
+    temporary = temporary_name(name, token)
+    assert oddness(aside_name(temporary)) == oddness(temporary)
+
+
+@given(names)
+def test_m033_two_attempts_never_set_aside_under_one_name(name: str) -> None:
+    assert aside_name(temporary_name(name, "a" * 16)) != aside_name(temporary_name(name, "b" * 16))
+    assert aside_name(temporary_name(name, "a" * 16)) != temporary_name(name, "b" * 16)
+
+
+@pytest.mark.parametrize("name", ["plain", "é", ".actorsync-x", ".actorsync-é", " ~é", "x" * 200 + "é"])
+def test_m033_the_first_mark_is_the_one_that_changes(name: str) -> None:
+    temporary = temporary_name(name, TOKEN)
+    assert aside_name(temporary) == temporary.replace(f".actorsync-{TOKEN}", f".actorsync+{TOKEN}")
+    assert signature(aside_name(temporary)) == "" or "actorsync-x" in name or "actorsync-é" in name
+
+
+def test_m033_the_name_that_is_set_aside_is_hidden() -> None:
+    assert aside_name(temporary_name("plain", TOKEN)) == f".actorsync+{TOKEN}.tmp"

@@ -33,7 +33,6 @@ class _Content:
     _path: str
     _opened: Attributes
     _asked: int = 0
-    _given: int = 0
     _reads: deque[tuple[int, int, Flight]] = attrs.Factory(deque)
     _rest: bytes = b""
 
@@ -60,7 +59,6 @@ class _Content:
                 raise ProtocolError(f"the server gives {len(reply.data)} bytes where {length} were asked for")
             if len(reply.data) < length:  # a server may; the others of the flight are for what comes behind
                 self._ask(offset + len(reply.data), length - len(reply.data), first=True)
-            self._given += len(reply.data)
             return reply.data
         assert isinstance(reply, Status)
         if reply.is_end:  # it has become shorter, which `is_unchanged` will say

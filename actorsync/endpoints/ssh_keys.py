@@ -96,11 +96,21 @@ def read_host_keys(host: str, port: int, trust: HostTrust) -> HostKeys:
     for path in (trust.known_hosts, _MACHINES_KNOWN_HOSTS):
         for line in _lines(path):
             with contextlib.suppress(ValueError):
-                known.load(line)
+                known.load(_without_empty_names(line))
     # The name only: a server must not be believed because its address once was another's. With the port in the name,
     # because the key of one port says nothing of another.
     trusted, authorities, revoked, *_ = known.match(name, "", None)
     return HostKeys(name, trust, tuple(trusted), tuple(authorities), tuple(revoked))
+
+
+def _without_empty_names(line: str) -> str:
+    """Take the empty names out of a line (``"host, ssh-ed25519 ..."``): to the library one would be any host's name."""
+    words = line.split(maxsplit=2)
+    place = 1 if line.lstrip().startswith("@") else 0
+    if len(words) <= place:
+        return line
+    words[place] = ",".join(name for name in words[place].split(",") if name)
+    return " ".join(words) if words[place] else ""
 
 
 def _lines(path: Path) -> Sequence[str]:
@@ -125,7 +135,7 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
     keys: list[asyncssh.SSHKeyPair] = []
     for name in _USUAL_KEYS:
         path = Path.home() / ".ssh" / name
-        with contextlib.suppress(OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
+        with contextlib.suppress(OSError, ValueError):  # every error about a key is a ValueError
             keys += asyncssh.load_keypairs([str(path)])
     return keys
 
@@ -137,8 +147,9 @@ def _named_key(path: Path, passphrase: Callable[[], str | None]) -> list[asyncss
             raise LoginRefused(f"{shown} is a key that others can read; run: chmod 600 {shown}")
         try:
             return list(asyncssh.load_keypairs([str(path)]))
-        except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError):
-            words = passphrase()  # only now: it may be asked for on a terminal
+        except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
+            # Only now, and not for what is no key: it may be asked for on a terminal.
+            words = passphrase() if _needs_passphrase(error) else None
             if words is None:
                 raise
             return list(asyncssh.load_keypairs([str(path)], words))
@@ -147,6 +158,13 @@ def _named_key(path: Path, passphrase: Callable[[], str | None]) -> list[asyncss
     except asyncssh.KeyEncryptionError:
         raise LoginRefused(f"{shown} has another passphrase than target.passphrase gives") from None
     except asyncssh.KeyImportError as error:
-        needs = "passphrase" in str(error).lower()
+        needs = _needs_passphrase(error)
         way_out = "it needs a passphrase; set target.passphrase" if needs else "it is not a private key"
         raise LoginRefused(f"{shown} cannot be used: {way_out}") from None
+    except ValueError:
+        beside = f"{shown}.pub or {shown}-cert.pub"
+        raise LoginRefused(f"{shown} cannot be used: {beside} is there and does not belong to it") from None
+
+
+def _needs_passphrase(error: Exception) -> bool:
+    return isinstance(error, asyncssh.KeyEncryptionError) or "passphrase" in str(error).lower()

@@ -140,7 +140,7 @@ def remove_files(paths: Sequence[str]) -> Dialogue[list[OperationRefused | None]
 
 
 def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRefused]]:
-    """Remove directories, children before parents where both are given; False for one that is seen to hold something."""
+    """Remove directories, children before parents where both are given; False for one that was seen to hold things."""
     results: dict[str, bool | OperationRefused] = {}
     for _, level in groupby(sorted(set(paths), key=_depth, reverse=True), key=_depth):
         group = list(level)

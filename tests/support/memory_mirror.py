@@ -1,0 +1,131 @@
+"""Whole runs between trees in memory on virtual time, for tests of lanes: all that is announced, and what is left."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from actorsync.actors.channels import inline
+from actorsync.actors.restart import Backoff
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.contract import Endpoint, Session, Upload
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.journal import Journal, open_memory_journal
+from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.event import Event, Report
+from actorsync.model.operation import Copy, Done, Failed, Skipped
+from actorsync.planning.selection import Selection
+from actorsync.profile.units import MaxDelete
+from actorsync.supervisor import Clock, Policy, supervise
+
+__all__ = ["LANES", "ONE", "PATIENT", "Counted", "Mirror"]
+
+T = TypeVar("T")
+
+LANES = 5
+PATIENT = Backoff(initial=1.0, cap=8.0, tries=9, jitter=lambda: 1.0)
+ONE = Policy(Selection(), MaxDelete.parse("100%"), delete=True, connections=1, backoff=PATIENT)
+
+
+@attrs.define(eq=False)
+class Counted:
+    """An endpoint that counts its sessions, and knows how many operations each carries at once."""
+
+    endpoint: Endpoint
+    warning: str | None = None
+    sessions: int = 0
+    busy: int = 0
+    busiest: int = 0
+
+    display = "counted"
+
+    @property
+    def lanes(self) -> int:
+        return self.endpoint.lanes
+
+    async def identify(self) -> ScanComplete:
+        return await self.endpoint.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        self.sessions += 1
+        async with self.endpoint.open_session() as session:
+            yield _CountedSession(session, self)
+
+
+class _CountedSession:
+    def __init__(self, session: Session, counted: Counted) -> None:
+        self._session, self._counted = session, counted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def stage(self, upload: Upload, **rest: Any) -> Any:
+        self._counted.busy += 1
+        self._counted.busiest = max(self._counted.busiest, self._counted.busy)
+        try:
+            return await self._session.stage(upload, **rest)
+        finally:
+            self._counted.busy -= 1
+
+    def warnings(self) -> Sequence[str]:
+        return () if self._counted.warning is None else (self._counted.warning,)
+
+
+@attrs.define(eq=False)
+class Mirror:
+    """Two trees in memory and a journal, and all that is announced."""
+
+    source: MemoryEndpoint = attrs.Factory(lambda: MemoryEndpoint("source"))
+    target: MemoryEndpoint = attrs.Factory(lambda: MemoryEndpoint("target", inodes=False, lanes=LANES))
+    journal: Journal = attrs.Factory(open_memory_journal)
+    shutdown: Shutdown = attrs.Factory(Shutdown)
+    statistics: Statistics = attrs.Factory(Statistics)
+    events: list[Event] = attrs.Factory(list)
+    tokens: itertools.count[int] = attrs.Factory(itertools.count)
+
+    async def run(
+        self, target: Any = None, *, policy: Policy = ONE, observe: Callable[[Event], None] = lambda event: None
+    ) -> Report:
+        self.events.clear()
+        with trio.fail_after(3_600):
+            return await supervise(
+                self.source,
+                target or self.target,
+                self.journal,
+                policy,
+                shutdown=self.shutdown,
+                observers=[self.events.append, observe],
+                statistics=self.statistics,
+                clock=Clock(token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+            )
+
+    def seen(self, kind: type[T]) -> list[T]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def fill(self, count: int) -> None:
+        for number in range(count):
+            self.source.write(f"d/{number}", b"%d" % number * 9)
+
+    def check_one_outcome_each(self) -> None:
+        """Every file that was sent has one outcome that counts, whatever was done again on the way."""
+        outcomes = Counter(
+            outcome.operation.path
+            for outcome in self.events
+            if isinstance(outcome, Done | Failed | Skipped) and isinstance(outcome.operation, Copy)
+        )
+        assert not [path for path, count in outcomes.items() if count > 1]
+
+    def check_nothing_left(self) -> None:
+        """There are no temporaries on the target, and none in the journal, which holds what the target has."""
+        assert not [path for path in self.target.files() if ".tmp" in path]
+        assert self.journal.intents() == []
+        recorded = {r.target.path for r in self.journal.subtree("") if r.target.kind is Kind.FILE}
+        assert recorded == self.target.files().keys()

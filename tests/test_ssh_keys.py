@@ -1,0 +1,389 @@
+"""Who is believed and who we are: known_hosts files as they are found, pins, and the keys to log in with."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncssh
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actorsync.endpoints import ssh_keys
+from actorsync.endpoints.ssh_keys import HOST_KEY_ALGORITHMS, HostKeys, load_client_keys, read_host_keys
+from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
+from actorsync.errors import LoginRefused
+from actorsync.model.text import display
+
+HOST = "files.example.org"
+
+
+def key(number: int = 0, algorithm: str = "ssh-ed25519") -> asyncssh.SSHKey:
+    """Give one of several keys, always the same for a number."""
+    return _made(number, algorithm)
+
+
+@functools.cache
+def _made(number: int, algorithm: str) -> asyncssh.SSHKey:
+    return asyncssh.generate_private_key(algorithm, comment=f"key {number}")
+
+
+def half(number: int = 0) -> asyncssh.SSHKey:
+    """Give the public half of a key, as a server shows it."""
+    return asyncssh.import_public_key(public(number))
+
+
+def public(number: int = 0, algorithm: str = "ssh-ed25519") -> str:
+    return key(number, algorithm).export_public_key().decode().strip()
+
+
+@pytest.fixture(autouse=True)
+def _no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know nothing of this machine's keys."""
+    monkeypatch.setattr(ssh_keys, "_MACHINES_KNOWN_HOSTS", tmp_path / "machine")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    return tmp_path / "known_hosts"
+
+
+def standing(known: Path, number: int = 0, *, host: str = HOST, port: int = 22, pin: str | None = None) -> str:
+    return read_host_keys(host, port, HostTrust(known, pin)).standing(half(number))
+
+
+def hashed(host: str) -> str:
+    salt = b"0123456789abcdefghij"
+    digest = hmac.new(salt, host.encode(), hashlib.sha1).digest()
+    return "|".join(["", "1", base64.b64encode(salt).decode(), base64.b64encode(digest).decode()])
+
+
+# --- known_hosts
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "port", "expected"),
+    [
+        ("{h} {k}", HOST, 22, "known"),
+        ("{h} {k}", HOST, 2222, "unknown"),  # the key of one port says nothing of another
+        ("[{h}]:2222 {k}", HOST, 2222, "known"),
+        ("[{h}]:2222 {k}", HOST, 2223, "unknown"),
+        ("[{h}]:2222 {k}", HOST, 22, "unknown"),
+        ("a.example.org,{h},10.0.0.1 {k}", HOST, 22, "known"),
+        ("{h},10.0.0.1 {k} with a comment", HOST, 22, "known"),
+        ("  {h}\t{k}", HOST, 22, "known"),
+        ("{h} {k}", "example.org", 22, "unknown"),
+        ("{h} {k}", "files.example.org.evil.net", 22, "unknown"),
+        ("{h} {k}", "", 22, "unknown"),
+        ("*.example.org {k}", HOST, 22, "known"),
+        ("*.example.org {k}", "example.org", 22, "unknown"),
+        ("file?.example.org {k}", HOST, 22, "known"),
+        ("*.example.org,!{h} {k}", HOST, 22, "unknown"),
+        ("!{h},*.example.org {k}", HOST, 22, "unknown"),
+        ("!{h},*.example.org {k}", "other.example.org", 22, "known"),
+        ("[*.example.org]:2222 {k}", HOST, 22, "unknown"),
+        ("192.0.2.7 {k}", "192.0.2.7", 22, "known"),
+        ("192.0.2.7 {k}", "192.0.2.70", 22, "unknown"),
+        ("2001:db8::1 {k}", "2001:db8::1", 22, "known"),
+        ("[2001:db8::1]:2222 {k}", "2001:db8::1", 2222, "known"),
+        ("# {h} {k}", HOST, 22, "unknown"),
+        ("{hashed} {k}", HOST, 22, "known"),
+        ("{hashed} {k}", "example.org", 22, "unknown"),
+        ("{hashed} {k}", HOST, 2222, "unknown"),
+        ("{hashed_2222} {k}", HOST, 2222, "known"),
+        ("{hashed_2222} {k}", HOST, 22, "unknown"),
+        ("@revoked {h} {k}", HOST, 22, "revoked"),
+        ("@revoked * {k}", HOST, 2222, "revoked"),
+        ("@cert-authority *.example.org {k}", HOST, 22, "changed"),  # it signs for hosts, and is the key of none
+        ("@cert-authority other.example.org {k}", HOST, 22, "unknown"),
+        ("@whatever {h} {k}", HOST, 22, "unknown"),
+        ("{h} {other}", HOST, 22, "changed"),
+        (",{h} {k}", "unrelated.example.com", 22, "unknown"),
+        ("{h}, {k}", "unrelated.example.com", 22, "unknown"),
+        ("a,,b {k}", "unrelated.example.com", 2222, "unknown"),
+        ("{h}, {k}", HOST, 22, "known"),
+        ("@revoked ,{h}, {k}", HOST, 22, "revoked"),
+        ("@revoked , {k}", HOST, 22, "unknown"),
+        (", {k}", HOST, 22, "unknown"),
+    ],
+)
+def test_m101_what_a_line_says(line: str, host: str, port: int, expected: str, known: Path) -> None:
+    words = {"h": HOST, "k": public(), "other": public(1)}
+    text = line.format(**words, hashed=hashed(HOST), hashed_2222=hashed(f"[{HOST}]:2222"))
+    known.write_text(text)
+    assert standing(known, host=host, port=port) == expected
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "nonsense",
+        HOST,
+        f"{HOST} ssh-ed25519",
+        f"{HOST} ssh-ed25519 !!!!",
+        f"{HOST} ssh-ed25519 AAAA",
+        f"{HOST} ssh-unheard-of AAAAC3NzaC1lZDI1NTE5AAAAIPpAYr2pD5xVP1o1hcyUs6Pl5VZNVVT0MhQv+aBHiwSR",
+        f"@revoked {HOST}",
+        "@",
+        "|1|x|y ssh-ed25519 AAAA",
+        "|1|",
+        "|2|AAAA|AAAA {k}",
+        "|1|a|b {k}",
+        "|1|AAAA {k}",
+        "10.0.0.0/99 {k}",
+        "[ {k}",
+        "[]:0 {k}",
+        "! {k}",
+        "\x00\x01\udcff",
+        "x" * 100_000,
+    ],
+)
+def test_m101_a_line_that_makes_no_sense_says_nothing_and_hides_none(bad: str, known: Path) -> None:
+    text = f"{bad.replace('{k}', public(1))}\n{HOST} {public()}\n"
+    known.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert standing(known) == "known"
+    assert standing(known, host="another.example.com") == "unknown"
+
+
+@given(
+    st.lists(st.text(max_size=30) | st.sampled_from(["@revoked", "|1|", "*", "!", ",", "ssh-ed25519 "]), max_size=12)
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_m101_whatever_is_in_a_file_is_no_crash(tmp_path: Path, words: list[str]) -> None:
+    known = tmp_path / "fuzzed"
+    known.write_bytes("".join(words).encode("utf-8", "replace") + f"\n{HOST} {public()}\n".encode())
+    assert standing(known) == "known"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_m101_revoked_is_stronger_than_known_in_any_order(order: int, known: Path) -> None:
+    known.write_text("\n".join([f"{HOST} {public()}", f"@revoked * {public()}"][::order]))
+    assert standing(known) == "revoked"
+    assert standing(known, 1) == "changed"
+
+
+def test_m101_several_keys_of_one_host(known: Path) -> None:
+    known.write_text(f"{HOST} {public(0)}\r\n{HOST} {public(1)}\r\n")
+    assert [standing(known, number) for number in range(3)] == ["known", "known", "changed"]
+
+
+def test_m101_the_machine_s_file_counts_too(known: Path, tmp_path: Path) -> None:
+    (tmp_path / "machine").write_text(f"{HOST} {public()}\n@revoked {HOST} {public(1)}\n")
+    assert standing(known) == "known"
+    known.write_text(f"{HOST} {public(1)}\n")
+    assert [standing(known, number) for number in range(2)] == ["known", "revoked"]
+
+
+def test_m101_without_a_file_nobody_is_known(known: Path) -> None:
+    assert standing(known) == "unknown"
+    assert read_host_keys(HOST, 22, HostTrust(known)) == HostKeys(HOST, HostTrust(known))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path)], ids=["directory", "loop"])
+def test_m101_a_file_that_cannot_be_read_is_not_passed_over(make: Callable[[Path], None], known: Path) -> None:
+    """It may hold what is revoked."""
+    make(known)
+    with pytest.raises(LoginRefused, match="known_hosts cannot be read: ") as caught:
+        standing(known)
+    assert str(caught.value) == display(str(caught.value))
+
+
+# --- Pins
+
+
+def test_a_pin_is_the_only_one_that_counts(known: Path) -> None:
+    pin = key(1).get_fingerprint("sha256")
+    known.write_text(f"{HOST} {public(0)}\n@revoked * {public(1)}\n")
+    assert standing(known, 1, pin=pin) == "known"
+    assert standing(known, 0, pin=pin) == "changed"
+    assert standing(known, 0, pin=pin.lower()) == "changed"
+    known.unlink()
+    known.mkdir()
+    assert standing(known, 1, pin=pin) == "known", "no file is looked at"
+
+
+# --- What is shown
+
+
+@pytest.mark.parametrize(("port", "name"), [(22, HOST), (2222, f"[{HOST}]:2222")])
+def test_m101_what_is_shown_makes_the_server_known(port: int, name: str, known: Path) -> None:
+    hosts = read_host_keys(HOST, port, HostTrust(known))
+    shown = hosts.shown(half())
+    assert shown.algorithm == "ssh-ed25519"
+    assert shown.fingerprint == key().get_fingerprint()
+    assert shown.fingerprint.startswith("SHA256:")
+    assert shown.standing == "unknown"
+    assert shown.line == f"{name} {' '.join(public().split()[:2])}"
+    why = hosts.why_refused(half())
+    assert shown.line in why and shown.fingerprint in why and str(known) in why
+    assert why == display(why)
+    known.write_text(shown.line)
+    assert standing(known, port=port) == "known"
+
+
+def test_m102_reasons_say_what_is_wrong_and_what_to_do(known: Path) -> None:
+    known.write_text(f"{HOST} {public(0)}\n@revoked * {public(1)}\n")
+    hosts = read_host_keys(HOST, 22, HostTrust(known))
+    changed = hosts.why_refused(half(2))
+    assert changed.startswith("THE HOST KEY HAS CHANGED: ")
+    assert key(2).get_fingerprint() in changed and HOST in changed and str(known) in changed
+    assert public(2).split()[1] not in changed, "nobody is invited to add it"
+    revoked = hosts.why_refused(half(1))
+    assert "is marked as revoked" in revoked and key(1).get_fingerprint() in revoked
+    assert public(1).split()[1] not in revoked
+    pin = key(0).get_fingerprint()
+    pinned = read_host_keys(HOST, 22, HostTrust(known, pin)).why_refused(half(2))
+    assert f"target.host-key pins {pin}" in pinned and key(2).get_fingerprint() in pinned
+
+
+def test_m089_a_name_that_acts_is_shown_as_it_is(tmp_path: Path) -> None:
+    known = tmp_path / "known\x1b[2J\n"
+    known.write_text(f"{HOST} {public(1)}")
+    why = read_host_keys(HOST, 22, HostTrust(known)).why_refused(half())
+    assert why == display(why)
+
+
+# --- What the server is asked to show
+
+
+def test_what_a_server_is_known_by_is_asked_for_first(known: Path) -> None:
+    def algorithms() -> list[str]:
+        return read_host_keys(HOST, 22, HostTrust(known)).algorithms
+
+    assert algorithms() == list(HOST_KEY_ALGORITHMS)
+    known.write_text(f"{HOST} {public(0, 'ssh-rsa')}\n")
+    assert algorithms()[:2] == ["rsa-sha2-512", "rsa-sha2-256"]
+    assert sorted(algorithms()) == sorted(HOST_KEY_ALGORITHMS)
+    known.write_text(f"{HOST} {public(0, 'ssh-rsa')}\n{HOST} {public(0, 'ecdsa-sha2-nistp256')}\n")
+    assert algorithms()[:3] == ["ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256"]
+    known.write_text(f"@cert-authority {HOST} {public()}\n")
+    assert algorithms()[0] == "ssh-ed25519-cert-v01@openssh.com"
+    assert algorithms()[len(HOST_KEY_ALGORITHMS) :] == list(HOST_KEY_ALGORITHMS)
+    assert not any("sha1" in name or name == "ssh-rsa" or "dss" in name for name in algorithms())
+
+
+# --- Keys to log in with
+
+
+def write_key(path: Path, number: int = 0, passphrase: str | None = None, mode: int = 0o600) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(key(number).export_private_key(passphrase=passphrase, rounds=50))
+    path.chmod(mode)
+    return path
+
+
+def load(login: SshLogin, *answers: str | None) -> list[bytes]:
+    """Load, with what is answered to each question for a passphrase; give the public halves."""
+    script = iter(answers)
+    found = [pair.public_data for pair in load_client_keys(login, lambda: next(script))]
+    assert next(script, "all") == "all", "it was not asked for"
+    return found
+
+
+def refusal(login: SshLogin, *answers: str | None) -> str:
+    with pytest.raises(LoginRefused) as caught:
+        load(login, *answers)
+    assert str(caught.value) == display(str(caught.value))
+    return str(caught.value)
+
+
+def test_a_key_without_a_passphrase_asks_nobody(tmp_path: Path) -> None:
+    path = write_key(tmp_path / "k")
+    assert load(SshLogin("u", path)) == [key().public_data]
+
+
+def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
+    login = SshLogin("u", write_key(tmp_path / "k", passphrase="let me in"))
+    assert load(login, "let me in") == [key().public_data]
+    assert refusal(login, "let me out") == f"{tmp_path}/k has another passphrase than target.passphrase gives"
+    assert refusal(login, None) == f"{tmp_path}/k cannot be used: it needs a passphrase; set target.passphrase"
+    assert "let me out" not in refusal(login, "let me out")
+
+
+@pytest.mark.parametrize("text", [b"", b"no key", b"\xff\0" * 99, b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"])
+def test_what_is_no_key(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    path.write_bytes(text)
+    path.chmod(0o600)
+    assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key"
+
+
+def test_nobody_is_asked_for_the_passphrase_of_what_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "k.pub"
+    path.write_text(public())
+    path.chmod(0o600)
+    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key"
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    assert refusal(SshLogin("u", tmp_path / "k")) == (
+        f"{tmp_path}/k cannot be read: No such file or directory; set target.key-file"
+    )
+    (tmp_path / "d").mkdir(mode=0o700)
+    assert "cannot be read: Is a directory" in refusal(SshLogin("u", tmp_path / "d"))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660, 0o610, 0o777])
+def test_m106_a_key_that_others_can_read_is_not_used(mode: int, tmp_path: Path) -> None:
+    path = write_key(tmp_path / "k", mode=mode)
+    assert refusal(SshLogin("u", path)) == f"{path} is a key that others can read; run: chmod 600 {path}"
+
+
+def test_a_certificate_beside_the_key_is_offered_first(tmp_path: Path) -> None:
+    path = write_key(tmp_path / "k")
+    certificate = key(1).generate_user_certificate(key(0), "us")
+    (tmp_path / "k-cert.pub").write_bytes(certificate.export_certificate())
+    assert load(SshLogin("u", path)) == [certificate.public_data, key().public_data]
+
+
+@pytest.mark.parametrize("beside", ["k-cert.pub", "k.pub"])
+@pytest.mark.parametrize("what", ["another", "nonsense", "directory"])
+def test_what_lies_beside_a_key_and_is_not_its_own_is_a_refusal_at_most(beside: str, what: str, tmp_path: Path) -> None:
+    path = write_key(tmp_path / "k")
+    if what == "directory":
+        (tmp_path / beside).mkdir()
+    elif what == "nonsense":
+        (tmp_path / beside).write_text("nonsense")
+    elif beside == "k.pub":
+        (tmp_path / beside).write_text(public(1))
+    else:
+        (tmp_path / beside).write_bytes(key(1).generate_user_certificate(key(2), "us").export_certificate())
+    try:
+        found = load(SshLogin("u", path))
+    except LoginRefused as refused:
+        assert "does not belong to it" in str(refused)  # noqa: PT017 - both are good
+    else:
+        assert key().public_data in found
+
+
+def test_the_usual_keys_that_need_no_passphrase() -> None:
+    folder = Path.home() / ".ssh"
+    assert load(SshLogin("u")) == []
+    write_key(folder / "id_ecdsa", 1)
+    write_key(folder / "id_ed25519", 0)
+    write_key(folder / "id_rsa", 2, passphrase="secret")
+    assert load(SshLogin("u")) == [key(0).public_data, key(1).public_data]
+    (folder / "id_ed25519").write_text("nonsense")
+    assert load(SshLogin("u")) == [key(1).public_data]
+    assert load(SshLogin("u", password=lambda: "p")) == [], "the password was meant"
+    assert load(SshLogin("u", agent=False)) == []
+    assert load(SshLogin("u", agent=True)) == [key(1).public_data]
+
+
+def test_the_named_key_comes_without_the_usual_ones(tmp_path: Path) -> None:
+    write_key(Path.home() / ".ssh" / "id_ed25519", 1)
+    path = write_key(tmp_path / "k", 0)
+    assert load(SshLogin("u", path)) == [key(0).public_data]
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_nothing_that_is_secret_is_shown() -> None:
+    login = SshLogin("u", None, lambda: "passphrase", lambda: "password")
+    assert "lambda" not in repr(login)
