@@ -10,7 +10,8 @@
     ├── FatalError            7  the run cannot go on: journal unusable, root not writable
     ├── JournalLocked         8  another run holds this journal
     ├── ConnectionLost        -  do it again over a new connection
-    │   └── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
+    │   ├── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
+    │   └── TooManyConnections -  the other side lets no more connections in than it has
     └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
         └── Vanished          -  a source file was gone when it was to be read
 
@@ -32,6 +33,7 @@ __all__ = [
     "ProfileError",
     "ProtocolError",
     "TargetUnreachable",
+    "TooManyConnections",
     "Vanished",
 ]
 
@@ -87,6 +89,10 @@ class ConnectionLost(ActorsyncError):
 
 class ProtocolError(ConnectionLost):
     """The server said what it cannot have meant. The connection is out of step, and is dropped, never mended."""
+
+
+class TooManyConnections(ConnectionLost):
+    """The other side lets nobody else in for now: it has too many connections, or too many logins under way."""
 
 
 class OperationRefused(ActorsyncError):

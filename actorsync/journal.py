@@ -34,7 +34,7 @@ from actorsync.journal_facts import write_fact
 from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
 from actorsync.journal_schema import Run
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, SurveyComplete, Swept
+from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, Resized, SurveyComplete, Swept
 from actorsync.model.operation import Done, Remove, Skipped
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ class Journal:
         with self._read() as connection:
             return schema.count_owned(connection)
 
+    def ceiling(self) -> int | None:
+        """Give how many connections the server was seen to allow; None when it never refused one."""
+        with self._read() as connection:
+            told = schema.read_meta(connection, "ceiling")
+            return None if told is None else int(told)
+
     def intents(self) -> list[str]:
         """Give the temporaries that may exist on the target, in order."""
         with self._read() as connection:
@@ -139,6 +145,8 @@ class Journal:
                 return True
             case SurveyComplete():
                 return self.is_fresh
+            case Resized(ceiling=ceiling):
+                return ceiling is not None and ceiling != self.ceiling()
             case ScanComplete():
                 return fact != self.root()
             case _:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from actorsync.journal_schema import KINDS, bounds, decode, dump, encode, split, write_meta
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
-from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, SurveyComplete, Swept
+from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, Resized, SurveyComplete, Swept
 from actorsync.model.operation import Copy, Done, MakeDirectory, Remove, Skipped, Survey, Sweep
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             write_meta(connection, "surveyed", "1")
         case ScanComplete():
             write_meta(connection, "root", dump(fact))
+        case Resized(ceiling=int(ceiling)):
+            write_meta(connection, "ceiling", str(ceiling))
 
 
 def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:

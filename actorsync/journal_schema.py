@@ -56,7 +56,8 @@ SCHEMA_VERSION: Final = 1
 RUNS_KEPT: Final = 100
 
 _SCHEMA: Final = """
--- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan
+-- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
+-- ceiling: connections that the server lets in
 CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- both sides of a path as they were when they last agreed. No source: found on the target, not ours

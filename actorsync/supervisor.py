@@ -28,6 +28,7 @@ import trio
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, in_thread
 from actorsync.actors.connection import Connection
 from actorsync.actors.planner import Memory, Planner
+from actorsync.actors.pool import Pool
 from actorsync.actors.recorder import FactStore, Observer, Recorder
 from actorsync.actors.restart import Backoff
 from actorsync.actors.scanner import Scanner
@@ -40,6 +41,7 @@ from actorsync.model.event import Report, Started, Stopped
 from actorsync.model.operation import Batch
 from actorsync.planning.guard import DeleteLimit
 from actorsync.planning.selection import Selection
+from actorsync.planning.sizing import Sizing
 
 __all__ = ["Clock", "JournalLike", "Policy", "supervise"]
 
@@ -47,15 +49,23 @@ __all__ = ["Clock", "JournalLike", "Policy", "supervise"]
 class JournalLike(Memory, FactStore, Protocol):
     """What a run needs of a journal: to be remembered, and to remember."""
 
+    def ceiling(self) -> int | None:
+        """Give how many connections the server was seen to allow; None when it never refused one."""
+
 
 @attrs.frozen
 class Policy:
-    """What a run may do, and how hard it tries."""
+    """What a run may do, and how hard it tries.
+
+    ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and
+    takes more while that helps.
+    """
 
     selection: Selection
     max_delete: DeleteLimit
     delete: bool = False
     connections: int = 4
+    is_automatic: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
 
@@ -120,6 +130,7 @@ class _Run:
 
     recorder: Recorder = attrs.field(init=False)
     planner: Planner = attrs.field(init=False)
+    pool: Pool = attrs.field(init=False)
     connections: list[Connection] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -136,6 +147,7 @@ class _Run:
             statistics=self.statistics,
             blocking=clock.blocking,
         )
+        self.pool = Pool(Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic), self.statistics)
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
@@ -146,6 +158,7 @@ class _Run:
                 shutdown=shutdown,
                 token=clock.token,
                 wall_clock_ns=clock.wall_ns,
+                pool=self.pool,
                 backoff=policy.backoff,
             )
             for level in self.statistics.connections
@@ -163,6 +176,7 @@ class _Run:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)
             nursery.start_soon(self.shutdown.enforce, scope)
+            nursery.start_soon(self.pool.run, lambda: operations.statistics().tasks_waiting_send > 0, send_fact.clone())
             with scope:
                 async with trio.open_nursery() as actors:
                     actors.start_soon(scanner.run, send_listing, send_fact.clone())
@@ -171,7 +185,7 @@ class _Run:
                         actors.start_soon(connection.run, operations.clone(), send_fact.clone())
                     operations.close()
                     send_fact.close()
-            nursery.cancel_scope.cancel()  # only `enforce` is left to stop: the recorder is shielded until it is done
+            nursery.cancel_scope.cancel()  # `enforce` and the pool: the recorder is shielded until it is done
 
     async def to_its_end(self) -> Report:
         """Run the pipeline; whatever happens, report it, and announce `Stopped` last."""

@@ -9,12 +9,13 @@ import trio
 
 from actorsync.actors.channels import Fact, holding
 from actorsync.actors.lane import TRIES, Lane
+from actorsync.actors.pool import Pool
 from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, Session
-from actorsync.errors import ConnectionLost, TargetUnreachable
-from actorsync.model.event import Connected, Reconnecting, Retired, Warned
+from actorsync.errors import ConnectionLost, TargetUnreachable, TooManyConnections
+from actorsync.model.event import Connected, Reconnecting, Resized, Retired, Warned
 from actorsync.model.operation import Batch
 
 __all__ = ["Connection"]
@@ -35,11 +36,13 @@ class Connection:
     shutdown: Shutdown
     token: Callable[[], str]
     wall_clock_ns: Callable[[], int]
+    pool: Pool
     backoff: Backoff = attrs.Factory(Backoff)
     retired: ConnectionLost | None = None
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _lanes: Sequence[Lane] = attrs.field(init=False)
     _is_lost: bool = False
+    _was_let_in: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
@@ -63,31 +66,69 @@ class Connection:
                 self.level.state = "done"
             except ConnectionLost as error:
                 self.retired = error
+            finally:
+                self.pool.left(self.level.number)
             if self.retired is not None:
                 self.level.state = "retired"
                 for lane in self._lanes:
                     await lane.give_back(str(self.retired))
                 await facts.send(Retired(self.level.number, str(self.retired)))
-                if not (self.shutdown.draining.is_set() or any(it.is_connected for it in self.statistics.connections)):
+                if not (self.shutdown.draining.is_set() or self.pool.connected):
                     raise TargetUnreachable(f"{self.target.display} stayed away: {self.retired}")
 
     async def _serve(self, lives: Lives) -> None:
-        self.level.state = "idle"
-        if not (any(lane.has_something for lane in self._lanes) or await self._lanes[0].receive()):
-            return
-        self.level.state = "connecting"
-        self._is_lost = False
-        async with self.target.open_session() as target:
-            self.level.is_connected = True
-            self.level.state = "connected"
+        while await self._has_work():
             try:
+                await self._connect(lives)
+            except TooManyConnections as error:
+                if self._was_let_in or not self.pool.was_refused(self.level.number):
+                    raise
+                await self._step_back(str(error))
+            else:
+                return
+
+    async def _has_work(self) -> bool:
+        """Wait until there is room for a connection, and work for it; False when there will be nothing more."""
+        self.level.state = "idle"
+        has_work = any(lane.has_something for lane in self._lanes)
+        if not await self.pool.reserve(self.level.number):
+            return False
+        if not has_work and not await self._lanes[0].receive():
+            self.pool.close()
+            return False
+        await self.pool.turn(self.level.number)
+        return True
+
+    async def _connect(self, lives: Lives) -> None:
+        """Connect, and work until there is no more to do."""
+        self.level.state = "connecting"
+        self._is_lost = self._was_let_in = False
+        try:
+            async with self.target.open_session() as target:
+                self.level.is_connected = self._was_let_in = True
+                self.level.state = "connected"
+                is_news = self.pool.entered(self.level.number)
                 await self._facts.send(Connected(self.level.number, self.target.display))
+                if is_news:
+                    await self._tell_size("the server lets in more than before")
                 for text in target.warnings():
                     await self._facts.send(Warned(text))
                 await self._recover(target, lives)
                 await self._work(target, lives)
-            finally:
-                self.level.is_connected = False
+                self.pool.close()  # it has taken everything that there was
+        finally:
+            self.level.is_connected = False
+            self.pool.lost(self.level.number)
+
+    async def _step_back(self, reason: str) -> None:
+        """Leave the work to the connections that the server has."""
+        for lane in self._lanes:
+            await lane.give_back(reason)
+        await self._tell_size(reason)
+
+    async def _tell_size(self, reason: str) -> None:
+        sizing = self.pool.sizing
+        await self._facts.send(Resized(sizing.size, sizing.ceiling, reason))
 
     async def _recover(self, target: Session, lives: Lives) -> None:
         """After connections were lost in a row, go on with one lane at a time: the one that it is over shows itself."""
@@ -128,10 +169,13 @@ class Connection:
     async def _pause(self, error: ConnectionLost, delay: float) -> bool:
         """Wait before connecting again; False when the run is being drained and there is no point in it."""
         self.level.state = "reconnecting"
-        for lane in self._lanes:
-            if lane.losses >= TRIES and lane.has_something:
-                await lane.give_up(error)
+        outages = self.pool.outages
         await self._facts.send(Reconnecting(self.level.number, str(error), delay))
         with trio.move_on_after(delay):
             await self.shutdown.draining.wait()
+        for lane in self._lanes:
+            if self.pool.outages > outages:  # by now the others have noticed, too
+                lane.losses = 0
+            if lane.losses >= TRIES and lane.has_something:
+                await lane.give_up(error)
         return not self.shutdown.draining.is_set()

@@ -16,7 +16,7 @@ import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory_tree import Directory, File, MemoryTree
-from actorsync.errors import GuardRefused, OperationRefused, Vanished
+from actorsync.errors import GuardRefused, OperationRefused, TooManyConnections, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
@@ -36,9 +36,9 @@ class MemoryEndpoint(MemoryTree):
     ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
     ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
     (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
-    engine gives to a session at once. ``log`` has every mutating
-    command that sessions were told to do, as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``,
-    ``sweep`` and ``abandon``.
+    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``log`` has every
+    mutating command that sessions were told to do, as verb and path; the verbs are ``make``, ``stage``, ``commit``,
+    ``remove``, ``sweep`` and ``abandon``.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class MemoryEndpoint(MemoryTree):
         inodes: bool = True,
         exists: bool = True,
         lanes: int = 1,
+        max_sessions: int | None = None,
     ) -> None:
         super().__init__(
             now=now or itertools.count(_EPOCH_NS, _TICK_NS).__next__,
@@ -59,6 +60,8 @@ class MemoryEndpoint(MemoryTree):
         )
         self.display = display
         self.lanes = lanes
+        self.max_sessions = max_sessions
+        self.sessions = 0
         self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> ScanComplete:
@@ -73,7 +76,13 @@ class MemoryEndpoint(MemoryTree):
     async def open_session(self) -> AsyncIterator[MemorySession]:
         """Open a session; the root need not exist yet."""
         await trio.lowlevel.checkpoint()
-        yield MemorySession(self)
+        if self.max_sessions is not None and self.sessions >= self.max_sessions:
+            raise TooManyConnections(f"there are {self.sessions} sessions, which is all that there may be")
+        self.sessions += 1
+        try:
+            yield MemorySession(self)
+        finally:
+            self.sessions -= 1
 
 
 class _MemoryContent:

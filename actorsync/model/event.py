@@ -24,6 +24,7 @@ __all__ = [
     "Reconnecting",
     "RemovalsRefused",
     "Report",
+    "Resized",
     "Retired",
     "Scanned",
     "Started",
@@ -132,6 +133,15 @@ class Reconnecting:
 
 
 @attrs.frozen
+class Resized:
+    """The run keeps up to ``connections`` from now on; ``ceiling`` is what the server lets in, once it refused."""
+
+    connections: int
+    ceiling: int | None
+    reason: str
+
+
+@attrs.frozen
 class Warned:
     """Something that the user should know of a connection, and that does not keep the run from going on."""
 
@@ -203,6 +213,7 @@ Event: TypeAlias = (
     | RemovalsRefused
     | Connected
     | Reconnecting
+    | Resized
     | Retired
     | Warned
     | Swept

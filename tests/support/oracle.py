@@ -55,7 +55,7 @@ class WatchedTarget(MemoryEndpoint):
         """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
         copy = WatchedTarget(self._now, self._precision_ns, exists=False)
         copy._root = None if self._root is None else _copy_of(self._root)
-        copy.lanes = self.lanes
+        copy.lanes, copy.max_sessions = self.lanes, self.max_sessions
         return copy
 
     def _command(self, verb: str, path: str) -> None:
@@ -119,6 +119,9 @@ class WatchedJournal:
 
     def subtree(self, directory: str) -> Sequence[Record]:
         return self.inner.subtree(directory)
+
+    def ceiling(self) -> int | None:
+        return self.inner.ceiling()
 
     def owned_count(self) -> int:
         return self.inner.owned_count()

@@ -99,6 +99,8 @@ class Story:
         precision = self.rng.choice((1, SECOND_NS))
         self.source = MemoryEndpoint("source", now=self._now, precision_ns=self.rng.choice((1, SECOND_NS)))
         self.target = WatchedTarget(self._now, precision, exists=self.rng.random() < 0.8)
+        # A server that lets in fewer than are wanted: what goes on then must not depend on the faults of the story.
+        self.target.max_sessions = random.Random(f"sessions of {seed}").choice((None, None, 1, 2))
         self.target.lanes = lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5))
         self.oracle = Oracle(self.target, open_memory_journal())
         self.target.oracle = self.oracle
