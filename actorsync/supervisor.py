@@ -147,7 +147,8 @@ class _Run:
             statistics=self.statistics,
             blocking=clock.blocking,
         )
-        self.pool = Pool(Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic), self.statistics)
+        sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
+        self.pool = Pool(sizing, self.statistics, self.target.lanes)
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
@@ -176,7 +177,7 @@ class _Run:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)
             nursery.start_soon(self.shutdown.enforce, scope)
-            nursery.start_soon(self.pool.run, lambda: operations.statistics().tasks_waiting_send > 0, send_fact.clone())
+            nursery.start_soon(self.pool.run, lambda: operations.statistics().current_buffer_used, send_fact.clone())
             with scope:
                 async with trio.open_nursery() as actors:
                     actors.start_soon(scanner.run, send_listing, send_fact.clone())

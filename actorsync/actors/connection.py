@@ -9,7 +9,7 @@ import trio
 
 from actorsync.actors.channels import Fact, holding
 from actorsync.actors.lane import TRIES, Lane
-from actorsync.actors.pool import Pool
+from actorsync.actors.pool import Pool, Role
 from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
@@ -47,7 +47,7 @@ class Connection:
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
-            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns)
+            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool.want)
             for level in self.level.lanes
         ]
 
@@ -90,12 +90,13 @@ class Connection:
     async def _has_work(self) -> bool:
         """Wait until there is room for a connection, and work for it; False when there will be nothing more."""
         self.level.state = "idle"
-        has_work = any(lane.has_something for lane in self._lanes)
-        if not await self.pool.reserve(self.level.number):
-            return False
-        if not has_work and not await self._lanes[0].receive():
-            self.pool.close()
-            return False
+        if not any(lane.has_something for lane in self._lanes):
+            role = await self.pool.reserve(self.level.number)
+            if role is None:
+                return False
+            if role is Role.SCOUT and not await self._lanes[0].receive():
+                self.pool.close()
+                return False
         await self.pool.turn(self.level.number)
         return True
 
@@ -114,6 +115,7 @@ class Connection:
                 for text in target.warnings():
                     await self._facts.send(Warned(text))
                 await self._recover(target, lives)
+                self.pool.want(self._lanes[0].waiting)
                 await self._work(target, lives)
                 self.pool.close()  # it has taken everything that there was
         finally:

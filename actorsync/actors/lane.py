@@ -89,6 +89,8 @@ class Lane:
     shutdown: Shutdown
     token: Callable[[], str]
     wall_clock_ns: Callable[[], int]
+    want: Callable[[int], None]
+    """Is told how many operations wait, whenever one was taken."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
     _operations: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
@@ -152,6 +154,7 @@ class Lane:
         except trio.EndOfChannel:
             await self._commit(target)
             return False
+        self.want(self.waiting)
         return True
 
     async def receive(self) -> bool:
@@ -341,6 +344,11 @@ class Lane:
         with trio.CancelScope(shield=True):
             for outcome in outcomes:
                 await self._facts.send(outcome)
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for somebody to take them."""
+        return self._operations.statistics().current_buffer_used
 
     async def give_up(self, error: ConnectionLost) -> None:
         """Leave what is in hand: again and again the connection was lost over it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 
 import attrs
@@ -12,7 +13,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.model.event import Resized
 from actorsync.planning.sizing import Sizing
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Role"]
 
 #: Logins under way at once, as soon as one was accepted. OpenSSH turns some away from ten on (MaxStartups).
 _LOGINS = 4
@@ -20,6 +21,13 @@ _LOGINS = 4
 _INTERVAL = 1.0
 #: What a file counts for beside its bytes: about what travels in the time that its round trips take.
 _FILE = 64 * 1024
+
+
+class Role(enum.Enum):
+    """What a connection is let in for: to look out for the first thing to do, or to lend a hand."""
+
+    SCOUT = enum.auto()
+    HAND = enum.auto()
 
 
 @attrs.define(eq=False)
@@ -33,25 +41,44 @@ class Pool:
 
     sizing: Sizing
     statistics: Statistics
+    lanes: int = 1
     connected: set[int] = attrs.Factory(set)
     outages: int = 0
     """How often all connections, and there were several, were lost together: no work of ours does that."""
     _inside: set[int] = attrs.Factory(set)
     _connecting: set[int] = attrs.Factory(set)
     _lost_together: set[int] = attrs.Factory(set)
+    _scout: int | None = None
+    _wanted: int = 0
     _prober: int | None = None
     _is_closed: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     _began: float = attrs.Factory(trio.current_time)
 
-    async def reserve(self, number: int) -> bool:
-        """Wait until there is room for connection ``number``; False when there is nothing more to do for it."""
-        while not (number in self._inside or len(self._inside) < self.sizing.size):
-            if self._is_closed:
-                return False
+    async def reserve(self, number: int) -> Role | None:
+        """Wait until connection ``number``, which has nothing in hand, is wanted; None when it never will be.
+
+        While nobody is connected, one looks out for the first thing to do, and connects for it; the others come when
+        there is more than those who are connected can take.
+        """
+        while not self._is_closed:
+            if number in self._inside or len(self._inside) < self.sizing.size:
+                if self._wanted:
+                    self._wanted -= 1
+                    self._inside.add(number)
+                    return Role.HAND
+                if not self.connected and self._scout in {None, number}:
+                    self._scout = number
+                    self._inside.add(number)
+                    return Role.SCOUT
             await self._changed.park()
-        self._inside.add(number)
-        return True
+        return None
+
+    def want(self, waiting: int) -> None:
+        """Call in connections for so many operations that wait for somebody to take them."""
+        self._wanted = -(-waiting // self.lanes)
+        if waiting:
+            self._changed.unpark_all()
 
     async def turn(self, number: int) -> None:
         """Wait until connection ``number``, which has something to do, may log in."""
@@ -72,6 +99,8 @@ class Pool:
         self.connected.add(number)
         self._lost_together.clear()
         self._prober = None
+        if self._scout == number:
+            self._scout = None
         self._changed.unpark_all()
         return self.sizing.accepted(len(self.connected))
 
@@ -91,6 +120,8 @@ class Pool:
         self._inside.discard(number)
         if self._prober == number:
             self._prober = None
+        if self._scout == number:
+            self._scout = None
         self._changed.unpark_all()
 
     def was_refused(self, number: int) -> bool:
@@ -106,15 +137,16 @@ class Pool:
         self._is_closed = True
         self._changed.unpark_all()
 
-    async def run(self, is_waiting: Callable[[], bool], facts: trio.MemorySendChannel[Fact]) -> None:
-        """Grow when that is of use, for as long as work ``is_waiting``. Ends when the pool is closed."""
+    async def run(self, waiting: Callable[[], int], facts: trio.MemorySendChannel[Fact]) -> None:
+        """Grow when that is of use, for as long as there is work ``waiting``. Ends when the pool is closed."""
         with holding(facts):
             while not self._is_closed:
                 with trio.move_on_after(_INTERVAL):
                     while not self._is_closed:
                         await self._changed.park()
                 done = self.statistics.bytes_sent + _FILE * self.statistics.files_done
-                if is_waiting() and self.sizing.look(self._now(), len(self.connected), done):
+                self.want(waiting())
+                if waiting() and self.sizing.look(self._now(), len(self.connected), done):
                     await facts.send(Resized(self.sizing.size, self.sizing.ceiling, "there is more to do"))
                     self._changed.unpark_all()
 

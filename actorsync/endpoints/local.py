@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
 
+import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
@@ -26,6 +27,8 @@ from actorsync.model.text import display
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
 
 _THREADS: Final = 32
+#: Hops under way that open files. Whoever comes while so many are under way shares the next one.
+_OPENERS: Final = 4
 _PIECE: Final = 1 << 20
 _MOVED_PIECE: Final = 8 << 20
 
@@ -45,6 +48,8 @@ class LocalEndpoint:
         self.links = links
         self.tree = Tree(os.fspath(self.root), follow=links == "follow")
         self._limiter = trio.CapacityLimiter(_THREADS)
+        self._openings: list[_Opening] = []
+        self._openers = trio.Semaphore(_OPENERS)
 
     @property
     def display(self) -> str:
@@ -65,9 +70,66 @@ class LocalEndpoint:
         await trio.lowlevel.checkpoint()
         yield LocalSession(self)
 
+    async def open_file(self, path: str) -> Opened:
+        """Open a file in a thread, in one hop with what others want to have opened: most of the cost is the hop.
+
+        Raises what opening raises.
+        """
+        mine = _Opening(path)
+        self._openings.append(mine)
+        try:
+            async with self._openers:
+                if not mine.is_taken:
+                    await self._open_all()
+            await mine.done.wait()
+        except trio.Cancelled:
+            mine.give_up()
+            raise
+        return mine.opened()
+
+    async def _open_all(self) -> None:
+        batch, self._openings = [opening for opening in self._openings if not opening.is_given_up], []
+        for opening in batch:
+            opening.is_taken = True
+        with trio.CancelScope(shield=True):  # the others of the batch have not been cancelled
+            results = await self.hop(self.tree.open_all, [opening.path for opening in batch])
+        for opening, result in zip(batch, results, strict=True):
+            opening.end(result)
+
     async def hop(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
         """Do something that blocks, in a thread."""
         return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+
+@attrs.define(eq=False)
+class _Opening:
+    """A file that somebody wants to have opened."""
+
+    path: str
+    is_taken: bool = False
+    is_given_up: bool = False
+    done: trio.Event = attrs.Factory(trio.Event)
+    result: Opened | OSError | OperationRefused | None = None
+
+    def end(self, result: Opened | OSError | OperationRefused) -> None:
+        """Hand over the result, or close what nobody wants any more."""
+        self.result = result
+        self.done.set()
+        if self.is_given_up:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Say that nobody waits."""
+        self.is_given_up = True
+        if isinstance(self.result, Opened) and self.result.fd >= 0:
+            os.close(self.result.fd)
+
+    def opened(self) -> Opened:
+        """Give the open file, or raise what kept it closed."""
+        assert self.result is not None
+        if isinstance(self.result, Opened):
+            return self.result
+        raise self.result
 
 
 class LocalContent:
@@ -134,7 +196,7 @@ class LocalSession:
     async def open(self, path: str) -> AsyncIterator[Content]:
         """Open a regular file, in one hop."""
         try:
-            opened = await self._hop(self._tree.open, path)
+            opened = await self._endpoint.open_file(path)
         except FileNotFoundError as error:
             raise Vanished(f"cannot open {shown(path)}: it is gone") from error
         except OSError as error:

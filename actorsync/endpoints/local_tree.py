@@ -92,12 +92,22 @@ class Tree:
             return Listing(directory, problem=Problem(directory, str(refused)))
         return Listing(directory, tuple(entries))
 
-    def open(self, path: str) -> Opened:
-        """Open a regular file, and nothing else: what is a FIFO or a device is not even touched."""
+    def open_all(self, paths: Sequence[str]) -> list[Opened | OSError | OperationRefused]:
+        """Open regular files; those of one directory, one after the other, go down to it only once."""
+        results: list[Opened | OSError | OperationRefused] = []
         with Walk(self.root) as walk:
-            directory, name = walk.parent(self._resolve(path))
-            _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
-            fd = os.open(name, _READ, dir_fd=directory)
+            for path in paths:
+                try:
+                    results.append(self._open(walk, path))
+                except (OSError, OperationRefused) as error:
+                    results.append(error)
+        return results
+
+    def _open(self, walk: Walk, path: str) -> Opened:
+        """Open a regular file, and nothing else: what is a FIFO or a device is not even touched."""
+        directory, name = walk.parent(self._resolve(path))
+        _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        fd = os.open(name, _READ, dir_fd=directory)
         try:
             status = os.fstat(fd)
             _require_regular(path, status)
