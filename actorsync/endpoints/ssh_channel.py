@@ -23,7 +23,7 @@ import trio
 from actorsync.endpoints.asyncio_thread import AsyncioLoop, Doorbell
 from actorsync.endpoints.ssh_keys import HostKeys
 from actorsync.endpoints.ssh_policy import ShownHostKey
-from actorsync.errors import ConnectionLost, LoginRefused
+from actorsync.errors import ConnectionLost, LoginRefused, TooManyConnections
 from actorsync.model.text import display, shorten
 
 __all__ = ["Credentials", "Refusal", "SshChannel", "fetch_host_key", "open_channel"]
@@ -169,6 +169,11 @@ class _Client(asyncssh.SSHClient):
         self._hosts = hosts
         self._password = password
         self.shown: asyncssh.SSHKey | None = None
+        self.has_greeted = False
+
+    def begin_auth(self, username: str) -> None:  # noqa: ARG002
+        """Take note that the server is ready to hear who we are."""
+        self.has_greeted = True
 
     def validate_host_public_key(
         self,
@@ -240,7 +245,30 @@ async def _connect(
         return clients[-1]
 
     async with _agent_keys(credentials.agent) as agent_keys:
-        return await _shake_hands(sock, hosts, credentials, [*credentials.keys, *agent_keys], make_client, known)
+        connection, _ = await asyncssh.create_connection(
+            make_client,
+            hosts.name,
+            sock=sock,
+            config=None,
+            known_hosts=known,
+            username=credentials.user,
+            client_keys=[*credentials.keys, *agent_keys] or None,
+            agent_path=None,
+            preferred_auth=("publickey", "password", "keyboard-interactive"),
+            gss_host=None,
+            x509_trusted_certs=None,
+            server_host_key_algs=hosts.algorithms,
+            encryption_algs=_CIPHERS,
+            mac_algs=_MACS,
+            kex_algs=_KEX,
+            signature_algs=_SIGNATURES,
+            compression_algs=None,
+            keepalive_interval=_KEEPALIVE_SECONDS,
+            keepalive_count_max=_KEEPALIVE_COUNT,
+            connect_timeout=None,
+            login_timeout=None,
+        )
+        return connection
 
 
 @asynccontextmanager
@@ -259,40 +287,6 @@ async def _agent_keys(path: str | None) -> AsyncIterator[Sequence[asyncssh.SSHKe
             agent.close()
 
 
-async def _shake_hands(
-    sock: socket.socket,
-    hosts: HostKeys,
-    credentials: Credentials,
-    keys: Sequence[asyncssh.SSHKeyPair],
-    make_client: Callable[[], _Client],
-    known: Callable[..., object],
-) -> asyncssh.SSHClientConnection:
-    connection, _ = await asyncssh.create_connection(
-        make_client,
-        hosts.name,
-        sock=sock,
-        config=None,
-        known_hosts=known,
-        username=credentials.user,
-        client_keys=list(keys) or None,
-        agent_path=None,
-        preferred_auth=("publickey", "password", "keyboard-interactive"),
-        gss_host=None,
-        x509_trusted_certs=None,
-        server_host_key_algs=hosts.algorithms,
-        encryption_algs=_CIPHERS,
-        mac_algs=_MACS,
-        kex_algs=_KEX,
-        signature_algs=_SIGNATURES,
-        compression_algs=None,
-        keepalive_interval=_KEEPALIVE_SECONDS,
-        keepalive_count_max=_KEEPALIVE_COUNT,
-        connect_timeout=None,
-        login_timeout=None,
-    )
-    return connection
-
-
 @asynccontextmanager
 async def open_channel(
     loop: AsyncioLoop,
@@ -307,7 +301,8 @@ async def open_channel(
     Raises:
         LoginRefused: the server is not who it should be. Nothing was sent to it.
         Refusal: the server does not let us in.
-        ConnectionLost: anything that may be better the next time.
+        TooManyConnections: the server has enough of them, by the look of it.
+        ConnectionLost: anything else that may be better the next time.
     """
     channel = SshChannel(loop, on_data, on_lost)
     clients: list[_Client] = []
@@ -332,7 +327,11 @@ async def open_channel(
         raise Refusal(f"the server refuses the login of {credentials.user}: {_reason(error)}") from None
     except asyncssh.KeyExchangeFailed as error:
         raise LoginRefused(f"the server only speaks SSH in ways that are not safe any more: {_reason(error)}") from None
+    except asyncssh.ChannelOpenError as error:
+        raise TooManyConnections(f"the server starts no SFTP: {_reason(error)}") from error
     except (OSError, asyncssh.Error, ValueError) as error:
+        if not clients or not clients[-1].has_greeted:  # so it is with MaxStartups, and with firewalls that count
+            raise TooManyConnections(f"turned away before the login: {_reason(error)}") from error
         raise ConnectionLost(_reason(error)) from error
     try:
         yield channel
