@@ -21,6 +21,7 @@ from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.ftp_session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind
+from actorsync.model.event import Resized
 from actorsync.testing.conformance import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.faults import (
     Cut,
@@ -119,7 +120,8 @@ async def cut_at(server: FtpTarget, source: Path, line: int, how: How, when: Whe
     if not job.proxy.fired:
         assert len(job.proxy.commands) < line
     elif when != "after" and job.proxy.commands[line - 1].verb != "QUIT":
-        assert run.report.reconnects >= 1
+        # One that is cut off while it logs in beside another leaves the work to that one.
+        assert run.report.reconnects >= 1 or run.of(Resized)
 
 
 @pytest.mark.parametrize("when", WHENS)
@@ -350,6 +352,8 @@ async def test_m109_a_wrong_password_is_tried_once(source: Path) -> None:
 async def test_m014_530_after_a_good_login_is_no_refusal_of_the_password(source: Path) -> None:
     """ProFTPD says 530 for too many connections."""
     logins = 0
+    for number in range(60):
+        (source / f"more {number}").write_bytes(b"more")
 
     def answer(_: str) -> bytes | None:
         nonlocal logins

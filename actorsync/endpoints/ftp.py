@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -14,7 +14,7 @@ from actorsync.endpoints.ftp_session import FtpSession, Knowledge
 from actorsync.endpoints.ftp_tls import Security
 from actorsync.endpoints.ftp_wire import Control, connected
 from actorsync.endpoints.tls import TlsPolicy, UntrustedServer, warn_of_clear_text
-from actorsync.errors import ConnectionLost, FatalError, LoginRefused
+from actorsync.errors import ConnectionLost, FatalError, LoginRefused, ProtocolError, TooManyConnections
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.text import display
 from actorsync.protocols import ftp_dialogues as ask
@@ -79,20 +79,25 @@ class FtpEndpoint:
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in."""
         async with connected(self.host, self.port, self._patience) as control:
-            greeting = await self._meet(control)
-            session: FtpSession | None = None
-            if not self._is_welcome:
-                async with self._gate:
-                    if not self._is_welcome:  # while we waited
-                        session = await self._log_in(control, greeting)
-                        self._is_welcome = True
-            session = session or await self._log_in(control, greeting)
+            with _turned_away():
+                session = await self._enter(control)
             try:
                 yield session
                 session.let_go()
                 await control.hang_up(command_line("QUIT"))
             finally:
                 session.let_go()
+
+    async def _enter(self, control: Control) -> FtpSession:
+        """Meet the server and log in: alone, until somebody was let in."""
+        greeting = await self._meet(control)
+        if not self._is_welcome:
+            async with self._gate:
+                if not self._is_welcome:  # while we waited
+                    session = await self._log_in(control, greeting)
+                    self._is_welcome = True
+                    return session
+        return await self._log_in(control, greeting)
 
     @property
     def _patience(self) -> Patience:
@@ -146,6 +151,20 @@ class FtpEndpoint:
         if self.tls is None:
             session.concerns = warn_of_clear_text(self.host, str(control.peer[0]), self.user)
         return session
+
+
+@contextlib.contextmanager
+def _turned_away() -> Iterator[None]:
+    """Take a server that breaks off before anybody is logged in for one that has enough connections.
+
+    It says so by 421 or 530, or it just hangs up; when it is gone instead, that shows by the others.
+    """
+    try:
+        yield
+    except ProtocolError:
+        raise
+    except ConnectionLost as lost:
+        raise TooManyConnections(str(lost)) from lost
 
 
 async def _meet(control: Control, security: Security | None) -> str:

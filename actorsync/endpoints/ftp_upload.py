@@ -21,7 +21,7 @@ import trio
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_link import UNKNOWN, FtpLink
-from actorsync.errors import ConnectionLost, FatalError, OperationRefused
+from actorsync.errors import ConnectionLost, FatalError, OperationRefused, ProtocolError
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary import oddness, signature
@@ -220,6 +220,8 @@ class FtpUploads(FtpLink):
         if rename.asks_temporary:
             is_left = size_of(checked("SIZE", await self._control.reply())) is not None
         mtime_ns = parse_mdtm_time(shown.text.strip()) if shown.is_positive else None
+        if shown.is_positive and mtime_ns is None and shown.text.strip().isdecimal():
+            raise ProtocolError(f"the server answers MDTM with what is no time, but may be a size: {shown}")
         if shown.code in UNKNOWN:
             self._known.has_mdtm, mtime_ns = False, staged.mtime_ns
         refusal = ask.rename_outcome(rnfr, rnto)
