@@ -49,7 +49,6 @@ async def test_results_and_errors_come_across() -> None:
     assert threads() == []
 
 
-@pytest.mark.xfail(strict=True, reason="an error of the call that makes the coroutine is lost, and its caller waits on")
 async def test_what_cannot_even_begin_is_an_error() -> None:
     async with AsyncioThread().held() as loop:
         with trio.fail_after(0.5), pytest.raises(ZeroDivisionError):
@@ -238,9 +237,6 @@ async def test_it_starts_again_after_the_last_has_left() -> None:
     assert len(set(loops)) == 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="whoever leaves stops the thread that it came to, which may not be the one running"
-)
 async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
     """One leaves, one comes, one leaves: the second who leaves finds a thread running that was not there before."""
     thread = AsyncioThread()

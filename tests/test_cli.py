@@ -484,8 +484,14 @@ def test_m121_ctrl_c_drains(number: int, source: Path, slow_server: EmbeddedFtpS
     assert process.returncode == 3
     assert out == b""
     assert lines[1] == "actorsync: finishing what is in flight, for up to 30s; Ctrl-C again to stop now"
-    assert lines[2].startswith("stopped early: 1 copied (8.0 MiB), 1 directory made, 0 removed, 0 failed, 2 left in ")
-    assert tree(slow_server.root) == {"big": bytes(BIG // 3)}
+    # The next file may have been begun by the time that the signal is heard; nothing behind that one is.
+    copied, left = map(
+        int, re.findall(r"(\d+) copied .*, 1 directory made, 0 removed, 0 failed, (\d+) left", lines[2])[0]
+    )
+    assert (copied in {1, 2}) and copied + left == 3
+    sent = tree(slow_server.root)
+    assert sent["big"] == bytes(BIG // 3)
+    assert len(sent) == copied
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -349,11 +349,11 @@ async def test_m109_a_wrong_password_is_tried_once(source: Path) -> None:
     assert "CANARY" not in str(run)
 
 
-async def test_m014_530_after_a_good_login_is_no_refusal_of_the_password(source: Path) -> None:
+async def test_m014_530_after_a_good_login_is_no_refusal_of_the_password(tmp_path: Path) -> None:
     """ProFTPD says 530 for too many connections."""
     logins = 0
     for number in range(60):
-        (source / f"more {number}").write_bytes(b"more")
+        (tmp_path / str(number)).write_bytes(b"more than one connection can take at once")
 
     def answer(_: str) -> bytes | None:
         nonlocal logins
@@ -361,7 +361,7 @@ async def test_m014_530_after_a_good_login_is_no_refusal_of_the_password(source:
         return b"530 too many connections" if 1 < logins <= 6 else None
 
     async with evil_server({"PASS": answer}) as server:
-        run = await one_run(server, source, connections=3, tries=8)
+        run = await one_run(server, tmp_path, connections=3, tries=8)
     assert (run.report.exit_code, run.failures) == (0, {})
     assert logins > 2
 

@@ -42,7 +42,6 @@ async def test_m033_m050_new_versions_replace_old_ones_whenever_the_connection_i
     assert mirror.journal.intents() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the sweep at the end of a run does not say what the temporaries were for")
 async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(autojump_clock: MockClock) -> None:
     """The connection is lost over the rename each time, with the old version set aside. Nobody is left without it."""
     mirror = Mirror()

@@ -24,12 +24,6 @@ from tests.support.sftp_tree_wire import session_with
 MTIME_NS = 1_700_000_000_987_654_321
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE + 7]
 
-EARLY = pytest.mark.xfail(
-    strict=True, reason="room is given back when the last byte was sent, and twelve writes of each file are unanswered"
-)
-
-ONCE = pytest.mark.xfail(strict=True, reason="a small file is read once, and one read may give less than there is")
-
 
 @attrs.define
 class Made:
@@ -140,7 +134,7 @@ async def test_the_next_file_is_asked_for_when_the_last_byte_is_on_its_way(autoj
         (1, 40 * PIECE, 0.0),
         (2, 40 * PIECE, 0.0),
         (16, 20 * PIECE, 0.0),
-        pytest.param(16, 3 * PIECE, 0.001, marks=EARLY),
+        (16, 3 * PIECE, 0.001),
         (3, 30 * PIECE, 0.2),
     ],
 )
@@ -265,8 +259,8 @@ async def test_m062_a_big_file_that_grows_is_sent_as_long_as_it_was(size: int, a
 @pytest.mark.parametrize(
     ("size", "at_once"),
     [
-        pytest.param(5_000, 1_000, marks=ONCE),
-        pytest.param(32 * 1024, 32 * 1024 - 1, marks=ONCE),
+        (5_000, 1_000),
+        (32 * 1024, 32 * 1024 - 1),
         (3 * PIECE, 1_000),
         (3 * PIECE, PIECE - 1),
         (3 * PIECE, PIECE),

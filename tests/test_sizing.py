@@ -60,7 +60,7 @@ def grown(speed: dict[int, float], cap: int = 16) -> int:
 def test_an_automatic_size_grows_while_that_helps() -> None:
     assert grown({size: float(size) for size in range(1, 17)}) == 16
     assert grown({size: min(float(size), 6.0) for size in range(1, 17)}) in range(6, 10)
-    assert grown({size: 1.0 for size in range(1, 17)}) == 3, "one step is needed to see that it does not help"
+    assert grown(dict.fromkeys(range(1, 17), 1.0)) == 3, "one step is needed to see that it does not help"
     assert grown({size: float(size) for size in range(1, 17)}, cap=5) == 5
 
 

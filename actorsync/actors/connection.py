@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from actorsync.actors.channels import Fact, holding
-from actorsync.actors.lane import TRIES, Lane
+from actorsync.actors.lane import LOSSES, Lane
 from actorsync.actors.pool import Pool, Role
 from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
@@ -135,7 +135,7 @@ class Connection:
     async def _recover(self, target: Session, lives: Lives) -> None:
         """After connections were lost in a row, go on with one lane at a time: the one that it is over shows itself."""
         for lane in self._lanes:
-            if lane.has_something and lane.losses >= TRIES - 1:
+            if lane.has_something and lane.losses >= 2:
                 try:
                     await lane.serve(target, lives.succeeded, lambda: self._is_lost, takes_more=False)
                 except ConnectionLost:
@@ -178,6 +178,6 @@ class Connection:
         for lane in self._lanes:
             if self.pool.outages > outages:  # by now the others have noticed, too
                 lane.losses = 0
-            if lane.losses >= TRIES and lane.has_something:
+            if lane.losses >= LOSSES and lane.has_something:
                 await lane.give_up(error)
         return not self.shutdown.draining.is_set()

@@ -31,10 +31,12 @@ from actorsync.model.operation import (
 from actorsync.planning.reconcile import is_racy
 from actorsync.planning.temporary import temporary_name
 
-__all__ = ["TRIES", "Lane"]
+__all__ = ["LOSSES", "Lane"]
 
 #: How often one file is tried before it counts as failed.
 TRIES = 3
+#: How many connections may be lost in a row over what one lane has in hand; from the second on it works alone.
+LOSSES = 5
 
 
 @attrs.frozen
@@ -228,7 +230,7 @@ class Lane:
         A commit of what is gone answers just that: whether the final name has this size and time.
         """
         sweep = outcome.operation
-        if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None:
+        if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None or not sweep.recovers:
             return outcome
         source = sweep.source
         (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
@@ -354,7 +356,8 @@ class Lane:
         """Leave what is in hand: again and again the connection was lost over it."""
         operations = [*self._batch, *(held.copy for held in self._held)]
         self._batch, self._held, self.losses = (), [], 0
-        reason = f"the connection was lost {TRIES} times over it: {error}"
+        self._state("idle")
+        reason = f"the connection was lost {LOSSES} times over it: {error}"
         await self._tell(*(Failed(operation, reason) for operation in operations))
 
     async def give_back(self, reason: str) -> None:

@@ -120,7 +120,7 @@ class Planner:
         attempt has told what became of the file.
         """
         for temporary, source in await self.blocking(self.journal.pending):
-            self.schedule.add(Sweep(temporary, source if recovers else None))
+            self.schedule.add(Sweep(temporary, source, recovers))
         self._wake()
         await self._until_idle()
 

@@ -52,8 +52,8 @@ class AsyncioThread:
             self._holders -= 1
             with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
                 async with self._lock:
-                    if not self._holders and self._running is not None:
-                        self._running = None
+                    if not self._holders and self._running is not None:  # it may be another one than we came to
+                        running, self._running = self._running, None
                         await running.stop()
 
 
@@ -122,9 +122,12 @@ class AsyncioLoop:
         waiting = trio.lowlevel.current_task()
         token = trio.lowlevel.current_trio_token()
 
+        async def begin() -> T:
+            return await work()  # also what goes wrong before there is a coroutine is raised where it is waited for
+
         def start() -> None:
             nonlocal task
-            task = asyncio.ensure_future(work())
+            task = asyncio.ensure_future(begin())
             task.add_done_callback(finish)
 
         def finish(done: asyncio.Task[T]) -> None:

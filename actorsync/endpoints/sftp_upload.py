@@ -58,18 +58,20 @@ class SftpUploads(SftpLink):
         writes: deque[Flight] = deque()
         try:
             refused = await self._stream(upload, handle, writes) if size > _SMALL else sftp.OK
-            last = [] if size > _SMALL or not size else [sftp.write(handle, 0, await self._piece(upload, _SMALL))]
+            last = [] if size > _SMALL or not size else [sftp.write(handle, 0, await self._small(upload))]
+            closing = self._wire.launch([*last, *self._ending(upload, handle)])
+            ahead()
+            while writes:
+                (reply,) = await self._wire.landed(writes[0])
+                writes.popleft()
+                self._room.release()
+                refused = refused if reply == sftp.OK or refused != sftp.OK else reply
         except OperationRefused as refusal:
             self._wire.launch([sftp.part(handle)])
             return await self._removed(upload.temporary, str(refusal), retry=refusal.retry)
         finally:
             for _ in writes:
                 self._room.release()
-        closing = self._wire.launch([*last, *self._ending(upload, handle)])
-        ahead()
-        for flight in writes:
-            (reply,) = await self._wire.landed(flight)
-            refused = refused if reply == sftp.OK or refused != sftp.OK else reply
         return await self._verified(upload, refused, await self._wire.landed(closing), was_small=bool(last))
 
     async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
@@ -92,6 +94,13 @@ class SftpUploads(SftpLink):
                 break
             writes[-1] = self._wire.launch([sftp.write(handle, offset, piece)])
         return sftp.OK
+
+    async def _small(self, upload: Upload) -> bytes:
+        """Read all of a small file, and more when there is more: then it has grown."""
+        data = b""
+        while upload.sent < upload.content.entry.size and (piece := await self._piece(upload, _SMALL - upload.sent)):
+            data += piece
+        return data
 
     async def _piece(self, upload: Upload, limit: int) -> bytes:
         """Read on in the source. A local file is read in place: one hop to a thread would cost more than the read."""

@@ -76,11 +76,13 @@ class Survey:
 class Sweep:
     """Remove one temporary that an earlier attempt left behind.
 
-    With a ``source``, an earlier run died over that file: if the target has it whole under its final name, it is ours.
+    ``source`` is the file that it was for, where that is known. One that ``recovers`` is of an earlier run, which died
+    over that file: if the target has it whole under its final name, it is ours.
     """
 
     path: str
     source: Entry | None = None
+    recovers: bool = True
 
 
 Operation: TypeAlias = Copy | MakeDirectory | Remove | Survey | Sweep
