@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
 from tests.support import FtpTarget, ssh_servers
+from tests.support.canary import Watch, seen_in
+from tests.support.debian_servers import PASSWORD
 from tests.support.ftp import NAMES, home, serving
 from tests.support.ssh_target import SshTarget
+
+#: Looks for the servers' password where it must not be, from the first test to the last.
+WATCH = Watch()
+WATCH.install()
+
+
+@pytest.fixture(autouse=True)
+def canary(isolated_state: Path) -> Iterator[None]:
+    """Fail a test that lets the password out: into a log, a process's arguments, or a file of state."""
+    WATCH.seen.clear()
+    yield
+    assert not WATCH.seen, f"m105: the password was seen in {WATCH.seen}"
+    assert not (found := seen_in(isolated_state)), f"m105: the password is in {found}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that printed the password; what is told of a failure does not show it either."""
+    report = yield
+    if (
+        report.when == "call"
+        and report.passed
+        and any(PASSWORD in text for name, text in report.sections if "std" in name)
+    ):
+        report.outcome = "failed"
+        report.longrepr = "m105: the test printed the password"
+    return report
 
 
 @pytest.fixture(autouse=True)

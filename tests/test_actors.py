@@ -269,7 +269,7 @@ async def test_m127_what_was_taken_ahead_is_not_forgotten_when_the_one_before_it
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
     mirror.fill(1)  # nothing else comes, until this is settled
     mirror.source.write("poison", b"x" * 100)
-    target = Faulty(mirror.target, at("stage", ConnectionLost("it died"), when="after", times=3))
+    target = Faulty(mirror.target, at("stage", ConnectionLost("it died"), when="after", times=5))
     report = await mirror.run(target=target)
     assert (report.exit_code, report.copied) == (1, 1)
     assert [path for path, _ in report.failures] == ["poison"]
@@ -518,7 +518,7 @@ async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_res
 ) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
     mirror.fill(4)
-    breaking = Faulty(mirror.target, at("commit", ConnectionLost("reset"), times=3))
+    breaking = Faulty(mirror.target, at("commit", ConnectionLost("reset"), times=5))
     report = await mirror.run(target=breaking)
     assert (report.exit_code, report.failed, report.copied) == (1, 1, 3)
     assert "the connection was lost 5 times over it" in report.failures[0][1]

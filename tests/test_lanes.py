@@ -117,7 +117,7 @@ async def test_m127_a_file_over_which_the_connection_is_lost_every_time_fails_al
     report = await mirror.run(target)
     assert report.failures == ((f"{name}/x", "the connection was lost 5 times over it: it died"),)
     assert (report.exit_code, report.copied, report.failed) == (1, others, 1)
-    assert target.sessions == 4, "three that it cost, and one for the rest"
+    assert target.sessions == 6, "five that it cost, and one for the rest"
     mirror.check_one_outcome_each()
     mirror.check_nothing_left()
 
