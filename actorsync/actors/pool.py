@@ -16,7 +16,7 @@ from actorsync.planning.sizing import Sizing
 __all__ = ["Pool", "Role"]
 
 #: Logins under way at once, as soon as one was accepted. OpenSSH turns some away from ten on (MaxStartups).
-_LOGINS = 4
+_LOGINS = 8
 #: Seconds between two looks at whether more connections would be of use.
 _INTERVAL = 1.0
 #: What a file counts for beside its bytes: about what travels in the time that its round trips take.

@@ -23,10 +23,7 @@ from actorsync.protocols import sftp_dialogues as ask
 __all__ = ["LANES", "SftpEndpoint"]
 
 #: Files in flight on one connection. Measured at a round trip of 50 ms and on loopback; see docs/performance.md.
-LANES = 16
-
-#: Logins under way at once. OpenSSH starts to refuse at ten that have not finished (MaxStartups).
-_LOGINS = 4
+LANES = 32
 
 
 @attrs.define(eq=False)
@@ -50,7 +47,6 @@ class SftpEndpoint:
     stall_seconds: float = 60.0
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _gate: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
-    _logins: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(_LOGINS), init=False, repr=False)
     _is_welcome: bool = attrs.field(default=False, init=False)
     _refusal: str | None = attrs.field(default=None, init=False)
     _credentials: Credentials | None = attrs.field(default=None, init=False, repr=False)
@@ -94,7 +90,7 @@ class SftpEndpoint:
                     with trio.fail_after(self.connect_seconds):
                         channel = await self._log_in(loop, stack, wire)
                         extensions = await wire.begin(channel)
-                        home = await wire.play(ask.home())
+                        home = "/" if self.path.startswith("/") else await wire.play(ask.home())
                 except trio.TooSlowError:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
                 self._is_welcome = True
@@ -103,14 +99,13 @@ class SftpEndpoint:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Log in alone until somebody was let in, and then a few at a time."""
+        """Log in alone until somebody was let in."""
         if not self._is_welcome:
             async with self._gate:
                 if not self._is_welcome:
                     yield
                     return
-        async with self._logins:
-            yield
+        yield
 
     async def _log_in(self, loop: AsyncioLoop, stack: AsyncExitStack, wire: SftpWire) -> SshChannel:
         if self._refusal is not None:

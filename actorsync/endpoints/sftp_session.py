@@ -69,9 +69,7 @@ class SftpSession(SftpUploads):
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories level by level. Those above the root may be links, those below it may not."""
         if "" in paths:
-            parts = self._server.root.split("/")[1:]
-            above = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
-            (*_, refusal) = await self._wire.play(ask.make_directories(above, follow=True)) or [None]
+            refusal = await self._wire.play(ask.make_root(self._server.root))
             if refusal is not None:
                 return [refusal for _ in paths]
         faults = {path: OperationRefused(why) for path in paths if (why := self._fault(path))}

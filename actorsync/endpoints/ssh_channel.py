@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.asyncio_thread import AsyncioLoop, Doorbell
+from actorsync.endpoints.gathering_socket import ConnectedSocket
 from actorsync.endpoints.ssh_keys import HostKeys
 from actorsync.endpoints.ssh_policy import ShownHostKey
 from actorsync.errors import ConnectionLost, LoginRefused, TooManyConnections
@@ -248,7 +249,7 @@ async def _connect(
         connection, _ = await asyncssh.create_connection(
             make_client,
             hosts.name,
-            sock=sock,
+            tunnel=ConnectedSocket(sock),
             config=None,
             known_hosts=known,
             username=credentials.user,

@@ -176,6 +176,7 @@ Reply: TypeAlias = Status | Handle | Data | Attributes | Names | Extended
 class Request:
     """One request without its id: its type, its body, and what it is answered with when it is not a `Status`.
 
+    ``content`` follows the body: bytes of a file, which are worth not being copied.
     Nobody waits for the answer to one that ``is_parting``; its place among the replies is taken by `OK`.
     """
 
@@ -183,6 +184,7 @@ class Request:
     body: bytes = attrs.field(repr=False)
     answer: type[Reply] = Status
     is_parting: bool = False
+    content: bytes = attrs.field(default=b"", repr=False)
 
 
 # 3.11 has no `type` statement yet.
@@ -191,7 +193,8 @@ Dialogue: TypeAlias = Generator[list[Request], list[Reply], T]
 
 def packet(identity: int, request: Request) -> bytes:
     """Give the bytes of a request."""
-    return struct.pack(">IBI", len(request.body) + 5, request.kind, identity) + request.body
+    body, content = request.body, request.content
+    return b"".join((struct.pack(">IBI", len(body) + len(content) + 5, request.kind, identity), body, content))
 
 
 def why_unsendable(path: str) -> str | None:
@@ -246,8 +249,7 @@ def read(handle: bytes, offset: int, length: int) -> Request:
 
 def write(handle: bytes, offset: int, data: bytes) -> Request:
     """Write all of ``data`` at ``offset``."""
-    head = _string(handle) + struct.pack(">QI", offset, len(data))
-    return Request(6, head + data)
+    return Request(6, _string(handle) + struct.pack(">QI", offset, len(data)), content=data)
 
 
 def lstat(path: str) -> Request:

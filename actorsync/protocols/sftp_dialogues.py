@@ -29,6 +29,7 @@ __all__ = [
     "list_directory",
     "look",
     "make_directories",
+    "make_root",
     "remove_directories",
     "remove_files",
     "sweep",
@@ -119,6 +120,17 @@ def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[
         for (path, status), found in zip(refused, looked, strict=True):
             results[path] = _not_made(status, found)
     return [results[path] for path in paths]
+
+
+def make_root(path: str) -> Dialogue[OperationRefused | None]:
+    """Make a directory with those above it, which may be links. Mostly it is there, which one look tells."""
+    (found,) = yield [sftp.stat_path(path or "/")]
+    if isinstance(found, Attributes) and found.kind is Kind.DIRECTORY:
+        return None
+    parts = path.split("/")[1:]
+    above = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
+    (*_, refusal) = (yield from make_directories(above, follow=True)) or [None]
+    return refusal
 
 
 def _depth(path: str) -> int:

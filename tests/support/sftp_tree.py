@@ -157,7 +157,7 @@ class SftpTree:
 
     def read(self, request: Request) -> Call:
         """Take a request apart; one that is not whole, or too long, is an ``AssertionError``."""
-        body = _Body(request.body)
+        body = _Body(request.body + request.content)
         verb = _VERBS[request.kind] if request.kind != 200 else body.text().partition("@")[0].upper()
         rest: dict[str, int | bytes | str | None] = {}
         if verb in _BY_HANDLE:
