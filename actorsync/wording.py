@@ -28,6 +28,7 @@ from actorsync.model.event import (
     Reconnecting,
     RemovalsRefused,
     Report,
+    Resized,
     Retired,
     Scanned,
     Started,
@@ -122,6 +123,8 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield True, reason
         case Retired(connection, reason):
             yield True, f"connection {connection} gave up: {display(reason)}"
+        case Resized(connections, ceiling, reason) if ceiling == connections:
+            yield False, f"up to {counted(connections, 'connection')}: {display(reason)}; as many as the server lets in"
         case Reconnecting(connection, reason, delay):
             yield False, f"connection {connection}: {display(reason)}; trying again in {duration_text(delay)}"
 

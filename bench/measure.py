@@ -50,9 +50,10 @@ def _adopting_orphans() -> Iterator[None]:
 
 def _children(pid: int) -> set[int]:
     found: set[int] = set()
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found.update(int(child) for child in thread.read_text().split())
+    with contextlib.suppress(OSError):  # it may end at any moment
+        for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found.update(int(child) for child in thread.read_text().split())
     return found
 
 
