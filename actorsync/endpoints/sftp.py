@@ -22,7 +22,7 @@ from actorsync.protocols import sftp_dialogues as ask
 
 __all__ = ["LANES", "SftpEndpoint"]
 
-#: Files in flight on one connection. Measured at a round trip of 50 ms and on loopback; see docs/performance.md.
+#: Files in flight on one connection. Measured at a round trip of 50 ms; see docs/performance.md.
 LANES = 32
 
 
