@@ -12,8 +12,9 @@ import trio
 from actorsync.endpoints.asyncio_thread import AsyncioLoop, AsyncioThread
 from actorsync.endpoints.sftp_session import Server, SftpSession
 from actorsync.endpoints.sftp_wire import SftpWire
-from actorsync.endpoints.ssh_channel import Credentials, Refusal, SshChannel, fetch_host_key, open_channel
+from actorsync.endpoints.ssh_channel import SshChannel
 from actorsync.endpoints.ssh_keys import HostKeys, load_client_keys, read_host_keys
+from actorsync.endpoints.ssh_login import Credentials, Refusal, fetch_host_key, open_channel
 from actorsync.endpoints.ssh_policy import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import ConnectionLost, FatalError, LoginRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete
