@@ -25,13 +25,20 @@ class ConnectedSocket:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._is_taken = False
 
     async def create_connection(self, protocol_factory: Any, host: str, port: int) -> tuple[Any, Any]:  # noqa: ARG002
         """Give a transport over the socket, and the protocol that uses it."""
+        self._is_taken = True
         protocol = protocol_factory()
         transport = _Transport(asyncio.get_running_loop(), self._sock, protocol)
         protocol.connection_made(transport)
         return transport, protocol
+
+    def discard(self) -> None:
+        """Close the socket if nobody ever used it."""
+        if not self._is_taken:
+            self._sock.close()
 
     def close(self) -> None:
         """There is nothing to close but the transport."""

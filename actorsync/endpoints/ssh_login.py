@@ -96,8 +96,8 @@ class _Client(asyncssh.SSHClient):
         return [password]
 
 
-async def _tcp(host: str, port: int) -> socket.socket:
-    """Connect, and give a plain socket. On trio, whose lookup of names can be left behind when it hangs."""
+async def _tcp(host: str, port: int) -> ConnectedSocket:
+    """Connect. On trio, whose lookup of names can be left behind when it hangs."""
     try:
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
@@ -107,11 +107,11 @@ async def _tcp(host: str, port: int) -> socket.socket:
         raise ConnectionLost(f"{host}:{port}: {reason_of(cause if isinstance(cause, OSError) else error)}") from error
     descriptor = os.dup(stream.socket.fileno())
     await trio.aclose_forcefully(stream)
-    return socket.socket(fileno=descriptor)
+    return ConnectedSocket(socket.socket(fileno=descriptor))
 
 
 async def _connect(
-    sock: socket.socket, hosts: HostKeys, credentials: Credentials, clients: list[_Client], *, believes: bool = True
+    way: ConnectedSocket, hosts: HostKeys, credentials: Credentials, clients: list[_Client], *, believes: bool = True
 ) -> asyncssh.SSHClientConnection:
     """Shake hands and log in, in the asyncio thread. Nothing of the user's ``~/.ssh/config`` takes part.
 
@@ -129,7 +129,7 @@ async def _connect(
         connection, _ = await asyncssh.create_connection(
             make_client,
             hosts.name,
-            tunnel=ConnectedSocket(sock),
+            tunnel=way,
             config=None,
             known_hosts=known,
             username=credentials.user,
@@ -187,10 +187,10 @@ async def open_channel(
     """
     channel = SshChannel(loop, on_data, on_lost)
     clients: list[_Client] = []
-    sock = await _tcp(*address)
+    way = await _tcp(*address)
 
     async def work() -> asyncssh.SSHClientConnection:
-        connection = await _connect(sock, hosts, credentials, clients)
+        connection = await _connect(way, hosts, credentials, clients)
         try:
             opened, _ = await connection.create_session(lambda: SshSession(channel), subsystem="sftp", encoding=None)
         except BaseException:
@@ -201,6 +201,9 @@ async def open_channel(
 
     try:
         await loop.run(work, discard=lambda connection: connection.abort())
+    except trio.Cancelled:
+        loop.post(way.discard)
+        raise
     except asyncssh.HostKeyNotVerifiable as error:
         shown = clients[-1].shown if clients else None
         raise LoginRefused(hosts.why_refused(shown) if shown is not None else reason_of(error)) from None
@@ -231,13 +234,16 @@ async def fetch_host_key(loop: AsyncioLoop, address: tuple[str, int], hosts: Hos
         ConnectionLost: there is no SSH server to be reached.
     """
     clients: list[_Client] = []
-    sock = await _tcp(*address)
+    way = await _tcp(*address)
     nobody = Credentials("nobody", [])
     try:
         await loop.run(
-            lambda: _connect(sock, hosts, nobody, clients, believes=False),
+            lambda: _connect(way, hosts, nobody, clients, believes=False),
             discard=lambda connection: connection.abort(),
         )
+    except trio.Cancelled:
+        loop.post(way.discard)
+        raise
     except (OSError, asyncssh.Error, ValueError) as error:
         if not clients or clients[-1].shown is None:
             raise ConnectionLost(reason_of(error)) from error
