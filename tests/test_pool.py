@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -13,6 +14,7 @@ from trio.testing import MockClock
 
 from actorsync.actors.channels import inline
 from actorsync.actors.restart import Backoff
+from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost
 from actorsync.journal import Journal, open_memory_journal
@@ -221,3 +223,55 @@ class _Narrow:
         async with self._line:
             await trio.sleep(0.1)
         return await self._session.stage(*args, **kwargs)  # type: ignore[arg-type]
+
+
+async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock: MockClock) -> None:
+    """Neither the first to notice, nor the last: twelve outages in a row, and not one file done between them."""
+    source, target = a_source(2), MemoryEndpoint("target", inodes=False)
+    at_work = 0
+    outages = 12
+    everybody = trio.Event()
+
+    @attrs.define(eq=False)
+    class Failing:
+        display: str = "failing"
+        lanes: int = 1
+
+        async def identify(self) -> ScanComplete:
+            return await target.identify()
+
+        @asynccontextmanager
+        async def open_session(self) -> AsyncIterator[_Together]:
+            async with target.open_session() as session:
+                yield _Together(session, stage)
+
+    async def stage(path: str) -> None:
+        nonlocal at_work, outages, everybody
+        if not outages:
+            return
+        at_work += 1
+        mine = everybody
+        if at_work == 2:
+            at_work, outages, everybody = 0, outages - 1, trio.Event()
+            mine.set()
+        await mine.wait()
+        await trio.sleep(0.01 if path == "d1/1" else 0)  # one of them is always the last to notice
+        raise ConnectionLost("the server went away")
+
+    policy = attrs.evolve(POLICY, connections=2, backoff=attrs.evolve(PATIENT, tries=50))
+    told = await mirror(source, Failing(), open_memory_journal(), policy)
+    assert (told.report.exit_code, told.report.failed) == (0, 0)
+    assert target.files() == source.files()
+    assert outages == 0
+
+
+class _Together:
+    def __init__(self, session: MemorySession, before: Callable[[str], Awaitable[None]]) -> None:
+        self._session, self._before = session, before
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    async def stage(self, upload: Upload, **kwargs: Any) -> object:
+        await self._before(upload.path)
+        return await self._session.stage(upload, **kwargs)

@@ -43,6 +43,7 @@ class Connection:
     _lanes: Sequence[Lane] = attrs.field(init=False)
     _is_lost: bool = False
     _was_let_in: bool = False
+    _outages: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
@@ -107,6 +108,7 @@ class Connection:
         try:
             async with self.target.open_session() as target:
                 self.level.is_connected = self._was_let_in = True
+                self._outages = self.pool.outages
                 self.level.state = "connected"
                 is_news = self.pool.entered(self.level.number)
                 await self._facts.send(Connected(self.level.number, self.target.display))
@@ -171,12 +173,11 @@ class Connection:
     async def _pause(self, error: ConnectionLost, delay: float) -> bool:
         """Wait before connecting again; False when the run is being drained and there is no point in it."""
         self.level.state = "reconnecting"
-        outages = self.pool.outages
         await self._facts.send(Reconnecting(self.level.number, str(error), delay))
         with trio.move_on_after(delay):
             await self.shutdown.draining.wait()
         for lane in self._lanes:
-            if self.pool.outages > outages:  # by now the others have noticed, too
+            if self.pool.outages > self._outages:  # by now the others have noticed, too
                 lane.losses = 0
             if lane.losses >= LOSSES and lane.has_something:
                 await lane.give_up(error)
