@@ -13,6 +13,7 @@ from actorsync.endpoints.ftp_data import Patience
 from actorsync.endpoints.ftp_session import FtpSession, Knowledge
 from actorsync.endpoints.ftp_tls import Security
 from actorsync.endpoints.ftp_wire import Control, connected
+from actorsync.endpoints.remote_root import absolute_root
 from actorsync.endpoints.tls import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.errors import ConnectionLost, FatalError, LoginRefused, ProtocolError, TooManyConnections
 from actorsync.model.entry import Entry, Kind, ScanComplete
@@ -147,7 +148,7 @@ class FtpEndpoint:
             known.has_mlsd = known.features.has_mlst
         if known.setter is None:
             known.setter = known.features.time_setter
-        session = FtpSession(control, known, _absolute(known.features.working_directory, self.path))
+        session = FtpSession(control, known, absolute_root(known.features.working_directory, self.path))
         if self.tls is None:
             session.concerns = warn_of_clear_text(self.host, str(control.peer[0]), self.user)
         return session
@@ -181,9 +182,3 @@ async def _meet(control: Control, security: Security | None) -> str:
         await control.start_tls(security)
     await control.play(ask.protect_data())
     return greeting.text
-
-
-def _absolute(start: str | None, path: str) -> str:
-    """Give the root as an absolute path without a slash at its end; ``""`` is the server's own root."""
-    full = path if path.startswith("/") else f"{start or '/'}/{path}"
-    return "".join(f"/{part}" for part in full.split("/") if part)

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.asyncio_thread import AsyncioLoop, AsyncioThread
+from actorsync.endpoints.remote_root import absolute_root
 from actorsync.endpoints.sftp_session import Server, SftpSession
 from actorsync.endpoints.sftp_wire import SftpWire
 from actorsync.endpoints.ssh_channel import SshChannel
@@ -95,7 +96,7 @@ class SftpEndpoint:
                 except trio.TooSlowError:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
                 self._is_welcome = True
-            server = Server(channel.description, _absolute(home, self.path), extensions)
+            server = Server(channel.description, absolute_root(home, self.path), extensions)
             yield SftpSession(wire, server, fsync=self.fsync)
 
     @asynccontextmanager
@@ -145,9 +146,3 @@ class SftpEndpoint:
 
 def _reveal(secret: Callable[[], str] | None) -> str | None:
     return None if secret is None else secret()
-
-
-def _absolute(home: str, path: str) -> str:
-    """Give the root as an absolute path without a slash at its end; ``""`` is the server's own root."""
-    full = path if path.startswith("/") else f"{home}/{path}"
-    return "".join(f"/{part}" for part in full.split("/") if part)

@@ -12,7 +12,11 @@ from actorsync.errors import OperationRefused
 from actorsync.protocols import sftp
 from actorsync.protocols.sftp import Status
 
-__all__ = ["PIECE", "SftpLink"]
+__all__ = ["FULL", "PIECE", "Server", "SftpLink"]
+
+#: Why nothing can be written, however often it is tried.
+FULL = "the server's disk is full"
+
 
 #: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
 PIECE = 255 * 1024
@@ -64,13 +68,16 @@ class SftpLink:
             return "it is not a path below the root"
         return sftp.why_unsendable(self._at(path))
 
+    async def _is_full(self, path: str) -> bool:
+        """Ask whether the disk that ``path`` is on is full; False when the server does not tell."""
+        if not self._server.tells_room:
+            return False
+        (answer,) = await self._wire.exchange([sftp.file_system(path)])
+        return sftp.has_room(answer) is False
+
     async def _explained(self, status: Status, path: str) -> str:
         """Say why the server could not write below ``path``: "failure" may mean that its disk is full."""
-        if status.is_vague and self._server.tells_room:
-            (answer,) = await self._wire.exchange([sftp.file_system(path)])
-            if sftp.has_room(answer) is False:
-                return "the server's disk is full"
-        return f"the server refuses it: {status}"
+        return FULL if status.is_vague and await self._is_full(path) else f"the server refuses it: {status}"
 
     async def _removed(self, temporary: str, reason: str, *, retry: bool = False) -> OperationRefused:
         """Remove what was begun, and give the refusal."""

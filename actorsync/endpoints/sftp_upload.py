@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.sftp_link import PIECE, SftpLink
+from actorsync.endpoints.sftp_link import FULL, PIECE, SftpLink
 from actorsync.endpoints.sftp_wire import Flight
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
@@ -145,9 +145,9 @@ class SftpUploads(SftpLink):
         if upload.sent != size:
             return await self._removed(upload.temporary, "it was changed while it was read", retry=True)
         stored = found.size if isinstance(found, Attributes) else f"none ({found})"
-        full = await self._explained(Status(4), self._at(parent_of(upload.temporary)))
-        why = f"the server has {stored} of its {size} bytes" + (f": {full}" if "full" in full else "")
-        return await self._removed(upload.temporary, why, retry="full" not in full)
+        is_full = await self._is_full(self._at(parent_of(upload.temporary)))
+        why = f"the server has {stored} of its {size} bytes" + (f": {FULL}" if is_full else "")
+        return await self._removed(upload.temporary, why, retry=not is_full)
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename all in one flight, and read back what the server then shows under the final names."""
