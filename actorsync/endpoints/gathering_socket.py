@@ -28,10 +28,14 @@ class ConnectedSocket:
         self._is_taken = False
 
     async def create_connection(self, protocol_factory: Any, host: str, port: int) -> tuple[Any, Any]:  # noqa: ARG002
-        """Give a transport over the socket, and the protocol that uses it."""
+        """Give a transport over the socket, and the protocol that uses it; `OSError` when the peer is gone already."""
         self._is_taken = True
         protocol = protocol_factory()
-        transport = _Transport(asyncio.get_running_loop(), self._sock, protocol)
+        try:
+            transport = _Transport(asyncio.get_running_loop(), self._sock, protocol)
+        except OSError:  # it was reset since: it has no peer that could be named
+            self._sock.close()
+            raise
         protocol.connection_made(transport)
         return transport, protocol
 
