@@ -371,8 +371,9 @@ def _found(program: str) -> str:
 @functools.cache
 def _make_user() -> pwd.struct_passwd:
     # Tests that run side by side may come here together and be in each other's way: only the outcome counts.
+    # Its home has to exist, or vsftpd lets nobody in, whatever local_root says.
     for command in (["useradd", "--system", "--user-group", "--no-create-home"], ["usermod"]):
-        arguments = ["--home-dir" if command[0] == "useradd" else "--home", "/nonexistent"]
+        arguments = ["--home-dir" if command[0] == "useradd" else "--home", "/"]
         arguments += ["--shell", "/bin/sh", "--password", _HASH, USER]
         subprocess.run(command + arguments, check=False, capture_output=True)
     return pwd.getpwnam(USER)
