@@ -13,6 +13,7 @@
     │   ├── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
     │   └── TooManyConnections -  the other side lets no more connections in than it has
     └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
+        ├── TargetFull        -  the target has no room for it: no disk, or no quota
         └── Vanished          -  a source file was gone when it was to be read
 
 Anything else that leaves an actor is a bug, and is shown with its traceback.
@@ -32,6 +33,7 @@ __all__ = [
     "OperationRefused",
     "ProfileError",
     "ProtocolError",
+    "TargetFull",
     "TargetUnreachable",
     "TooManyConnections",
     "Vanished",
@@ -105,6 +107,14 @@ class OperationRefused(ActorsyncError):
     def __init__(self, reason: str, *, retry: bool = False) -> None:
         super().__init__(reason)
         self.retry = retry
+
+
+class TargetFull(OperationRefused):
+    """The target has no room for what was to be written: its disk is full, or a quota is used up.
+
+    Found out by looking, never by a code or a text alone. It is about the target and not about one file: what is
+    still to be sent would not fit either.
+    """
 
 
 class Vanished(OperationRefused):
