@@ -16,7 +16,8 @@ from typing import Any, Final, TextIO
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped, Warned
+from actorsync.model.event import Event, RemovalsRefused, RemovalsWithheld, Report, Started, Stopped, Warned
+from actorsync.model.operation import Failed, Fault
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
@@ -27,6 +28,8 @@ from actorsync.wording import (
     duration_text,
     is_whole,
     json_line,
+    only_waits,
+    parking_text,
     plan_summary,
     records_of,
     size_text,
@@ -42,6 +45,9 @@ _NEWS: Final = 10.0
 
 #: The same reason for a lost connection is told once in this many seconds, not once for each connection.
 _ECHO: Final = 5.0
+
+#: Paths that are named in one pass when they are parked; of the others only the number is told.
+_NAMED: Final = 10
 
 #: Seconds for which, after a cancel, somebody may still take what is to be written.
 _PATIENCE: Final = 0.1
@@ -210,7 +216,12 @@ class PlanLines(Output):
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Give warnings besides failures."""
-        return [warning_text(event.text)] if isinstance(event, Warned) else super().errors_of(event)
+        match event:
+            case Warned(text):
+                return [warning_text(text)]
+            case RemovalsWithheld(_, reason):
+                return [reason]
+        return super().errors_of(event)
 
 
 class JsonLines(Output):
@@ -249,6 +260,8 @@ class Lines(Output):
         self._last: Report | None = None
         self._told: dict[str, float] = {}
         self._news_at = math.inf
+        self._parked = 0
+        self._withheld = self._withheld_before = ""
 
     def lines_of(self, event: Event) -> Sequence[str]:
         """Give the lines of an event, without those that would only repeat others."""
@@ -256,6 +269,8 @@ class Lines(Output):
             case Started(source, target, connections):
                 self._news_at = trio.current_time() + _NEWS
                 self._told.clear()
+                self._parked = 0
+                self._withheld, self._withheld_before = "", self._withheld
                 self.rate = Rate()
                 self.rate.add(trio.current_time(), 0)
                 if self._has_started:
@@ -266,8 +281,17 @@ class Lines(Output):
                 return [f"mirroring {where}{often}, {counted(connections, 'connection')}"]
             case Warned(text):
                 return [warning_text(text)]
+            case RemovalsWithheld(_, reason):
+                self._withheld = reason
+                return [reason] if reason != self._withheld_before or self._is_verbose else []
+            case Failed(operation, reason, Fault.PARKED) if self._is_verbose:
+                return [f"failed: {display(operation.path)}: {display(reason)}"]
             case Stopped(report):
-                return self._last_lines(report)
+                more = [f"{self._parked - _NAMED} more are parked, see actorsync status"] * (self._parked > _NAMED)
+                return [*more, *self._last_lines(report)]
+        if (parking := parking_text(event)) is not None:
+            self._parked += 1
+            return [parking] if self._parked <= _NAMED else []
         if isinstance(event, RemovalsRefused):
             return ()  # an error, and told as such
         lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
@@ -292,6 +316,8 @@ class Lines(Output):
             return []  # the error is all there is to say
         if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
             return []  # every few seconds, the same
+        if last is not None and only_waits(last) and only_waits(report) and last.parked == report.parked:
+            return []  # as before
         return [summary(report)]
 
     def tick(self) -> Any:

@@ -12,7 +12,7 @@ from actorsync.actors.channels import Fact, Registration
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
-from actorsync.errors import ConnectionLost, OperationRefused, Vanished
+from actorsync.errors import ConnectionLost, OperationRefused, TargetFull, Vanished
 from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
 from actorsync.model.operation import (
@@ -20,6 +20,7 @@ from actorsync.model.operation import (
     Copy,
     Done,
     Failed,
+    Fault,
     MakeDirectory,
     Operation,
     Outcome,
@@ -259,7 +260,7 @@ class Lane:
             except OperationRefused as refusal:
                 if tries < TRIES and (refusal.retry or (tries == 1 and await self._mend_parents(target, copy))):
                     continue
-                outcome = Failed(copy, str(refusal))
+                outcome = _failed(copy, refusal)
             break
         self._batch = ()
         self.level.upload = None
@@ -310,7 +311,7 @@ class Lane:
             elif result.retry:
                 outcomes.append(Returned(held.copy, str(result), tried=True))
             else:
-                outcomes.append(Failed(held.copy, str(result)))
+                outcomes.append(_failed(held.copy, result))
         await self._tell(*outcomes)
 
     # Temporaries.
@@ -387,11 +388,15 @@ class Lane:
         self.level.state, self.level.upload, self.level.size = state, upload, size
 
 
+def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
+    return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
+
+
 def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
-    return Done(operation, result) if isinstance(result, Entry) else Failed(operation, str(result))
+    return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
 
 
 def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
-        return Failed(operation, str(result))
+        return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
