@@ -6,6 +6,7 @@ Numbers in names (``test_m135_...``) are rows of the fault matrix.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,9 +35,13 @@ from actorsync.planning.quarantine import (
     troubled,
 )
 from actorsync.planning.selection import Selection
+from actorsync.testing.faulty import When
 from tests.support.memory_mirror import ONE, Mirror
+from tests.support.simulation import Story, Weather, simulate
 
 FILE = Entry("x", Kind.FILE, 3, 7)
+#: How many stories of passes are told; ``ACTORSYNC_SEEDS`` sets it, as for the stories of single runs.
+SEEDS = int(os.environ.get("ACTORSYNC_SEEDS", "2000")) // 100
 EPOCH_NS = 1_700_000_000 * 10**9
 
 
@@ -277,7 +282,7 @@ async def test_a_path_that_keeps_failing_is_tried_later_and_later(site: Site, au
     assert waits == [60, 60, 60, 120, 240, 480, 960, 1920, 3600, 3600]
 
 
-async def test_m005_a_pass_that_tries_nothing_connects_to_nothing_and_writes_nothing(
+async def test_a_pass_that_tries_nothing_connects_to_nothing_and_writes_nothing(
     site: Site, autojump_clock: MockClock
 ) -> None:
     await site.passes(3)
@@ -525,3 +530,71 @@ async def test_m061_removals_beside_a_directory_that_cannot_be_read_wait(site: S
     assert site.target.files().keys() == {"good", "bad", "a/x", "a/d/y", "a/e/w"}
     assert (await site.passes(1)).exit_code == 0
     assert site.target.files().keys() == site.source.files().keys()
+
+
+# Stories.
+
+
+class Passes(Story):
+    """A mirror of every ten seconds, or hours, to a target that refuses the same verbs again and again."""
+
+    refused: frozenset[str] = frozenset()
+
+    async def tell(self) -> None:
+        """Make passes while things fail, change and mend; then a person comes, and all is well."""
+        rng = self.rng
+        for _ in range(rng.randrange(4, 16)):
+            self._change_source()
+        self._prepare_target()
+        self._policy = attrs.evolve(self._policy, is_patient=True)
+        for _ in range(12):
+            if rng.random() < 0.25:
+                verbs = ("stage", "make_directories", "remove", "commit")
+                self.refused = frozenset(verb for verb in verbs if rng.random() < 0.5)
+            await self.check_pass(Weather(source_faults=rng.choice((0.0, 0.0, 0.05))))
+            await trio.sleep(rng.choice((1.0, 10.0, 100.0, 4_000.0)))
+            for _ in range(rng.choice((0, 0, 0, 1, 2))):
+                self._change_source()
+        self.refused = frozenset()
+        self._policy = attrs.evolve(self._policy, is_patient=False)
+        await trio.sleep(10)
+        await self._converge()
+        assert self.oracle.journal.troubles() == []
+
+    async def check_pass(self, weather: Weather) -> None:
+        """Make one pass. What waits and has not changed is not tried, and nothing is written about it."""
+        now = self._wall_ns() / 1e9
+        before = {it.path: it for it in self.oracle.journal.troubles()}
+        waiting = {path: it for path, it in before.items() if is_parked(it) and not is_due(it, now)}
+        report = await self.run(weather)
+        after = {it.path: it for it in self.oracle.journal.troubles()}
+        for event in self.oracle.events:
+            if isinstance(event, Done | Failed) and event.operation.path in waiting:
+                trouble = waiting[event.operation.path]
+                is_new = trouble.source != getattr(event.operation, "source", None)
+                is_new = is_new or (isinstance(event, Failed) and event.fault is not Fault.PATH)
+                assert is_new, f"{trouble} was tried: {event}"
+                self.told.append(-1)
+        assert report is not None
+        assert report.parked == sum(isinstance(it, Failed) and it.fault is Fault.PARKED for it in self.oracle.events)
+        if not report.copied and not report.failed - report.parked:
+            assert all(after[path] == it for path, it in waiting.items() if path in after)
+
+    def _decide_target(self, verb: str, when: When) -> float | None:
+        if when == "before" and verb in self.refused:
+            self._step()
+            raise OperationRefused(f"never: {verb}")
+        return super()._decide_target(verb, when)
+
+
+def test_m135_stories_of_passes_over_what_keeps_failing() -> None:
+    parked = 0
+    for seed in range(SEEDS):
+        story = Passes(seed)
+        try:
+            simulate(story)
+        except BaseException as error:
+            error.add_note(f"seed {seed}:\n" + "\n".join(story.trace))
+            raise
+        parked += story.told.count(-1)
+    assert parked > SEEDS, "nothing was ever left alone: this tested nothing"
