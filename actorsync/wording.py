@@ -31,13 +31,16 @@ from actorsync.model.event import (
     RemovalsWithheld,
     Report,
     Resized,
+    Resumed,
     Retired,
     Scanned,
     Started,
     Stopped,
     SurveyComplete,
+    Suspended,
     Swept,
     Troubled,
+    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped
@@ -60,6 +63,7 @@ __all__ = [
     "size_text",
     "summary",
     "trouble_in",
+    "unsent_text",
     "warning_text",
 ]
 
@@ -109,10 +113,11 @@ def change_of(event: Event) -> tuple[str, str] | None:
 def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
     """Give what a user should know at once, as lines; True with one that is about a failure.
 
-    What was not tried because it is parked was told when it was tried.
+    Not those that were not even tried. For want of room there may be thousands, all for one reason, which was told (see
+    `unsent_text`); and what is parked was told when it was tried.
     """
     match event:
-        case Failed(fault=Fault.PARKED):
+        case Failed(fault=Fault.PARKED | Fault.UNSENT):
             return
         case Failed(operation, reason):
             yield True, f"failed: {_named(operation.path)}: {display(reason)}"
@@ -124,10 +129,23 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield True, reason
         case Retired(connection, reason):
             yield True, f"connection {connection} gave up: {display(reason)}"
-        case Resized(connections, ceiling, reason) if ceiling == connections:
-            yield False, f"up to {counted(connections, 'connection')}: {display(reason)}; as many as the server lets in"
+        case Suspended("full", reason, delay):
+            again = f"another one is tried in {duration_text(delay)}, a smaller one before"
+            yield True, f"no more files are sent: the target is full ({display(reason)}); {again}"
+        case Resumed("full"):
+            yield False, "the target has room again: files are sent"
+        case Resized(connections, ceiling, reason, before) if connections < before:
+            known = "; as many as the server lets in" if ceiling == connections else ""
+            yield False, f"up to {counted(connections, 'connection')}: {display(reason)}{known}"
+        case TurnedAway(connection, reason):
+            yield False, f"connection {connection}: {display(reason)}; logins go one at a time from now on"
         case Reconnecting(connection, reason, delay):
             yield False, f"connection {connection}: {display(reason)}; trying again in {duration_text(delay)}"
+
+
+def unsent_text(count: int, reason: str) -> str:
+    """Give the files that were not even tried, and why, as one line."""
+    return f"failed: {counted(count, 'more file')}: {display(reason)}"
 
 
 def parking_text(event: Event) -> str | None:
@@ -298,6 +316,10 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | Recovered()
             | Connected()
             | Reconnecting()
+            | Resized()
+            | TurnedAway()
+            | Suspended()
+            | Resumed()
             | Retired()
             | Warned()
         ):

@@ -20,8 +20,11 @@ from actorsync.model.event import (
     RemovalsRefused,
     RemovalsWithheld,
     Report,
+    Resumed,
     Retired,
     Scanned,
+    Suspended,
+    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Skipped
@@ -37,7 +40,18 @@ GROUP = 500
 _KEPT_FAILURES = 1_000
 
 #: Events that no journal remembers: a run with nothing to do is made of them, and need not wait for the disk.
-_PASSING = (Scanned, Planned, RemovalsWithheld, Connected, Reconnecting, Retired, Warned)
+_PASSING = (
+    Scanned,
+    Planned,
+    RemovalsWithheld,
+    Connected,
+    Reconnecting,
+    Retired,
+    TurnedAway,
+    Suspended,
+    Resumed,
+    Warned,
+)
 
 
 class FactStore(Protocol):

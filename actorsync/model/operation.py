@@ -114,6 +114,7 @@ class Fault(enum.Enum):
 
     PATH = "path"
     TARGET = "target"  # it has no room, for this one or for any other
+    UNSENT = "unsent"  # it was not even tried, because another has shown that there is no room
     OTHER = "other"  # something that had to be done first was not
     PARKED = "parked"  # it was not tried: it has failed in the last runs, and its time has not come
 

@@ -102,7 +102,7 @@ class Quarantine:
         if not isinstance(operation, Copy | MakeDirectory | Remove):
             return
         if isinstance(outcome, Failed):
-            if outcome.fault is Fault.TARGET:
+            if outcome.fault in {Fault.TARGET, Fault.UNSENT}:
                 self._is_in_doubt = True
             elif outcome.fault is Fault.PATH:
                 self._failed[operation.path] = outcome
