@@ -694,7 +694,7 @@ def refuse(tmp_path: Path, reason: str) -> None:
             pass
         message = str(caught.value)
         assert str(path) in message
-        assert "move it away: the next run surveys the target and deletes nothing" in message
+        assert "run once with --rebuild, which moves it aside, surveys the target and deletes nothing" in message
         assert "\n" not in message
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
@@ -835,7 +835,7 @@ def test_m116_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match="Not a directory"), open_journal(tmp_path / "file" / "state", "p"):
         pass
     journal_path(tmp_path, "p").mkdir()
-    with pytest.raises(FatalError, match="it is not a file; move it away"), open_journal(tmp_path, "p"):
+    with pytest.raises(FatalError, match="it is not a file; run once with --rebuild"), open_journal(tmp_path, "p"):
         pass
 
 
