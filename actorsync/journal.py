@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,9 @@ from urllib.parse import quote
 import platformdirs
 
 from actorsync import journal_schema as schema
+from actorsync.errors import JournalUnusable
 from actorsync.journal_facts import write_fact
-from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
+from actorsync.journal_file import connect_to_memory, hold_lock, move_aside, naming, open_pair, open_reader
 from actorsync.journal_schema import Run
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import (
@@ -67,6 +69,9 @@ __all__ = [
 
 class Journal:
     """The memory of one profile. Opened by `open_journal` or `open_memory_journal`."""
+
+    aside: tuple[Path, str] | None = None
+    """Where an unusable journal was moved to so that this one could take its place, and what was wrong with it."""
 
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, where: str) -> None:
         self._writer = writer
@@ -220,17 +225,25 @@ class Journal:
 
 
 @contextmanager
-def open_journal(directory: Path, profile_id: str, *, name: str = "") -> Iterator[Journal]:
+def open_journal(directory: Path, profile_id: str, *, name: str = "", is_rebuilding: bool = False) -> Iterator[Journal]:
     """Open the journal of a profile, which is made when it is missing or has no bytes; locked until the end.
 
     ``name`` is what the user calls the profile: for messages, and for whoever looks into the file. Raises
     `JournalLocked` at once when another process has it open, `FatalError` when it cannot be used, and then it was
-    not touched.
+    not touched. ``is_rebuilding`` moves a journal aside that is of no use (`JournalUnusable`), and makes a new one.
     """
     path = journal_path(directory, profile_id)
     with hold_lock(path, name or profile_id):
-        writer, reader = open_pair(path, profile_id, name)
+        aside = None
+        try:
+            writer, reader = open_pair(path, profile_id, name)
+        except JournalUnusable as error:
+            if not is_rebuilding:
+                raise
+            aside = move_aside(path, time.time()), str(error)
+            writer, reader = open_pair(path, profile_id, name)
         with closing(Journal(writer, reader, str(path))) as journal:
+            journal.aside = aside
             yield journal
 
 
