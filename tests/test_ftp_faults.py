@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pytest
 import trio
+import trio.testing
 
 from actorsync.actors.restart import Backoff
 from actorsync.endpoints.contract import Staged, Upload
@@ -502,6 +503,7 @@ async def test_m020_more_replies_than_questions() -> None:
 
 async def sweep_twice(session: FtpSession) -> None:
     await session.sweep(["a"])
+    await trio.testing.wait_all_tasks_blocked(0.01)  # until all that the server says has come
     await session.sweep(["b"])
 
 

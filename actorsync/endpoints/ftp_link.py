@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_wire import Control
+from actorsync.endpoints.trials import Trials
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Problem
+from actorsync.model.entry import Kind, Problem
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import Dialogue, Reply, command_line, why_unsendable
-from actorsync.protocols.ftp_listing import ParsedListing, parse_list, parse_mlsd
+from actorsync.protocols.ftp_listing import ParsedListing, mlst_kind, parse_list, parse_mlsd
 from actorsync.protocols.ftp_replies import (
     Features,
     TimeSetter,
@@ -43,6 +45,8 @@ class Knowledge:
     has_mdtm: bool = True
     uses_pasv: bool = False
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
+    asides: set[str] = attrs.Factory(set)  # temporaries that may have something set aside beside them
+    trials: Trials = attrs.Factory(Trials)
 
     @property
     def is_sequential(self) -> bool:
@@ -180,6 +184,13 @@ class FtpLink:
         if reply.code in _UNRESUMED and not data.is_resumed:
             raise ConnectionLost(f"the server wants the TLS session resumed, and it was not: {reply}")
 
+    async def _is_directory(self, path: str) -> bool:
+        """Look whether a path on the server is a directory."""
+        enter = [(command_line("CWD", path),), (command_line("CWD", "/"),)]  # not to stay there
+        units = [(command_line("MLST", path),)] if self._known.has_mlsd else enter
+        looked, *_ = await self._control.play(ask.exchange(units))
+        return looked.is_positive and (not self._known.has_mlsd or mlst_kind(looked) is Kind.DIRECTORY)
+
     async def _names(self, directory: str) -> tuple[set[str], OperationRefused | None]:
         parsed, problem = await self._list(directory)
         if parsed is None:
@@ -190,15 +201,30 @@ class FtpLink:
     # Many paths at once.
 
     async def sweep(
-        self,
-        temporaries: Sequence[str],
-        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+        self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
-        """Remove temporaries in bursts. One whose name cannot be sent was never there."""
+        """Remove temporaries in bursts, with what may have been tried beside them. What is unsendable was never there.
+
+        Where the final name is known, what a broken replacement has set aside is put back, or removed.
+        """
         await self._get_in_step()
         possible = [temporary for temporary in temporaries if not self._fault(temporary)]
-        results = dict(zip(possible, await self._each(possible, ask.remove_files), strict=True))
+        results: dict[str, bool | OperationRefused] = {}
+        for temporary, refusal in (await self._put_back(possible, finals or {})).items():
+            results[temporary] = OperationRefused(f"what it was to replace was set aside, and stays there: {refusal}")
+        beside = [trial for temporary in possible if not self._fault(trial := trial_beside(temporary))]
+        gone = await self._each([*possible, *beside], ask.remove_files)
+        for temporary, result in zip(possible, gone, strict=False):
+            results.setdefault(temporary, result)
         return [results.get(temporary, True) for temporary in temporaries]
+
+    async def _put_back(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> dict[str, Reply]:
+        """See that a file which was set aside has its name again, or is gone; give what is left as it is, and why."""
+        items = [(t, aside_of(t), finals[t]) for t in temporaries if t in finals]
+        usable = [item for item in items if not self._fault(item[1]) and not self._fault(item[2])]
+        pairs = [(self._at(aside), self._at(final)) for _, aside, final in usable]
+        refusals = await self._control.play(ask.put_back(pairs))
+        return {t: refusal for (t, _, _), refusal in zip(usable, refusals, strict=True) if refusal is not None}
 
     async def _each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]

@@ -22,6 +22,7 @@ from actorsync.protocols.ftp_replies import (
     checked,
     parse_working_directory,
 )
+from actorsync.protocols.refusals import full
 
 __all__ = ["FtpSession", "Knowledge"]
 
@@ -76,10 +77,31 @@ class FtpSession(FtpUploads):
                 run = list(group)
                 results = await self._each_directory(run, self._make)
                 made += [
-                    result if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
+                    await self._unmade(path, result)
+                    if isinstance(result, OperationRefused)
+                    else Entry(path, Kind.DIRECTORY)
                     for path, result in zip(run, results, strict=True)
                 ]
         return made
+
+    async def _unmade(self, path: str, refusal: OperationRefused) -> OperationRefused:
+        """Say why a directory could not be made, as far as looking tells: there is no name here to try things under."""
+        if not path or self._fault(path) or not self._known.trials.may_try():
+            return refusal
+        directory = self._at(parent_of(path))
+        own, above = await self._control.play(ask.sizes([self._at(path), directory]))
+        if own is not None:
+            return OperationRefused("a file is in its place")
+        if above is not None:
+            return OperationRefused("a file is where the directory above it should be")
+        if not await self._is_directory(directory):
+            return OperationRefused("the directory above it is not there, or closed")
+        if self._known.trials.is_full:
+            return full(f"the server does not make it ({refusal})")
+        return OperationRefused(
+            f"the server does not make it ({refusal}); see who may write there, whether there is room, and whether the "
+            "server takes such a name"
+        )
 
     def _is_suspect(self, path: str) -> bool:
         """Whether the server has not shown yet that it keeps such a name."""
@@ -95,7 +117,7 @@ class FtpSession(FtpUploads):
         if checked("MKD", reply).is_refusal:
             (result,) = await self._each_directory([path], self._make)
             if isinstance(result, OperationRefused):
-                return result
+                return await self._unmade(path, result)
         names, refusal = await self._names(parent)
         if name in names:
             self._known.stores |= oddness(name)

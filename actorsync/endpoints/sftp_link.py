@@ -8,15 +8,10 @@ import attrs
 import trio
 
 from actorsync.endpoints.sftp_wire import SftpWire
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.trials import Trials
 from actorsync.protocols import sftp
-from actorsync.protocols.sftp import Status
 
-__all__ = ["FULL", "PIECE", "Server", "SftpLink"]
-
-#: Why nothing can be written, however often it is tried.
-FULL = "the server's disk is full"
-
+__all__ = ["PIECE", "Server", "SftpLink"]
 
 #: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
 PIECE = 255 * 1024
@@ -52,8 +47,9 @@ class Server:
 class SftpLink:
     """The wire of one session, and the paths that go over it."""
 
-    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool) -> None:
+    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool, trials: Trials | None = None) -> None:
         self._wire = wire
+        self._trials = trials or Trials()
         self._server = server
         self._fsync = fsync
         self._room = trio.Semaphore(_IN_FLIGHT)
@@ -67,19 +63,3 @@ class SftpLink:
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
             return "it is not a path below the root"
         return sftp.why_unsendable(self._at(path))
-
-    async def _is_full(self, path: str) -> bool:
-        """Ask whether the disk that ``path`` is on is full; False when the server does not tell."""
-        if not self._server.tells_room:
-            return False
-        (answer,) = await self._wire.exchange([sftp.file_system(path)])
-        return sftp.has_room(answer) is False
-
-    async def _explained(self, status: Status, path: str) -> str:
-        """Say why the server could not write below ``path``: "failure" may mean that its disk is full."""
-        return FULL if status.is_vague and await self._is_full(path) else f"the server refuses it: {status}"
-
-    async def _removed(self, temporary: str, reason: str, *, retry: bool = False) -> OperationRefused:
-        """Remove what was begun, and give the refusal."""
-        await self._wire.exchange([sftp.remove(self._at(temporary))])
-        return OperationRefused(reason, retry=retry)

@@ -7,10 +7,11 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.sftp_link import Server
 from actorsync.endpoints.sftp_read import open_content
-from actorsync.endpoints.sftp_upload import SftpUploads, aside_of
+from actorsync.endpoints.sftp_upload import SftpUploads
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join
 from actorsync.model.text import display, shorten
@@ -75,7 +76,9 @@ class SftpSession(SftpUploads):
         faults = {path: OperationRefused(why) for path in paths if (why := self._fault(path))}
         good = [path for path in paths if path and path not in faults]
         made = await self._wire.play(ask.make_directories([self._at(path) for path in good]))
-        results: Mapping[str, OperationRefused | None] = {**faults, **dict(zip(good, made, strict=True))}
+        results: dict[str, OperationRefused | None] = {**faults}
+        for path, refusal in zip(good, made, strict=True):
+            results[path] = None if refusal is None else await self._vague(refusal, path)
         return [results.get(path) or Entry(path, Kind.DIRECTORY) for path in paths]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
@@ -116,7 +119,10 @@ class SftpSession(SftpUploads):
             ask.sweep(
                 [
                     ask.Temporary(
-                        self._at(path), self._at(aside_of(path)), self._at(known[path]) if path in known else None
+                        self._at(path),
+                        self._at(aside_of(path)),
+                        self._at(known[path]) if path in known else None,
+                        self._at(trial_beside(path)),
                     )
                     for path in good
                 ]

@@ -12,12 +12,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.sftp_link import FULL, PIECE, SftpLink
+from actorsync.endpoints.sftp_link import PIECE
+from actorsync.endpoints.sftp_trial import SftpTrials
 from actorsync.endpoints.sftp_wire import Flight
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, join, name_of, parent_of
-from actorsync.planning.temporary import aside_name
+from actorsync.model.entry import Entry, parent_of
 from actorsync.protocols import sftp
 from actorsync.protocols import sftp_dialogues as ask
 from actorsync.protocols.sftp import Attributes, Handle, Reply, Status
@@ -30,12 +31,7 @@ _SMALL = 32 * 1024
 _AHEAD = 12
 
 
-def aside_of(temporary: str) -> str:
-    """Give the path of what is set aside while ``temporary`` takes its place."""
-    return join(parent_of(temporary), aside_name(name_of(temporary)))
-
-
-class SftpUploads(SftpLink):
+class SftpUploads(SftpTrials):
     """Staging and committing over an `SftpLink`."""
 
     async def stage(
@@ -49,8 +45,7 @@ class SftpUploads(SftpLink):
         (opened,) = await self._wire.landed(opening)
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
-            reason = await self._explained(opened, self._at(parent_of(upload.temporary)))
-            return OperationRefused(reason), committed
+            return await self._refused(upload, opened, is_begun=False), committed
         return await self._write(upload, opened.handle, ahead), committed
 
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
@@ -68,7 +63,8 @@ class SftpUploads(SftpLink):
                 refused = refused if reply == sftp.OK or refused != sftp.OK else reply
         except OperationRefused as refusal:
             self._wire.launch([sftp.part(handle)])
-            return await self._removed(upload.temporary, str(refusal), retry=refusal.retry)
+            await self._drop(upload.temporary)
+            return refusal
         finally:
             for _ in writes:
                 self._room.release()
@@ -135,19 +131,19 @@ class SftpUploads(SftpLink):
         flushed = rest[1] if len(rest) > 1 else sftp.OK
         for status, doing in ((refused, ""), (flushed, "to flush it to its disk"), (closed, "to close it")):
             if isinstance(status, Status) and not status.is_ok:
-                why = await self._explained(status, self._at(parent_of(upload.temporary)))
-                return await self._removed(upload.temporary, f"{why} {doing}".rstrip())
+                stored = found.size if isinstance(found, Attributes) else None
+                return await self._refused(upload, status, is_begun=True, stored=stored, doing=doing)
         if not (isinstance(found, Attributes) and found.size == size):
             (found,) = await self._wire.exchange([sftp.lstat(self._at(upload.temporary))])  # it may have been too early
         if isinstance(found, Attributes) and found.size == upload.sent == size:
             mtime_ns = None if found.mtime is None else found.mtime * 10**9
+            self._trials.note_taken(parent_of(upload.temporary))
             return Staged(upload.path, upload.temporary, size, mtime_ns)
         if upload.sent != size:
-            return await self._removed(upload.temporary, "it was changed while it was read", retry=True)
-        stored = found.size if isinstance(found, Attributes) else f"none ({found})"
-        is_full = await self._is_full(self._at(parent_of(upload.temporary)))
-        why = f"the server has {stored} of its {size} bytes" + (f": {FULL}" if is_full else "")
-        return await self._removed(upload.temporary, why, retry=not is_full)
+            await self._drop(upload.temporary)
+            return OperationRefused("it was changed while it was read", retry=True)
+        stored = found.size if isinstance(found, Attributes) else None
+        return await self._refused(upload, sftp.OK, is_begun=True, stored=stored)
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename all in one flight, and read back what the server then shows under the final names."""
@@ -163,7 +159,10 @@ class SftpUploads(SftpLink):
         outcomes = await self._wire.play(ask.commit(list(renames.values()), replaces=self._server.replaces))
         for place, outcome in zip(renames, outcomes, strict=True):
             path = staged[place].path
-            entry = outcome if isinstance(outcome, OperationRefused) else sftp.entry_of(path, outcome)
+            if isinstance(outcome, OperationRefused):
+                results[place] = await self._vague(outcome, path)
+                continue
+            entry = sftp.entry_of(path, outcome)
             results[place] = entry or OperationRefused("the server does not say what it has under its name")
         return [results[place] for place in range(len(staged))]
 
@@ -174,4 +173,5 @@ class SftpUploads(SftpLink):
             self._at(aside_of(item.temporary)),
             item.size,
             sftp.seconds(item.mtime_ns),
+            self._at(trial_beside(item.temporary)),
         )

@@ -38,6 +38,7 @@ __all__ = [
     "login",
     "make_directories",
     "protect_data",
+    "put_back",
     "remove_directories",
     "remove_files",
     "rename_outcome",
@@ -226,6 +227,26 @@ def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
     if rnfr.is_refusal and rnto.is_positive:
         raise ProtocolError(f'the server renamed another file than it was told: "{rnfr}", then "{rnto}"')
     return rnfr if rnfr.is_refusal else rnto if rnto.is_refusal else None
+
+
+def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
+    """Give files that were set aside their names back; where there is a file of that name again, remove them.
+
+    ``pairs`` are of the path aside and the path that it had. ``None`` for each that is no longer aside, or the refusal.
+    """
+    found = yield from sizes([path for pair in pairs for path in pair])
+    refusals: list[Reply | None] = []
+    for (aside, final), left, there in zip(pairs, found[::2], found[1::2], strict=True):
+        refusal = None
+        if left is not None and there is not None:
+            (refusal,) = yield from remove_files([aside])
+        elif left is not None:
+            rnfr, rnto = yield from exchange([(command_line("RNFR", aside), command_line("RNTO", final))])
+            refusal = rename_outcome(rnfr, rnto)
+            if refusal is not None and not rnfr.is_refusal:
+                yield from disarm_rename()
+        refusals.append(refusal)
+    return refusals
 
 
 def disarm_rename() -> Dialogue[None]:
