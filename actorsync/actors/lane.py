@@ -21,6 +21,7 @@ from actorsync.model.operation import (
     Copy,
     Done,
     Failed,
+    Fault,
     MakeDirectory,
     Operation,
     Outcome,
@@ -269,21 +270,21 @@ class Lane:
             except OperationRefused as refusal:
                 if tries < TRIES and (refusal.retry or (tries == 1 and await self._mend_parents(target, copy))):
                     continue
-                news = [Failed(copy, str(refusal))]
+                news = [_failed(copy, refusal)]
             break
         self.level.upload = None
         await self._end(copy, *news)
 
     async def _turn_down(self, copy: Copy) -> None:
         """Fail a file without sending it: there is no room for it, and the event that said so has named the first."""
-        await self._end(copy, Failed(copy, f"not sent: the target is full ({self.pool.full.reason})", unsent=True))
+        await self._end(copy, Failed(copy, f"not sent: the target is full ({self.pool.full.reason})", Fault.UNSENT))
 
     def _out_of_room(self, copy: Copy, refusal: TargetFull) -> list[Event]:
         """Fail a file that found no room, and with it, from now on, all that are not smaller."""
         full, now = self.pool.full, trio.current_time()
         is_news = full.failed(self, f"{copy.path}: {refusal}", now, copy.source.size)
         suspended = [Suspended("full", full.reason, full.seconds_left(now))] if is_news else []
-        return [Failed(copy, str(refusal)), *suspended]
+        return [_failed(copy, refusal), *suspended]
 
     async def _end(self, copy: Copy, *news: Event) -> None:
         """Be done with a file that is not on its way any more."""
@@ -336,7 +337,7 @@ class Lane:
             elif result.retry:
                 news.append(Returned(held.copy, str(result), tried=True))
             else:
-                news.append(Failed(held.copy, str(result)))
+                news.append(_failed(held.copy, result))
         await self._tell(*news)
 
     # Temporaries.
@@ -413,11 +414,15 @@ class Lane:
         self.level.state, self.level.upload, self.level.size = state, upload, size
 
 
+def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
+    return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
+
+
 def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
-    return Done(operation, result) if isinstance(result, Entry) else Failed(operation, str(result))
+    return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
 
 
 def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
-        return Failed(operation, str(result))
+        return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")

@@ -8,7 +8,7 @@ journal does not know, 10 order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -17,7 +17,7 @@ from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.endpoints.memory_tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Adopted, Event, Intended, Planned, Report, Scanned, Started, Stopped
+from actorsync.model.event import Adopted, Event, Intended, Planned, Report, Scanned, Started, Stopped, Troubled
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Returned, Skipped, Sweep
 from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
@@ -135,6 +135,9 @@ class WatchedJournal:
     def root(self) -> ScanComplete | None:
         return self.inner.root()
 
+    def troubles(self) -> Sequence[Troubled]:
+        return self.inner.troubles()
+
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()
         self.inner.apply(facts)
@@ -165,7 +168,7 @@ class Oracle:
     _removing: str | None = None
     _removed: set[str] = attrs.Factory(set)
     _ours_before: int | None = None
-    _failed_before: frozenset[str] = frozenset()
+    _failed_before: frozenset[Entry] = frozenset()
 
     # What the world tells.
 
@@ -273,14 +276,31 @@ class Oracle:
                     self.blame(f"8: remove {path!r} before {directory!r} was scanned to its end")
         if self._ours_before is None:
             self._ours_before = self.journal.owned_count()
-            self._failed_before = frozenset(event.operation.path for event in self.events if isinstance(event, Failed))
+            self._failed_before = frozenset(self._unsent())
         for failed in self._failed_before:
-            near = parent_of(failed)
-            if not near or path.startswith(near + "/"):
-                self.blame(f"8: remove {path!r}, and {failed!r} has failed near it")
+            if parent_of(failed.path) == parent_of(self._gone_as_a_whole(path)):
+                self.blame(f"8: remove {path!r}, and {failed.path!r} has failed beside it")
+            is_like = Kind.FILE is failed.kind is record.source.kind and failed.size == record.source.size
+            if is_like:
+                self.blame(f"8: remove {path!r}, and {failed.path!r}, which may be its new name, has failed")
         self._removed.add(path)
         if not policy.max_delete.is_unlimited and len(self._removed) > policy.max_delete.limit(self._ours_before):
             self.blame(f"8: remove {path!r}, the one too many of {self._ours_before}")
+
+    def _unsent(self) -> Iterator[Entry]:
+        """What the source has and the target has not got, as far as this run came, and what could not be looked at."""
+        for event in self.events:
+            if isinstance(event, Failed) and isinstance(event.operation, Copy | MakeDirectory):
+                yield event.operation.source
+        for directory, listing in self.listings.items():
+            if listing.problem is not None and not listing.problem.vanished:
+                yield Entry(directory, Kind.DIRECTORY)
+
+    def _gone_as_a_whole(self, path: str) -> str:
+        """Give the topmost directory that is gone together with ``path``, or ``path``."""
+        while path and parent_of(path) not in self.listings:
+            path = parent_of(path)
+        return path
 
     def _seen(self, path: str) -> Kind | None:
         """What this run's scan found at ``path``; None for nothing, or when that is not known."""
@@ -414,7 +434,7 @@ def _unsettled(
     settled = [
         operation
         for (operation, path), outcome in ended.items()
-        if path and not (isinstance(outcome, Failed) and outcome.reason in NEVER_PLANNED)
+        if path and not (isinstance(outcome, Failed) and operation is not Remove and _was_never_planned(outcome))
     ]
     removals = settled.count(Remove) + sum(operation is Remove for operation, _ in returned)
     if (settled.count(Copy), settled.count(MakeDirectory), removals) != (
@@ -424,6 +444,10 @@ def _unsettled(
     ):
         return f"{planned}, and what was settled is {settled}"
     return None
+
+
+def _was_never_planned(failed: Failed) -> bool:
+    return failed.reason in NEVER_PLANNED or failed.reason.startswith("parked after ")
 
 
 def below(path: str, directory: str) -> bool:
