@@ -346,6 +346,35 @@ async def test_m035_a_directory_where_a_file_is_wanted_and_the_reverse(server: A
     assert (root / "good").read_bytes() == b"other"
 
 
+async def test_m036_a_directory_that_became_a_link(server: AnyServer) -> None:
+    """Somebody replaces a directory of ours by a link: nothing is written, made or removed through it."""
+    if server.name == "pyftpdlib":
+        return  # it shows links as what they lead to, and has no other word for them
+    root, outside = server.fresh_folder("linked"), server.fresh_folder("outside")
+    async with server.endpoint(root).open_session() as session:
+        await session.make_directories(["d", "d/sub", "e"])
+        entry = await put(session, "d/file", b"ours")
+        assert isinstance(entry, Entry)
+    (root / "d").rename(root / "kept")
+    (root / "d").symlink_to("../outside")
+    (outside / "sub").mkdir()
+    shutil.copy2(root / "kept/file", outside / "file")  # just what would be removed
+    before = contents(outside)
+    async with server.endpoint(root).open_session() as session:  # of the next run
+        for path in ("d/new", "d/file", "d/sub/new"):
+            assert "a symbolic link is where its directory 'd' should be" in assert_not_full(
+                await put(session, path, b"never")
+            )
+        for made in await session.make_directories(["d/new", "d/sub/new"]):
+            assert "a symbolic link" in reason(made)
+        assert "a symbolic link" in reason((await session.remove([entry]))[0])
+        assert isinstance(await put(session, "e/new", b"new"), Entry)
+        assert contents(outside) == before
+        (root / "d").unlink()
+        (root / "kept").rename(root / "d")
+        assert isinstance(await put(session, "d/sub/new", b"new"), Entry), "it is a directory again"
+
+
 # ---- temporaries that others take away
 
 

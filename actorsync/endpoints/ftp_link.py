@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -9,9 +10,10 @@ import attrs
 from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_wire import Control
+from actorsync.endpoints.straight import Straight, above
 from actorsync.endpoints.trials import Trials
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Kind, Problem
+from actorsync.model.entry import Kind, Problem, name_of, parent_of
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import Dialogue, Reply, command_line, why_unsendable
 from actorsync.protocols.ftp_listing import ParsedListing, mlst_kind, parse_list, parse_mlsd
@@ -46,6 +48,7 @@ class Knowledge:
     uses_pasv: bool = False
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
     asides: set[str] = attrs.Factory(set)  # temporaries that may have something set aside beside them
+    straight: Straight = attrs.Factory(Straight)
     trials: Trials = attrs.Factory(Trials)
 
     @property
@@ -89,31 +92,75 @@ class FtpLink:
 
     # Data connections.
 
-    async def _open_data(self) -> Data:
-        """Connect a data connection: to the port that was asked for ahead, or to a new one."""
+    async def _open_data(self, beside: Sequence[bytes] = ()) -> tuple[Data, list[Reply]]:
+        """Connect a data connection: to the port that was asked for ahead, or to a new one.
+
+        What is asked ``beside`` that costs no time; its replies are given back.
+        """
         known, peer = self._known, self._control.peer
         port, self._port = self._port, None
-        if port is None and not known.uses_pasv:
-            (reply,) = await self._control.exchange([command_line("EPSV")])
-            port = self._read_port(reply)
+        told: list[Reply] = []
+        with_pasv = False
+        if port is not None:
+            await self._control.send(beside) if beside else None
+        elif not known.uses_pasv:
+            *told, reply = await self._control.exchange([*beside, command_line("EPSV")])
+            beside, port = (), self._read_port(reply)
             if port is None and len(peer) != 2:
                 raise OperationRefused(f"no data connection: {reply}", retry=reply.is_transient)
-        with_pasv = port is None
         if port is None:
-            (reply,) = await self._control.exchange([command_line("PASV")])
-            port = pasv_port(reply)
+            *more, reply = await self._control.exchange([*beside, command_line("PASV")])
+            told, beside, with_pasv, port = told + more, (), True, pasv_port(reply)
         try:
             self._data = await self._control.open_data(port)
         except ConnectionLost:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls only understand one of the verbs
             raise
-        return self._data
+        return self._data, told + [await self._control.reply() for _ in beside]
 
     def _read_port(self, reply: Reply) -> int | None:
         port = epsv_port(reply)
         if port is None:
             self._known.uses_pasv = len(self._control.peer) == 2  # PASV has no words for IPv6
         return port
+
+    # Links.
+
+    def _ask_whereabouts(self, directories: Sequence[str]) -> list[bytes]:
+        """Give what is asked to see where directories really are; the session then stands in the root."""
+        lines = [line for path in directories for line in (command_line("CWD", self._at(path)), command_line("PWD"))]
+        return [*lines, command_line("CWD", self._at("")), command_line("PWD")] if directories else []
+
+    async def _judge_whereabouts(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
+        """Give those directories that are reached through a link, and where it is."""
+        found: dict[str, str] = {}
+        *places, root = ask.whereabouts(replies) or [None]
+        for path, place in zip(directories, places, strict=True):
+            if place is None or root is None:
+                continue  # it is not there, or the server does not say: then it cannot be told
+            expected = f"{root.rstrip('/')}/{path}"
+            link = None if _is_same(place, expected) else await self._find_link(path)
+            if link is None:
+                self._known.straight.add(path)
+            else:
+                found[path] = link
+        return found
+
+    async def _find_link(self, directory: str) -> str | None:
+        """See by listings whether a path leads through a link; the name of a directory alone may be told in any way."""
+        self.let_go()
+        for path in above(directory):
+            parsed, _ = await self._list(parent_of(path))
+            kinds = {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
+            if kinds.get(name_of(path)) is Kind.LINK:
+                return path
+        return None
+
+    async def _through_links(self, directories: Sequence[str]) -> dict[str, str]:
+        """Look at those of the directories that nobody has looked at, in bursts; give what leads through a link."""
+        unknown = [path for path in self._known.straight.unknown(directories) if not self._fault(path)]
+        units = [(line,) for line in self._ask_whereabouts(unknown)]
+        return await self._judge_whereabouts(unknown, await self._control.play(ask.exchange(units)))
 
     # Listings.
 
@@ -158,7 +205,7 @@ class FtpLink:
 
     async def _fetch(self, line: bytes) -> bytes | Reply:
         """Give what a listing command sends, or the server's refusal."""
-        data = await self._open_data()
+        data, _ = await self._open_data()
         verb = line.split(maxsplit=1)[0].decode("ascii")
         await self._control.send([line])
 
@@ -242,6 +289,15 @@ class FtpLink:
             else:
                 results.append(True if reply is None else OperationRefused(str(reply)))
         return results
+
+
+def _is_same(place: str, expected: str) -> bool:
+    """Whether two texts name one directory, for all that can be told: servers differ in what they do with letters."""
+    return _fold(place.replace("\\", "/").rstrip("/")) == _fold(expected.replace("\\", "/").rstrip("/"))
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 async def _say_nothing() -> bool:

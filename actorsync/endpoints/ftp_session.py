@@ -11,6 +11,7 @@ import attrs
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.ftp_link import UNKNOWN, Knowledge
 from actorsync.endpoints.ftp_upload import FtpUploads, misnamed
+from actorsync.endpoints.straight import astray
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
 from actorsync.model.text import display
@@ -69,9 +70,14 @@ class FtpSession(FtpUploads):
         if "" in paths:
             parts = self._root.split("/")[1:]
             await self._control.play(self._make(["/" + "/".join(parts[:n]) for n in range(1, len(parts))]))
+        links = await self._through_links(sorted({parent_of(path) for path in paths if path} - set(paths)))
         made: list[Entry | OperationRefused] = []
-        for is_suspect, group in itertools.groupby(paths, self._is_suspect):
-            if is_suspect:
+        for (link, is_suspect), group in itertools.groupby(
+            paths, lambda path: (links.get(parent_of(path)) if path else None, self._is_suspect(path))
+        ):
+            if link is not None:
+                made += [astray(link) for _ in group]
+            elif is_suspect:
                 made += [await self._make_odd(path) for path in group]
             else:
                 run = list(group)
@@ -141,7 +147,12 @@ class FtpSession(FtpUploads):
         return results
 
     def _make(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-        return ask.make_directories(paths, mlst=bool(self._known.has_mlsd))
+        return ask.make_directories(paths, mlst=bool(self._known.has_mlsd), made=self._note_made)
+
+    def _note_made(self, path: str) -> None:
+        """Remember a directory that was made just now: it is no link."""
+        if path.startswith(f"{self._root}/"):
+            self._known.straight.add(path[len(self._root) + 1 :])
 
     def _unmake(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
         return ask.remove_directories(paths, mlst=bool(self._known.has_mlsd))
@@ -151,9 +162,12 @@ class FtpSession(FtpUploads):
         await self._get_in_step()
         results: dict[Entry, bool | OperationRefused] = {}
         usable: list[Entry] = []
+        links = await self._through_links([parent_of(entry.path) for entry in entries])
         for entry in dict.fromkeys(entries):
             why = self._fault(entry.path) or (None if entry.path else "it is the root")
-            if why:
+            if parent_of(entry.path) in links:
+                results[entry] = astray(links[parent_of(entry.path)])
+            elif why:
                 results[entry] = OperationRefused(why)
             else:
                 usable.append(entry)

@@ -116,7 +116,7 @@ class FtpTrials(FtpLink):
 
     async def _try(self, path: str, size: int) -> Attempt:
         """Upload a small file, and look what became of it."""
-        data = await self._open_data()
+        data, _ = await self._open_data()
         small = Upload(path, path, _Small(small_content(path, size)))
         await self._control.send([command_line("STOR", self._at(path))])
 

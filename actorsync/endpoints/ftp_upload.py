@@ -22,6 +22,7 @@ from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_link import UNKNOWN
 from actorsync.endpoints.ftp_rename import FtpRenames
 from actorsync.endpoints.ftp_trial import attempt_of
+from actorsync.endpoints.straight import astray
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.text import display
@@ -69,7 +70,13 @@ class FtpUploads(FtpRenames):
         try:
             if self._known.trials.is_suspected and (full := await self._clear_suspicion(upload)):
                 return full
-            await self._open_data()
+            directories = self._known.straight.unknown([parent_of(upload.temporary)])
+            _, replies = await self._open_data(self._ask_whereabouts(directories))
+            if links := await self._judge_whereabouts(directories, replies):
+                self.let_go()
+                return astray(*links.values())
+            if self._data is None:  # a closer look has taken its place
+                await self._open_data()
         except OperationRefused as refused:
             return refused
         return None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import trio
 
 from actorsync.endpoints.sftp_wire import SftpWire
+from actorsync.endpoints.straight import Straight, above
 from actorsync.endpoints.trials import Trials
+from actorsync.model.entry import Kind
 from actorsync.protocols import sftp
+from actorsync.protocols import sftp_dialogues as ask
+from actorsync.protocols.sftp import Attributes
 
-__all__ = ["PIECE", "Server", "SftpLink"]
+__all__ = ["PIECE", "Memory", "Server", "SftpLink"]
 
 #: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
 PIECE = 255 * 1024
@@ -44,12 +48,21 @@ class Server:
         return "statvfs@openssh.com" in self.extensions
 
 
+@attrs.frozen
+class Memory:
+    """What was learnt of a server's tree, shared by all connections to it."""
+
+    trials: Trials = attrs.Factory(Trials)
+    straight: Straight = attrs.Factory(Straight)
+
+
 class SftpLink:
     """The wire of one session, and the paths that go over it."""
 
-    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool, trials: Trials | None = None) -> None:
+    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool, memory: Memory | None = None) -> None:
+        memory = memory or Memory()
         self._wire = wire
-        self._trials = trials or Trials()
+        self._trials, self._straight = memory.trials, memory.straight
         self._server = server
         self._fsync = fsync
         self._room = trio.Semaphore(_IN_FLIGHT)
@@ -63,3 +76,20 @@ class SftpLink:
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
             return "it is not a path below the root"
         return sftp.why_unsendable(self._at(path))
+
+    async def _through_links(self, directories: Iterable[str]) -> dict[str, str]:
+        """Look at those of the directories that nobody has looked at; give what leads through a link, and the link."""
+        unknown = [path for path in self._straight.unknown(directories) if not self._fault(path)]
+        if not unknown:
+            return {}
+        paths = self._straight.unknown(path for directory in unknown for path in above(directory))
+        found = dict(zip(paths, await self._wire.play(ask.look([self._at(path) for path in paths])), strict=True))
+        links: dict[str, str] = {}
+        for directory in unknown:
+            seen = [(path, found[path]) for path in above(directory) if path in found]
+            link = next((path for path, of in seen if isinstance(of, Attributes) and of.kind is Kind.LINK), None)
+            if link is not None:
+                links[directory] = link
+            elif all(isinstance(of, Attributes) for _, of in seen):
+                self._straight.add(directory)
+        return links

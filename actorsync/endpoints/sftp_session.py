@@ -12,8 +12,9 @@ from actorsync.endpoints.contract import Content
 from actorsync.endpoints.sftp_link import Server
 from actorsync.endpoints.sftp_read import open_content
 from actorsync.endpoints.sftp_upload import SftpUploads
+from actorsync.endpoints.straight import astray
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, join
+from actorsync.model.entry import Entry, Kind, Listing, Problem, join, parent_of
 from actorsync.model.text import display, shorten
 from actorsync.protocols import sftp
 from actorsync.protocols import sftp_dialogues as ask
@@ -74,20 +75,27 @@ class SftpSession(SftpUploads):
             if refusal is not None:
                 return [refusal for _ in paths]
         faults = {path: OperationRefused(why) for path in paths if (why := self._fault(path))}
+        links = await self._through_links(sorted({parent_of(path) for path in paths if path} - set(paths)))
+        faults |= {path: astray(links[parent_of(path)]) for path in paths if path and parent_of(path) in links}
         good = [path for path in paths if path and path not in faults]
         made = await self._wire.play(ask.make_directories([self._at(path) for path in good]))
         results: dict[str, OperationRefused | None] = {**faults}
         for path, refusal in zip(good, made, strict=True):
             results[path] = None if refusal is None else await self._vague(refusal, path)
+            if refusal is None:
+                self._straight.add(path)
         return [results.get(path) or Entry(path, Kind.DIRECTORY) for path in paths]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove what is still as its entry says: files in one flight, then directories from the deepest up."""
         results: dict[Entry, bool | OperationRefused] = {}
         usable: list[Entry] = []
+        links = await self._through_links([parent_of(entry.path) for entry in entries])
         for entry in dict.fromkeys(entries):
             why = self._fault(entry.path) or (None if entry.path else "it is the root")
-            if why:
+            if parent_of(entry.path) in links:
+                results[entry] = astray(links[parent_of(entry.path)])
+            elif why:
                 results[entry] = OperationRefused(why)
             else:
                 usable.append(entry)

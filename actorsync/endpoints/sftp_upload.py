@@ -17,6 +17,7 @@ from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp_link import PIECE
 from actorsync.endpoints.sftp_trial import SftpTrials
 from actorsync.endpoints.sftp_wire import Flight
+from actorsync.endpoints.straight import astray
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, parent_of
 from actorsync.protocols import sftp
@@ -40,6 +41,8 @@ class SftpUploads(SftpTrials):
         """Write to the temporary, with earlier commits in flight beside it; read its size back once it is closed."""
         if why := self._fault(upload.path) or self._fault(upload.temporary):
             return OperationRefused(why), await self.commit(commit)
+        if links := await self._through_links([parent_of(upload.temporary)]):
+            return astray(*links.values()), await self.commit(commit)
         opening = self._wire.launch([sftp.open_new(self._at(upload.temporary))])
         committed = await self.commit(commit) if commit else []
         (opened,) = await self._wire.landed(opening)

@@ -13,7 +13,7 @@ What every dialogue here keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -43,6 +43,7 @@ __all__ = [
     "remove_files",
     "rename_outcome",
     "sizes",
+    "whereabouts",
 ]
 
 
@@ -147,14 +148,26 @@ def _facts(size_reply: Reply, time_reply: Reply) -> tuple[int, int | None] | Non
     return None if size is None else (size, mtime_ns)
 
 
-def make_directories(paths: Sequence[str], *, mlst: bool = False) -> Dialogue[list[Reply | None]]:
+def whereabouts(replies: Sequence[Reply]) -> list[str | None]:
+    """Read where each CWD has led, from the replies to pairs of CWD and PWD; ``None`` where it led nowhere."""
+    pairs = [(checked("CWD", cwd), checked("PWD", pwd)) for cwd, pwd in _pairs(replies)]
+    return [parse_working_directory(pwd) if cwd.is_positive else None for cwd, pwd in pairs]
+
+
+def make_directories(
+    paths: Sequence[str], *, mlst: bool = False, made: Callable[[str], None] | None = None
+) -> Dialogue[list[Reply | None]]:
     """Make directories, in order. ``None`` for each that is there now, whoever made it, or the server's refusal.
 
+    ``made`` is told of each that was not there before.
     Paths are absolute. ``mlst`` says that the server has MLST, which is then used to look what is there. Without it a
     directory is there when it can be entered, and afterwards the session stands in the root directory.
     """
     probes = _directory_probes(paths, mlst=mlst)
     replies = yield from exchange([(command_line("MKD", path),) for path in paths])
+    for path, reply in zip(paths, replies, strict=True):
+        if made is not None and reply.is_positive:
+            made(path)
     looks = yield from _look(probes, replies)
     return [
         None if reply.is_positive or (look and _is_directory(look, mlst=mlst)) else reply

@@ -120,7 +120,12 @@ def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[
     """
     results: dict[str, OperationRefused | None] = {}
     for _, level in groupby(sorted(set(paths), key=_depth), key=_depth):
-        group = list(level)
+        group = []
+        for path in level:
+            if results.get(path.rpartition("/")[0]) is None:
+                group.append(path)
+            else:  # below a link, it would be made somewhere else
+                results[path] = OperationRefused("the directory above it is not there")
         replies = yield from exchange(sftp.make_directory(path) for path in group)
         refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != sftp.OK]
         ask = sftp.stat_path if follow else sftp.lstat
