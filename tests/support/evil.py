@@ -40,6 +40,7 @@ class EvilServer:
     room: int | None = None  # bytes for all files; what does not fit is refused, and a stump stays
     limit: int | None = None  # bytes of one file
     full: bytes = b"451 no more"
+    date: str = "Jan 1 00:00"  # what LIST says of every entry
     folds: bool = False  # knows no difference between upper and lower case
     port: int = 0
     host: str = "127.0.0.1"
@@ -201,12 +202,13 @@ class _Session:
 
     async def do_list(self, _: str) -> bytes:
         inside = self.folder.rstrip("/") + "/"
-        lines = [b"drwxr-xr-x 2 o g 0 Jan 1 00:00 " + name.encode() for name in (".", "..")]
+        date = self.server.date
+        lines = [f"drwxr-xr-x 2 o g 0 {date} {name}".encode() for name in (".", "..")]
         for fact in self.server.shown(self.folder).splitlines():
             facts, _, name = fact.decode().partition(" ")
             size = len(self.server.files.get(inside + name, b""))
             kind = "drwxr-xr-x" if "dir" in facts else "-rw-r--r--"
-            lines.append(f"{kind} 1 o g {size} Jan 1 00:00 {name}".encode())
+            lines.append(f"{kind} 1 o g {size} {date} {name}".encode())
         async with await self.accept() as data:
             await self.stream.send_all(b"150 now\r\n")
             await data.send_all(b"".join(line + b"\r\n" for line in lines))
