@@ -40,14 +40,14 @@ async def put(session: Session, path: str, data: bytes) -> Entry | OperationRefu
 
 
 async def test_what_goes_well_is_not_looked_into() -> None:
-    """Three files, and nothing is sent but what they need; their directory is looked at once."""
+    """Three files, and nothing is sent but what they need; their directory and the server are looked at once."""
     async with evil_server(folders={"/", "/d"}) as server, endpoint_for(server).open_session() as session:
         begun = len(server.commands)
         for name in "abc":
             assert isinstance(await put(session, f"d/{name}", b"content"), Entry)
     verbs = [line.split()[0] for line in server.commands[begun:] if line != "QUIT"]
-    first = ["CWD", "PWD", "CWD", "PWD"]
-    assert verbs == [*first, *["EPSV", "STOR", "SIZE", "MFMT", "RNFR", "RNTO", "SIZE", "MDTM"] * 3]
+    first = ["CWD", "PWD", "CWD", "PWD", "EPSV", "STOR", "SIZE", "MFMT", "SIZE", "RNFR", "RNTO", "SIZE", "MDTM"]
+    assert verbs == [*first, *["EPSV", "STOR", "SIZE", "MFMT", "RNFR", "RNTO", "SIZE", "MDTM"] * 2]
 
 
 async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials() -> None:
@@ -257,3 +257,49 @@ async def test_m036_a_path_that_reads_differently_is_no_link_until_it_is_seen() 
         assert isinstance(await put(session, "d/f", b"content"), Entry)
         assert isinstance(await put(session, "d/g", b"content"), Entry)
     assert server.count("MLSD") == 1
+
+
+# ---- upper and lower case
+
+
+async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(tmp_path: Path) -> None:
+    """Neither overwrites the other, in whatever run, and the one that is left out is named."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    for path in ("A", "a", "d/other", "d/Other", "d/own"):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes(path.encode())
+    async with evil_server(folds=True) as server:
+        kept: set[bytes] = set()
+        for _ in range(2):
+            run = await mirror(source, endpoint_for(server), journal)
+            assert run.report.exit_code == 1
+            assert len(run.failures) == 2
+            assert all("no difference between upper and lower case" in why for why in run.failures.values())
+            there = set(server.files.values())
+            assert there == {b"A", b"a", b"d/other", b"d/Other", b"d/own"} - {path.encode() for path in run.failures}
+            assert kept in (set(), there), "and it stays the same one"
+            kept = there
+        for path in run.failures:
+            (source / path).unlink()
+        run = await mirror(source, endpoint_for(server), journal)
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert set(server.files.values()) == kept
+
+
+async def test_m049_a_foreign_file_of_the_same_letters_is_left_alone() -> None:
+    async with evil_server(folds=True) as server, endpoint_for(server).open_session() as session:
+        server.files["/README"] = b"theirs"
+        refused = await put(session, "readme", b"ours")
+        assert isinstance(refused, OperationRefused)
+        assert str(refused).startswith("'README' is in its place: the target knows no difference")
+        assert isinstance(await put(session, "README", b"ours, and the same name"), Entry)
+        assert server.files == {"/README": b"ours, and the same name"}
+        assert server.count("MLSD") == 1, "once for each directory"
+
+
+async def test_m049_a_server_that_does_not_fold_case_is_asked_once() -> None:
+    async with evil_server() as server, endpoint_for(server).open_session() as session:
+        for name in ("A", "a", "B"):
+            assert isinstance(await put(session, name, name.encode()), Entry)
+    assert server.files == {"/A": b"A", "/a": b"a", "/B": b"B"}
+    assert sum("ACTORSYNC" in line for line in server.commands) == 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from actorsync.endpoints.beside import aside_of, trial_beside
+from actorsync.endpoints.folding import Folding
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_wire import Control
 from actorsync.endpoints.straight import Straight, above
@@ -49,6 +50,7 @@ class Knowledge:
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
     asides: set[str] = attrs.Factory(set)  # temporaries that may have something set aside beside them
     straight: Straight = attrs.Factory(Straight)
+    folding: Folding = attrs.Factory(Folding)
     trials: Trials = attrs.Factory(Trials)
 
     @property

@@ -152,10 +152,24 @@ class FtpRenames(FtpTrials):
             if why := self._fault_of(item):
                 results.append(OperationRefused(why))
                 continue
+            if (taken := await self._claim(item.path)) is not None:
+                await self._drop([item.temporary])
+                results.append(taken)
+                continue
             rename = self._rename(item)
             await self._control.send(rename.lines)
             results.append(await self._settle_rename(item, await self._read_rename(rename)))
         return results
+
+    async def _claim(self, path: str) -> OperationRefused | None:
+        """See that a name is not another file's but for upper and lower case, where the server makes no difference."""
+        folding, directory = self._known.folding, parent_of(path)
+        if folding.lacks(directory):
+            names, refusal = await self._names(directory)
+            if refusal is not None:
+                return refusal
+            folding.load(directory, names)
+        return folding.claim(path)
 
 
 @attrs.frozen

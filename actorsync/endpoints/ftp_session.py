@@ -187,6 +187,9 @@ class FtpSession(FtpUploads):
         doomed_folders = [entry for entry in folders if not isinstance(results.get(entry), OperationRefused)]
         removed = await self._each([entry.path for entry in doomed], ask.remove_files)
         results |= dict(zip(doomed, removed, strict=True))
+        for entry, result in results.items():
+            if result is True:
+                self._known.folding.give_up(entry.path)
         unmade = await self._each_directory([entry.path for entry in doomed_folders], self._unmake)
         for entry, result in zip(doomed_folders, unmade, strict=True):
             refused = isinstance(result, OperationRefused)

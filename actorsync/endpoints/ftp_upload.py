@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.folding import other_case
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_link import UNKNOWN
 from actorsync.endpoints.ftp_rename import FtpRenames
@@ -56,6 +57,8 @@ class FtpUploads(FtpRenames):
         await self._get_in_step()
         committed: list[Entry | OperationRefused] = []
         riding = commit[0] if len(commit) == 1 and not self._fault_of(commit[0]) else None
+        if riding is not None and self._known.folding.is_on:
+            riding = None  # names have to be looked at first
         if riding is None and commit:
             committed = await self.commit(commit)
         if refusal := await self._prepare(upload):
@@ -168,6 +171,9 @@ class FtpUploads(FtpRenames):
         if mtime_ns is not None and setter is not None and setter is not TimeSetter.NONE:
             afterwards.wanted_ns, afterwards.setter = mtime_ns, setter
             afterwards.lines.append(set_time_line(setter, temporary, mtime_ns))
+        if self._known.folding.is_on is None and not self._fault(other_case(upload.temporary)):
+            afterwards.asks_case = True
+            afterwards.lines.append(command_line("SIZE", self._at(other_case(upload.temporary))))
         if self._known.is_sequential:
             afterwards.is_sent = True
             await self._control.send(afterwards.lines)
@@ -187,6 +193,10 @@ class FtpUploads(FtpRenames):
                 afterwards.mtime_ns = parse_mdtm_time(format_time(afterwards.wanted_ns))
             elif (setter is TimeSetter.MDTM and afterwards.size is not None) or reply.code in UNKNOWN:
                 self._known.setter = TimeSetter.NONE  # it only looked as if it could
+        if afterwards.asks_case:
+            found = size_of(checked("SIZE", await self._control.reply()))
+            if afterwards.size is not None:
+                self._known.folding.is_on = found is not None
 
     async def _check_name(self, upload: Upload) -> OperationRefused | None:
         """See that the server stores an odd name as it is: the temporary is odd in the same way."""
@@ -212,6 +222,7 @@ class _Afterwards:
     lines: list[bytes]
     asks_port: bool
     is_sent: bool = False
+    asks_case: bool = False
     wanted_ns: int | None = None
     setter: TimeSetter = TimeSetter.NONE
     size: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 import trio
 
+from actorsync.endpoints.folding import Folding
 from actorsync.endpoints.sftp_wire import SftpWire
 from actorsync.endpoints.straight import Straight, above
 from actorsync.endpoints.trials import Trials
@@ -54,6 +55,7 @@ class Memory:
 
     trials: Trials = attrs.Factory(Trials)
     straight: Straight = attrs.Factory(Straight)
+    folding: Folding = attrs.Factory(Folding)
 
 
 class SftpLink:
@@ -62,7 +64,7 @@ class SftpLink:
     def __init__(self, wire: SftpWire, server: Server, *, fsync: bool, memory: Memory | None = None) -> None:
         memory = memory or Memory()
         self._wire = wire
-        self._trials, self._straight = memory.trials, memory.straight
+        self._trials, self._straight, self._folding = memory.trials, memory.straight, memory.folding
         self._server = server
         self._fsync = fsync
         self._room = trio.Semaphore(_IN_FLIGHT)

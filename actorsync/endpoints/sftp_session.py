@@ -114,6 +114,9 @@ class SftpSession(SftpUploads):
         results |= {entry: refusal or True for entry, refusal in zip(files, removed, strict=True)}
         unmade = await self._wire.play(ask.remove_directories([self._at(entry.path) for entry in folders]))
         results |= dict(zip(folders, unmade, strict=True))
+        for entry, result in results.items():
+            if result is True:
+                self._folding.give_up(entry.path)
         return [results[entry] for entry in entries]
 
     async def sweep(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.folding import other_case
 from actorsync.endpoints.sftp_link import PIECE
 from actorsync.endpoints.sftp_trial import SftpTrials
 from actorsync.endpoints.sftp_wire import Flight
@@ -57,6 +58,7 @@ class SftpUploads(SftpTrials):
         try:
             refused = await self._stream(upload, handle, writes) if size > _SMALL else sftp.OK
             last = [] if size > _SMALL or not size else [sftp.write(handle, 0, await self._small(upload))]
+            case = None if self._folding.is_on is not None else self._ask_case(upload.temporary)
             closing = self._wire.launch([*last, *self._ending(upload, handle)])
             ahead()
             while writes:
@@ -71,7 +73,11 @@ class SftpUploads(SftpTrials):
         finally:
             for _ in writes:
                 self._room.release()
-        return await self._verified(upload, refused, await self._wire.landed(closing), was_small=bool(last))
+        replies = await self._wire.landed(closing)
+        if case is not None:
+            (found,) = await self._wire.landed(case)
+            self._folding.is_on = isinstance(found, Attributes)
+        return await self._verified(upload, refused, replies, was_small=bool(last))
 
     async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
         """Send the content of a big file; give the first refusal. What is left in ``writes`` is still in flight."""
@@ -114,6 +120,12 @@ class SftpUploads(SftpTrials):
         upload.sent += len(piece)
         return piece
 
+    def _ask_case(self, temporary: str) -> Flight | None:
+        """Ask for the temporary by another name, which is the same to a server that folds case."""
+        if self._fault(other_case(temporary)):
+            return None
+        return self._wire.launch([sftp.lstat(self._at(other_case(temporary)))])
+
     def _ending(self, upload: Upload, handle: bytes) -> list[sftp.Request]:
         entry = upload.content.entry
         flush = [sftp.flush(handle)] if self._fsync and self._server.flushes else []
@@ -155,6 +167,9 @@ class SftpUploads(SftpTrials):
         for place, item in enumerate(staged):
             if why := self._fault(item.temporary) or self._fault(item.path):
                 results[place] = OperationRefused(why)
+            elif (taken := await self._claim(item.path)) is not None:
+                await self._drop(item.temporary)
+                results[place] = taken
             else:
                 renames[place] = self._rename(item)
         if not renames:
@@ -168,6 +183,16 @@ class SftpUploads(SftpTrials):
             entry = sftp.entry_of(path, outcome)
             results[place] = entry or OperationRefused("the server does not say what it has under its name")
         return [results[place] for place in range(len(staged))]
+
+    async def _claim(self, path: str) -> OperationRefused | None:
+        """See that a name is not another file's but for upper and lower case, where the server makes no difference."""
+        directory = parent_of(path)
+        if self._folding.lacks(directory):
+            found = await self._wire.play(ask.list_directory(self._at(directory)))
+            if isinstance(found, Status):
+                return OperationRefused(f"whether another file has its name cannot be seen: {found}")
+            self._folding.load(directory, [name for name, _ in found])
+        return self._folding.claim(path)
 
     def _rename(self, item: Staged) -> ask.Rename:
         return ask.Rename(
