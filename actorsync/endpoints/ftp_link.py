@@ -97,28 +97,29 @@ class FtpLink:
     async def _open_data(self, beside: Sequence[bytes] = ()) -> tuple[Data, list[Reply]]:
         """Connect a data connection: to the port that was asked for ahead, or to a new one.
 
-        What is asked ``beside`` that costs no time; its replies are given back.
+        What is asked ``beside`` that costs no time where a port is asked for as well; its replies are given back.
         """
         known, peer = self._known, self._control.peer
         port, self._port = self._port, None
         told: list[Reply] = []
         with_pasv = False
-        if port is not None:
-            await self._control.send(beside) if beside else None
-        elif not known.uses_pasv:
+        if port is not None and beside:
+            # First: pyftpdlib takes the end of a file for the end of the connection, where it has one that is idle.
+            told = await self._control.exchange(beside)
+        elif port is None and not known.uses_pasv:
             *told, reply = await self._control.exchange([*beside, command_line("EPSV")])
             beside, port = (), self._read_port(reply)
             if port is None and len(peer) != 2:
                 raise OperationRefused(f"no data connection: {reply}", retry=reply.is_transient)
         if port is None:
             *more, reply = await self._control.exchange([*beside, command_line("PASV")])
-            told, beside, with_pasv, port = told + more, (), True, pasv_port(reply)
+            told, with_pasv, port = told + more, True, pasv_port(reply)
         try:
             self._data = await self._control.open_data(port)
         except ConnectionLost:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls only understand one of the verbs
             raise
-        return self._data, told + [await self._control.reply() for _ in beside]
+        return self._data, told
 
     def _read_port(self, reply: Reply) -> int | None:
         port = epsv_port(reply)
