@@ -267,11 +267,7 @@ class _Session:
         await link.client.send_eof()
 
     async def _pass_reply(self, link: Link, reply: bytes) -> None:
-        faults: list[_AtReply] = []
-        if self.waiting and reply[:1] != b"1":
-            command, faults = self.waiting.popleft()
-            if reply[:3].isdigit():
-                self.proxy.answers.append(Answer(command, int(reply[:3])))
+        faults = self._faults_of(reply)
         if passive := _PASSIVE.match(reply):
             extended, high, low = passive.groups()
             self._forget_listener()
@@ -279,7 +275,7 @@ class _Session:
                 self._expect_data(int(extended) if extended else int(high) * 256 + int(low))
         for fault in faults:
             match fault:
-                case Cut(when="unanswered"):
+                case Cut(when="unheard" | "unanswered"):
                     link.cut(fault.how)
                     return
                 case Hold():
@@ -292,6 +288,17 @@ class _Session:
         for fault in faults:
             if isinstance(fault, Cut) and fault.when == "after":
                 link.cut(fault.how)
+
+    def _faults_of(self, reply: bytes) -> list[_AtReply]:
+        """Take note of a reply, and give what shall happen to it."""
+        if not self.waiting:
+            return []
+        if reply[:1] == b"1":  # another will follow
+            return [fault for fault in self.waiting[0][1] if isinstance(fault, Cut) and fault.when == "unheard"]
+        command, faults = self.waiting.popleft()
+        if reply[:3].isdigit():
+            self.proxy.answers.append(Answer(command, int(reply[:3])))
+        return faults
 
     def _refuses_data(self, verb: str) -> bool:
         return any(
