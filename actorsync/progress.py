@@ -9,14 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TextIO
 
 import trio
 
 from actorsync.actors.statistics import Statistics
 from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped, Warned
+from actorsync.model.operation import Failed
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
@@ -32,6 +33,7 @@ from actorsync.wording import (
     size_text,
     summary,
     trouble_in,
+    unsent_text,
     warning_text,
 )
 
@@ -90,6 +92,7 @@ class Output:
         """Whether something was left unwritten, because the run was cancelled and nobody took it."""
         self._lines: deque[tuple[Sink, str]] = deque()
         self._warnings: set[str] = set()
+        self._unsent: Counter[str] = Counter()
         self._woken = trio.Event()
         self._closed = trio.Event()
 
@@ -117,10 +120,20 @@ class Output:
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Give what an event says of failures."""
-        lines = [text for is_failure, text in trouble_in(event) if is_failure]
+        lines = [text for is_failure, text in self.trouble_in(event) if is_failure]
         if isinstance(event, Stopped) and event.report.error is not None:
             lines.append(event.report.error)
         return lines
+
+    def trouble_in(self, event: Event) -> Iterator[tuple[bool, str]]:
+        """Give an event's trouble; those that were not even tried are counted, and told at the end of the run."""
+        yield from trouble_in(event)
+        if isinstance(event, Failed) and event.unsent:
+            self._unsent[event.reason] += 1
+        if isinstance(event, Stopped):
+            for reason, count in self._unsent.items():
+                yield True, unsent_text(count, reason)
+            self._unsent.clear()
 
     def stopping(self, seconds: float | None) -> None:
         """Tell that the run is being drained, for up to ``seconds``, or with None that it is being cancelled."""
@@ -253,7 +266,7 @@ class Lines(Output):
     def lines_of(self, event: Event) -> Sequence[str]:
         """Give the lines of an event, without those that would only repeat others."""
         match event:
-            case Started(source, target, connections):
+            case Started(source, target, connections, automatic):
                 self._news_at = trio.current_time() + _NEWS
                 self._told.clear()
                 self.rate = Rate()
@@ -263,25 +276,27 @@ class Lines(Output):
                 self._has_started = True
                 often = f" every {self._every}" if self._every else ""
                 where = f"{display(source)} to {display(target)}"
-                return [f"mirroring {where}{often}, {counted(connections, 'connection')}"]
+                many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
+                return [f"mirroring {where}{often}, {many}"]
             case Warned(text):
                 return [warning_text(text)]
-            case Stopped(report):
-                return self._last_lines(report)
         if isinstance(event, RemovalsRefused):
             return ()  # an error, and told as such
-        lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
+        lines = [text if is_failure else self._once(text) for is_failure, text in self.trouble_in(event)]
         if self._is_verbose and (change := change_of(event)) is not None:
             lines.append(" ".join(change))
+        if isinstance(event, Stopped):
+            lines += self._last_lines(event.report)
         return [line for line in lines if line]
 
     def errors_of(self, event: Event) -> Sequence[str]:
-        """Give only what ends a run; failures of single files are lines among the others here."""
+        """Give only what ends a run; failures of single files are lines among the others here, and were told."""
         return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
 
     def _once(self, text: str) -> str:
         """Give a line about a lost connection, unless another connection just told the same."""
-        reason = text.partition(": ")[2].rpartition("; ")[0]
+        rest = text.partition(": ")[2]
+        reason = rest.rpartition("; ")[0] or rest
         now = trio.current_time()
         told, self._told[reason] = self._told.get(reason, -math.inf), now
         return text if now - told >= _ECHO else ""

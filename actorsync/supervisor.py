@@ -57,8 +57,8 @@ class JournalLike(Memory, FactStore, Protocol):
 class Policy:
     """What a run may do, and how hard it tries.
 
-    ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and
-    takes more while that helps.
+    ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
+    helps.
     """
 
     selection: Selection
@@ -148,7 +148,7 @@ class _Run:
             blocking=clock.blocking,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
-        self.pool = Pool(sizing, self.statistics, self.target.lanes)
+        self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
@@ -191,7 +191,10 @@ class _Run:
     async def to_its_end(self) -> Report:
         """Run the pipeline; whatever happens, report it, and announce `Stopped` last."""
         started_at, began = self.clock.wall_ns() / 1e9, trio.current_time()
-        self.recorder.publish(Started(self.source.display, self.target.display, self.policy.connections))
+        policy = self.policy
+        self.recorder.publish(
+            Started(self.source.display, self.target.display, policy.connections, policy.is_automatic)
+        )
         error: BaseException | None = None
         try:
             await self.pipeline()

@@ -29,12 +29,15 @@ from actorsync.model.event import (
     RemovalsRefused,
     Report,
     Resized,
+    Resumed,
     Retired,
     Scanned,
     Started,
     Stopped,
     SurveyComplete,
+    Suspended,
     Swept,
+    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped
@@ -54,6 +57,7 @@ __all__ = [
     "size_text",
     "summary",
     "trouble_in",
+    "unsent_text",
     "warning_text",
 ]
 
@@ -111,9 +115,12 @@ def change_of(event: Event) -> tuple[str, str] | None:
 
 
 def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
-    """Give what a user should know at once, as lines; True with one that is about a failure."""
+    """Give what a user should know at once, as lines; True with one that is about a failure.
+
+    Not those that were not even tried: there may be thousands, all for one reason, which was told (see `unsent_text`).
+    """
     match event:
-        case Failed(operation, reason):
+        case Failed(operation, reason, unsent=False):
             yield True, f"failed: {_named(operation.path)}: {display(reason)}"
         case Scanned(problems=problems):
             for problem in problems:
@@ -123,10 +130,23 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield True, reason
         case Retired(connection, reason):
             yield True, f"connection {connection} gave up: {display(reason)}"
-        case Resized(connections, ceiling, reason) if ceiling == connections:
-            yield False, f"up to {counted(connections, 'connection')}: {display(reason)}; as many as the server lets in"
+        case Suspended("full", reason, delay):
+            again = f"another one is tried in {duration_text(delay)}, a smaller one before"
+            yield True, f"no more files are sent: the target is full ({display(reason)}); {again}"
+        case Resumed("full"):
+            yield False, "the target has room again: files are sent"
+        case Resized(connections, ceiling, reason, before) if connections < before:
+            known = "; as many as the server lets in" if ceiling == connections else ""
+            yield False, f"up to {counted(connections, 'connection')}: {display(reason)}{known}"
+        case TurnedAway(connection, reason):
+            yield False, f"connection {connection}: {display(reason)}; logins go one at a time from now on"
         case Reconnecting(connection, reason, delay):
             yield False, f"connection {connection}: {display(reason)}; trying again in {duration_text(delay)}"
+
+
+def unsent_text(count: int, reason: str) -> str:
+    """Give the files that were not even tried, and why, as one line."""
+    return f"failed: {counted(count, 'more file')}: {display(reason)}"
 
 
 def warning_text(text: str) -> str:
@@ -243,6 +263,10 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | RemovalsRefused()
             | Connected()
             | Reconnecting()
+            | Resized()
+            | TurnedAway()
+            | Suspended()
+            | Resumed()
             | Retired()
             | Warned()
         ):

@@ -19,8 +19,11 @@ from actorsync.model.event import (
     Reconnecting,
     RemovalsRefused,
     Report,
+    Resumed,
     Retired,
     Scanned,
+    Suspended,
+    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Skipped
@@ -36,7 +39,7 @@ GROUP = 500
 _KEPT_FAILURES = 1_000
 
 #: Events that no journal remembers: a run with nothing to do is made of them, and need not wait for the disk.
-_PASSING = (Scanned, Planned, Connected, Reconnecting, Retired, Warned)
+_PASSING = (Scanned, Planned, Connected, Reconnecting, Retired, TurnedAway, Suspended, Resumed, Warned)
 
 
 class FactStore(Protocol):

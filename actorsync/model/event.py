@@ -6,7 +6,7 @@ of a run is always `Stopped`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -25,23 +25,30 @@ __all__ = [
     "RemovalsRefused",
     "Report",
     "Resized",
+    "Resumed",
     "Retired",
     "Scanned",
     "Started",
     "Stopped",
     "SurveyComplete",
+    "Suspended",
     "Swept",
+    "TurnedAway",
     "Warned",
 ]
 
 
 @attrs.frozen
 class Started:
-    """A run began. ``source`` and ``target`` are for display, without secrets."""
+    """A run began. ``source`` and ``target`` are for display, without secrets.
+
+    ``connections`` is the most that it takes; with ``automatic`` it finds out how many are of use.
+    """
 
     source: str
     target: str
     connections: int
+    automatic: bool = False
 
 
 @attrs.frozen
@@ -134,11 +141,44 @@ class Reconnecting:
 
 @attrs.frozen
 class Resized:
-    """The run keeps up to ``connections`` from now on; ``ceiling`` is what the server lets in, once it refused."""
+    """The run keeps up to ``connections`` from now on, and kept up to ``before``.
+
+    ``ceiling`` is what the server lets in, once it refused; None when it never did.
+    """
 
     connections: int
     ceiling: int | None
     reason: str
+    before: int
+
+
+@attrs.frozen
+class TurnedAway:
+    """A connection came to the door with others, and was turned away. It comes again; one at a time they do, now."""
+
+    connection: int
+    reason: str
+
+
+@attrs.frozen
+class Suspended:
+    """Something that all need does not work, and is left to one that tries it now and then.
+
+    ``cause`` is ``down`` when the server is away, or will have none of our connections: one of them asks for it. It is
+    ``full`` when the target has no room: copies fail unsent, but for one that is tried after ``delay`` seconds at the
+    latest. ``reason`` is what happened first.
+    """
+
+    cause: Literal["down", "full"]
+    reason: str
+    delay: float
+
+
+@attrs.frozen
+class Resumed:
+    """It works again."""
+
+    cause: Literal["down", "full"]
 
 
 @attrs.frozen
@@ -214,6 +254,9 @@ Event: TypeAlias = (
     | Connected
     | Reconnecting
     | Resized
+    | TurnedAway
+    | Suspended
+    | Resumed
     | Retired
     | Warned
     | Swept

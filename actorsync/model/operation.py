@@ -109,10 +109,14 @@ class Done:
 
 @attrs.frozen
 class Failed:
-    """The operation could not be done; ``reason`` is one line for the user. The run goes on."""
+    """The operation could not be done; ``reason`` is one line for the user. The run goes on.
+
+    One that is ``unsent`` was not even tried: what is in its way is in the way of them all, and was told as an event.
+    """
 
     operation: Operation
     reason: str
+    unsent: bool = False
 
 
 @attrs.frozen
