@@ -520,6 +520,27 @@ async def test_a_refused_data_connection_refuses_the_upload_and_not_the_rename(o
         assert (await session.list_directory("")).problem is not None
 
 
+@pytest.mark.parametrize("at", ["", "real"])
+async def test_m047_links_that_lead_back_up_are_no_endless_tree(
+    shared_ftp_server: FtpTarget, at: str, tmp_path: Path
+) -> None:
+    """pyftpdlib shows links as what they lead to; two that lead up make a tree that doubles with each level."""
+    job = Job(shared_ftp_server)
+    (job.root / "real" / "deeper").mkdir(parents=True)
+    (job.root / "real" / "foreign").write_bytes(b"not ours")
+    for name, leads_to in ((f"{at}/one", "."), (f"{at}/two", "."), ("real/up", ".."), ("real/deeper/up", "..")):
+        (job.root / name.strip("/")).symlink_to(leads_to)
+    shared_ftp_server.adopt()
+    (tmp_path / "new").write_bytes(b"new")
+    run = await job.run(tmp_path)
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert (job.root / "new").read_bytes() == b"new"
+    assert (job.root / "real" / "foreign").read_bytes() == b"not ours"
+    assert (job.root / "real" / "up").is_symlink()
+    listings = [command for command in job.proxy.commands if command.verb in ("MLSD", "LIST")]
+    assert len(listings) <= 20
+
+
 # ---- leaving
 
 

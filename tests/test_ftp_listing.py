@@ -90,6 +90,11 @@ def test_mlsd_of_real_servers(data: bytes, expected: ParsedListing) -> None:
     assert parse_mlsd(data) == expected
 
 
+def test_m047_what_tells_a_directory_from_all_others() -> None:
+    assert [entry.unique for entry in parse_mlsd(PYFTPDLIB_MLSD).entries] == ["29g3", "29g4"]
+    assert [entry.unique for entry in mlsd("type=dir;unique=; a", "type=dir; b").entries] == [None, None]
+
+
 def test_list_of_vsftpd() -> None:
     assert parse_list(VSFTPD_LIST) == whole(
         ListedEntry(" lead", FILE, 1),

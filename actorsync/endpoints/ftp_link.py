@@ -43,6 +43,7 @@ class Knowledge:
     has_mdtm: bool = True
     uses_pasv: bool = False
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
+    identities: dict[str, str] = attrs.Factory(dict)  # of the directories that listings have shown, by path
 
     @property
     def is_sequential(self) -> bool:
