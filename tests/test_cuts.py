@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast, get_args
@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from actorsync.model.event import Resized
-from actorsync.testing.faults import Cut, Fault, How, When
+from actorsync.testing.faults import Cut, Duplicate, Fault, Hold, How, Swallow, When
 from actorsync.testing.proxy import FaultProxy, open_fault_proxy
 from actorsync.testing.wire import CutWire, Direction
 from tests.support import FtpTarget, ftp
@@ -47,7 +47,7 @@ async def one_run(
     path = f"/cut{next(_numbers)}"
     root = fresh_folder(server, path[1:])
     async with sweep.place() as place, open_fault_proxy((server.host, server.port), *faults) as proxy:
-        target = endpoint_for(server, path, host=proxy.host, stall_seconds=1.5, connect_seconds=2.0)
+        target = endpoint_for(server, path, host=proxy.host, stall_seconds=2.0, connect_seconds=3.0)
         run, wrong = await sweep.run(root, server.uid, target, connections=connections, place=place, fired=proxy.fired)
         wrong += faults_in_log(proxy.mutating, path)
     sweep.wrong += [f"{faults}: {text}; {' | '.join(proxy.lines)}" for text in wrong]
@@ -132,6 +132,54 @@ async def at_verb(sweep: Sweep, server: FtpTarget, fault: Cut, fired: list[Fault
         sweep.wrong.append(f"{fault}: nobody noticed")
 
 
+# ---- replies that are lost, or come twice, or late
+
+
+@pytest.fixture(scope="module")
+def pyftpdlib() -> Iterator[FtpTarget]:
+    with ftp.home() as folder, ftp.serving(PYFTPDLIB, folder) as server:
+        yield server
+
+
+async def at_every_line(server: FtpTarget, source: Path, make: Callable[[int], Fault]) -> list[Run]:
+    """Make one run for each line, with the fault that is made for it."""
+    runs: list[Run] = []
+    async with Sweep.of(source) as sweep:
+        _, undisturbed = await one_run(sweep, server)
+        sweep.assert_well()
+
+        async def disturbed(line: int) -> None:
+            run, proxy = await one_run(sweep, server, make(line))
+            if run is not None and proxy.fired:
+                runs.append(run)
+
+        async with trio.open_nursery() as nursery:
+            for line in range(1, len(undisturbed.commands) + 1):
+                nursery.start_soon(disturbed, line)
+    assert len(runs) > len(undisturbed.commands) - 4
+    return runs
+
+
+async def test_m007_m017_every_reply_is_lost(pyftpdlib: FtpTarget, source: Path) -> None:
+    """All but the last, which nobody waits for, are missed."""
+    runs = await at_every_line(pyftpdlib, source, lambda line: Swallow(at_line=line))
+    assert sum(run.report.reconnects == 0 for run in runs) <= 1
+
+
+async def test_m020_every_reply_comes_twice(pyftpdlib: FtpTarget, source: Path) -> None:
+    """The second is never taken for the answer to what was asked next."""
+    await at_every_line(pyftpdlib, source, lambda line: Duplicate(at_line=line))
+
+
+async def test_m017_every_reply_is_late(shared_ftp_server: FtpTarget, source: Path) -> None:
+    """And not too late."""
+    async with Sweep.of(source) as sweep:
+        run, proxy = await one_run(sweep, shared_ftp_server, Hold(seconds=0.02, times=10**9))
+    assert run is not None
+    assert run.report.reconnects == 0
+    assert len(proxy.fired) == len(proxy.commands)
+
+
 # ---- under TLS, where nobody sees lines
 
 TLS_SERVERS = ("vsftpd", "proftpd", PYFTPDLIB)
@@ -151,7 +199,7 @@ async def cut_sealed(
     root = fresh_folder(server, path[1:])
     faults = () if fault is None else (fault,)
     async with sweep.place(), proxy_before(server, data_ports=ports, wire=faults) as proxy:
-        target = endpoint_for(server, path, host=proxy.host, stall_seconds=1.5, connect_seconds=2.0)
+        target = endpoint_for(server, path, host=proxy.host, stall_seconds=2.0, connect_seconds=3.0)
         _, wrong = await sweep.run(root, server.uid, target)
         assert proxy.sealed is not None
         fired += cast(list[CutWire], proxy.sealed.fired)

@@ -136,7 +136,7 @@ class Slice:
 
 @attrs.frozen
 class Throttle:
-    """Let ``rate`` bytes a second pass on each data connection."""
+    """Let ``rate`` bytes a second pass on each data connection; what waits, waits with the sender."""
 
     rate: int = attrs.field(validator=attrs.validators.ge(1))
 

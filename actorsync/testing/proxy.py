@@ -47,6 +47,7 @@ from actorsync.testing.wire import WireFault, WireProxy
 __all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
 
 _CHUNK = 65536
+_NARROW = 4096
 _TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
 _AtReply = Cut | Hold | Swallow | Duplicate
 _PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\d+)")
@@ -311,6 +312,8 @@ class _Session:
 
     def _expect_data(self, port: int) -> None:
         self.data_listener = _listen(self.proxy.host, port)
+        if self.proxy._rate:  # or a small file is gone at once, and where it waits nobody sees
+            self.data_listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
         self.nursery.start_soon(self._serve_data, self.data_listener, port)
 
     def _forget_listener(self) -> None:

@@ -44,7 +44,8 @@ def serving(name: str, folder: Path, options: debian_servers.Options | None = No
         tls = options.tls if options else None
         policy = tls.policy(folder) if tls else None
         ports = options.data_ports if tls and options else None
-        with EmbeddedFtpServer(root, **_embedded_tls(folder, tls), data_ports=ports) as server:
+        idle = options.idle_timeout if options else None
+        with EmbeddedFtpServer(root, **_embedded_tls(folder, tls), data_ports=ports, idle_timeout=idle) as server:
             yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root, tls=policy)
     else:
         debian_name = cast(debian_servers.Name, name)

@@ -112,10 +112,10 @@ class SmallJob:
             report = await supervise(source, target, self.journal, policy, observers=[events.append], clock=clock)
         return Run(report, events)
 
-    def faults(self, run: Run, *, repeats: int = 1) -> list[str]:
+    def faults(self, run: Run, *, in_hand: int = 1) -> list[str]:
         """Say what is wrong after a run whose connection was lost; nothing when all is as it should be.
 
-        ``repeats`` is how many files may have been sent again.
+        ``in_hand`` is how many files a connection has in hand: so many may be sent again for each one that is lost.
         """
         expected = contents(self.source) | {path: _digest(content) for path, content in _FOREIGN.items()}
         found = contents(self.root)
@@ -125,7 +125,7 @@ class SmallJob:
         stale = {path for path, seconds in times(self.root).items() if seconds != _SECONDS}
         wrong += [f"{path} has another time" for path in sorted(stale)]
         wrong += [f"{path} was left" for path in temporaries(self.root)]
-        if sum(self.opened.values()) - len(SENT) > repeats:
+        if sum(self.opened.values()) - len(SENT) > in_hand * max(1, run.report.reconnects):
             wrong.append(f"sent again: {dict(self.opened)}")
         if self.journal.intents():
             wrong.append(f"still in the journal: {self.journal.intents()}")

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Endpoint
+from actorsync.testing.faults import Swallow
 from tests.support.disk_log import DiskLog
 from tests.support.mirror import Run
 from tests.support.small_job import SmallJob, faults_on_disk
@@ -48,7 +49,7 @@ class Place:
 
     async def release_at_a_silence(self, fired: Sequence[object]) -> None:
         """Release when there is nothing to do but to wait; ``fired`` is where a proxy tells what it has done."""
-        while not any(getattr(fault, "how", "") == "silence" for fault in fired):  # noqa: ASYNC110 - a list, no event
+        while not any(getattr(fault, "how", "") == "silence" or isinstance(fault, Swallow) for fault in fired):  # noqa: ASYNC110 - a list, no event
             await trio.sleep(0.02)
         self.release()
 
@@ -94,7 +95,7 @@ class Sweep:
         target: Endpoint,
         *,
         connections: int = 1,
-        repeats: int = 1,
+        in_hand: int = 1,
         place: Place | None = None,
         fired: Sequence[object] = (),
     ) -> tuple[Run | None, list[str]]:
@@ -108,7 +109,7 @@ class Sweep:
                     nursery.start_soon(place.release_at_a_silence, fired)
                 run = await job.run(target, connections=connections)
                 nursery.cancel_scope.cancel()
-            wrong = job.faults(run, repeats=repeats) + faults_on_disk(self.log.story(root))
+            wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.story(root))
             again = await job.run(target)
         except Exception as error:  # noqa: BLE001 - told with what was done before it
             return None, [f"it did not come to its end: {error!r}"]
