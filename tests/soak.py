@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import random
 import re
@@ -81,6 +82,8 @@ class Sample:
 
     at: float
     memory: float
+    blocks: int
+    """Pieces of memory that Python has in use: when these do not grow and memory does, it is the allocator's affair."""
     descriptors: int
     threads: int
     tasks: int
@@ -94,6 +97,7 @@ class Sample:
         return cls(
             at=trio.current_time() - began,
             memory=pages * _PAGE / _MIB,
+            blocks=sys.getallocatedblocks(),
             descriptors=len(os.listdir("/proc/self/fd")),
             threads=threading.active_count(),
             tasks=trio.lowlevel.current_statistics().tasks_living,
@@ -224,7 +228,11 @@ class Soak:
             await self._finish(mirror)
 
     def _traced(self) -> tracemalloc.Snapshot | None:
-        return tracemalloc.take_snapshot() if self.settings.traces else None
+        if not self.settings.traces:
+            return None
+        gc.collect()
+        print(f"traced: {tracemalloc.get_traced_memory()[0] / _MIB:.1f} MiB")
+        return tracemalloc.take_snapshot()
 
     async def _mirror(self, mirror: Mirror, shutdown: Shutdown) -> None:
         code = await run_forever(mirror.profile, shutdown=shutdown, observers=[mirror.see])
@@ -295,7 +303,14 @@ class Soak:
         first, last = self._quarters()
         lines = [f"{'':14}{'first quarter':>22}{'last quarter':>22}{'':>10}"]
         lines += [f"{'':14}{'median':>11}{'max':>11}{'median':>11}{'max':>11}{'growth':>10}"]
-        for name, unit in (("memory", "MiB"), ("descriptors", ""), ("threads", ""), ("tasks", ""), ("journal", "KiB")):
+        for name, unit in (
+            ("memory", "MiB"),
+            ("blocks", ""),
+            ("descriptors", ""),
+            ("threads", ""),
+            ("tasks", ""),
+            ("journal", "KiB"),
+        ):
             then, now = _median(first, name), _median(last, name)
             cells = (then, _most(first, name), now, _most(last, name))
             shown = "".join(f"{cell:>11.1f}" for cell in cells)

@@ -12,7 +12,7 @@ from tests.support.observer import is_whole, self_evident
 
 
 def test_a_soak_of_ten_seconds() -> None:
-    """With a reset of all connections every two seconds. So early, memory still grows by what is used for the first time."""
+    """With a reset of all connections every two seconds. So early, memory still grows by what is used for once."""
     debian_servers.require("proftpd")
     ssh_servers.require(ssh_servers.OPENSSH)
     command = [sys.executable, "-W", "error", "-m", "tests.soak", "--minutes", "0.15", "--reconnect", "2"]

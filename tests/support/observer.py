@@ -34,10 +34,10 @@ def is_whole(path: str, content: bytes) -> bool:
     head, _, rest = content.partition(b"\n")
     try:
         name, size, word = head.rsplit(b" ", 2)
+        count = (int(size) - len(head) - 1) // (len(word) + 1) + 1
     except ValueError:
         return False
     word += b"\n"
-    count = (int(size) - len(head) - 1) // len(word) + 1
     return os.fsdecode(name) == path and rest == word * count
 
 
