@@ -31,14 +31,14 @@ def self_evident(path: str, size: int, rng: random.Random) -> bytes:
 
 def is_whole(path: str, content: bytes) -> bool:
     """Tell whether a file holds one version of `self_evident` for this path, from the first byte to the last."""
-    head, _, rest = content.partition(b"\n")
+    head, end, rest = content.partition(b"\n")
     try:
         name, size, word = head.rsplit(b" ", 2)
         count = (int(size) - len(head) - 1) // (len(word) + 1) + 1
     except ValueError:
         return False
-    word += b"\n"
-    return os.fsdecode(name) == path and rest == word * count
+    word += end
+    return end != b"" and os.fsdecode(name) == path and rest == word * count
 
 
 class Observer:
