@@ -96,6 +96,7 @@ class Sweep:
         *,
         connections: int = 1,
         in_hand: int = 1,
+        sets_aside: bool = False,
         place: Place | None = None,
         fired: Sequence[object] = (),
     ) -> tuple[Run | None, list[str]]:
@@ -109,7 +110,7 @@ class Sweep:
                     nursery.start_soon(place.release_at_a_silence, fired)
                 run = await job.run(target, connections=connections)
                 nursery.cancel_scope.cancel()
-            wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.story(root))
+            wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.story(root), sets_aside)
             again = await job.run(target)
         except Exception as error:  # noqa: BLE001 - told with what was done before it
             return None, [f"it did not come to its end: {error!r}"]
