@@ -49,6 +49,7 @@ class Knowledge:
     uses_pasv: bool = False
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
     asides: set[str] = attrs.Factory(set)  # temporaries that may have something set aside beside them
+    identities: dict[str, str] = attrs.Factory(dict)  # of the directories that listings have shown, by path
     straight: Straight = attrs.Factory(Straight)
     folding: Folding = attrs.Factory(Folding)
     trials: Trials = attrs.Factory(Trials)

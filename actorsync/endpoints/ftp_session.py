@@ -18,6 +18,7 @@ from actorsync.model.text import display
 from actorsync.planning.temporary import oddness
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import Dialogue, Reply, command_line
+from actorsync.protocols.ftp_listing import ListedEntry
 from actorsync.protocols.ftp_replies import (
     TimeSetter,
     checked,
@@ -39,12 +40,32 @@ class FtpSession(FtpUploads):
         parsed, problem = await self._list(directory)
         if parsed is None or problem is not None:
             return Listing(directory, problem=problem)
+        above = self._identities_above(directory)
         entries = [
-            Entry(join(directory, found.name), found.kind, found.size or 0, found.mtime_ns) for found in parsed.entries
+            Entry(join(directory, found.name), self._kind(found, directory, above), found.size or 0, found.mtime_ns)
+            for found in parsed.entries
         ]
         if not self._known.has_mlsd:
             entries = await self._with_times(entries)
         return Listing(directory, tuple(entries))
+
+    def _identities_above(self, directory: str) -> set[str]:
+        """Give what tells a directory and those above it from all others, as far as their listings have told."""
+        parts = directory.split("/")
+        paths = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        return {self._known.identities[path] for path in paths if path in self._known.identities}
+
+    def _kind(self, found: ListedEntry, directory: str, above: set[str]) -> Kind:
+        """Say what an entry is. One that leads back up is a link, whatever a server that follows links calls it.
+
+        pyftpdlib is one: a tree with such a link in it has no end.
+        """
+        if found.kind is not Kind.DIRECTORY or found.unique is None:
+            return found.kind
+        if found.unique in above:
+            return Kind.LINK
+        self._known.identities[join(directory, found.name)] = found.unique
+        return found.kind
 
     async def _with_times(self, entries: Sequence[Entry]) -> list[Entry]:
         """Ask for the times that LIST does not give (see `parse_list` for why)."""

@@ -107,8 +107,14 @@ def protect_data() -> Dialogue[None]:
 _INTRODUCTION = tuple(
     command_line(verb, argument)
     # OPTS UTF8 ON is for IIS and old servers, which otherwise speak a code page. Where it is not known it is refused,
-    # which does no harm.
-    for verb, argument in (("FEAT", None), ("TYPE", "I"), ("PWD", None), ("OPTS", "UTF8 ON"))
+    # which does no harm. OPTS MLST asks for the facts that are read, of which some servers give ``unique`` only then.
+    for verb, argument in (
+        ("FEAT", None),
+        ("TYPE", "I"),
+        ("PWD", None),
+        ("OPTS", "UTF8 ON"),
+        ("OPTS", "MLST type;size;modify;unique;"),
+    )
 )
 
 
@@ -119,7 +125,7 @@ def introduce() -> Dialogue[Features]:
         ProtocolError: there is no binary mode. Without it, files and sizes come out wrong.
         ConnectionLost: there is none for now.
     """
-    feat, binary, directory, _ = yield from exchange([_INTRODUCTION])
+    feat, binary, directory, *_ = yield from exchange([_INTRODUCTION])
     if not binary.is_positive:
         kind = ConnectionLost if binary.is_transient else ProtocolError
         raise kind(f"the server refuses binary mode: {binary}")
