@@ -43,9 +43,9 @@ class MemoryEndpoint(MemoryTree):
     ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
     ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
     (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
-    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``fold`` makes names
-    one that it makes equal (``str.casefold``). ``log`` has every mutating command that sessions were told to do, as
-    verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``, ``sweep`` and ``abandon``.
+    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``fold`` makes one
+    of names that it makes equal (``str.casefold``). ``log`` has every mutating command that sessions were told to do,
+    as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``, ``sweep`` and ``abandon``.
 
     What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
     that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make or open a path.
