@@ -163,6 +163,10 @@ class MemoryTree:
         mtime_ns = node.ctime_ns if mtime_ns is None else mtime_ns
         node.mtime_ns = self.rounded(mtime_ns)
 
+    def set_precision(self, precision_ns: int) -> None:
+        """Keep times as coarsely as this from now on."""
+        self._precision_ns = precision_ns
+
     def rounded(self, mtime_ns: int) -> int:
         """Give the time as this place keeps it."""
         return mtime_ns - mtime_ns % self._precision_ns
