@@ -12,6 +12,8 @@
     ├── ConnectionLost        -  do it again over a new connection
     │   ├── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
     │   └── TooManyConnections -  the other side lets no more connections in than it has
+    │       ├── LoginLapsed   -  it refuses a login that was good before in this run
+    │       └── OwnLimit      -  it is our own side that can open no more
     └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
         ├── TargetFull        -  the target has no room for it: no disk, or no quota
         └── Vanished          -  a source file was gone when it was to be read
@@ -29,8 +31,10 @@ __all__ = [
     "FatalError",
     "GuardRefused",
     "JournalLocked",
+    "LoginLapsed",
     "LoginRefused",
     "OperationRefused",
+    "OwnLimit",
     "ProfileError",
     "ProtocolError",
     "TargetFull",
@@ -95,6 +99,18 @@ class ProtocolError(ConnectionLost):
 
 class TooManyConnections(ConnectionLost):
     """The other side lets nobody else in for now: it has too many connections, or too many logins under way."""
+
+
+class LoginLapsed(TooManyConnections):
+    """The other side refuses a login that was good before in this run.
+
+    Some say so when they have too many connections (ProFTPD); or the login is not good any more, and whoever goes on
+    trying is locked out.
+    """
+
+
+class OwnLimit(TooManyConnections):
+    """Our own side has no room for another connection, or for what one needs: descriptors, memory."""
 
 
 class OperationRefused(ActorsyncError):

@@ -34,7 +34,17 @@ from actorsync.journal_facts import write_fact
 from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
 from actorsync.journal_schema import Run
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, Resized, SurveyComplete, Swept
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Forgotten,
+    Intended,
+    Recovered,
+    Resized,
+    SurveyComplete,
+    Swept,
+    Troubled,
+)
 from actorsync.model.operation import Done, Remove, Skipped
 
 if TYPE_CHECKING:
@@ -50,6 +60,7 @@ __all__ = [
     "open_journal",
     "open_memory_journal",
     "read_runs",
+    "read_troubles",
     "state_directory",
 ]
 
@@ -123,6 +134,11 @@ class Journal:
         with self._read() as connection:
             return schema.read_pending(connection)
 
+    def troubles(self) -> list[Troubled]:
+        """Give the paths that failed in the last runs, in order: those that are parked, and those on the way there."""
+        with self._read() as connection:
+            return schema.read_troubles(connection)
+
     def runs(self, limit: int = 10) -> list[Run]:
         """Give the last runs, newest first."""
         with self._read() as connection:
@@ -142,6 +158,8 @@ class Journal:
     def _matters(self, fact: Event) -> bool:
         match fact:
             case Done() | Adopted() | Confirmed() | Intended() | Swept() | Forgotten() | Skipped(operation=Remove()):
+                return True
+            case Troubled() | Recovered():
                 return True
             case SurveyComplete():
                 return self.is_fresh
@@ -170,6 +188,7 @@ class Journal:
         copy = connect_to_memory()
         with self._read() as connection:
             connection.backup(copy)
+        schema.migrate(copy)
         return Journal(copy, copy, f"copy of {self._where}")
 
     def close(self) -> None:
@@ -230,6 +249,16 @@ def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
         return []
     with naming(str(path)), closing(reader):
         return schema.read_runs(reader, limit)
+
+
+def read_troubles(directory: Path, profile_id: str) -> list[Troubled]:
+    """Give the paths of a profile that failed in its last runs, in order; none without a journal."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return []
+    with naming(str(path)), closing(reader):
+        return schema.read_troubles(reader)
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -72,6 +72,7 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
         _check_identity(reader, path, profile_id)
         writer = stack.enter_context(closing(_connect(path, "rw")))
         _check_structure(writer, path)
+        schema.migrate(writer)
         path.chmod(0o600)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = FULL")
@@ -154,8 +155,8 @@ def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str)
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != schema.APPLICATION_ID:
         raise FatalError(f"journal {path}: it was not written by actorsync; {_WAY_OUT}")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != schema.SCHEMA_VERSION:
+    version = schema.version_of(connection)
+    if not 1 <= version <= schema.SCHEMA_VERSION:
         raise FatalError(
             f"journal {path}: it has schema {version}, and this actorsync knows {schema.SCHEMA_VERSION}; "
             f"use the actorsync that wrote it, or {_WAY_OUT}"

@@ -19,7 +19,7 @@ import attrs
 import cattrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Report
+from actorsync.model.event import Report, Troubled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,6 +38,7 @@ __all__ = [
     "dump",
     "encode",
     "load_root",
+    "migrate",
     "prepare",
     "read_children",
     "read_differences",
@@ -47,13 +48,27 @@ __all__ = [
     "read_record",
     "read_runs",
     "read_subtree",
+    "read_troubles",
     "split",
+    "version_of",
     "write_meta",
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 RUNS_KEPT: Final = 100
+
+_TROUBLES: Final = """
+-- paths that failed in the last runs: how often in a row, since when, and when they are tried again if they are parked;
+-- and the source that failed. No source: it was to be removed
+CREATE TABLE troubles (
+    path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
+    failures INTEGER NOT NULL CHECK (failures < x''), since REAL NOT NULL, failed_at REAL NOT NULL, retry_at REAL,
+    reason BLOB NOT NULL CHECK (reason >= x''),
+    source_kind CHECK (source_kind BETWEEN 1 AND 4),
+    source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode
+) WITHOUT ROWID;
+"""
 
 _SCHEMA: Final = """
 -- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
@@ -92,6 +107,9 @@ CREATE VIEW tree AS SELECT
     FROM records;
 """
 
+#: What makes a journal of a version one of the next.
+_STEPS: Final = {1: _TROUBLES}
+
 #: Kinds by the number that stands for them.
 KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
 
@@ -126,10 +144,31 @@ def prepare(connection: sqlite3.Connection) -> None:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a fresh journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {header} {_SCHEMA}")
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Give the version of the schema that a journal has."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an older journal up to `SCHEMA_VERSION`, in one transaction: it is of the one version or of the other."""
+    version = version_of(connection)
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            connection.execute(_STEPS[step])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 # Rows
@@ -266,6 +305,21 @@ def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
         Run(run, started_at, None if report is None else _converter.structure(json.loads(report), Report))
         for run, started_at, report in rows
     ]
+
+
+def read_troubles(connection: sqlite3.Connection) -> list[Troubled]:
+    """Give the paths that failed in the last runs, in order; none from a journal that is too old to know of any."""
+    if version_of(connection) < 2:
+        return []
+    kinds: Any = KINDS
+    query = """SELECT path, failures, since, failed_at, retry_at, reason,
+        source_kind, source_size, source_mtime, source_ctime, source_inode FROM troubles ORDER BY path"""
+    troubles = []
+    for encoded, failures, since, failed_at, retry_at, reason, kind, *numbers in connection.execute(query):
+        path = decode(encoded)
+        source = None if kind is None else Entry(path, kinds[kind], *numbers)
+        troubles.append(Troubled(path, source, failures, since, failed_at, decode(reason), retry_at))
+    return troubles
 
 
 def dump(value: Report | ScanComplete) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TextIO
 
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped, Warned
+from actorsync.model.event import Event, RemovalsRefused, RemovalsWithheld, Report, Started, Stopped, Warned
+from actorsync.model.operation import Failed, Fault
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
@@ -27,11 +28,14 @@ from actorsync.wording import (
     duration_text,
     is_whole,
     json_line,
+    only_waits,
+    parking_text,
     plan_summary,
     records_of,
     size_text,
     summary,
     trouble_in,
+    unsent_text,
     warning_text,
 )
 
@@ -42,6 +46,9 @@ _NEWS: Final = 10.0
 
 #: The same reason for a lost connection is told once in this many seconds, not once for each connection.
 _ECHO: Final = 5.0
+
+#: Paths that are named in one pass when they are parked; of the others only the number is told.
+_NAMED: Final = 10
 
 #: Seconds for which, after a cancel, somebody may still take what is to be written.
 _PATIENCE: Final = 0.1
@@ -90,6 +97,7 @@ class Output:
         """Whether something was left unwritten, because the run was cancelled and nobody took it."""
         self._lines: deque[tuple[Sink, str]] = deque()
         self._warnings: set[str] = set()
+        self._unsent: Counter[str] = Counter()
         self._woken = trio.Event()
         self._closed = trio.Event()
 
@@ -117,10 +125,20 @@ class Output:
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Give what an event says of failures."""
-        lines = [text for is_failure, text in trouble_in(event) if is_failure]
+        lines = [text for is_failure, text in self.trouble_in(event) if is_failure]
         if isinstance(event, Stopped) and event.report.error is not None:
             lines.append(event.report.error)
         return lines
+
+    def trouble_in(self, event: Event) -> Iterator[tuple[bool, str]]:
+        """Give an event's trouble; those that were not even tried are counted, and told at the end of the run."""
+        yield from trouble_in(event)
+        if isinstance(event, Failed) and event.fault is Fault.UNSENT:
+            self._unsent[event.reason] += 1
+        if isinstance(event, Stopped):
+            for reason, count in self._unsent.items():
+                yield True, unsent_text(count, reason)
+            self._unsent.clear()
 
     def stopping(self, seconds: float | None) -> None:
         """Tell that the run is being drained, for up to ``seconds``, or with None that it is being cancelled."""
@@ -210,7 +228,12 @@ class PlanLines(Output):
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Give warnings besides failures."""
-        return [warning_text(event.text)] if isinstance(event, Warned) else super().errors_of(event)
+        match event:
+            case Warned(text):
+                return [warning_text(text)]
+            case RemovalsWithheld(_, reason):
+                return [reason]
+        return super().errors_of(event)
 
 
 class JsonLines(Output):
@@ -249,13 +272,17 @@ class Lines(Output):
         self._last: Report | None = None
         self._told: dict[str, float] = {}
         self._news_at = math.inf
+        self._parked = 0
+        self._withheld = self._withheld_before = ""
 
     def lines_of(self, event: Event) -> Sequence[str]:
         """Give the lines of an event, without those that would only repeat others."""
         match event:
-            case Started(source, target, connections):
+            case Started(source, target, connections, automatic):
                 self._news_at = trio.current_time() + _NEWS
                 self._told.clear()
+                self._parked = 0
+                self._withheld, self._withheld_before = "", self._withheld
                 self.rate = Rate()
                 self.rate.add(trio.current_time(), 0)
                 if self._has_started:
@@ -263,25 +290,37 @@ class Lines(Output):
                 self._has_started = True
                 often = f" every {self._every}" if self._every else ""
                 where = f"{display(source)} to {display(target)}"
-                return [f"mirroring {where}{often}, {counted(connections, 'connection')}"]
+                many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
+                return [f"mirroring {where}{often}, {many}"]
             case Warned(text):
                 return [warning_text(text)]
-            case Stopped(report):
-                return self._last_lines(report)
+            case RemovalsWithheld(_, reason):
+                self._withheld = reason
+                return [reason] if reason != self._withheld_before or self._is_verbose else []
+            case Failed(operation, reason, Fault.PARKED) if self._is_verbose:
+                return [f"failed: {display(operation.path)}: {display(reason)}"]
+        if (parking := parking_text(event)) is not None:
+            self._parked += 1
+            return [parking] if self._parked <= _NAMED else []
         if isinstance(event, RemovalsRefused):
             return ()  # an error, and told as such
-        lines = [text if is_failure else self._once(text) for is_failure, text in trouble_in(event)]
+        lines = [text if is_failure else self._once(text) for is_failure, text in self.trouble_in(event)]
         if self._is_verbose and (change := change_of(event)) is not None:
             lines.append(" ".join(change))
+        if isinstance(event, Stopped):
+            if self._parked > _NAMED:
+                lines.append(f"{self._parked - _NAMED} more are parked, see actorsync status")
+            lines += self._last_lines(event.report)
         return [line for line in lines if line]
 
     def errors_of(self, event: Event) -> Sequence[str]:
-        """Give only what ends a run; failures of single files are lines among the others here."""
+        """Give only what ends a run; failures of single files are lines among the others here, and were told."""
         return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
 
     def _once(self, text: str) -> str:
         """Give a line about a lost connection, unless another connection just told the same."""
-        reason = text.partition(": ")[2].rpartition("; ")[0]
+        rest = text.partition(": ")[2]
+        reason = rest.rpartition("; ")[0] or rest
         now = trio.current_time()
         told, self._told[reason] = self._told.get(reason, -math.inf), now
         return text if now - told >= _ECHO else ""
@@ -292,6 +331,8 @@ class Lines(Output):
             return []  # the error is all there is to say
         if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
             return []  # every few seconds, the same
+        if last is not None and only_waits(last) and only_waits(report) and last.parked == report.parked:
+            return []  # as before
         return [summary(report)]
 
     def tick(self) -> Any:

@@ -9,6 +9,7 @@ that may be looked at any time. What ends a pass is in its `Report`; raised is o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Final
@@ -61,7 +62,8 @@ def policy_of(profile: Profile) -> Policy:
         selection=sync.selection(),
         max_delete=sync.max_delete,
         delete=sync.delete,
-        connections=sync.connections,
+        connections=sync.most_connections,
+        is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",
     )
 
@@ -95,14 +97,20 @@ async def run_forever(
 
     The journal stays locked between passes, and each secret is looked up once. The endpoints are new for each pass: a
     source that is a link is followed where it leads by then, and a password that was changed on the server is tried
-    once.
+    once. From the second pass on, paths that keep failing are left alone for longer and longer.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
     mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
-        return await repeat(lambda: mirror.one_pass(journal, secrets), profile.sync.every, mirror.shutdown)
+        passes = itertools.count()
+
+        async def one_pass() -> Report:
+            # A person waits for the first pass, and may have mended what failed. The others are patient.
+            return await mirror.one_pass(journal, secrets, is_patient=next(passes) > 0)
+
+        return await repeat(one_pass, profile.sync.every, mirror.shutdown)
 
 
 async def plan_once(
@@ -211,8 +219,8 @@ class _Mirror:
             observer(Stopped(report))
         return report
 
-    async def one_pass(self, journal: Journal, secrets: Secrets | None) -> Report:
-        """Mirror once, and have the journal remember that and how."""
+    async def one_pass(self, journal: Journal, secrets: Secrets | None, *, is_patient: bool = False) -> Report:
+        """Mirror once, and have the journal remember that and how. A patient pass leaves alone what is parked."""
         endings: list[Report] = []
 
         def keep(event: Event) -> None:
@@ -222,14 +230,16 @@ class _Mirror:
         run = await trio.to_thread.run_sync(journal.begin_run, time.time())
         try:
             source, target = open_endpoints(self.profile, secrets)
-            return await self.supervise(source, target, journal, keep)
+            return await self.supervise(source, target, journal, keep, is_patient=is_patient)
         finally:
             # What cannot be noted here was told already, by a report or a bug that must not be hidden.
             with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
                 for report in endings:
                     await trio.to_thread.run_sync(journal.end_run, run, report)
 
-    async def supervise(self, source: Endpoint, target: Endpoint, journal: Journal, *more: Observer) -> Report:
+    async def supervise(
+        self, source: Endpoint, target: Endpoint, journal: Journal, *more: Observer, is_patient: bool = False
+    ) -> Report:
         """Run the engine, with statistics that begin at nothing."""
         for field, value in attrs.asdict(Statistics(), recurse=False).items():
             setattr(self.statistics, field, value)
@@ -237,7 +247,7 @@ class _Mirror:
             source,
             target,
             journal,
-            self.policy,
+            attrs.evolve(self.policy, is_patient=is_patient),
             shutdown=self.shutdown,
             observers=[*more, *self.observers],
             statistics=self.statistics,

@@ -57,8 +57,8 @@ class JournalLike(Memory, FactStore, Protocol):
 class Policy:
     """What a run may do, and how hard it tries.
 
-    ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and
-    takes more while that helps.
+    ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
+    helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
     """
 
     selection: Selection
@@ -66,6 +66,7 @@ class Policy:
     delete: bool = False
     connections: int = 4
     is_automatic: bool = False
+    is_patient: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
 
@@ -141,6 +142,7 @@ class _Run:
             selection=policy.selection,
             max_delete=policy.max_delete,
             delete=policy.delete,
+            is_patient=policy.is_patient,
             digest=partial(digest_of, self.source),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
@@ -148,7 +150,7 @@ class _Run:
             blocking=clock.blocking,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
-        self.pool = Pool(sizing, self.statistics, self.target.lanes)
+        self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
@@ -191,7 +193,10 @@ class _Run:
     async def to_its_end(self) -> Report:
         """Run the pipeline; whatever happens, report it, and announce `Stopped` last."""
         started_at, began = self.clock.wall_ns() / 1e9, trio.current_time()
-        self.recorder.publish(Started(self.source.display, self.target.display, self.policy.connections))
+        policy = self.policy
+        self.recorder.publish(
+            Started(self.source.display, self.target.display, policy.connections, policy.is_automatic)
+        )
         error: BaseException | None = None
         try:
             await self.pipeline()

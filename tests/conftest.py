@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,11 @@ from tests.support import FtpTarget, ssh_servers
 from tests.support.canary import Watch, seen_in
 from tests.support.debian_servers import PASSWORD
 from tests.support.ftp import NAMES, home, serving
+from tests.support.matrix import DOCUMENT, Matrix, servers_noted
 from tests.support.ssh_target import SshTarget
+
+#: Under this name a report says which servers its test had to do with.
+SERVERS = "servers"
 
 #: Looks for the servers' password where it must not be, from the first test to the last.
 WATCH = Watch()
@@ -33,8 +37,15 @@ def canary(isolated_state: Path) -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that printed the password; what is told of a failure does not show it either."""
+    """Fail a test that printed the password; what is told of a failure does not show it either.
+
+    Also has the report say which servers the test had to do with: in a worker of xdist, nobody else could tell.
+    """
     report = yield
+    if report.when == "call":
+        report.user_properties.append((SERVERS, sorted(servers_noted())))
+    elif report.when == "teardown":
+        servers_noted()
     if (
         report.when == "call"
         and report.passed
@@ -82,6 +93,35 @@ def shared_ftp_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
     """Each server in turn, started once for all tests of a module: `fresh_folder` keeps them apart."""
     with home() as folder, serving(request.param, folder) as target:
         yield target
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer ``--matrix``."""
+    parser.addoption("--matrix", action="store_true", help="write what this run shows into docs/reliability.md")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to fill the fault matrix where it is asked for: in the process that hears of all tests."""
+    if config.getoption("--matrix") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(MatrixWriter())
+
+
+class MatrixWriter:
+    """Writes the tables of docs/reliability.md at the end of a run."""
+
+    def __init__(self) -> None:
+        self.matrix = Matrix()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a test into account."""
+        if report.when == "call" or not report.passed:
+            servers = dict(report.user_properties).get(SERVERS, ())
+            assert isinstance(servers, Iterable)
+            self.matrix.add(report.nodeid, report.outcome, servers)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write."""
+        DOCUMENT.write_text(self.matrix.fill(DOCUMENT.read_text()))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

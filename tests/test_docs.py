@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
+from tests.support.matrix import ROWS, rows_in, rows_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,6 +80,22 @@ def test_imports_follow_the_drawing() -> None:
             if not inside and not allowed:
                 offences.append(f"{module} imports {name}")
     assert offences == []
+
+
+def test_every_row_of_the_fault_matrix_names_its_tests() -> None:
+    """Both ways: whatever a test claims by its name stands in its row, and whatever a row names is a test."""
+    written = {row.number: row for row in rows_in((ROOT / "docs/reliability.md").read_text())}
+    claimed: dict[int, set[str]] = {number: set() for number in ROWS}
+    for path in (ROOT / "tests").glob("test_*.py"):
+        for name in re.findall(r"def (test_\w+)", path.read_text()):
+            for number in rows_of(name):
+                claimed[number].add(name)
+    assert list(written) == list(ROWS)
+    assert {number: row.names for number, row in written.items()} == claimed, "pytest --matrix brings it up to date"
+    assert sum(bool(row.names) for row in written.values()) >= 120
+    for row in written.values():
+        assert row.names or row.tests.startswith("none: "), f"row {row.number} has no test, and does not say why"
+        assert set(row.result.split()[1::2]) <= {"passed", "passed,"}, row
 
 
 def test_the_readme_has_exactly_two_commands_for_a_clone() -> None:

@@ -87,7 +87,7 @@ class TestWhatLoads:
         assert profile.path == shop
         assert profile.source.path == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
+            *(4, None, None, False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()
@@ -126,6 +126,26 @@ class TestWhatLoads:
         }.items():  # fmt: skip
             assert selection.is_included(name, is_directory=False) is included, name
 
+    def test_connections_that_are_found_out(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def seen(text: str = "", overrides: list[str] | None = None) -> tuple[bool, int]:
+            sync = loaded(shop, MINIMAL + text, overrides).sync
+            return sync.is_automatic, sync.most_connections
+
+        assert seen() == (False, 4)
+        assert seen("[sync]\nconnections = 64") == (False, 64)
+        assert seen('[sync]\nconnections = "auto"') == (True, 16)
+        assert seen('[sync]\nconnections = "auto"\nmax-connections = 64') == (True, 64)
+        assert seen("", ["sync.connections=auto"]) == (True, 16)
+        assert seen("", ['sync.connections="auto"', "sync.max-connections=1"]) == (True, 1)
+        assert seen('[sync]\nconnections = "auto"', ["sync.connections=2"]) == (False, 2)
+        monkeypatch.setenv("ACTORSYNC_SYNC_CONNECTIONS", "auto")
+        assert seen() == (True, 16)
+        monkeypatch.setenv("ACTORSYNC_SYNC_MAX_CONNECTIONS", "9")
+        assert seen("[sync]\nconnections = 2") == (True, 9)
+        assert seen("", ["sync.connections=auto"]) == (True, 9)
+        line = 'ACTORSYNC_SYNC_MAX_CONNECTIONS (sync.max-connections): only connections = "auto" has a maximum'
+        assert refused(shop, MINIMAL, ["sync.connections=2"]).startswith(line)
+
     def test_paths_are_relative_to_the_profile(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loaded(shop)
         monkeypatch.chdir("/")
@@ -154,12 +174,16 @@ class TestWhatLoads:
         }
         text = "\n".join(line for line in lines if line.partition(" = ")[0] not in foreign)
         uncommented = loaded(shop, text.replace('url = "sftp:', f'url = "{scheme}:'))
-        assert (
-            attrs.evolve(
-                uncommented.sync, every=None, exclude=(), exclude_from=None, exclude_extensions=(), max_depth=None
-            )
-            == as_it_is.sync
-        )
+        optional: dict[str, Any] = {
+            "every": None,
+            "exclude": (),
+            "exclude_from": None,
+            "exclude_extensions": (),
+            "max_depth": None,
+        }
+        optional |= {"connections": 4, "max_connections": None}
+        assert attrs.evolve(uncommented.sync, **optional) == as_it_is.sync
+        assert (uncommented.sync.is_automatic, uncommented.sync.most_connections) == (True, 16)
         assert uncommented.shutdown == as_it_is.shutdown
         assert (uncommented.identity == as_it_is.identity) is (scheme == "sftp")
 
@@ -181,7 +205,12 @@ class TestWhatLoads:
         ("[sync]\nconnections = 0", "sync.connections: 0 is not a whole number from 1 to 64"),
         ("[sync]\nconnections = 65", "sync.connections: 65 is not a whole number from 1 to 64"),
         ("[sync]\nconnections = true", "sync.connections: true is not a whole number from 1 to 64"),
-        ("[sync]\nconnections = '8'", 'sync.connections: "8" is not a whole number from 1 to 64'),
+        ("[sync]\nconnections = '8'", 'sync.connections: "8" is not a whole number from 1 to 64, or "auto"'),
+        ("[sync]\nconnections = 'Auto'", 'sync.connections: "Auto" is not a whole number from 1 to 64, or "auto"'),
+        ("[sync]\nconnections = 'auto'\nmax-connections = 0", "sync.max-connections: 0 is not a whole number from 1 "),
+        ("[sync]\nconnections = 'auto'\nmax-connections = 65", "sync.max-connections: 65 is not a whole number from "),
+        ("[sync]\nconnections = 8\nmax-connections = 16", 'sync.max-connections: only connections = "auto" has a '),
+        ("[sync]\nmax-connections = 16", 'sync.max-connections: only connections = "auto" has a maximum of its own; '),
         ("[sync]\nmax-depth = 0", "sync.max-depth: 0 is not a whole number of at least 1"),
         ("[sync]\ndelete = 'yes'", 'sync.delete: "yes" is neither true nor false (without quotes)'),
         ("[sync]\nevery = 15", 'sync.every: 15 is not text; write it in quotes: "30s"'),

@@ -30,7 +30,9 @@ from actorsync.model.event import (
     Intended,
     Planned,
     Reconnecting,
+    Recovered,
     RemovalsRefused,
+    RemovalsWithheld,
     Report,
     Retired,
     Scanned,
@@ -38,9 +40,10 @@ from actorsync.model.event import (
     Stopped,
     SurveyComplete,
     Swept,
+    Troubled,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
 from actorsync.progress import JsonLines, Lines, Output, PlanLines, Rate, progress_text
 from actorsync.sink import Sink
 from actorsync.wording import (
@@ -69,6 +72,11 @@ EVERY_EVENT: list[Event] = [
     Intended(("dir/.tmp",)),
     Forgotten("dir/a.txt"),
     RemovalsRefused("too many", 7),
+    RemovalsWithheld(2, "2 removals withheld"),
+    Troubled("y", None, 1, 0.0, 0.0, "550 no"),
+    Troubled("x", FILE, 3, 0.0, 100.0, "553 never", 160.0),
+    Recovered("y", was_parked=False),
+    Recovered("z", was_parked=True),
     Connected(1, "ftp://h/"),
     Reconnecting(1, "the server hung up", 0.5),
     Retired(1, "the server hung up"),
@@ -80,6 +88,7 @@ EVERY_EVENT: list[Event] = [
     Done(Survey("dir"), listing=Listing("dir", (FILE,))),
     Done(Sweep("dir/.tmp")),
     Failed(Copy(FILE), "no room"),
+    Failed(Copy(FILE), "parked after 3 failures, tried again in 2.0 s: no room", Fault.PARKED),
     Skipped(Remove(FOLDER), "not empty"),
     Returned(Copy(FILE), "drained"),
     Stopped(Report(0, 0.0, 2.1, failures=(("x", "y"),))),
@@ -209,7 +218,8 @@ def test_records_keep_names_as_they_are() -> None:
     line = json_line(record)
     assert (
         line
-        == '{"event":"failed","operation":"make_directory","path":"\\u001b[31mred\\udcff\\n","reason":"why\\u202e"}'
+        == '{"event":"failed","operation":"make_directory","path":"\\u001b[31mred\\udcff\\n","reason":"why\\u202e",'
+        '"fault":"path"}'
     )
     assert json.loads(line)["path"] == EVIL.path
 
@@ -251,6 +261,9 @@ async def test_lines_tell_beginning_trouble_and_end() -> None:
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
         "actorsync: too many",
+        "2 removals withheld",
+        "parked: x: 3 failures in a row, tried again in 1 min 00 s",
+        "no longer parked: z",
         "connection 1: the server hung up; trying again in 0.5 s",
         "connection 1 gave up: the server hung up",
         "warning: passwords travel in clear",

@@ -9,13 +9,22 @@ import trio
 
 from actorsync.actors.channels import Fact, holding
 from actorsync.actors.lane import LOSSES, Lane
-from actorsync.actors.pool import Pool, Role
+from actorsync.actors.pool import Place, Pool, Role
 from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, Session
-from actorsync.errors import ConnectionLost, TargetUnreachable, TooManyConnections
-from actorsync.model.event import Connected, Reconnecting, Resized, Retired, Warned
+from actorsync.errors import ConnectionLost, OwnLimit, TargetUnreachable, TooManyConnections
+from actorsync.model.event import (
+    Connected,
+    Reconnecting,
+    Resized,
+    Resumed,
+    Retired,
+    Suspended,
+    TurnedAway,
+    Warned,
+)
 from actorsync.model.operation import Batch
 
 __all__ = ["Connection"]
@@ -48,7 +57,7 @@ class Connection:
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
-            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool.want)
+            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool)
             for level in self.level.lanes
         ]
 
@@ -71,8 +80,7 @@ class Connection:
                 self.pool.left(self.level.number)
             if self.retired is not None:
                 self.level.state = "retired"
-                for lane in self._lanes:
-                    await lane.give_back(str(self.retired))
+                await self._give_back(str(self.retired))
                 await facts.send(Retired(self.level.number, str(self.retired)))
                 if not (self.shutdown.draining.is_set() or self.pool.connected):
                     raise TargetUnreachable(f"{self.target.display} stayed away: {self.retired}")
@@ -82,24 +90,26 @@ class Connection:
             try:
                 await self._connect(lives)
             except TooManyConnections as error:
-                if self._was_let_in or not self.pool.was_refused(self.level.number):
+                if not await self._make_room(error):
                     raise
-                await self._step_back(str(error))
             else:
                 return
 
     async def _has_work(self) -> bool:
         """Wait until there is room for a connection, and work for it; False when there will be nothing more."""
-        self.level.state = "idle"
-        if not any(lane.has_something for lane in self._lanes):
-            role = await self.pool.reserve(self.level.number)
-            if role is None:
-                return False
-            if role is Role.SCOUT and not await self._lanes[0].receive():
-                self.pool.close()
-                return False
-        await self.pool.turn(self.level.number)
-        return True
+        while True:
+            self.level.state = "idle"
+            if not any(lane.has_something for lane in self._lanes):
+                role = await self.pool.reserve(self.level.number)
+                if role is None:
+                    return False
+                if role is Role.SCOUT and not await self._lanes[0].receive():
+                    self.pool.close()
+                    return False
+            if await self.pool.turn(self.level.number):
+                return True
+            self.pool.left(self.level.number)
+            await self._give_back("there are as many connections as there may be")
 
     async def _connect(self, lives: Lives) -> None:
         """Connect, and work until there is no more to do."""
@@ -110,10 +120,7 @@ class Connection:
                 self.level.is_connected = self._was_let_in = True
                 self._outages = self.pool.outages
                 self.level.state = "connected"
-                is_news = self.pool.entered(self.level.number)
-                await self._facts.send(Connected(self.level.number, self.target.display))
-                if is_news:
-                    await self._tell_size("the server lets in more than before")
+                await self._announce()
                 for text in target.warnings():
                     await self._facts.send(Warned(text))
                 await self._recover(target, lives)
@@ -124,15 +131,45 @@ class Connection:
             self.level.is_connected = False
             self.pool.lost(self.level.number)
 
-    async def _step_back(self, reason: str) -> None:
-        """Leave the work to the connections that the server has."""
+    async def _announce(self) -> None:
+        """Tell everybody that the server has let us in, and what that means."""
+        pool, before = self.pool, self._known_size
+        is_back = pool.entered(self.level.number)
+        pool.sizing.accepted(len(pool.connected))
+        await self._facts.send(Connected(self.level.number, self.target.display))
+        if is_back:
+            await self._facts.send(Resumed("down"))
+        await self._tell_size("one more was let in", before)
+
+    async def _make_room(self, error: TooManyConnections) -> bool:
+        """Leave the work to the connections that there are, if there are any; True when that is settled.
+
+        No operation is at fault: what is in hand is given back, or kept when this connection will soon be let in.
+        """
+        if self._was_let_in and not isinstance(error, OwnLimit):
+            return False
+        before = self._known_size
+        place = self.pool.turned_away(self.level.number, error)
+        if place is Place.WAITING:
+            await self._facts.send(TurnedAway(self.level.number, str(error)))
+        elif place is Place.OUTSIDE:
+            await self._tell_size(str(error), before)
+            await self._give_back(str(error))
+        return place is not Place.ALONE
+
+    @property
+    def _known_size(self) -> tuple[int, int | None]:
+        return self.pool.sizing.size, self.pool.sizing.ceiling
+
+    async def _give_back(self, reason: str) -> None:
         for lane in self._lanes:
             await lane.give_back(reason)
-        await self._tell_size(reason)
 
-    async def _tell_size(self, reason: str) -> None:
+    async def _tell_size(self, reason: str, before: tuple[int, int | None]) -> None:
+        """Announce a size that is another than before."""
         sizing = self.pool.sizing
-        await self._facts.send(Resized(sizing.size, sizing.ceiling, reason))
+        if (sizing.size, sizing.ceiling) != before:
+            await self._facts.send(Resized(sizing.size, sizing.ceiling, reason, before[0]))
 
     async def _recover(self, target: Session, lives: Lives) -> None:
         """After connections were lost in a row, go on with one lane at a time: the one that it is over shows itself."""
@@ -171,7 +208,13 @@ class Connection:
             raise
 
     async def _pause(self, error: ConnectionLost, delay: float) -> bool:
-        """Wait before connecting again; False when the run is being drained and there is no point in it."""
+        """Wait before connecting again; False when there is no point in it: the run is being drained, or nobody of us
+        is let in with what was good before.
+        """
+        if self.pool.is_away(self.level.number, error):
+            await self._facts.send(Suspended("down", str(error), delay))
+        if self.pool.is_locked_out:
+            return False
         self.level.state = "reconnecting"
         await self._facts.send(Reconnecting(self.level.number, str(error), delay))
         with trio.move_on_after(delay):

@@ -9,17 +9,19 @@ import attrs
 import trio
 
 from actorsync.actors.channels import Fact, Registration
+from actorsync.actors.pool import Pool
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
-from actorsync.errors import ConnectionLost, OperationRefused, Vanished
+from actorsync.errors import ConnectionLost, OperationRefused, TargetFull, Vanished
 from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
-from actorsync.model.event import Intended, Swept
+from actorsync.model.event import Event, Intended, Resumed, Suspended, Swept
 from actorsync.model.operation import (
     Batch,
     Copy,
     Done,
     Failed,
+    Fault,
     MakeDirectory,
     Operation,
     Outcome,
@@ -91,8 +93,8 @@ class Lane:
     shutdown: Shutdown
     token: Callable[[], str]
     wall_clock_ns: Callable[[], int]
-    want: Callable[[int], None]
-    """Is told how many operations wait, whenever one was taken."""
+    pool: Pool
+    """Is told how many operations wait, whenever one was taken; and is asked whether the target has room."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
     _operations: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
@@ -156,7 +158,7 @@ class Lane:
         except trio.EndOfChannel:
             await self._commit(target)
             return False
-        self.want(self.waiting)
+        self.pool.want(self.waiting)
         return True
 
     async def receive(self) -> bool:
@@ -196,13 +198,19 @@ class Lane:
             await self._commit(target)
             await self.give_back("the run is being drained")
             return
-        if isinstance(first, Copy):
-            await self._copy(source, target, first)
-        else:
+        if not isinstance(first, Copy):
             await self._commit(target)
             outcomes = await self._do(target, batch)
             self._batch = ()
             await self._tell(*outcomes)
+        elif self.pool.full.admits(self, trio.current_time(), first.source.size):
+            try:
+                await self._copy(source, target, first)
+            finally:
+                self.pool.full.withdrew(self)
+        else:
+            await self._commit(target)
+            await self._turn_down(first)
 
     async def _do(self, target: Session, batch: Batch) -> list[Outcome]:
         match batch[0]:
@@ -247,24 +255,41 @@ class Lane:
 
     async def _copy(self, source: Session, target: Session, copy: Copy) -> None:
         """Bring one file to where only its rename is missing. Whatever happens, `_batch` is empty afterwards."""
-        outcome: Outcome | None = None
+        news: list[Event] = []
         tries = 0
         while True:
             tries += 1
             try:
                 held = await self._stage(source, target, copy)
                 self._held.append(held)
+                news = [Resumed("full")] if self.pool.full.succeeded(self) else []
             except Vanished as gone:
-                outcome = Skipped(copy, str(gone))
+                news = [Skipped(copy, str(gone))]
+            except TargetFull as refusal:
+                news = self._out_of_room(copy, refusal)
             except OperationRefused as refusal:
                 if tries < TRIES and (refusal.retry or (tries == 1 and await self._mend_parents(target, copy))):
                     continue
-                outcome = Failed(copy, str(refusal))
+                news = [_failed(copy, refusal)]
             break
-        self._batch = ()
         self.level.upload = None
-        if outcome is not None:
-            await self._tell(outcome)
+        await self._end(copy, *news)
+
+    async def _turn_down(self, copy: Copy) -> None:
+        """Fail a file without sending it: there is no room for it, and the event that said so has named the first."""
+        await self._end(copy, Failed(copy, f"not sent: the target is full ({self.pool.full.reason})", Fault.UNSENT))
+
+    def _out_of_room(self, copy: Copy, refusal: TargetFull) -> list[Event]:
+        """Fail a file that found no room, and with it, from now on, all that are not smaller."""
+        full, now = self.pool.full, trio.current_time()
+        is_news = full.failed(self, f"{copy.path}: {refusal}", now, copy.source.size)
+        suspended = [Suspended("full", full.reason, full.seconds_left(now))] if is_news else []
+        return [_failed(copy, refusal), *suspended]
+
+    async def _end(self, copy: Copy, *news: Event) -> None:
+        """Be done with a file that is not on its way any more."""
+        self._batch = ()
+        await self._tell(*news)
         if self._registered is not None and self._registered[0] is copy:
             await self._unregister()
 
@@ -310,16 +335,18 @@ class Lane:
 
     async def _settle_held(self, results: Sequence[Entry | OperationRefused]) -> None:
         settled, self._held = self._held, []
-        outcomes: list[Outcome] = []
+        news: list[Event] = []
         for held, result in zip(settled, results, strict=True):
             if isinstance(result, Entry):
                 self.statistics.files_done += 1
-                outcomes.append(Done(held.copy, result, held.source, held.digest, held.staged.temporary))
+                news.append(Done(held.copy, result, held.source, held.digest, held.staged.temporary))
+            elif isinstance(result, TargetFull):
+                news += self._out_of_room(held.copy, result)
             elif result.retry:
-                outcomes.append(Returned(held.copy, str(result), tried=True))
+                news.append(Returned(held.copy, str(result), tried=True))
             else:
-                outcomes.append(Failed(held.copy, str(result)))
-        await self._tell(*outcomes)
+                news.append(_failed(held.copy, result))
+        await self._tell(*news)
 
     # Temporaries.
 
@@ -346,14 +373,14 @@ class Lane:
 
     # Leaving.
 
-    async def _tell(self, *outcomes: Outcome) -> None:
-        """Hand over outcomes, even while being cancelled: what was done is written down, or the next run misjudges it.
+    async def _tell(self, *news: Event) -> None:
+        """Hand over news, even while being cancelled: what was done is written down, or the next run misjudges it.
 
         This does not wait for long: the recorder takes facts until the last of us is gone.
         """
         with trio.CancelScope(shield=True):
-            for outcome in outcomes:
-                await self._facts.send(outcome)
+            for event in news:
+                await self._facts.send(event)
 
     @property
     def waiting(self) -> int:
@@ -371,7 +398,7 @@ class Lane:
     async def give_back(self, reason: str) -> None:
         """Give back everything in hand, undone."""
         operations = [*self._batch, *self._next, *(held.copy for held in self._held)]
-        self._batch, self._next, self._held = (), (), []
+        self._batch, self._next, self._held, self.losses = (), (), [], 0
         await self._tell(*(Returned(operation, reason) for operation in operations))
         await self._unregister()
 
@@ -395,13 +422,17 @@ class Lane:
         self.level.state, self.level.upload, self.level.size = state, upload, size
 
 
+def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
+    return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
+
+
 def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
-    return Done(operation, result) if isinstance(result, Entry) else Failed(operation, str(result))
+    return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
 
 
 def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
-        return Failed(operation, str(result))
+        return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
 
 

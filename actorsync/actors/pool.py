@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import math
+import random
 from collections.abc import Callable
 
 import attrs
@@ -10,17 +12,23 @@ import trio
 
 from actorsync.actors.channels import Fact, holding
 from actorsync.actors.statistics import Statistics
+from actorsync.errors import ConnectionLost, LoginLapsed, OwnLimit, TooManyConnections
 from actorsync.model.event import Resized
+from actorsync.planning.breaker import Breaker
+from actorsync.planning.logins import Logins
 from actorsync.planning.sizing import Sizing
 
-__all__ = ["Pool", "Role"]
+__all__ = ["Place", "Pool", "Role"]
 
-#: Logins under way at once, as soon as one was accepted. OpenSSH turns some away from ten on (MaxStartups).
-_LOGINS = 8
 #: Seconds between two looks at whether more connections would be of use.
 _INTERVAL = 1.0
 #: What a file counts for beside its bytes: about what travels in the time that its round trips take.
 _FILE = 64 * 1024
+#: How often in a row a login that was good before may be refused while nobody is connected. It may be that the server
+#: still counts connections that are gone; it may be a password that was changed, and servers lock accounts out.
+_LAPSES = 3
+#: A target without room is asked again after so many seconds at first.
+_FULL_SECONDS = 10.0
 
 
 class Role(enum.Enum):
@@ -30,30 +38,43 @@ class Role(enum.Enum):
     HAND = enum.auto()
 
 
+class Place(enum.Enum):
+    """Where a connection that was turned away has its place."""
+
+    WAITING = enum.auto()  # it came with others, and comes again when it is alone
+    OUTSIDE = enum.auto()  # it was one too many: the others have its work
+    ALONE = enum.auto()  # nobody else is connected: the server is as good as away
+
+
 @attrs.define(eq=False)
 class Pool:
-    """Room for connections, and a circuit breaker for the host that they lead to.
+    """Room for connections, and the circuit breakers for the host that they lead to.
 
     While nobody is connected (at the beginning, and when a server went away) one connection tries alone, with its
     back-off, and the others wait for what becomes of it: a server that is down is asked once, not once for each
-    connection.
+    connection. ``full`` is the breaker of the target's room, which the lanes ask before each copy.
     """
 
     sizing: Sizing
     statistics: Statistics
     lanes: int = 1
+    jitter: Callable[[], float] = random.random
     connected: set[int] = attrs.Factory(set)
     outages: int = 0
     """How often all connections, and there were several, were lost together: no work of ours does that."""
+    full: Breaker = attrs.Factory(lambda: Breaker(_FULL_SECONDS))
+    _host: Breaker = attrs.Factory(lambda: Breaker(is_open=True))
+    _logins: Logins = attrs.Factory(Logins)
+    _lapses: int = 0
     _inside: set[int] = attrs.Factory(set)
-    _connecting: set[int] = attrs.Factory(set)
     _lost_together: set[int] = attrs.Factory(set)
     _scout: int | None = None
     _wanted: int = 0
-    _prober: int | None = None
     _is_closed: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     _began: float = attrs.Factory(trio.current_time)
+
+    # Coming in.
 
     async def reserve(self, number: int) -> Role | None:
         """Wait until connection ``number``, which has nothing in hand, is wanted; None when it never will be.
@@ -61,6 +82,8 @@ class Pool:
         While nobody is connected, one looks out for the first thing to do, and connects for it; the others come when
         there is more than those who are connected can take.
         """
+        self._host.withdrew(number)  # who has nothing to do does not ask for the server, and others may wait for that
+        self._changed.unpark_all()
         while not self._is_closed:
             if number in self._inside or len(self._inside) < self.sizing.size:
                 if self._wanted:
@@ -80,62 +103,89 @@ class Pool:
         if waiting:
             self._changed.unpark_all()
 
-    async def turn(self, number: int) -> None:
-        """Wait until connection ``number``, which has something to do, may log in."""
-        while not self._may_try(number):
-            await self._changed.park()
-        self._connecting.add(number)
-        if not self.connected:
-            self._prober = number
+    async def turn(self, number: int) -> bool:
+        """Wait until connection ``number`` may log in. False when there is no room for it any more."""
+        while (wait := self._wait(number)) != 0:
+            if wait is None:
+                return False
+            with trio.move_on_after(wait):
+                await self._changed.park()
+        self._logins.began(number)
+        return True
 
-    def _may_try(self, number: int) -> bool:
+    def _wait(self, number: int) -> float | None:
+        """Give the seconds until ``number`` may log in, unless something changes before; None when it may not."""
+        now = trio.current_time()
         if not self.connected:
-            return self._prober in {None, number}
-        return len(self._connecting) < _LOGINS
+            return 0.0 if self._host.admits(number, now) else math.inf
+        if len(self.connected | self._logins.under_way) >= self.sizing.size:
+            return None
+        wait = self._logins.wait(now)
+        return math.inf if wait is None else wait
 
     def entered(self, number: int) -> bool:
-        """Take note that a connection was let in; True when the server was not known to let in so many."""
-        self._connecting.discard(number)
+        """Take note that a connection was let in; True when nobody was connected, after something had failed."""
+        self._logins.ended(number, trio.current_time(), self.jitter())
         self.connected.add(number)
         self._lost_together.clear()
-        self._prober = None
+        self._lapses = 0
         if self._scout == number:
             self._scout = None
         self._changed.unpark_all()
-        return self.sizing.accepted(len(self.connected))
+        return self._host.close()
+
+    # Leaving.
 
     def lost(self, number: int) -> None:
         """Take note that a connection was lost, or could not be made. It keeps its room, and will try again."""
-        self._connecting.discard(number)
+        self._logins.ended(number, trio.current_time(), self.jitter())
         if number in self.connected:
             self.connected.discard(number)
             self._lost_together.add(number)
             if not self.connected and len(self._lost_together) > 1:
                 self.outages += 1
+        if not self.connected:
+            self._host.trip()
         self._changed.unpark_all()
 
     def left(self, number: int) -> None:
-        """Take note that a connection will not come again."""
+        """Take note that a connection will not come again, or begins anew."""
         self.lost(number)
         self._inside.discard(number)
-        if self._prober == number:
-            self._prober = None
+        self._host.withdrew(number)
         if self._scout == number:
             self._scout = None
         self._changed.unpark_all()
 
-    def was_refused(self, number: int) -> bool:
-        """Shrink, because the server has as many as it wants; False when it has none of us, and is just away."""
+    def turned_away(self, number: int, error: TooManyConnections) -> Place:
+        """Find a place for a connection that was turned away, or could not be opened."""
+        now, is_ours = trio.current_time(), isinstance(error, OwnLimit)
         if not self.connected - {number}:
-            return False
+            self._lapses += isinstance(error, LoginLapsed)
+            return Place.ALONE
+        if not is_ours and self._logins.is_too_early(number, now, self.jitter()):
+            self._wanted += 1
+            self._changed.unpark_all()
+            return Place.WAITING
         self.left(number)
-        self.sizing.refused(len(self.connected), self._now())
-        return True
+        self.sizing.refused(len(self.connected), now - self._began, by_server=not is_ours)
+        return Place.OUTSIDE
+
+    def is_away(self, number: int, error: ConnectionLost) -> bool:
+        """Take note of why a connection has to wait; True when it is news that nobody is connected."""
+        return not self.connected and self._host.failed(number, str(error), trio.current_time())
+
+    @property
+    def is_locked_out(self) -> bool:
+        """Whether a login that was good before has been refused often enough."""
+        return self._lapses >= _LAPSES
 
     def close(self) -> None:
         """Let nobody in any more: there is nothing more to do."""
         self._is_closed = True
         self._changed.unpark_all()
+
+    # Growing.
 
     async def run(self, waiting: Callable[[], int], facts: trio.MemorySendChannel[Fact]) -> None:
         """Grow when that is of use, for as long as there is work ``waiting``. Ends when the pool is closed."""
@@ -146,9 +196,7 @@ class Pool:
                         await self._changed.park()
                 done = self.statistics.bytes_sent + _FILE * self.statistics.files_done
                 self.want(waiting())
-                if waiting() and self.sizing.look(self._now(), len(self.connected), done):
-                    await facts.send(Resized(self.sizing.size, self.sizing.ceiling, "there is more to do"))
+                before, sizing = self.sizing.size, self.sizing
+                if waiting() and sizing.look(trio.current_time() - self._began, len(self.connected), done):
+                    await facts.send(Resized(sizing.size, sizing.ceiling, "there is more to do", before))
                     self._changed.unpark_all()
-
-    def _now(self) -> float:
-        return trio.current_time() - self._began

@@ -19,6 +19,8 @@ import attrs
 import outcome
 import trio
 
+from actorsync.endpoints.own_limit import unopened
+
 __all__ = ["AsyncioLoop", "AsyncioThread", "Doorbell"]
 
 T = TypeVar("T")
@@ -68,6 +70,7 @@ class _Running:
         is_running = trio.Event()
         token = trio.lowlevel.current_trio_token()
         made: list[tuple[AsyncioLoop, asyncio.Event]] = []
+        faults: list[OSError] = []
 
         async def main() -> None:
             loop, end = asyncio.get_running_loop(), asyncio.Event()
@@ -77,10 +80,19 @@ class _Running:
             token.run_sync_soon(is_running.set)
             await end.wait()
 
-        thread = threading.Thread(target=asyncio.run, args=(main(),), name="asyncio", daemon=True)
+        def run() -> None:
+            try:
+                asyncio.run(main())
+            except OSError as error:  # there is no descriptor left for a loop
+                faults.append(error)
+                token.run_sync_soon(is_running.set)
+
+        thread = threading.Thread(target=run, name="asyncio", daemon=True)
         thread.start()
         with trio.CancelScope(shield=True):
             await is_running.wait()
+        for fault in faults:
+            raise unopened(f"SSH cannot begin: {fault.strerror}", fault)
         ((loop, end),) = made
         return cls(loop, thread, end)
 

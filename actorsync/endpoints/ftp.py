@@ -15,7 +15,14 @@ from actorsync.endpoints.ftp_tls import Security
 from actorsync.endpoints.ftp_wire import Control, connected
 from actorsync.endpoints.remote_root import absolute_root
 from actorsync.endpoints.tls import TlsPolicy, UntrustedServer, warn_of_clear_text
-from actorsync.errors import ConnectionLost, FatalError, LoginRefused, ProtocolError, TooManyConnections
+from actorsync.errors import (
+    ConnectionLost,
+    FatalError,
+    LoginLapsed,
+    LoginRefused,
+    ProtocolError,
+    TooManyConnections,
+)
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.text import display
 from actorsync.protocols import ftp_dialogues as ask
@@ -138,7 +145,7 @@ class FtpEndpoint:
         except LoginRefused as refused:
             if self._is_welcome:
                 # The same words were good before in this run: ProFTPD says 530 for "too many connections", too.
-                raise ConnectionLost(str(refused)) from None
+                raise LoginLapsed(str(refused)) from None
             self._refusal = f"{self.display}: {refused}"
             raise LoginRefused(self._refusal) from None
         known = self.knowledge
@@ -162,7 +169,7 @@ def _turned_away() -> Iterator[None]:
     """
     try:
         yield
-    except ProtocolError:
+    except (ProtocolError, TooManyConnections):
         raise
     except ConnectionLost as lost:
         raise TooManyConnections(str(lost)) from lost

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.own_limit import unopened
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp import Reply
 
@@ -63,7 +64,7 @@ def lost(what: str) -> Iterator[None]:
         if isinstance(cause, BaseExceptionGroup):  # one for each address of a host
             cause = cause.exceptions[0]
         cause = cause if isinstance(cause, OSError) else error
-        raise ConnectionLost(f"{what}: {_words(cause)}") from error
+        raise unopened(f"{what}: {_words(cause)}", cause) from error
 
 
 def _words(cause: BaseException) -> str:
@@ -76,7 +77,8 @@ def _words(cause: BaseException) -> str:
 async def reach(peer: tuple[object, ...], port: int, patience: Patience) -> trio.socket.SocketType:
     """Connect to ``port`` at the control connection's peer, and nowhere else."""
     family = socket.AF_INET6 if len(peer) == 4 else socket.AF_INET
-    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    with lost(f"data connection to port {port}"):
+        sock = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
         with lost(f"data connection to port {port}"), trio.fail_after(patience.connect):
             await sock.connect((peer[0], port, *peer[2:]))

@@ -8,7 +8,7 @@ A hop is never abandoned: when a cancelled call returns, no thread is still at w
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
@@ -18,15 +18,18 @@ import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
 from actorsync.endpoints.local_tree import Opened, Tree
-from actorsync.endpoints.local_walk import entry_of, is_same, refusal, shown
+from actorsync.endpoints.local_walk import entry_of, is_same, reason_of, refusal, shown
 from actorsync.endpoints.local_writer import Writer
+from actorsync.endpoints.own_limit import is_own_limit, own_limit
 from actorsync.errors import OperationRefused, Vanished
-from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 from actorsync.model.text import display
 
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
 
 _THREADS: Final = 32
+#: How often, and how long at first, to wait for descriptors to come free: each wait is twice as long as the one before.
+_WAITS, _FIRST_WAIT = 6, 0.02
 #: Hops under way that open files. Whoever comes while so many are under way shares the next one.
 _OPENERS: Final = 4
 _PIECE: Final = 1 << 20
@@ -70,11 +73,21 @@ class LocalEndpoint:
         await trio.lowlevel.checkpoint()
         yield LocalSession(self)
 
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory, in one hop."""
+        try:
+            return await _patiently(self.hop, self.tree.list_directory, directory)
+        except OSError as error:
+            return Listing(directory, problem=Problem(directory, reason_of(error)))
+
     async def open_file(self, path: str) -> Opened:
         """Open a file in a thread, in one hop with what others want to have opened: most of the cost is the hop.
 
         Raises what opening raises.
         """
+        return await _patiently(self._open_file, path)
+
+    async def _open_file(self, path: str) -> Opened:
         mine = _Opening(path)
         self._openings.append(mine)
         try:
@@ -190,16 +203,18 @@ class LocalSession:
 
     async def list_directory(self, directory: str) -> Listing:
         """List one directory, in one hop."""
-        return await self._hop(self._tree.list_directory, directory)
+        return await self._endpoint.list_directory(directory)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
-        """Open a regular file, in one hop."""
+        """Open a regular file, in one hop. Raises `OwnLimit` when no descriptor comes free for it."""
         try:
             opened = await self._endpoint.open_file(path)
         except FileNotFoundError as error:
             raise Vanished(f"cannot open {shown(path)}: it is gone") from error
         except OSError as error:
+            if is_own_limit(error):
+                raise own_limit(error) from error
             raise refusal("open", path, error) from error
         content = LocalContent(self._endpoint, opened)
         try:
@@ -270,6 +285,21 @@ class LocalSession:
                 staged = await self._hop(writer.put, piece, len(piece) < _PIECE)
             upload.sent = writer.sent
         return staged
+
+
+async def _patiently(do: Callable[[Unpack[_ArgsT]], Awaitable[_ResultT]], *args: *_ArgsT) -> _ResultT:
+    """Do what opens something; where there is nothing left to open it with, wait a little for others to close theirs.
+
+    Raises what ``do`` raises, in the end also for want of descriptors.
+    """
+    for wait in range(_WAITS):
+        try:
+            return await do(*args)
+        except OSError as error:
+            if not is_own_limit(error):
+                raise
+        await trio.sleep(_FIRST_WAIT * 2**wait)
+    return await do(*args)
 
 
 async def _read_piece(content: Content) -> bytes:

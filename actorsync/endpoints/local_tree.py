@@ -25,6 +25,7 @@ from actorsync.endpoints.local_walk import (
     shown,
     temporary_beside,
 )
+from actorsync.endpoints.own_limit import is_own_limit
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
 
@@ -70,7 +71,10 @@ class Tree:
         return ScanComplete(entry_of("", status), status.st_dev)
 
     def list_directory(self, directory: str) -> Listing:
-        """Describe everything in one directory; what vanishes meanwhile was never there."""
+        """Describe everything in one directory; what vanishes meanwhile was never there.
+
+        Raises ``OSError`` when it is our own side that has no descriptor or memory left, and nothing else.
+        """
         entries: list[Entry] = []
         try:
             with Walk(self.root) as walk:
@@ -86,6 +90,8 @@ class Tree:
                             status = self._followed(path) or status
                         entries.append(entry_of(path, status))
         except OSError as error:
+            if is_own_limit(error):
+                raise
             problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
             return Listing(directory, problem=problem)
         except OperationRefused as refused:

@@ -17,7 +17,7 @@ from actorsync.endpoints.ssh_channel import SshChannel
 from actorsync.endpoints.ssh_keys import HostKeys, load_client_keys, read_host_keys
 from actorsync.endpoints.ssh_login import Credentials, Refusal, fetch_host_key, open_channel
 from actorsync.endpoints.ssh_policy import HostTrust, ShownHostKey, SshLogin
-from actorsync.errors import ConnectionLost, FatalError, LoginRefused
+from actorsync.errors import ConnectionLost, FatalError, LoginLapsed, LoginRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.text import display
 from actorsync.protocols import sftp_dialogues as ask
@@ -121,7 +121,7 @@ class SftpEndpoint:
             return await stack.enter_async_context(opening)
         except Refusal as refused:
             if self._is_welcome:  # the same words were good before in this run
-                raise ConnectionLost(str(refused)) from None
+                raise LoginLapsed(str(refused)) from None
             self._refusal = f"{self.display}: {refused}"
         except LoginRefused as refused:
             self._refusal = f"{self.display}: {refused}"

@@ -15,6 +15,7 @@ import trio
 
 from actorsync.endpoints.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.gathering_socket import ConnectedSocket
+from actorsync.endpoints.own_limit import is_own_limit, unopened
 from actorsync.endpoints.ssh_channel import SshChannel, SshSession, reason_of
 from actorsync.endpoints.ssh_keys import HostKeys
 from actorsync.endpoints.ssh_policy import ShownHostKey
@@ -104,9 +105,14 @@ async def _tcp(host: str, port: int) -> ConnectedSocket:
         cause = error.__cause__
         if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
             cause = cause.exceptions[0]
-        raise ConnectionLost(f"{host}:{port}: {reason_of(cause if isinstance(cause, OSError) else error)}") from error
-    descriptor = os.dup(stream.socket.fileno())
-    await trio.aclose_forcefully(stream)
+        cause = cause if isinstance(cause, OSError) else error
+        raise unopened(f"{host}:{port}: {reason_of(cause)}", cause) from error
+    try:
+        descriptor = os.dup(stream.socket.fileno())
+    except OSError as error:
+        raise unopened(f"{host}:{port}: {reason_of(error)}", error) from error
+    finally:
+        await trio.aclose_forcefully(stream)
     return ConnectedSocket(socket.socket(fileno=descriptor))
 
 
@@ -216,6 +222,8 @@ async def open_channel(
     except asyncssh.ChannelOpenError as error:
         raise TooManyConnections(f"the server starts no SFTP: {reason_of(error)}") from error
     except (OSError, asyncssh.Error, ValueError) as error:
+        if is_own_limit(error):
+            raise unopened(reason_of(error), error) from error
         if not clients or not clients[-1].has_greeted:  # so it is with MaxStartups, and with firewalls that count
             raise TooManyConnections(f"turned away before the login: {reason_of(error)}") from error
         raise ConnectionLost(reason_of(error)) from error

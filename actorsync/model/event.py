@@ -6,7 +6,7 @@ of a run is always `Stopped`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -22,26 +22,36 @@ __all__ = [
     "Intended",
     "Planned",
     "Reconnecting",
+    "Recovered",
     "RemovalsRefused",
+    "RemovalsWithheld",
     "Report",
     "Resized",
+    "Resumed",
     "Retired",
     "Scanned",
     "Started",
     "Stopped",
     "SurveyComplete",
+    "Suspended",
     "Swept",
+    "Troubled",
+    "TurnedAway",
     "Warned",
 ]
 
 
 @attrs.frozen
 class Started:
-    """A run began. ``source`` and ``target`` are for display, without secrets."""
+    """A run began. ``source`` and ``target`` are for display, without secrets.
+
+    ``connections`` is the most that it takes; with ``automatic`` it finds out how many are of use.
+    """
 
     source: str
     target: str
     connections: int
+    automatic: bool = False
 
 
 @attrs.frozen
@@ -116,6 +126,39 @@ class RemovalsRefused:
 
 
 @attrs.frozen
+class RemovalsWithheld:
+    """So many removals wait for a later run, because of what failed in this one; ``reason`` is one line about them."""
+
+    removals: int
+    reason: str
+
+
+@attrs.frozen
+class Troubled:
+    """A path has failed, for the ``failures``-th time in a row of runs; told at the end of a run.
+
+    ``source`` is what was to be sent, None for what was to be removed; ``since`` is the time of the first of these
+    failures, ``failed_at`` that of the last. With ``retry_at`` the path is parked until then (or until it changes).
+    """
+
+    path: str
+    source: Entry | None
+    failures: int
+    since: float
+    failed_at: float
+    reason: str
+    retry_at: float | None = None
+
+
+@attrs.frozen
+class Recovered:
+    """A path that had failed before was done, or there is nothing to be done about it any more."""
+
+    path: str
+    was_parked: bool
+
+
+@attrs.frozen
 class Connected:
     """Connection number ``connection`` is open and logged in."""
 
@@ -134,11 +177,44 @@ class Reconnecting:
 
 @attrs.frozen
 class Resized:
-    """The run keeps up to ``connections`` from now on; ``ceiling`` is what the server lets in, once it refused."""
+    """The run keeps up to ``connections`` from now on, and kept up to ``before``.
+
+    ``ceiling`` is what the server lets in, once it refused; None when it never did.
+    """
 
     connections: int
     ceiling: int | None
     reason: str
+    before: int
+
+
+@attrs.frozen
+class TurnedAway:
+    """A connection came to the door with others, and was turned away. It comes again; one at a time they do, now."""
+
+    connection: int
+    reason: str
+
+
+@attrs.frozen
+class Suspended:
+    """Something that all need does not work, and is left to one that tries it now and then.
+
+    ``cause`` is ``down`` when the server is away, or will have none of our connections: one of them asks for it. It is
+    ``full`` when the target has no room: copies fail unsent, but for one that is tried after ``delay`` seconds at the
+    latest. ``reason`` is what happened first.
+    """
+
+    cause: Literal["down", "full"]
+    reason: str
+    delay: float
+
+
+@attrs.frozen
+class Resumed:
+    """It works again."""
+
+    cause: Literal["down", "full"]
 
 
 @attrs.frozen
@@ -167,9 +243,10 @@ class Swept:
 class Report:
     """What a run did. Counts are of files unless they say otherwise, sizes in bytes, times in seconds.
 
-    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all. ``refused``,
-    ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command line
-    returns for it.
+    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all, also those that are
+    ``parked`` and were not tried. ``left`` counts what was not done, also the removals that were ``withheld``.
+    ``refused``, ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command
+    line returns for it.
     """
 
     exit_code: int
@@ -186,6 +263,8 @@ class Report:
     skipped: int = 0
     left: int = 0
     reconnects: int = 0
+    parked: int = 0
+    withheld: int = 0
     failures: tuple[tuple[str, str], ...] = ()
     refused: str | None = None
     drained: bool = False
@@ -211,9 +290,15 @@ Event: TypeAlias = (
     | Intended
     | Forgotten
     | RemovalsRefused
+    | RemovalsWithheld
+    | Troubled
+    | Recovered
     | Connected
     | Reconnecting
     | Resized
+    | TurnedAway
+    | Suspended
+    | Resumed
     | Retired
     | Warned
     | Swept

@@ -93,6 +93,8 @@ class _Loader:
             sync=structured.sync,
             shutdown=structured.shutdown,
         )
+        if structured.sync.max_connections is not None and not structured.sync.is_automatic:
+            self._fail("sync.max-connections", 'only connections = "auto" has a maximum of its own; leave it out')
         if profile.target.scheme == "file" and (fault := _overlap(profile.source.path, profile.target.path)):
             self._fail("target.url", fault)
         return profile

@@ -17,11 +17,13 @@ from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint
 from actorsync.profile.url import parse_target
 
 __all__ = [
+    "MOST_CONNECTIONS",
     "IgnoreFile",
     "Reader",
     "Site",
     "choice_reader",
     "read_certificate",
+    "read_connections",
     "read_duration",
     "read_extensions",
     "read_host_key",
@@ -34,6 +36,7 @@ __all__ = [
     "whole_reader",
 ]
 
+MOST_CONNECTIONS = 64
 _MAX_BYTES = 1_048_576
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 
@@ -82,6 +85,14 @@ def whole_reader(low: int, high: int | None = None) -> Reader:
         return value
 
     return read
+
+
+def read_connections(value: object, site: Site) -> int | str:
+    """A number of connections, or "auto"."""
+    try:
+        return "auto" if value == "auto" else int(whole_reader(1, MOST_CONNECTIONS)(value, site))
+    except ValueError as error:
+        raise ValueError(f'{error}, or "auto"') from None
 
 
 def choice_reader(choices: tuple[str, ...]) -> Reader:

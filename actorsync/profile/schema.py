@@ -12,8 +12,10 @@ import attrs
 from actorsync.planning.selection import Selection
 from actorsync.profile.login import LoginTable, key
 from actorsync.profile.readers import (
+    MOST_CONNECTIONS,
     IgnoreFile,
     choice_reader,
+    read_connections,
     read_duration,
     read_extensions,
     read_ignore_file,
@@ -30,7 +32,8 @@ from actorsync.profile.units import MaxDelete
 __all__ = ["Links", "Profile", "Shutdown", "Source", "Sync", "TargetTable"]
 
 Links = Literal["skip", "follow", "error"]
-_MAX_CONNECTIONS = 64
+#: The most connections that a run takes which finds out how many are of use, unless the profile says otherwise.
+_AUTOMATIC = 16
 
 
 @attrs.frozen
@@ -49,9 +52,13 @@ class TargetTable(LoginTable):
 
 @attrs.frozen
 class Sync:
-    """What is mirrored, and how. Durations are in seconds; ``every`` is None for a run that is done once."""
+    """What is mirrored, and how. Durations are in seconds; ``every`` is None for a run that is done once.
 
-    connections: int = attrs.field(default=4, metadata=key(whole_reader(1, _MAX_CONNECTIONS)))
+    ``connections`` is ``"auto"`` where the run finds out how many are of use; ``max_connections`` is only for that.
+    """
+
+    connections: int | Literal["auto"] = attrs.field(default=4, metadata=key(read_connections))
+    max_connections: int | None = attrs.field(default=None, metadata=key(whole_reader(1, MOST_CONNECTIONS)))
     every: float | None = attrs.field(default=None, metadata=key(read_duration, is_text=True))
     delete: bool = attrs.field(default=False, metadata=key(read_switch))
     max_delete: MaxDelete = attrs.field(default=MaxDelete(50, is_percent=True), metadata=key(read_max_delete))
@@ -61,6 +68,16 @@ class Sync:
     exclude_extensions: tuple[str, ...] = attrs.field(default=(), metadata=key(read_extensions))
     max_depth: int | None = attrs.field(default=None, metadata=key(whole_reader(1)))
     links: Links = attrs.field(default="skip", metadata=key(choice_reader(get_args(Links)), is_text=True))
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the run finds out how many connections are of use."""
+        return self.connections == "auto"
+
+    @property
+    def most_connections(self) -> int:
+        """How many connections a run may keep."""
+        return (self.max_connections or _AUTOMATIC) if self.connections == "auto" else self.connections
 
     def selection(self) -> Selection:
         """What takes part in the run. The lines of ``exclude_from`` come first, so ``exclude`` can take them back."""

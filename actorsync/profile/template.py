@@ -41,8 +41,11 @@ url = "sftp://deploy@www.example.com/www"
 # tls-min-version = "1.2"
 
 [sync]
-# Connections to the target, 1 to 64.
-# connections = 4
+# Connections to the target, 1 to 64; without it, 4. "auto" takes as many as make it quicker and the server lets in.
+# connections = "auto"
+
+# The most that "auto" takes.
+# max-connections = 16
 
 # Go on mirroring, this often. Without it, actorsync mirrors once and ends.
 # every = "15m"

@@ -100,7 +100,7 @@ def _unsettled(
     settled = [
         operation
         for (operation, path), outcome in ended.items()
-        if path and not (isinstance(outcome, Failed) and outcome.reason in NEVER_PLANNED)
+        if path and not (isinstance(outcome, Failed) and operation is not Remove and _was_never_planned(outcome))
     ]
     removals = settled.count(Remove) + sum(operation is Remove for operation, _ in returned)
     if (settled.count(Copy), settled.count(MakeDirectory), removals) != (
@@ -110,3 +110,7 @@ def _unsettled(
     ):
         return f"{planned}, and what was settled is {settled}"
     return None
+
+
+def _was_never_planned(failed: Failed) -> bool:
+    return failed.reason in NEVER_PLANNED or failed.reason.startswith("parked after ")

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import attrs
 
 from actorsync.endpoints.tls import TlsPolicy
+from tests.support.matrix import note_server
 
 __all__ = ["FtpTarget"]
 
@@ -30,6 +31,7 @@ class FtpTarget:
 
     def url(self, path: str = "") -> str:
         """The URL of a path below the root; it holds the user, and no password."""
+        note_server(self.name)
         return f"ftp://{quote(self.user)}@{self.host}:{self.port}/{quote(path.lstrip('/'))}"
 
     def adopt(self) -> None:

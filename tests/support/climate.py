@@ -243,6 +243,13 @@ class Automatic(Trouble):
         story.saw("automatic")
 
 
+class Patient(Trouble):
+    """Runs that leave alone what has failed again and again: `Story` asks for it when it makes a policy."""
+
+    def settle(self, story: Story) -> None:
+        story.saw("patient")
+
+
 class Narrow(Trouble):
     """Every channel has a buffer of 0 or 1."""
 
@@ -357,6 +364,7 @@ KINDS: Final[dict[str, type[Trouble]]] = {
     "strangers": Strangers,
     "journal": JournalTrouble,
     "automatic": Automatic,
+    "patient": Patient,
     "narrow": Narrow,
     "window": Window,
     "ticks": Ticks,

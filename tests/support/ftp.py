@@ -17,6 +17,7 @@ from actorsync.testing.faults import Fault
 from actorsync.testing.proxy import FaultProxy, open_fault_proxy
 from tests.support import FtpTarget, certificates, debian_servers
 from tests.support.evil import EvilServer
+from tests.support.matrix import note_server
 
 __all__ = ["NAMES", "PYFTPDLIB", "endpoint_for", "fresh_folder", "home", "proxy_before", "serving"]
 
@@ -86,5 +87,6 @@ def fresh_folder(server: FtpTarget, name: str) -> Path:
 
 def endpoint_for(server: FtpTarget | EmbeddedFtpServer | EvilServer, path: str = "", **settings: Any) -> FtpEndpoint:
     """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
+    note_server(getattr(server, "name", "scripted" if isinstance(server, EvilServer) else PYFTPDLIB))
     settings = {"host": server.host, "port": server.port, "tls": getattr(server, "tls", None), **settings}
     return FtpEndpoint(user=server.user, password=lambda: server.password, path=path, **settings)

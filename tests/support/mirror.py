@@ -33,6 +33,7 @@ from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from tests.support import FtpTarget
+from tests.support.matrix import note_server
 from tests.support.ssh_target import SshTarget
 from tests.support.ssh_target import endpoint_for as sftp_endpoint_for
 
@@ -154,6 +155,7 @@ def mirror_process(
     stderr: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start a run in a process of its own. Its standard output ends with the report."""
+    note_server(server.name)
     settings = {
         "source": os.fspath(source),
         "journal": os.fspath(journal),

@@ -36,7 +36,7 @@ from actorsync.endpoints.memory_tree import Directory, File, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, Swept
+from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, Swept, Troubled
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
@@ -216,6 +216,10 @@ class WatchedJournal:
     def root(self) -> ScanComplete | None:
         return self.inner.root()
 
+    def troubles(self) -> Sequence[Troubled]:
+        self._meet("read")
+        return self.inner.troubles()
+
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()
         self._meet("before")
@@ -260,7 +264,7 @@ class Oracle:
     _removing: str | None = None
     _removed: set[str] = attrs.Factory(set)
     _ours_before: int | None = None
-    _failed_before: frozenset[str] = frozenset()
+    _failed_before: frozenset[Entry] = frozenset()
     _root_before: ScanComplete | None = None
     _source: MemoryEndpoint | None = None
     _durable: dict[int, Event] = attrs.Factory(dict)
@@ -429,18 +433,34 @@ class Oracle:
                     self.blame(f"8: remove {path!r} before {directory!r} was scanned to its end")
         if self._ours_before is None:
             self._ours_before = self.journal.owned_count()
-            # What fails once removing has begun could not keep it from beginning.
-            before = itertools.takewhile(lambda event: not _ends_a_removal(event), self.events)
-            self._failed_before = frozenset(event.operation.path for event in before if isinstance(event, Failed))
+            self._failed_before = frozenset(self._unsent())
         for failed in self._failed_before:
-            near = parent_of(failed)
-            if not near or path.startswith(near + "/"):
-                self.blame(f"8: remove {path!r}, and {failed!r} has failed near it")
+            if parent_of(failed.path) == parent_of(self._gone_as_a_whole(path)):
+                self.blame(f"8: remove {path!r}, and {failed.path!r} has failed beside it")
+            is_like = Kind.FILE is failed.kind is record.source.kind and failed.size == record.source.size
+            if is_like:
+                self.blame(f"8: remove {path!r}, and {failed.path!r}, which may be its new name, has failed")
         self._removed.add(path)
         if not policy.max_delete.is_unlimited:
             self._check_root(path)
         if not policy.max_delete.is_unlimited and len(self._removed) > policy.max_delete.limit(self._ours_before):
             self.blame(f"8: remove {path!r}, the one too many of {self._ours_before}")
+
+    def _unsent(self) -> Iterator[Entry]:
+        """What the source has and the target has not got, as far as this run came, and what could not be looked at."""
+        # What fails once removing has begun could not keep it from beginning.
+        for event in itertools.takewhile(lambda event: not _ends_a_removal(event), self.events):
+            if isinstance(event, Failed) and isinstance(event.operation, Copy | MakeDirectory):
+                yield event.operation.source
+        for directory, listing in self.listings.items():
+            if listing.problem is not None and not listing.problem.vanished:
+                yield Entry(directory, Kind.DIRECTORY)
+
+    def _gone_as_a_whole(self, path: str) -> str:
+        """Give the topmost directory that is gone together with ``path``, or ``path``."""
+        while path and parent_of(path) not in self.listings:
+            path = parent_of(path)
+        return path
 
     def _check_root(self, path: str) -> None:
         """8: the source is the one that it was, and has not just lost all that it had."""

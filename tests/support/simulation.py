@@ -197,7 +197,8 @@ class Story(World):
             connections=rng.randrange(1, 5),
             backoff=Backoff(cap=10.0, jitter=rng.random),
         )
-        return attrs.evolve(policy, is_automatic=self.climate.has("automatic"))
+        has = self.climate.has
+        return attrs.evolve(policy, is_automatic=has("automatic"), is_patient=has("patient"))
 
     def _any_weather(self) -> Weather:
         rng = self.rng

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import attrs
 
 from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
+from tests.support.matrix import note_server
 
 if TYPE_CHECKING:
     from actorsync.endpoints.sftp import SftpEndpoint
@@ -54,6 +55,7 @@ class SshTarget:
 
     def url(self, path: str = "") -> str:
         """The URL of a path below the root; it holds the user, and no password."""
+        note_server(self.name)
         return f"sftp://{quote(self.user)}@{self.host}:{self.port}/{quote(path.lstrip('/'))}"
 
     def adopt(self) -> None:
@@ -68,5 +70,6 @@ def endpoint_for(server: SshTarget, path: str = "", **settings: Any) -> SftpEndp
     """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
     from actorsync.endpoints.sftp import SftpEndpoint
 
+    note_server(server.name)
     known: dict[str, Any] = {"host": server.host, "port": server.port, "login": server.login, "trust": server.trust}
     return SftpEndpoint(**{**known, "path": path, **settings})

@@ -20,9 +20,11 @@ __all__ = ["OnTerminal", "on_terminal", "without_terminal"]
 
 _ROOT = Path(__file__).parents[2]
 
-# Makes a terminal its own, and becomes the program.
+# Makes a terminal its own, and becomes the program. A shell has what it runs in the background ignore Ctrl-C, and so
+# would all that comes after: the tests themselves may run there.
 _TAKE = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0); "
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
 )
 

@@ -24,6 +24,7 @@ from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.event import Report
+from actorsync.planning.quarantine import LONGEST_DELAY
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing.faulty import Faulty, When
@@ -328,6 +329,8 @@ class World:
     async def converge(self) -> None:
         """Let everything be well, and see the mirror become exact, and then stay so without a command."""
         self.calm()
+        if self.policy.is_patient:
+            await trio.sleep(2 * LONGEST_DELAY)  # by then everything that is parked has had its time
         await self._converge_once()
         if self.oracle.strange:
             # Behind our back somebody changed what we put there, and as long as it need not be touched, nobody looks.
