@@ -331,12 +331,22 @@ class World:
         self.calm()
         if self.policy.is_patient:
             await trio.sleep(2 * LONGEST_DELAY)  # by then everything that is parked has had its time
+        await self._grow_old()
         await self._converge_once()
         if self.oracle.strange:
             # Behind our back somebody changed what we put there, and as long as it need not be touched, nobody looks.
             self.lose_journal()
             await self._converge_once()
             assert not self.oracle.strange
+
+    async def _grow_old(self) -> None:
+        """Wait until no file is so young that its times prove nothing, or will be soon because a clock was set back."""
+        paths = [*self.source.files(), *self.source.directories()]
+        nodes = [node for path in paths if (node := self.source.find(path)) is not None]
+        ages = [self.wall_ns() - node.ctime_ns for node in nodes]
+        young = min((age for age in ages if -60 * SECOND_NS < age < 3 * SECOND_NS), default=None)
+        if young is not None:
+            await trio.sleep(3 - young / SECOND_NS)
 
     async def _converge_once(self) -> None:
         # What the user set may rightly stop the last run; then it is the user who has to give way, and say so.
@@ -422,7 +432,9 @@ class World:
             path = record.target.path
             is_directory = path in folders
             kept = not self._is_all_ours(path)  # a directory with something in it that must stay
-            expected = record.source is not None and not kept and path not in oracle.strange
+            # What the journal still believes to be in it is not gone for all that it is not there.
+            is_strange = any(below(thing, path) for thing in oracle.strange)
+            expected = record.source is not None and not (kept or is_strange)
             if expected and not selection.hides(path, is_directory):
                 is_here = self.source.find(path) is not None or self._is_below_special(path)
                 assert is_here, f"4: {path!r} should be gone"
