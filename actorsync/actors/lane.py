@@ -228,8 +228,8 @@ class Lane:
         match batch[0]:
             case MakeDirectory():
                 self._state("making directories")
-                made = await target.make_directories([operation.path for operation in batch])
-                return [_made(operation, result) for operation, result in zip(batch, made, strict=True)]
+                made = await self._make(target, [operation.path for operation in batch])
+                return [_made(operation, made[operation.path]) for operation in batch]
             case Remove():
                 self._state("removing")
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
@@ -327,9 +327,17 @@ class Lane:
 
     async def _mend_parents(self, target: Session, copy: Copy) -> bool:
         """Make the directories above a refused file again: somebody may have removed them from the target."""
-        parts = parent_of(copy.path).split("/")
-        parents = [""] + ["/".join(parts[: n + 1]) for n in range(len(parts)) if parts[0]]
-        return all(isinstance(made, Entry) for made in await target.make_directories(parents))
+        return all(isinstance(made, Entry) for made in await target.make_directories(_above(copy.path)))
+
+    async def _make(self, target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
+        """Make directories; one that is refused is tried again together with those above it, which may be gone, too."""
+        made = dict(zip(paths, await target.make_directories(paths), strict=True))
+        refused = [path for path, result in made.items() if isinstance(result, OperationRefused) and path]
+        if refused:
+            again = list(dict.fromkeys(above for path in refused for above in (*_above(path), path)))
+            results = dict(zip(again, await target.make_directories(again), strict=True))
+            made |= {path: results[path] for path in refused}
+        return made
 
     # Renames.
 
@@ -439,3 +447,8 @@ def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
         return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
+
+
+def _above(path: str) -> list[str]:
+    """Give the directories above ``path``, from the root down."""
+    return [""] + [path[:end] for end in range(len(path)) if path[end] == "/"]
