@@ -54,6 +54,7 @@ def cli() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Name each file: + new, * changed, - removed.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures.")
 @_set
+@click.option("--rebuild", is_flag=True, help="Move a journal aside that cannot be used, and go on without it.")
 @click.option("--stop-on-enter", is_flag=True, help="A line on standard input stops the run, as the first Ctrl-C does.")
 def run(
     profile: Path,
@@ -63,6 +64,7 @@ def run(
     verbose: bool,
     quiet: bool,
     overrides: tuple[str, ...],
+    rebuild: bool,
     stop_on_enter: bool,
 ) -> int:
     """Make the target equal to the source, once or every sync.every.
@@ -72,13 +74,16 @@ def run(
     """
     if as_json + verbose + quiet > 1:
         raise click.UsageError("--json, --verbose and --quiet exclude each other.")
+    if dry_run and rebuild:
+        raise click.UsageError("--dry-run changes nothing, and --rebuild does.")
     loaded = _load(profile, overrides)
     from actorsync import foreground
 
     if dry_run:
         return foreground.plan(loaded, as_json=as_json)
     show: Show = "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
-    return foreground.run(loaded, foreground.Options(show, is_once=once, stops_on_enter=stop_on_enter))
+    options = foreground.Options(show, is_once=once, is_rebuilding=rebuild, stops_on_enter=stop_on_enter)
+    return foreground.run(loaded, options)
 
 
 @cli.command()

@@ -36,12 +36,13 @@ class Options:
 
     show: Show = "normal"
     is_once: bool = False
+    is_rebuilding: bool = False
     stops_on_enter: bool = False
 
 
 def run(profile: Profile, options: Options) -> int:
     """Mirror, once or for as long as the profile says; give the exit code."""
-    profile = ask_first(profile)
+    profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     every = None if options.is_once else profile.sync.every
@@ -50,8 +51,20 @@ def run(profile: Profile, options: Options) -> int:
 
     async def work() -> int:
         if every is not None:
-            return await run_forever(profile, shutdown=shutdown, observers=observers, statistics=statistics)
-        report = await run_once(profile, shutdown=shutdown, observers=observers, statistics=statistics)
+            return await run_forever(
+                profile,
+                shutdown=shutdown,
+                observers=observers,
+                statistics=statistics,
+                is_rebuilding=options.is_rebuilding,
+            )
+        report = await run_once(
+            profile,
+            shutdown=shutdown,
+            observers=observers,
+            statistics=statistics,
+            is_rebuilding=options.is_rebuilding,
+        )
         return report.exit_code
 
     return trio.run(_in_foreground, work, shutdown, output, options.stops_on_enter)

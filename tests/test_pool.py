@@ -41,7 +41,7 @@ from actorsync.model.event import (
     Suspended,
     TurnedAway,
 )
-from actorsync.model.operation import Failed, Returned
+from actorsync.model.operation import Failed, Fault, Returned
 from actorsync.planning.selection import Selection
 from actorsync.planning.sizing import Sizing
 from actorsync.profile import MaxDelete
@@ -695,7 +695,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert told.report.exit_code == 1
     assert 50 - connections * lanes < told.report.copied <= 50, "but for what was under way when the room ended"
     assert len(target.refused) <= connections * lanes, "those that were under way, and nobody afterwards"
-    unsent = [event for event in told.of(Failed) if event.unsent]
+    unsent = [event for event in told.of(Failed) if event.fault is Fault.UNSENT]
     assert told.report.copied + len(unsent) + len(target.refused) == 500
     (suspended,) = told.of(Suspended)
     assert (suspended.cause, suspended.delay) == ("full", 10.0)

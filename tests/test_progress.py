@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 from unittest.mock import ANY
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -32,7 +33,9 @@ from actorsync.model.event import (
     Intended,
     Planned,
     Reconnecting,
+    Recovered,
     RemovalsRefused,
+    RemovalsWithheld,
     Report,
     Resized,
     Resumed,
@@ -43,16 +46,18 @@ from actorsync.model.event import (
     SurveyComplete,
     Suspended,
     Swept,
+    Troubled,
     TurnedAway,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
 from actorsync.progress import JsonLines, Lines, Output, PlanLines, Rate, progress_text
 from actorsync.sink import Sink
 from actorsync.wording import (
     change_of,
     duration_text,
     json_line,
+    parked_table,
     plan_summary,
     records_of,
     runs_table,
@@ -75,6 +80,11 @@ EVERY_EVENT: list[Event] = [
     Intended(("dir/.tmp",)),
     Forgotten("dir/a.txt"),
     RemovalsRefused("too many", 7),
+    RemovalsWithheld(2, "2 removals withheld"),
+    Troubled("y", None, 1, 0.0, 0.0, "550 no"),
+    Troubled("x", FILE, 3, 0.0, 100.0, "553 never", 160.0),
+    Recovered("y", was_parked=False),
+    Recovered("z", was_parked=True),
     Connected(1, "ftp://h/"),
     Reconnecting(1, "the server hung up", 0.5),
     Resized(8, 8, "421 too many", 20),
@@ -92,7 +102,8 @@ EVERY_EVENT: list[Event] = [
     Done(Survey("dir"), listing=Listing("dir", (FILE,))),
     Done(Sweep("dir/.tmp")),
     Failed(Copy(FILE), "no room"),
-    Failed(Copy(FILE), "not sent: the target is full (a: the disk is full)", unsent=True),
+    Failed(Copy(FILE), "parked after 3 failures, tried again in 2.0 s: no room", Fault.PARKED),
+    Failed(Copy(FILE), "not sent: the target is full (a: the disk is full)", Fault.UNSENT),
     Skipped(Remove(FOLDER), "not empty"),
     Returned(Copy(FILE), "drained"),
     Stopped(Report(0, 0.0, 2.1, failures=(("x", "y"),))),
@@ -233,7 +244,8 @@ def test_records_keep_names_as_they_are() -> None:
     line = json_line(record)
     assert (
         line
-        == '{"event":"failed","operation":"make_directory","path":"\\u001b[31mred\\udcff\\n","reason":"why\\u202e"}'
+        == '{"event":"failed","operation":"make_directory","path":"\\u001b[31mred\\udcff\\n","reason":"why\\u202e",'
+        '"fault":"path"}'
     )
     assert json.loads(line)["path"] == EVIL.path
 
@@ -275,6 +287,9 @@ async def test_lines_tell_beginning_trouble_and_end() -> None:
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
         "actorsync: too many",
+        "2 removals withheld",
+        "parked: x: 3 failures in a row, tried again in 1 min 00 s",
+        "no longer parked: z",
         "connection 1: the server hung up; trying again in 0.5 s",
         "up to 8 connections: 421 too many; as many as the server lets in",
         FULL,
@@ -373,6 +388,65 @@ WARNED: list[Event] = [
 ]
 
 
+LEFT_ALONE = Failed(Copy(FILE), "parked after 3 failures, tried again in 50.0 s: 553 never", Fault.PARKED)
+
+
+async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_nothing() -> None:
+    begin, failed = Started("/src", "/dst", 1), Failed(Copy(FILE), "553 never")
+    parked = Troubled("dir/a.txt", FILE, 3, 0.0, 100.0, "553 never", 160.0)
+    wait = RemovalsWithheld(1, "1 removal withheld")
+    tried: list[Event] = [begin, failed, wait, parked, Stopped(Report(1, 0, 0.1, failed=1, left=1, withheld=1))]
+    left_alone = Stopped(Report(1, 0, 0.1, failed=1, parked=1, left=1, withheld=1))
+    waits: list[Event] = [begin, LEFT_ALONE, wait, left_alone]
+    more: list[Event] = [
+        begin,
+        LEFT_ALONE,
+        wait,
+        Stopped(Report(1, 0, 0.1, copied=2, failed=1, parked=1, left=1, withheld=1)),
+    ]
+    over: list[Event] = [begin, Recovered("dir/a.txt", was_parked=True), Stopped(Report(0, 0, 0.1, copied=1))]
+    lines = await lines_for([*tried, *waits, *waits, *waits, *tried, *waits, *more, *waits, *waits, *over])
+    trouble = ["failed: dir/a.txt: 553 never"]
+    told = ["parked: dir/a.txt: 3 failures in a row, tried again in 1 min 00 s"]
+    rest = "1 removal withheld in 0.1 s"
+    assert lines[1:] == [
+        *trouble, "1 removal withheld", *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
+        f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
+        *trouble, *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
+        f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
+        f"not in sync: 2 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
+        f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
+        "no longer parked: dir/a.txt", "in sync: 1 copied (0 B), 0 removed, 0 failed in 0.1 s",
+    ]  # fmt: skip
+    verbose = await lines_for([*waits, *waits], is_verbose=True)
+    assert verbose.count("failed: dir/a.txt: parked after 3 failures, tried again in 50.0 s: 553 never") == 2
+    assert verbose.count("1 removal withheld") == 2
+
+
+async def test_of_many_paths_that_are_parked_ten_are_named() -> None:
+    parked: list[Event] = [Troubled(f"p{n}", None, 3, 0.0, 100.0, "no", 160.0) for n in range(13)]
+    lines = await lines_for([Started("/s", "/t", 1), *parked, Stopped(Report(1, 0, 0.1, failed=13))])
+    assert lines[10].startswith("parked: p9: 3 failures in a row")
+    assert lines[11] == "3 more are parked, see actorsync status"
+    assert len(lines) == 13
+
+
+async def test_quiet_says_nothing_of_what_was_not_tried() -> None:
+    errors = io.StringIO()
+    await shown(Output(Statistics(), io.StringIO(), errors), [LEFT_ALONE, Failed(Copy(FILE), "no room")])
+    assert errors.getvalue() == "actorsync: failed: dir/a.txt: no room\n"
+
+
+def test_a_table_of_parked_paths_is_bounded() -> None:
+    trouble = Troubled("\x1b[31mred", None, 4, 0.0, 0.0, "no " * 400, 3600.0)
+    lines = list(parked_table([attrs.evolve(trouble, path=f"{trouble.path}{n}") for n in range(23)]))
+    assert lines[0] == "23 paths parked; a run that you start tries them at once:"
+    assert lines[-1] == "... and 3 more"
+    assert len(lines) == 23
+    assert "\x1b" not in "".join(lines) and max(map(len, lines)) < 300
+    assert list(parked_table([])) == []
+
+
 @pytest.mark.parametrize("kind", [Lines, LiveView])
 async def test_a_warning_is_told_once(kind: type[Lines]) -> None:
     stream = _Terminal()
@@ -444,7 +518,7 @@ def test_the_records_are_those_that_are_documented() -> None:
 
 
 async def test_m031_a_thousand_files_that_are_not_sent_are_one_line() -> None:
-    unsent = [Failed(Copy(Entry(f"{n}", Kind.FILE)), "not sent: full (a: why)", unsent=True) for n in range(1_000)]
+    unsent = [Failed(Copy(Entry(f"{n}", Kind.FILE)), "not sent: full (a: why)", Fault.UNSENT) for n in range(1_000)]
     first: list[Event] = [Started("/s", "/t", 1), Failed(Copy(FILE), "why"), Suspended("full", "a: why", 10.0)]
     story = [*first, *unsent, Stopped(Report(1, 0, 1.0, failed=1_001))]
     lines = await lines_for([*story, *story])

@@ -21,6 +21,7 @@ from actorsync.model.operation import (
     Copy,
     Done,
     Failed,
+    Fault,
     MakeDirectory,
     Operation,
     Outcome,
@@ -227,8 +228,8 @@ class Lane:
         match batch[0]:
             case MakeDirectory():
                 self._state("making directories")
-                made = await target.make_directories([operation.path for operation in batch])
-                return [_made(operation, result) for operation, result in zip(batch, made, strict=True)]
+                made = await self._make(target, [operation.path for operation in batch])
+                return [_made(operation, made[operation.path]) for operation in batch]
             case Remove():
                 self._state("removing")
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
@@ -281,21 +282,21 @@ class Lane:
             except OperationRefused as refusal:
                 if tries < TRIES and (refusal.retry or (tries == 1 and await self._mend_parents(target, copy))):
                     continue
-                news = [Failed(copy, str(refusal))]
+                news = [_failed(copy, refusal)]
             break
         self.level.upload = None
         await self._end(copy, *news)
 
     async def _turn_down(self, copy: Copy) -> None:
         """Fail a file without sending it: there is no room for it, and the event that said so has named the first."""
-        await self._end(copy, Failed(copy, f"not sent: the target is full ({self.pool.full.reason})", unsent=True))
+        await self._end(copy, Failed(copy, f"not sent: the target is full ({self.pool.full.reason})", Fault.UNSENT))
 
     def _out_of_room(self, copy: Copy, refusal: TargetFull) -> list[Event]:
         """Fail a file that found no room, and with it, from now on, all that are not smaller."""
         full, now = self.pool.full, trio.current_time()
         is_news = full.failed(self, f"{copy.path}: {refusal}", now, copy.source.size)
         suspended = [Suspended("full", full.reason, full.seconds_left(now))] if is_news else []
-        return [Failed(copy, str(refusal)), *suspended]
+        return [_failed(copy, refusal), *suspended]
 
     async def _end(self, copy: Copy, *news: Event) -> None:
         """Be done with a file that is not on its way any more."""
@@ -326,9 +327,17 @@ class Lane:
 
     async def _mend_parents(self, target: Session, copy: Copy) -> bool:
         """Make the directories above a refused file again: somebody may have removed them from the target."""
-        parts = parent_of(copy.path).split("/")
-        parents = [""] + ["/".join(parts[: n + 1]) for n in range(len(parts)) if parts[0]]
-        return all(isinstance(made, Entry) for made in await target.make_directories(parents))
+        return all(isinstance(made, Entry) for made in await target.make_directories(_above(copy.path)))
+
+    async def _make(self, target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
+        """Make directories; one that is refused is tried again together with those above it, which may be gone, too."""
+        made = dict(zip(paths, await target.make_directories(paths), strict=True))
+        refused = [path for path, result in made.items() if isinstance(result, OperationRefused) and path]
+        if refused:
+            again = list(dict.fromkeys(above for path in refused for above in (*_above(path), path)))
+            results = dict(zip(again, await target.make_directories(again), strict=True))
+            made |= {path: results[path] for path in refused}
+        return made
 
     # Renames.
 
@@ -349,7 +358,7 @@ class Lane:
             elif result.retry:
                 news.append(Returned(held.copy, str(result), tried=True))
             else:
-                news.append(Failed(held.copy, str(result)))
+                news.append(_failed(held.copy, result))
         await self._tell(*news)
 
     # Temporaries.
@@ -426,11 +435,20 @@ class Lane:
         self.level.state, self.level.upload, self.level.size = state, upload, size
 
 
+def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
+    return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
+
+
 def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
-    return Done(operation, result) if isinstance(result, Entry) else Failed(operation, str(result))
+    return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
 
 
 def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
-        return Failed(operation, str(result))
+        return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
+
+
+def _above(path: str) -> list[str]:
+    """Give the directories above ``path``, from the root down."""
+    return [""] + [path[:end] for end in range(len(path)) if path[end] == "/"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -140,7 +141,7 @@ def times(root: Path) -> dict[str, int]:
 
 def temporaries(root: Path) -> list[str]:
     """Give whatever below ``root`` looks like a temporary of ours."""
-    return [path for path in contents(root) if ".actorsync-" in path]
+    return [path for path in contents(root) if re.search(r"actorsync[-+][0-9a-f]", path)]
 
 
 def mirror_process(
