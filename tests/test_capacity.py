@@ -10,17 +10,19 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from actorsync.actors.restart import Backoff
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
+from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
 from actorsync.model.entry import Listing
 from actorsync.model.event import Connected, Event, Resized, Retired, TurnedAway
@@ -195,6 +197,77 @@ async def test_m029_a_server_that_is_killed_and_restarted_twenty_times_in_one_ru
 
 
 # ---- a machine that can open no more
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[Callable[[], None]]:
+    """Have this process open nothing more, until what is given is called or the block ends."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def relieve() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    lowest = os.open("/", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        yield relieve
+    finally:
+        relieve()
+
+
+@pytest.mark.parametrize("is_relieved", [False, True])
+async def test_m129_a_source_without_descriptors_waits_a_little_and_blames_no_file(
+    is_relieved: bool, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    write(tmp_path / "a", b"content")
+    endpoint = LocalEndpoint(tmp_path)
+    await endpoint.hop(os.getpid)  # a thread of its own, from now on
+    async with endpoint.open_session() as session:
+        if is_relieved:
+            async with relieved_later():
+                assert (await session.list_directory("")).problem is None
+            async with relieved_later(), session.open("a") as content:
+                assert await content.read(10) == b"content"
+            return
+        with no_descriptor_left():
+            with pytest.raises(OwnLimit, match="this machine can open no more: Too many open files"):
+                await session.open("a").__aenter__()
+            problem = (await session.list_directory("")).problem
+        assert problem is not None
+        assert (problem.reason, problem.vanished) == ("Too many open files", False)
+
+
+@asynccontextmanager
+async def relieved_later() -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        with no_descriptor_left() as relieve:
+
+            async def later() -> None:
+                await trio.sleep(0.5)
+                relieve()
+
+            nursery.start_soon(later)
+            yield
+
+
+@pytest.mark.parametrize("name", [ftp.PYFTPDLIB, ssh_target.ASYNCSSH])
+async def test_m129_a_connection_for_which_there_is_no_descriptor_is_our_own_limit(
+    name: str, server_folder: Path
+) -> None:
+    with ExitStack() as stack:
+        if name == ftp.PYFTPDLIB:
+            endpoint: Any = ftp.endpoint_for(stack.enter_context(ftp.serving(name, server_folder)))
+        else:
+            endpoint = ssh_target.endpoint_for(
+                stack.enter_context(ssh_servers.serving(ssh_target.ASYNCSSH, server_folder))
+            )
+        with no_descriptor_left():
+            for _ in range(2):
+                with pytest.raises(OwnLimit, match="this machine can open no more: Too many open files"):
+                    await endpoint.open_session().__aenter__()
+        async with endpoint.open_session() as session:
+            assert (await session.list_directory("")).problem is None
 
 
 def under_a_limit(descriptors: int, argv: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:

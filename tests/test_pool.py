@@ -417,9 +417,15 @@ async def test_m014_one_refusal_beside_others_is_not_believed_and_none_is_repeat
 async def test_m109_a_login_that_is_refused_is_tried_by_nobody_else(
     connections: int, autojump_clock: MockClock
 ) -> None:
-    source, target = a_source(60), Door(MemoryEndpoint("target", inodes=False))
-    target.refuse = lambda number: LoginRefused("530 no")
-    told = await mirror(source, target, open_memory_journal(), attrs.evolve(POLICY, connections=connections))
+    """Though there is work for all of them: the target is known, and nothing has to be looked at first."""
+    source, target, journal = a_source(1), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+    policy = attrs.evolve(POLICY, connections=connections)
+    assert (await mirror(source, target, journal, policy)).report.exit_code == 0
+    for number in range(60):
+        source.write(f"d0/{number} more", b"more")
+    target.asked.clear()
+    target.seconds, target.refuse = 2.5, lambda number: LoginRefused("530 no")
+    told = await mirror(source, target, journal, policy)
     assert (told.report.exit_code, told.report.error) == (6, "530 no")
     assert len(target.asked) == 1
 
