@@ -67,6 +67,7 @@ class Schedule:
         self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
         self._unremoved: set[str] = set()
         self._children: dict[str, int] = {}  # unsettled removals directly in a directory that is to go
+        self._kept: dict[str, Failed | Skipped] = {}  # what will not go of what is in it
         self._waiting: dict[str, list[Copy | MakeDirectory]] = {}
         self._waiting_count = 0
         self._returns: dict[str, int] = {}
@@ -226,13 +227,11 @@ class Schedule:
                     return list(self._miss(operation.path))
                 self._unmade.discard(operation.path)
             case Remove():
-                self._unremoved.discard(operation.path)
-                parent = parent_of(operation.path)
-                self._children[parent] = self._children.get(parent, 0) - 1
+                consequences = list(self._settle_removal(outcome))
                 if not succeeded:
-                    return list(self._fail_removal_of(parent, outcome)) + list(
-                        self._fail_waiting(operation.path, _IN_THE_WAY)
-                    )
+                    return consequences + list(self._fail_waiting(operation.path, _IN_THE_WAY))
+                self._wake(operation.path)
+                return consequences
             case _:
                 return []
         self._wake(operation.path)
@@ -281,20 +280,31 @@ class Schedule:
             self._wait(directory, operation)
         yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
 
-    def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
-        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay."""
-        for removal in self._folders:
-            if removal.path == directory:
-                self._folders.remove(removal)
-                self._unremoved.discard(directory)
-                reason = f"it still holds {outcome.operation.path!r}"
-                kept = (
-                    Skipped(removal, reason) if isinstance(outcome, Skipped) else Failed(removal, reason, Fault.OTHER)
-                )
-                yield kept
-                yield from self._fail_waiting(directory, _IN_THE_WAY)
-                yield from self._fail_removal_of(parent_of(directory), kept)
-                return
+    def _settle_removal(self, outcome: Done | Failed | Skipped) -> Iterator[Outcome]:
+        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay.
+
+        That is said when all that was to go from it has ended. Before, something may fail that is to be tried again,
+        and it would not be found any more by way of a directory that is forgotten.
+        """
+        path, directory = outcome.operation.path, parent_of(outcome.operation.path)
+        self._unremoved.discard(path)
+        self._children[directory] = self._children.get(directory, 0) - 1
+        if isinstance(outcome, Failed) or (isinstance(outcome, Skipped) and directory not in self._kept):
+            self._kept[directory] = outcome
+        yield from self._keep(directory)
+
+    def _keep(self, directory: str) -> Iterator[Outcome]:
+        """Say what becomes of a directory that waits to go, when all that was in it has ended and something stays."""
+        stays = self._kept.get(directory)
+        removal = next((removal for removal in self._folders if removal.path == directory), None)
+        if stays is None or removal is None or self._children.get(directory, 0):
+            return
+        self._folders.remove(removal)
+        reason = f"it still holds {stays.operation.path!r}"
+        kept = Skipped(removal, reason) if isinstance(stays, Skipped) else Failed(removal, reason, Fault.OTHER)
+        yield kept
+        yield from self._fail_waiting(directory, _IN_THE_WAY)
+        yield from self._settle_removal(kept)
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
@@ -323,7 +333,8 @@ class Schedule:
         rest: list[Remove] = []
         chosen: list[Remove] = []
         for removal in self._folders:
-            if len(chosen) < BATCH and self._children.get(removal.path, 0) == here.get(removal.path, 0):
+            is_next = self._children.get(removal.path, 0) == here.get(removal.path, 0)
+            if len(chosen) < BATCH and is_next and removal.path not in self._kept:
                 chosen.append(removal)
                 parent = parent_of(removal.path)
                 here[parent] = here.get(parent, 0) + 1
@@ -354,6 +365,7 @@ class Schedule:
                 self._admit(operation)
             case Remove():
                 (self._folders if operation.target.kind is Kind.DIRECTORY else self._removals).append(operation)
+                return list(self._keep(operation.path))
             case Copy():
                 self._admit(operation)
         return []
