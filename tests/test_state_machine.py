@@ -15,7 +15,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import attrs
 import trio
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
