@@ -421,7 +421,7 @@ class Lane:
         What is whole is renamed, not removed: the renames may have been under way already, and then the target has the
         new file, which the journal must know.
         """
-        with trio.move_on_after(self.shutdown.cleanup_seconds, shield=True):
+        with self.shutdown.tidying():
             try:
                 upload = self.level.upload
                 if upload is not None and await target.abandon(upload.temporary):

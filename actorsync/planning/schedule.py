@@ -265,36 +265,42 @@ class Schedule:
             self._admit(operation)
 
     def _fail_waiting(self, path: str, reason: str, fault: Fault = Fault.OTHER) -> Iterator[Outcome]:
-        for operation in self._waiting.pop(path, ()):
-            self._waiting_count -= 1
-            yield Failed(operation, reason, fault)
-            if isinstance(operation, MakeDirectory):
-                yield from self._miss(operation.path)
+        """Fail what waits for ``path``, and what waits for that: in a loop, for trees may be deeper than the stack."""
+        failing = [(path, reason, fault)]
+        while failing:
+            path, reason, fault = failing.pop()
+            for operation in self._waiting.pop(path, ()):
+                self._waiting_count -= 1
+                yield Failed(operation, reason, fault)
+                if isinstance(operation, MakeDirectory):
+                    self._lose(operation.path)
+                    failing.append((operation.path, _NO_DIRECTORY[Fault.OTHER], Fault.OTHER))
 
     def _miss(self, directory: str) -> Iterator[Outcome]:
         """A directory was not made: fail what is to be in it, those behind it in the queue as well."""
+        self._lose(directory)
+        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
+
+    def _lose(self, directory: str) -> None:
+        """Have all that is to be in a directory which was not made wait for it."""
         self._unmade.discard(directory)
         self._missing[directory] = Fault.OTHER
         for operation in [o for o in self._directories if o.path and parent_of(o.path) == directory]:
             self._directories.remove(operation)
             self._makeable.discard(operation.path)
             self._wait(directory, operation)
-        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
 
     def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
         """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay."""
-        for removal in self._folders:
-            if removal.path == directory:
-                self._folders.remove(removal)
-                self._unremoved.discard(directory)
-                reason = f"it still holds {outcome.operation.path!r}"
-                kept = (
-                    Skipped(removal, reason) if isinstance(outcome, Skipped) else Failed(removal, reason, Fault.OTHER)
-                )
-                yield kept
-                yield from self._fail_waiting(directory, _IN_THE_WAY)
-                yield from self._fail_removal_of(parent_of(directory), kept)
-                return
+        while removal := next((removal for removal in self._folders if removal.path == directory), None):
+            self._folders.remove(removal)
+            self._unremoved.discard(directory)
+            reason = f"it still holds {outcome.operation.path!r}"
+            is_right = isinstance(outcome, Skipped)
+            outcome = Skipped(removal, reason) if is_right else Failed(removal, reason, Fault.OTHER)
+            yield outcome
+            yield from self._fail_waiting(directory, _IN_THE_WAY)
+            directory = parent_of(directory)
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
