@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,17 @@ from urllib.parse import quote
 import platformdirs
 
 from actorsync import journal_schema as schema
+from actorsync.errors import JournalUnusable
 from actorsync.journal_facts import write_fact
-from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
+from actorsync.journal_file import (
+    check_structure,
+    connect_to_memory,
+    hold_lock,
+    move_aside,
+    naming,
+    open_pair,
+    open_reader,
+)
 from actorsync.journal_schema import Run
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import (
@@ -68,6 +78,9 @@ __all__ = [
 class Journal:
     """The memory of one profile. Opened by `open_journal` or `open_memory_journal`."""
 
+    aside: tuple[Path, str] | None = None
+    """Where an unusable journal was moved to so that this one could take its place, and what was wrong with it."""
+
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, where: str) -> None:
         self._writer = writer
         self._reader = reader
@@ -84,7 +97,7 @@ class Journal:
     def root(self) -> ScanComplete | None:
         """Give the source's root as the last scan found it."""
         with self._read() as connection:
-            return schema.load_root(schema.read_meta(connection, "root"))
+            return schema.read_root(connection)
 
     def children(self, directory: str) -> dict[str, Record]:
         """Give the records of the direct children, by name."""
@@ -121,8 +134,7 @@ class Journal:
     def ceiling(self) -> int | None:
         """Give how many connections the server was seen to allow; None when it never refused one."""
         with self._read() as connection:
-            told = schema.read_meta(connection, "ceiling")
-            return None if told is None else int(told)
+            return schema.read_ceiling(connection)
 
     def intents(self) -> list[str]:
         """Give the temporaries that may exist on the target, in order."""
@@ -188,7 +200,8 @@ class Journal:
         copy = connect_to_memory()
         with self._read() as connection:
             connection.backup(copy)
-        schema.migrate(copy)
+            check_structure(copy, self._where)
+            schema.migrate(copy)
         return Journal(copy, copy, f"copy of {self._where}")
 
     def close(self) -> None:
@@ -220,17 +233,25 @@ class Journal:
 
 
 @contextmanager
-def open_journal(directory: Path, profile_id: str, *, name: str = "") -> Iterator[Journal]:
+def open_journal(directory: Path, profile_id: str, *, name: str = "", is_rebuilding: bool = False) -> Iterator[Journal]:
     """Open the journal of a profile, which is made when it is missing or has no bytes; locked until the end.
 
     ``name`` is what the user calls the profile: for messages, and for whoever looks into the file. Raises
     `JournalLocked` at once when another process has it open, `FatalError` when it cannot be used, and then it was
-    not touched.
+    not touched. ``is_rebuilding`` moves a journal aside that is of no use (`JournalUnusable`), and makes a new one.
     """
     path = journal_path(directory, profile_id)
     with hold_lock(path, name or profile_id):
-        writer, reader = open_pair(path, profile_id, name)
+        aside = None
+        try:
+            writer, reader = open_pair(path, profile_id, name)
+        except JournalUnusable as error:
+            if not is_rebuilding:
+                raise
+            aside = move_aside(path, time.time()), str(error)
+            writer, reader = open_pair(path, profile_id, name)
         with closing(Journal(writer, reader, str(path))) as journal:
+            journal.aside = aside
             yield journal
 
 

@@ -13,7 +13,7 @@ Nothing here knows of files or locks. What facts do to the rows is in ``actorsyn
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import cattrs
@@ -31,21 +31,23 @@ __all__ = [
     "RUNS_KEPT",
     "SCHEMA_VERSION",
     "Run",
+    "Unreadable",
     "bounds",
     "count_owned",
     "create",
     "decode",
     "dump",
     "encode",
-    "load_root",
     "migrate",
     "prepare",
+    "read_ceiling",
     "read_children",
     "read_differences",
     "read_intents",
     "read_meta",
     "read_pending",
     "read_record",
+    "read_root",
     "read_runs",
     "read_subtree",
     "read_troubles",
@@ -124,6 +126,8 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
 
+T = TypeVar("T")
+
 _converter: Final = cattrs.Converter()
 
 
@@ -136,9 +140,27 @@ class Run:
     report: Report | None
 
 
+class Unreadable(Exception):
+    """A value in a journal is none that was ever written there."""
+
+
 def prepare(connection: sqlite3.Connection) -> None:
     """Make a connection fit for the functions below: text is a number that SQLite could not hold, or cast to a BLOB."""
-    connection.text_factory = int
+    connection.text_factory = _number_in_text
+
+
+def _number_in_text(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Unreadable("a text where a number should be") from None
+
+
+def _parsed(text: str | bytes, kind: type[T]) -> T:
+    try:
+        return _converter.structure(json.loads(text), kind)
+    except Exception as error:  # cattrs raises whatever a class makes of what it is given
+        raise Unreadable(f"no {kind.__name__}") from error
 
 
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
@@ -302,8 +324,7 @@ def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
         "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
     )
     return [
-        Run(run, started_at, None if report is None else _converter.structure(json.loads(report), Report))
-        for run, started_at, report in rows
+        Run(run, started_at, None if report is None else _parsed(report, Report)) for run, started_at, report in rows
     ]
 
 
@@ -327,9 +348,16 @@ def dump(value: Report | ScanComplete) -> str:
     return json.dumps(_converter.unstructure(value))
 
 
-def load_root(text: str | None) -> ScanComplete | None:
-    """Give back what `dump` was given."""
-    return None if text is None else _converter.structure(json.loads(text), ScanComplete)
+def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
+    """Give the source's root as the last scan found it."""
+    text = read_meta(connection, "root")
+    return None if text is None else _parsed(text, ScanComplete)
+
+
+def read_ceiling(connection: sqlite3.Connection) -> int | None:
+    """Give how many connections the server was seen to allow."""
+    text = read_meta(connection, "ceiling")
+    return None if text is None else _number_in_text(encode(text))
 
 
 # Writing

@@ -22,10 +22,10 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.dry_run import DryRun
-from actorsync.errors import ActorsyncError, GuardRefused, ProfileError, TargetUnreachable
+from actorsync.errors import ActorsyncError, GuardRefused, JournalUnusable, ProfileError, TargetUnreachable
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal_file import naming, open_reader
-from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.event import Event, Report, Stopped, Warned
 from actorsync.profile import Profile, Secrets
 from actorsync.runner_endpoints import open_endpoints
 from actorsync.supervisor import Policy, supervise
@@ -40,7 +40,7 @@ BREATH: Final = 1.0
 _GOES_ON: Final = frozenset({0, 1, GuardRefused.exit_code, TargetUnreachable.exit_code})
 
 
-def ask_first(profile: Profile, *, is_plan: bool = False) -> Profile:
+def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = False) -> Profile:
     """Ask on the terminal for the secrets that have to be typed, and give the profile with the answers in it.
 
     Blocks, and is for the main thread, before trio runs there: a Ctrl-C is a ``KeyboardInterrupt``, and nothing else is
@@ -50,8 +50,12 @@ def ask_first(profile: Profile, *, is_plan: bool = False) -> Profile:
     if not profile.target.is_asking or (is_plan and _is_known(profile)):
         return profile
     if not is_plan:
-        with _opened_journal(profile):
-            pass
+        try:
+            with _opened_journal(profile):
+                pass
+        except JournalUnusable:
+            if not is_rebuilding:
+                raise
     return profile.answered()
 
 
@@ -75,12 +79,14 @@ async def run_once(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
+    is_rebuilding: bool = False,
 ) -> Report:
     """Mirror once. The journal is locked for as long as it takes.
 
-    ``policy`` replaces the profile's own.
+    ``policy`` replaces the profile's own. ``is_rebuilding`` moves a journal aside that cannot be used, and begins a new
+    one: a target that nothing is known of is surveyed, and what is on it is adopted or replaced, but not removed.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, is_rebuilding=is_rebuilding)
     async with mirror.ready() as (journal, secrets):
         return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
@@ -92,6 +98,7 @@ async def run_forever(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
+    is_rebuilding: bool = False,
 ) -> int:
     """Mirror every ``sync.every`` until stopped, as `repeat` does; give the exit code.
 
@@ -100,7 +107,7 @@ async def run_forever(
     once. From the second pass on, paths that keep failing are left alone for longer and longer.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, is_rebuilding=is_rebuilding)
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
@@ -161,6 +168,7 @@ class _Mirror:
     observers: Sequence[Observer]
     statistics: Statistics
     policy: Policy
+    is_rebuilding: bool = False
 
     @classmethod
     def of(
@@ -170,6 +178,8 @@ class _Mirror:
         observers: Sequence[Observer],
         statistics: Statistics | None,
         policy: Policy | None,
+        *,
+        is_rebuilding: bool = False,
     ) -> _Mirror:
         """Fill in what was not given."""
         return cls(
@@ -178,6 +188,7 @@ class _Mirror:
             observers,
             statistics if statistics is not None else Statistics(),
             policy or policy_of(profile),
+            is_rebuilding,
         )
 
     @property
@@ -188,8 +199,12 @@ class _Mirror:
     async def ready(self) -> AsyncIterator[tuple[Journal, Secrets | None]]:
         """Lock and open the journal first, so that a second run is refused before it asks anybody for a password."""
         with contextlib.ExitStack() as stack:
-            opening = _opened_journal(self.profile)
+            opening = _opened_journal(self.profile, is_rebuilding=self.is_rebuilding)
             journal = await trio.to_thread.run_sync(stack.enter_context, opening)
+            if journal.aside is not None:
+                aside, reason = journal.aside
+                for observer in self.observers:
+                    observer(Warned(f"{reason.rpartition('; ')[0]}; it was moved to {aside}, and a new one is begun"))
             yield journal, await self.secrets()
 
     async def secrets(self) -> Secrets | None:
@@ -254,8 +269,9 @@ class _Mirror:
         )
 
 
-def _opened_journal(profile: Profile) -> contextlib.AbstractContextManager[Journal]:
-    return open_journal(state_directory(), profile.identity, name=str(profile.path))
+def _opened_journal(profile: Profile, *, is_rebuilding: bool = False) -> contextlib.AbstractContextManager[Journal]:
+    directory, identity = state_directory(), profile.identity
+    return open_journal(directory, identity, name=str(profile.path), is_rebuilding=is_rebuilding)
 
 
 @contextlib.contextmanager

@@ -39,6 +39,8 @@ __all__ = ["LOSSES", "Lane"]
 TRIES = 3
 #: How many connections may be lost in a row over what one lane has in hand; from the second on it works alone.
 LOSSES = 5
+#: Seconds without anything to do that are a rest.
+REST = 1.0
 
 
 @attrs.frozen
@@ -97,6 +99,8 @@ class Lane:
     """Is told how many operations wait, whenever one was taken; and is asked whether the target has room."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
+    is_rested: bool = False
+    """Whether what is in hand is the first after a rest: servers hang up on those who say nothing for long."""
     _operations: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _batch: Batch = ()
@@ -139,8 +143,13 @@ class Lane:
                 await self._tidy(target)
             raise
 
+    def note_loss(self) -> None:
+        """Take note that the connection was lost. It is no file's fault that it was the first to find that out."""
+        self.losses += self.has_something and not self.is_rested
+        self.is_rested = False
+
     def _succeed(self, succeeded: Callable[[], None]) -> None:
-        self.losses = 0
+        self.losses, self.is_rested = 0, False
         succeeded()
 
     # Taking work.
@@ -154,7 +163,10 @@ class Lane:
             self._batch = self._operations.receive_nowait()
         except trio.WouldBlock:
             await self._commit(target)
-            return await self.receive()
+            began = trio.current_time()
+            has_work = await self.receive()
+            self.is_rested = trio.current_time() - began >= REST
+            return has_work
         except trio.EndOfChannel:
             await self._commit(target)
             return False
@@ -298,6 +310,7 @@ class Lane:
             entry = opened.entry
             hashing = _Hashing(opened) if is_racy(entry, self.wall_clock_ns()) else None
             upload = Upload(copy.path, await self._register(copy), hashing or opened)
+            self.pool.want(self.waiting)  # again: what comes with this file has come by now
             self._state("sending", upload, entry.size)
             staged, committed = await target.stage(
                 upload, commit=[held.staged for held in self._held], ahead=self._look_ahead
@@ -408,7 +421,7 @@ class Lane:
         What is whole is renamed, not removed: the renames may have been under way already, and then the target has the
         new file, which the journal must know.
         """
-        with trio.move_on_after(self.shutdown.cleanup_seconds, shield=True):
+        with self.shutdown.tidying():
             try:
                 upload = self.level.upload
                 if upload is not None and await target.abandon(upload.temporary):

@@ -116,7 +116,10 @@ class Quarantine:
         excluded. In a run that found the target full, nobody can say whose fault a failure was: none counts.
         """
         if not self._is_in_doubt:
+            missing = {path for path, failed in self._failed.items() if isinstance(failed.operation, MakeDirectory)}
             for path, failed in self._failed.items():
+                if _is_in(path, missing):
+                    continue  # one burst may hold a directory and what is in it: the server refuses both for one reason
                 yield troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
         for path, trouble in self.troubles.items():
             if path not in self._failed and (path in self._done or not (path in self._met or _is_in(path, unseen))):

@@ -264,47 +264,60 @@ class Schedule:
             self._admit(operation)
 
     def _fail_waiting(self, path: str, reason: str, fault: Fault = Fault.OTHER) -> Iterator[Outcome]:
-        for operation in self._waiting.pop(path, ()):
-            self._waiting_count -= 1
-            yield Failed(operation, reason, fault)
-            if isinstance(operation, MakeDirectory):
-                yield from self._miss(operation.path)
+        """Fail what waits for ``path``, and what waits for that: in a loop, for trees may be deeper than the stack."""
+        failing = [(path, reason, fault)]
+        while failing:
+            path, reason, fault = failing.pop()
+            for operation in self._waiting.pop(path, ()):
+                self._waiting_count -= 1
+                yield Failed(operation, reason, fault)
+                if isinstance(operation, MakeDirectory):
+                    self._lose(operation.path)
+                    failing.append((operation.path, _NO_DIRECTORY[Fault.OTHER], Fault.OTHER))
 
     def _miss(self, directory: str) -> Iterator[Outcome]:
         """A directory was not made: fail what is to be in it, those behind it in the queue as well."""
+        self._lose(directory)
+        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
+
+    def _lose(self, directory: str) -> None:
+        """Have all that is to be in a directory which was not made wait for it."""
         self._unmade.discard(directory)
         self._missing[directory] = Fault.OTHER
         for operation in [o for o in self._directories if o.path and parent_of(o.path) == directory]:
             self._directories.remove(operation)
             self._makeable.discard(operation.path)
             self._wait(directory, operation)
-        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
 
     def _settle_removal(self, outcome: Done | Failed | Skipped) -> Iterator[Outcome]:
-        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay.
+        """Take the end of a removal, which may be the last that its directory has waited for."""
+        self._end_removal(outcome)
+        yield from self._keep(parent_of(outcome.operation.path))
 
-        That is said when all that was to go from it has ended. Before, something may fail that is to be tried again,
-        and it would not be found any more by way of a directory that is forgotten.
-        """
+    def _end_removal(self, outcome: Done | Failed | Skipped) -> None:
         path, directory = outcome.operation.path, parent_of(outcome.operation.path)
         self._unremoved.discard(path)
         self._children[directory] = self._children.get(directory, 0) - 1
         if isinstance(outcome, Failed) or (isinstance(outcome, Skipped) and directory not in self._kept):
             self._kept[directory] = outcome
-        yield from self._keep(directory)
 
     def _keep(self, directory: str) -> Iterator[Outcome]:
-        """Say what becomes of a directory that waits to go, when all that was in it has ended and something stays."""
-        stays = self._kept.get(directory)
-        removal = next((removal for removal in self._folders if removal.path == directory), None)
-        if stays is None or removal is None or self._children.get(directory, 0):
-            return
-        self._folders.remove(removal)
-        reason = f"it still holds {stays.operation.path!r}"
-        kept = Skipped(removal, reason) if isinstance(stays, Skipped) else Failed(removal, reason, Fault.OTHER)
-        yield kept
-        yield from self._fail_waiting(directory, _IN_THE_WAY)
-        yield from self._settle_removal(kept)
+        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay.
+
+        That is said when all that was to go from it has ended. Before, something may fail that is to be tried again,
+        and it would not be found any more by way of a directory that is forgotten.
+        """
+        while (stays := self._kept.get(directory)) is not None and not self._children.get(directory, 0):
+            removal = next((removal for removal in self._folders if removal.path == directory), None)
+            if removal is None:
+                return
+            self._folders.remove(removal)
+            reason = f"it still holds {stays.operation.path!r}"
+            kept = Skipped(removal, reason) if isinstance(stays, Skipped) else Failed(removal, reason, Fault.OTHER)
+            yield kept
+            self._end_removal(kept)
+            yield from self._fail_waiting(directory, _IN_THE_WAY)
+            directory = parent_of(directory)
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
