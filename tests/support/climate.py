@@ -82,7 +82,7 @@ class Full(Trouble):
 
 
 class Cursed(Trouble):
-    """A path that the target never takes, or over which every connection breaks; a source file like that."""
+    """Paths that the target never takes, or over which all connections break; source files like that."""
 
     rows = (48, 127)
     chance = 0.35
@@ -100,7 +100,7 @@ class Cursed(Trouble):
                     TargetFull("no room for a cursed one"),
                 )
             )
-            story.target.trouble = {self.rng.choice(things): error}
+            story.target.trouble = dict.fromkeys(self.rng.sample(things, min(3, len(things))), error)
             story.source.trouble = {}
             if self.rng.random() < 0.3:
                 story.source.trouble = {self.rng.choice(things): OperationRefused("a bad sector")}
