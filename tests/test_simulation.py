@@ -10,12 +10,16 @@ import os
 from collections import Counter
 
 import pytest
+from trio.testing import MockClock
 
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
 from actorsync.model.event import Report
 from actorsync.model.operation import Copy, Done, Skipped
 from tests.support import long_run
 from tests.support.climate import KINDS, NO_CLIMATE, Climate
+from tests.support.memory_mirror import Mirror
 from tests.support.simulation import Story, simulate
 from tests.support.world import Weather
 
@@ -131,3 +135,31 @@ else:
     def test_a_long_run_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
         assert long_run.main(["--seeds", "20", "--from", "40", "--jobs", "1"]) == 0
         assert "20 seeds" in capsys.readouterr().out
+
+
+# What stories have shown, told in short.
+
+
+async def test_what_stays_beside_a_directory_that_is_kept_is_not_forgotten(autojump_clock: MockClock) -> None:
+    mirror = Mirror(target=MemoryEndpoint("target", inodes=False))
+    mirror.source.write("a", b"")
+    mirror.source.mkdir("d/busy")
+    mirror.source.mkdir("d/shared")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.delete("d")
+    mirror.target.write("d/shared/of somebody else", b"")
+    mirror.target.trouble = {"d/busy": OperationRefused("busy")}
+    assert dict((await mirror.run()).failures) == {"d/busy": "busy", "d": "it still holds 'd/busy'"}
+    mirror.target.trouble = {}
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.directories() == {"d", "d/shared"}
+
+
+async def test_a_directory_whose_parent_is_gone_from_the_target_is_made(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.mkdir("a/b")
+    assert (await mirror.run()).exit_code == 0
+    mirror.target.delete("a")
+    mirror.source.mkdir("a/b/c")
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.directories() == {"a", "a/b", "a/b/c"}

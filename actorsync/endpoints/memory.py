@@ -48,7 +48,8 @@ class MemoryEndpoint(MemoryTree):
     as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``, ``sweep`` and ``abandon``.
 
     What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
-    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make or open a path.
+    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make, remove or open a
+    path.
     """
 
     def __init__(
@@ -277,6 +278,7 @@ class MemorySession:
         return self._endpoint.entry(staged.path, node)
 
     def _remove(self, entry: Entry) -> bool:
+        self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
         if node is None:
             if self._endpoint.find("") is None:
