@@ -33,7 +33,15 @@ import platformdirs
 from actorsync import journal_schema as schema
 from actorsync.errors import JournalUnusable
 from actorsync.journal_facts import write_fact
-from actorsync.journal_file import connect_to_memory, hold_lock, move_aside, naming, open_pair, open_reader
+from actorsync.journal_file import (
+    check_structure,
+    connect_to_memory,
+    hold_lock,
+    move_aside,
+    naming,
+    open_pair,
+    open_reader,
+)
 from actorsync.journal_schema import Run
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import (
@@ -89,7 +97,7 @@ class Journal:
     def root(self) -> ScanComplete | None:
         """Give the source's root as the last scan found it."""
         with self._read() as connection:
-            return schema.load_root(schema.read_meta(connection, "root"))
+            return schema.read_root(connection)
 
     def children(self, directory: str) -> dict[str, Record]:
         """Give the records of the direct children, by name."""
@@ -126,8 +134,7 @@ class Journal:
     def ceiling(self) -> int | None:
         """Give how many connections the server was seen to allow; None when it never refused one."""
         with self._read() as connection:
-            told = schema.read_meta(connection, "ceiling")
-            return None if told is None else int(told)
+            return schema.read_ceiling(connection)
 
     def intents(self) -> list[str]:
         """Give the temporaries that may exist on the target, in order."""
@@ -193,7 +200,8 @@ class Journal:
         copy = connect_to_memory()
         with self._read() as connection:
             connection.backup(copy)
-        schema.migrate(copy)
+            check_structure(copy, self._where)
+            schema.migrate(copy)
         return Journal(copy, copy, f"copy of {self._where}")
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["connect_to_memory", "hold_lock", "move_aside", "naming", "open_pair", "open_reader"]
+__all__ = ["check_structure", "connect_to_memory", "hold_lock", "move_aside", "naming", "open_pair", "open_reader"]
 
 BUSY_SECONDS = 5.0
 """How long somebody with a ``sqlite3`` shell may hold us up."""
@@ -74,14 +74,15 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
     with naming(str(path)), ExitStack() as stack:
         if not _has_bytes(path):
             _create(path, profile_id, name)
+        for what, name_of_it in ((path, "it"), (path.parent, "its directory")):
+            if not os.access(what, os.W_OK, effective_ids=True):  # SQLite would open it all the same, to read it
+                raise FatalError(f"journal {path}: {name_of_it} may not be written")
         # A reader folds no log of a killed run into the file, and neither does a writer that closes before it. Only
         # the writer can check the structure: over a read-only connection, SQLite forgets the CHECKs.
         reader = stack.enter_context(closing(_connect(path, "ro")))
         _check_identity(reader, path, profile_id)
-        if not os.access(path, os.W_OK, effective_ids=True):  # SQLite would open it all the same, to read it
-            raise FatalError(f"journal {path}: it may not be written")
         writer = stack.enter_context(closing(_connect(path, "rw")))
-        _check_structure(writer, path)
+        check_structure(writer, str(path))
         schema.migrate(writer)
         path.chmod(0o600)
         writer.execute("PRAGMA journal_mode = WAL")
@@ -208,10 +209,13 @@ def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str)
     owner = schema.read_meta(connection, "profile")
     if owner != profile_id:
         raise JournalUnusable(f"journal {path}: it belongs to another profile ({owner!r}); {_WAY_OUT}")
+    schema.read_root(connection)
+    schema.read_ceiling(connection)
 
 
-def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
+def check_structure(connection: sqlite3.Connection, where: str) -> None:
+    """Refuse a journal whose file makes no sense, or in which a row says what none can say."""
     (answer,) = connection.execute("SELECT CAST(quick_check AS BLOB) FROM pragma_quick_check(1)").fetchone()
     if answer != b"ok":
         damage = " ".join(schema.decode(answer).split())
-        raise JournalUnusable(f"journal {path}: it is damaged ({damage}); {_WAY_OUT}")
+        raise JournalUnusable(f"journal {where}: it is damaged ({damage}); {_WAY_OUT}")

@@ -38,15 +38,16 @@ __all__ = [
     "decode",
     "dump",
     "encode",
-    "load_root",
     "migrate",
     "prepare",
+    "read_ceiling",
     "read_children",
     "read_differences",
     "read_intents",
     "read_meta",
     "read_pending",
     "read_record",
+    "read_root",
     "read_runs",
     "read_subtree",
     "read_troubles",
@@ -347,9 +348,16 @@ def dump(value: Report | ScanComplete) -> str:
     return json.dumps(_converter.unstructure(value))
 
 
-def load_root(text: str | None) -> ScanComplete | None:
-    """Give back what `dump` was given."""
+def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
+    """Give the source's root as the last scan found it."""
+    text = read_meta(connection, "root")
     return None if text is None else _parsed(text, ScanComplete)
+
+
+def read_ceiling(connection: sqlite3.Connection) -> int | None:
+    """Give how many connections the server was seen to allow."""
+    text = read_meta(connection, "ceiling")
+    return None if text is None else _number_in_text(encode(text))
 
 
 # Writing
