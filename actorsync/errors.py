@@ -7,7 +7,8 @@
     ├── GuardRefused          4  going on could destroy something; nothing was removed
     ├── TargetUnreachable     5  the server stayed away for as long as we were willing to wait
     ├── LoginRefused          6  the server refuses who we are, or is not who it should be
-    ├── FatalError            7  the run cannot go on: journal unusable, root not writable
+    ├── FatalError            7  the run cannot go on: root not writable, no room for the journal
+    │   └── JournalUnusable   7  the journal is damaged, or not one that we can read
     ├── JournalLocked         8  another run holds this journal
     ├── ConnectionLost        -  do it again over a new connection
     │   ├── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
@@ -31,6 +32,7 @@ __all__ = [
     "FatalError",
     "GuardRefused",
     "JournalLocked",
+    "JournalUnusable",
     "LoginLapsed",
     "LoginRefused",
     "OperationRefused",
@@ -81,6 +83,13 @@ class FatalError(ActorsyncError):
     """The run cannot go on, and trying again will not help."""
 
     exit_code = 7
+
+
+class JournalUnusable(FatalError):
+    """What stands where the journal should be is damaged, or is none that we can read: it is of no use to any run.
+
+    The only one of the journal's errors that goes away when the file does.
+    """
 
 
 class JournalLocked(ActorsyncError):

@@ -9,11 +9,12 @@ import trio
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import ConnectionLost, FatalError, TargetUnreachable
-from actorsync.journal import Run, journal_path, read_runs, state_directory
+from actorsync.journal import Run, journal_path, read_runs, read_troubles, state_directory
 from actorsync.model.text import display
+from actorsync.planning.quarantine import is_parked
 from actorsync.profile import Profile
 from actorsync.runner import open_endpoints
-from actorsync.wording import runs_table, warning_text
+from actorsync.wording import parked_table, runs_table, warning_text
 
 __all__ = ["check", "report_on", "status"]
 
@@ -65,7 +66,7 @@ def _is_there(target: Endpoint) -> bool:
 
 
 def status(profile: Profile, limit: int = 10) -> Iterator[str]:
-    """Give the last runs as the lines of a table. Works while a run is going on, and locks nothing."""
+    """Give the last runs, and what is parked, as the lines of tables. Works while a run is going on, locks nothing."""
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"
@@ -77,6 +78,7 @@ def status(profile: Profile, limit: int = 10) -> Iterator[str]:
         return run.id == newest and holder
 
     yield from runs_table(runs, is_running)
+    yield from parked_table([it for it in read_troubles(state_directory(), profile.identity) if is_parked(it)])
 
 
 def _holder(profile: Profile) -> bool:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +31,30 @@ from urllib.parse import quote
 import platformdirs
 
 from actorsync import journal_schema as schema
+from actorsync.errors import JournalUnusable
 from actorsync.journal_facts import write_fact
-from actorsync.journal_file import connect_to_memory, hold_lock, naming, open_pair, open_reader
+from actorsync.journal_file import (
+    check_structure,
+    connect_to_memory,
+    hold_lock,
+    move_aside,
+    naming,
+    open_pair,
+    open_reader,
+)
 from actorsync.journal_schema import Run
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, Resized, SurveyComplete, Swept
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Forgotten,
+    Intended,
+    Recovered,
+    Resized,
+    SurveyComplete,
+    Swept,
+    Troubled,
+)
 from actorsync.model.operation import Done, Remove, Skipped
 
 if TYPE_CHECKING:
@@ -50,12 +70,16 @@ __all__ = [
     "open_journal",
     "open_memory_journal",
     "read_runs",
+    "read_troubles",
     "state_directory",
 ]
 
 
 class Journal:
     """The memory of one profile. Opened by `open_journal` or `open_memory_journal`."""
+
+    aside: tuple[Path, str] | None = None
+    """Where an unusable journal was moved to so that this one could take its place, and what was wrong with it."""
 
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, where: str) -> None:
         self._writer = writer
@@ -73,7 +97,7 @@ class Journal:
     def root(self) -> ScanComplete | None:
         """Give the source's root as the last scan found it."""
         with self._read() as connection:
-            return schema.load_root(schema.read_meta(connection, "root"))
+            return schema.read_root(connection)
 
     def children(self, directory: str) -> dict[str, Record]:
         """Give the records of the direct children, by name."""
@@ -110,8 +134,7 @@ class Journal:
     def ceiling(self) -> int | None:
         """Give how many connections the server was seen to allow; None when it never refused one."""
         with self._read() as connection:
-            told = schema.read_meta(connection, "ceiling")
-            return None if told is None else int(told)
+            return schema.read_ceiling(connection)
 
     def intents(self) -> list[str]:
         """Give the temporaries that may exist on the target, in order."""
@@ -122,6 +145,11 @@ class Journal:
         """Give the same temporaries, each with the file it is for where the journal does not know that it arrived."""
         with self._read() as connection:
             return schema.read_pending(connection)
+
+    def troubles(self) -> list[Troubled]:
+        """Give the paths that failed in the last runs, in order: those that are parked, and those on the way there."""
+        with self._read() as connection:
+            return schema.read_troubles(connection)
 
     def runs(self, limit: int = 10) -> list[Run]:
         """Give the last runs, newest first."""
@@ -142,6 +170,8 @@ class Journal:
     def _matters(self, fact: Event) -> bool:
         match fact:
             case Done() | Adopted() | Confirmed() | Intended() | Swept() | Forgotten() | Skipped(operation=Remove()):
+                return True
+            case Troubled() | Recovered():
                 return True
             case SurveyComplete():
                 return self.is_fresh
@@ -170,6 +200,8 @@ class Journal:
         copy = connect_to_memory()
         with self._read() as connection:
             connection.backup(copy)
+            check_structure(copy, self._where)
+            schema.migrate(copy)
         return Journal(copy, copy, f"copy of {self._where}")
 
     def close(self) -> None:
@@ -201,17 +233,25 @@ class Journal:
 
 
 @contextmanager
-def open_journal(directory: Path, profile_id: str, *, name: str = "") -> Iterator[Journal]:
+def open_journal(directory: Path, profile_id: str, *, name: str = "", is_rebuilding: bool = False) -> Iterator[Journal]:
     """Open the journal of a profile, which is made when it is missing or has no bytes; locked until the end.
 
     ``name`` is what the user calls the profile: for messages, and for whoever looks into the file. Raises
     `JournalLocked` at once when another process has it open, `FatalError` when it cannot be used, and then it was
-    not touched.
+    not touched. ``is_rebuilding`` moves a journal aside that is of no use (`JournalUnusable`), and makes a new one.
     """
     path = journal_path(directory, profile_id)
     with hold_lock(path, name or profile_id):
-        writer, reader = open_pair(path, profile_id, name)
+        aside = None
+        try:
+            writer, reader = open_pair(path, profile_id, name)
+        except JournalUnusable as error:
+            if not is_rebuilding:
+                raise
+            aside = move_aside(path, time.time()), str(error)
+            writer, reader = open_pair(path, profile_id, name)
         with closing(Journal(writer, reader, str(path))) as journal:
+            journal.aside = aside
             yield journal
 
 
@@ -230,6 +270,16 @@ def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
         return []
     with naming(str(path)), closing(reader):
         return schema.read_runs(reader, limit)
+
+
+def read_troubles(directory: Path, profile_id: str) -> list[Troubled]:
+    """Give the paths of a profile that failed in its last runs, in order; none without a journal."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return []
+    with naming(str(path)), closing(reader):
+        return schema.read_troubles(reader)
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from actorsync.journal_schema import KINDS, bounds, decode, dump, encode, split, write_meta
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
-from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, Resized, SurveyComplete, Swept
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Event,
+    Forgotten,
+    Intended,
+    Recovered,
+    Resized,
+    SurveyComplete,
+    Swept,
+    Troubled,
+)
 from actorsync.model.operation import Copy, Done, MakeDirectory, Remove, Skipped, Survey, Sweep
 
 if TYPE_CHECKING:
@@ -23,6 +34,7 @@ __all__ = ["write_fact"]
 _DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
 _UPSERT: Final = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
 _DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
 _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
@@ -61,6 +73,12 @@ def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             write_meta(connection, "surveyed", "1")
         case ScanComplete():
             write_meta(connection, "root", dump(fact))
+        case Troubled():
+            half = _half(fact.source) if fact.source is not None else _NO_SOURCE
+            counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))
+            connection.execute(_UPSERT_TROUBLE, (encode(fact.path), *counted, *half))
+        case Recovered(path):
+            connection.execute("DELETE FROM troubles WHERE path = ?", (encode(path),))
         case Resized(ceiling=int(ceiling)):
             write_meta(connection, "ceiling", str(ceiling))
 

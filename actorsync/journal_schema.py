@@ -13,13 +13,13 @@ Nothing here knows of files or locks. What facts do to the rows is in ``actorsyn
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import cattrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Report
+from actorsync.model.event import Report, Troubled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,29 +31,46 @@ __all__ = [
     "RUNS_KEPT",
     "SCHEMA_VERSION",
     "Run",
+    "Unreadable",
     "bounds",
     "count_owned",
     "create",
     "decode",
     "dump",
     "encode",
-    "load_root",
+    "migrate",
     "prepare",
+    "read_ceiling",
     "read_children",
     "read_differences",
     "read_intents",
     "read_meta",
     "read_pending",
     "read_record",
+    "read_root",
     "read_runs",
     "read_subtree",
+    "read_troubles",
     "split",
+    "version_of",
     "write_meta",
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 RUNS_KEPT: Final = 100
+
+_TROUBLES: Final = """
+-- paths that failed in the last runs: how often in a row, since when, and when they are tried again if they are parked;
+-- and the source that failed. No source: it was to be removed
+CREATE TABLE troubles (
+    path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
+    failures INTEGER NOT NULL CHECK (failures < x''), since REAL NOT NULL, failed_at REAL NOT NULL, retry_at REAL,
+    reason BLOB NOT NULL CHECK (reason >= x''),
+    source_kind CHECK (source_kind BETWEEN 1 AND 4),
+    source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode
+) WITHOUT ROWID;
+"""
 
 _SCHEMA: Final = """
 -- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
@@ -92,6 +109,9 @@ CREATE VIEW tree AS SELECT
     FROM records;
 """
 
+#: What makes a journal of a version one of the next.
+_STEPS: Final = {1: _TROUBLES}
+
 #: Kinds by the number that stands for them.
 KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
 
@@ -106,6 +126,8 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
 
+T = TypeVar("T")
+
 _converter: Final = cattrs.Converter()
 
 
@@ -118,18 +140,57 @@ class Run:
     report: Report | None
 
 
+class Unreadable(Exception):
+    """A value in a journal is none that was ever written there."""
+
+
 def prepare(connection: sqlite3.Connection) -> None:
     """Make a connection fit for the functions below: text is a number that SQLite could not hold, or cast to a BLOB."""
-    connection.text_factory = int
+    connection.text_factory = _number_in_text
+
+
+def _number_in_text(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Unreadable("a text where a number should be") from None
+
+
+def _parsed(text: str | bytes, kind: type[T]) -> T:
+    try:
+        return _converter.structure(json.loads(text), kind)
+    except Exception as error:  # cattrs raises whatever a class makes of what it is given
+        raise Unreadable(f"no {kind.__name__}") from error
 
 
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a fresh journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {header} {_SCHEMA}")
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Give the version of the schema that a journal has."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an older journal up to `SCHEMA_VERSION`, in one transaction: it is of the one version or of the other."""
+    version = version_of(connection)
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            connection.execute(_STEPS[step])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 # Rows
@@ -263,9 +324,23 @@ def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
         "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
     )
     return [
-        Run(run, started_at, None if report is None else _converter.structure(json.loads(report), Report))
-        for run, started_at, report in rows
+        Run(run, started_at, None if report is None else _parsed(report, Report)) for run, started_at, report in rows
     ]
+
+
+def read_troubles(connection: sqlite3.Connection) -> list[Troubled]:
+    """Give the paths that failed in the last runs, in order; none from a journal that is too old to know of any."""
+    if version_of(connection) < 2:
+        return []
+    kinds: Any = KINDS
+    query = """SELECT path, failures, since, failed_at, retry_at, reason,
+        source_kind, source_size, source_mtime, source_ctime, source_inode FROM troubles ORDER BY path"""
+    troubles = []
+    for encoded, failures, since, failed_at, retry_at, reason, kind, *numbers in connection.execute(query):
+        path = decode(encoded)
+        source = None if kind is None else Entry(path, kinds[kind], *numbers)
+        troubles.append(Troubled(path, source, failures, since, failed_at, decode(reason), retry_at))
+    return troubles
 
 
 def dump(value: Report | ScanComplete) -> str:
@@ -273,9 +348,16 @@ def dump(value: Report | ScanComplete) -> str:
     return json.dumps(_converter.unstructure(value))
 
 
-def load_root(text: str | None) -> ScanComplete | None:
-    """Give back what `dump` was given."""
-    return None if text is None else _converter.structure(json.loads(text), ScanComplete)
+def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
+    """Give the source's root as the last scan found it."""
+    text = read_meta(connection, "root")
+    return None if text is None else _parsed(text, ScanComplete)
+
+
+def read_ceiling(connection: sqlite3.Connection) -> int | None:
+    """Give how many connections the server was seen to allow."""
+    text = read_meta(connection, "ceiling")
+    return None if text is None else _number_in_text(encode(text))
 
 
 # Writing

@@ -16,8 +16,8 @@ from typing import Any, Final, TextIO
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.model.event import Event, RemovalsRefused, Report, Started, Stopped, Warned
-from actorsync.model.operation import Failed
+from actorsync.model.event import Event, RemovalsRefused, RemovalsWithheld, Report, Started, Stopped, Warned
+from actorsync.model.operation import Failed, Fault
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 from actorsync.sink import Sink
@@ -28,6 +28,8 @@ from actorsync.wording import (
     duration_text,
     is_whole,
     json_line,
+    only_waits,
+    parking_text,
     plan_summary,
     records_of,
     size_text,
@@ -44,6 +46,9 @@ _NEWS: Final = 10.0
 
 #: The same reason for a lost connection is told once in this many seconds, not once for each connection.
 _ECHO: Final = 5.0
+
+#: Paths that are named in one pass when they are parked; of the others only the number is told.
+_NAMED: Final = 10
 
 #: Seconds for which, after a cancel, somebody may still take what is to be written.
 _PATIENCE: Final = 0.1
@@ -128,7 +133,7 @@ class Output:
     def trouble_in(self, event: Event) -> Iterator[tuple[bool, str]]:
         """Give an event's trouble; those that were not even tried are counted, and told at the end of the run."""
         yield from trouble_in(event)
-        if isinstance(event, Failed) and event.unsent:
+        if isinstance(event, Failed) and event.fault is Fault.UNSENT:
             self._unsent[event.reason] += 1
         if isinstance(event, Stopped):
             for reason, count in self._unsent.items():
@@ -223,7 +228,12 @@ class PlanLines(Output):
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Give warnings besides failures."""
-        return [warning_text(event.text)] if isinstance(event, Warned) else super().errors_of(event)
+        match event:
+            case Warned(text):
+                return [warning_text(text)]
+            case RemovalsWithheld(_, reason):
+                return [reason]
+        return super().errors_of(event)
 
 
 class JsonLines(Output):
@@ -262,6 +272,8 @@ class Lines(Output):
         self._last: Report | None = None
         self._told: dict[str, float] = {}
         self._news_at = math.inf
+        self._parked = 0
+        self._withheld = self._withheld_before = ""
 
     def lines_of(self, event: Event) -> Sequence[str]:
         """Give the lines of an event, without those that would only repeat others."""
@@ -269,6 +281,8 @@ class Lines(Output):
             case Started(source, target, connections, automatic):
                 self._news_at = trio.current_time() + _NEWS
                 self._told.clear()
+                self._parked = 0
+                self._withheld, self._withheld_before = "", self._withheld
                 self.rate = Rate()
                 self.rate.add(trio.current_time(), 0)
                 if self._has_started:
@@ -280,12 +294,22 @@ class Lines(Output):
                 return [f"mirroring {where}{often}, {many}"]
             case Warned(text):
                 return [warning_text(text)]
+            case RemovalsWithheld(_, reason):
+                self._withheld = reason
+                return [reason] if reason != self._withheld_before or self._is_verbose else []
+            case Failed(operation, reason, Fault.PARKED) if self._is_verbose:
+                return [f"failed: {display(operation.path)}: {display(reason)}"]
+        if (parking := parking_text(event)) is not None:
+            self._parked += 1
+            return [parking] if self._parked <= _NAMED else []
         if isinstance(event, RemovalsRefused):
             return ()  # an error, and told as such
         lines = [text if is_failure else self._once(text) for is_failure, text in self.trouble_in(event)]
         if self._is_verbose and (change := change_of(event)) is not None:
             lines.append(" ".join(change))
         if isinstance(event, Stopped):
+            if self._parked > _NAMED:
+                lines.append(f"{self._parked - _NAMED} more are parked, see actorsync status")
             lines += self._last_lines(event.report)
         return [line for line in lines if line]
 
@@ -307,6 +331,8 @@ class Lines(Output):
             return []  # the error is all there is to say
         if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
             return []  # every few seconds, the same
+        if last is not None and only_waits(last) and only_waits(report) and last.parked == report.parked:
+            return []  # as before
         return [summary(report)]
 
     def tick(self) -> Any:

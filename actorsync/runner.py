@@ -9,6 +9,7 @@ that may be looked at any time. What ends a pass is in its `Report`; raised is o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Final
@@ -21,10 +22,10 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.dry_run import DryRun
-from actorsync.errors import ActorsyncError, GuardRefused, ProfileError, TargetUnreachable
+from actorsync.errors import ActorsyncError, GuardRefused, JournalUnusable, ProfileError, TargetUnreachable
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal_file import naming, open_reader
-from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.event import Event, Report, Stopped, Warned
 from actorsync.profile import Profile, Secrets
 from actorsync.runner_endpoints import open_endpoints
 from actorsync.supervisor import Policy, supervise
@@ -39,7 +40,7 @@ BREATH: Final = 1.0
 _GOES_ON: Final = frozenset({0, 1, GuardRefused.exit_code, TargetUnreachable.exit_code})
 
 
-def ask_first(profile: Profile, *, is_plan: bool = False) -> Profile:
+def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = False) -> Profile:
     """Ask on the terminal for the secrets that have to be typed, and give the profile with the answers in it.
 
     Blocks, and is for the main thread, before trio runs there: a Ctrl-C is a ``KeyboardInterrupt``, and nothing else is
@@ -49,8 +50,12 @@ def ask_first(profile: Profile, *, is_plan: bool = False) -> Profile:
     if not profile.target.is_asking or (is_plan and _is_known(profile)):
         return profile
     if not is_plan:
-        with _opened_journal(profile):
-            pass
+        try:
+            with _opened_journal(profile):
+                pass
+        except JournalUnusable:
+            if not is_rebuilding:
+                raise
     return profile.answered()
 
 
@@ -74,12 +79,14 @@ async def run_once(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
+    is_rebuilding: bool = False,
 ) -> Report:
     """Mirror once. The journal is locked for as long as it takes.
 
-    ``policy`` replaces the profile's own.
+    ``policy`` replaces the profile's own. ``is_rebuilding`` moves a journal aside that cannot be used, and begins a new
+    one: a target that nothing is known of is surveyed, and what is on it is adopted or replaced, but not removed.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, is_rebuilding=is_rebuilding)
     async with mirror.ready() as (journal, secrets):
         return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
@@ -91,19 +98,26 @@ async def run_forever(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     policy: Policy | None = None,
+    is_rebuilding: bool = False,
 ) -> int:
     """Mirror every ``sync.every`` until stopped, as `repeat` does; give the exit code.
 
     The journal stays locked between passes, and each secret is looked up once. The endpoints are new for each pass: a
     source that is a link is followed where it leads by then, and a password that was changed on the server is tried
-    once.
+    once. From the second pass on, paths that keep failing are left alone for longer and longer.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, is_rebuilding=is_rebuilding)
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
-        return await repeat(lambda: mirror.one_pass(journal, secrets), profile.sync.every, mirror.shutdown)
+        passes = itertools.count()
+
+        async def one_pass() -> Report:
+            # A person waits for the first pass, and may have mended what failed. The others are patient.
+            return await mirror.one_pass(journal, secrets, is_patient=next(passes) > 0)
+
+        return await repeat(one_pass, profile.sync.every, mirror.shutdown)
 
 
 async def plan_once(
@@ -154,6 +168,7 @@ class _Mirror:
     observers: Sequence[Observer]
     statistics: Statistics
     policy: Policy
+    is_rebuilding: bool = False
 
     @classmethod
     def of(
@@ -163,6 +178,8 @@ class _Mirror:
         observers: Sequence[Observer],
         statistics: Statistics | None,
         policy: Policy | None,
+        *,
+        is_rebuilding: bool = False,
     ) -> _Mirror:
         """Fill in what was not given."""
         return cls(
@@ -171,6 +188,7 @@ class _Mirror:
             observers,
             statistics if statistics is not None else Statistics(),
             policy or policy_of(profile),
+            is_rebuilding,
         )
 
     @property
@@ -181,8 +199,12 @@ class _Mirror:
     async def ready(self) -> AsyncIterator[tuple[Journal, Secrets | None]]:
         """Lock and open the journal first, so that a second run is refused before it asks anybody for a password."""
         with contextlib.ExitStack() as stack:
-            opening = _opened_journal(self.profile)
+            opening = _opened_journal(self.profile, is_rebuilding=self.is_rebuilding)
             journal = await trio.to_thread.run_sync(stack.enter_context, opening)
+            if journal.aside is not None:
+                aside, reason = journal.aside
+                for observer in self.observers:
+                    observer(Warned(f"{reason.rpartition('; ')[0]}; it was moved to {aside}, and a new one is begun"))
             yield journal, await self.secrets()
 
     async def secrets(self) -> Secrets | None:
@@ -212,8 +234,8 @@ class _Mirror:
             observer(Stopped(report))
         return report
 
-    async def one_pass(self, journal: Journal, secrets: Secrets | None) -> Report:
-        """Mirror once, and have the journal remember that and how."""
+    async def one_pass(self, journal: Journal, secrets: Secrets | None, *, is_patient: bool = False) -> Report:
+        """Mirror once, and have the journal remember that and how. A patient pass leaves alone what is parked."""
         endings: list[Report] = []
 
         def keep(event: Event) -> None:
@@ -223,14 +245,16 @@ class _Mirror:
         run = await trio.to_thread.run_sync(journal.begin_run, time.time())
         try:
             source, target = open_endpoints(self.profile, secrets)
-            return await self.supervise(source, target, journal, keep)
+            return await self.supervise(source, target, journal, keep, is_patient=is_patient)
         finally:
             # What cannot be noted here was told already, by a report or a bug that must not be hidden.
             with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
                 for report in endings:
                     await trio.to_thread.run_sync(journal.end_run, run, report)
 
-    async def supervise(self, source: Endpoint, target: Endpoint, journal: Journal, *more: Observer) -> Report:
+    async def supervise(
+        self, source: Endpoint, target: Endpoint, journal: Journal, *more: Observer, is_patient: bool = False
+    ) -> Report:
         """Run the engine, with statistics that begin at nothing."""
         for field, value in attrs.asdict(Statistics(), recurse=False).items():
             setattr(self.statistics, field, value)
@@ -238,15 +262,16 @@ class _Mirror:
             source,
             target,
             journal,
-            self.policy,
+            attrs.evolve(self.policy, is_patient=is_patient),
             shutdown=self.shutdown,
             observers=[*more, *self.observers],
             statistics=self.statistics,
         )
 
 
-def _opened_journal(profile: Profile) -> contextlib.AbstractContextManager[Journal]:
-    return open_journal(state_directory(), profile.identity, name=str(profile.path))
+def _opened_journal(profile: Profile, *, is_rebuilding: bool = False) -> contextlib.AbstractContextManager[Journal]:
+    directory, identity = state_directory(), profile.identity
+    return open_journal(directory, identity, name=str(profile.path), is_rebuilding=is_rebuilding)
 
 
 @contextlib.contextmanager

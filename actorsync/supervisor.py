@@ -58,7 +58,7 @@ class Policy:
     """What a run may do, and how hard it tries.
 
     ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
-    helps.
+    helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
     """
 
     selection: Selection
@@ -66,6 +66,7 @@ class Policy:
     delete: bool = False
     connections: int = 4
     is_automatic: bool = False
+    is_patient: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
 
@@ -141,6 +142,7 @@ class _Run:
             selection=policy.selection,
             max_delete=policy.max_delete,
             delete=policy.delete,
+            is_patient=policy.is_patient,
             digest=partial(digest_of, self.source),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,

@@ -26,7 +26,9 @@ from actorsync.model.event import (
     Intended,
     Planned,
     Reconnecting,
+    Recovered,
     RemovalsRefused,
+    RemovalsWithheld,
     Report,
     Resized,
     Resumed,
@@ -37,11 +39,12 @@ from actorsync.model.event import (
     SurveyComplete,
     Suspended,
     Swept,
+    Troubled,
     TurnedAway,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped
-from actorsync.model.text import display
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped
+from actorsync.model.text import display, duration_text, shorten
 
 __all__ = [
     "change_of",
@@ -50,6 +53,9 @@ __all__ = [
     "duration_text",
     "is_whole",
     "json_line",
+    "only_waits",
+    "parked_table",
+    "parking_text",
     "plan_summary",
     "records_of",
     "result_of",
@@ -84,16 +90,6 @@ def size_text(size: float) -> str:
     return f"{size / 1024:.1f} TiB"
 
 
-def duration_text(seconds: float) -> str:
-    """Give a duration as people say it: ``2.1 s``, ``1 min 05 s``, ``2 h 10 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def counted(count: int, singular: str, plural: str = "") -> str:
     """Give a number with its noun."""
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
@@ -117,10 +113,13 @@ def change_of(event: Event) -> tuple[str, str] | None:
 def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
     """Give what a user should know at once, as lines; True with one that is about a failure.
 
-    Not those that were not even tried: there may be thousands, all for one reason, which was told (see `unsent_text`).
+    Not those that were not even tried. For want of room there may be thousands, all for one reason, which was told (see
+    `unsent_text`); and what is parked was told when it was tried.
     """
     match event:
-        case Failed(operation, reason, unsent=False):
+        case Failed(fault=Fault.PARKED | Fault.UNSENT):
+            return
+        case Failed(operation, reason):
             yield True, f"failed: {_named(operation.path)}: {display(reason)}"
         case Scanned(problems=problems):
             for problem in problems:
@@ -149,6 +148,17 @@ def unsent_text(count: int, reason: str) -> str:
     return f"failed: {counted(count, 'more file')}: {display(reason)}"
 
 
+def parking_text(event: Event) -> str | None:
+    """Give what is to be said of a path that is parked now, or that was; None of any other event."""
+    match event:
+        case Troubled(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
+            left = duration_text(retry_at - failed_at)
+            return f"parked: {_named(path)}: {failures} failures in a row, tried again in {left}"
+        case Recovered(path, was_parked=True):
+            return f"no longer parked: {_named(path)}"
+    return None
+
+
 def warning_text(text: str) -> str:
     """Give what the user should know of a connection as a line."""
     return f"warning: {display(text)}"
@@ -169,6 +179,12 @@ def did_nothing(report: Report) -> bool:
     return not (done or report.failed or report.skipped or report.left)
 
 
+def only_waits(report: Report) -> bool:
+    """Tell whether all that a run had to do is parked, or waits for what is."""
+    done = report.copied + report.directories_made + report.removed + report.adopted + report.skipped
+    return report.exit_code == 1 and not done and report.failed == report.parked and report.left == report.withheld
+
+
 def is_whole(report: Report) -> bool:
     """Tell whether a run came to its end, and was not ended."""
     return report.error is None and not report.drained and not report.cancelled
@@ -184,11 +200,14 @@ def summary(report: Report) -> str:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} made")
     if report.adopted:
         parts.append(f"{report.adopted} already there")
-    parts += [f"{report.removed} removed", f"{report.failed} failed"]
+    parked = f" ({report.parked} parked)" if report.parked else ""
+    parts += [f"{report.removed} removed", f"{report.failed} failed{parked}"]
     if report.skipped:
         parts.append(f"{report.skipped} skipped")
-    if report.left:
-        parts.append(f"{report.left} left")
+    if report.withheld:
+        parts.append(f"{counted(report.withheld, 'removal')} withheld")
+    if report.left - report.withheld:
+        parts.append(f"{report.left - report.withheld} left")
     return f"{result_of(report)}: {', '.join(parts)} {took}"
 
 
@@ -210,7 +229,7 @@ def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterat
     """Give the last runs as the lines of a table, newest first."""
     rows = [("STARTED", "TOOK", "COPIED", "SIZE", "REMOVED", "FAILED", "RESULT")]
     for run in runs:
-        started, report = datetime.fromtimestamp(run.started_at).astimezone().strftime("%Y-%m-%d %H:%M:%S"), run.report
+        started, report = _moment(run.started_at), run.report
         if report is None:
             rows.append((started, "", "", "", "", "", "running" if is_running(run) else "killed"))
             continue
@@ -218,6 +237,34 @@ def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterat
         why = report.error or report.refused
         result = f"{result_of(report)}: {display(why)}" if why else result_of(report)
         rows.append((started, duration_text(report.seconds), *counts, result))
+    yield from _aligned(rows)
+
+
+#: How many of the parked paths a table names, and how long a reason may be in it.
+_MOST_PARKED: Final = 20
+_LONGEST_REASON: Final = 200
+
+
+def parked_table(parked: Sequence[Troubled]) -> Iterator[str]:
+    """Give the paths that are parked as the lines of a table, the first of them if there are many."""
+    if not parked:
+        return
+    yield f"{counted(len(parked), 'path')} parked; a run that you start tries them at once:"
+    rows = [("FAILING SINCE", "FAILURES", "NEXT TRY", "PATH AND REASON")]
+    for trouble in parked[:_MOST_PARKED]:
+        reason = f"{_named(trouble.path)}: {shorten(display(trouble.reason), _LONGEST_REASON)}"
+        retry_at = trouble.failed_at if trouble.retry_at is None else trouble.retry_at
+        rows.append((_moment(trouble.since), str(trouble.failures), _moment(retry_at), reason))
+    yield from _aligned(rows)
+    if len(parked) > _MOST_PARKED:
+        yield f"... and {len(parked) - _MOST_PARKED} more"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for started, *numbers, result in rows:
         cells = (number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True))
@@ -241,7 +288,9 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             if isinstance(operation, Copy) and target is not None:
                 record |= {"size": target.size, "temporary": temporary}
             yield record
-        case Failed(operation, reason) | Skipped(operation, reason) | Returned(operation, reason):
+        case Failed(operation, reason, fault):
+            yield _operation(name, operation) | {"reason": reason, "fault": fault.value}
+        case Skipped(operation, reason) | Returned(operation, reason):
             yield _operation(name, operation) | {"reason": reason}
         case Scanned(directory, files, directories, hidden, problems):
             yield {"event": name, "path": directory, "files": files, "directories": directories, "hidden": hidden}
@@ -254,6 +303,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
         case Stopped(report):
             shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
             yield {"event": name, "result": result_of(report), **shown}
+        case Troubled():
+            yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
         case ScanComplete() | SurveyComplete():
             yield {"event": name}
         case (
@@ -261,6 +312,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | Planned()
             | Forgotten()
             | RemovalsRefused()
+            | RemovalsWithheld()
+            | Recovered()
             | Connected()
             | Reconnecting()
             | Resized()

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 import trio
+import trio.testing
 
 from actorsync.actors.restart import Backoff
 from actorsync.endpoints.contract import Staged, Upload
@@ -154,6 +155,19 @@ async def test_m006_m011_data_is_cut(shared_ftp_server: FtpTarget, one_big_file:
     async with trio.open_nursery() as nursery:
         for after in (0, 1, 65_535, 65_536, BIG - 1, BIG):
             nursery.start_soon(cut, after)
+
+
+async def test_m024_nothing_is_ever_resumed(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
+    """An upload that broke off is begun again under a new name: servers do four different things after REST."""
+    job = Job(shared_ftp_server)
+    cuts: list[Fault] = [CutData(verb="STOR", after=BIG // 2, how="rst"), Truncate(verb="STOR", after=BIG // 2)]
+    run = await job.run(one_big_file, *cuts, stall_seconds=1)
+    job.assert_done(run, one_big_file, repeats=2)
+    verbs = [command.verb for command in job.proxy.commands]
+    stored = [command.argument for command in job.proxy.commands if command.verb == "STOR"]
+    stored = [path for path in stored if not path.endswith(".try")]
+    assert len(stored) == len(set(stored)) >= 3
+    assert not {"REST", "APPE"} & set(verbs)
 
 
 @pytest.mark.parametrize("after", [0, 1, 65_535, BIG - 1])
@@ -573,6 +587,94 @@ async def test_m041_a_server_that_rounds_times(one_big_file: Path) -> None:
     assert len(server.files["/big"]) == BIG
 
 
+@pytest.mark.parametrize("step", [2, 10])
+async def test_m041_a_server_that_keeps_times_in_steps(step: int, source: Path, tmp_path: Path) -> None:
+    """FAT has steps of two seconds. What it shows is remembered, and is what the next run compares with."""
+    server: EvilServer
+
+    def rounded(path: str) -> bytes | None:
+        time = server.times.get(path, b"20240229123456")
+        return b"213 %d" % (int(time) // step * step) if path in server.files else None
+
+    async with evil_server({"MDTM": rounded}) as server:
+        for number, path in enumerate(sorted(times(source))):
+            os.utime(source / path, (1_700_000_000 + number,) * 2)
+        for copied in (5, 0):
+            run = await mirror(source, endpoint_for(server), tmp_path / "journal")
+            assert (run.report.exit_code, run.failures, run.report.copied) == (0, {}, copied)
+        empty = tmp_path / "kept"
+        empty.mkdir()
+        (empty / "0").write_bytes(b"")
+        run = await mirror(empty, endpoint_for(server), tmp_path / "journal")
+        assert run.report.exit_code == 0
+        assert server.files.keys() == {"/0"}, "none of them was changed by anybody else"
+
+
+# ---- listings that do not tell the truth
+
+
+def list_only(server: EvilServer) -> None:
+    server.answers = dict.fromkeys(("MLSD", "MLST"), b"500 what?")
+
+
+#: In New York: the hour that is left out, the hour that comes twice, twice, and a day that most years lack.
+DATES = ("Mar  8 02:30", "Nov  1 01:30", "Nov  1  2026", "Feb 29  2024")
+
+
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC"])
+async def test_m042_the_times_of_list_decide_nothing(
+    zone: str, date: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIST has local times without a year, or days without a time. MDTM says it in UTC, and is asked."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    first, second = 1_793_511_000, 1_793_514_600  # 01:30 in New York, both of them
+    for name, seconds in (("first", first), ("second", second), ("march", 1_772_955_000), ("leap", 1_709_184_600)):
+        (source / name).write_bytes(b"same")
+        os.utime(source / name, (seconds, seconds))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        async with evil_server(date=date) as server:
+            list_only(server)
+            for lost in (True, False, True):
+                if lost:
+                    shutil.rmtree(journal, ignore_errors=True)
+                run = await mirror(source, endpoint_for(server), journal)
+                assert (run.report.exit_code, run.failures) == (0, {})
+                assert server.count("STOR") == 4, "once each, whatever LIST says, and whatever is forgotten"
+            os.utime(source / "first", (second, second))
+            run = await mirror(source, endpoint_for(server), journal)
+            assert (run.report.exit_code, run.report.copied) == (0, 1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("kept", range(0, 9, 2))
+@pytest.mark.parametrize("forgets", [True, False])
+async def test_m044_m045_a_listing_that_lacks_lines_removes_nothing(kept: int, forgets: bool, tmp_path: Path) -> None:
+    """Cut at a line's end, and closed with 226: nothing in FTP tells that there was more."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for number in range(8):
+        (source / f"{number}").write_bytes(b"content %d" % number)
+        os.utime(source / f"{number}", (1_700_000_000, 1_700_000_000))
+    async with evil_server() as server:
+        assert (await mirror(source, endpoint_for(server), journal)).report.exit_code == 0
+        (source / "7").unlink()
+        server.listing = b"".join(server.shown("/").splitlines(keepends=True)[:kept])
+        if forgets:
+            shutil.rmtree(journal)
+        for _ in range(2):
+            run = await mirror(source, endpoint_for(server), journal)
+            assert (run.report.exit_code, run.failures) == (0, {})
+        removed = {line.split()[1] for line in server.commands if line.startswith("DELE")}
+        assert {path for path in removed if "actorsync" not in path} == (set() if forgets else {"/7"})
+        assert {f"/{n}": b"content %d" % n for n in range(7)}.items() <= server.files.items()
+
+
 async def test_m018_226_before_the_data(source: Path) -> None:
     async with evil_server(early=True) as server:
         run = await one_run(server, source)
@@ -674,6 +776,7 @@ async def test_m020_more_replies_than_questions() -> None:
 
 async def sweep_twice(session: FtpSession) -> None:
     await session.sweep(["a"])
+    await trio.testing.wait_all_tasks_blocked(0.01)  # until all that the server says has come
     await session.sweep(["b"])
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.model.entry import Entry, Kind, ScanComplete, join, parent_of
-from actorsync.planning.guard import Removals, objection, withheld
+from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
+from actorsync.planning.guard import Gone, Removals, objection, why_withheld, withheld
 from actorsync.profile.units import MaxDelete
 
 ROOT = ScanComplete(Entry("", Kind.DIRECTORY), device=7)
@@ -82,21 +82,79 @@ def test_nothing_to_remove_and_everything_allowed_are_never_refused(removals: Re
     assert objection(attrs.evolve(removals, count=0), MaxDelete.parse(0)) is None
 
 
+def file(path: str, size: int = 1, inode: int | None = None) -> Entry:
+    return Entry(path, Kind.FILE, size, 1, 1, inode)
+
+
+def folder(path: str) -> Entry:
+    return Entry(path, Kind.DIRECTORY)
+
+
+def gone(*paths: str) -> dict[str, Gone]:
+    """Give what goes, files each with a size of its own, directories (with a ``/`` behind them) as a whole."""
+    return removing(*(folder(p[:-1]) if p.endswith("/") else file(p, 100 + n) for n, p in enumerate(paths)))
+
+
+def removing(*entries: Entry) -> dict[str, Gone]:
+    folders = {entry.path for entry in entries if entry.kind is Kind.DIRECTORY}
+
+    def top(path: str) -> str:
+        return top(parent_of(path)) if parent_of(path) in folders else path
+
+    return {entry.path: Gone(entry, top(entry.path)) for entry in entries}
+
+
 @pytest.mark.parametrize(
-    ("removals", "failures", "chosen"),
+    ("removals", "failed", "chosen"),
     [
         (["a", "b/c"], [], []),
-        (["a", "b/c"], ["x"], ["a", "b/c"]),  # in the root: near everything
-        (["a", "b/c", "b/d/e"], ["b/x"], ["b/c", "b/d/e"]),
+        (["a", "b/c"], ["x"], ["a"]),  # beside it, and not all that is below the root
+        (["b/c", "b/d/e", "x"], ["b/x"], ["b/c"]),
+        (["b/c", "b/d/", "b/d/e", "x"], ["b/x"], ["b/c", "b/d", "b/d/e"]),  # a directory that goes as a whole
         (["a", "b/c"], ["b/d/x"], []),
         (["b-c/x", "bb"], ["b/x"], []),
-        (["b", "b/c", "b/c/d", "b/e"], ["b/c/x"], ["b", "b/c", "b/c/d"]),  # and what holds it
-        (["a/b/c", "a/b", "z"], ["a/b/x"], ["a/b/c", "a/b"]),
+        (["b/", "b/c/", "b/c/d", "b/e"], ["x"], ["b", "b/c", "b/c/d", "b/e"]),
+        (["a/b/c", "a/b/", "z"], ["a/x"], ["a/b/c", "a/b"]),
+        (["a/b/c", "a/b/", "a/b/d", "z"], ["y/x"], []),
     ],
     ids=str,
 )
-def test_m135_a_failure_withholds_removals_near_it(removals: list[str], failures: list[str], chosen: list[str]) -> None:
-    assert withheld(removals, failures) == frozenset(chosen)
+def test_m135_a_failure_withholds_removals_beside_it(removals: list[str], failed: list[str], chosen: list[str]) -> None:
+    assert withheld(gone(*removals), map(file, failed)) == frozenset(chosen)
+    assert withheld(gone(*removals), map(folder, failed)) == frozenset(chosen)  # m061: also one nobody may read
+
+
+@pytest.mark.parametrize(
+    ("failed", "chosen"),
+    [
+        (file("new/x", 7), ["old/x"]),  # of the same size: it was moved, by whatever means
+        (file("new/x", 8, inode=40), ["old/y"]),  # the same inode: it was moved, and then changed in place
+        (file("new/x", 8, inode=41), []),
+        (file("new/x", 8), []),
+        (folder("new/x"), []),  # a directory has no size that would tell
+        (file("new/x", 0), []),  # and a file that is empty is not like a directory
+    ],
+)
+def test_m135_a_failure_withholds_what_it_may_be_the_new_name_of(failed: Entry, chosen: list[str]) -> None:
+    removals = removing(file("old/x", 7, inode=39), file("old/y", 9, inode=40), folder("gone/d"))
+    assert withheld({**removals, "old/z": Gone(None, "old/z")}, [failed]) == frozenset(chosen)
+
+
+def test_m135_a_renamed_directory_in_which_one_file_failed() -> None:
+    removals = removing(folder("v1"), file("v1/a", 5), folder("v1/d"), file("v1/d/b", 6))
+    assert withheld(removals, [file("v2/d/b", 6)]) == {"v1", "v1/d", "v1/d/b"}
+    assert why_withheld(3, {"v2/d/b"}) == "3 removals withheld: near what failed, or like it ('v2/d/b')"
+    assert why_withheld(1, {"z", "v2/d/b"}) == "1 removal withheld: near what failed, or like it ('v2/d/b' and 1 more)"
+
+
+def test_m044_what_is_below_a_directory_of_the_target_that_was_not_listed_is_withheld() -> None:
+    removals = gone("a", "b/c", "b/d/e", "b-c")
+    assert withheld(removals, [], unsurveyed={"b"}) == {"b/c", "b/d/e"}
+
+
+def test_a_directory_that_holds_what_is_kept_is_withheld() -> None:
+    removals = gone("b/", "b/c/", "b/c/d", "b/e")
+    assert withheld(removals, [], kept={"b/c/d"}) == {"b", "b/c"}
 
 
 names = st.sampled_from("ab")
@@ -104,15 +162,16 @@ paths = st.lists(names, min_size=1, max_size=4).map("/".join)
 
 
 @given(st.sets(paths), st.sets(paths))
-def test_m135_exactly_the_subtrees_of_failures_are_withheld_and_what_holds_them(
+def test_m135_exactly_what_goes_beside_a_failure_is_withheld_and_what_holds_it(
     removals: set[str], failures: set[str]
 ) -> None:
-    near = {parent_of(failure) for failure in failures}
-    below = {path for path in removals if any(path.startswith(join(n, "") if n else "") for n in near)}
-    holding = {path for path in removals if any(other.startswith(path + "/") for other in below)}
-    found = withheld(removals, failures)
-    assert below <= found
-    assert found <= below | holding
+    beside = {parent_of(failure) for failure in failures}
+    above = {path: [path[:i] for i, c in enumerate(path) if c == "/"] for path in removals}
+    tops = {path: next((p for p in above[path] if p in removals), path) for path in removals}
+    chosen = {path for path in removals if parent_of(tops[path]) in beside}
+    holding = {path for path in removals if any(other.startswith(path + "/") for other in chosen)}
+    found = withheld({path: Gone(None, tops[path]) for path in removals}, map(folder, failures))
+    assert found == chosen | holding
     for path in found:
         assert not parent_of(path) or parent_of(path) not in removals or parent_of(path) in found, (
             "a directory goes, and holds what stays"

@@ -42,11 +42,13 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    Recovered,
     Report,
     Scanned,
     Started,
     SurveyComplete,
     Swept,
+    Troubled,
 )
 from actorsync.model.operation import (
     Copy,
@@ -370,10 +372,25 @@ FACTS = (
 )
 
 
+@st.composite
+def troubles(draw: st.DrawFn) -> Event:
+    path = draw(PATHS)
+    source = draw(st.none() | entries(st.just(path)))
+    moments = st.floats(0, 2**33)
+    reason = draw(st.sampled_from(["553 no", "caf\udce9", ""]))
+    return Troubled(
+        path, source, draw(st.integers(1, 99)), draw(moments), draw(moments), reason, draw(st.none() | moments)
+    )
+
+
+FACTS = FACTS | troubles() | st.builds(Recovered, PATHS, st.booleans())
+
+
 @attrs.define
 class Model:
     """What a journal should hold, in the plainest way."""
 
+    troubles: dict[str, Troubled] = attrs.Factory(dict)
     records: dict[str, Record] = attrs.Factory(dict)
     intents: set[str] = attrs.Factory(set)
     fresh: bool = True
@@ -398,6 +415,10 @@ class Model:
                 self.fresh = False
             case ScanComplete():
                 self.root = fact
+            case Troubled(path):
+                self.troubles[path] = fact
+            case Recovered(path):
+                self.troubles.pop(path, None)
 
     def apply_done(self, operation: Operation, done: Done) -> None:
         match operation:
@@ -436,6 +457,7 @@ class Model:
     def check(self, journal: Journal, directories: set[str]) -> None:
         assert (journal.is_fresh, journal.root()) == (self.fresh, self.root)
         assert sorted(journal.intents()) == sorted(self.intents)
+        assert {it.path: it for it in journal.troubles()} == self.troubles
         assert journal.owned_count() == sum(record.source is not None for record in self.records.values())
         for directory in directories:
             assert journal.children(directory) == {
@@ -461,7 +483,9 @@ def test_any_facts_leave_what_a_plain_dictionary_says(batches: list[list[Event]]
         model = Model()
         for batch in batches:
             with open_journal(Path(directory), "p") as journal, closing(journal.copy_to_memory()) as copy:
-                before = attrs.evolve(model, records=dict(model.records), intents=set(model.intents))
+                before = attrs.evolve(
+                    model, records=dict(model.records), intents=set(model.intents), troubles=dict(model.troubles)
+                )
                 journal.apply(batch)
                 for fact in batch:
                     model.apply(fact)
@@ -670,7 +694,7 @@ def refuse(tmp_path: Path, reason: str) -> None:
             pass
         message = str(caught.value)
         assert str(path) in message
-        assert "move it away: the next run surveys the target and deletes nothing" in message
+        assert "run once with --rebuild, which moves it aside, surveys the target and deletes nothing" in message
         assert "\n" not in message
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
@@ -708,7 +732,7 @@ def test_m113_a_damaged_journal_is_refused_and_left_alone(
 
 def test_m118_a_newer_schema_is_refused_and_left_alone(tmp_path: Path, used: Path) -> None:
     spoil_version(used)
-    refuse(tmp_path, "it has schema 2, and this actorsync knows 1")
+    refuse(tmp_path, "it has schema 3, and this actorsync knows 2")
 
 
 @pytest.mark.parametrize(
@@ -811,7 +835,7 @@ def test_m116_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match="Not a directory"), open_journal(tmp_path / "file" / "state", "p"):
         pass
     journal_path(tmp_path, "p").mkdir()
-    with pytest.raises(FatalError, match="it is not a file; move it away"), open_journal(tmp_path, "p"):
+    with pytest.raises(FatalError, match="it is not a file; run once with --rebuild"), open_journal(tmp_path, "p"):
         pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actorsync import runner
 from actorsync.actors.channels import inline
 from actorsync.actors.restart import Backoff
 from actorsync.actors.shutdown import Shutdown
@@ -28,7 +30,15 @@ from actorsync.endpoints.sftp import LANES, SftpEndpoint
 from actorsync.endpoints.ssh_policy import HostTrust
 from actorsync.endpoints.tls import TlsPolicy
 from actorsync.errors import FatalError, JournalLocked, ProfileError
-from actorsync.journal import journal_path, open_journal, open_memory_journal, read_runs, state_directory
+from actorsync.inspection import status
+from actorsync.journal import (
+    journal_path,
+    open_journal,
+    open_memory_journal,
+    read_runs,
+    read_troubles,
+    state_directory,
+)
 from actorsync.model.event import Event, Report, Started, Stopped
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
@@ -144,6 +154,8 @@ def test_policy_is_that_of_the_profile(source: Path) -> None:
     assert policy_of(profile) == Policy(
         Selection(max_depth=2), MaxDelete(5, is_percent=False), delete=True, connections=7, links_are_errors=True
     )
+    automatic = policy_of(make_profile(source, "t", "sync.connections=auto", "sync.max-connections=9"))
+    assert (automatic.connections, automatic.is_automatic) == (9, True)
 
 
 # Once.
@@ -491,6 +503,38 @@ async def test_each_secret_is_looked_up_once_for_all_passes(profile: Profile) ->
     with trio.fail_after(10):
         assert await run_forever(every, shutdown=shutdown, observers=[watch]) == 0
     assert sorted(asked) == ["passphrase", "password"]
+
+
+async def test_the_first_pass_tries_what_the_others_leave_alone(
+    profile: Profile, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "target" / "a.txt" / "theirs").mkdir(parents=True)  # where a file is wanted
+    monkeypatch.setattr(runner, "BREATH", 0.0)
+    every = attrs.evolve(profile, sync=attrs.evolve(profile.sync, every=0.001))
+
+    async def passes(count: int) -> list[tuple[int, int]]:
+        shutdown = Shutdown()
+        stopped: list[Report] = []
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Stopped):
+                stopped.append(event.report)
+                if len(stopped) == count:
+                    shutdown.drain()
+
+        with trio.fail_after(20):
+            assert await run_forever(every, shutdown=shutdown, observers=[watch]) == 1
+        return [(report.failed, report.parked) for report in stopped]
+
+    assert await passes(5) == [(1, 0), (1, 0), (1, 0), (1, 1), (1, 1)]
+    assert await passes(2) == [(1, 0), (1, 1)]
+    assert (await run_once(profile)).parked == 0
+    (trouble,) = read_troubles(state_directory(), profile.identity)
+    assert (trouble.path, trouble.failures) == ("a.txt", 5)
+    heading, columns, line = list(status(profile))[-3:]
+    assert heading == "1 path parked; a run that you start tries them at once:"
+    assert columns.split() == ["FAILING", "SINCE", "FAILURES", "NEXT", "TRY", "PATH", "AND", "REASON"]
+    assert re.search(r"  5  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a\.txt: ", line)
 
 
 async def test_a_journal_that_cannot_be_used_is_fatal(profile: Profile) -> None:

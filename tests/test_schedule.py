@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorsync.model.entry import Entry, Kind, Listing, Record, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_of
 from actorsync.model.operation import (
     Batch,
     Copy,
     Done,
     Failed,
+    Fault,
     MakeDirectory,
     Operation,
     Outcome,
@@ -29,7 +30,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.planning.guard import withheld
+from actorsync.planning.guard import Gone, withheld
 from actorsync.planning.reconcile import Action, reconcile, removals_below
 from actorsync.planning.schedule import BATCH, RETURNS, Schedule
 
@@ -185,13 +186,29 @@ def test_a_directory_whose_content_stays_stays_for_the_same_reason(kind: type[Fa
     assert batch == (remove_folder("d/e/k"), remove_folder("d/e"), remove_folder("d"))
     # All three are on the wire; the server says the same of each.
     outcomes = [outcome for operation in batch for outcome in schedule.settle(kind(operation, "not empty"))]
-    assert outcomes == [Failed(copy("d"), "what is in its way could not be removed")]
+    assert outcomes == [Failed(copy("d"), "what is in its way could not be removed", Fault.OTHER)]
 
     schedule = schedule_of(remove("d/e/f"), remove_folder("d/e"), remove_folder("d"), release=True)
     batch = schedule.next_batch()
     assert batch is not None
     kept = schedule.settle(kind(batch[0], "it stays"))
     assert [(type(outcome), outcome.operation.path) for outcome in kept] == [(kind, "d/e"), (kind, "d")]
+    assert schedule.is_idle
+
+
+def test_m067_what_fails_may_be_deeper_than_the_stack() -> None:
+    paths = ["d" + "/d" * depth for depth in range(2_000)]
+    schedule = schedule_of(make("d"))
+    batch = schedule.next_batch()
+    assert batch is not None
+    for path in paths[1:]:
+        schedule.add(make(path))
+    assert len(schedule.settle(Failed(batch[0], "no"))) == len(paths) - 1
+
+    schedule = schedule_of(remove(f"{paths[-1]}/f"), *map(remove_folder, reversed(paths)), release=True)
+    batch = schedule.next_batch()
+    assert batch is not None
+    assert len(schedule.settle(Failed(batch[0], "no"))) == len(paths)
     assert schedule.is_idle
 
 
@@ -474,14 +491,13 @@ def test_any_mirror_in_any_order_with_any_failures(source: Tree, target: Tree, s
     assert not any(key.startswith("-") for key in settled), "removed before the release"
     failed |= failed_before
     # As the planner does when all that could be done without removing is done.
-    while near := withheld([removal.path for removal in schedule.removals], failed):
+    while near := withheld({it.path: Gone(None, it.path) for it in schedule.removals}, map(folder, failed)):
         for outcome in schedule.drop_removals("near", near):
             key = f"-{outcome.operation.path}" if isinstance(outcome, Returned) else outcome.operation.path
             settled.add(key)
             failed |= {outcome.operation.path} if isinstance(outcome, Failed) else set()
     for removal in schedule.removals:
-        for failure in failed:
-            assert not removal.path.startswith(join(parent_of(failure), "") if parent_of(failure) else "")
+        assert parent_of(removal.path) not in map(parent_of, failed)
     schedule.release_removals()
     after, failed_after = execute(schedule, model, chance, unlucky)
     assert not settled & after

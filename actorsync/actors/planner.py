@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import attrs
@@ -18,10 +18,13 @@ from actorsync.model.event import (
     Forgotten,
     Planned,
     RemovalsRefused,
+    RemovalsWithheld,
     SurveyComplete,
+    Troubled,
 )
-from actorsync.model.operation import Batch, Copy, Done, Failed, MakeDirectory, Outcome, Remove, Survey, Sweep
-from actorsync.planning.guard import DeleteLimit, Removals, objection, withheld
+from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Survey, Sweep
+from actorsync.planning.guard import DeleteLimit, Gone, Removals, objection, why_withheld, withheld
+from actorsync.planning.quarantine import Quarantine
 from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
@@ -49,6 +52,8 @@ class Memory(Protocol):
 
     def root(self) -> ScanComplete | None: ...
 
+    def troubles(self) -> Iterable[Troubled]: ...
+
 
 @attrs.define(eq=False)
 class Planner:
@@ -67,14 +72,20 @@ class Planner:
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
     statistics: Statistics
+    is_patient: bool = False
     blocking: Blocking = in_thread
     schedule: Schedule = attrs.Factory(Schedule)
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     is_complete: bool = False
     _finished: bool = False
     _seen: int = 0
-    _failures: dict[str, str] = attrs.Factory(dict)
-    _is_surveyed: bool = True
+    _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
+    _unsurveyed: set[str] = attrs.Factory(set)  # directories of the target that could not be listed
+    _unseen: set[str] = attrs.Factory(set)  # directories of the source that were not
+    _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
+    _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
+    _root_refused: str | None = None
+    _quarantine: Quarantine = attrs.Factory(lambda: Quarantine({}, 0.0, is_patient=False))
     _announcing: bool = False
     _absorbing: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
@@ -99,6 +110,8 @@ class Planner:
     # The story.
 
     async def _plan(self, listings: trio.MemoryReceiveChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
+        troubles = await self.blocking(self.journal.troubles)
+        self._quarantine = Quarantine.of(troubles, self._now(), is_patient=self.is_patient)
         await self._sweep(recovers=True)
         if self.journal.is_fresh:
             await self._survey(facts)
@@ -112,6 +125,9 @@ class Planner:
             await self._remove(complete, facts)
         await self._sweep()
         self.is_complete = complete is not None and not self.schedule.left_by_drain
+        if self.is_complete:
+            for change in self._quarantine.conclude(self._unseen, self._now()):
+                await facts.send(change)
 
     async def _sweep(self, *, recovers: bool = False) -> None:
         """Remove the temporaries of attempts that did not end: whatever the journal still knows of, and only that.
@@ -129,12 +145,12 @@ class Planner:
         self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
         self._wake()
         await self._until_idle()
-        if "" in self._failures:
-            raise FatalError(f"the root of the target cannot be made: {self._failures['']}")
+        if self._root_refused is not None:
+            raise FatalError(f"the root of the target cannot be made: {self._root_refused}")
         self.schedule.add(Survey(""))
         self._wake()
         await self._until_idle()
-        if self._is_surveyed and not self.draining.is_set():
+        if not self._unsurveyed and not self.draining.is_set():
             await facts.send(SurveyComplete())
 
     async def _absorb(
@@ -152,7 +168,11 @@ class Planner:
 
     async def _absorb_listing(self, listing: Listing, facts: trio.MemorySendChannel[Fact]) -> None:
         if listing.problem is not None:
-            return  # unknown: nothing is sent, and nothing below is removed
+            # Unknown: nothing is sent, and nothing below is removed. What was there may be anything by now.
+            self._unseen.add(listing.directory)
+            if not listing.problem.vanished:
+                self._unsent[listing.directory] = Entry(listing.directory, Kind.DIRECTORY)
+            return
         self._seen += len(listing.entries)
         # Not in a thread: an indexed read takes half a millisecond, and handing it over costs a run with nothing to do
         # a third of its time.
@@ -163,6 +183,9 @@ class Planner:
 
     async def _act_on(self, decision: Decision, facts: trio.MemorySendChannel[Fact]) -> None:
         now, record = decision.now, decision.record
+        is_compared = decision.action in {Action.ADOPT, Action.VERIFY}
+        if now is not None and not is_compared and await self._is_parked(now, facts):
+            return
         match decision.action:
             case Action.COPY | Action.MAKE:
                 assert now is not None
@@ -201,7 +224,8 @@ class Planner:
         read = await self.digest(now.path)
         # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
         if read is None or (read[0] != now if record.source is None else read[1] != record.digest):
-            await self._add(now, facts, replaces=True)
+            if not await self._is_parked(now, facts):
+                await self._add(now, facts, replaces=True)
             return
         entry, digest = read
         await facts.send(event(entry, record.target, digest if is_racy(entry, self.wall_clock_ns()) else None))
@@ -217,12 +241,26 @@ class Planner:
             await self._send_all(self.schedule.drop_removals("a guard refused"), facts)
         else:
             await facts.send(complete)
-            # What waited for a removal that is withheld fails with it, and may withhold more.
-            while near := withheld([removal.path for removal in self.schedule.removals], self._failures):
-                await self._send_all(self.schedule.drop_removals("something near it failed", near), facts)
+            await self._withhold(facts)
             self.schedule.release_removals()
             self._wake()
         await self._until_idle()
+
+    async def _withhold(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Take back what must not be removed in this run, and say so in one event."""
+        await self._send_all(self.schedule.park_removals(self._parked), facts)
+        count = 0
+        while True:
+            removals = {removal.path: self._gone[removal.path] for removal in self.schedule.removals}
+            near = withheld(removals, self._unsent.values(), kept=self._parked, unsurveyed=self._unsurveyed)
+            if not near:
+                break
+            count += len(near)
+            # What waited for a removal that is withheld fails with it, and may withhold more.
+            await self._send_all(self.schedule.drop_removals("something near it failed", near), facts)
+        if count:
+            reason = why_withheld(count, self._unsent.keys() | self._parked.keys() | self._unsurveyed)
+            await facts.send(RemovalsWithheld(count, reason))
 
     # Small steps.
 
@@ -238,22 +276,49 @@ class Planner:
         await self._send_all(self.schedule.add(operation), facts)
 
     async def _doom(self, record: Record) -> None:
-        below: Iterable[Record] = ()
+        below: Collection[Record] = ()
         if record.target.kind is Kind.DIRECTORY:
-            below = await self.blocking(self.journal.subtree, record.target.path)
+            below = [*await self.blocking(self.journal.subtree, record.target.path)]
+        sources = {it.target.path: it.source for it in (record, *below)}
         for entry in removals_below(record, below, self.selection.hides):
+            self._gone[entry.path] = Gone(sources[entry.path], record.target.path)
+            if (why := self._quarantine.why_not(entry.path, None)) is not None:
+                self._parked[entry.path] = why
             self.schedule.add(Remove(entry))
 
-    async def _fail(self, now: Entry, reason: str, facts: trio.MemorySendChannel[Fact]) -> None:
+    async def _is_parked(self, now: Entry, facts: trio.MemorySendChannel[Fact]) -> bool:
+        """Tell whether something is left alone because it failed in the last runs; it is a failure of this one, too."""
+        why = self._quarantine.why_not(now.path, now)
+        if why is not None:
+            await self._fail(now, why, facts, Fault.PARKED)
+        return why is not None
+
+    async def _fail(
+        self, now: Entry, reason: str, facts: trio.MemorySendChannel[Fact], fault: Fault = Fault.PATH
+    ) -> None:
         operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now)
-        await self._send_all(self.schedule.refuse(operation, reason), facts)
+        await self._send_all(self.schedule.refuse(operation, reason, fault), facts)
 
     async def _send_all(self, outcomes: Iterable[Outcome], facts: trio.MemorySendChannel[Fact]) -> None:
         """Announce outcomes of operations that were never given out."""
         for outcome in outcomes:
-            if isinstance(outcome, Failed):
-                self._failures[outcome.operation.path] = outcome.reason
+            self._take_note(outcome)
             await facts.send(Unissued(outcome))
+
+    def _take_note(self, outcome: Outcome) -> None:
+        """Remember what a failure means for what comes later in this run, and for the next ones."""
+        self._quarantine.settle(outcome)
+        if isinstance(outcome, Failed):
+            match outcome.operation:
+                case Copy(source) | MakeDirectory(source):
+                    self._unsent[source.path] = source
+                    if not source.path:
+                        self._root_refused = outcome.reason
+                case Survey(path):
+                    self._unsurveyed.add(path)
+
+    def _now(self) -> float:
+        return self.wall_clock_ns() / 1e9
 
     async def _announce(self, removals: int, facts: trio.MemorySendChannel[Fact]) -> None:
         levels = self.statistics
@@ -282,9 +347,7 @@ class Planner:
         self, settled: trio.MemoryReceiveChannel[Settlement], facts: trio.MemorySendChannel[Fact]
     ) -> None:
         async for outcome in settled:
-            if isinstance(outcome, Failed):
-                self._failures[outcome.operation.path] = outcome.reason
-                self._is_surveyed = self._is_surveyed and not isinstance(outcome.operation, Survey)
+            self._take_note(outcome)
             if isinstance(outcome, Done) and outcome.listing is not None:
                 for entry in outcome.listing.entries:
                     if entry.kind is Kind.DIRECTORY:

@@ -18,6 +18,7 @@ from actorsync.model.event import (
     Planned,
     Reconnecting,
     RemovalsRefused,
+    RemovalsWithheld,
     Report,
     Resumed,
     Retired,
@@ -26,7 +27,7 @@ from actorsync.model.event import (
     TurnedAway,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Skipped
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
 
@@ -39,7 +40,18 @@ GROUP = 500
 _KEPT_FAILURES = 1_000
 
 #: Events that no journal remembers: a run with nothing to do is made of them, and need not wait for the disk.
-_PASSING = (Scanned, Planned, Connected, Reconnecting, Retired, TurnedAway, Suspended, Resumed, Warned)
+_PASSING = (
+    Scanned,
+    Planned,
+    RemovalsWithheld,
+    Connected,
+    Reconnecting,
+    Retired,
+    TurnedAway,
+    Suspended,
+    Resumed,
+    Warned,
+)
 
 
 class FactStore(Protocol):
@@ -64,6 +76,8 @@ class Tally:
     skipped: int = 0
     left: int = 0
     reconnects: int = 0
+    parked: int = 0
+    withheld: int = 0
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
 
@@ -85,12 +99,15 @@ class Tally:
                 for problem in problems:
                     if not problem.vanished:
                         self._fail(problem.path, problem.reason)
-            case Failed(operation, reason):
+            case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
+                self.parked += fault is Fault.PARKED
             case Skipped():
                 self.skipped += 1
             case Reconnecting():
                 self.reconnects += 1
+            case RemovalsWithheld(removals):
+                self.withheld += removals
             case RemovalsRefused(reason):
                 self.refused = reason
 

@@ -22,7 +22,9 @@ __all__ = [
     "Intended",
     "Planned",
     "Reconnecting",
+    "Recovered",
     "RemovalsRefused",
+    "RemovalsWithheld",
     "Report",
     "Resized",
     "Resumed",
@@ -33,6 +35,7 @@ __all__ = [
     "SurveyComplete",
     "Suspended",
     "Swept",
+    "Troubled",
     "TurnedAway",
     "Warned",
 ]
@@ -123,6 +126,39 @@ class RemovalsRefused:
 
 
 @attrs.frozen
+class RemovalsWithheld:
+    """So many removals wait for a later run, because of what failed in this one; ``reason`` is one line about them."""
+
+    removals: int
+    reason: str
+
+
+@attrs.frozen
+class Troubled:
+    """A path has failed, for the ``failures``-th time in a row of runs; told at the end of a run.
+
+    ``source`` is what was to be sent, None for what was to be removed; ``since`` is the time of the first of these
+    failures, ``failed_at`` that of the last. With ``retry_at`` the path is parked until then (or until it changes).
+    """
+
+    path: str
+    source: Entry | None
+    failures: int
+    since: float
+    failed_at: float
+    reason: str
+    retry_at: float | None = None
+
+
+@attrs.frozen
+class Recovered:
+    """A path that had failed before was done, or there is nothing to be done about it any more."""
+
+    path: str
+    was_parked: bool
+
+
+@attrs.frozen
 class Connected:
     """Connection number ``connection`` is open and logged in."""
 
@@ -207,9 +243,10 @@ class Swept:
 class Report:
     """What a run did. Counts are of files unless they say otherwise, sizes in bytes, times in seconds.
 
-    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all. ``refused``,
-    ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command line
-    returns for it.
+    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all, also those that are
+    ``parked`` and were not tried. ``left`` counts what was not done, also the removals that were ``withheld``.
+    ``refused``, ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command
+    line returns for it.
     """
 
     exit_code: int
@@ -226,6 +263,8 @@ class Report:
     skipped: int = 0
     left: int = 0
     reconnects: int = 0
+    parked: int = 0
+    withheld: int = 0
     failures: tuple[tuple[str, str], ...] = ()
     refused: str | None = None
     drained: bool = False
@@ -251,6 +290,9 @@ Event: TypeAlias = (
     | Intended
     | Forgotten
     | RemovalsRefused
+    | RemovalsWithheld
+    | Troubled
+    | Recovered
     | Connected
     | Reconnecting
     | Resized

@@ -6,6 +6,7 @@ a hundred small verbs share one round trip.
 
 from __future__ import annotations
 
+import enum
 from typing import TypeAlias
 
 import attrs
@@ -17,6 +18,7 @@ __all__ = [
     "Copy",
     "Done",
     "Failed",
+    "Fault",
     "MakeDirectory",
     "Operation",
     "Outcome",
@@ -107,16 +109,23 @@ class Done:
     listing: Listing | None = None
 
 
+class Fault(enum.Enum):
+    """Whose fault a failure is: what decides whether it counts against the path."""
+
+    PATH = "path"
+    TARGET = "target"  # it has no room, for this one or for any other
+    UNSENT = "unsent"  # it was not even tried, because another has shown that there is no room
+    OTHER = "other"  # something that had to be done first was not
+    PARKED = "parked"  # it was not tried: it has failed in the last runs, and its time has not come
+
+
 @attrs.frozen
 class Failed:
-    """The operation could not be done; ``reason`` is one line for the user. The run goes on.
-
-    One that is ``unsent`` was not even tried: what is in its way is in the way of them all, and was told as an event.
-    """
+    """The operation could not be done; ``reason`` is one line for the user. The run goes on."""
 
     operation: Operation
     reason: str
-    unsent: bool = False
+    fault: Fault = Fault.PATH
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Text of others made fit to show: names, server replies, banners.
+"""Text of others made fit to show: names, server replies, banners. And durations as people say them.
 
 A name may hold anything that a file system or a server likes: an escape sequence that retitles the terminal, a
 line break that forges a line of the log, a mark that turns the rest of the line around. Everything that comes
@@ -7,7 +7,7 @@ from outside passes through here before it is shown.
 
 from __future__ import annotations
 
-__all__ = ["display", "shorten"]
+__all__ = ["display", "duration_text", "shorten"]
 
 
 def _escapes() -> dict[int, str]:
@@ -35,3 +35,13 @@ def display(text: str) -> str:
 def shorten(text: str, limit: int) -> str:
     """Give ``text`` cut to ``limit`` characters, the last of them an ellipsis where something was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def duration_text(seconds: float) -> str:
+    """Give a duration as people say it: ``2.1 s``, ``1 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

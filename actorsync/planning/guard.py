@@ -6,14 +6,14 @@ source any more (a disk that is not mounted), or far more is gone than anybody m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import attrs
 
-from actorsync.model.entry import ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
 
-__all__ = ["DeleteLimit", "Removals", "objection", "withheld"]
+__all__ = ["DeleteLimit", "Gone", "Removals", "objection", "why_withheld", "withheld"]
 
 #: A source that had fewer entries than this may be emptied without asking (mutagen draws the same line).
 FEW_ENTRIES = 2
@@ -64,26 +64,65 @@ def objection(removals: Removals, limit: DeleteLimit) -> str | None:
     return None
 
 
-def withheld(removals: Iterable[str], failures: Collection[str]) -> frozenset[str]:
-    """Choose the removals that must wait for a run without failures near them.
+@attrs.frozen
+class Gone:
+    """What the source had where something is to be removed. It went with ``top``: itself, or a whole directory."""
 
-    A failure in a directory withholds every removal below that directory: what failed may be the new name of what
-    would be removed. Directories that hold something withheld are withheld too.
+    source: Entry | None
+    top: str
+
+
+def withheld(
+    removals: Mapping[str, Gone],
+    failed: Iterable[Entry],
+    *,
+    kept: Collection[str] = (),
+    unsurveyed: Collection[str] = (),
+) -> frozenset[str]:
+    """Choose the removals that must wait for a run in which what failed does not.
+
+    ``removals`` are by path; ``failed`` is what it has now and the target has not got: files
+    and directories that could not be sent, and directories that could not be read. What failed may be the new name of
+    what would go. So these wait:
+
+    * what is directly beside something that failed; of a directory that goes as a whole, everything in it;
+    * anywhere, a file of the size, or with the inode, of a file that failed: that is how a file looks that was moved;
+    * what is below a directory of the target that could not be listed (``unsurveyed``);
+    * a directory that holds something which waits, or which is ``kept`` for another reason.
     """
-    if not failures:
+    failed = list(failed)
+    if not (failed or kept or unsurveyed):
         return frozenset()
-    affected = {parent_of(path) for path in failures}
-    paths = set(removals)
-    chosen: set[str] = set()
-    for path in paths:
-        ancestor = parent_of(path)
-        while ancestor not in affected and ancestor:
-            ancestor = parent_of(ancestor)
-        if ancestor in affected:
-            chosen.add(path)
-    for path in tuple(chosen):
-        ancestor = parent_of(path)
-        while ancestor in paths and ancestor not in chosen:
-            chosen.add(ancestor)
-            ancestor = parent_of(ancestor)
+    beside = {parent_of(entry.path) for entry in failed}
+    files = [entry for entry in failed if entry.kind is Kind.FILE]
+    sizes = {entry.size for entry in files}
+    inodes = {entry.inode for entry in files if entry.inode is not None}
+
+    def waits(path: str, gone: Gone) -> bool:
+        source = gone.source
+        if source is not None and source.kind is Kind.FILE and (source.size in sizes or source.inode in inodes):
+            return True
+        return parent_of(gone.top) in beside or any(above in unsurveyed for above in _line(path))
+
+    chosen = {path for path, gone in removals.items() if path not in kept and waits(path, gone)}
+    for path in [*chosen, *kept]:
+        for above in _line(parent_of(path)):
+            if above in removals:
+                chosen.add(above)
     return frozenset(chosen)
+
+
+def why_withheld(removals: int, failed: Collection[str]) -> str:
+    """Say in one line how many removals wait, and for what."""
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return (
+        f"{removals} removal{'s' if removals != 1 else ''} withheld: near what failed, or like it "
+        f"({min(failed, default='')!r}{more})"
+    )
+
+
+def _line(path: str) -> Iterator[str]:
+    """Give a path and all that is above it, without the root."""
+    while path:
+        yield path
+        path = parent_of(path)

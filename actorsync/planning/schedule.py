@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.operation import (
@@ -24,6 +24,7 @@ from actorsync.model.operation import (
     Copy,
     Done,
     Failed,
+    Fault,
     MakeDirectory,
     Operation,
     Outcome,
@@ -42,7 +43,11 @@ BATCH = 64
 #: How often an operation may come back undone before it counts as failed.
 RETURNS = 5
 
-_NO_DIRECTORY = "its directory could not be made"
+_NO_DIRECTORY = {
+    Fault.OTHER: "its directory could not be made",
+    Fault.PARKED: "its directory is parked, and was not made",
+}
+_IN_THE_WAY = "what is in its way could not be removed"
 
 
 class Schedule:
@@ -59,7 +64,7 @@ class Schedule:
         self._held_removals: list[Remove] = []
         self._unmade: set[str] = set()  # directories that are to be made and are not yet
         self._makeable: set[str] = set()  # those of them that are in `_directories`
-        self._missing: set[str] = set()  # directories that could not be made: nothing can be in them
+        self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
         self._unremoved: set[str] = set()
         self._children: dict[str, int] = {}  # unsettled removals directly in a directory that is to go
         self._waiting: dict[str, list[Copy | MakeDirectory]] = {}
@@ -103,7 +108,8 @@ class Schedule:
             return []
         match operation:
             case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
-                return self.refuse(operation, _NO_DIRECTORY)
+                fault = self._missing[parent_of(operation.path)]
+                return self.refuse(operation, _NO_DIRECTORY[fault], fault)
             case Sweep() | Survey():
                 self._urgent.append(operation)
             case Remove():
@@ -116,11 +122,11 @@ class Schedule:
                 self._admit(operation)
         return []
 
-    def refuse(self, operation: Copy | MakeDirectory, reason: str) -> list[Outcome]:
+    def refuse(self, operation: Copy | MakeDirectory, reason: str, fault: Fault = Fault.PATH) -> list[Outcome]:
         """Fail an operation that was not added; what belongs into a directory that was refused fails when it comes."""
         if isinstance(operation, MakeDirectory):
-            self._missing.add(operation.path)
-        return [Failed(operation, reason)]
+            self._missing[operation.path] = _passed_on(fault)
+        return [Failed(operation, reason, fault)]
 
     def release_removals(self) -> None:
         """Let removals begin: the scan is complete and the guards agree."""
@@ -146,6 +152,20 @@ class Schedule:
             outcomes += self._fail_waiting(removal.path, f"what is in its way was not removed: {reason}")
         self._held_removals = kept
         self.left += sum(isinstance(outcome, Returned) for outcome in outcomes)
+        return outcomes
+
+    def park_removals(self, reasons: Mapping[str, str]) -> list[Outcome]:
+        """Fail removals that are not to be tried now, and what waits for them."""
+        outcomes: list[Outcome] = []
+        kept: list[Remove] = []
+        for removal in self._held_removals:
+            if removal.path not in reasons:
+                kept.append(removal)
+                continue
+            outcomes.append(Failed(removal, reasons[removal.path], Fault.PARKED))
+            self._unremoved.discard(removal.path)
+            outcomes += self._fail_waiting(removal.path, "what is in its way is parked", Fault.PARKED)
+        self._held_removals = kept
         return outcomes
 
     def drain(self) -> None:
@@ -211,7 +231,7 @@ class Schedule:
                 self._children[parent] = self._children.get(parent, 0) - 1
                 if not succeeded:
                     return list(self._fail_removal_of(parent, outcome)) + list(
-                        self._fail_waiting(operation.path, "what is in its way could not be removed")
+                        self._fail_waiting(operation.path, _IN_THE_WAY)
                     )
             case _:
                 return []
@@ -244,35 +264,43 @@ class Schedule:
             self._waiting_count -= 1
             self._admit(operation)
 
-    def _fail_waiting(self, path: str, reason: str) -> Iterator[Outcome]:
-        for operation in self._waiting.pop(path, ()):
-            self._waiting_count -= 1
-            yield Failed(operation, reason)
-            if isinstance(operation, MakeDirectory):
-                yield from self._miss(operation.path)
+    def _fail_waiting(self, path: str, reason: str, fault: Fault = Fault.OTHER) -> Iterator[Outcome]:
+        """Fail what waits for ``path``, and what waits for that: in a loop, for trees may be deeper than the stack."""
+        failing = [(path, reason, fault)]
+        while failing:
+            path, reason, fault = failing.pop()
+            for operation in self._waiting.pop(path, ()):
+                self._waiting_count -= 1
+                yield Failed(operation, reason, fault)
+                if isinstance(operation, MakeDirectory):
+                    self._lose(operation.path)
+                    failing.append((operation.path, _NO_DIRECTORY[Fault.OTHER], Fault.OTHER))
 
     def _miss(self, directory: str) -> Iterator[Outcome]:
         """A directory was not made: fail what is to be in it, those behind it in the queue as well."""
+        self._lose(directory)
+        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
+
+    def _lose(self, directory: str) -> None:
+        """Have all that is to be in a directory which was not made wait for it."""
         self._unmade.discard(directory)
-        self._missing.add(directory)
+        self._missing[directory] = Fault.OTHER
         for operation in [o for o in self._directories if o.path and parent_of(o.path) == directory]:
             self._directories.remove(operation)
             self._makeable.discard(operation.path)
             self._wait(directory, operation)
-        yield from self._fail_waiting(directory, _NO_DIRECTORY)
 
     def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
         """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay."""
-        kind = Skipped if isinstance(outcome, Skipped) else Failed
-        for removal in self._folders:
-            if removal.path == directory:
-                self._folders.remove(removal)
-                self._unremoved.discard(directory)
-                kept = kind(removal, f"it still holds {outcome.operation.path!r}")
-                yield kept
-                yield from self._fail_waiting(directory, "what is in its way could not be removed")
-                yield from self._fail_removal_of(parent_of(directory), kept)
-                return
+        while removal := next((removal for removal in self._folders if removal.path == directory), None):
+            self._folders.remove(removal)
+            self._unremoved.discard(directory)
+            reason = f"it still holds {outcome.operation.path!r}"
+            is_right = isinstance(outcome, Skipped)
+            outcome = Skipped(removal, reason) if is_right else Failed(removal, reason, Fault.OTHER)
+            yield outcome
+            yield from self._fail_waiting(directory, _IN_THE_WAY)
+            directory = parent_of(directory)
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
@@ -335,3 +363,8 @@ class Schedule:
             case Copy():
                 self._admit(operation)
         return []
+
+
+def _passed_on(fault: Fault) -> Fault:
+    """Give whose fault it is that something failed because its directory did."""
+    return fault if fault is Fault.PARKED else Fault.OTHER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -90,21 +91,27 @@ class Mirror:
     statistics: Statistics = attrs.Factory(Statistics)
     events: list[Event] = attrs.Factory(list)
     tokens: itertools.count[int] = attrs.Factory(itertools.count)
+    wall_ns: Callable[[], int] = time.time_ns
 
     async def run(
-        self, target: Any = None, *, policy: Policy = ONE, observe: Callable[[Event], None] = lambda event: None
+        self,
+        target: Any = None,
+        *,
+        source: Any = None,
+        policy: Policy = ONE,
+        observe: Callable[[Event], None] = lambda event: None,
     ) -> Report:
         self.events.clear()
         with trio.fail_after(3_600):
             return await supervise(
-                self.source,
+                source or self.source,
                 target or self.target,
                 self.journal,
                 policy,
                 shutdown=self.shutdown,
                 observers=[self.events.append, observe],
                 statistics=self.statistics,
-                clock=Clock(token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
             )
 
     def seen(self, kind: type[T]) -> list[T]:

@@ -1,0 +1,139 @@
+"""Paths that fail run after run: when they are left alone, and for how long.
+
+A server that will not store one name, or a file that nobody may read, fails in every pass, costs a try each time and
+hides what is new in the log. After `PARK_AFTER` failures in a row such a path is *parked*: passes leave it alone until
+its time is up, unless the source has changed. It counts as failed all the while, and a run that a person starts tries
+it at once. Only what concerns the one path counts: not a target that is full, and not a run that did not come to its
+end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from actorsync.model.entry import Entry, Kind, parent_of
+from actorsync.model.event import Recovered, Troubled
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove
+from actorsync.model.text import duration_text
+
+__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Quarantine", "delay_after", "is_due", "is_parked", "troubled"]
+
+#: How many failures in a row park a path.
+PARK_AFTER: Final = 3
+#: Seconds for which a path is left alone after that many; twice as long after each further failure.
+FIRST_DELAY: Final = 60.0
+#: And never longer than this.
+LONGEST_DELAY: Final = 3_600.0
+
+
+def is_parked(trouble: Troubled) -> bool:
+    """Tell whether a path has failed so often that it is left alone for a while."""
+    return trouble.failures >= PARK_AFTER
+
+
+def delay_after(failures: int) -> float:
+    """Give the seconds for which a path is left alone after so many failures in a row."""
+    if failures < PARK_AFTER:
+        return 0.0
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - PARK_AFTER, 32))
+
+
+def is_due(trouble: Troubled, now: float) -> bool:
+    """Tell whether the time of a path is up. A clock that was set back to before the failure keeps nobody waiting."""
+    return not trouble.failed_at <= now < trouble.failed_at + delay_after(trouble.failures)
+
+
+def troubled(before: Troubled | None, path: str, source: Entry | None, reason: str, now: float) -> Troubled:
+    """Count one more failure. Another version of the source, or a first failure, begins a new row."""
+    if before is None or not _is_same(before.source, source):
+        return Troubled(path, source, 1, now, now, reason)
+    failures = before.failures + 1
+    failed = Troubled(path, source, failures, before.since, now, reason)
+    return failed if not is_parked(failed) else attrs.evolve(failed, retry_at=now + delay_after(failures))
+
+
+def _is_same(then: Entry | None, now: Entry | None) -> bool:
+    if then is not None and now is not None and then.kind is now.kind is Kind.DIRECTORY:
+        return True  # its times change with every entry that is made in it
+    return then == now
+
+
+@attrs.define(eq=False)
+class Quarantine:
+    """What one run has to do with the troubles of those before it. ``now`` is the time of day, in seconds.
+
+    ``is_patient`` says to leave alone what is parked and has not changed; otherwise everything is tried.
+    """
+
+    troubles: Mapping[str, Troubled]
+    now: float
+    is_patient: bool
+    _met: set[str] = attrs.Factory(set)
+    _done: set[str] = attrs.Factory(set)
+    _failed: dict[str, Failed] = attrs.Factory(dict)
+    _is_in_doubt: bool = False
+
+    @classmethod
+    def of(cls, troubles: Iterable[Troubled], now: float, *, is_patient: bool) -> Quarantine:
+        """Begin a run with what the journal remembers."""
+        return cls({trouble.path: trouble for trouble in troubles}, now, is_patient)
+
+    def why_not(self, path: str, source: Entry | None) -> str | None:
+        """Say why something that is to be done about ``path`` is not tried now; None when it is.
+
+        ``source`` is what would be sent, None for a removal.
+        """
+        trouble = self.troubles.get(path)
+        if trouble is None:
+            return None
+        self._met.add(path)
+        if not self.is_patient or is_due(trouble, self.now) or not _is_same(trouble.source, source):
+            return None
+        left = trouble.failed_at + delay_after(trouble.failures) - self.now
+        times = f"{trouble.failures} failures"
+        return f"parked after {times}, tried again in {duration_text(left)}: {trouble.reason}"
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take note of what became of an operation."""
+        operation = outcome.operation
+        if not isinstance(operation, Copy | MakeDirectory | Remove):
+            return
+        if isinstance(outcome, Failed):
+            if outcome.fault in {Fault.TARGET, Fault.UNSENT}:
+                self._is_in_doubt = True
+            elif outcome.fault is Fault.PATH:
+                self._failed[operation.path] = outcome
+        elif isinstance(outcome, Done) and operation.path in self.troubles:
+            self._done.add(operation.path)
+
+    def conclude(self, unseen: Collection[str], now: float) -> Iterator[Troubled | Recovered]:
+        """Say what is to be remembered of a run that came to its end. ``unseen``: directories that were not listed.
+
+        A path has recovered when it was done, or when there is nothing more to be done about it: it is gone, or
+        excluded. In a run that found the target full, nobody can say whose fault a failure was: none counts.
+        """
+        if not self._is_in_doubt:
+            missing = {path for path, failed in self._failed.items() if isinstance(failed.operation, MakeDirectory)}
+            for path, failed in self._failed.items():
+                if _is_in(path, missing):
+                    continue  # one burst may hold a directory and what is in it: the server refuses both for one reason
+                yield troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
+        for path, trouble in self.troubles.items():
+            if path not in self._failed and (path in self._done or not (path in self._met or _is_in(path, unseen))):
+                yield Recovered(path, is_parked(trouble))
+
+
+def _source_of(failed: Failed) -> Entry | None:
+    operation = failed.operation
+    return operation.source if isinstance(operation, Copy | MakeDirectory) else None
+
+
+def _is_in(path: str, directories: Collection[str]) -> bool:
+    while directories and path:
+        path = parent_of(path)
+        if path in directories:
+            return True
+    return False
