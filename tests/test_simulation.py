@@ -216,3 +216,22 @@ async def test_a_directory_whose_parent_is_gone_from_the_target_is_made(autojump
     mirror.source.mkdir("a/b/c")
     assert (await mirror.run()).exit_code == 0
     assert mirror.target.directories() == {"a", "a/b", "a/b/c"}
+
+
+async def test_m049_of_two_names_that_a_target_takes_for_one_the_first_stays(autojump_clock: MockClock) -> None:
+    mirror = Mirror(target=MemoryEndpoint("target", inodes=False, fold=str.casefold))
+    mirror.source.write("a", b"the first")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.write("A", b"the second, which is longer")
+    mirror.source.write("b/x", b"in b")
+    mirror.source.write("B/y", b"in B")
+    for _ in range(2):
+        report = await mirror.run()
+        assert report.exit_code == 1
+        assert {path for path, _ in report.failures} in ({"A", "B", "B/y"}, {"A", "b", "b/x"})
+        assert mirror.target.files()["a"] == b"the first"
+        assert len(mirror.target.files()) == 2
+    mirror.source.delete("A")
+    mirror.source.delete("B")
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
