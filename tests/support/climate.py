@@ -19,7 +19,7 @@ from unittest.mock import patch
 import trio
 
 from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.memory_tree import Directory
+from actorsync.endpoints.memory_tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Kind, join
 from actorsync.model.operation import Operation, Outcome
@@ -255,7 +255,17 @@ class Ticks(Trouble):
 
     def settle(self, story: Story) -> None:
         story.tick_ns = self.rng.choice((10**7, SECOND_NS, 2 * SECOND_NS))
-        story.saw("ticks")
+
+    def between(self, story: Story) -> None:
+        files = [path for path, data in story.source.files().items() if data]
+        for path in self.rng.sample(files, min(2, len(files))):
+            node = story.source.find(path)
+            assert isinstance(node, File)
+            before = story.source.entry(path, node)
+            story.source.write(path, self.rng.randbytes(len(node.data)), node.mtime_ns)
+            if story.source.entry(path, node) == before:
+                story.saw("ticks")
+        story.oracle.see_source(story.source)
 
 
 class Ages(Trouble):
