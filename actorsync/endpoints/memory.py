@@ -262,6 +262,8 @@ class MemorySession:
 
     def _make(self, path: str) -> Entry:
         self._endpoint.check_trouble(path)
+        if (other := self._endpoint.shown_as(path)) != path:
+            raise OperationRefused(f"{other!r} is in its place")
         return self._endpoint.make(path)
 
     def _commit(self, staged: Staged) -> Entry:
@@ -272,6 +274,8 @@ class MemorySession:
         committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
         if node is None and final is not None and committed:  # by an earlier call
             return self._endpoint.entry(staged.path, final)
+        if (other := self._endpoint.shown_as(staged.path)) != staged.path:
+            raise OperationRefused(f"{other!r} is in its place")
         if not isinstance(node, File) or len(node.data) != staged.size:
             raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
         self._endpoint.rename(staged.temporary, staged.path)

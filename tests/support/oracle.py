@@ -130,6 +130,8 @@ class _WatchedTargetSession(MemorySession):
     async def _one(
         self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT
     ) -> _ResultT | OperationRefused:
+        if isinstance(item, Staged) and self._endpoint.find(item.temporary) is None:
+            return await super()._one(verb, path, do, item)  # what is gone cannot be renamed: this only looks
         with self._endpoint.working_on(path, verb):
             return await super()._one(verb, path, do, item)
 

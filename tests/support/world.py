@@ -372,14 +372,16 @@ class World:
 
     def _clear_the_way(self, report: Report) -> None:
         """See why the last run could not do it all, and remove that by hand, as its user would have to."""
-        chosen: list[str] = []
         withheld = {path for path, reason in report.failures if "near it failed" in reason}
+        blockers = {path: list(dict.fromkeys(self._blockers(path))) for path, _ in report.failures}
+        chosen = [blocker for found in blockers.values() for blocker in found]
         for path, reason in report.failures:
-            blockers = list(dict.fromkeys(self._blockers(path)))
-            is_excused = self.oracle.is_strange(path) or any(below(path, above) for above in withheld)
-            assert blockers or is_excused, f"4: no reason to fail over {path!r}: {reason}"
-            self.trace.append(f"in the way of {path!r} ({reason}): {blockers}")
-            chosen += blockers
+            # What holds something that has to stay is no fault of its own; nor is what others have taken away.
+            is_excused = any(below(blocker, path) for blocker in chosen) or any(below(path, it) for it in withheld)
+            assert blockers[path] or is_excused or self.oracle.is_strange(path), (
+                f"4: no reason to fail over {path!r}: {reason}"
+            )
+            self.trace.append(f"in the way of {path!r} ({reason}): {blockers[path]}")
         with self.unwatched():
             for blocker in chosen:
                 if self.target.find(blocker) is not None:
