@@ -19,7 +19,7 @@ def main() -> NoReturn:
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         from actorsync.cli import run_command  # here, so that a Ctrl-C during the import is seen to
 
-        code = run_command(sys.argv[1:])
+        code = run_command(sys.argv[1:], is_program=True)
     except KeyboardInterrupt:
         code = 130
     # From here on, another signal has nothing left to stop.

@@ -5,28 +5,30 @@ Networks fail in the fault proxy, before real servers. Servers lie in ``tests.su
 
 from __future__ import annotations
 
-import random
+import os
+import shutil
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import trio
+import trio.testing
 
 from actorsync.actors.restart import Backoff
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.ftp_session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
-from actorsync.model.entry import Entry, Kind
-from actorsync.model.event import Resized
+from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.testing.conformance import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.faults import (
     Cut,
     CutData,
-    Duplicate,
     Fault,
     Hold,
     How,
@@ -34,20 +36,20 @@ from actorsync.testing.faults import (
     RefuseData,
     Slice,
     Swallow,
+    Throttle,
     Truncate,
+    When,
 )
 from actorsync.testing.proxy import FaultProxy, open_fault_proxy
 from tests.support import FtpTarget, debian_servers
-from tests.support.evil import EvilServer, evil_server
+from tests.support.evil import Answer, EvilServer, evil_server
 from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, home, serving
 from tests.support.mirror import CountingEndpoint, Run, contents, mirror, temporaries, times
 
 BIG = 200_000
 FOREVER = 10**9
 
-When = Literal["before", "unanswered", "after"]
-HOWS: tuple[How, ...] = ("fin", "rst")
-WHENS: tuple[When, ...] = ("before", "unanswered", "after")
+HOWS: tuple[How, ...] = get_args(How)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +78,6 @@ def pyftpdlib() -> Iterator[FtpTarget]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def debian_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
-    with home() as folder, serving(request.param, folder) as server:
-        yield server
-
-
 class Job:
     """One run through a proxy with faults, into a folder of its own, with everything that can be said of it."""
 
@@ -94,12 +90,19 @@ class Job:
         self.proxy: FaultProxy
         self.opened: dict[str, int] = {}
 
-    async def run(self, source: Path, *faults: Fault, connections: int = 2, **settings: Any) -> Run:
-        counting = CountingEndpoint(source)
+    async def run(
+        self,
+        source: Path | CountingEndpoint,
+        *faults: Fault,
+        connections: int = 2,
+        journal: Path | None = None,
+        **settings: Any,
+    ) -> Run:
+        counting = CountingEndpoint(source) if isinstance(source, Path) else source
         self.opened = counting.opened
         async with open_fault_proxy((self.server.host, self.server.port), *faults) as self.proxy:
             target = endpoint_for(self.server, self.path, host=self.proxy.host, **settings)
-            return await mirror(counting, target, None, connections=connections, settled=True, seconds=20)
+            return await mirror(counting, target, journal, connections=connections, settled=True, seconds=30)
 
     def assert_done(self, run: Run, source: Path, *, repeats: int) -> None:
         """See that all is there, nothing else is, and no more than ``repeats`` files were sent again."""
@@ -110,49 +113,7 @@ class Job:
         assert sum(self.opened.values()) - len(self.opened) <= repeats, self.opened
 
 
-# ---- the control connection is cut at every line
-
-
-async def cut_at(server: FtpTarget, source: Path, line: int, how: How, when: When) -> None:
-    job = Job(server)
-    run = await job.run(source, Cut(at_line=line, how=how, when=when))
-    job.assert_done(run, source, repeats=1)
-    if not job.proxy.fired:
-        assert len(job.proxy.commands) < line
-    elif when != "after" and job.proxy.commands[line - 1].verb != "QUIT":
-        # One that is cut off while it logs in beside another leaves the work to that one.
-        assert run.report.reconnects >= 1 or run.of(Resized)
-
-
-@pytest.mark.parametrize("when", WHENS)
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("line", range(1, 65))
-async def test_m004_to_m010_cut_at_every_line(
-    pyftpdlib: FtpTarget, source: Path, line: int, how: How, when: When
-) -> None:
-    await cut_at(pyftpdlib, source, line, how, when)
-
-
-def samples(count: int) -> list[tuple[int, How, When]]:
-    """Choose some of all cuts: the same in each run, and other lines for each way to cut."""
-    rng = random.Random("cuts")
-    return [(rng.randrange(1, 63), rng.choice(HOWS), rng.choice(WHENS)) for _ in range(count)]
-
-
-@pytest.mark.parametrize(("line", "how", "when"), samples(30))
-@pytest.mark.parametrize("debian_server", debian_servers.NAMES, indirect=True)
-async def test_m004_to_m010_cut_at_some_lines(
-    debian_server: FtpTarget, source: Path, line: int, how: How, when: When
-) -> None:
-    await cut_at(debian_server, source, line, how, when)
-
-
-@pytest.mark.parametrize("verb", ["USER", "FEAT", "MKD", "MLSD", "EPSV", "STOR", "SIZE", "MFMT", "RNFR", "RNTO"])
-async def test_m011_m028_silence(pyftpdlib: FtpTarget, source: Path, verb: str) -> None:
-    job = Job(pyftpdlib)
-    run = await job.run(source, Cut(verb=verb, how="silence"), stall_seconds=0.3, connect_seconds=0.5)
-    job.assert_done(run, source, repeats=1)
-    assert run.report.reconnects >= 1
+# ---- connections that go silent, or are refused
 
 
 async def test_m011_a_data_connection_goes_silent(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
@@ -181,13 +142,32 @@ async def test_m002_a_server_that_resets_everybody(pyftpdlib: FtpTarget, source:
 # ---- the data connection is cut
 
 
-@pytest.mark.parametrize("how", ["fin", "rst"])
-@pytest.mark.parametrize("after", [0, 1, 65_535, 65_536, BIG - 1, BIG])
-async def test_m006_data_is_cut(shared_ftp_server: FtpTarget, one_big_file: Path, after: int, how: How) -> None:
+@pytest.mark.parametrize("how", HOWS)
+async def test_m006_m011_data_is_cut(shared_ftp_server: FtpTarget, one_big_file: Path, how: How) -> None:
+    """At the first byte, at the last, and at the edge of what goes out before the server has said that it wants it."""
+
+    async def cut(after: int) -> None:
+        job = Job(shared_ftp_server)
+        run = await job.run(one_big_file, CutData(verb="STOR", after=after, how=how), stall_seconds=1.5)
+        job.assert_done(run, one_big_file, repeats=1)
+        assert job.proxy.fired, after
+
+    async with trio.open_nursery() as nursery:
+        for after in (0, 1, 65_535, 65_536, BIG - 1, BIG):
+            nursery.start_soon(cut, after)
+
+
+async def test_m024_nothing_is_ever_resumed(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
+    """An upload that broke off is begun again under a new name: servers do four different things after REST."""
     job = Job(shared_ftp_server)
-    run = await job.run(one_big_file, CutData(verb="STOR", after=after, how=how), stall_seconds=1)
-    job.assert_done(run, one_big_file, repeats=1)
-    assert job.proxy.fired
+    cuts: list[Fault] = [CutData(verb="STOR", after=BIG // 2, how="rst"), Truncate(verb="STOR", after=BIG // 2)]
+    run = await job.run(one_big_file, *cuts, stall_seconds=1)
+    job.assert_done(run, one_big_file, repeats=2)
+    verbs = [command.verb for command in job.proxy.commands]
+    stored = [command.argument for command in job.proxy.commands if command.verb == "STOR"]
+    stored = [path for path in stored if not path.endswith(".try")]
+    assert len(stored) == len(set(stored)) >= 3
+    assert not {"REST", "APPE"} & set(verbs)
 
 
 @pytest.mark.parametrize("after", [0, 1, 65_535, BIG - 1])
@@ -208,6 +188,30 @@ async def test_m018_always_truncated(shared_ftp_server: FtpTarget, one_big_file:
     assert contents(job.root) == {}
 
 
+CROWD = {PYFTPDLIB: 20_000, "proftpd": 10_000, "vsftpd": 2_000, "pure-ftpd": 9_000}
+"""How many files are in one directory: for vsftpd two commands each, for Pure-FTPd below the limit of its listings."""
+
+
+async def test_m046_a_crowded_directory(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:
+    """Each is known afterwards: those that are in the source, too, are not sent again."""
+    count = CROWD[shared_ftp_server.name]
+    job = Job(shared_ftp_server)
+    for number in range(count):
+        (job.root / f"{number:06} {'x' * 30}").write_bytes(b"")
+    shared_ftp_server.adopt()
+    for number in (0, count // 2, count - 1):
+        name = f"{number:06} {'x' * 30}"
+        (tmp_path / name).write_bytes(b"")
+        there = (job.root / name).stat().st_mtime_ns // 10**9
+        os.utime(tmp_path / name, (there, there))
+    began = time.monotonic()
+    run = await job.run(tmp_path, connections=1)
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert (run.report.adopted, run.report.copied) == (3, 0)
+    assert len(list(job.root.iterdir())) == count
+    assert time.monotonic() - began < 20
+
+
 async def test_m045_a_listing_that_is_cut_is_asked_for_again(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
     job = Job(shared_ftp_server)
     for name in ("x" * 200, "y" * 200):
@@ -221,30 +225,137 @@ async def test_m045_a_listing_that_is_cut_is_asked_for_again(shared_ftp_server: 
 # ---- replies are late, lost, or come twice
 
 
-@pytest.mark.parametrize("verb", ["STOR", "SIZE", "RNTO", "MKD", "EPSV", "MFMT", "PASS"])
-async def test_m017_a_reply_that_never_comes(pyftpdlib: FtpTarget, source: Path, verb: str) -> None:
-    job = Job(pyftpdlib)
-    run = await job.run(source, Swallow(verb=verb, times=1), stall_seconds=0.3)
-    job.assert_done(run, source, repeats=1)
+@pytest.mark.parametrize("how", ["lost", *HOWS])
+async def test_m007_the_226_is_lost(
+    shared_ftp_server: FtpTarget, one_big_file: Path, how: How | Literal["lost"]
+) -> None:
+    """The server has the file, and nobody knows: it is sent again under a new name, and the old temporary goes."""
+    fault = Swallow(verb="STOR") if how == "lost" else Cut(verb="STOR", how=how, when="unanswered")
+    job = Job(shared_ftp_server)
+    run = await job.run(one_big_file, fault, connections=1, stall_seconds=0.5)
+    job.assert_done(run, one_big_file, repeats=1)
+    assert job.proxy.fired == [fault]
+    stored = [command.argument for command in job.proxy.commands if command.verb == "STOR"]
+    whole = [command.argument for command, code in job.proxy.answers if (command.verb, code) == ("STOR", 226)]
+    assert len(stored) == len(set(stored)) == 2
+    assert whole == stored
 
 
-@pytest.mark.parametrize("verb", ["STOR", "SIZE", "RNTO", "MKD"])
-async def test_m017_a_reply_that_is_late(pyftpdlib: FtpTarget, source: Path, verb: str) -> None:
-    job = Job(pyftpdlib)
-    run = await job.run(source, Hold(verb=verb, seconds=0.1, times=2), stall_seconds=2)
+@pytest.mark.parametrize("when", ["unanswered", "after"])
+@pytest.mark.parametrize("how", HOWS)
+async def test_m008_lost_between_the_halves_of_a_rename(
+    shared_ftp_server: FtpTarget, one_big_file: Path, how: How, when: When
+) -> None:
+    """What is whole on the server is not sent again, only renamed again."""
+    faults = (Cut(verb="RNFR", how=how, when=when), Cut(verb="RNTO", how=how, when="before"))
+    for fault in faults if when == "after" else faults[:1]:
+        job = Job(shared_ftp_server)
+        run = await job.run(one_big_file, fault, connections=1, stall_seconds=0.5)
+        job.assert_done(run, one_big_file, repeats=0)
+        assert job.proxy.fired == [fault]
+
+
+@pytest.mark.parametrize("how", ["lost", *HOWS])
+async def test_m009_a_rename_that_was_done_and_nobody_heard(
+    shared_ftp_server: FtpTarget, one_big_file: Path, how: How | Literal["lost"]
+) -> None:
+    """Looked into, and believed: the file is not sent again, and gets its name once."""
+    fault = Swallow(verb="RNTO") if how == "lost" else Cut(verb="RNTO", how=how, when="unanswered")
+    job = Job(shared_ftp_server)
+    (job.root / "big").write_bytes(b"old")
+    shared_ftp_server.adopt()
+    run = await job.run(one_big_file, fault, connections=1, stall_seconds=0.5)
+    job.assert_done(run, one_big_file, repeats=0)
+    assert job.proxy.fired == [fault]
+    done = [answer for answer in job.proxy.answers if answer.command.verb == "RNTO" and answer.code == 250]
+    assert len(done) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "unanswered", "after"])
+@pytest.mark.parametrize("verb", ["DELE", "RMD", "MKD"])
+async def test_m010_lost_while_making_or_removing(
+    shared_ftp_server: FtpTarget, verb: str, when: When, tmp_path: Path
+) -> None:
+    """What is there already, or gone already, is done."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    for path in ("keep/a", "gone/b", "gone/deep/c", "d"):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes(path.encode())
+    job = Job(shared_ftp_server)
+    run = await job.run(source, connections=1, journal=journal)
     job.assert_done(run, source, repeats=0)
-    assert run.report.reconnects == 0
+    shutil.rmtree(source / "gone")
+    (source / "d").unlink()
+    (source / "new" / "deeper").mkdir(parents=True)
+
+    fault = Cut(verb=verb, how="rst", when=when)
+    run = await job.run(source, fault, connections=1, journal=journal)
+    assert (run.report.exit_code, run.failures) == (0, {}), job.proxy.lines
+    assert contents(job.root) == contents(source)
+    assert run.report.copied == 0
+    assert job.proxy.fired == [fault]
 
 
-VERBS = ("USER", "PASS", "FEAT", "TYPE", "PWD", "OPTS", "MKD", "EPSV", "MLSD", "STOR", "SIZE", "RNFR", "RNTO", "MDTM")
-
-
-@pytest.mark.parametrize("verb", [*VERBS, "MFMT"])
-@pytest.mark.parametrize("at", [1, 2, 5])
-async def test_m020_a_reply_that_comes_twice(pyftpdlib: FtpTarget, source: Path, verb: str, at: int) -> None:
+async def test_m027_100_ms_away_at_10_kb_a_second(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
+    """The whole takes several times as long as nothing may happen for."""
+    (tmp_path / "big").write_bytes(b"x" * 15_000)
+    (tmp_path / "small").write_bytes(b"y" * 10)
     job = Job(pyftpdlib)
-    run = await job.run(source, Duplicate(verb=verb, at_line=at))
-    job.assert_done(run, source, repeats=2)
+    began = trio.current_time()
+    run = await job.run(tmp_path, Hold(seconds=0.1, times=FOREVER), Throttle(10_000), stall_seconds=0.7, connections=1)
+    job.assert_done(run, tmp_path, repeats=0)
+    assert run.report.reconnects == 0
+    assert trio.current_time() - began > 2 * 0.7
+
+
+async def test_m028_the_control_connection_is_forgotten_during_a_long_upload(
+    shared_ftp_server: FtpTarget, tmp_path: Path
+) -> None:
+    """The data goes on and is acknowledged, and the 226 never comes."""
+    (tmp_path / "big").write_bytes(b"0123456789" * 30_000)
+    job = Job(shared_ftp_server)
+    fault = Cut(verb="STOR", how="silence", when="unanswered")
+    run = await job.run(tmp_path, fault, Throttle(600_000), stall_seconds=0.5, connections=1)
+    job.assert_done(run, tmp_path, repeats=1)
+    assert job.proxy.fired == [fault]
+    assert run.report.reconnects == 1
+
+
+@pytest.mark.parametrize("name", [PYFTPDLIB, "vsftpd", "proftpd"])
+async def test_m013_421_while_the_planner_thinks(name: str, server_folder: Path, tmp_path: Path) -> None:
+    """A connection that was hung up on for being idle costs no file a try."""
+    source = tmp_path / "source"
+    for path in ("a/first", "z/last"):
+        (source / path).parent.mkdir(parents=True)
+        (source / path).write_bytes(path.encode())
+    with serving(name, server_folder, debian_servers.Options(idle_timeout=1)) as server:
+        job = Job(server)
+        run = await job.run(SlowSource(source, "z", 2.5), connections=1)
+        job.assert_done(run, source, repeats=1)
+    assert run.report.reconnects == 1
+
+
+class SlowSource(CountingEndpoint):
+    """A source whose directory ``slow`` takes its time before it is listed."""
+
+    def __init__(self, root: Path, slow: str, seconds: float) -> None:
+        super().__init__(root)
+        self.slow, self.seconds = slow, seconds
+
+    async def list_directory(self, directory: str) -> Listing:
+        if directory == self.slow:
+            await trio.sleep(self.seconds)
+        return await super().list_directory(directory)
+
+
+async def test_m023_ends_of_lines_are_kept(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:
+    """Every server begins in text mode, where line ends are changed on the way."""
+    (tmp_path / "text").write_bytes(b"one\ntwo\r\nthree\rfour\n\r\x1a\x00\xff\xf4\n" * 100)
+    job = Job(shared_ftp_server)
+    run = await job.run(tmp_path)
+    job.assert_done(run, tmp_path, repeats=0)
+    verbs = [command.verb for command in job.proxy.commands]
+    assert verbs.index("TYPE") < verbs.index("STOR")
 
 
 async def test_m026_one_byte_at_a_time(shared_ftp_server: FtpTarget, source: Path) -> None:
@@ -476,6 +587,94 @@ async def test_m041_a_server_that_rounds_times(one_big_file: Path) -> None:
     assert len(server.files["/big"]) == BIG
 
 
+@pytest.mark.parametrize("step", [2, 10])
+async def test_m041_a_server_that_keeps_times_in_steps(step: int, source: Path, tmp_path: Path) -> None:
+    """FAT has steps of two seconds. What it shows is remembered, and is what the next run compares with."""
+    server: EvilServer
+
+    def rounded(path: str) -> bytes | None:
+        time = server.times.get(path, b"20240229123456")
+        return b"213 %d" % (int(time) // step * step) if path in server.files else None
+
+    async with evil_server({"MDTM": rounded}) as server:
+        for number, path in enumerate(sorted(times(source))):
+            os.utime(source / path, (1_700_000_000 + number,) * 2)
+        for copied in (5, 0):
+            run = await mirror(source, endpoint_for(server), tmp_path / "journal")
+            assert (run.report.exit_code, run.failures, run.report.copied) == (0, {}, copied)
+        empty = tmp_path / "kept"
+        empty.mkdir()
+        (empty / "0").write_bytes(b"")
+        run = await mirror(empty, endpoint_for(server), tmp_path / "journal")
+        assert run.report.exit_code == 0
+        assert server.files.keys() == {"/0"}, "none of them was changed by anybody else"
+
+
+# ---- listings that do not tell the truth
+
+
+def list_only(server: EvilServer) -> None:
+    server.answers = dict.fromkeys(("MLSD", "MLST"), b"500 what?")
+
+
+#: In New York: the hour that is left out, the hour that comes twice, twice, and a day that most years lack.
+DATES = ("Mar  8 02:30", "Nov  1 01:30", "Nov  1  2026", "Feb 29  2024")
+
+
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC"])
+async def test_m042_the_times_of_list_decide_nothing(
+    zone: str, date: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIST has local times without a year, or days without a time. MDTM says it in UTC, and is asked."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    first, second = 1_793_511_000, 1_793_514_600  # 01:30 in New York, both of them
+    for name, seconds in (("first", first), ("second", second), ("march", 1_772_955_000), ("leap", 1_709_184_600)):
+        (source / name).write_bytes(b"same")
+        os.utime(source / name, (seconds, seconds))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        async with evil_server(date=date) as server:
+            list_only(server)
+            for lost in (True, False, True):
+                if lost:
+                    shutil.rmtree(journal, ignore_errors=True)
+                run = await mirror(source, endpoint_for(server), journal)
+                assert (run.report.exit_code, run.failures) == (0, {})
+                assert server.count("STOR") == 4, "once each, whatever LIST says, and whatever is forgotten"
+            os.utime(source / "first", (second, second))
+            run = await mirror(source, endpoint_for(server), journal)
+            assert (run.report.exit_code, run.report.copied) == (0, 1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("kept", range(0, 9, 2))
+@pytest.mark.parametrize("forgets", [True, False])
+async def test_m044_m045_a_listing_that_lacks_lines_removes_nothing(kept: int, forgets: bool, tmp_path: Path) -> None:
+    """Cut at a line's end, and closed with 226: nothing in FTP tells that there was more."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for number in range(8):
+        (source / f"{number}").write_bytes(b"content %d" % number)
+        os.utime(source / f"{number}", (1_700_000_000, 1_700_000_000))
+    async with evil_server() as server:
+        assert (await mirror(source, endpoint_for(server), journal)).report.exit_code == 0
+        (source / "7").unlink()
+        server.listing = b"".join(server.shown("/").splitlines(keepends=True)[:kept])
+        if forgets:
+            shutil.rmtree(journal)
+        for _ in range(2):
+            run = await mirror(source, endpoint_for(server), journal)
+            assert (run.report.exit_code, run.failures) == (0, {})
+        removed = {line.split()[1] for line in server.commands if line.startswith("DELE")}
+        assert {path for path in removed if "actorsync" not in path} == (set() if forgets else {"/7"})
+        assert {f"/{n}": b"content %d" % n for n in range(7)}.items() <= server.files.items()
+
+
 async def test_m018_226_before_the_data(source: Path) -> None:
     async with evil_server(early=True) as server:
         run = await one_run(server, source)
@@ -492,6 +691,81 @@ async def test_m022_features_that_are_not_there(unknown: tuple[str, ...], source
     assert len(server.files) == 5
 
 
+@pytest.mark.parametrize("endless", [b"220-and on\r\n" * 10**6, b"2" * 10**7 + b"\r\n"], ids=["lines", "one line"])
+@pytest.mark.parametrize("verb", ["FEAT", "EPSV", "RNTO"])
+async def test_m003_an_endless_reply(verb: str, endless: bytes, one_big_file: Path) -> None:
+    """The connection is dropped long before all of it was read."""
+    async with evil_server({verb: endless}) as server:
+        tracemalloc.start()
+        try:
+            run = await one_run(server, one_big_file)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert run.report.exit_code != 0
+    assert "/big" not in server.files or verb == "RNTO"
+    assert peak < len(endless) / 2
+
+
+async def test_m025_no_pasv_over_ipv6(one_big_file: Path) -> None:
+    """It has no words for such an address: what came back would be that of another machine."""
+    async with evil_server({"EPSV": b"500 what?"}, host="::1") as server:
+        run = await one_run(server, one_big_file)
+    assert run.report.exit_code != 0
+    assert server.count("EPSV") > 0
+    assert server.count("PASV") == 0
+    assert server.files == {}
+
+
+@pytest.mark.parametrize("refusal", [b"500 what?", b"502 no", b"522 no such protocol", b"425 not now"])
+async def test_m025_pasv_where_there_is_no_epsv(refusal: bytes, source: Path) -> None:
+    async with evil_server({"EPSV": refusal}) as server:
+        run = await one_run(server, source)
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert len(server.files) == 5
+    assert server.count("EPSV") == 1, "it is not asked again and again"
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+@pytest.mark.parametrize("sets_times", [True, False], ids=["MFMT", "no MFMT"])
+async def test_m030_the_clock_of_the_server_moves_between_runs(days: int, sets_times: bool, tmp_path: Path) -> None:
+    """Nothing is sent again for it, nothing that was changed is left out, and what is gone is removed."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for name in ("same", "changed", "gone"):
+        (source / name).write_bytes(name.encode())
+    now = datetime.now(UTC)
+
+    def arrived(path: str) -> bytes | None:
+        if not sets_times:
+            server.times[path] = now.strftime("%Y%m%d%H%M%S").encode()
+        return None
+
+    answers: dict[str, Answer] = {"RNTO": arrived}
+    if not sets_times:
+        answers["MFMT"] = b"500 what?"
+    async with evil_server(answers) as server:
+        first = await mirror(source, endpoint_for(server), journal, settled=True)
+        assert (first.report.exit_code, first.report.copied) == (0, 3)
+        now += timedelta(days=days)
+        (source / "changed").write_bytes(b"changed again")
+        (source / "new").write_bytes(b"new")
+        (source / "gone").unlink()
+        second = await mirror(source, endpoint_for(server), journal, settled=True)
+        assert (second.report.exit_code, second.failures) == (0, {})
+        assert (second.report.copied, second.report.removed) == (2, 1)
+        assert {path: data.decode() for path, data in server.files.items()} == {
+            "/same": "same",
+            "/changed": "changed again",
+            "/new": "new",
+        }
+        now -= timedelta(days=2 * days)
+        said = len(server.commands)
+        third = await mirror(source, endpoint_for(server), journal, settled=True)
+        assert (third.report.exit_code, third.report.copied) == (0, 0)
+        assert len(server.commands) == said, "there was nothing to do, not even to connect"
+
+
 async def test_m020_more_replies_than_questions() -> None:
     async with evil_server({"DELE": b"250 gone\r\n250 and this as well"}) as server:
         endpoint = endpoint_for(server)
@@ -502,6 +776,7 @@ async def test_m020_more_replies_than_questions() -> None:
 
 async def sweep_twice(session: FtpSession) -> None:
     await session.sweep(["a"])
+    await trio.testing.wait_all_tasks_blocked(0.01)  # until all that the server says has come
     await session.sweep(["b"])
 
 
@@ -518,6 +793,27 @@ async def test_a_refused_data_connection_refuses_the_upload_and_not_the_rename(o
         assert refused.retry
         assert committed == [Entry("one", Kind.FILE, 3, MTIME_NS // 10**9 * 10**9)]
         assert (await session.list_directory("")).problem is not None
+
+
+@pytest.mark.parametrize("at", ["", "real"])
+async def test_m047_links_that_lead_back_up_are_no_endless_tree(
+    shared_ftp_server: FtpTarget, at: str, tmp_path: Path
+) -> None:
+    """pyftpdlib shows links as what they lead to; two that lead up make a tree that doubles with each level."""
+    job = Job(shared_ftp_server)
+    (job.root / "real" / "deeper").mkdir(parents=True)
+    (job.root / "real" / "foreign").write_bytes(b"not ours")
+    for name, leads_to in ((f"{at}/one", "."), (f"{at}/two", "."), ("real/up", ".."), ("real/deeper/up", "..")):
+        (job.root / name.strip("/")).symlink_to(leads_to)
+    shared_ftp_server.adopt()
+    (tmp_path / "new").write_bytes(b"new")
+    run = await job.run(tmp_path)
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert (job.root / "new").read_bytes() == b"new"
+    assert (job.root / "real" / "foreign").read_bytes() == b"not ours"
+    assert (job.root / "real" / "up").is_symlink()
+    listings = [command for command in job.proxy.commands if command.verb in ("MLSD", "LIST")]
+    assert len(listings) <= 20
 
 
 # ---- leaving

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -88,6 +90,35 @@ SUB = ListedEntry("sub", DIRECTORY, None, TIME)
 )
 def test_mlsd_of_real_servers(data: bytes, expected: ParsedListing) -> None:
     assert parse_mlsd(data) == expected
+
+
+def test_m047_what_tells_a_directory_from_all_others() -> None:
+    assert [entry.unique for entry in parse_mlsd(PYFTPDLIB_MLSD).entries] == ["29g3", "29g4"]
+    assert [entry.unique for entry in mlsd("type=dir;unique=; a", "type=dir; b").entries] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("read", "line"),
+    [
+        (parse_mlsd, "type=file;size=6;modify=20260102030405;UNIX.mode=0644;unique=29g3; {:06}.txt\r\n"),
+        (parse_list, "-rw-r--r--    1 1001     1001            6 Jan 02  2026 {:06}.txt\r\n"),
+    ],
+)
+def test_m046_100_000_entries(read: Callable[[bytes], ParsedListing], line: str) -> None:
+    """Every one is given, and what that takes is a small multiple of what was sent."""
+    data = "".join(line.format(number) for number in range(100_000)).encode()
+    parsed = read(data)
+    assert len(parsed.entries) == 100_000
+    assert parsed.is_whole
+    some = data[: data.index(line.format(5_000).encode())]
+    tracemalloc.start()  # which makes it five times as slow
+    try:
+        parsed = read(some)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(parsed.entries) == 5_000
+    assert peak < 10 * len(some)
 
 
 def test_list_of_vsftpd() -> None:

@@ -17,10 +17,11 @@ import trio
 
 from actorsync.endpoints.contract import Session, Staged, Upload
 from actorsync.endpoints.local import LocalEndpoint
-from actorsync.errors import GuardRefused, OperationRefused
+from actorsync.errors import GuardRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.text import display
 from actorsync.testing.conformance import MemoryContent
+from tests.support.disks import small_disk
 
 BIG = 400_000  # more than what is read whole while it is opened
 RACE = 1.5  # seconds
@@ -341,7 +342,7 @@ async def test_m112_synced_before_and_after_the_rename(tmp_path: Path, monkeypat
     assert calls[7:] == ["fsync d"]
 
 
-async def test_m085_a_full_disk_is_a_refusal_that_leaves_nothing(tmp_path: Path) -> None:
+async def test_m031_a_write_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
         source = MemoryContent(bytes(3 << 20))
         with limited_file_size(2 << 20):
@@ -448,3 +449,131 @@ async def test_m076_symlink_planted_as_parent(tmp_path: Path) -> None:
         thread.join()
     assert content_of(outside) == before
     assert min(flips, done, refused) > 10, "the race did not take place"
+
+
+# No room, and no permission: the system says which.
+
+
+async def test_m031_a_full_disk_is_a_full_target(server_folder: Path) -> None:
+    with small_disk(server_folder / "disk") as root:
+        async with LocalEndpoint(root).open_session() as session:
+            for number in range(3):
+                item = await staged(session, f"{number}", f"tmp{number}", bytes(60_000))
+                assert isinstance(item, Staged)
+                assert isinstance((await session.commit([item]))[0], Entry)
+            for path in ("0", "new"):
+                refused = await staged(session, path, "tmp", bytes(100_000))
+                assert isinstance(refused, TargetFull)
+                assert "No space left on device; make room there" in str(refused)
+        assert content_of(root) == {f"{number}": bytes(60_000) for number in range(3)}
+    with small_disk(server_folder / "files", files=2) as root:
+        async with LocalEndpoint(root).open_session() as session:
+            assert isinstance((await session.make_directories(["a", "a/b"]))[1], Entry)
+            assert isinstance((await session.make_directories(["c"]))[0], TargetFull)
+            assert isinstance(await staged(session, "a/f", "a/tmp"), TargetFull)
+
+
+async def test_m039_m082_what_is_denied_or_named_too_long_fails_alone() -> None:
+    with as_nobody() as root:
+        async with LocalEndpoint(root).open_session() as session:
+            await session.make_directories(["shut", "open"])
+            (root / "shut").chmod(0o555)
+            refused = [
+                await staged(session, "shut/f", "shut/tmp"),
+                *await session.make_directories(["shut/d", "x" * 256]),
+                *await session.commit([Staged("x" * 256, "tmp", 7, None)]),
+            ]
+            assert all(isinstance(one, OperationRefused) and not isinstance(one, TargetFull) for one in refused)
+            assert ["Permission denied" in str(one) for one in refused] == [True, True, False, False]
+            assert isinstance(await staged(session, "open/f", "open/tmp"), Staged)
+
+
+# Renames and times go by descriptor, on both sides.
+
+
+async def test_m077_both_sides_of_every_rename_are_below_an_open_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed: list[tuple[str, str]] = []
+
+    def rename(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        assert os.readlink(f"/proc/self/fd/{src_dir_fd}") == os.readlink(f"/proc/self/fd/{dst_dir_fd}")
+        renamed.append((old, new))
+        real(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    real = os.rename
+    monkeypatch.setattr(os, "rename", rename)
+    async with LocalEndpoint(tmp_path).open_session() as session:
+        await session.make_directories(["d", "d/e"])
+        items = [await staged(session, f"{at}f", f"{at}tmp") for at in ("", "d/", "d/e/")]
+        made = await session.commit([item for item in items if isinstance(item, Staged)])
+    assert all(isinstance(entry, Entry) for entry in made)
+    assert renamed == [("tmp", "f")] * 3, "names, and never a path"
+
+
+async def test_m078_nothing_is_set_by_name_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The final name becomes a link to the outside at the worst moment: what it leads to keeps its time and mode."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.write_bytes(b"precious")
+    outside.chmod(0o600)
+    os.utime(outside, ns=(10**18, 10**18))
+    before = outside.stat()
+
+    def rename(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        real(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        (root / new).unlink()
+        (root / new).symlink_to(outside)
+
+    real = os.rename
+    monkeypatch.setattr(os, "rename", rename)
+    async with LocalEndpoint(root).open_session() as session:
+        item = await staged(session, "final", "temporary")
+        assert isinstance(item, Staged)
+        (refused,) = await session.commit([item])
+        assert isinstance(refused, OperationRefused) and refused.retry, "what is there is not what was sent"
+    after = outside.stat()
+    assert (after.st_mtime_ns, after.st_mode, after.st_size) == (before.st_mtime_ns, before.st_mode, before.st_size)
+
+
+# A disk that is slow.
+
+
+async def test_m130_forty_slow_reads_keep_nobody_else_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither whoever lists, opens and writes in the same tree, nor the threads that others use."""
+    for number in range(40):
+        (tmp_path / f"{number}").write_bytes(bytes(BIG))
+    release, slow = threading.Event(), threading.Semaphore(0)
+    real = os.read
+
+    def read(fd: int, count: int) -> bytes:
+        if threading.current_thread() is not threading.main_thread() and count == 1000:
+            slow.release()
+            release.wait(30)
+        return real(fd, count)
+
+    monkeypatch.setattr(os, "read", read)
+    endpoint = LocalEndpoint(tmp_path)
+    got: list[int] = []
+
+    async def take(path: str) -> None:
+        async with endpoint.open_session() as session, session.open(path) as content:
+            got.append(len(await content.read(1000)))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(take, f"{number}")
+        try:
+            with trio.fail_after(20):
+                for _ in range(32):
+                    await trio.to_thread.run_sync(slow.acquire)
+                async with endpoint.open_session() as session:
+                    assert len((await session.list_directory("")).entries) == 40
+                    async with session.open("3") as content:
+                        assert content.entry.size == BIG
+                    assert await session.commit([Staged("none", "tmp", 0, None)])
+                    assert isinstance((await session.make_directories(["d"]))[0], Entry)
+                assert await trio.to_thread.run_sync(lambda: "others' threads") == "others' threads"
+        finally:
+            release.set()
+    assert got == [1000] * 40

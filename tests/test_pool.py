@@ -6,24 +6,49 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
+import pytest
 import trio
 from trio.testing import MockClock
 
 from actorsync.actors.channels import inline
+from actorsync.actors.lane import LOSSES
+from actorsync.actors.pool import Pool, Role
 from actorsync.actors.restart import Backoff
-from actorsync.endpoints.contract import Upload
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.contract import Endpoint, Upload
 from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
-from actorsync.errors import ConnectionLost
+from actorsync.errors import (
+    ConnectionLost,
+    LoginLapsed,
+    LoginRefused,
+    OwnLimit,
+    TargetFull,
+    TooManyConnections,
+)
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import ScanComplete
-from actorsync.model.event import Connected, Event, Reconnecting, Report, Resized, Retired
+from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.event import (
+    Connected,
+    Event,
+    Reconnecting,
+    Report,
+    Resized,
+    Resumed,
+    Retired,
+    Suspended,
+    TurnedAway,
+)
+from actorsync.model.operation import Failed, Fault, Returned
 from actorsync.planning.selection import Selection
+from actorsync.planning.sizing import Sizing
 from actorsync.profile import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing.faulty import Faulty, FaultySession, When
+
+T = TypeVar("T")
 
 PATIENT = Backoff(initial=1.0, cap=8.0, tries=6, jitter=lambda: 1.0)
 POLICY = Policy(Selection(), MaxDelete.parse("100%"), connections=8, backoff=PATIENT)
@@ -50,11 +75,11 @@ class Told:
     report: Report
     events: list[Event]
 
-    def of(self, kind: type) -> list[Event]:
+    def of(self, kind: type[T]) -> list[T]:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-async def mirror(source: MemoryEndpoint, target: object, journal: Journal, policy: Policy = POLICY) -> Told:
+async def mirror(source: Endpoint, target: object, journal: Journal, policy: Policy = POLICY) -> Told:
     events: list[Event] = []
     tokens = itertools.count()
     with trio.fail_after(10_000):
@@ -145,6 +170,7 @@ class Restarting:
     epoch: int = 0
     display: str = "restarting"
     lanes: int = 3
+    login: Callable[[], None] = lambda: None
 
     def restart(self) -> None:
         self.epoch += 1
@@ -157,6 +183,7 @@ class Restarting:
     async def open_session(self) -> AsyncIterator[FaultySession]:
         if trio.current_time() < self.up_at:
             raise ConnectionLost("refused")
+        self.login()
         epoch = self.epoch
 
         def decide(verb: str, when: When) -> float | None:
@@ -275,3 +302,478 @@ class _Together:
     async def stage(self, upload: Upload, **kwargs: Any) -> object:
         await self._before(upload.path)
         return await self._session.stage(upload, **kwargs)
+
+
+# Logins.
+
+
+@attrs.define(eq=False)
+class Door:
+    """A server whose logins take a while, and that lets in so many at once, and keeps so many; or refuses all."""
+
+    endpoint: MemoryEndpoint
+    seconds: float = 0.25
+    startups: int = 1_000
+    most: int = 1_000
+    lanes: int = 1
+    asked: list[float] = attrs.Factory(list)
+    let_in: list[float] = attrs.Factory(list)
+    refuse: Callable[[int], Exception | None] = lambda number: None
+    _at_the_door: int = 0
+    _inside: int = 0
+
+    display = "door"
+
+    async def identify(self) -> ScanComplete:
+        return await self.endpoint.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        self.asked.append(trio.current_time())
+        if (error := self.refuse(len(self.asked))) is not None:
+            await trio.sleep(self.seconds)
+            raise error
+        if self._at_the_door >= self.startups:
+            await trio.sleep(0.01)
+            raise TooManyConnections("turned away before the login")
+        self._at_the_door += 1
+        try:
+            await trio.sleep(self.seconds)
+        finally:
+            self._at_the_door -= 1
+        if self._inside >= self.most:
+            raise TooManyConnections("530 too many connections")
+        self.let_in.append(trio.current_time())
+        self._inside += 1
+        try:
+            async with self.endpoint.open_session() as session:
+                yield _Slow(session)  # type: ignore[misc]
+        finally:
+            self._inside -= 1
+
+
+class _Slow:
+    def __init__(self, session: MemorySession) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    async def stage(self, *args: object, **kwargs: object) -> object:
+        await trio.sleep(0.5)
+        return await self._session.stage(*args, **kwargs)  # type: ignore[arg-type]
+
+
+async def test_m015_logins_that_nobody_minds_go_side_by_side(autojump_clock: MockClock) -> None:
+    """One first, to see that the login is good; and then all the others at once."""
+    source, target = a_source(100), Door(MemoryEndpoint("target", inodes=False))
+    began = trio.current_time()
+    told = await mirror(source, target, open_memory_journal())
+    assert told.report.exit_code == 0
+    assert len(target.let_in) == 8
+    assert target.let_in[-1] - began < 4 * target.seconds
+
+
+@pytest.mark.parametrize("startups", [1, 2, 3])
+async def test_m015_a_server_that_counts_those_at_the_door_lets_them_all_in_one_after_the_other(
+    startups: int, autojump_clock: MockClock
+) -> None:
+    source, target, journal = a_source(200), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+    target.startups = startups
+    told = await mirror(source, target, journal)
+    assert (told.report.exit_code, told.report.failed, told.report.reconnects) == (0, 0, 0)
+    assert target.endpoint.files() == source.files()
+    assert len(target.let_in) == 8, "and all of them work"
+    assert target.let_in[-1] - target.let_in[0] < 8 * (target.seconds + 0.1) + 0.6
+    turned_away = [event.connection for event in told.of(TurnedAway)]
+    assert 0 < len(turned_away) <= 7 - startups
+    assert len(turned_away) == len(set(turned_away)), "nobody is turned away twice"
+    assert told.of(Resized) == [], "that is no limit of how many there may be"
+    assert journal.ceiling() is None
+
+
+async def test_m014_m015_both_limits_at_once(autojump_clock: MockClock) -> None:
+    source, target, journal = a_source(200), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+    target.startups, target.most = 1, 3
+    told = await mirror(source, target, journal)
+    assert (told.report.exit_code, told.report.failed, told.report.reconnects) == (0, 0, 0)
+    assert target.endpoint.files() == source.files()
+    assert journal.ceiling() == 3
+    assert told.of(Resized)[0].connections == 3
+
+
+async def test_m014_one_refusal_beside_others_is_not_believed_and_none_is_repeated_by_everybody(
+    autojump_clock: MockClock,
+) -> None:
+    """When the limit is known, those who were waiting to log in do not try it for themselves."""
+    source, target, journal = a_source(60), Door(MemoryEndpoint("target", inodes=False), most=3), open_memory_journal()
+    told = await mirror(source, target, journal, attrs.evolve(POLICY, connections=20))
+    assert told.report.exit_code == 0
+    assert journal.ceiling() == 3
+    assert 1 + 3 <= len([moment for moment in target.asked if moment - target.asked[0] < 4]) <= 1 + 8 + 1
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+async def test_m109_a_login_that_is_refused_is_tried_by_nobody_else(
+    connections: int, autojump_clock: MockClock
+) -> None:
+    """Though there is work for all of them: the target is known, and nothing has to be looked at first."""
+    source, target, journal = a_source(1), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+    policy = attrs.evolve(POLICY, connections=connections)
+    assert (await mirror(source, target, journal, policy)).report.exit_code == 0
+    for number in range(60):
+        source.write(f"d0/{number} more", b"more")
+    target.asked.clear()
+    target.seconds, target.refuse = 2.5, lambda number: LoginRefused("530 no")
+    told = await mirror(source, target, journal, policy)
+    assert (told.report.exit_code, told.report.error) == (6, "530 no")
+    assert len(target.asked) == 1
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+async def test_m109_a_login_that_was_good_and_is_refused_later_is_not_tried_until_it_is_locked_out(
+    connections: int, autojump_clock: MockClock
+) -> None:
+    source, target = a_source(700), Restarting(MemoryEndpoint("target", inodes=False), lanes=1)
+    logins = 0
+
+    def lapse() -> None:
+        nonlocal logins
+        if target.epoch:
+            logins += 1
+            raise LoginLapsed("530 Login incorrect.")
+
+    target.login = lapse
+    async with trio.open_nursery() as nursery:
+
+        async def later() -> None:
+            await trio.sleep(20)
+            target.restart()
+
+        nursery.start_soon(later)
+        policy = attrs.evolve(POLICY, connections=connections, backoff=attrs.evolve(PATIENT, tries=20))
+        told = await mirror(source, target, open_memory_journal(), policy)
+    assert (told.report.exit_code, told.report.error) == (5, "restarting stayed away: 530 Login incorrect.")
+    assert logins == 3
+
+
+async def test_m109_a_login_that_was_refused_for_a_while_starts_the_count_again(autojump_clock: MockClock) -> None:
+    """The server counted sessions that were gone already: twice it said so, and then it had noticed."""
+    source, target = a_source(700), Restarting(MemoryEndpoint("target", inodes=False), lanes=1)
+    refusals = 0
+
+    def lapse() -> None:
+        nonlocal refusals
+        if refusals < 2 * target.epoch:
+            refusals += 1
+            raise LoginLapsed("530 too many connections from your host")
+
+    target.login = lapse
+    async with trio.open_nursery() as nursery:
+
+        async def trouble() -> None:
+            for _ in range(4):
+                await trio.sleep(20)
+                target.restart()
+
+        nursery.start_soon(trouble)
+        told = await mirror(source, target, open_memory_journal())
+    assert (told.report.exit_code, refusals, target.epoch) == (0, 8, 4)
+
+
+# What our own side cannot open.
+
+
+async def test_m129_what_cannot_be_opened_costs_a_connection_and_no_file(autojump_clock: MockClock) -> None:
+    source, target, journal = a_source(400), MemoryEndpoint("target", inodes=False), open_memory_journal()
+    sessions = working = 0
+
+    def decide(verb: str, when: When) -> float | None:
+        nonlocal sessions, working
+        match verb, when:
+            case "open_session", "after":
+                sessions += 1
+            case "stage", "before":
+                working += 1
+                if sessions > 5:
+                    working -= 1
+                    sessions -= 1
+                    raise OwnLimit("this machine can open no more: Too many open files")
+                return 0.5
+            case "stage", "after":
+                working -= 1
+        return None
+
+    told = await mirror(source, Faulty(target, decide), journal)
+    assert (told.report.exit_code, told.report.failed, told.report.reconnects) == (0, 0, 0)
+    assert target.files() == source.files()
+    assert [event for event in told.of(Returned) if event.tried] == []
+    sizes = [event.connections for event in told.of(Resized)]
+    assert min(sizes) == 5
+    assert journal.ceiling() is None, "the server has nothing to do with it"
+
+
+async def test_m129_a_single_connection_that_cannot_be_opened_waits(autojump_clock: MockClock) -> None:
+    source, target = a_source(20), MemoryEndpoint("target", inodes=False)
+    asked = itertools.count()
+
+    def decide(verb: str, when: When) -> None:
+        if (verb, when) == ("open_session", "before") and next(asked) < 3:
+            raise OwnLimit("this machine can open no more: Too many open files")
+
+    told = await mirror(source, Faulty(target, decide), open_memory_journal(), attrs.evolve(POLICY, connections=1))
+    assert (told.report.exit_code, told.report.reconnects) == (0, 3)
+    assert target.files() == source.files()
+
+
+# Supervision that one can see.
+
+
+async def test_m001_m029_an_outage_and_its_end_are_told_once(autojump_clock: MockClock) -> None:
+    source, target = a_source(1_500), Restarting(MemoryEndpoint("target", inodes=False))
+    async with trio.open_nursery() as nursery:
+
+        async def trouble() -> None:
+            for _ in range(3):
+                await trio.sleep(10)
+                target.restart()
+
+        nursery.start_soon(trouble)
+        told = await mirror(source, target, open_memory_journal(), attrs.evolve(POLICY, connections=4))
+    assert told.report.exit_code == 0
+    seen = [event for event in told.events if isinstance(event, Suspended | Resumed)]
+    assert [type(event) for event in seen] == [Suspended, Resumed] * 3
+    assert {event.cause for event in seen} == {"down"}
+    assert {event.reason for event in seen if isinstance(event, Suspended)} == {"reset"}
+
+
+async def test_m126_a_bug_in_the_pool_ends_the_run_with_its_own_traceback(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    bug = ZeroDivisionError("a bug")
+
+    def broken(self: Sizing, now: float, connected: int, done: float) -> bool:
+        raise bug
+
+    monkeypatch.setattr(Sizing, "look", broken)
+    source, target, journal = a_source(400), MemoryEndpoint("target", inodes=False), open_memory_journal()
+    raised: BaseException | None = None
+    try:
+        await mirror(source, slow(target), journal)
+    except ZeroDivisionError as error:
+        raised = error
+    assert raised is bug
+    recorded = {record.target.path for record in journal.subtree("") if record.target.kind is Kind.FILE}
+    assert recorded <= target.files().keys(), "the journal claims no more than is there"
+
+
+async def test_m013_a_connection_that_was_hung_up_on_while_it_rested_costs_no_file_a_try(
+    autojump_clock: MockClock,
+) -> None:
+    """Five times in a row a connection is lost over the one file that is there: but the first time it was resting."""
+    source, target = MemoryEndpoint("source"), MemoryEndpoint("target", inodes=False)
+    source.write("a", b"a")
+    source.write("d/late", b"late")
+    lost = itertools.count()
+
+    def scan(verb: str, when: When) -> float | None:
+        return 100.0 if (verb, when) == ("list_directory", "after") else None
+
+    def decide(verb: str, when: When) -> None:
+        if verb == "stage" and when == "before" and "a" in target.files() and next(lost) < LOSSES:
+            raise ConnectionLost("421 idle for too long")
+
+    told = await mirror(Faulty(source, scan), Faulty(target, decide), open_memory_journal())
+    assert (told.report.exit_code, told.report.failed) == (0, 0)
+    assert next(lost) == LOSSES + 1
+    assert target.files() == source.files()
+
+
+# Nobody waits in a circle.
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_m128_no_limit_on_connections_locks_a_run_up(most: int, lanes: int, autojump_clock: MockClock) -> None:
+    """One operation uses one connection, so any number of connections is enough, one included."""
+    for connections in range(1, 21):
+        source = MemoryEndpoint("source")
+        for number in range(12):
+            source.write(f"{number % 3}/{number % 2}/{number}", b"%d" % number)
+        target = MemoryEndpoint("target", inodes=False, max_sessions=most, lanes=lanes)
+        journal, policy = open_memory_journal(), attrs.evolve(POLICY, connections=connections, delete=True)
+        told = await mirror(source, slow(target), journal, policy)
+        assert (told.report.exit_code, told.report.failed) == (0, 0), connections
+        assert target.files() == source.files()
+        source.delete("0")
+        source.write("1/0/new", b"new")
+        told = await mirror(source, slow(target), journal, policy)
+        assert (told.report.exit_code, told.report.removed) == (0, 7), connections
+        assert target.files() == source.files()
+
+
+async def test_m128_who_has_nothing_to_do_does_not_keep_others_from_asking_for_the_server(
+    autojump_clock: MockClock,
+) -> None:
+    """One that asked for a server which is away, and then has nothing to do any more, leaves that to the next."""
+    pool = Pool(Sizing(4), Statistics())
+    pool.want(1)
+    assert await pool.reserve(1) is Role.HAND
+    assert await pool.turn(1)
+    pool.lost(1)
+    assert pool.is_away(1, ConnectionLost("refused"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.reserve, 1)
+        with trio.fail_after(1):
+            assert await pool.turn(2)
+        pool.close()
+
+
+# A target that is full.
+
+
+@attrs.define(eq=False)
+class Disk:
+    """A target with room for so many bytes; what does not fit is found out when it has been sent."""
+
+    endpoint: MemoryEndpoint
+    room: int
+    lanes: int = 1
+    seconds: float = 0.1
+    refused: list[str] = attrs.Factory(list)
+    is_full: trio.Event = attrs.Factory(trio.Event)
+
+    display = "disk"
+
+    async def identify(self) -> ScanComplete:
+        return await self.endpoint.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        async with self.endpoint.open_session() as session:
+            yield _OnDisk(session, self)  # type: ignore[misc]
+
+    @property
+    def used(self) -> int:
+        return sum(map(len, self.endpoint.files().values()))
+
+
+class _OnDisk:
+    def __init__(self, session: MemorySession, disk: Disk) -> None:
+        self._session, self._disk = session, disk
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    async def stage(self, upload: Upload, **rest: Any) -> object:
+        staged, committed = await self._session.stage(upload, **rest)
+        await trio.sleep(self._disk.seconds)
+        if self._disk.used > self._disk.room:
+            await self._session.sweep([upload.temporary])
+            self._disk.refused.append(upload.path)
+            self._disk.is_full.set()
+            return TargetFull("the server's disk is full"), committed
+        return staged, committed
+
+
+def files_of(sizes: dict[str, int]) -> MemoryEndpoint:
+    source = MemoryEndpoint("source")
+    for path, size in sizes.items():
+        source.write(path, b"x" * size)
+    return source
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("connections", [1, 4])
+async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
+    connections: int, lanes: int, autojump_clock: MockClock
+) -> None:
+    source = files_of({f"d{number % 7}/{number}": 100 for number in range(500)})
+    target, journal = Disk(MemoryEndpoint("target", inodes=False, lanes=lanes), 5_050, lanes), open_memory_journal()
+    policy = attrs.evolve(POLICY, connections=connections)
+    told = await mirror(source, target, journal, policy)
+    assert told.report.exit_code == 1
+    assert 50 - connections * lanes < told.report.copied <= 50, "but for what was under way when the room ended"
+    assert len(target.refused) <= connections * lanes, "those that were under way, and nobody afterwards"
+    unsent = [event for event in told.of(Failed) if event.fault is Fault.UNSENT]
+    assert told.report.copied + len(unsent) + len(target.refused) == 500
+    (suspended,) = told.of(Suspended)
+    assert (suspended.cause, suspended.delay) == ("full", 10.0)
+    assert suspended.reason in {f"{path}: the server's disk is full" for path in target.refused}
+    assert {event.reason for event in unsent} == {f"not sent: the target is full ({suspended.reason})"}
+    assert target.endpoint.directories() == source.directories(), "directories are made"
+    assert journal.intents() == []
+    assert not [path for path in target.endpoint.files() if ".tmp" in path], "what is whole has its name"
+    assert told.report.seconds < 20
+
+    target.room = 1_000_000
+    told = await mirror(source, target, journal, policy)
+    assert told.report.exit_code == 0
+    assert target.endpoint.files() == source.files()
+
+
+async def test_m031_a_file_too_big_for_the_target_keeps_no_other_from_being_sent(autojump_clock: MockClock) -> None:
+    sizes = {"big": 90_000, "as big": 90_000, **{f"d/{number}": 100 for number in range(200)}}
+    source, target = files_of(sizes), Disk(MemoryEndpoint("target", inodes=False), 50_000)
+    told = await mirror(source, target, open_memory_journal(), attrs.evolve(POLICY, connections=1))
+    assert (told.report.exit_code, told.report.copied) == (1, 200)
+    assert len(target.refused) == 1
+    assert dict(told.report.failures) == {
+        target.refused[0]: "the server's disk is full",
+        ({"big", "as big"} - set(target.refused)).pop(): (
+            f"not sent: the target is full ({target.refused[0]}: the server's disk is full)"
+        ),
+    }
+    assert [type(event) for event in told.events if isinstance(event, Suspended | Resumed)] == [Suspended, Resumed]
+
+
+async def test_m031_a_target_that_has_room_again_is_noticed(autojump_clock: MockClock) -> None:
+    """The files come slowly, so that most of them come when there is room again."""
+    source = files_of({f"{number:03}/x": 100 for number in range(100)})
+    target = Disk(MemoryEndpoint("target", inodes=False), 1_050)
+
+    def slowly(verb: str, when: When) -> float | None:
+        return 1.0 if (verb, when) == ("list_directory", "before") else None
+
+    async with trio.open_nursery() as nursery:
+
+        async def clean_up() -> None:
+            await target.is_full.wait()
+            await trio.sleep(15)
+            target.room = 1_000_000
+
+        nursery.start_soon(clean_up)
+        policy = attrs.evolve(POLICY, connections=1)
+        told = await mirror(Faulty(source, slowly), target, open_memory_journal(), policy)
+    assert told.report.exit_code == 1
+    assert len(target.refused) == 2, "the first, and one that was tried after ten seconds"
+    assert [event.cause for event in told.of(Resumed)] == ["full"]
+    assert 30 < told.report.copied < 90
+    assert told.report.copied + told.report.failed == 100
+
+
+async def test_m031_removals_are_done_all_the_same(autojump_clock: MockClock) -> None:
+    source = files_of({**{f"old/{number}": 100 for number in range(10)}, "keep/a": 100})
+    target, journal = Disk(MemoryEndpoint("target", inodes=False), 2_000), open_memory_journal()
+    policy = attrs.evolve(POLICY, delete=True)
+    assert (await mirror(source, target, journal, policy)).report.exit_code == 0
+    source.delete("old")
+    source.write("new/big", b"x" * 5_000)
+    told = await mirror(source, target, journal, policy)
+    assert (told.report.exit_code, told.report.failed, told.report.removed) == (1, 1, 11)
+    assert set(target.endpoint.files()) == {"keep/a"}
+
+
+async def test_m031_a_rename_without_room_is_no_reason_to_send_more(autojump_clock: MockClock) -> None:
+    source, target = files_of({f"{number}": 10 for number in range(50)}), MemoryEndpoint("target", inodes=False)
+    renames = itertools.count()
+
+    def decide(verb: str, when: When) -> None:
+        if (verb, when) == ("commit", "before"):
+            next(renames)
+            raise TargetFull("no room for the name")
+
+    told = await mirror(source, Faulty(target, decide), open_memory_journal(), attrs.evolve(POLICY, connections=1))
+    assert told.report.exit_code == 1
+    assert target.files().keys() <= source.files().keys(), "and no temporary is left"
+    assert told.of(Suspended)

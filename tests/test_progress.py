@@ -8,9 +8,11 @@ import json
 import os
 import re
 import time
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+from unittest.mock import ANY
 
 import attrs
 import pytest
@@ -35,13 +37,17 @@ from actorsync.model.event import (
     RemovalsRefused,
     RemovalsWithheld,
     Report,
+    Resized,
+    Resumed,
     Retired,
     Scanned,
     Started,
     Stopped,
     SurveyComplete,
+    Suspended,
     Swept,
     Troubled,
+    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
@@ -81,6 +87,12 @@ EVERY_EVENT: list[Event] = [
     Recovered("z", was_parked=True),
     Connected(1, "ftp://h/"),
     Reconnecting(1, "the server hung up", 0.5),
+    Resized(8, 8, "421 too many", 20),
+    TurnedAway(2, "the server hung up"),
+    Suspended("down", "the server hung up", 0.5),
+    Resumed("down"),
+    Suspended("full", "a: the disk is full", 10.0),
+    Resumed("full"),
     Retired(1, "the server hung up"),
     Warned("passwords travel in clear"),
     Swept(("dir/.tmp",)),
@@ -91,10 +103,22 @@ EVERY_EVENT: list[Event] = [
     Done(Sweep("dir/.tmp")),
     Failed(Copy(FILE), "no room"),
     Failed(Copy(FILE), "parked after 3 failures, tried again in 2.0 s: no room", Fault.PARKED),
+    Failed(Copy(FILE), "not sent: the target is full (a: the disk is full)", Fault.UNSENT),
     Skipped(Remove(FOLDER), "not empty"),
     Returned(Copy(FILE), "drained"),
     Stopped(Report(0, 0.0, 2.1, failures=(("x", "y"),))),
 ]
+
+
+FULL = (
+    "no more files are sent: the target is full (a: the disk is full); another one is tried in 10.0 s, "
+    "a smaller one before"
+)
+
+
+def test_every_kind_of_event_is_among_them() -> None:
+    """Or a new one could be missing from the lines and from the JSON, and nobody would notice."""
+    assert {type(event) for event in EVERY_EVENT} == set(typing.get_args(Event))
 
 
 # Words.
@@ -267,9 +291,13 @@ async def test_lines_tell_beginning_trouble_and_end() -> None:
         "parked: x: 3 failures in a row, tried again in 1 min 00 s",
         "no longer parked: z",
         "connection 1: the server hung up; trying again in 0.5 s",
+        "up to 8 connections: 421 too many; as many as the server lets in",
+        FULL,
+        "the target has room again: files are sent",
         "connection 1 gave up: the server hung up",
         "warning: passwords travel in clear",
         "failed: dir/a.txt: no room",
+        "failed: 1 more file: not sent: the target is full (a: the disk is full)",
         "in sync: nothing to do (0 files) in 2.1 s",
     ]
 
@@ -451,8 +479,10 @@ async def test_quiet_tells_failures_only() -> None:
     assert errors.getvalue().splitlines() == [
         "actorsync: failed: x: Permission denied",
         "actorsync: too many",
+        f"actorsync: {FULL}",
         "actorsync: connection 1 gave up: the server hung up",
         "actorsync: failed: dir/a.txt: no room",
+        "actorsync: failed: 1 more file: not sent: the target is full (a: the disk is full)",
     ]
 
 
@@ -465,7 +495,60 @@ async def test_json_has_every_event_and_failures_are_told_besides() -> None:
     assert records[0] | {"time": 0} == {"event": "draining", "time": 0, "seconds": 30.0}
     assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan is one of its own
     assert all(list(record)[:2] == ["event", "time"] for record in records)
-    assert len(errors.getvalue().splitlines()) == 4
+    assert len(errors.getvalue().splitlines()) == 6
+    assert [record for record in records if record["event"] in {"resized", "turned_away", "suspended", "resumed"}] == [
+        {"event": "resized", "time": ANY, "connections": 8, "ceiling": 8, "reason": "421 too many", "before": 20},
+        {"event": "turned_away", "time": ANY, "connection": 2, "reason": "the server hung up"},
+        {"event": "suspended", "time": ANY, "cause": "down", "reason": "the server hung up", "delay": 0.5},
+        {"event": "resumed", "time": ANY, "cause": "down"},
+        {"event": "suspended", "time": ANY, "cause": "full", "reason": "a: the disk is full", "delay": 10.0},
+        {"event": "resumed", "time": ANY, "cause": "full"},
+    ]
+
+
+def test_the_records_are_those_that_are_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cli.md").read_text().partition("## JSON")[2]
+    rows = re.findall(r"^\| `([a-z_]+)` \|([^|]*)\|", text, re.MULTILINE)
+    documented = {name: set(re.findall(r"`([a-z_]+)`", keys)) for name, keys in rows}
+    for event in EVERY_EVENT:
+        for record in records_of(event):
+            if record["event"] != "stopped":  # told below the table
+                extra = {"size", "temporary"} if record["event"] == "done" else set()
+                assert record.keys() - {"event"} - extra == documented[record["event"]] - extra, record
+
+
+async def test_m031_a_thousand_files_that_are_not_sent_are_one_line() -> None:
+    unsent = [Failed(Copy(Entry(f"{n}", Kind.FILE)), "not sent: full (a: why)", Fault.UNSENT) for n in range(1_000)]
+    first: list[Event] = [Started("/s", "/t", 1), Failed(Copy(FILE), "why"), Suspended("full", "a: why", 10.0)]
+    story = [*first, *unsent, Stopped(Report(1, 0, 1.0, failed=1_001))]
+    lines = await lines_for([*story, *story])
+    assert lines[2:5] == [
+        "no more files are sent: the target is full (a: why); another one is tried in 10.0 s, a smaller one before",
+        "failed: 1000 more files: not sent: full (a: why)",
+        "not in sync: 0 copied (0 B), 0 removed, 1001 failed in 1.0 s",
+    ]
+    assert len(lines) == 1 + 2 * 4, "and in the next pass they are counted anew"
+    out, errors = io.StringIO(), io.StringIO()
+    await shown(JsonLines(Statistics(), out, errors), story)
+    assert sum(json.loads(line)["event"] == "failed" for line in out.getvalue().splitlines()) == 1_001
+    assert len(errors.getvalue().splitlines()) == 3
+
+
+async def test_sizes_of_the_pool_are_told_when_they_shrink() -> None:
+    assert await lines_for(
+        [
+            Resized(6, None, "there is more to do", 4),
+            Resized(5, None, "this machine can open no more: Too many open files", 6),
+            Resized(3, 3, "421 no", 5),
+        ]
+    ) == [
+        "up to 5 connections: this machine can open no more: Too many open files",
+        "up to 3 connections: 421 no; as many as the server lets in",
+    ]
+    assert await lines_for([Started("/s", "/t", 16, automatic=True), TurnedAway(2, "bye")]) == [
+        "mirroring /s to /t, up to 16 connections",
+        "connection 2: bye; logins go one at a time from now on",
+    ]
 
 
 async def test_a_plan_is_sorted_and_comes_at_the_end() -> None:

@@ -572,9 +572,11 @@ def test_m110_login_that_cannot_be_sent(bad: str) -> None:
 
 def test_introduce() -> None:
     dialogue = ftp_dialogues.introduce()
-    assert next(dialogue) == [b"FEAT\r\n", b"TYPE I\r\n", b"PWD\r\n", b"OPTS UTF8 ON\r\n"]
+    options = [b"OPTS UTF8 ON\r\n", b"OPTS MLST type;size;modify;unique;\r\n"]
+    assert next(dialogue) == [b"FEAT\r\n", b"TYPE I\r\n", b"PWD\r\n", *options]
+    replies = [*parse(PYFTPDLIB_FEAT), reply("200 ok"), reply('257 "/" here'), reply("504 Unknown command")]
     with pytest.raises(StopIteration) as done:
-        dialogue.send([*parse(PYFTPDLIB_FEAT), reply("200 ok"), reply('257 "/" here'), reply("504 Unknown command")])
+        dialogue.send([*replies, reply("501 what?")])
     features = done.value.value
     assert isinstance(features, Features)
     assert features.working_directory == "/"
@@ -582,17 +584,17 @@ def test_introduce() -> None:
 
 
 def test_m022_introduce_to_a_server_that_knows_nothing() -> None:
-    _, features = play(ftp_dialogues.introduce(), ["500 ?", "200 ok", "502 ?", "500 ?"])
+    _, features = play(ftp_dialogues.introduce(), ["500 ?", "200 ok", "502 ?", "500 ?", "500 ?"])
     assert features == Features()
 
 
 @pytest.mark.parametrize(
     ("answers", "error"),
     [
-        (["500 ?", "504 no", "257 x", "500 ?"], ProtocolError),
-        (["500 ?", "451 not now", "257 x", "500 ?"], ConnectionLost),
-        (["500 ?", "250 ok", "257 x", "500 ?"], ProtocolError),
-        (["500 ?", "200 ok", "257 x", "331 password?"], ProtocolError),
+        (["500 ?", "504 no", "257 x", "500 ?", "500 ?"], ProtocolError),
+        (["500 ?", "451 not now", "257 x", "500 ?", "500 ?"], ConnectionLost),
+        (["500 ?", "250 ok", "257 x", "500 ?", "500 ?"], ProtocolError),
+        (["500 ?", "200 ok", "257 x", "331 password?", "500 ?"], ProtocolError),
     ],
 )
 def test_m023_no_connection_without_binary_mode(answers: list[str], error: type[Exception]) -> None:

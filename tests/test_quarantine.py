@@ -37,7 +37,8 @@ from actorsync.planning.quarantine import (
 from actorsync.planning.selection import Selection
 from actorsync.testing.faulty import When
 from tests.support.memory_mirror import ONE, Mirror
-from tests.support.simulation import Story, Weather, simulate
+from tests.support.simulation import Story, simulate
+from tests.support.world import Weather
 
 FILE = Entry("x", Kind.FILE, 3, 7)
 #: How many stories of passes are told; ``ACTORSYNC_SEEDS`` sets it, as for the stories of single runs.
@@ -544,9 +545,9 @@ class Passes(Story):
         """Make passes while things fail, change and mend; then a person comes, and all is well."""
         rng = self.rng
         for _ in range(rng.randrange(4, 16)):
-            self._change_source()
+            self.change_source()
         self._prepare_target()
-        self._policy = attrs.evolve(self._policy, is_patient=True)
+        self.policy = attrs.evolve(self.policy, is_patient=True)
         for _ in range(12):
             if rng.random() < 0.25:
                 verbs = ("stage", "make_directories", "remove", "commit")
@@ -554,16 +555,16 @@ class Passes(Story):
             await self.check_pass(Weather(source_faults=rng.choice((0.0, 0.0, 0.05))))
             await trio.sleep(rng.choice((1.0, 10.0, 100.0, 4_000.0)))
             for _ in range(rng.choice((0, 0, 0, 1, 2))):
-                self._change_source()
+                self.change_source()
         self.refused = frozenset()
-        self._policy = attrs.evolve(self._policy, is_patient=False)
+        self.policy = attrs.evolve(self.policy, is_patient=False)
         await trio.sleep(10)
-        await self._converge()
+        await self.converge()
         assert self.oracle.journal.troubles() == []
 
     async def check_pass(self, weather: Weather) -> None:
         """Make one pass. What waits and has not changed is not tried, and nothing is written about it."""
-        now = self._wall_ns() / 1e9
+        now = self.wall_ns() / 1e9
         before = {it.path: it for it in self.oracle.journal.troubles()}
         waiting = {path: it for path, it in before.items() if is_parked(it) and not is_due(it, now)}
         report = await self.run(weather)

@@ -154,6 +154,8 @@ def test_policy_is_that_of_the_profile(source: Path) -> None:
     assert policy_of(profile) == Policy(
         Selection(max_depth=2), MaxDelete(5, is_percent=False), delete=True, connections=7, links_are_errors=True
     )
+    automatic = policy_of(make_profile(source, "t", "sync.connections=auto", "sync.max-connections=9"))
+    assert (automatic.connections, automatic.is_automatic) == (9, True)
 
 
 # Once.

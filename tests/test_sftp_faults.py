@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +389,7 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
     run = await mirror(tmp_path, endpoint_for(target), None, settled=True)
     assert run.report.exit_code == 1
     assert list(run.failures) == ["big"]
-    assert "bytes" in run.failures["big"]
+    assert ("full" if after == 0 else "bytes") in run.failures["big"], "what keeps nothing at all has no room"
     assert contents(target.root).keys() == {"big"}
     assert (target.root / "big").read_bytes() == b"old"
 
@@ -398,47 +397,6 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
     run = await mirror(tmp_path, endpoint_for(target), None, settled=True)
     assert (run.report.exit_code, run.failures, run.report.reconnects) == (0, {}, 0)
     assert contents(target.root) == contents(tmp_path)
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", folder], check=True)
-    except (OSError, subprocess.CalledProcessError):
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("no small disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-@pytest.mark.parametrize("name", NAMES)
-async def test_m031_a_full_disk(name: Name, server_folder: Path, tmp_path: Path) -> None:
-    """It is called by its name, the old versions stay, and no temporary takes up what is left."""
-    require(name)
-    source = tmp_path / "source"
-    for number in range(8):
-        write(source / f"{number}", bytes([number]) * 60_000)
-    write(source / "small", b"fits")
-    with small_disk(server_folder / "root", "256k") as root, ExitStack() as stack:
-        for number in range(8):
-            (root / f"{number}").write_bytes(b"old")
-        if name == OPENSSH:
-            target = stack.enter_context(openssh_server(root, server_folder)).target
-        else:
-            target = stack.enter_context(embedded_server(root, server_folder))[1]
-        run = await mirror(source, endpoint_for(target), tmp_path / "journal")
-        assert run.report.exit_code in {1, 7}
-        assert temporaries(root) == []
-        there, wanted = contents(root), contents(source)
-        for path in run.failures.keys() - {"small"}:
-            assert (root / path).read_bytes() == b"old"
-        assert 0 < len(run.failures) < 9
-        assert any("full" in reason or "space" in reason for reason in run.failures.values()), run.failures
-        assert all(there[path] == wanted[path] for path in wanted if path not in run.failures)
 
 
 # ---- fsync and times

@@ -71,3 +71,22 @@ async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(a
     report = await mirror.run(target, observe=observe)
     assert (report.exit_code, report.failed) == (1, 1)
     assert tree.files() == {f"{ROOT}/f": b"old", f"{ROOT}/g": b"other"}
+
+
+async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    tree = SftpTree(folds=True)
+    target = TreeEndpoint(tree, lanes=LANES)
+    for path in ("A", "a", "d/other", "D/Other", "d/own", "D/OWN 2"):
+        mirror.source.write(path, path.encode())
+    for _ in range(2):
+        report = await mirror.run(target)
+        assert (report.exit_code, report.failed) == (1, 2)
+        assert all("upper and lower case" in why for _, why in report.failures)
+        lost = {path for path, _ in report.failures}
+        kept = {"A", "a", "d/other", "D/Other", "d/own", "D/OWN 2"} - lost
+        assert sorted(tree.files().values()) == sorted(path.encode() for path in kept), "each once, and whole"
+    for path in lost:
+        mirror.source.delete(path)
+    assert (await mirror.run(target)).exit_code == 0
+    assert sorted(tree.files().values()) == sorted(path.encode() for path in kept)

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from actorsync.endpoints import sftp_link
 from actorsync.endpoints.contract import Content, Staged, Upload
 from actorsync.endpoints.sftp_link import PIECE
-from actorsync.errors import OperationRefused
+from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind
 from actorsync.protocols import sftp
 from actorsync.protocols.sftp import Reply, Status
@@ -22,6 +22,8 @@ from tests.support.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, only
 from tests.support.sftp_tree_wire import session_with
 
 MTIME_NS = 1_700_000_000_987_654_321
+TO_DO = "; make room there, or have the quota raised"
+REFUSED = Status(4, "no")
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE + 7]
 
 
@@ -178,7 +180,11 @@ async def test_a_refusal_in_the_middle_of_a_big_file(at: int, autojump_clock: Mo
     tree = SftpTree(extensions={})
     tree.instead = only("WRITE", lambda call: Status(3, "no more") if call.offset >= at * PIECE else None)
     made = upload(bytes(30 * PIECE))
-    assert refused(await stage(tree, made), retry=False) == "the server refuses it: permission denied (no more)"
+    why = refused(await stage(tree, made), retry=False)
+    if at:
+        assert why == "the server refuses it: permission denied (no more)"
+    else:
+        assert "lets nothing be stored in its directory (permission denied (no more))" in why
     assert tree.files() == {}, "the temporary was removed"
     assert made.sent <= (at + 14) * PIECE, "there is no point in sending more"
 
@@ -199,9 +205,61 @@ async def test_m031_a_full_disk_is_called_one(verb: str, size: int, autojump_clo
     assert asked == ROOT
 
 
-async def test_a_failure_with_room_on_the_disk_is_a_failure(autojump_clock: MockClock) -> None:
-    tree = SftpTree(instead=only("WRITE", Status(4, "quota")))
-    assert refused(await stage(tree, upload(b"x")), retry=False) == "the server refuses it: failure (quota)"
+@pytest.mark.parametrize("extensions", [EXTENSIONS, {}], ids=["tells room", "tells nothing"])
+@pytest.mark.parametrize("size", [10, 20 * PIECE])
+@pytest.mark.parametrize("verb", ["WRITE", "CLOSE"])
+async def test_m031_m032_where_no_small_file_fits_either_the_target_is_full(
+    verb: str, size: int, extensions: dict[str, str], autojump_clock: MockClock
+) -> None:
+    """A quota, or a disk of which the server does not tell: what counts is whether a small file can still be stored."""
+    tree = SftpTree(extensions=extensions)
+    tree.instead = only(verb, lambda call: (verb == "WRITE" or tree._close(call)) and Status(4, "quota"))
+    result = await stage(tree, upload(content(size)))
+    assert isinstance(result, TargetFull)
+    doing = " to close it" if verb == "CLOSE" else ""
+    assert f"not even a small file can be stored any more (failure (quota){doing})" in str(result)
+    assert tree.files() == {}, "neither what was refused, nor what was tried"
+
+
+@pytest.mark.parametrize("verb", ["OPEN", "WRITE"])
+async def test_m032_m082_where_a_small_file_fits_it_is_this_one(verb: str, autojump_clock: MockClock) -> None:
+    path = f"{ROOT}/.actorsync-f.tmp"
+    tree = SftpTree(instead=only(verb, lambda call: None if call.offset == 0 < len(call.data) else REFUSED, path=path))
+    why = refused(await stage(tree, upload(content(3 * PIECE))), retry=False)
+    if verb == "OPEN":
+        assert why.startswith("the server takes no name with a dot at its beginning (failure (no)), and every file has")
+    else:
+        assert why.startswith(f"the server takes {PIECE} of its {3 * PIECE} bytes, and small files (failure (no)): ")
+    assert tree.files() == {}
+
+
+@pytest.mark.parametrize("name", ["a\tb", "x", "日"])
+async def test_m082_a_name_that_is_refused_is_called_so(name: str, autojump_clock: MockClock) -> None:
+    tree = SftpTree()
+    tree.instead = lambda call: REFUSED if call.new == f"{ROOT}/{name}" else None
+    async with session_with(tree) as (opened, _):
+        staged, _ = await opened.stage(upload(b"content", name=name))
+        assert isinstance(staged, Staged)
+        (result,) = await opened.commit([staged])
+    assert str(result) == (
+        "the server refuses it, and takes a file of another name in the same directory (failure (no)); "
+        "rename or exclude it"
+    )
+    assert tree.files() == {}
+
+
+async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials(autojump_clock: MockClock) -> None:
+    tree = SftpTree(instead=lambda call: Status(3) if call.verb == "OPEN" else None)
+    for number in range(40):
+        tree.mkdir(f"{ROOT}/{number}")
+    async with session_with(tree) as (opened, _):
+        for number in range(400):
+            folder = f"{number % 40}"
+            made = Upload(f"{folder}/f", f"{folder}/.actorsync-{number}.tmp", Made(b"x", 1))
+            assert "permission denied" in refused((await opened.stage(made))[0], retry=False)
+    opened_trials = [call.path for call in tree.calls if call.verb == "OPEN" and call.path.endswith(".try")]
+    assert 10 <= len(opened_trials) <= 20 * (1 + trio.current_time() // 10)
+    assert len(tree.calls) < 2_000
 
 
 @pytest.mark.parametrize("size", [2, 4 * PIECE])
@@ -217,9 +275,11 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
         return sftp.OK if call.verb == "WRITE" and call.offset + len(call.data) == size else None
 
     tree.instead = cut
-    why = refused(await stage(tree, upload(content(size))), retry=not is_full)
-    assert why.startswith(f"the server has {0 if size == 2 else 3 * PIECE} of its {size} bytes")
-    assert ("the server's disk is full" in why) is is_full
+    result = await stage(tree, upload(content(size)))
+    why = refused(result, retry=not is_full)
+    assert isinstance(result, TargetFull) is is_full
+    known = f"the server has {0 if size == 2 else 3 * PIECE} of its {size} bytes"
+    assert why == (f"the target is full: the server's disk is full{TO_DO}" if is_full else known)
     assert tree.files() == {}
 
 
@@ -331,8 +391,7 @@ async def test_a_refused_time_is_no_refusal_and_a_refused_close_is_one(size: int
     assert isinstance(staged, Staged) and staged.mtime_ns != 1_700_000_000 * 10**9
     tree = SftpTree()
     tree.instead = only("CLOSE", lambda call: tree._close(call) and Status(4, "quota"))
-    why = refused(await stage(tree, upload(content(size))), retry=False)
-    assert why == "the server refuses it: failure (quota) to close it"
+    assert "(failure (quota) to close it)" in refused(await stage(tree, upload(content(size))), retry=False)
     assert tree.files() == {}
 
 
@@ -357,4 +416,5 @@ async def test_m072_m074_paths_that_are_none_below_the_root(name: str, autojump_
         for bad in (attrs.evolve(good, path=name), attrs.evolve(good, temporary=name)):
             (result,) = await opened.commit([bad])
             assert isinstance(result, OperationRefused)
-    assert {path for call in tree.calls[asked:] for path in call.touches} == {f"{ROOT}/f", f"{ROOT}/.actorsync-f.tmp"}
+    touched = {path.lower() for call in tree.calls[asked:] for path in call.touches}
+    assert touched == {f"{ROOT}/f", f"{ROOT}/.actorsync-f.tmp"}

@@ -1,6 +1,7 @@
 """The whole engine, told by the thousand: one seed is one story of runs, changes, faults, stops and crashes.
 
-``ACTORSYNC_SEEDS=N`` sets how many seeds there are, ``ACTORSYNC_SEED=k`` tells one story alone.
+``ACTORSYNC_SEEDS=N`` sets how many seeds there are, ``ACTORSYNC_SEED=k`` tells one story alone. Very many are told by
+``python -m tests.support.long_run``.
 """
 
 from __future__ import annotations
@@ -9,32 +10,70 @@ import os
 from collections import Counter
 
 import pytest
+from trio.testing import MockClock
 
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry
+from actorsync.model.event import Report
+from actorsync.model.operation import Copy, Done, Skipped
+from tests.support import long_run
+from tests.support.climate import KINDS, NO_CLIMATE, Climate
+from tests.support.memory_mirror import Mirror
 from tests.support.simulation import Story, simulate
+from tests.support.world import Weather
 
 SEEDS = int(os.environ.get("ACTORSYNC_SEEDS", "2000"))
 BLOCK = 100
 
-#: Every seed that ever found something. Told first, and for ever; a change of the stories themselves starts it anew.
+#: Every seed that ever found something. Told first, and for ever. These have the first weather alone: that is all there
+#: was when they found it.
 # fmt: off
 REGRESSIONS = [
     7, 59, 116, 127, 167, 200, 201, 260, 262, 271, 317, 331, 333, 334, 351, 396, 399, 429, 437, 449, 478, 502,
     518, 551, 579, 583, 605, 637, 663, 681, 689, 727, 738, 739, 742, 773, 778, 812, 860, 886, 903, 940, 955,
     971, 993, 1033, 1078, 1096, 1117, 1174, 1175, 1177, 1192, 1218, 1264, 1266, 1310, 1349, 1388, 1405, 1407,
     1446, 1484, 1496, 1509, 1542, 1544, 1560, 1565, 1590, 1594, 1604, 1675, 1717, 1786, 1791, 1802, 1834, 1929,
-    1966, 2059, 2101, 2113, 2115, 2137, 2142, 2148, 2168, 2204, 2229, 2237, 2267, 2320, 2431, 2437, 2454, 2459,
-    2486, 2509, 2511, 2519, 2527, 2578, 2635, 2662, 2671, 2672, 2690, 2696, 2704, 2707, 2747, 2749, 2786, 2802,
-    2815, 2817, 2828, 2831, 2866, 2871, 2880, 2890, 2905, 2914, 9929,
+    1966, 2059, 2101, 2113, 2115, 2137, 2142, 2148, 2168, 2204, 2207, 2229, 2237, 2267, 2320, 2431, 2437, 2454,
+    2459, 2486, 2509, 2511, 2519, 2527, 2578, 2635, 2662, 2671, 2672, 2690, 2696, 2704, 2707, 2747, 2749, 2786,
+    2802, 2815, 2817, 2828, 2831, 2866, 2871, 2880, 2890, 2905, 2914, 9929, 17862,
 ]
 # fmt: on
+#: And these have every kind of weather that their seed says, so that a new kind may not be drawn from an old stream.
+LATER_REGRESSIONS = [54, 98, 506, 558, 596, 751, 1350, 2372, 2727, 2890, 3473, 3746, 90221]
 
 
-def tell(seed: int, lanes: int | None = None) -> Story:
+def tell(seed: int, lanes: int | None = None, climate: Climate | None = None) -> Story:
+    story = Story(seed, lanes, climate)
     try:
-        return simulate(Story(seed, lanes))
+        return simulate(story)
     except BaseException as error:
         error.add_note(f"to tell this story again: ACTORSYNC_SEED={seed} pytest tests/test_simulation.py")
+        error.add_note(f"its kinds of trouble: {sorted(story.climate.troubles)}")
         raise
+
+
+class Restless(Story):
+    """A source that is changed all the time, and nothing else. ``met`` counts what that does to copies."""
+
+    met: Counter[str]
+
+    def _any_weather(self) -> Weather:
+        return Weather(changes=0.3)
+
+    async def run(self, weather: Weather) -> Report | None:
+        report = await super().run(weather)
+        for event in self.oracle.events:
+            match event:
+                case Skipped(Copy()):
+                    self.met["vanished"] += 1
+                case Done(Copy(seen), source=Entry() as read) if seen.inode == read.inode and seen != read:
+                    self.met["rewritten"] += 1
+                case Done(Copy(seen), source=Entry() as read) if seen != read:
+                    self.met["replaced"] += 1
+                case Done(Copy(), source=Entry(size=0)):
+                    self.met["empty"] += 1
+        return report
 
 
 if "ACTORSYNC_SEED" in os.environ:  # one story is told alone, in full
@@ -44,6 +83,7 @@ if "ACTORSYNC_SEED" in os.environ:  # one story is told alone, in full
         try:
             simulate(story)
         finally:
+            print(sorted(story.climate.troubles))
             print("\n".join(story.trace))
 
 else:
@@ -51,18 +91,75 @@ else:
     @pytest.mark.parametrize("lanes", [1, 4])
     @pytest.mark.parametrize("seed", REGRESSIONS)
     def test_story_that_once_went_wrong(seed: int, lanes: int) -> None:
-        tell(seed, lanes)
+        tell(seed, lanes, NO_CLIMATE)
+
+    @pytest.mark.parametrize("seed", LATER_REGRESSIONS)
+    def test_later_story_that_once_went_wrong(seed: int) -> None:
+        tell(seed)
 
     @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
     def test_stories(first: int) -> None:
         ends: Counter[int | None] = Counter()
+        seen: Counter[str] = Counter()
         for seed in range(first, min(first + BLOCK, SEEDS)):
-            ends.update(tell(seed).told)
-        # Every way to end a run comes up: a block in which all went well would have tested nothing.
-        assert first + BLOCK > SEEDS or {0, 1, 3, 130, None} <= ends.keys()
+            story = tell(seed)
+            ends.update(story.told)
+            seen.update(story.seen.keys())
+        if first + BLOCK <= SEEDS:
+            # Every way to end a run comes up, and every kind of trouble: a block in which all went well would have
+            # tested nothing.
+            assert {0, 1, 3, 7, 130, None} <= ends.keys()
+            assert seen.keys() == KINDS.keys()
+
+    @pytest.mark.parametrize(
+        "kind", [pytest.param(kind, id="-".join([*(f"m{row:03}" for row in KINDS[kind].rows), kind])) for kind in KINDS]
+    )
+    def test_one_kind_of_trouble_alone(kind: str) -> None:
+        came = sum(tell(seed, climate=Climate.of(seed, kind)).seen[kind] > 0 for seed in range(5_000, 5_010))
+        assert came > 1
+
+    def test_m053_m054_m055_m062_m065_a_source_that_is_never_quiet() -> None:
+        met: Counter[str] = Counter()
+        for seed in range(6_000, 6_040):
+            story = Restless(seed, climate=NO_CLIMATE)
+            story.met = met
+            simulate(story)
+        assert min(met[what] for what in ("vanished", "rewritten", "replaced", "empty")) > 5
 
     def test_the_same_seed_tells_the_same_story() -> None:
-        first, second = tell(7), tell(7)
+        first, second = tell(8), tell(8)
         assert first.told == second.told
         assert first.target.log == second.target.log
         assert first.oracle.events == second.oracle.events
+
+    def test_a_long_run_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+        assert long_run.main(["--seeds", "20", "--from", "40", "--jobs", "1"]) == 0
+        assert "20 seeds" in capsys.readouterr().out
+
+
+# What stories have shown, told in short.
+
+
+async def test_what_stays_beside_a_directory_that_is_kept_is_not_forgotten(autojump_clock: MockClock) -> None:
+    mirror = Mirror(target=MemoryEndpoint("target", inodes=False))
+    mirror.source.write("a", b"")
+    mirror.source.mkdir("d/busy")
+    mirror.source.mkdir("d/shared")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.delete("d")
+    mirror.target.write("d/shared/of somebody else", b"")
+    mirror.target.trouble = {"d/busy": OperationRefused("busy")}
+    assert dict((await mirror.run()).failures) == {"d/busy": "busy", "d": "it still holds 'd/busy'"}
+    mirror.target.trouble = {}
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.directories() == {"d", "d/shared"}
+
+
+async def test_a_directory_whose_parent_is_gone_from_the_target_is_made(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.mkdir("a/b")
+    assert (await mirror.run()).exit_code == 0
+    mirror.target.delete("a")
+    mirror.source.mkdir("a/b/c")
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.directories() == {"a", "a/b", "a/b/c"}

@@ -88,3 +88,59 @@ def test_whatever_happens_the_size_stays_in_bounds(
         elif sizing.look(now, connected, done):
             assert sizing.size > before
         assert 1 <= sizing.size <= cap
+
+
+def test_m014_a_size_that_was_refused_too_early_is_what_is_kept() -> None:
+    """A refusal that comes while few are in is followed by others who are let in: they stay, and it goes on growing."""
+    sizing = Sizing(8)
+    sizing.refused(1, 0.0)
+    for connected in (2, 3, 4):
+        sizing.accepted(connected)
+    assert (sizing.size, sizing.ceiling) == (4, 4)
+    now = 0.0
+    while sizing.size < 8 and now < 1_000:
+        now += 1
+        if sizing.look(now, sizing.size, 0.0):
+            sizing.accepted(sizing.size)
+    assert now <= 4 * FIRST_PATIENCE
+
+
+def test_m129_what_our_own_side_cannot_open_says_nothing_of_the_server() -> None:
+    sizing = Sizing(8)
+    sizing.refused(5, 0.0, by_server=False)
+    assert (sizing.size, sizing.ceiling) == (5, None)
+    assert not sizing.look(FIRST_PATIENCE - 1, 5, 0.0)
+    assert sizing.look(FIRST_PATIENCE, 5, 0.0)
+    sizing.accepted(6)
+    assert (sizing.size, sizing.ceiling) == (6, None)
+    sizing = Sizing(8, ceiling=6)
+    sizing.refused(3, 0.0, by_server=False)
+    assert (sizing.size, sizing.ceiling) == (3, 6)
+
+
+def test_m014_what_an_earlier_run_has_learnt_is_not_doubted_for_a_minute() -> None:
+    sizing = Sizing(8, ceiling=3)
+    moments = [now for now in range(200) if sizing.look(float(now), sizing.size, 0.0)]
+    assert moments[0] == LEARNT_PATIENCE == 60
+
+
+def test_an_automatic_size_that_is_refused_stays_and_is_not_settled() -> None:
+    """It was the server that ended the growing; a minute later there may be room."""
+    sizing, done, now, limit = Sizing(16, is_automatic=True), 0.0, 0.0, 5
+    while now < 500:
+        now += 1
+        done += min(sizing.size, limit) * (1 - now / 10_000)  # nothing is ever quite as quick as before
+        if sizing.look(now, min(sizing.size, limit), done) and sizing.size > limit:
+            sizing.refused(limit, now)
+        limit = 5 if now < 100 else 16
+        sizing.accepted(min(sizing.size, limit))
+    assert (sizing.size, sizing.ceiling) == (16, 16)
+
+
+def test_an_automatic_size_at_the_ceiling_does_not_ask_for_what_is_of_no_use() -> None:
+    sizing, now, tried = Sizing(16, ceiling=6, is_automatic=True), 0.0, 0
+    while now < 1_000:
+        now += 1
+        if sizing.look(now, sizing.size, 4.0 * now) and sizing.size > 6:
+            tried += 1
+    assert (sizing.size, tried) == (6, 0), "four are as quick as six"

@@ -178,7 +178,7 @@ class Connection:
                 try:
                     await lane.serve(target, lives.succeeded, lambda: self._is_lost, takes_more=False)
                 except ConnectionLost:
-                    lane.losses += 1
+                    lane.note_loss()
                     raise
 
     async def _work(self, target: Session, lives: Lives) -> None:
@@ -197,7 +197,7 @@ class Connection:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         for lane in self._lanes:
-            lane.losses += lane.has_something
+            lane.note_loss()
         raise error
 
     async def _run_lane(self, lane: Lane, target: Session, lives: Lives) -> None:

@@ -39,6 +39,8 @@ __all__ = ["LOSSES", "Lane"]
 TRIES = 3
 #: How many connections may be lost in a row over what one lane has in hand; from the second on it works alone.
 LOSSES = 5
+#: Seconds without anything to do that are a rest.
+REST = 1.0
 
 
 @attrs.frozen
@@ -97,6 +99,8 @@ class Lane:
     """Is told how many operations wait, whenever one was taken; and is asked whether the target has room."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
+    is_rested: bool = False
+    """Whether what is in hand is the first after a rest: servers hang up on those who say nothing for long."""
     _operations: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _batch: Batch = ()
@@ -139,8 +143,13 @@ class Lane:
                 await self._tidy(target)
             raise
 
+    def note_loss(self) -> None:
+        """Take note that the connection was lost. It is no file's fault that it was the first to find that out."""
+        self.losses += self.has_something and not self.is_rested
+        self.is_rested = False
+
     def _succeed(self, succeeded: Callable[[], None]) -> None:
-        self.losses = 0
+        self.losses, self.is_rested = 0, False
         succeeded()
 
     # Taking work.
@@ -154,7 +163,10 @@ class Lane:
             self._batch = self._operations.receive_nowait()
         except trio.WouldBlock:
             await self._commit(target)
-            return await self.receive()
+            began = trio.current_time()
+            has_work = await self.receive()
+            self.is_rested = trio.current_time() - began >= REST
+            return has_work
         except trio.EndOfChannel:
             await self._commit(target)
             return False
@@ -216,12 +228,12 @@ class Lane:
         match batch[0]:
             case MakeDirectory():
                 self._state("making directories")
-                made = await target.make_directories([operation.path for operation in batch])
-                return [_made(operation, result) for operation, result in zip(batch, made, strict=True)]
+                made = await self._make(target, [operation.path for operation in batch])
+                return [_made(operation, made[operation.path]) for operation in batch]
             case Remove():
                 self._state("removing")
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
-                return [_removed(operation, result) for operation, result in zip(batch, removed, strict=True)]
+                return _all_removed(batch, removed)
             case Sweep():
                 self._state("sweeping")
                 finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
@@ -298,6 +310,7 @@ class Lane:
             entry = opened.entry
             hashing = _Hashing(opened) if is_racy(entry, self.wall_clock_ns()) else None
             upload = Upload(copy.path, await self._register(copy), hashing or opened)
+            self.pool.want(self.waiting)  # again: what comes with this file has come by now
             self._state("sending", upload, entry.size)
             staged, committed = await target.stage(
                 upload, commit=[held.staged for held in self._held], ahead=self._look_ahead
@@ -314,9 +327,17 @@ class Lane:
 
     async def _mend_parents(self, target: Session, copy: Copy) -> bool:
         """Make the directories above a refused file again: somebody may have removed them from the target."""
-        parts = parent_of(copy.path).split("/")
-        parents = [""] + ["/".join(parts[: n + 1]) for n in range(len(parts)) if parts[0]]
-        return all(isinstance(made, Entry) for made in await target.make_directories(parents))
+        return all(isinstance(made, Entry) for made in await target.make_directories(_above(copy.path)))
+
+    async def _make(self, target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
+        """Make directories; one that is refused is tried again together with those above it, which may be gone, too."""
+        made = dict(zip(paths, await target.make_directories(paths), strict=True))
+        refused = [path for path, result in made.items() if isinstance(result, OperationRefused) and path]
+        if refused:
+            again = list(dict.fromkeys(above for path in refused for above in (*_above(path), path)))
+            results = dict(zip(again, await target.make_directories(again), strict=True))
+            made |= {path: results[path] for path in refused}
+        return made
 
     # Renames.
 
@@ -400,7 +421,7 @@ class Lane:
         What is whole is renamed, not removed: the renames may have been under way already, and then the target has the
         new file, which the journal must know.
         """
-        with trio.move_on_after(self.shutdown.cleanup_seconds, shield=True):
+        with self.shutdown.tidying():
             try:
                 upload = self.level.upload
                 if upload is not None and await target.abandon(upload.temporary):
@@ -422,7 +443,26 @@ def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
     return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
 
 
+def _all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
+    """Say what became of removals, leaves first. A directory that holds one which failed has failed: it is ours."""
+    outcomes: list[Outcome] = []
+    failed: dict[str, str] = {}
+    for operation, result in zip(batch, results, strict=True):
+        outcome = _removed(operation, result)
+        if isinstance(outcome, Skipped) and operation.path in failed:
+            outcome = Failed(operation, f"it still holds {failed[operation.path]!r}", Fault.OTHER)
+        if isinstance(outcome, Failed):
+            failed[parent_of(operation.path)] = operation.path
+        outcomes.append(outcome)
+    return outcomes
+
+
 def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
         return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
+
+
+def _above(path: str) -> list[str]:
+    """Give the directories above ``path``, from the root down."""
+    return [""] + [path[:end] for end in range(len(path)) if path[end] == "/"]

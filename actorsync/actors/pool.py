@@ -66,6 +66,7 @@ class Pool:
     _host: Breaker = attrs.Factory(lambda: Breaker(is_open=True))
     _logins: Logins = attrs.Factory(Logins)
     _lapses: int = 0
+    _lapse: str = ""
     _inside: set[int] = attrs.Factory(set)
     _lost_together: set[int] = attrs.Factory(set)
     _scout: int | None = None
@@ -104,7 +105,10 @@ class Pool:
             self._changed.unpark_all()
 
     async def turn(self, number: int) -> bool:
-        """Wait until connection ``number`` may log in. False when there is no room for it any more."""
+        """Wait until connection ``number`` may log in. False when there is no room for it any more.
+
+        Raises `LoginLapsed` when the login that was good has been refused often enough: nobody tries it again.
+        """
         while (wait := self._wait(number)) != 0:
             if wait is None:
                 return False
@@ -117,6 +121,8 @@ class Pool:
         """Give the seconds until ``number`` may log in, unless something changes before; None when it may not."""
         now = trio.current_time()
         if not self.connected:
+            if self.is_locked_out:
+                raise LoginLapsed(self._lapse)
             return 0.0 if self._host.admits(number, now) else math.inf
         if len(self.connected | self._logins.under_way) >= self.sizing.size:
             return None
@@ -161,7 +167,8 @@ class Pool:
         """Find a place for a connection that was turned away, or could not be opened."""
         now, is_ours = trio.current_time(), isinstance(error, OwnLimit)
         if not self.connected - {number}:
-            self._lapses += isinstance(error, LoginLapsed)
+            if isinstance(error, LoginLapsed):
+                self._lapses, self._lapse = self._lapses + 1, str(error)
             return Place.ALONE
         if not is_ours and self._logins.is_too_early(number, now, self.jitter()):
             self._wanted += 1

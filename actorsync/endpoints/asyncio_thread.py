@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import selectors
+import socket
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,7 +31,7 @@ T = TypeVar("T")
 logging.getLogger("asyncio").addHandler(logging.NullHandler())
 
 #: How long leaving waits for connections to be closed. The thread is a daemon: nothing is lost when it takes longer.
-_GOODBYE_SECONDS = 2.0
+_GOODBYE_SECONDS = 1.0
 
 
 class AsyncioThread:
@@ -70,7 +72,7 @@ class _Running:
         is_running = trio.Event()
         token = trio.lowlevel.current_trio_token()
         made: list[tuple[AsyncioLoop, asyncio.Event]] = []
-        faults: list[OSError] = []
+        _require_descriptors()
 
         async def main() -> None:
             loop, end = asyncio.get_running_loop(), asyncio.Event()
@@ -80,25 +82,30 @@ class _Running:
             token.run_sync_soon(is_running.set)
             await end.wait()
 
-        def run() -> None:
-            try:
-                asyncio.run(main())
-            except OSError as error:  # there is no descriptor left for a loop
-                faults.append(error)
-                token.run_sync_soon(is_running.set)
-
-        thread = threading.Thread(target=run, name="asyncio", daemon=True)
+        thread = threading.Thread(target=asyncio.run, args=(main(),), name="asyncio", daemon=True)
         thread.start()
         with trio.CancelScope(shield=True):
             await is_running.wait()
-        for fault in faults:
-            raise unopened(f"SSH cannot begin: {fault.strerror}", fault)
         ((loop, end),) = made
         return cls(loop, thread, end)
 
     async def stop(self) -> None:
         self.loop.post(self.end.set)
         await trio.to_thread.run_sync(self.thread.join, abandon_on_cancel=True)
+
+
+def _require_descriptors() -> None:
+    """See that a loop can be made: it does not survive being half made, and nobody would hear of it.
+
+    Raises `OwnLimit` when it cannot.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            for end in socket.socketpair():
+                stack.enter_context(end)
+            stack.enter_context(selectors.DefaultSelector())
+    except OSError as error:
+        raise unopened(f"an event loop cannot be made: {error.strerror}", error) from error
 
 
 class AsyncioLoop:

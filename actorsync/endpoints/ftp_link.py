@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from actorsync.endpoints.beside import aside_of, trial_beside
+from actorsync.endpoints.folding import Folding
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_wire import Control
+from actorsync.endpoints.straight import Straight, above
+from actorsync.endpoints.trials import Trials
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Problem
+from actorsync.model.entry import Kind, Problem, name_of, parent_of
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import Dialogue, Reply, command_line, why_unsendable
-from actorsync.protocols.ftp_listing import ParsedListing, parse_list, parse_mlsd
+from actorsync.protocols.ftp_listing import ParsedListing, mlst_kind, parse_list, parse_mlsd
 from actorsync.protocols.ftp_replies import (
     Features,
     TimeSetter,
@@ -43,6 +48,11 @@ class Knowledge:
     has_mdtm: bool = True
     uses_pasv: bool = False
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
+    asides: set[str] = attrs.Factory(set)  # temporaries that may have something set aside beside them
+    identities: dict[str, str] = attrs.Factory(dict)  # of the directories that listings have shown, by path
+    straight: Straight = attrs.Factory(Straight)
+    folding: Folding = attrs.Factory(Folding)
+    trials: Trials = attrs.Factory(Trials)
 
     @property
     def is_sequential(self) -> bool:
@@ -85,31 +95,76 @@ class FtpLink:
 
     # Data connections.
 
-    async def _open_data(self) -> Data:
-        """Connect a data connection: to the port that was asked for ahead, or to a new one."""
+    async def _open_data(self, beside: Sequence[bytes] = ()) -> tuple[Data, list[Reply]]:
+        """Connect a data connection: to the port that was asked for ahead, or to a new one.
+
+        What is asked ``beside`` that costs no time where a port is asked for as well; its replies are given back.
+        """
         known, peer = self._known, self._control.peer
         port, self._port = self._port, None
-        if port is None and not known.uses_pasv:
-            (reply,) = await self._control.exchange([command_line("EPSV")])
-            port = self._read_port(reply)
+        told: list[Reply] = []
+        with_pasv = False
+        if port is not None and beside:
+            # First: pyftpdlib takes the end of a file for the end of the connection, where it has one that is idle.
+            told = await self._control.exchange(beside)
+        elif port is None and not known.uses_pasv:
+            *told, reply = await self._control.exchange([*beside, command_line("EPSV")])
+            beside, port = (), self._read_port(reply)
             if port is None and len(peer) != 2:
                 raise OperationRefused(f"no data connection: {reply}", retry=reply.is_transient)
-        with_pasv = port is None
         if port is None:
-            (reply,) = await self._control.exchange([command_line("PASV")])
-            port = pasv_port(reply)
+            *more, reply = await self._control.exchange([*beside, command_line("PASV")])
+            told, with_pasv, port = told + more, True, pasv_port(reply)
         try:
             self._data = await self._control.open_data(port)
         except ConnectionLost:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls only understand one of the verbs
             raise
-        return self._data
+        return self._data, told
 
     def _read_port(self, reply: Reply) -> int | None:
         port = epsv_port(reply)
         if port is None:
             self._known.uses_pasv = len(self._control.peer) == 2  # PASV has no words for IPv6
         return port
+
+    # Links.
+
+    def _ask_whereabouts(self, directories: Sequence[str]) -> list[bytes]:
+        """Give what is asked to see where directories really are; the session then stands in the root."""
+        lines = [line for path in directories for line in (command_line("CWD", self._at(path)), command_line("PWD"))]
+        return [*lines, command_line("CWD", self._at("")), command_line("PWD")] if directories else []
+
+    async def _judge_whereabouts(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
+        """Give those directories that are reached through a link, and where it is."""
+        found: dict[str, str] = {}
+        *places, root = ask.whereabouts(replies) or [None]
+        for path, place in zip(directories, places, strict=True):
+            if place is None or root is None:
+                continue  # it is not there, or the server does not say: then it cannot be told
+            expected = f"{root.rstrip('/')}/{path}"
+            link = None if _is_same(place, expected) else await self._find_link(path)
+            if link is None:
+                self._known.straight.add(path)
+            else:
+                found[path] = link
+        return found
+
+    async def _find_link(self, directory: str) -> str | None:
+        """See by listings whether a path leads through a link; the name of a directory alone may be told in any way."""
+        self.let_go()
+        for path in above(directory):
+            parsed, _ = await self._list(parent_of(path))
+            kinds = {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
+            if kinds.get(name_of(path)) is Kind.LINK:
+                return path
+        return None
+
+    async def _through_links(self, directories: Sequence[str]) -> dict[str, str]:
+        """Look at those of the directories that nobody has looked at, in bursts; give what leads through a link."""
+        unknown = [path for path in self._known.straight.unknown(directories) if not self._fault(path)]
+        units = [(line,) for line in self._ask_whereabouts(unknown)]
+        return await self._judge_whereabouts(unknown, await self._control.play(ask.exchange(units)))
 
     # Listings.
 
@@ -154,7 +209,7 @@ class FtpLink:
 
     async def _fetch(self, line: bytes) -> bytes | Reply:
         """Give what a listing command sends, or the server's refusal."""
-        data = await self._open_data()
+        data, _ = await self._open_data()
         verb = line.split(maxsplit=1)[0].decode("ascii")
         await self._control.send([line])
 
@@ -180,6 +235,13 @@ class FtpLink:
         if reply.code in _UNRESUMED and not data.is_resumed:
             raise ConnectionLost(f"the server wants the TLS session resumed, and it was not: {reply}")
 
+    async def _is_directory(self, path: str) -> bool:
+        """Look whether a path on the server is a directory."""
+        enter = [(command_line("CWD", path),), (command_line("CWD", "/"),)]  # not to stay there
+        units = [(command_line("MLST", path),)] if self._known.has_mlsd else enter
+        looked, *_ = await self._control.play(ask.exchange(units))
+        return looked.is_positive and (not self._known.has_mlsd or mlst_kind(looked) is Kind.DIRECTORY)
+
     async def _names(self, directory: str) -> tuple[set[str], OperationRefused | None]:
         parsed, problem = await self._list(directory)
         if parsed is None:
@@ -190,15 +252,30 @@ class FtpLink:
     # Many paths at once.
 
     async def sweep(
-        self,
-        temporaries: Sequence[str],
-        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+        self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
-        """Remove temporaries in bursts. One whose name cannot be sent was never there."""
+        """Remove temporaries in bursts, with what may have been tried beside them. What is unsendable was never there.
+
+        Where the final name is known, what a broken replacement has set aside is put back, or removed.
+        """
         await self._get_in_step()
         possible = [temporary for temporary in temporaries if not self._fault(temporary)]
-        results = dict(zip(possible, await self._each(possible, ask.remove_files), strict=True))
+        results: dict[str, bool | OperationRefused] = {}
+        for temporary, refusal in (await self._put_back(possible, finals or {})).items():
+            results[temporary] = OperationRefused(f"what it was to replace was set aside, and stays there: {refusal}")
+        beside = [trial for temporary in possible if not self._fault(trial := trial_beside(temporary))]
+        gone = await self._each([*possible, *beside], ask.remove_files)
+        for temporary, result in zip(possible, gone, strict=False):
+            results.setdefault(temporary, result)
         return [results.get(temporary, True) for temporary in temporaries]
+
+    async def _put_back(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> dict[str, Reply]:
+        """See that a file which was set aside has its name again, or is gone; give what is left as it is, and why."""
+        items = [(t, aside_of(t), finals[t]) for t in temporaries if t in finals]
+        usable = [item for item in items if not self._fault(item[1]) and not self._fault(item[2])]
+        pairs = [(self._at(aside), self._at(final)) for _, aside, final in usable]
+        refusals = await self._control.play(ask.put_back(pairs))
+        return {t: refusal for (t, _, _), refusal in zip(usable, refusals, strict=True) if refusal is not None}
 
     async def _each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]
@@ -216,6 +293,15 @@ class FtpLink:
             else:
                 results.append(True if reply is None else OperationRefused(str(reply)))
         return results
+
+
+def _is_same(place: str, expected: str) -> bool:
+    """Whether two texts name one directory, for all that can be told: servers differ in what they do with letters."""
+    return _fold(place.replace("\\", "/").rstrip("/")) == _fold(expected.replace("\\", "/").rstrip("/"))
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 async def _say_nothing() -> bool:

@@ -11,17 +11,20 @@ import attrs
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.ftp_link import UNKNOWN, Knowledge
 from actorsync.endpoints.ftp_upload import FtpUploads, misnamed
+from actorsync.endpoints.straight import astray
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary import oddness
 from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import Dialogue, Reply, command_line
+from actorsync.protocols.ftp_listing import ListedEntry
 from actorsync.protocols.ftp_replies import (
     TimeSetter,
     checked,
     parse_working_directory,
 )
+from actorsync.protocols.refusals import full
 
 __all__ = ["FtpSession", "Knowledge"]
 
@@ -37,12 +40,32 @@ class FtpSession(FtpUploads):
         parsed, problem = await self._list(directory)
         if parsed is None or problem is not None:
             return Listing(directory, problem=problem)
+        above = self._identities_above(directory)
         entries = [
-            Entry(join(directory, found.name), found.kind, found.size or 0, found.mtime_ns) for found in parsed.entries
+            Entry(join(directory, found.name), self._kind(found, directory, above), found.size or 0, found.mtime_ns)
+            for found in parsed.entries
         ]
         if not self._known.has_mlsd:
             entries = await self._with_times(entries)
         return Listing(directory, tuple(entries))
+
+    def _identities_above(self, directory: str) -> set[str]:
+        """Give what tells a directory and those above it from all others, as far as their listings have told."""
+        parts = directory.split("/")
+        paths = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        return {self._known.identities[path] for path in paths if path in self._known.identities}
+
+    def _kind(self, found: ListedEntry, directory: str, above: set[str]) -> Kind:
+        """Say what an entry is. One that leads back up is a link, whatever a server that follows links calls it.
+
+        pyftpdlib is one: a tree with such a link in it has no end.
+        """
+        if found.kind is not Kind.DIRECTORY or found.unique is None:
+            return found.kind
+        if found.unique in above:
+            return Kind.LINK
+        self._known.identities[join(directory, found.name)] = found.unique
+        return found.kind
 
     async def _with_times(self, entries: Sequence[Entry]) -> list[Entry]:
         """Ask for the times that LIST does not give (see `parse_list` for why)."""
@@ -68,18 +91,44 @@ class FtpSession(FtpUploads):
         if "" in paths:
             parts = self._root.split("/")[1:]
             await self._control.play(self._make(["/" + "/".join(parts[:n]) for n in range(1, len(parts))]))
+        links = await self._through_links(sorted({parent_of(path) for path in paths if path} - set(paths)))
         made: list[Entry | OperationRefused] = []
-        for is_suspect, group in itertools.groupby(paths, self._is_suspect):
-            if is_suspect:
+        for (link, is_suspect), group in itertools.groupby(
+            paths, lambda path: (links.get(parent_of(path)) if path else None, self._is_suspect(path))
+        ):
+            if link is not None:
+                made += [astray(link) for _ in group]
+            elif is_suspect:
                 made += [await self._make_odd(path) for path in group]
             else:
                 run = list(group)
                 results = await self._each_directory(run, self._make)
                 made += [
-                    result if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
+                    await self._unmade(path, result)
+                    if isinstance(result, OperationRefused)
+                    else Entry(path, Kind.DIRECTORY)
                     for path, result in zip(run, results, strict=True)
                 ]
         return made
+
+    async def _unmade(self, path: str, refusal: OperationRefused) -> OperationRefused:
+        """Say why a directory could not be made, as far as looking tells: there is no name here to try things under."""
+        if not path or self._fault(path) or not self._known.trials.may_try():
+            return refusal
+        directory = self._at(parent_of(path))
+        own, above = await self._control.play(ask.sizes([self._at(path), directory]))
+        if own is not None:
+            return OperationRefused("a file is in its place")
+        if above is not None:
+            return OperationRefused("a file is where the directory above it should be")
+        if not await self._is_directory(directory):
+            return OperationRefused("the directory above it is not there, or closed")
+        if self._known.trials.is_full:
+            return full(f"the server does not make it ({refusal})")
+        return OperationRefused(
+            f"the server does not make it ({refusal}); see who may write there, whether there is room, and whether the "
+            "server takes such a name"
+        )
 
     def _is_suspect(self, path: str) -> bool:
         """Whether the server has not shown yet that it keeps such a name."""
@@ -95,7 +144,7 @@ class FtpSession(FtpUploads):
         if checked("MKD", reply).is_refusal:
             (result,) = await self._each_directory([path], self._make)
             if isinstance(result, OperationRefused):
-                return result
+                return await self._unmade(path, result)
         names, refusal = await self._names(parent)
         if name in names:
             self._known.stores |= oddness(name)
@@ -119,7 +168,12 @@ class FtpSession(FtpUploads):
         return results
 
     def _make(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-        return ask.make_directories(paths, mlst=bool(self._known.has_mlsd))
+        return ask.make_directories(paths, mlst=bool(self._known.has_mlsd), made=self._note_made)
+
+    def _note_made(self, path: str) -> None:
+        """Remember a directory that was made just now: it is no link."""
+        if path.startswith(f"{self._root}/"):
+            self._known.straight.add(path[len(self._root) + 1 :])
 
     def _unmake(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
         return ask.remove_directories(paths, mlst=bool(self._known.has_mlsd))
@@ -129,9 +183,12 @@ class FtpSession(FtpUploads):
         await self._get_in_step()
         results: dict[Entry, bool | OperationRefused] = {}
         usable: list[Entry] = []
+        links = await self._through_links([parent_of(entry.path) for entry in entries])
         for entry in dict.fromkeys(entries):
             why = self._fault(entry.path) or (None if entry.path else "it is the root")
-            if why:
+            if parent_of(entry.path) in links:
+                results[entry] = astray(links[parent_of(entry.path)])
+            elif why:
                 results[entry] = OperationRefused(why)
             else:
                 usable.append(entry)
@@ -151,6 +208,9 @@ class FtpSession(FtpUploads):
         doomed_folders = [entry for entry in folders if not isinstance(results.get(entry), OperationRefused)]
         removed = await self._each([entry.path for entry in doomed], ask.remove_files)
         results |= dict(zip(doomed, removed, strict=True))
+        for entry, result in results.items():
+            if result is True:
+                self._known.folding.give_up(entry.path)
         unmade = await self._each_directory([entry.path for entry in doomed_folders], self._unmake)
         for entry, result in zip(doomed_folders, unmade, strict=True):
             refused = isinstance(result, OperationRefused)

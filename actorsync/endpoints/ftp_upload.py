@@ -16,16 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
-import trio
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.folding import other_case
 from actorsync.endpoints.ftp_data import Data
-from actorsync.endpoints.ftp_link import UNKNOWN, FtpLink
-from actorsync.errors import ConnectionLost, FatalError, OperationRefused, ProtocolError
-from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.endpoints.ftp_link import UNKNOWN
+from actorsync.endpoints.ftp_rename import FtpRenames
+from actorsync.endpoints.ftp_trial import attempt_of
+from actorsync.endpoints.straight import astray
+from actorsync.errors import FatalError, OperationRefused
+from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary import oddness, signature
-from actorsync.protocols import ftp_dialogues as ask
 from actorsync.protocols.ftp import Reply, command_line
 from actorsync.protocols.ftp_replies import (
     TimeSetter,
@@ -36,6 +38,7 @@ from actorsync.protocols.ftp_replies import (
     size_of,
     was_time_set,
 )
+from actorsync.protocols.refusals import judge
 
 __all__ = ["FtpUploads", "misnamed"]
 
@@ -44,8 +47,8 @@ __all__ = ["FtpUploads", "misnamed"]
 _BLIND = 64 * 1024
 
 
-class FtpUploads(FtpLink):
-    """Staging and committing over an `FtpLink`."""
+class FtpUploads(FtpRenames):
+    """Staging, beside the renames."""
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -54,6 +57,8 @@ class FtpUploads(FtpLink):
         await self._get_in_step()
         committed: list[Entry | OperationRefused] = []
         riding = commit[0] if len(commit) == 1 and not self._fault_of(commit[0]) else None
+        if riding is not None and self._known.folding.is_on:
+            riding = None  # names have to be looked at first
         if riding is None and commit:
             committed = await self.commit(commit)
         if refusal := await self._prepare(upload):
@@ -66,7 +71,15 @@ class FtpUploads(FtpLink):
         if why := self._fault(upload.path) or self._fault(upload.temporary):
             return OperationRefused(why)
         try:
-            await self._open_data()
+            if self._known.trials.is_suspected and (full := await self._clear_suspicion(upload)):
+                return full
+            directories = self._known.straight.unknown([parent_of(upload.temporary)])
+            _, replies = await self._open_data(self._ask_whereabouts(directories))
+            if links := await self._judge_whereabouts(directories, replies):
+                self.let_go()
+                return astray(*links.values())
+            if self._data is None:  # a closer look has taken its place
+                await self._open_data()
         except OperationRefused as refused:
             return refused
         return None
@@ -91,7 +104,8 @@ class FtpUploads(FtpLink):
 
         begun, reply = await data.converse(lambda: self._begin(data, upload, ahead), hear)
         taken, afterwards = begun or (False, None)
-        if reply.is_preliminary:
+        is_begun = reply.is_preliminary
+        if is_begun:
             if afterwards is None and taken is True:
                 taken = await self._push(data, upload, upload.content.entry.size)
                 if taken is True:
@@ -105,13 +119,27 @@ class FtpUploads(FtpLink):
             await self._read_afterwards(afterwards)
         if riding is not None:
             committed[-1] = await self._settle_rename(riding, committed[-1])
-        refusal = taken if isinstance(taken, OperationRefused) else _verdict(upload, reply, afterwards)
-        if refusal is None or (_is_lost(afterwards) and reply.is_positive):
-            refusal = await self._check_name(upload) or refusal
-        if refusal is not None:
-            await self.sweep([upload.temporary])
-            return refusal
-        return _as_staged(upload, afterwards)
+        if isinstance(taken, OperationRefused):
+            await self._drop([upload.temporary])
+            return taken
+        return await self._judged(upload, afterwards, reply, is_begun=is_begun)
+
+    async def _judged(
+        self, upload: Upload, afterwards: _Afterwards | None, reply: Reply, *, is_begun: bool
+    ) -> Staged | OperationRefused:
+        """Judge an upload that the server has answered with ``reply``. What is refused leaves nothing behind."""
+        size, stored = upload.content.entry.size, None if afterwards is None else afterwards.size
+        is_whole = reply.is_positive and stored == upload.sent == size
+        if reply.is_positive and (is_whole or _is_lost(afterwards)) and (misnamed := await self._check_name(upload)):
+            await self._drop([upload.temporary])
+            return misnamed
+        if is_whole:
+            self._known.trials.note_taken(parent_of(upload.temporary))
+            return _as_staged(upload, afterwards)
+        if upload.sent != size and reply.is_positive and afterwards is not None:  # so it was the source that ended
+            await self._drop([upload.temporary])
+            return judge(attempt_of(size, reply, is_begun=is_begun, stored=stored), None)
+        return await self._refused(upload, reply, is_begun=is_begun, stored=stored)
 
     async def _begin(
         self, data: Data, upload: Upload, ahead: Callable[[], bool]
@@ -143,6 +171,9 @@ class FtpUploads(FtpLink):
         if mtime_ns is not None and setter is not None and setter is not TimeSetter.NONE:
             afterwards.wanted_ns, afterwards.setter = mtime_ns, setter
             afterwards.lines.append(set_time_line(setter, temporary, mtime_ns))
+        if self._known.folding.is_on is None and not self._fault(other_case(upload.temporary)):
+            afterwards.asks_case = True
+            afterwards.lines.append(command_line("SIZE", self._at(other_case(upload.temporary))))
         if self._known.is_sequential:
             afterwards.is_sent = True
             await self._control.send(afterwards.lines)
@@ -162,18 +193,10 @@ class FtpUploads(FtpLink):
                 afterwards.mtime_ns = parse_mdtm_time(format_time(afterwards.wanted_ns))
             elif (setter is TimeSetter.MDTM and afterwards.size is not None) or reply.code in UNKNOWN:
                 self._known.setter = TimeSetter.NONE  # it only looked as if it could
-
-    async def _stored(self, data: Data, *, patient: bool) -> Reply:
-        """Wait for the reply that ends a transfer for as long as the kernel's buffer still empties."""
-        if not patient:
-            return await self._control.reply(self._control.patience.last_words)
-        unsent, stall = data.unsent(), self._control.patience.stall
-        while True:
-            with trio.move_on_after(stall):
-                return await self._control.reply(2 * stall)
-            before, unsent = unsent, data.unsent()
-            if not unsent or unsent >= before:
-                raise ConnectionLost("the server does not say whether it has the file")
+        if afterwards.asks_case:
+            found = size_of(checked("SIZE", await self._control.reply()))
+            if afterwards.size is not None:
+                self._known.folding.is_on = found is not None
 
     async def _check_name(self, upload: Upload) -> OperationRefused | None:
         """See that the server stores an odd name as it is: the temporary is odd in the same way."""
@@ -188,83 +211,8 @@ class FtpUploads(FtpLink):
         # What it became may not answer to its name (Pure-FTPd: one with a space at its end), but has our random mark.
         mark = signature(name)
         disguised = [join(directory, found) for found in names if mark and mark in found]
-        await self.sweep(disguised)
+        await self._drop(disguised)
         return refusal or misnamed(traits)
-
-    # Renames.
-
-    def _fault_of(self, staged: Staged) -> str | None:
-        return self._fault(staged.temporary) or self._fault(staged.path)
-
-    def _rename(self, staged: Staged) -> _Rename:
-        temporary, final = self._at(staged.temporary), self._at(staged.path)
-        lines = [
-            command_line("RNFR", temporary),
-            command_line("RNTO", final),
-            command_line("SIZE", final),
-            command_line("MDTM", final),
-        ]
-        # Without a time to go by, only the temporary tells whether it was renamed.
-        asks_temporary = staged.mtime_ns is None or not self._known.has_mdtm
-        if asks_temporary:
-            lines.append(command_line("SIZE", temporary))
-        return _Rename(staged, lines, asks_temporary)
-
-    async def _read_rename(self, rename: _Rename) -> Entry | OperationRefused:
-        """Read what became of a rename, and what the server then shows under the final name."""
-        staged, is_left = rename.staged, None
-        rnfr = checked("RNFR", await self._control.reply())
-        rnto = checked("RNTO", await self._control.reply())
-        size = size_of(checked("SIZE", await self._control.reply()))
-        shown = checked("MDTM", await self._control.reply())
-        if rename.asks_temporary:
-            is_left = size_of(checked("SIZE", await self._control.reply())) is not None
-        mtime_ns = parse_mdtm_time(shown.text.strip()) if shown.is_positive else None
-        if shown.is_positive and mtime_ns is None and shown.text.strip().isdecimal():
-            raise ProtocolError(f"the server answers MDTM with what is no time, but may be a size: {shown}")
-        if shown.code in UNKNOWN:
-            self._known.has_mdtm, mtime_ns = False, staged.mtime_ns
-        refusal = ask.rename_outcome(rnfr, rnto)
-        wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
-        has_its_time = wanted_ns is not None and mtime_ns == wanted_ns and self._known.has_mdtm
-        entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns)
-        if refusal is None:
-            is_proven = size == staged.size and (has_its_time or is_left is False)
-            return entry if is_proven else _Doubtful(entry, size)
-        if rnfr.is_refusal:
-            # Its temporary is gone. Renamed before the connection was lost, or taken away by somebody?
-            if size == staged.size and has_its_time:
-                return entry
-            return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
-        return _Unrenamed(f"the server does not give it its name: {rnto}")
-
-    async def _settle_rename(self, staged: Staged, result: Entry | OperationRefused) -> Entry | OperationRefused:
-        """After a rename that was half accepted, or only said to be done: find out, and clear up."""
-        if isinstance(result, _Unrenamed):
-            await self._control.play(ask.disarm_rename())
-            await self.sweep([staged.temporary])
-        elif isinstance(result, _Doubtful):
-            (left,) = await self._control.play(ask.sizes([self._at(staged.temporary)]))
-            if left is not None:
-                await self.sweep([staged.temporary])
-                return OperationRefused("the server says that it renamed it, and has not")
-            if result.size == staged.size:
-                return result.entry  # with the time that the server made of ours
-            return OperationRefused(str(result), retry=True)
-        return result
-
-    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Rename, and read back size and time under the final name, in one flight for each file."""
-        await self._get_in_step()
-        results: list[Entry | OperationRefused] = []
-        for item in staged:
-            if why := self._fault_of(item):
-                results.append(OperationRefused(why))
-                continue
-            rename = self._rename(item)
-            await self._control.send(rename.lines)
-            results.append(await self._settle_rename(item, await self._read_rename(rename)))
-        return results
 
 
 @attrs.define
@@ -274,43 +222,11 @@ class _Afterwards:
     lines: list[bytes]
     asks_port: bool
     is_sent: bool = False
+    asks_case: bool = False
     wanted_ns: int | None = None
     setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
     mtime_ns: int | None = None
-
-
-@attrs.frozen
-class _Rename:
-    """The flight that gives a file its name."""
-
-    staged: Staged
-    lines: list[bytes]
-    asks_temporary: bool
-
-
-class _Unrenamed(OperationRefused):
-    """The first half of a rename was accepted and the second refused: the temporary is still there."""
-
-
-class _Doubtful(OperationRefused):
-    """The server says that it renamed, and does not show what it should then."""
-
-    def __init__(self, entry: Entry, size: int | None) -> None:
-        shown = "nothing" if size is None else f"{size} bytes"
-        super().__init__(f"after its rename the server shows {shown} under its name")
-        self.entry, self.size = entry, size
-
-
-def _verdict(upload: Upload, reply: Reply, afterwards: _Afterwards | None) -> OperationRefused | None:
-    """Say what is wrong with an upload that the server has answered with ``reply``."""
-    size = upload.content.entry.size
-    if reply.is_refusal:
-        return OperationRefused(f"the server refuses it: {reply}", retry=reply.is_transient)
-    if afterwards is not None and afterwards.size == upload.sent == size:
-        return None
-    stored = "an unknown number" if _is_lost(afterwards) or afterwards is None else str(afterwards.size)
-    return OperationRefused(f"the server has {stored} of its {size} bytes", retry=True)
 
 
 def _is_lost(afterwards: _Afterwards | None) -> bool:

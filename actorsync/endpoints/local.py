@@ -51,6 +51,8 @@ class LocalEndpoint:
         self.links = links
         self.tree = Tree(os.fspath(self.root), follow=links == "follow")
         self._limiter = trio.CapacityLimiter(_THREADS)
+        #: For what may take as long as a file is big: slow files keep no directory waiting, and nobody else's threads.
+        self._transfers = trio.CapacityLimiter(_THREADS)
         self._openings: list[_Opening] = []
         self._openers = trio.Semaphore(_OPENERS)
 
@@ -112,6 +114,10 @@ class LocalEndpoint:
     async def hop(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
         """Do something that blocks, in a thread."""
         return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+    async def transfer(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
+        """Move a piece of a file, in a thread."""
+        return await trio.to_thread.run_sync(function, *args, limiter=self._transfers)
 
 
 @attrs.define(eq=False)
@@ -188,7 +194,7 @@ class LocalContent:
 
     async def _in_thread(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
         try:
-            return await self._endpoint.hop(function, *args)
+            return await self._endpoint.transfer(function, *args)
         except OSError as error:
             raise refusal("read", self._opened.path, error) from error
 
@@ -279,10 +285,10 @@ class LocalSession:
         descriptor = content.fileno()
         while staged is None:
             if descriptor is not None:
-                staged = await self._hop(writer.pull, descriptor, _MOVED_PIECE)
+                staged = await self._endpoint.transfer(writer.pull, descriptor, _MOVED_PIECE)
             else:
                 piece = await _read_piece(content)
-                staged = await self._hop(writer.put, piece, len(piece) < _PIECE)
+                staged = await self._endpoint.transfer(writer.put, piece, len(piece) < _PIECE)
             upload.sent = writer.sent
         return staged
 

@@ -254,7 +254,15 @@ def _commit(walk: Walk, staged: Staged) -> Entry:
     if not stat.S_ISREG(found.st_mode) or found.st_size != staged.size:
         raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary was changed", retry=True)
     os.rename(temporary, final, src_dir_fd=directory, dst_dir_fd=directory)
-    return entry_of(staged.path, os.stat(final, dir_fd=directory, follow_symlinks=False))
+    now = os.stat(final, dir_fd=directory, follow_symlinks=False)
+    # Not by the inode alone: that of a file which was just removed is the next one's. A rename changes the ctime.
+    if not os.path.samestat(found, now) or _looks(found) != _looks(now):
+        raise OperationRefused(f"{shown(staged.path)} was put in place, and replaced by somebody else", retry=True)
+    return entry_of(staged.path, now)
+
+
+def _looks(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mode, status.st_size, status.st_mtime_ns
 
 
 def _committed_before(staged: Staged, directory: int, final: str) -> Entry:

@@ -15,6 +15,7 @@ from typing import Final, Self
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
+from actorsync.protocols.refusals import full
 
 __all__ = ["Walk", "components", "entry_of", "is_same", "reason_of", "refusal", "shown", "temporary_beside"]
 
@@ -23,6 +24,7 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETXTBSY}
 )
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 
 
@@ -32,7 +34,9 @@ def shown(path: str) -> str:
 
 
 def refusal(doing: str, path: str, error: OSError) -> OperationRefused:
-    """Turn an error of the system into the refusal of one operation."""
+    """Turn an error of the system into the refusal of one operation. Here, no room is said plainly."""
+    if error.errno in _NO_ROOM:
+        return full(f"cannot {doing} {shown(path)}: {reason_of(error)}")
     retry = error.errno in _PASSING
     return OperationRefused(f"cannot {doing} {shown(path)}: {reason_of(error)}", retry=retry)
 

@@ -16,7 +16,14 @@ import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory_tree import Directory, File, MemoryTree
-from actorsync.errors import GuardRefused, OperationRefused, TooManyConnections, Vanished
+from actorsync.errors import (
+    ConnectionLost,
+    GuardRefused,
+    OperationRefused,
+    TargetFull,
+    TooManyConnections,
+    Vanished,
+)
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
@@ -36,9 +43,13 @@ class MemoryEndpoint(MemoryTree):
     ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
     ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
     (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
-    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``log`` has every
-    mutating command that sessions were told to do, as verb and path; the verbs are ``make``, ``stage``, ``commit``,
-    ``remove``, ``sweep`` and ``abandon``.
+    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``fold`` makes one
+    of names that it makes equal (``str.casefold``). ``log`` has every mutating command that sessions were told to do,
+    as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``, ``sweep`` and ``abandon``.
+
+    What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
+    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make, remove or open a
+    path.
     """
 
     def __init__(
@@ -51,17 +62,22 @@ class MemoryEndpoint(MemoryTree):
         exists: bool = True,
         lanes: int = 1,
         max_sessions: int | None = None,
+        fold: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(
             now=now or itertools.count(_EPOCH_NS, _TICK_NS).__next__,
             precision_ns=precision_ns,
             inodes=inodes,
             exists=exists,
+            fold=fold,
         )
         self.display = display
         self.lanes = lanes
         self.max_sessions = max_sessions
         self.sessions = 0
+        self.capacity: int | None = None
+        self.device = 1
+        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
         self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> ScanComplete:
@@ -70,7 +86,16 @@ class MemoryEndpoint(MemoryTree):
         root = self.find("")
         if root is None:
             raise GuardRefused("the root is not there")
-        return ScanComplete(self.entry("", root), 1)
+        return ScanComplete(self.entry("", root), self.device)
+
+    def has_room(self, more: int) -> bool:
+        """Tell whether ``more`` bytes would fit."""
+        return self.capacity is None or sum(map(len, self.files().values())) + more <= self.capacity
+
+    def check_trouble(self, path: str) -> None:
+        """Raise what there is in store for ``path``."""
+        if path in self.trouble:
+            raise self.trouble[path]
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -137,6 +162,7 @@ class MemorySession:
     async def open(self, path: str) -> AsyncIterator[Content]:
         """Open one file."""
         await trio.lowlevel.checkpoint()
+        self._endpoint.check_trouble(path)
         node = self._endpoint.find(path)
         if node is None:
             raise Vanished(f"cannot open {path!r}: it is gone")
@@ -164,7 +190,7 @@ class MemorySession:
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make one after the other."""
-        return [await self._one("make", path, self._endpoint.make, path) for path in paths]
+        return [await self._one("make", path, self._make, path) for path in paths]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove one after the other what is still as its entry says."""
@@ -204,6 +230,7 @@ class MemorySession:
         endpoint = self._endpoint
         await trio.lowlevel.checkpoint()
         endpoint.log.append(("stage", upload.temporary))
+        endpoint.check_trouble(upload.path)
         if endpoint.find(upload.temporary) is not None:
             raise OperationRefused(f"{upload.temporary!r} is there already")
         node = endpoint.new_file()
@@ -221,6 +248,8 @@ class MemorySession:
         source = upload.content.entry
         while piece := await upload.content.read(source.size // _PIECES + 1):
             await trio.lowlevel.checkpoint()
+            if not self._endpoint.has_room(len(piece)):
+                raise TargetFull("there is no room left")
             node.data += piece
             self._endpoint.touch(node)
             upload.sent += len(piece)
@@ -230,6 +259,10 @@ class MemorySession:
         if self._endpoint.find(upload.temporary) is not node:
             raise OperationRefused(f"{upload.temporary!r} was taken away", retry=True)
         self._endpoint.touch(node, source.mtime_ns)
+
+    def _make(self, path: str) -> Entry:
+        self._endpoint.check_trouble(path)
+        return self._endpoint.make(path)
 
     def _commit(self, staged: Staged) -> Entry:
         if parent_of(staged.temporary) != parent_of(staged.path):
@@ -245,6 +278,7 @@ class MemorySession:
         return self._endpoint.entry(staged.path, node)
 
     def _remove(self, entry: Entry) -> bool:
+        self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
         if node is None:
             if self._endpoint.find("") is None:

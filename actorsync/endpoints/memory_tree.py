@@ -11,7 +11,7 @@ import attrs
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 
-__all__ = ["Directory", "File", "MemoryTree", "Node"]
+__all__ = ["Directory", "File", "MemoryTree", "Node", "Special"]
 
 _LONGEST_NAME: Final = 255
 
@@ -32,14 +32,36 @@ class Directory:
     children: dict[str, Node] = attrs.field(factory=dict)
 
 
-Node: TypeAlias = File | Directory
+@attrs.define(eq=False)
+class Special:
+    """A symbolic link, or a pipe, a socket, a device: what is seen in a listing and never opened."""
+
+    kind: Kind
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+Node: TypeAlias = File | Directory | Special
 
 
 class MemoryTree:
-    """Files and directories, and the two ways to change them: as the rest of the world, or as a session."""
+    """Files and directories, and the two ways to change them: as the rest of the world, or as a session.
 
-    def __init__(self, *, now: Callable[[], int], precision_ns: int, inodes: bool, exists: bool) -> None:
-        self._now, self._precision_ns, self._inodes = now, precision_ns, inodes
+    With ``fold`` two names are one when it gives the same for both (``str.casefold``: as on Windows or a Mac); the name
+    that was given last is the one that is shown.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], int],
+        precision_ns: int,
+        inodes: bool,
+        exists: bool,
+        fold: Callable[[str], str] | None = None,
+    ) -> None:
+        self._now, self._precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None
 
@@ -75,7 +97,22 @@ class MemoryTree:
             raise OperationRefused(f"{old!r} is not there")
         if old != new:
             self.put(new, node)
-            self.take(old)
+            if name_of(old) in self._parent(old)[0].children:  # where names are folded, it may have been the same one
+                self.take(old)
+
+    def link(self, old: str, new: str) -> None:
+        """Give a file a second name, as a hard link does: both are the same file from now on."""
+        node = self.find(old)
+        if not isinstance(node, File):
+            raise OperationRefused(f"{old!r} is not a file")
+        self.put(new, node)
+        self.touch(node, node.mtime_ns)
+
+    def put_special(self, path: str, kind: Kind) -> None:
+        """Put a symbolic link or something special there; above it stand directories."""
+        node = Special(kind, 0, 0, self._next_inode())
+        self.touch(node)
+        self.put(path, node)
 
     def files(self) -> dict[str, bytes]:
         """Give the content of every file, temporaries too."""
@@ -93,15 +130,21 @@ class MemoryTree:
         for name in path.split("/") if path else ():
             if not isinstance(node, Directory):
                 return None
-            node = node.children.get(name)
+            node = node.children.get(self._stored(node, name))
         return node
+
+    def _stored(self, directory: Directory, name: str) -> str:
+        """Give the name by which what is meant by ``name`` is stored, if anything is."""
+        if self._fold is None or name in directory.children:
+            return name
+        folded = self._fold(name)
+        return next((other for other in directory.children if self._fold(other) == folded), name)
 
     def entry(self, path: str, node: Node) -> Entry:
         """Describe a node as far as this endpoint tells."""
-        is_file = isinstance(node, File)
         return Entry(
             path,
-            Kind.FILE if is_file else Kind.DIRECTORY,
+            _kind_of(node),
             len(node.data) if isinstance(node, File) else 0,
             node.mtime_ns,
             node.ctime_ns if self._inodes else None,
@@ -120,6 +163,10 @@ class MemoryTree:
         mtime_ns = node.ctime_ns if mtime_ns is None else mtime_ns
         node.mtime_ns = self.rounded(mtime_ns)
 
+    def set_precision(self, precision_ns: int) -> None:
+        """Keep times as coarsely as this from now on."""
+        self._precision_ns = precision_ns
+
     def rounded(self, mtime_ns: int) -> int:
         """Give the time as this place keeps it."""
         return mtime_ns - mtime_ns % self._precision_ns
@@ -134,7 +181,7 @@ class MemoryTree:
             else:
                 self._root = node
         if not isinstance(node, Directory):
-            raise OperationRefused(f"{path!r} is a file")
+            raise OperationRefused(f"{path!r} is not a directory")
         return self.entry(path, node)
 
     def put(self, path: str, node: Node) -> None:
@@ -142,14 +189,18 @@ class MemoryTree:
         directory, name = self._parent(path)
         if len(name.encode("utf-8", "surrogateescape")) > _LONGEST_NAME:
             raise OperationRefused(f"the name of {path!r} is too long")
-        if isinstance(directory.children.get(name), Directory):
+        stored = self._stored(directory, name)
+        if isinstance(directory.children.get(stored), Directory):
             raise OperationRefused(f"{path!r} is a directory")
+        if stored != name:
+            del directory.children[stored]
         directory.children[name] = node
         self.touch(directory)
 
     def take(self, path: str) -> Node:
         """Take a node out of the tree."""
         directory, name = self._parent(path)
+        name = self._stored(directory, name)
         if name not in directory.children:
             raise OperationRefused(f"{path!r} is not there")
         self.touch(directory)
@@ -175,3 +226,9 @@ class MemoryTree:
             yield path, node
             if isinstance(node, Directory):
                 waiting.extend((join(path, name), child) for name, child in sorted(node.children.items(), reverse=True))
+
+
+def _kind_of(node: Node) -> Kind:
+    if isinstance(node, Special):
+        return node.kind
+    return Kind.FILE if isinstance(node, File) else Kind.DIRECTORY

@@ -11,6 +11,7 @@ import trio
 
 from actorsync.endpoints.asyncio_thread import AsyncioLoop, AsyncioThread
 from actorsync.endpoints.remote_root import absolute_root
+from actorsync.endpoints.sftp_link import Memory
 from actorsync.endpoints.sftp_session import Server, SftpSession
 from actorsync.endpoints.sftp_wire import SftpWire
 from actorsync.endpoints.ssh_channel import SshChannel
@@ -48,6 +49,7 @@ class SftpEndpoint:
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
+    _memory: Memory = attrs.field(factory=Memory, init=False, repr=False)
     _gate: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
     _is_welcome: bool = attrs.field(default=False, init=False)
     _refusal: str | None = attrs.field(default=None, init=False)
@@ -97,7 +99,7 @@ class SftpEndpoint:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
                 self._is_welcome = True
             server = Server(channel.description, absolute_root(home, self.path), extensions)
-            yield SftpSession(wire, server, fsync=self.fsync)
+            yield SftpSession(wire, server, fsync=self.fsync, memory=self._memory)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

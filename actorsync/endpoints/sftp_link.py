@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import trio
 
+from actorsync.endpoints.folding import Folding
 from actorsync.endpoints.sftp_wire import SftpWire
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.straight import Straight, above
+from actorsync.endpoints.trials import Trials
+from actorsync.model.entry import Kind
 from actorsync.protocols import sftp
-from actorsync.protocols.sftp import Status
+from actorsync.protocols import sftp_dialogues as ask
+from actorsync.protocols.sftp import Attributes
 
-__all__ = ["FULL", "PIECE", "Server", "SftpLink"]
-
-#: Why nothing can be written, however often it is tried.
-FULL = "the server's disk is full"
-
+__all__ = ["PIECE", "Memory", "Server", "SftpLink"]
 
 #: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
 PIECE = 255 * 1024
@@ -49,11 +49,22 @@ class Server:
         return "statvfs@openssh.com" in self.extensions
 
 
+@attrs.frozen
+class Memory:
+    """What was learnt of a server's tree, shared by all connections to it."""
+
+    trials: Trials = attrs.Factory(Trials)
+    straight: Straight = attrs.Factory(Straight)
+    folding: Folding = attrs.Factory(Folding)
+
+
 class SftpLink:
     """The wire of one session, and the paths that go over it."""
 
-    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool) -> None:
+    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool, memory: Memory | None = None) -> None:
+        memory = memory or Memory()
         self._wire = wire
+        self._trials, self._straight, self._folding = memory.trials, memory.straight, memory.folding
         self._server = server
         self._fsync = fsync
         self._room = trio.Semaphore(_IN_FLIGHT)
@@ -68,18 +79,19 @@ class SftpLink:
             return "it is not a path below the root"
         return sftp.why_unsendable(self._at(path))
 
-    async def _is_full(self, path: str) -> bool:
-        """Ask whether the disk that ``path`` is on is full; False when the server does not tell."""
-        if not self._server.tells_room:
-            return False
-        (answer,) = await self._wire.exchange([sftp.file_system(path)])
-        return sftp.has_room(answer) is False
-
-    async def _explained(self, status: Status, path: str) -> str:
-        """Say why the server could not write below ``path``: "failure" may mean that its disk is full."""
-        return FULL if status.is_vague and await self._is_full(path) else f"the server refuses it: {status}"
-
-    async def _removed(self, temporary: str, reason: str, *, retry: bool = False) -> OperationRefused:
-        """Remove what was begun, and give the refusal."""
-        await self._wire.exchange([sftp.remove(self._at(temporary))])
-        return OperationRefused(reason, retry=retry)
+    async def _through_links(self, directories: Iterable[str]) -> dict[str, str]:
+        """Look at those of the directories that nobody has looked at; give what leads through a link, and the link."""
+        unknown = [path for path in self._straight.unknown(directories) if not self._fault(path)]
+        if not unknown:
+            return {}
+        paths = self._straight.unknown(path for directory in unknown for path in above(directory))
+        found = dict(zip(paths, await self._wire.play(ask.look([self._at(path) for path in paths])), strict=True))
+        links: dict[str, str] = {}
+        for directory in unknown:
+            seen = [(path, found[path]) for path in above(directory) if path in found]
+            link = next((path for path, of in seen if isinstance(of, Attributes) and of.kind is Kind.LINK), None)
+            if link is not None:
+                links[directory] = link
+            elif all(isinstance(of, Attributes) for _, of in seen):
+                self._straight.add(directory)
+        return links

@@ -7,12 +7,14 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.sftp_link import Server
 from actorsync.endpoints.sftp_read import open_content
-from actorsync.endpoints.sftp_upload import SftpUploads, aside_of
+from actorsync.endpoints.sftp_upload import SftpUploads
+from actorsync.endpoints.straight import astray
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, join
+from actorsync.model.entry import Entry, Kind, Listing, Problem, join, parent_of
 from actorsync.model.text import display, shorten
 from actorsync.protocols import sftp
 from actorsync.protocols import sftp_dialogues as ask
@@ -73,18 +75,27 @@ class SftpSession(SftpUploads):
             if refusal is not None:
                 return [refusal for _ in paths]
         faults = {path: OperationRefused(why) for path in paths if (why := self._fault(path))}
+        links = await self._through_links(sorted({parent_of(path) for path in paths if path} - set(paths)))
+        faults |= {path: astray(links[parent_of(path)]) for path in paths if path and parent_of(path) in links}
         good = [path for path in paths if path and path not in faults]
         made = await self._wire.play(ask.make_directories([self._at(path) for path in good]))
-        results: Mapping[str, OperationRefused | None] = {**faults, **dict(zip(good, made, strict=True))}
+        results: dict[str, OperationRefused | None] = {**faults}
+        for path, refusal in zip(good, made, strict=True):
+            results[path] = None if refusal is None else await self._vague(refusal, path)
+            if refusal is None:
+                self._straight.add(path)
         return [results.get(path) or Entry(path, Kind.DIRECTORY) for path in paths]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove what is still as its entry says: files in one flight, then directories from the deepest up."""
         results: dict[Entry, bool | OperationRefused] = {}
         usable: list[Entry] = []
+        links = await self._through_links([parent_of(entry.path) for entry in entries])
         for entry in dict.fromkeys(entries):
             why = self._fault(entry.path) or (None if entry.path else "it is the root")
-            if why:
+            if parent_of(entry.path) in links:
+                results[entry] = astray(links[parent_of(entry.path)])
+            elif why:
                 results[entry] = OperationRefused(why)
             else:
                 usable.append(entry)
@@ -103,6 +114,9 @@ class SftpSession(SftpUploads):
         results |= {entry: refusal or True for entry, refusal in zip(files, removed, strict=True)}
         unmade = await self._wire.play(ask.remove_directories([self._at(entry.path) for entry in folders]))
         results |= dict(zip(folders, unmade, strict=True))
+        for entry, result in results.items():
+            if result is True:
+                self._folding.give_up(entry.path)
         return [results[entry] for entry in entries]
 
     async def sweep(
@@ -116,7 +130,10 @@ class SftpSession(SftpUploads):
             ask.sweep(
                 [
                     ask.Temporary(
-                        self._at(path), self._at(aside_of(path)), self._at(known[path]) if path in known else None
+                        self._at(path),
+                        self._at(aside_of(path)),
+                        self._at(known[path]) if path in known else None,
+                        self._at(trial_beside(path)),
                     )
                     for path in good
                 ]

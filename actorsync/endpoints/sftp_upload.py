@@ -12,12 +12,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from actorsync.endpoints.beside import aside_of, trial_beside
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.sftp_link import FULL, PIECE, SftpLink
+from actorsync.endpoints.folding import other_case
+from actorsync.endpoints.sftp_link import PIECE
+from actorsync.endpoints.sftp_trial import SftpTrials
 from actorsync.endpoints.sftp_wire import Flight
+from actorsync.endpoints.straight import astray
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, join, name_of, parent_of
-from actorsync.planning.temporary import aside_name
+from actorsync.model.entry import Entry, parent_of
 from actorsync.protocols import sftp
 from actorsync.protocols import sftp_dialogues as ask
 from actorsync.protocols.sftp import Attributes, Handle, Reply, Status
@@ -30,12 +33,7 @@ _SMALL = 32 * 1024
 _AHEAD = 12
 
 
-def aside_of(temporary: str) -> str:
-    """Give the path of what is set aside while ``temporary`` takes its place."""
-    return join(parent_of(temporary), aside_name(name_of(temporary)))
-
-
-class SftpUploads(SftpLink):
+class SftpUploads(SftpTrials):
     """Staging and committing over an `SftpLink`."""
 
     async def stage(
@@ -44,13 +42,14 @@ class SftpUploads(SftpLink):
         """Write to the temporary, with earlier commits in flight beside it; read its size back once it is closed."""
         if why := self._fault(upload.path) or self._fault(upload.temporary):
             return OperationRefused(why), await self.commit(commit)
+        if links := await self._through_links([parent_of(upload.temporary)]):
+            return astray(*links.values()), await self.commit(commit)
         opening = self._wire.launch([sftp.open_new(self._at(upload.temporary))])
         committed = await self.commit(commit) if commit else []
         (opened,) = await self._wire.landed(opening)
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
-            reason = await self._explained(opened, self._at(parent_of(upload.temporary)))
-            return OperationRefused(reason), committed
+            return await self._refused(upload, opened, is_begun=False), committed
         return await self._write(upload, opened.handle, ahead), committed
 
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
@@ -59,6 +58,7 @@ class SftpUploads(SftpLink):
         try:
             refused = await self._stream(upload, handle, writes) if size > _SMALL else sftp.OK
             last = [] if size > _SMALL or not size else [sftp.write(handle, 0, await self._small(upload))]
+            case = None if self._folding.is_on is not None else self._ask_case(upload.temporary)
             closing = self._wire.launch([*last, *self._ending(upload, handle)])
             ahead()
             while writes:
@@ -68,11 +68,16 @@ class SftpUploads(SftpLink):
                 refused = refused if reply == sftp.OK or refused != sftp.OK else reply
         except OperationRefused as refusal:
             self._wire.launch([sftp.part(handle)])
-            return await self._removed(upload.temporary, str(refusal), retry=refusal.retry)
+            await self._drop(upload.temporary)
+            return refusal
         finally:
             for _ in writes:
                 self._room.release()
-        return await self._verified(upload, refused, await self._wire.landed(closing), was_small=bool(last))
+        replies = await self._wire.landed(closing)
+        if case is not None:
+            (found,) = await self._wire.landed(case)
+            self._folding.is_on = isinstance(found, Attributes)
+        return await self._verified(upload, refused, replies, was_small=bool(last))
 
     async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
         """Send the content of a big file; give the first refusal. What is left in ``writes`` is still in flight."""
@@ -115,6 +120,12 @@ class SftpUploads(SftpLink):
         upload.sent += len(piece)
         return piece
 
+    def _ask_case(self, temporary: str) -> Flight | None:
+        """Ask for the temporary by another name, which is the same to a server that folds case."""
+        if self._fault(other_case(temporary)):
+            return None
+        return self._wire.launch([sftp.lstat(self._at(other_case(temporary)))])
+
     def _ending(self, upload: Upload, handle: bytes) -> list[sftp.Request]:
         entry = upload.content.entry
         flush = [sftp.flush(handle)] if self._fsync and self._server.flushes else []
@@ -135,19 +146,19 @@ class SftpUploads(SftpLink):
         flushed = rest[1] if len(rest) > 1 else sftp.OK
         for status, doing in ((refused, ""), (flushed, "to flush it to its disk"), (closed, "to close it")):
             if isinstance(status, Status) and not status.is_ok:
-                why = await self._explained(status, self._at(parent_of(upload.temporary)))
-                return await self._removed(upload.temporary, f"{why} {doing}".rstrip())
+                stored = found.size if isinstance(found, Attributes) else None
+                return await self._refused(upload, status, is_begun=True, stored=stored, doing=doing)
         if not (isinstance(found, Attributes) and found.size == size):
             (found,) = await self._wire.exchange([sftp.lstat(self._at(upload.temporary))])  # it may have been too early
         if isinstance(found, Attributes) and found.size == upload.sent == size:
             mtime_ns = None if found.mtime is None else found.mtime * 10**9
+            self._trials.note_taken(parent_of(upload.temporary))
             return Staged(upload.path, upload.temporary, size, mtime_ns)
         if upload.sent != size:
-            return await self._removed(upload.temporary, "it was changed while it was read", retry=True)
-        stored = found.size if isinstance(found, Attributes) else f"none ({found})"
-        is_full = await self._is_full(self._at(parent_of(upload.temporary)))
-        why = f"the server has {stored} of its {size} bytes" + (f": {FULL}" if is_full else "")
-        return await self._removed(upload.temporary, why, retry=not is_full)
+            await self._drop(upload.temporary)
+            return OperationRefused("it was changed while it was read", retry=True)
+        stored = found.size if isinstance(found, Attributes) else None
+        return await self._refused(upload, sftp.OK, is_begun=True, stored=stored)
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename all in one flight, and read back what the server then shows under the final names."""
@@ -156,6 +167,9 @@ class SftpUploads(SftpLink):
         for place, item in enumerate(staged):
             if why := self._fault(item.temporary) or self._fault(item.path):
                 results[place] = OperationRefused(why)
+            elif (taken := await self._claim(item.path)) is not None:
+                await self._drop(item.temporary)
+                results[place] = taken
             else:
                 renames[place] = self._rename(item)
         if not renames:
@@ -163,9 +177,22 @@ class SftpUploads(SftpLink):
         outcomes = await self._wire.play(ask.commit(list(renames.values()), replaces=self._server.replaces))
         for place, outcome in zip(renames, outcomes, strict=True):
             path = staged[place].path
-            entry = outcome if isinstance(outcome, OperationRefused) else sftp.entry_of(path, outcome)
+            if isinstance(outcome, OperationRefused):
+                results[place] = await self._vague(outcome, path)
+                continue
+            entry = sftp.entry_of(path, outcome)
             results[place] = entry or OperationRefused("the server does not say what it has under its name")
         return [results[place] for place in range(len(staged))]
+
+    async def _claim(self, path: str) -> OperationRefused | None:
+        """See that a name is not another file's but for upper and lower case, where the server makes no difference."""
+        directory = parent_of(path)
+        if self._folding.lacks(directory):
+            found = await self._wire.play(ask.list_directory(self._at(directory)))
+            if isinstance(found, Status):
+                return OperationRefused(f"whether another file has its name cannot be seen: {found}")
+            self._folding.load(directory, [name for name, _ in found])
+        return self._folding.claim(path)
 
     def _rename(self, item: Staged) -> ask.Rename:
         return ask.Rename(
@@ -174,4 +201,5 @@ class SftpUploads(SftpLink):
             self._at(aside_of(item.temporary)),
             item.size,
             sftp.seconds(item.mtime_ns),
+            self._at(trial_beside(item.temporary)),
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
-__all__ = ["aside_name", "oddness", "signature", "temporary_name"]
+__all__ = ["aside_name", "oddness", "signature", "temporary_name", "trial_name"]
 
 #: Every server at hand stores these as they are, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
@@ -67,6 +68,19 @@ def aside_name(temporary: str) -> str:
     It follows from the temporary's, so whoever has written down the one has written down the other.
     """
     return temporary.replace(".actorsync-", ".actorsync+", 1)
+
+
+def trial_name(temporary: str) -> str:
+    """Give the name of the small file that is tried beside a temporary which was refused, to find out why.
+
+    It follows from the temporary's, like `aside_name`, and is as plain as a name can be: no dot at its beginning, and
+    nothing of the name that was refused.
+    """
+    mark = signature(temporary).strip(".-")
+    if not mark:
+        digest = hashlib.sha256(temporary.encode("utf-8", "surrogateescape")).hexdigest()
+        mark = f"actorsync-{digest[:16]}"
+    return f"{mark}.try"
 
 
 def signature(temporary: str) -> str:

@@ -13,7 +13,7 @@ What every dialogue here keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -38,10 +38,12 @@ __all__ = [
     "login",
     "make_directories",
     "protect_data",
+    "put_back",
     "remove_directories",
     "remove_files",
     "rename_outcome",
     "sizes",
+    "whereabouts",
 ]
 
 
@@ -105,8 +107,14 @@ def protect_data() -> Dialogue[None]:
 _INTRODUCTION = tuple(
     command_line(verb, argument)
     # OPTS UTF8 ON is for IIS and old servers, which otherwise speak a code page. Where it is not known it is refused,
-    # which does no harm.
-    for verb, argument in (("FEAT", None), ("TYPE", "I"), ("PWD", None), ("OPTS", "UTF8 ON"))
+    # which does no harm. OPTS MLST asks for the facts that are read, of which some servers give ``unique`` only then.
+    for verb, argument in (
+        ("FEAT", None),
+        ("TYPE", "I"),
+        ("PWD", None),
+        ("OPTS", "UTF8 ON"),
+        ("OPTS", "MLST type;size;modify;unique;"),
+    )
 )
 
 
@@ -117,7 +125,7 @@ def introduce() -> Dialogue[Features]:
         ProtocolError: there is no binary mode. Without it, files and sizes come out wrong.
         ConnectionLost: there is none for now.
     """
-    feat, binary, directory, _ = yield from exchange([_INTRODUCTION])
+    feat, binary, directory, *_ = yield from exchange([_INTRODUCTION])
     if not binary.is_positive:
         kind = ConnectionLost if binary.is_transient else ProtocolError
         raise kind(f"the server refuses binary mode: {binary}")
@@ -146,14 +154,26 @@ def _facts(size_reply: Reply, time_reply: Reply) -> tuple[int, int | None] | Non
     return None if size is None else (size, mtime_ns)
 
 
-def make_directories(paths: Sequence[str], *, mlst: bool = False) -> Dialogue[list[Reply | None]]:
+def whereabouts(replies: Sequence[Reply]) -> list[str | None]:
+    """Read where each CWD has led, from the replies to pairs of CWD and PWD; ``None`` where it led nowhere."""
+    pairs = [(checked("CWD", cwd), checked("PWD", pwd)) for cwd, pwd in _pairs(replies)]
+    return [parse_working_directory(pwd) if cwd.is_positive else None for cwd, pwd in pairs]
+
+
+def make_directories(
+    paths: Sequence[str], *, mlst: bool = False, made: Callable[[str], None] | None = None
+) -> Dialogue[list[Reply | None]]:
     """Make directories, in order. ``None`` for each that is there now, whoever made it, or the server's refusal.
 
+    ``made`` is told of each that was not there before.
     Paths are absolute. ``mlst`` says that the server has MLST, which is then used to look what is there. Without it a
     directory is there when it can be entered, and afterwards the session stands in the root directory.
     """
     probes = _directory_probes(paths, mlst=mlst)
     replies = yield from exchange([(command_line("MKD", path),) for path in paths])
+    for path, reply in zip(paths, replies, strict=True):
+        if made is not None and reply.is_positive:
+            made(path)
     looks = yield from _look(probes, replies)
     return [
         None if reply.is_positive or (look and _is_directory(look, mlst=mlst)) else reply
@@ -226,6 +246,26 @@ def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
     if rnfr.is_refusal and rnto.is_positive:
         raise ProtocolError(f'the server renamed another file than it was told: "{rnfr}", then "{rnto}"')
     return rnfr if rnfr.is_refusal else rnto if rnto.is_refusal else None
+
+
+def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
+    """Give files that were set aside their names back; where there is a file of that name again, remove them.
+
+    ``pairs`` are of the path aside and the path that it had. ``None`` for each that is no longer aside, or the refusal.
+    """
+    found = yield from sizes([path for pair in pairs for path in pair])
+    refusals: list[Reply | None] = []
+    for (aside, final), left, there in zip(pairs, found[::2], found[1::2], strict=True):
+        refusal = None
+        if left is not None and there is not None:
+            (refusal,) = yield from remove_files([aside])
+        elif left is not None:
+            rnfr, rnto = yield from exchange([(command_line("RNFR", aside), command_line("RNTO", final))])
+            refusal = rename_outcome(rnfr, rnto)
+            if refusal is not None and not rnfr.is_refusal:
+                yield from disarm_rename()
+        refusals.append(refusal)
+    return refusals
 
 
 def disarm_rename() -> Dialogue[None]:

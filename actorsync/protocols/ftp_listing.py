@@ -30,13 +30,15 @@ _MAX_PROBLEMS = 20  # a directory of 100,000 lines in a foreign dialect has one 
 class ListedEntry:
     """One name in a directory, as the server describes it. What it does not tell is ``None``.
 
-    Only files have a size. Entries of LIST never have a time.
+    Only files have a size. Entries of LIST never have a time. ``unique`` is the same for what is the same file or
+    directory, by whatever name it is reached (RFC 3659 section 7.5.2), and is not compared.
     """
 
     name: str
     kind: Kind
     size: int | None = None
     mtime_ns: int | None = None
+    unique: str | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen
@@ -155,6 +157,7 @@ def _mlsd_entry(line: str) -> ListedEntry:
         kind=kind,
         size=None if size is None else int(size),
         mtime_ns=parse_mdtm_time(facts.get("modify", "")),
+        unique=facts.get("unique") or None,
     )
 
 

@@ -19,6 +19,7 @@ import attrs
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Kind
 from actorsync.protocols import sftp
+from actorsync.protocols.refusals import Attempt, Finding, judge
 from actorsync.protocols.sftp import Attributes, Dialogue, Handle, Names, Reply, Request, Status
 
 __all__ = [
@@ -95,6 +96,14 @@ def list_directory(path: str) -> Dialogue[list[tuple[str, Attributes]] | Status]
         reads = min(2 * reads, _MAX_READS)
 
 
+class Vague(OperationRefused):
+    """A refusal of which the server does not say why: its disk may be full."""
+
+    def __init__(self, reason: str, status: Status) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 def _as_status(reply: Reply) -> Status:
     assert isinstance(reply, Status)
     return reply
@@ -111,7 +120,12 @@ def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[
     """
     results: dict[str, OperationRefused | None] = {}
     for _, level in groupby(sorted(set(paths), key=_depth), key=_depth):
-        group = list(level)
+        group = []
+        for path in level:
+            if results.get(path.rpartition("/")[0]) is None:
+                group.append(path)
+            else:  # below a link, it would be made somewhere else
+                results[path] = OperationRefused("the directory above it is not there")
         replies = yield from exchange(sftp.make_directory(path) for path in group)
         refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != sftp.OK]
         ask = sftp.stat_path if follow else sftp.lstat
@@ -139,16 +153,23 @@ def _depth(path: str) -> int:
 
 def _not_made(status: Status, found: Reply) -> OperationRefused | None:
     if not isinstance(found, Attributes):
-        return OperationRefused(f"the server does not make it: {status}")
+        if status.is_missing:
+            return OperationRefused("the directory above it is not there")
+        return Vague(f"the server does not make it: {status}", status)
     if found.kind in {Kind.DIRECTORY, None}:
         return None
     return OperationRefused("a symbolic link is in its place" if found.kind is Kind.LINK else "a file is in its place")
 
 
 def remove_files(paths: Sequence[str]) -> Dialogue[list[OperationRefused | None]]:
-    """Remove files; None for one that is gone, whoever removed it."""
+    """Remove files; None for one that is gone, whoever removed it: where a refusal may mean that, it is looked."""
     replies = yield from exchange(sftp.remove(path) for path in paths)
-    return [_not_removed(_as_status(reply)) for reply in replies]
+    refusals = [_not_removed(_as_status(reply)) for reply in replies]
+    refused = [place for place, refusal in enumerate(refusals) if refusal is not None]
+    for place, found in zip(refused, (yield from look([paths[place] for place in refused])), strict=True):
+        if isinstance(found, Status) and found.is_missing:
+            refusals[place] = None
+    return refusals
 
 
 def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRefused]]:
@@ -181,7 +202,8 @@ class Rename:
     """A temporary that is whole, and the name it is to get.
 
     ``size`` and ``mtime`` (in seconds, None when the server keeps no times) are what it was seen to have. ``aside`` is
-    where the old file is while it is replaced, on a server that cannot do that in one stroke.
+    where the old file is while it is replaced, on a server that cannot do that in one stroke; ``trial`` is a plain name
+    that is tried when the final one is refused.
     """
 
     temporary: str
@@ -189,6 +211,7 @@ class Rename:
     aside: str
     size: int
     mtime: int | None
+    trial: str | None = None
 
     def is_shown_by(self, found: Reply) -> bool:
         """Whether ``found`` is this file, under whatever name."""
@@ -256,10 +279,10 @@ def _outcome(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes 
     if status.is_missing:
         return OperationRefused(f"its temporary is gone: {status}", retry=True)
     if not status.is_ok:
-        yield [sftp.remove(item.temporary)]
-        is_directory = isinstance(found, Attributes) and found.kind is Kind.DIRECTORY
-        why = "a directory is in its place" if is_directory else f"the server does not give it its name: {status}"
-        return OperationRefused(why)
+        if isinstance(found, Attributes) and found.kind is Kind.DIRECTORY:
+            yield [sftp.remove(item.temporary)]
+            return OperationRefused("a directory is in its place")
+        return (yield from _unnamed(item, status))
     left, found = yield [sftp.lstat(item.temporary), sftp.lstat(item.final)]
     if isinstance(left, Attributes):
         yield [sftp.remove(item.temporary)]
@@ -268,6 +291,18 @@ def _outcome(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes 
         return found  # with the time that the server made of ours
     shown = f"{found.size} bytes" if isinstance(found, Attributes) else str(found)
     return OperationRefused(f"after its rename the server shows {shown} under its name", retry=True)
+
+
+def _unnamed(item: Rename, status: Status) -> Dialogue[OperationRefused]:
+    """Say why a name was refused: when the same file may have another name there, it is the name."""
+    if item.trial is not None:
+        (renamed,) = yield [sftp.rename(item.temporary, item.trial)]
+        if renamed == sftp.OK:
+            yield [sftp.remove(item.trial)]
+            refused = Attempt(item.size, str(status), status.code, is_begun=False)
+            return judge(refused, Finding.NAME)
+    yield [sftp.remove(item.temporary)]
+    return Vague(f"the server does not give it its name: {status}", status)
 
 
 # Temporaries.
@@ -280,6 +315,7 @@ class Temporary:
     path: str
     aside: str
     final: str | None = None
+    trial: str | None = None
 
 
 def sweep(temporaries: Sequence[Temporary]) -> Dialogue[list[OperationRefused | None]]:
@@ -292,5 +328,6 @@ def sweep(temporaries: Sequence[Temporary]) -> Dialogue[list[OperationRefused | 
             (reply,) = yield [sftp.remove(aside) if isinstance(there, Attributes) else sftp.rename(aside, final)]
             if not (status := _as_status(reply)).is_ok and not status.is_missing:
                 kept[path] = OperationRefused(f"what it was to replace was set aside, and stays there: {status}")
-    removed = yield from remove_files([item.path for item in temporaries])
-    return [kept.get(item.path, refusal) for item, refusal in zip(temporaries, removed, strict=True)]
+    trials = [item.trial for item in temporaries if item.trial is not None]
+    removed = yield from remove_files([*(item.path for item in temporaries), *trials])
+    return [kept.get(item.path, refusal) for item, refusal in zip(temporaries, removed, strict=False)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Command", "CommandLog", "is_mutating"]
+__all__ = ["Answer", "Command", "CommandLog", "is_mutating"]
 
 _MUTATING = frozenset(["APPE", "DELE", "MFF", "MFMT", "MKD", "RMD", "RNTO", "SITE", "STOR", "STOU", "XMKD", "XRMD"])
 _SETS_TIME = re.compile(r"\d{14}(\.\d+)? .")
@@ -23,6 +23,13 @@ class Command(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.argument}".rstrip(" ")
+
+
+class Answer(NamedTuple):
+    """What a server finally said to a command."""
+
+    command: Command
+    code: int
 
 
 def is_mutating(verb: str, argument: str) -> bool:

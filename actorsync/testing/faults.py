@@ -25,6 +25,7 @@ __all__ = [
     "Swallow",
     "Throttle",
     "Truncate",
+    "When",
 ]
 
 How = Literal["fin", "rst", "silence"]
@@ -34,6 +35,9 @@ How = Literal["fin", "rst", "silence"]
 * ``rst``: it is reset.
 * ``silence``: it stays open, and nothing passes any more in either direction until the proxy ends.
 """
+
+When = Literal["before", "unheard", "unanswered", "after"]
+"""At which moment of a line a control connection is cut; see `Cut`."""
 
 
 def _in_capitals(verb: str) -> str:
@@ -61,6 +65,8 @@ class Cut(_AtLine):
     """Cut the control connection at a line.
 
     * ``before``: the server never sees the line.
+    * ``unheard``: the server has begun with it, and the client does not see even its first reply (of a transfer, the
+      150).
     * ``unanswered``: the server has done it and answered; the client never sees the final reply.
     * ``after``: the client has the final reply (the 226 of a transfer, not its 150), and then the connection is gone.
 
@@ -68,7 +74,7 @@ class Cut(_AtLine):
     """
 
     how: How = "rst"
-    when: Literal["before", "unanswered", "after"] = "before"
+    when: When = "before"
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +136,7 @@ class Slice:
 
 @attrs.frozen
 class Throttle:
-    """Let ``rate`` bytes a second pass on each data connection."""
+    """Let ``rate`` bytes a second pass on each data connection; what waits, waits with the sender."""
 
     rate: int = attrs.field(validator=attrs.validators.ge(1))
 

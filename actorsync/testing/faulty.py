@@ -141,6 +141,9 @@ class FaultySession:
 
         try:
             staged, committed = await self._session.stage(inner, commit=commit, ahead=at_the_end)
+        except ConnectionLost as lost:  # whoever lost it: for all that share this session it is gone
+            self._lost = str(lost)
+            raise
         finally:
             upload.sent = inner.sent
         try:

@@ -10,6 +10,7 @@ should, comes through the proxy with its data as well, and nothing has to be rew
 The server must listen on one address, not on all, and Linux is needed: only there is the whole of 127/8 loopback.
 Before a server with TLS, whose replies cannot be read, it has to be told the data ports: see `open_fault_proxy`.
 The faults are described in `actorsync.testing.faults`; without any, the proxy is a command log for any server.
+Through TLS nothing can be read; such control connections fail by bytes and packets, as in `actorsync.testing.wire`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import attrs
 import trio
 
-from actorsync.testing._links import Arming, Lines, Link, reach, send_sliced
-from actorsync.testing.commands import Command, CommandLog
+from actorsync.testing._links import Arming, Lines, Link, Pump, reach, send_sliced
+from actorsync.testing.commands import Answer, Command, CommandLog
 from actorsync.testing.faults import (
     Cut,
     CutData,
     Duplicate,
     Fault,
     Hold,
+    How,
     Refuse,
     RefuseData,
     Slice,
@@ -40,17 +42,24 @@ from actorsync.testing.faults import (
     Throttle,
     Truncate,
 )
+from actorsync.testing.wire import WireFault, WireProxy
 
 __all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
 
 _CHUNK = 65536
+_NARROW = 4096
 _TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
+_AtReply = Cut | Hold | Swallow | Duplicate
 _PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\d+)")
 
 
 @asynccontextmanager
 async def open_fault_proxy(
-    upstream: tuple[str, int], *faults: Fault, host: str | None = None, data_ports: Sequence[int] = ()
+    upstream: tuple[str, int],
+    *faults: Fault,
+    host: str | None = None,
+    data_ports: Sequence[int] = (),
+    wire: Sequence[WireFault | None] = (),
 ) -> AsyncIterator[FaultProxy]:
     """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
 
@@ -59,10 +68,12 @@ async def open_fault_proxy(
     a group.
 
     ``data_ports`` are the ports that a server with TLS may name. It is then taken for one: control connections pass
-    as they are, nothing is logged, and no fault happens but `Refuse`, and `CutData` and `Truncate` without a verb.
+    as they are, nothing is logged, and no fault happens but `Refuse`, and `CutData` and `Truncate` without a verb. The
+    n-th control connection has the n-th of the faults in ``wire``.
     """
     listener, *data_listeners = _listen_somewhere([upstream[1], *data_ports], host)
-    proxy = FaultProxy(upstream, listener.socket.getsockname()[0], is_sealed=bool(data_ports))
+    sealed = WireProxy(upstream, listener.socket.getsockname()[0], list(wire), 0, 0) if data_ports else None
+    proxy = FaultProxy(upstream, listener.socket.getsockname()[0], sealed)
     for fault in faults:
         proxy.arm(fault)
     failure: BaseException | None = None
@@ -123,16 +134,20 @@ class FaultProxy:
 
     upstream: tuple[str, int]
     host: str
-    is_sealed: bool = False
+    sealed: WireProxy | None = attrs.field(default=None, repr=False)
+    """What control connections to a server with TLS pass through; its ``fired`` has what happened there."""
 
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
     """Every line that clients sent, whether it was passed on or cut off, as ``(connection, verb, argument)``."""
+    answers: list[Answer] = attrs.field(factory=list, init=False, repr=False)
+    """What the server finally said to each line, as ``(command, code)``, whether or not the client heard it."""
     fired: list[Fault] = attrs.field(factory=list, init=False, repr=False)
     """Which faults happened, in order; a test that counts on one should look."""
     connections: int = attrs.field(default=0, init=False)
     """How many control connections were accepted so far."""
 
     _arms: list[Arming] = attrs.field(factory=list, init=False, repr=False)
+    _links: set[Link] = attrs.field(factory=set, init=False, repr=False)
     _slice: int = attrs.field(default=0, init=False, repr=False)
     _rate: int = attrs.field(default=0, init=False, repr=False)
 
@@ -161,12 +176,27 @@ class FaultProxy:
             case _:
                 self._arms.append(Arming(fault, self.fired))
 
+    def cut(self, how: How) -> None:
+        """Cut every connection that there is, control and data, now. Not for other threads."""
+        for link in self._links.copy():
+            link.cut(how)
+        if self.sealed is not None:
+            self.sealed.cut(how)
+
+    async def _run(self, link: Link, up: Pump, down: Pump) -> None:
+        self._links.add(link)
+        try:
+            await link.run(up, down)
+        finally:
+            self._links.discard(link)
+
     async def _serve(self, listener: trio.SocketListener) -> None:
         async with listener, trio.open_nursery() as nursery:
             while True:
                 client = await listener.accept()
                 self.connections += 1
-                nursery.start_soon(_Session(self, self.connections, nursery).run, client)
+                fault = self.sealed.next_fault() if self.sealed is not None else None
+                nursery.start_soon(_Session(self, self.connections, nursery, fault).run, client)
 
     async def _serve_sealed(self, listener: trio.SocketListener, port: int) -> None:
         async with listener, trio.open_nursery() as nursery:
@@ -182,24 +212,25 @@ class _Session:
     proxy: FaultProxy
     number: int
     nursery: trio.Nursery  # of the proxy: a data connection may outlive its control connection
+    fault: WireFault | None = None  # where nothing can be read
     verb: str = ""  # of the last transfer: more lines may follow it before its data does
     data_listener: trio.SocketListener | None = None
-    # For each line passed on and not finally answered, what shall happen to its reply.
-    waiting: deque[list[Cut | Hold | Swallow | Duplicate]] = attrs.field(factory=deque)
+    # Each line passed on and not finally answered, with what shall happen to its reply.
+    waiting: deque[tuple[Command, list[_AtReply]]] = attrs.field(factory=deque)
 
     async def run(self, client: trio.SocketStream) -> None:
+        how: How | None = None
+        for arm in self.proxy._arms:
+            if isinstance(arm.fault, Refuse) and arm.counts(arm.fault.at_connection) and arm.fires():
+                how = arm.fault.how
+        if self.proxy.sealed is not None:
+            await self.proxy.sealed.join(client, self.fault, how)
+            return
         server = await reach(*self.proxy.upstream, client)
         if server is None:
             return
-        link = Link(client, server)
-        for arm in self.proxy._arms:
-            if isinstance(arm.fault, Refuse) and arm.counts(arm.fault.at_connection) and arm.fires():
-                link.how = arm.fault.how
         try:
-            if self.proxy.is_sealed:
-                await link.run(_bytes_up, _bytes_down)
-            else:
-                await link.run(self._lines_up, self._replies_down)
+            await self.proxy._run(Link(client, server, how), self._lines_up, self._replies_down)
         finally:
             self._forget_listener()
 
@@ -213,11 +244,11 @@ class _Session:
                 if isinstance(fault, Cut) and fault.when == "before":
                     link.cut(fault.how)
                     return
-            self.waiting.append(faults)
+            self.waiting.append((command, faults))
             await link.server.send_all(line)
         await link.server.send_eof()
 
-    def _faults_at(self, verb: str) -> Iterator[Cut | Hold | Swallow | Duplicate]:
+    def _faults_at(self, verb: str) -> Iterator[_AtReply]:
         for arm in self.proxy._arms:
             fault = arm.fault
             if isinstance(fault, Cut | Hold | Swallow | Duplicate) and fault.verb in ("", verb):
@@ -237,7 +268,7 @@ class _Session:
         await link.client.send_eof()
 
     async def _pass_reply(self, link: Link, reply: bytes) -> None:
-        faults = self.waiting.popleft() if self.waiting and reply[:1] != b"1" else []
+        faults = self._faults_of(reply)
         if passive := _PASSIVE.match(reply):
             extended, high, low = passive.groups()
             self._forget_listener()
@@ -245,7 +276,7 @@ class _Session:
                 self._expect_data(int(extended) if extended else int(high) * 256 + int(low))
         for fault in faults:
             match fault:
-                case Cut(when="unanswered"):
+                case Cut(when="unheard" | "unanswered"):
                     link.cut(fault.how)
                     return
                 case Hold():
@@ -259,6 +290,17 @@ class _Session:
             if isinstance(fault, Cut) and fault.when == "after":
                 link.cut(fault.how)
 
+    def _faults_of(self, reply: bytes) -> list[_AtReply]:
+        """Take note of a reply, and give what shall happen to it."""
+        if not self.waiting:
+            return []
+        if reply[:1] == b"1":  # another will follow
+            return [fault for fault in self.waiting[0][1] if isinstance(fault, Cut) and fault.when == "unheard"]
+        command, faults = self.waiting.popleft()
+        if reply[:3].isdigit():
+            self.proxy.answers.append(Answer(command, int(reply[:3])))
+        return faults
+
     def _refuses_data(self, verb: str) -> bool:
         return any(
             isinstance(arm.fault, RefuseData)
@@ -270,6 +312,8 @@ class _Session:
 
     def _expect_data(self, port: int) -> None:
         self.data_listener = _listen(self.proxy.host, port)
+        if self.proxy._rate:  # or a small file is gone at once, and where it waits nobody sees
+            self.data_listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
         self.nursery.start_soon(self._serve_data, self.data_listener, port)
 
     def _forget_listener(self) -> None:
@@ -292,8 +336,7 @@ class _Session:
         if server is None:
             return
         transfer = _Transfer(self)
-        link = Link(client, server)
-        await link.run(transfer.up, transfer.down)
+        await self.proxy._run(Link(client, server), transfer.up, transfer.down)
 
 
 @attrs.define(eq=False)
@@ -374,17 +417,3 @@ def _listen_somewhere(ports: Sequence[int], host: str | None) -> list[trio.Socke
         else:
             return listeners
     raise OSError(f"port {ports[0]} is taken on other loopback addresses; does the server listen on all of them?")
-
-
-async def _bytes_up(link: Link) -> None:
-    await _pass_bytes(link.client, link.server)
-
-
-async def _bytes_down(link: Link) -> None:
-    await _pass_bytes(link.server, link.client)
-
-
-async def _pass_bytes(source: trio.SocketStream, sink: trio.SocketStream) -> None:
-    while chunk := await source.receive_some(_CHUNK):
-        await sink.send_all(chunk)
-    await sink.send_eof()

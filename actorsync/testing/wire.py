@@ -27,9 +27,14 @@ Direction = Literal["up", "down"]
 
 @attrs.frozen(kw_only=True)
 class CutWire:
-    """Cut a connection when ``after`` bytes have passed in one direction (up: towards the server)."""
+    """Cut a connection when ``after`` bytes have passed in one direction (up: towards the server).
+
+    With ``packet``, when so many pieces have passed and another would: pieces are what the sender wrote at once, as
+    far as TCP keeps them apart. The one that would be next is lost.
+    """
 
     after: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    packet: int | None = None
     direction: Direction = "up"
     how: How = "rst"
 
@@ -115,15 +120,19 @@ class WireProxy:
         async with listener, trio.open_nursery() as nursery:
             while True:
                 client = await listener.accept()
-                self.connections += 1
-                fault = self._faults.pop(0) if self._faults else None
-                nursery.start_soon(self._join, client, fault)
+                nursery.start_soon(self.join, client, self.next_fault())
 
-    async def _join(self, client: trio.SocketStream, fault: WireFault | None) -> None:
+    def next_fault(self) -> WireFault | None:
+        """Count a connection that was accepted, and give its fault."""
+        self.connections += 1
+        return self._faults.pop(0) if self._faults else None
+
+    async def join(self, client: trio.SocketStream, fault: WireFault | None, how: How | None = None) -> None:
+        """Serve a connection that was accepted, maybe by somebody else; with ``how``, nothing passes at all."""
         server = await reach(*self.upstream, client)
         if server is None:
             return
-        link = Link(client, server)
+        link = Link(client, server, how)
         self._links.add(link)
         try:
             await link.run(_Pump(self, "up", fault).run, _Pump(self, "down", fault).run)
@@ -139,6 +148,7 @@ class _Pump:
     direction: Direction
     fault: WireFault | None
     passed: int = 0
+    pieces: int = 0
 
     def __attrs_post_init__(self) -> None:
         if self.fault is not None and self.fault.direction != self.direction:
@@ -149,9 +159,10 @@ class _Pump:
         rate = self.proxy._rate
         size = min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
         while chunk := await source.receive_some(size):
-            if self.fault is not None and self.passed + len(chunk) >= self.fault.after:
+            keep = self._before_the_fault(len(chunk))
+            if keep is not None:
+                assert self.fault is not None
                 fault, self.fault = self.fault, None
-                keep = fault.after - self.passed
                 await self._pass(sink, chunk[:keep])
                 self.proxy.fired.append(fault)
                 if isinstance(fault, CutWire):
@@ -163,6 +174,15 @@ class _Pump:
             if rate:
                 await trio.sleep(len(chunk) / rate)
         await sink.send_eof()
+
+    def _before_the_fault(self, size: int) -> int | None:
+        """Say how much of the next piece passes before the fault; None when it does not happen yet."""
+        self.pieces += 1
+        if self.fault is None:
+            return None
+        if isinstance(self.fault, CutWire) and self.fault.packet is not None:
+            return 0 if self.pieces > self.fault.packet else None
+        return self.fault.after - self.passed if self.passed + size >= self.fault.after else None
 
     async def _pass(self, sink: trio.SocketStream, chunk: bytes | bytearray) -> None:
         await send_sliced(sink, bytes(chunk), self.proxy._slice)

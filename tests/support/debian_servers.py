@@ -104,6 +104,10 @@ class Options:
     """All; Pure-FTPd has no implicit mode as Debian builds it."""
     data_ports: range = _PASSIVE_PORTS
     """All; the ports for data connections."""
+    quota: tuple[int, int] | None = None
+    """ProFTPD and Pure-FTPd: how many files the user may have, and how many MiB in all."""
+    dot_files: bool = True
+    """Pure-FTPd: names may begin with a dot."""
 
 
 @attrs.define(eq=False)
@@ -304,6 +308,7 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
         """
     (folder / "proftpd.conf").write_text(
         f"""{tls}
+        {_proftpd_quota(folder, *options.quota) if options.quota else ""}
         ServerName actorsync
         ServerType standalone
         DefaultAddress {target.host}
@@ -338,6 +343,25 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
     return [_found("proftpd"), "--nodaemon", "--config", str(folder / "proftpd.conf")]
 
 
+def _proftpd_quota(folder: Path, files: int, mib: int) -> str:
+    tool = _found("ftpquota")
+    for kind in ("limit", "tally"):
+        table = [f"--type={kind}", f"--table-path={folder}/{kind}"]
+        subprocess.run([tool, "--create-table", *table], check=True)
+        if kind == "limit":
+            limit = [f"--name={USER}", "--quota-type=user", "--limit-type=hard", "--units=Mb"]
+            limit += [f"--bytes-upload={mib}", f"--files-upload={files}"]
+            subprocess.run([tool, "--add-record", *table, *limit], check=True)
+    return f"""
+        ModulePath {Path(_found("proftpd")).parents[1]}/lib/proftpd
+        LoadModule mod_quotatab.c
+        LoadModule mod_quotatab_file.c
+        QuotaEngine on
+        QuotaLimitTable file:{folder}/limit
+        QuotaTallyTable file:{folder}/tally
+        """
+
+
 def _pure_ftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_passwd) -> list[str]:
     # A table of virtual users, for the same reason.
     users = folder / "users"
@@ -359,6 +383,8 @@ def _pure_ftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.stru
         "--noanonymous",
         "--dontresolve",
         "--syslogfacility=none",
+        *(["--quota={}:{}".format(*options.quota)] if options.quota else []),
+        *([] if options.dot_files else ["--prohibitdotfileswrite"]),
     ]
 
 

@@ -37,6 +37,11 @@ class EvilServer:
     is_implicit: bool = False  # or from the beginning
     data_tls: ssl.SSLContext | Literal["as control", "clear"] = "as control"
     says_goodbye: bool = True  # close_notify at the end of a listing
+    room: int | None = None  # bytes for all files; what does not fit is refused, and a stump stays
+    limit: int | None = None  # bytes of one file
+    full: bytes = b"451 no more"
+    date: str = "Jan 1 00:00"  # what LIST says of every entry
+    folds: bool = False  # knows no difference between upper and lower case
     port: int = 0
     host: str = "127.0.0.1"
     files: dict[str, bytes] = attrs.field(factory=dict)
@@ -48,6 +53,20 @@ class EvilServer:
 
     def count(self, verb: str) -> int:
         return sum(line.split(" ", 1)[0] == verb for line in self.commands)
+
+    def place(self, path: str) -> str:
+        """Give the path under which the server knows ``path``."""
+        if not self.folds or path in {"", "/"}:
+            return path
+        above, _, name = path.rpartition("/")
+        path = f"{self.place(above)}/{name}".replace("//", "/")
+        return next((known for known in [*self.files, *self.folders] if known.lower() == path.lower()), path)
+
+    def most(self, path: str) -> int:
+        """Give how many bytes a file may have now."""
+        used = sum(len(data) for known, data in self.files.items() if known != path)
+        room = 1 << 40 if self.room is None else max(0, self.room - used)
+        return min(room, 1 << 40 if self.limit is None else self.limit)
 
     def shown(self, folder: str) -> bytes:
         """Give the lines of MLSD."""
@@ -129,7 +148,7 @@ class _Session:
     do_opts = do_pbsz = do_prot = do_type
 
     async def do_pwd(self, _: str) -> bytes:
-        return b'257 "/" is where you are'
+        return b'257 "%s" is where you are' % self.folder.encode()
 
     async def do_cwd(self, path: str) -> bytes:
         self.folder = path
@@ -170,6 +189,7 @@ class _Session:
         return secured
 
     async def do_mlsd(self, path: str) -> bytes:
+        path = self.server.place(path)
         if path not in self.server.folders:
             return b"550 no"
         shown = self.server.shown(path) if self.server.listing is None else self.server.listing
@@ -182,23 +202,26 @@ class _Session:
 
     async def do_list(self, _: str) -> bytes:
         inside = self.folder.rstrip("/") + "/"
-        lines = [b"drwxr-xr-x 2 o g 0 Jan 1 00:00 " + name.encode() for name in (".", "..")]
+        date = self.server.date
+        lines = [f"drwxr-xr-x 2 o g 0 {date} {name}".encode() for name in (".", "..")]
         for fact in self.server.shown(self.folder).splitlines():
             facts, _, name = fact.decode().partition(" ")
             size = len(self.server.files.get(inside + name, b""))
             kind = "drwxr-xr-x" if "dir" in facts else "-rw-r--r--"
-            lines.append(f"{kind} 1 o g {size} Jan 1 00:00 {name}".encode())
+            lines.append(f"{kind} 1 o g {size} {date} {name}".encode())
         async with await self.accept() as data:
             await self.stream.send_all(b"150 now\r\n")
             await data.send_all(b"".join(line + b"\r\n" for line in lines))
         return b"226 done"
 
     async def do_mlst(self, path: str) -> bytes:
+        path = self.server.place(path)
         if path in self.server.folders:
             return b"250-here\r\n type=dir; %s\r\n250 end\r\n" % path.encode()
         return b"550 no"
 
     async def do_mkd(self, path: str) -> bytes:
+        path = self.server.place(path)
         if path in self.server.folders:
             return b"550 exists"
         self.server.folders.add(path)
@@ -212,35 +235,44 @@ class _Session:
         async with await self.accept() as data:
             while piece := await data.receive_some():
                 received += piece
-        self.server.files[path] = received
+        kept = received[: self.server.most(path)]
+        self.server.files[self.server.place(path)] = kept
+        if kept != received:
+            return self.server.full
         return b"" if self.server.early else b"226 got it"
 
     async def do_size(self, path: str) -> bytes:
-        found = self.server.files.get(path)
+        found = self.server.files.get(self.server.place(path))
         return b"550 no" if found is None else b"213 %d" % len(found)
 
     async def do_mdtm(self, path: str) -> bytes:
+        path = self.server.place(path)
         return b"213 " + self.server.times.get(path, _TIME) if path in self.server.files else b"550 no"
 
     async def do_mfmt(self, argument: str) -> bytes:
         time, _, path = argument.partition(" ")
+        path = self.server.place(path)
         self.server.times[path] = time.encode()
         return b"213 set"
 
     async def do_rnfr(self, path: str) -> bytes:
-        self.renamed = path
+        self.renamed = path = self.server.place(path)
         return b"350 and then?" if path in self.server.files else b"550 no"
 
     async def do_rnto(self, path: str) -> bytes:
         if self.renamed not in self.server.files:
             return b"503 what?"
+        if path in self.server.folders:
+            self.renamed = ""
+            return b"550 a directory"
+        path = self.server.place(path) if self.server.place(path) != self.renamed else path
         self.server.files[path] = self.server.files.pop(self.renamed)
         if self.renamed in self.server.times:
             self.server.times[path] = self.server.times.pop(self.renamed)
         return b"250 done"
 
     async def do_dele(self, path: str) -> bytes:
-        return b"550 no" if self.server.files.pop(path, None) is None else b"250 gone"
+        return b"550 no" if self.server.files.pop(self.server.place(path), None) is None else b"250 gone"
 
     async def do_rmd(self, path: str) -> bytes:
         if path not in self.server.folders or self.server.shown(path):

@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.testing import EmbeddedFtpServer
 from actorsync.testing.faults import Fault
 from actorsync.testing.proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.wire import WireFault
 from tests.support import FtpTarget, certificates, debian_servers
 from tests.support.evil import EvilServer
 from tests.support.matrix import note_server
@@ -43,7 +44,8 @@ def serving(name: str, folder: Path, options: debian_servers.Options | None = No
         tls = options.tls if options else None
         policy = tls.policy(folder) if tls else None
         ports = options.data_ports if tls and options else None
-        with EmbeddedFtpServer(root, **_embedded_tls(folder, tls), data_ports=ports) as server:
+        idle = options.idle_timeout if options else None
+        with EmbeddedFtpServer(root, **_embedded_tls(folder, tls), data_ports=ports, idle_timeout=idle) as server:
             yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root, tls=policy)
     else:
         debian_name = cast(debian_servers.Name, name)
@@ -59,11 +61,14 @@ def _embedded_tls(folder: Path, tls: debian_servers.Tls | None) -> dict[str, Any
 
 
 @asynccontextmanager
-async def proxy_before(server: FtpTarget, *faults: Fault, data_ports: range) -> AsyncIterator[FaultProxy]:
+async def proxy_before(
+    server: FtpTarget, *faults: Fault, data_ports: range, wire: Sequence[WireFault | None] = ()
+) -> AsyncIterator[FaultProxy]:
     """Run a fault proxy before a server with TLS, at an address that its certificate is for."""
     hosts = random.sample(certificates.PROXY_HOSTS, len(certificates.PROXY_HOSTS))
     host = next(host for host in hosts if _is_free(host, data_ports))
-    async with open_fault_proxy((server.host, server.port), *faults, host=host, data_ports=data_ports) as proxy:
+    address = (server.host, server.port)
+    async with open_fault_proxy(address, *faults, host=host, data_ports=data_ports, wire=wire) as proxy:
         yield proxy
 
 

@@ -1,44 +1,94 @@
 """Who knows better: everything that source and target ever held, and the invariants of a mirror, checked step by step.
 
-The invariants have the numbers of the fault matrix: 1 whole files, 3 confinement, 5 nothing to do means nothing done,
-7 the journal never says more than is true, 8 removed is only what is ours and proven gone, 9 no temporary that the
-journal does not know, 10 order.
+The invariants, and when each is checked:
+
+==  ==============================================  ==================================================================
+1   a name on the target holds one whole version    at every change of the target; all of it once more after each run
+2   what is sent is one stable version              when the journal has it as sent
+3   nothing but the target's tree is changed        at every command, to the target and to the source
+4   it converges                                    `tests.support.world` at the end of every story
+5   nothing to do means nothing done                the same, with the journal compared row by row
+6   what the journal has is not sent again          at every upload, so also after every crash
+7   the journal never says more than is true        at every fact, after every run and at every crash; nothing is
+                                                    announced that is not durable
+8   removed is only what is ours and proven gone    at every removal
+9   no temporary that the journal does not know     at every upload and sweep, after every run and at every crash
+10  one writer, ordered                             at every command; outcomes by `actorsync.testing.trace`
+12  bounded: time, steps, channels, the schedule    `tests.support.world`
+==  ==============================================  ==================================================================
+
+11, who is let in and what is kept secret, is not simulated: there is nobody here to keep a secret from.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, TypeVar
 
 import attrs
 
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
 from actorsync.endpoints.memory_tree import Directory, File, Node
+from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Adopted, Event, Intended, Planned, Report, Scanned, Started, Stopped, Troubled
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Returned, Skipped, Sweep
+from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, Swept, Troubled
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
 from actorsync.testing.faulty import Faulty, FaultySession
 
-__all__ = ["Oracle", "WatchedJournal", "WatchedSource", "WatchedTarget", "check_trace"]
-
-#: What the planner says of operations that it never planned.
-NEVER_PLANNED = (
-    "a directory is in its way, and delete is off",
-    "something that is not ours is in its way on the target",
-)
+__all__ = ["Oracle", "WatchedJournal", "WatchedSource", "WatchedTarget", "below"]
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
 
 
 class WatchedTarget(MemoryEndpoint):
-    """A target whose every command and every change is shown to an oracle."""
+    """A target whose every command and every change is shown to an oracle.
 
-    def __init__(self, now: Callable[[], int], precision_ns: int, *, exists: bool) -> None:
+    ``saw`` is told the kind of each trouble that it gave.
+    """
+
+    def __init__(
+        self, now: Callable[[], int], precision_ns: int, *, exists: bool, saw: Callable[[str], None] = lambda kind: None
+    ) -> None:
         self.oracle: Oracle | None = None
+        self._saw = saw
         super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
         self.log = _Log(self._command)
+        self.busy: dict[str, list[str]] = {}
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        async with super().open_session():
+            yield _WatchedTargetSession(self)
+
+    def has_room(self, more: int) -> bool:
+        if super().has_room(more):
+            return True
+        self._saw("full")
+        return False
+
+    def check_trouble(self, path: str) -> None:
+        if path in self.trouble:
+            self._saw("cursed")
+        super().check_trouble(path)
+
+    @contextmanager
+    def working_on(self, path: str, verb: str) -> Iterator[None]:
+        """10: at most one of us changes what is at one path at a time. A directory may be made sure of by several."""
+        others = self.busy.setdefault(path, [])
+        if others and {*others, verb} != {"make"} and self.oracle is not None:
+            self.oracle.blame(f"10: {verb} {path!r}, and {others} are under way")
+        others.append(verb)
+        try:
+            yield
+        finally:
+            others.remove(verb)
 
     def put(self, path: str, node: Node) -> None:
         super().put(path, node)
@@ -48,14 +98,15 @@ class WatchedTarget(MemoryEndpoint):
     def take(self, path: str) -> Node:
         node = super().take(path)
         if self.oracle is not None:
-            self.oracle.was_taken(path)
+            self.oracle.was_taken(path, node)
         return node
 
     def fork(self) -> WatchedTarget:
         """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
-        copy = WatchedTarget(self._now, self._precision_ns, exists=False)
+        copy = WatchedTarget(self._now, self._precision_ns, exists=False, saw=self._saw)
         copy._root = None if self._root is None else _copy_of(self._root)
-        copy.lanes, copy.max_sessions = self.lanes, self.max_sessions
+        copy.lanes, copy.max_sessions, copy.trouble = self.lanes, self.max_sessions, self.trouble
+        copy.capacity = self.capacity
         return copy
 
     def _command(self, verb: str, path: str) -> None:
@@ -69,6 +120,22 @@ def _copy_of(directory: Directory) -> Directory:
         for name, node in directory.children.items()
     }
     return attrs.evolve(directory, children=children)
+
+
+class _WatchedTargetSession(MemorySession):
+    """A session that shows which path it is at work on."""
+
+    _endpoint: WatchedTarget
+
+    async def _one(
+        self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT
+    ) -> _ResultT | OperationRefused:
+        with self._endpoint.working_on(path, verb):
+            return await super()._one(verb, path, do, item)
+
+    async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+        with self._endpoint.working_on(upload.path, "stage"):
+            return await super()._write(upload, ahead)
 
 
 class _Log(list[tuple[str, str]]):
@@ -105,44 +172,65 @@ class _WatchedSession(FaultySession):
 
 
 class WatchedJournal:
-    """A journal whose facts are shown to an oracle once they are durable."""
+    """A journal whose facts are shown to an oracle once they are durable.
 
-    def __init__(self, inner: Journal, oracle: Oracle, step: Callable[[], None]) -> None:
-        self.inner, self._oracle, self._step = inner, oracle, step
+    ``meet`` may raise what a journal can: it is asked before every read (``"read"``), and around every ``apply``
+    (``"before"`` it: nothing of it is durable; ``"after"`` it: all is, and nobody is told).
+    """
+
+    def __init__(
+        self,
+        inner: Journal,
+        oracle: Oracle,
+        step: Callable[[], None],
+        meet: Callable[[str], None] = lambda when: None,
+    ) -> None:
+        self.inner, self._oracle, self._step, self._meet = inner, oracle, step, meet
 
     @property
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
     def differences(self, listing: Listing) -> tuple[Listing, Mapping[str, Record]]:
+        self._meet("read")
         return self.inner.differences(listing)
 
     def subtree(self, directory: str) -> Sequence[Record]:
+        self._meet("read")
         return self.inner.subtree(directory)
 
     def ceiling(self) -> int | None:
         return self.inner.ceiling()
 
     def owned_count(self) -> int:
+        self._meet("read")
         return self.inner.owned_count()
 
     def intents(self) -> Sequence[str]:
         return self.inner.intents()
 
     def pending(self) -> Sequence[tuple[str, Entry | None]]:
+        self._meet("read")
         return self.inner.pending()
 
     def root(self) -> ScanComplete | None:
         return self.inner.root()
 
     def troubles(self) -> Sequence[Troubled]:
+        self._meet("read")
         return self.inner.troubles()
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()
+        self._meet("before")
         self.inner.apply(facts)
         self._oracle.was_recorded(facts)
+        self._meet("after")
         self._step()
+
+
+#: What is announced only when a crash cannot take it back.
+_LASTING: Final = (Done, Adopted, Confirmed, Intended, Swept, Forgotten)
 
 
 @attrs.define(eq=False)
@@ -158,6 +246,14 @@ class Oracle:
     staged: set[str] = attrs.Factory(set)
     #: Paths that were changed on the target, and the journal does not know (yet).
     unrecorded: set[str] = attrs.Factory(set)
+    #: Temporaries of a journal that is lost: what is left of them is nobody's.
+    orphans: set[str] = attrs.Factory(set)
+    #: What each temporary that was ever announced is for.
+    purposes: dict[str, str] = attrs.Factory(dict)
+    #: What others put on the target, and when: `versions` of theirs.
+    foreign: dict[str, set[bytes]] = attrs.Factory(lambda: defaultdict(set))
+    #: Paths that others have changed or taken away, so that the journal rightly says something else of them.
+    strange: set[str] = attrs.Factory(set)
     #: Files that were taken for equal because of their size and time, and are not: no mirror can see that.
     believed: set[str] = attrs.Factory(set)
     violations: list[str] = attrs.Factory(list)
@@ -169,6 +265,9 @@ class Oracle:
     _removed: set[str] = attrs.Factory(set)
     _ours_before: int | None = None
     _failed_before: frozenset[Entry] = frozenset()
+    _root_before: ScanComplete | None = None
+    _source: MemoryEndpoint | None = None
+    _durable: dict[int, Event] = attrs.Factory(dict)
 
     # What the world tells.
 
@@ -181,14 +280,18 @@ class Oracle:
             self.contents[source.entry(path, node)].add(data)
         self.folders |= source.directories()
 
-    def begin(self, policy: Policy, listings: Mapping[str, Listing]) -> None:
+    def begin(self, policy: Policy, listings: Mapping[str, Listing], source: MemoryEndpoint | None = None) -> None:
         """A run begins."""
-        self.policy, self.listings, self.events = policy, listings, []
+        self.policy, self.listings, self.events, self._source = policy, listings, [], source
         self._removing, self._removed, self._ours_before = None, set(), None
+        self._root_before = self.journal.root()
+        self._durable.clear()
 
     def published(self, event: Event) -> None:
         """An event was announced."""
         self.events.append(event)
+        if isinstance(event, _LASTING) and id(event) not in self._durable:
+            self.blame(f"7: {event} is announced, and the journal does not have it")
 
     # What the target tells.
 
@@ -215,29 +318,43 @@ class Oracle:
             return
         self.unrecorded.add(path)
         self.believed.discard(path)
+        self.strange.discard(path)
         if isinstance(node, File) and node.data not in self.versions.get(path, ()):
             self.blame(f"1: {path!r} holds {node.data[:40]!r}, which the source never had")
 
-    def was_taken(self, path: str) -> None:
+    def was_taken(self, path: str, node: Node) -> None:
         """Something is gone from ``path``."""
         if path in self.intended:
             return
         self.unrecorded.add(path)
         if path != self._removing:
             self.blame(f"8: {path!r} is gone, and nobody was told to remove it")
+        record = self.journal.record(path)
+        if isinstance(node, File) and record is not None and self.target.entry(path, node) != record.target:
+            self.blame(f"8: {path!r} is gone, and was not what the journal knows: {record.target}")
 
     def was_recorded(self, facts: Sequence[Event]) -> None:
         """These facts are durable."""
         for fact in facts:
+            self._durable[id(fact)] = fact
             match fact:
                 case Done(Copy() | MakeDirectory() | Remove() as operation):
+                    if isinstance(operation, Copy):
+                        self._check_sent(fact)
                     self.unrecorded.discard(operation.path)
                 case Skipped(Remove() as operation):
                     self.unrecorded.discard(operation.path)
-                case Intended(temporaries):
+                case Intended(temporaries, source):
                     self.intended.update(temporaries)
+                    for temporary in temporaries:
+                        self._check_intent(temporary, source)
                 case Adopted(source, target) if source.kind is Kind.FILE:
                     self._check_adoption(source, target)
+
+    def forget_intents(self) -> None:
+        """The journal that knew the temporaries is lost."""
+        self.orphans |= self.intended
+        self.intended.clear()
 
     def blame(self, violation: str) -> None:
         """Something is wrong."""
@@ -252,8 +369,48 @@ class Oracle:
         if temporary in self.staged:
             self.blame(f"9: {temporary!r} is used a second time")
         self.staged.add(temporary)
-        if not isinstance(self.target.find(parent_of(temporary)), Directory):
+        directory = parent_of(temporary)
+        if not isinstance(self.target.find(directory), Directory) and not self._is_unsure(directory):
             self.blame(f"10: {temporary!r} is sent, and its directory is not there")
+        path = self.purposes[temporary]
+        record, seen = self.journal.record(path), self._entry_seen(path)
+        if record is not None and record.source == seen and seen is not None and record.digest is None:
+            self.blame(f"6: {path!r} is sent, and the journal has it just so")
+
+    def _check_intent(self, temporary: str, source: Entry | None) -> None:
+        assert source is not None
+        if temporary in self.purposes:
+            self.blame(f"9: {temporary!r} is announced a second time")
+        self.purposes[temporary] = source.path
+        if parent_of(temporary) != parent_of(source.path):
+            self.blame(f"9: {temporary!r} is not where {source.path!r} is to be")
+
+    def _check_sent(self, done: Done) -> None:
+        """2: what is there is one version of what was read, and is described as it is. Unless others changed it."""
+        path, node = done.operation.path, self.target.find(done.operation.path)
+        if self.is_strange(path):
+            return
+        assert done.source is not None
+        if not isinstance(node, File) or self.target.entry(path, node) != done.target:
+            self.blame(f"7: {done} is recorded, and {node} is there")
+        elif node.data not in self._contents_of(done.source):
+            self.blame(f"2: {path!r} was sent as {done.source}, which never held that")
+
+    def _is_unsure(self, path: str) -> bool:
+        """Whether the journal may be wrong about ``path``: it, or a directory above it, was changed behind its back."""
+        while path:
+            if path in self.unrecorded or path in self.strange:
+                return True
+            path = parent_of(path)
+        return False
+
+    def is_strange(self, path: str) -> bool:
+        """Whether others have changed ``path``, or a directory above it."""
+        while path:
+            if path in self.strange:
+                return True
+            path = parent_of(path)
+        return False
 
     def _check_removal(self, path: str) -> None:
         policy = self.policy
@@ -284,12 +441,15 @@ class Oracle:
             if is_like:
                 self.blame(f"8: remove {path!r}, and {failed.path!r}, which may be its new name, has failed")
         self._removed.add(path)
+        if not policy.max_delete.is_unlimited:
+            self._check_root(path)
         if not policy.max_delete.is_unlimited and len(self._removed) > policy.max_delete.limit(self._ours_before):
             self.blame(f"8: remove {path!r}, the one too many of {self._ours_before}")
 
     def _unsent(self) -> Iterator[Entry]:
         """What the source has and the target has not got, as far as this run came, and what could not be looked at."""
-        for event in self.events:
+        # What fails once removing has begun could not keep it from beginning.
+        for event in itertools.takewhile(lambda event: not _ends_a_removal(event), self.events):
             if isinstance(event, Failed) and isinstance(event.operation, Copy | MakeDirectory):
                 yield event.operation.source
         for directory, listing in self.listings.items():
@@ -302,23 +462,42 @@ class Oracle:
             path = parent_of(path)
         return path
 
-    def _seen(self, path: str) -> Kind | None:
+    def _check_root(self, path: str) -> None:
+        """8: the source is the one that it was, and has not just lost all that it had."""
+        then, source = self._root_before, self._source
+        if then is not None and source is not None and then.device != source.device:
+            self.blame(f"8: remove {path!r}, and the source is on another disk")
+        assert self.policy is not None
+        seen = any(
+            self.policy.selection.is_included(entry.path, entry.kind is Kind.DIRECTORY)
+            for listing in self.listings.values()
+            for entry in listing.entries
+        )
+        if not seen and (self._ours_before or 0) > 1:
+            self.blame(f"8: remove {path!r}, and the source is empty")
+
+    def _entry_seen(self, path: str) -> Entry | None:
         """What this run's scan found at ``path``; None for nothing, or when that is not known."""
         listing = self.listings.get(parent_of(path))
-        return next((e.kind for e in listing.entries if e.path == path), None) if listing is not None else None
+        return next((e for e in listing.entries if e.path == path), None) if listing is not None else None
+
+    def _seen(self, path: str) -> Kind | None:
+        entry = self._entry_seen(path)
+        return None if entry is None else entry.kind
 
     def _is_proven_gone(self, path: str) -> bool:
+        record = self.journal.record(path)
+        was = record.target.kind if record is not None else None
         while path:
             parent = self.listings.get(parent_of(path))
-            record = self.journal.record(path)
             if parent is not None:
                 kind = self._seen(path)
                 return (
                     parent.problem is None
                     and name_of(path) not in parent.hidden
-                    and (kind is None or (record is not None and kind is not record.target.kind))
+                    and (kind is None or (kind is not was and kind in {Kind.FILE, Kind.DIRECTORY}))
                 )
-            path = parent_of(path)
+            path, was = parent_of(path), Kind.DIRECTORY  # something was in it
         return False
 
     def _check_adoption(self, source: Entry, target: Entry) -> None:
@@ -329,10 +508,17 @@ class Oracle:
             self.believed.add(source.path)
 
     def check_journal(self) -> None:
-        """7: what the journal says of the target is so; and what it says we sent is what is there."""
-        for record in self.journal.subtree(""):
+        """7: what the journal says of the target is so; and what it says we sent is what is there.
+
+        8: what is ours is found by way of directories: one that is forgotten would leave it there for ever.
+        """
+        records = self.journal.subtree("")
+        known = {"", *(record.target.path for record in records)}
+        for record in records:
             path = record.target.path
-            if path in self.unrecorded or any(path.startswith(other + "/") for other in self.unrecorded):
+            if record.source is not None and parent_of(path) not in known:
+                self.blame(f"8: {path!r} is ours, and the directory that it is in is forgotten")
+            if self._is_unsure(path):
                 continue
             node = self.target.find(path)
             if node is None:
@@ -353,101 +539,21 @@ class Oracle:
         same = (source.path, source.size, source.mtime_ns)
         return set().union(*(data for it, data in self.contents.items() if (it.path, it.size, it.mtime_ns) == same))
 
-    def check_temporaries(self) -> None:
-        """9: each temporary that is there is known to the journal."""
+    def check_target(self) -> None:
+        """1 and 9: each file is a version of its own, or is what others put there, or a temporary the journal knows."""
         known = set(self.journal.intents())
-        for path in self.target.files():
-            if path in self.intended and path not in known:
-                self.blame(f"9: {path!r} was left behind, and is forgotten")
+        for path, data in self.target.files().items():
+            if path in self.intended:
+                if path not in known:
+                    self.blame(f"9: {path!r} was left behind, and is forgotten")
+            elif path in self.orphans:
+                continue
+            elif data not in self.versions.get(path, ()) and data not in self.foreign.get(path, ()):
+                self.blame(f"1: {path!r} holds {data[:40]!r}, which nobody ever put there")
 
 
-def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:
-    """10: say what is wrong with the story that a run told. ``report``: what it returned, if it came to that."""
-    if not isinstance(events[0], Started) or sum(isinstance(event, Stopped) for event in events) != 1:
-        return "not one Started and one Stopped"
-    last = events[-1]
-    if not isinstance(last, Stopped) or (report is not None and last.report != report):
-        return f"the last event is {last}"
-    report = last.report
-    ended: dict[tuple[type, str], Outcome] = {}
-    returned: dict[tuple[type, str], Returned] = {}
-    for event in events:
-        if not isinstance(event, Outcome) or isinstance(event.operation, Sweep):
-            continue
-        key = type(event.operation), event.operation.path
-        if key in ended:
-            return f"{key} has two outcomes: {ended[key]}, {event}"
-        if isinstance(event, Returned):
-            returned[key] = event
-            continue
-        returned.pop(key, None)
-        problem = _misplaced(event, ended)
-        if problem:
-            return problem
-        ended[key] = event
-    failed = sum(isinstance(event, Failed) for event in events)
-    failed += sum(not problem.vanished for event in events if isinstance(event, Scanned) for problem in event.problems)
-    if failed != report.failed:
-        return f"{failed} failures were announced, {report.failed} reported"
-    done = [type(event.operation) for event in ended.values() if isinstance(event, Done) and event.operation.path]
-    if (done.count(Copy), done.count(MakeDirectory), done.count(Remove)) != (
-        report.copied,
-        report.directories_made,
-        report.removed,
-    ):
-        return "what was done is not what was reported"
-    if report.exit_code == 0 and (failed or report.left or report.refused or returned):
-        return f"exit 0, and {failed} failed, {report.left} left, {returned} not done"
-    if report.exit_code in {0, 1, 4} and not drained:
-        return _unsettled(events, ended, returned)
-    return None
-
-
-def _misplaced(outcome: Outcome, ended: Mapping[tuple[type, str], Outcome]) -> str | None:
-    """Say what of the order of directories and contents an outcome breaks."""
-    path = outcome.operation.path
-    if isinstance(outcome, Done):
-        match outcome.operation:
-            case MakeDirectory():
-                below: type = Copy
-            case Remove():
-                below = MakeDirectory
-            case _:
-                return None
-        for (kind, other), earlier in ended.items():
-            if isinstance(earlier, Done) and kind is below and other.startswith(path + "/") and path:
-                return f"{outcome.operation} came after {earlier}"
-        parent = ended.get((Remove, parent_of(path)))
-        if isinstance(outcome.operation, Remove) and isinstance(parent, Done):
-            return f"{path!r} was removed after its directory"
-    return None
-
-
-def _unsettled(
-    events: Sequence[Event],
-    ended: Mapping[tuple[type, str], Outcome],
-    returned: Mapping[tuple[type, str], Returned],
-) -> str | None:
-    planned = next((event for event in events if isinstance(event, Planned)), None)
-    if planned is None:
-        return "nothing was planned"
-    settled = [
-        operation
-        for (operation, path), outcome in ended.items()
-        if path and not (isinstance(outcome, Failed) and operation is not Remove and _was_never_planned(outcome))
-    ]
-    removals = settled.count(Remove) + sum(operation is Remove for operation, _ in returned)
-    if (settled.count(Copy), settled.count(MakeDirectory), removals) != (
-        planned.files,
-        planned.directories,
-        planned.removals,
-    ):
-        return f"{planned}, and what was settled is {settled}"
-    return None
-
-
-def _was_never_planned(failed: Failed) -> bool:
-    return failed.reason in NEVER_PLANNED or failed.reason.startswith("parked after ")
+def _ends_a_removal(event: Event) -> bool:
+    return isinstance(event, Done | Failed | Skipped) and isinstance(event.operation, Remove)
 
 
 def below(path: str, directory: str) -> bool:

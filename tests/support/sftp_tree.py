@@ -107,6 +107,7 @@ class SftpTree:
     * ``sees_target_first``: a RENAME onto a name that is taken is refused before the old name is looked at.
     * ``tells_times``: without it there is no time in what it says of files.
     * ``is_full``: nothing can be written, and statvfs says why.
+    * ``folds``: it knows no difference between upper and lower case.
     * ``instead``: is shown each call before anything is done. What it returns is the answer, and nothing is done.
     * ``after``: is shown each call once it was carried out.
     """
@@ -115,6 +116,7 @@ class SftpTree:
     sees_target_first: bool = True
     tells_times: bool = True
     is_full: bool = False
+    folds: bool = False
     names_at_once: int = 3
     instead: Callable[[Call], Reply | None] = lambda call: None
     after: Callable[[Call], None] = lambda call: None
@@ -208,6 +210,8 @@ class SftpTree:
         if parent is None or parent not in self.nodes or self.nodes[parent].kind != stat.S_IFDIR:
             return None
         real = f"{parent.rstrip('/')}/{name}"
+        if self.folds:
+            real = next((known for known in self.nodes if known.lower() == real.lower()), real)
         node = self.nodes.get(real)
         return self.place(node.to, follow=True) if follow and node is not None and node.kind == stat.S_IFLNK else real
 

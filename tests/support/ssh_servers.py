@@ -54,6 +54,8 @@ class Options:
 
     max_connections: int | None = None
     """Connections that are not logged in yet (OpenSSH, as ``MaxStartups n:100:n``), or at all (asyncssh)."""
+    max_startups: str | None = None
+    """OpenSSH: ``MaxStartups`` in its own words, instead of that."""
     max_sessions: int = 10
     """OpenSSH: channels of one connection."""
     login_grace: int = 120
@@ -155,7 +157,8 @@ def openssh_server(
     authorized = folder / "authorized_keys"
     authorized.write_text(client_key.public_line)
     authorized.chmod(0o644)
-    startups = options.max_connections or 200
+    most = options.max_connections or 200
+    startups = options.max_startups or f"{most}:100:{most}"
     config = folder / "sshd_config"
     config.write_text(
         f"""
@@ -172,7 +175,7 @@ def openssh_server(
         KbdInteractiveAuthentication no
         PermitUserEnvironment no
         AllowUsers {debian_servers.USER}
-        MaxStartups {startups}:100:{startups}
+        MaxStartups {startups}
         MaxSessions {options.max_sessions}
         LoginGraceTime {options.login_grace}
         PrintMotd no

@@ -1,0 +1,139 @@
+"""What happened to the names below a folder, as the kernel tells it: nothing between two looks is missed.
+
+inotify reports each name that is made, written to, renamed or removed, whoever does it. What it shows is what a visitor
+could have seen at any instant: that a file was never written under its final name, and how often it was given that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from tests.support.observer import is_temporary
+
+__all__ = ["DiskLog", "Story"]
+
+_MODIFY, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
+_OVERFLOW, _IS_DIRECTORY = 0x4000, 0x4000_0000
+_MASK = _MODIFY | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
+_HEAD = struct.Struct("iIII")
+
+#: How Pure-FTPd calls a file on its way from one name to another that is taken: it renames twice.
+_SERVERS_OWN = ".pureftpd-rename."
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@attrs.define
+class Story:
+    """What happened below one folder. Paths are relative to it; of temporaries only that they were there."""
+
+    arrived: Counter[str] = attrs.Factory(Counter)
+    """How often a file was renamed to this name."""
+    written: set[str] = attrs.Factory(set)
+    """Final names under which a file was made or written, in plain sight."""
+    removed: Counter[str] = attrs.Factory(Counter)
+    """How often a file or directory of this name was removed, or lost its name."""
+    temporaries: set[str] = attrs.Factory(set)
+
+
+@attrs.define(eq=False)
+class DiskLog:
+    """The stories of the folders that are watched; obtained from `watching`."""
+
+    _descriptor: int
+    _folders: dict[int, tuple[str, Path]] = attrs.Factory(dict)  # by watch: of which story, and where
+    _roots: dict[str, Path] = attrs.Factory(dict)
+    _stories: dict[str, Story] = attrs.Factory(dict)
+
+    @classmethod
+    @asynccontextmanager
+    async def watching(cls) -> AsyncIterator[DiskLog]:
+        """Watch for the length of an ``async with`` block."""
+        descriptor = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        try:
+            async with trio.open_nursery() as nursery:
+                log = cls(descriptor)
+                nursery.start_soon(log._keep_up)
+                yield log
+                nursery.cancel_scope.cancel()
+        finally:
+            os.close(descriptor)
+
+    def watch(self, folder: Path) -> None:
+        """Begin the story of an existing folder, and of all that is and comes below it."""
+        self._roots[str(folder)] = folder
+        self._stories[str(folder)] = Story()
+        for path, _, _ in os.walk(folder):
+            self._add(str(folder), Path(path))
+
+    def story(self, folder: Path) -> Story:
+        """Tell what has happened so far."""
+        self._read()
+        return self._stories[str(folder)]
+
+    def _add(self, root: str, folder: Path) -> None:
+        watch = _checked(_libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MASK))
+        self._folders[watch] = (root, folder)
+
+    async def _keep_up(self) -> None:
+        while True:  # new directories have to be watched before anything happens in them
+            await trio.lowlevel.wait_readable(self._descriptor)
+            self._read()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                events = os.read(self._descriptor, 1 << 16)
+            except BlockingIOError:
+                return
+            while events:
+                watch, mask, _, length = _HEAD.unpack_from(events)
+                name = events[_HEAD.size : _HEAD.size + length].rstrip(b"\0")
+                events = events[_HEAD.size + length :]
+                assert not mask & _OVERFLOW, "more happened than the kernel could keep"
+                if name and mask & _MASK:
+                    self._take(*self._folders[watch], os.fsdecode(name), mask)
+
+    def _take(self, root: str, folder: Path, name: str, mask: int) -> None:
+        story = self._stories[root]
+        path = os.path.relpath(folder / name, root)
+        if is_temporary(name) or name.startswith(_SERVERS_OWN):
+            story.temporaries.add(path)
+        elif mask & (_DELETE | _MOVED_FROM):
+            story.removed[path] += 1
+        elif mask & _IS_DIRECTORY:
+            self._enter(story, root, folder / name)
+        elif mask & _MOVED_TO:
+            story.arrived[path] += 1
+        else:
+            story.written.add(path)
+
+    def _enter(self, story: Story, root: str, folder: Path) -> None:
+        """Watch a new directory, and take note of what is there already: it must have come just now."""
+        try:
+            self._add(root, folder)
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            if (folder / name).is_dir():
+                self._enter(story, root, folder / name)
+            elif not is_temporary(name):
+                story.arrived[os.path.relpath(folder / name, root)] += 1
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, errno.errorcode.get(number, "inotify"))
+    return result

@@ -1,0 +1,165 @@
+"""A small job that has everything in it that a mirror ever does to a server, and all that can be asked about its end.
+
+To make: three directories. To send: an empty file, a small one, one beyond what goes out blindly, and a new version
+of one that is there. To remove: a file, and a directory with a file in it. To sweep: a temporary of an earlier run, and
+one whose file had arrived just before that run died; it is known again, and since its source is gone by now, it goes,
+too. To survey: the whole target, with a file that is nobody's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import trio
+
+from actorsync.actors.restart import Backoff
+from actorsync.endpoints.contract import Endpoint
+from actorsync.journal import Journal, open_memory_journal
+from actorsync.model.entry import Entry, Kind
+from actorsync.model.event import Event, Intended
+from actorsync.model.operation import Copy, Done, MakeDirectory
+from actorsync.planning.selection import Selection
+from actorsync.profile.units import MaxDelete
+from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.testing.commands import Command
+from tests.support.disk_log import Story
+from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, temporaries, times
+from tests.support.observer import strays
+
+__all__ = ["SmallJob", "faults_in_log", "faults_on_disk", "write_source"]
+
+_SECONDS = 1_700_000_000
+_BLIND = 64 * 1024
+_NEW: Mapping[str, bytes] = {
+    "a/empty": b"",
+    "b/small": b"small" * 60,
+    "b/c/big": bytes(range(256)) * ((_BLIND + 10_000) // 256),
+    "replaced": b"new" * 500,
+}
+_OURS: Mapping[str, bytes] = {"replaced": b"old" * 700, "gone": b"gone", "old/inside": b"inside"}
+_ARRIVED: Mapping[str, bytes] = {"arrived": b"arrived" * 30}
+_FOREIGN: Mapping[str, bytes] = {"foreign": b"not ours"}
+#: Temporaries that an earlier run has left: one that is there, and one that has become ``arrived``.
+LEFTOVERS = (".actorsync-0123456789abcdef.tmp", ".actorsync-fedcba9876543210.tmp")
+
+#: All that may be removed beside temporaries.
+RECORDED = ("gone", "old", "old/inside", "arrived")
+SENT = frozenset(_NEW)
+
+
+def write_source(root: Path) -> Path:
+    """Write the source of the job, which is good for any number of runs."""
+    for path, content in _NEW.items():
+        _write(root / path, content)
+    return root
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (_SECONDS, _SECONDS))
+
+
+@attrs.define(eq=False)
+class SmallJob:
+    """The job in a folder of its own on a server, with a journal of its own.
+
+    ``root`` is that folder on the disk; the server's user gets what is in it.
+    """
+
+    source: Path
+    root: Path
+    uid: int | None = None
+    journal: Journal = attrs.field(init=False)
+    opened: Mapping[str, int] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        for path, content in {**_OURS, **_FOREIGN, **_ARRIVED, LEFTOVERS[0]: b"half"}.items():
+            _write(self.root / path, content)
+        if self.uid is not None:
+            for folder, _, names in os.walk(self.root):
+                for path in [folder, *(os.path.join(folder, name) for name in names)]:
+                    os.chown(path, self.uid, self.uid)
+        self.journal = open_memory_journal()
+        self.journal.apply(self._known())
+
+    def _known(self) -> list[Event]:
+        """Say what an earlier run wrote down. It ended before it knew all of the target, so that is surveyed."""
+        facts: list[Event] = []
+        for path, content in _OURS.items():
+            entry = Entry(path, Kind.FILE, len(content), _SECONDS * 10**9)
+            facts.append(Done(Copy(entry), target=entry, source=attrs.evolve(entry, inode=1)))
+        folder = Entry("old", Kind.DIRECTORY)
+        facts.append(Done(MakeDirectory(folder), target=folder))
+        arrived = Entry("arrived", Kind.FILE, len(_ARRIVED["arrived"]), _SECONDS * 10**9)
+        return [*facts, Intended(LEFTOVERS[:1]), Intended(LEFTOVERS[1:], arrived)]
+
+    async def run(
+        self, target: Endpoint, *, connections: int = 1, seconds: float = 30, backoff: Backoff = QUICK
+    ) -> Run:
+        """Run once; it may not take longer than so many seconds."""
+        source = CountingEndpoint(self.source)
+        self.opened = source.opened
+        events: list[Event] = []
+        policy = Policy(Selection(), MaxDelete.parse("100%"), delete=True, connections=connections, backoff=backoff)
+        clock = Clock(wall_ns=lambda: time.time_ns() + 10**10)  # nothing was changed just now
+        with trio.fail_after(seconds):
+            report = await supervise(source, target, self.journal, policy, observers=[events.append], clock=clock)
+        return Run(report, events)
+
+    def faults(self, run: Run, *, in_hand: int = 1) -> list[str]:
+        """Say what is wrong after a run whose connection was lost; nothing when all is as it should be.
+
+        ``in_hand`` is how many files a connection has in hand: so many may be sent again for each one that is lost.
+        """
+        expected = contents(self.source) | {path: _digest(content) for path, content in _FOREIGN.items()}
+        found = contents(self.root)
+        wrong = [f"{path} is {'missing' if path not in found else 'wrong'}" for path in _differing(expected, found)]
+        if (run.report.exit_code, run.failures) != (0, {}):
+            wrong.append(f"exit code {run.report.exit_code}: {run.failures} {run.report.error}")
+        stale = {path for path, seconds in times(self.root).items() if seconds != _SECONDS}
+        wrong += [f"{path} has another time" for path in sorted(stale)]
+        wrong += [f"{path} was left" for path in temporaries(self.root)]
+        if sum(self.opened.values()) - len(SENT) > in_hand * max(1, run.report.reconnects):
+            wrong.append(f"sent again: {dict(self.opened)}")
+        if self.journal.intents():
+            wrong.append(f"still in the journal: {self.journal.intents()}")
+        return wrong
+
+
+def _differing(expected: Mapping[str, str | None], found: Mapping[str, str | None]) -> list[str]:
+    missing = object()
+    return sorted(path for path in {*expected, *found} if expected.get(path, missing) != found.get(path, missing))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content).hexdigest()
+
+
+def faults_on_disk(story: Story, sets_aside: bool = False) -> list[str]:
+    """Say what a visitor of the server's disk could have seen that should not be seen.
+
+    ``sets_aside``: the server cannot replace a file, so an old version goes away before the new one gets its name; and
+    should the connection be lost in between, it comes back first.
+    """
+    if sets_aside:
+        story = attrs.evolve(story, arrived=story.arrived - Counter(["replaced"] * (story.arrived["replaced"] - 1)))
+        story.removed.pop("replaced", None)
+    wrong = [f"{path} got its name {times} times" for path, times in story.arrived.items() if times > 1]
+    wrong += [f"{path} was written under its own name" for path in sorted(story.written)]
+    wrong += [f"{path} appeared" for path in sorted(story.arrived.keys() - SENT)]
+    wrong += [f"{path} never got its name" for path in sorted(SENT - story.arrived.keys())]
+    wrong += [f"{path} was removed" for path in sorted(story.removed.keys() - set(RECORDED))]
+    wrong += [f"{path} was not removed" for path in sorted(set(RECORDED) - story.removed.keys())]
+    return wrong
+
+
+def faults_in_log(mutating: list[Command], root: str) -> list[str]:
+    """Say which commands no mirror of ``root`` may send."""
+    return [f"strays: {command}" for command in strays(mutating, root, recorded=RECORDED)]

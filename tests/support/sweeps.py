@@ -1,0 +1,119 @@
+"""Many runs of the small job, each with a fault of its own, several at a time, since most of a run is waiting."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import pytest
+import trio
+
+from actorsync.endpoints.contract import Endpoint
+from actorsync.testing.faults import Swallow
+from tests.support.disk_log import DiskLog
+from tests.support.mirror import Run
+from tests.support.small_job import SmallJob, faults_on_disk
+
+__all__ = ["IS_COMPLETE", "Sweep", "some"]
+
+T = TypeVar("T")
+
+#: Whether everything is swept. It takes minutes, so CI does a part of it: ``ACTORSYNC_SWEEP=all`` does the rest, too.
+IS_COMPLETE = os.environ.get("ACTORSYNC_SWEEP") == "all"
+
+_AT_ONCE = 8
+
+
+def some(places: Sequence[T], count: int, seed: str) -> Sequence[T]:
+    """Give so many of these in any order, the same for the same seed; all of them where the sweep is complete."""
+    return places if IS_COMPLETE or count >= len(places) else random.Random(seed).sample(places, count)
+
+
+@attrs.define(eq=False)
+class Place:
+    """The right to work, among others who do at the same time."""
+
+    semaphore: trio.Semaphore
+    is_held: bool = True
+
+    def release(self) -> None:
+        """Let another work."""
+        if self.is_held:
+            self.is_held = False
+            self.semaphore.release()
+
+    async def release_at_a_silence(self, fired: Sequence[object]) -> None:
+        """Release when there is nothing to do but to wait; ``fired`` is where a proxy tells what it has done."""
+        while not any(getattr(fault, "how", "") == "silence" or isinstance(fault, Swallow) for fault in fired):  # noqa: ASYNC110 - a list, no event
+            await trio.sleep(0.02)
+        self.release()
+
+
+@attrs.define(eq=False)
+class Sweep:
+    """What went wrong in any of the runs is in ``wrong``, in words; `assert_well` looks."""
+
+    source: Path
+    log: DiskLog
+    wrong: list[str] = attrs.Factory(list)
+    runs: int = 0
+    _semaphore: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(_AT_ONCE))
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, source: Path) -> AsyncIterator[Sweep]:
+        """Open a sweep, and see at the end of the ``async with`` block that nothing went wrong in it."""
+        async with DiskLog.watching() as log:
+            sweep = cls(source, log)
+            yield sweep
+        sweep.assert_well()
+
+    def assert_well(self) -> None:
+        """Fail the test if anything is wrong, with all of it."""
+        if self.wrong:
+            pytest.fail(f"{len(self.wrong)} are wrong after {self.runs} runs:\n" + "\n".join(self.wrong), pytrace=False)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Place]:
+        """Wait for a place, and have it for the length of the block."""
+        await self._semaphore.acquire()
+        place = Place(self._semaphore)
+        try:
+            yield place
+        finally:
+            place.release()
+
+    async def run(
+        self,
+        root: Path,
+        uid: int | None,
+        target: Endpoint,
+        *,
+        connections: int = 1,
+        in_hand: int = 1,
+        sets_aside: bool = False,
+        place: Place | None = None,
+        fired: Sequence[object] = (),
+    ) -> tuple[Run | None, list[str]]:
+        """Run the job into ``root``, which is ``target``; give what was wrong. No run: it did not come to its end."""
+        self.runs += 1
+        job = SmallJob(self.source, root, uid)
+        self.log.watch(root)
+        try:
+            async with trio.open_nursery() as nursery:
+                if place is not None:
+                    nursery.start_soon(place.release_at_a_silence, fired)
+                run = await job.run(target, connections=connections)
+                nursery.cancel_scope.cancel()
+            wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.story(root), sets_aside)
+            again = await job.run(target)
+        except Exception as error:  # noqa: BLE001 - told with what was done before it
+            return None, [f"it did not come to its end: {error!r}"]
+        if again.report.exit_code or again.report.copied or again.report.removed or again.report.directories_made:
+            wrong.append(f"the run after it had something to do: {again.report}")
+        return run, wrong

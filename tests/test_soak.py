@@ -1,0 +1,43 @@
+"""The soak, for a few seconds: the program itself is for half an hour (``python -m tests.soak``)."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import debian_servers, ssh_servers
+from tests.support.observer import is_whole, self_evident
+
+
+def test_a_soak_of_ten_seconds() -> None:
+    """With a reset of all connections every two seconds. So early, memory still grows by what is used for once."""
+    debian_servers.require("proftpd")
+    ssh_servers.require(ssh_servers.OPENSSH)
+    command = [sys.executable, "-W", "error", "-m", "tests.soak", "--minutes", "0.15", "--reconnect", "2"]
+    done = subprocess.run(
+        [*command, "--growth", "50", "--files", "150"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert done.stdout.endswith("passed\n")
+    lines = {line.split(":")[0]: line for line in done.stdout.splitlines()}
+    for name in ("proftpd", "openssh"):
+        assert " 0 reconnects" not in lines[name]
+
+
+def test_a_content_proves_that_it_is_whole() -> None:
+    rng = random.Random("whole")
+    for size in (0, 1, 100, 5_000):
+        content = self_evident("a/b c", size, rng)
+        assert is_whole("a/b c", content)
+        assert not is_whole("a/b", content)
+        assert not any(is_whole("a/b c", content[:cut]) for cut in range(len(content)))
+        assert not is_whole("a/b c", content + b"x")
+    assert is_whole("x", self_evident("x", 5_000, rng)) and not is_whole("x", self_evident("x", 5_000, rng)[:-1] + b"?")
