@@ -15,6 +15,7 @@ from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import ActorsyncError
+from actorsync.heap import share_one_heap
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
 from actorsync.progress import JsonLines, Lines, Output, PlanLines
@@ -45,6 +46,7 @@ class Options:
 
 def run(profile: Profile, options: Options) -> int:
     """Mirror, once or for as long as the profile says; give the exit code."""
+    share_one_heap()
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)

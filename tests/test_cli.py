@@ -542,6 +542,15 @@ def test_third_ctrl_c_leaves_at_once_even_when_the_loop_is_stuck(source: Path, t
     assert b"Traceback" not in err
 
 
+def test_m122_no_thread_holds_up_the_end() -> None:
+    code = (
+        "import sys, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+        "sys.argv = ['actorsync', '--version']; from actorsync.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"actorsync {__version__}\n", "")
+
+
 def test_m123_sigterm_between_passes_ends_with_0(source: Path, tmp_path: Path) -> None:
     profile = write_profile(source, str(tmp_path / "target"), 'every = "1h"')
     with start("run", profile) as process:

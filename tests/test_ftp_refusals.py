@@ -60,7 +60,7 @@ async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials()
             refused = await stage(session, f"{number % 40}/f", b"x")
             assert isinstance(refused, OperationRefused) and "553 no" in str(refused)
             assert not isinstance(refused, TargetFull)
-    trials = sum(".try" in line for line in server.commands if line.startswith("STOR"))
+    trials = sum("try.actorsync-" in line for line in server.commands if line.startswith("STOR"))
     assert 10 <= trials <= 32, "16 in ten seconds"
     assert server.count("STOR") == 400 + trials
 
@@ -78,7 +78,7 @@ async def test_m031_m032_a_full_target_is_known_by_what_it_does(says: bytes) -> 
                     assert isinstance(refused, TargetFull), refused
                     assert says.decode() in str(refused)
     assert server.files.keys() == {"/a"}
-    assert sum(".try" in line for line in server.commands if line.startswith("STOR")) == 1
+    assert sum("try.actorsync-" in line for line in server.commands if line.startswith("STOR")) == 1
 
 
 async def test_m032_a_limit_of_a_file_s_size_is_no_full_target() -> None:
@@ -181,7 +181,7 @@ async def test_m033_the_connection_is_lost_at_any_step(source: Path, line: int) 
 @pytest.mark.parametrize("is_replaced", [True, False])
 async def test_m033_what_a_killed_run_has_set_aside_comes_back(is_replaced: bool) -> None:
     async with evil_server() as server, endpoint_for(server).open_session() as session:
-        server.files |= {"/.actorsync+0a.tmp": b"old", "/.actorsync-0a.tmp": b"ne", "/actorsync-0a.try": b"tried"}
+        server.files |= {"/.actorsync+0a.tmp": b"old", "/.actorsync-0a.tmp": b"ne", "/try.actorsync-0a": b"tried"}
         if is_replaced:
             server.files["/f"] = b"new"
         assert await session.sweep([".actorsync-0a.tmp"], {".actorsync-0a.tmp": "f"}) == [True]

@@ -371,7 +371,7 @@ def test_m068_memory_does_not_grow_with_the_tree() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         few, many = peak_of(1_000, Path(folder)), peak_of(10_000, Path(folder))
     print(f"{few} KiB, {many} KiB")
-    assert many - few < 24 * 1024
+    assert many - few < 16 * 1024
 
 
 def test_m069_hard_links_are_two_files(source: Path, server_folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.temporary import aside_name, oddness, signature, temporary_name
+from actorsync.planning.temporary import aside_name, oddness, signature, temporary_name, trial_name
 
 TOKEN = "0123456789abcdef"
 
@@ -133,3 +133,16 @@ def test_m033_the_first_mark_is_the_one_that_changes(name: str) -> None:
 
 def test_m033_the_name_that_is_set_aside_is_hidden() -> None:
     assert aside_name(temporary_name("plain", TOKEN)) == f".actorsync+{TOKEN}.tmp"
+
+
+@given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
+def test_m082_what_is_tried_has_a_plain_name_that_follows_from_the_temporary(name: str, token: str) -> None:
+    tried = trial_name(temporary_name(name, token))
+    assert tried.startswith(f"try.actorsync-{token}" if oddness(name) == frozenset() else "try.actorsync-")
+    assert oddness(tried) == frozenset()
+    assert tried not in {temporary_name(name, token), aside_name(temporary_name(name, token))}
+
+
+@given(names)
+def test_m082_what_is_tried_has_a_name_of_its_own_whatever_the_temporary_is(temporary: str) -> None:
+    assert trial_name(temporary).startswith("try.actorsync-")

@@ -76,11 +76,10 @@ def trial_name(temporary: str) -> str:
     It follows from the temporary's, like `aside_name`, and is as plain as a name can be: no dot at its beginning, and
     nothing of the name that was refused.
     """
-    mark = signature(temporary).strip(".-")
+    mark = signature(temporary).rstrip("-")
     if not mark:
-        digest = hashlib.sha256(temporary.encode("utf-8", "surrogateescape")).hexdigest()
-        mark = f"actorsync-{digest[:16]}"
-    return f"{mark}.try"
+        mark = ".actorsync-" + hashlib.sha256(temporary.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"try{mark}"
 
 
 def signature(temporary: str) -> str:
