@@ -56,7 +56,9 @@ def cli() -> None:
 @_set
 @click.option("--rebuild", is_flag=True, help="Move a journal aside that cannot be used, and go on without it.")
 @click.option("--stop-on-enter", is_flag=True, help="A line on standard input stops the run, as the first Ctrl-C does.")
+@click.pass_obj
 def run(
+    is_program: bool | None,
     profile: Path,
     once: bool,
     dry_run: bool,
@@ -80,9 +82,15 @@ def run(
     from actorsync import foreground
 
     if dry_run:
-        return foreground.plan(loaded, as_json=as_json)
+        return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program))
     show: Show = "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
-    options = foreground.Options(show, is_once=once, is_rebuilding=rebuild, stops_on_enter=stop_on_enter)
+    options = foreground.Options(
+        show,
+        is_once=once,
+        is_rebuilding=rebuild,
+        stops_on_enter=stop_on_enter,
+        ends_afterwards=bool(is_program),
+    )
     return foreground.run(loaded, options)
 
 
@@ -91,12 +99,13 @@ def run(
 @click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with 9 when there is something to do.")
 @_json
 @_set
-def plan(profile: Path, has_exit_code: bool, as_json: bool, overrides: tuple[str, ...]) -> int:
+@click.pass_obj
+def plan(is_program: bool | None, profile: Path, has_exit_code: bool, as_json: bool, overrides: tuple[str, ...]) -> int:
     """Show what a run would do: + new, * changed, - removed. Changes nothing."""
     loaded = _load(profile, overrides)
     from actorsync import foreground
 
-    return foreground.plan(loaded, as_json=as_json, has_exit_code=has_exit_code)
+    return foreground.plan(loaded, as_json=as_json, has_exit_code=has_exit_code, ends_afterwards=bool(is_program))
 
 
 @cli.command()
@@ -105,12 +114,10 @@ def plan(profile: Path, has_exit_code: bool, as_json: bool, overrides: tuple[str
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
     """Connect, log in and list the target, and say what the server can do. Changes nothing."""
     loaded = _load(profile, overrides).answered()
-    import trio
-
     from actorsync import inspection
     from actorsync.signals import abortable
 
-    code, lines = trio.run(abortable, partial(inspection.check, loaded))
+    code, lines = abortable(partial(inspection.check, loaded))
     return code or _print(lines or ())
 
 
@@ -132,8 +139,6 @@ def _fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> st
 def trust(profile: Path, fingerprint: str | None, overrides: tuple[str, ...]) -> int:
     """Show the host key of an SFTP server, and add it to known_hosts if you say so. Logs in to nothing."""
     loaded = _load(profile, overrides)
-    import trio
-
     from actorsync import trust as trusting
     from actorsync.profile import ask
     from actorsync.runner import open_endpoints
@@ -141,7 +146,7 @@ def trust(profile: Path, fingerprint: str | None, overrides: tuple[str, ...]) ->
 
     visit = trusting.visit_of(loaded, profile)
     endpoint = cast("trusting.ShowsHostKey", open_endpoints(loaded)[1])  # as every endpoint of sftp:// does
-    code, shown = trio.run(abortable, partial(trusting.show, endpoint, visit.url))
+    code, shown = abortable(partial(trusting.show, endpoint, visit.url))
     return code if shown is None else _print(visit.trust(shown, fingerprint, partial(ask, is_hidden=False)))
 
 
@@ -196,10 +201,13 @@ def _print(lines: Iterable[str]) -> int:
     return 0
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Run a command, and give its exit code. Every error becomes a line on standard error, a bug its traceback too."""
+def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
+    """Run a command, and give its exit code. Every error becomes a line on standard error, a bug its traceback too.
+
+    ``is_program``: the process ends with the command.
+    """
     try:
-        code = cli.main(list(arguments), prog_name="actorsync", standalone_mode=False)
+        code = cli.main(list(arguments), prog_name="actorsync", standalone_mode=False, obj=is_program)
     except click.ClickException as error:
         error.show(sys.stderr)
         return error.exit_code

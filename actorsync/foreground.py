@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Literal
 
 import attrs
@@ -14,11 +15,12 @@ from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import ActorsyncError
+from actorsync.heap import share_one_heap
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
 from actorsync.progress import JsonLines, Lines, Output, PlanLines
 from actorsync.runner import ask_first, plan_once, run_forever, run_once
-from actorsync.signals import StopRequests, drain_on_enter, stopping_on_signals
+from actorsync.signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 from actorsync.sink import Sink, tell_bug
 from actorsync.wording import change_of
 
@@ -38,10 +40,13 @@ class Options:
     is_once: bool = False
     is_rebuilding: bool = False
     stops_on_enter: bool = False
+    ends_afterwards: bool = False
+    """Whether the process ends with the run, so that signals that come later have nothing to stop."""
 
 
 def run(profile: Profile, options: Options) -> int:
     """Mirror, once or for as long as the profile says; give the exit code."""
+    share_one_heap()
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
@@ -67,10 +72,10 @@ def run(profile: Profile, options: Options) -> int:
         )
         return report.exit_code
 
-    return trio.run(_in_foreground, work, shutdown, output, options.stops_on_enter)
+    return _stoppable(work, shutdown, output, options)
 
 
-def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False) -> int:
+def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False, ends_afterwards: bool = False) -> int:
     """Show what a run would do, and change nothing; give the exit code."""
     profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
@@ -93,7 +98,7 @@ def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False
         )
         return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
 
-    return trio.run(_in_foreground, work, shutdown, output, False)
+    return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
 
 
 def _output(show: Show, statistics: Statistics, every: str) -> Output:
@@ -110,29 +115,46 @@ def _output(show: Show, statistics: Statistics, every: str) -> Output:
     return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
 
 
+def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:
+    """Do ``work`` and give the exit code: the first signal drains, the second cancels, the third leaves the process.
+
+    So does the end of the time that a signal gives: after the first that is `Shutdown.longest`.
+    """
+
+    def drain() -> None:
+        shutdown.drain()
+        output.stopping(shutdown.drain_seconds)
+
+    def cancel() -> None:
+        shutdown.cancel(within=CANCEL_SECONDS)
+        output.stopping(None)
+
+    steps = [Step(drain, shutdown.longest), Step(cancel, LEAVE_SECONDS)]
+    requests = StopRequests(steps, output.last_words, options.ends_afterwards)
+    return requests.run(partial(_in_foreground, work, shutdown, output, requests, options.stops_on_enter))
+
+
 async def _in_foreground(
-    work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, stops_on_enter: bool
+    work: Callable[[], Awaitable[int]],
+    shutdown: Shutdown,
+    output: Output,
+    requests: StopRequests,
+    stops_on_enter: bool,
 ) -> int:
-    """Do ``work`` between signals and output, and make an exit code of whatever comes of it."""
-
-    def announce(is_drain: bool) -> None:
-        output.stopping(shutdown.drain_seconds if is_drain else None)
-
-    requests = StopRequests(shutdown, announce, output.last_words)
+    """Do ``work`` beside its output, and make an exit code of whatever comes of it."""
     code = ActorsyncError.exit_code
-    with stopping_on_signals(requests):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(output.run, shutdown.cancelling)
-            async with trio.open_nursery() as beside:
-                if stops_on_enter:
-                    beside.start_soon(drain_on_enter, 0, requests)
-                try:
-                    code = await work()
-                except ActorsyncError as error:
-                    output.complain(str(error))
-                    code = error.exit_code
-                except Exception as bug:  # noqa: BLE001 - the last one to see it
-                    await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
-                beside.cancel_scope.cancel()
-            output.close()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run, shutdown.cancelling)
+        async with trio.open_nursery() as beside:
+            if stops_on_enter:
+                beside.start_soon(drain_on_enter, 0, requests.stop)
+            try:
+                code = await work()
+            except ActorsyncError as error:
+                output.complain(str(error))
+                code = error.exit_code
+            except Exception as bug:  # noqa: BLE001 - the last one to see it
+                await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
+            beside.cancel_scope.cancel()
+        output.close()
     return requests.forced_code if code == 130 or output.is_abandoned else code

@@ -74,13 +74,13 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
     with naming(str(path)), ExitStack() as stack:
         if not _has_bytes(path):
             _create(path, profile_id, name)
+        for what, name_of_it in ((path, "it"), (path.parent, "its directory")):
+            if not os.access(what, os.W_OK, effective_ids=True):  # SQLite would open it all the same, to read it
+                raise FatalError(f"journal {path}: {name_of_it} may not be written")
         # A reader folds no log of a killed run into the file, and neither does a writer that closes before it. Only
         # the writer can check the structure: over a read-only connection, SQLite forgets the CHECKs.
         reader = stack.enter_context(closing(_connect(path, "ro")))
         _check_identity(reader, path, profile_id)
-        for what, name_of_it in ((path, "it"), (path.parent, "its directory")):
-            if not os.access(what, os.W_OK, effective_ids=True):  # SQLite would open it all the same, to read it
-                raise FatalError(f"journal {path}: {name_of_it} may not be written")
         writer = stack.enter_context(closing(_connect(path, "rw")))
         check_structure(writer, str(path))
         schema.migrate(writer)

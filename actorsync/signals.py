@@ -1,48 +1,74 @@
-"""Signals, and the line on standard input: the first drains, the second cancels, the third leaves the process.
+"""Requests to stop, by signals and by a line on standard input, and a deadline for each of them.
 
-A handler runs between any two steps of the interpreter, so it does next to nothing: it asks trio to act, or, at the
-third signal, leaves at once, whatever the loop is doing.
+The main thread waits for requests, and nothing else: the run has a thread of its own. So whatever the run is stuck in
+(a disk that hangs, a terminal that is stopped, a journal that cannot be written), a request is heard, and when the
+time for it is over the process is left as it is. That is safe at any moment: it is what a kill does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import queue
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from types import FrameType
-from typing import Final, TypeVar
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final, NoReturn, TypeVar
 
 import attrs
+import outcome
 import trio
 
-from actorsync.actors.shutdown import Shutdown
-from actorsync.errors import ActorsyncError
-
-__all__ = ["StopRequests", "abortable", "drain_on_enter", "stopping_on_signals"]
+__all__ = ["CANCEL_SECONDS", "LEAVE_SECONDS", "Step", "StopRequests", "abortable", "drain_on_enter"]
 
 T = TypeVar("T")
 
-#: What is tidied up after the second signal has this long (seconds): the process is gone within one.
-_CANCEL_SECONDS: Final = 0.7
+#: After a request to stop at once, the process is gone within this (seconds), ...
+LEAVE_SECONDS: Final = 1.0
+
+#: ... and what is tidied up has this much of it.
+CANCEL_SECONDS: Final = 0.7
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+#: In the place of a signal's number: a request that came another way.
+_LINE: Final = 0
+
+#: Seconds that somebody who does not read his terminal may hold up the last words.
+_LAST_WORDS: Final = 0.1
+
+
+def _say_nothing() -> None:
+    """Have no last words."""
+
+
+@attrs.frozen
+class Step:
+    """What one request leads to: ``act`` is called on trio's thread, and ``seconds`` later the process is left."""
+
+    act: Callable[[], object]
+    seconds: float
 
 
 @attrs.define(eq=False)
 class StopRequests:
-    """Counts how often somebody asked for an end, and does what the number asks for.
+    """Takes requests to stop: the n-th does the n-th of the ``steps``; behind the last, the process is left at once.
 
-    ``announce`` is told, on trio's thread: True for a drain, False for a cancel. ``last_words`` is called from the
-    signal handler before the process is left.
+    A later step never puts off the end. ``last_words`` is called before the process is left. When the process
+    ``ends_afterwards``, a signal that comes behind the end of the run finds nothing left to stop, and is ignored.
     """
 
-    shutdown: Shutdown
-    announce: Callable[[bool], None]
-    last_words: Callable[[], None]
-    _signalled: int = 0
-    _stops: int = 0
+    steps: Sequence[Step]
+    last_words: Callable[[], object] = _say_nothing
+    ends_afterwards: bool = False
     last: int = signal.SIGINT
+    """The last signal that came."""
+    # Its `put` may be called from a signal handler, also while this thread is in `get`: that is what it is made for.
+    _inbox: queue.SimpleQueue[int | trio.lowlevel.TrioToken | outcome.Outcome[object]] = attrs.field(
+        factory=queue.SimpleQueue, init=False, repr=False
+    )
 
     @property
     def forced_code(self) -> int:
@@ -50,74 +76,99 @@ class StopRequests:
         return 128 + self.last
 
     def stop(self) -> None:
-        """Ask for an end once more. On trio's thread."""
-        self._stops += 1
-        if self._stops == 1:
-            self.shutdown.drain()
-            self.announce(True)
-        elif not self.shutdown.cancelling.is_set():
-            self.shutdown.cancel(within=_CANCEL_SECONDS)
-            self.announce(False)
+        """Ask for an end once more. In any thread."""
+        self._inbox.put(_LINE)
 
-    def handle(self, number: int, token: trio.lowlevel.TrioToken) -> None:
-        """Take a signal, in its handler."""
-        self._signalled += 1
-        self.last = number
-        # Counted here and not by `stop`: that may never be called, if the loop is stuck.
-        if self._signalled >= 3:
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run ``main`` under trio in a thread of its own, and listen to SIGINT, SIGTERM and SIGHUP meanwhile.
+
+        In the main thread. Gives what ``main`` returns, raises what it raises, or leaves the process.
+        """
+
+        async def entered() -> T:
+            self._inbox.put(trio.lowlevel.current_trio_token())
+            return await main()
+
+        def work() -> None:
+            self._inbox.put(outcome.capture(trio.run, entered))
+
+        with self._listening():
+            # A daemon: when the process is to end, it does not wait for a run that is stuck.
+            threading.Thread(target=work, name="run", daemon=True).start()
+            result: outcome.Outcome[T] = self._wait()  # type: ignore[assignment]
+        return result.unwrap()
+
+    def _wait(self) -> outcome.Outcome[object]:
+        """Do what the requests ask for, until the run has ended."""
+        leave_at, asked, begun = math.inf, 0, 0
+        token: trio.lowlevel.TrioToken | None = None
+        while True:
+            left = min(leave_at - time.monotonic(), threading.TIMEOUT_MAX)
+            try:
+                message = self._inbox.get(timeout=None if leave_at == math.inf else max(0.0, left))
+            except queue.Empty:
+                self._leave()
+            if isinstance(message, outcome.Value | outcome.Error):
+                return message
+            if isinstance(message, trio.lowlevel.TrioToken):
+                token = message
+            elif isinstance(message, int):
+                self.last = message or self.last
+                asked += 1
+                if asked > len(self.steps):
+                    self._leave()
+                leave_at = min(leave_at, time.monotonic() + self.steps[asked - 1].seconds)
+            while token is not None and begun < asked:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(self.steps[begun].act)
+                begun += 1
+
+    def _leave(self) -> NoReturn:
+        with contextlib.suppress(RuntimeError):  # no thread to be had
+            words = threading.Thread(target=self._say_last_words, daemon=True)
+            words.start()
+            words.join(_LAST_WORDS)
+        os._exit(self.forced_code)
+
+    def _say_last_words(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
             self.last_words()
-            os._exit(self.forced_code)
-        with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(self.stop)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        if before[signal.SIGHUP] is signal.SIG_IGN:
+            del before[signal.SIGHUP]  # nohup: to outlive the terminal is what was asked for
+        try:
+            for number in before:
+                signal.signal(number, lambda number, _: self._inbox.put(number))
+            yield
+        finally:
+            for number, previous in before.items():
+                restored = previous if previous is not None else signal.SIG_DFL
+                signal.signal(number, signal.SIG_IGN if self.ends_afterwards else restored)
 
 
-@contextlib.contextmanager
-def stopping_on_signals(requests: StopRequests) -> Iterator[None]:
-    """Send SIGINT, SIGTERM and SIGHUP to ``requests`` for the length of the block. In the main thread, under trio."""
-    token = trio.lowlevel.current_trio_token()
-
-    def handler(number: int, _: FrameType | None) -> None:
-        requests.handle(number, token)
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    if before[signal.SIGHUP] is signal.SIG_IGN:
-        del before[signal.SIGHUP]  # nohup: to outlive the terminal is what was asked for
-    try:
-        for number in before:
-            signal.signal(number, handler)
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous if previous is not None else signal.SIG_DFL)
-
-
-async def abortable(work: Callable[[], Awaitable[T]]) -> tuple[int, T | None]:
+def abortable(work: Callable[[], Awaitable[T]]) -> tuple[int, T | None]:
     """Do what has nothing to tidy up. Give 0 and its result, or the exit code of the signal that ended it.
 
     The signals are waited for, not left to Python's own handler: a KeyboardInterrupt that comes up in a callback of the
     interpreter is shown and forgotten, and the user who pressed Ctrl-C waits.
     """
-    code, result, refused = 0, None, None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
+    scope = trio.CancelScope()
+    requests = StopRequests([Step(scope.cancel, LEAVE_SECONDS)])
+    result: T | None = None
 
-            async def watch() -> None:
-                nonlocal code
-                code = 128 + await anext(signals)
-                nursery.cancel_scope.cancel()
+    async def main() -> None:
+        nonlocal result
+        with scope:
+            result = await work()
 
-            nursery.start_soon(watch)
-            try:
-                result = await work()
-            except ActorsyncError as error:
-                refused = error
-            nursery.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
-    return code, result
+    requests.run(main)
+    return (requests.forced_code if scope.cancelled_caught else 0), result
 
 
-async def drain_on_enter(descriptor: int, requests: StopRequests) -> None:
+async def drain_on_enter(descriptor: int, stop: Callable[[], object]) -> None:
     """Ask for an end when a line can be read; the end of the input is no line."""
     while True:
         with contextlib.suppress(OSError):  # a file, or the null device: nothing to wait for
@@ -127,7 +178,7 @@ async def drain_on_enter(descriptor: int, requests: StopRequests) -> None:
         except OSError:
             return
         if b"\n" in data:
-            requests.stop()
+            stop()
         if b"\n" in data or not data:
             return
         await trio.lowlevel.checkpoint()

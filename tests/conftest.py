@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
@@ -15,6 +16,10 @@ from tests.support.debian_servers import PASSWORD
 from tests.support.ftp import NAMES, home, serving
 from tests.support.matrix import DOCUMENT, Matrix, servers_noted
 from tests.support.ssh_target import SshTarget
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 #: Under this name a report says which servers its test had to do with.
 SERVERS = "servers"

@@ -31,6 +31,7 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.heap import share_one_heap
 from actorsync.model.event import Event, Report, Stopped
 from actorsync.profile import Profile, load_profile
 from actorsync.runner import run_forever, run_once
@@ -391,6 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reconnect", type=float, default=30.0, help="seconds between two resets of all connections")
     parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--growth", type=float, default=5.0, help="percent by which memory may grow")
+    parser.add_argument("--descriptors", type=int, default=4, help="how many more of them may be open at the end")
     parser.add_argument("--traces", type=int, default=0, help="name so many places that hold on to more memory")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
@@ -399,8 +401,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(missing, file=sys.stderr)
             return 2
     settings = Settings(
-        asked.minutes * 60, asked.reconnect, asked.files, asked.growth / 100, traces=asked.traces, seed=asked.seed
+        asked.minutes * 60,
+        asked.reconnect,
+        asked.files,
+        asked.growth / 100,
+        asked.descriptors,
+        asked.traces,
+        asked.seed,
     )
+    share_one_heap()  # as the program does
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="actorsync-soak-") as name:
         Path(name).chmod(0o755)

@@ -542,6 +542,15 @@ def test_third_ctrl_c_leaves_at_once_even_when_the_loop_is_stuck(source: Path, t
     assert b"Traceback" not in err
 
 
+def test_m122_no_thread_holds_up_the_end() -> None:
+    code = (
+        "import sys, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+        "sys.argv = ['actorsync', '--version']; from actorsync.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"actorsync {__version__}\n", "")
+
+
 def test_m123_sigterm_between_passes_ends_with_0(source: Path, tmp_path: Path) -> None:
     profile = write_profile(source, str(tmp_path / "target"), 'every = "1h"')
     with start("run", profile) as process:
@@ -617,17 +626,19 @@ def test_m124_broken_pipe(show: str, source: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "target") == tree(source)
 
 
-@pytest.mark.parametrize("command", [["run", "--json"], ["plan"]])
-def test_a_full_disk_under_the_output_stops_nothing(command: Sequence[str], source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["run"], ["run", "--json"], ["plan"]])
+def test_m132_a_full_disk_under_the_output_stops_nothing(command: Sequence[str], source: Path, tmp_path: Path) -> None:
     profile = write_profile(source, str(tmp_path / "target"))
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "actorsync", *command, profile], stdout=full, stderr=full, check=False, timeout=20
         )
     assert done.returncode == 0
+    if command[0] == "run":
+        assert tree(tmp_path / "target") == tree(source)
 
 
-def test_a_pipe_that_nobody_empties_can_be_left(source: Path, tmp_path: Path) -> None:
+def test_m122_a_pipe_that_nobody_empties_can_be_left(source: Path, tmp_path: Path) -> None:
     for n in range(500):
         (source / f"{'a file with quite a long name ' * 5}{n}.txt").write_text("x")
     profile = write_profile(source, str(tmp_path / "target"))

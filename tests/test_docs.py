@@ -26,9 +26,10 @@ MAY_IMPORT = {
     "runner": {"supervisor", "actors", "endpoints", "journal", "profile"},
     "wording": {"journal", "profile"},
     "sink": set(),
+    "heap": set(),
     "signals": {"actors", "sink"},
     "progress": {"actors", "sink", "wording", "profile"},
-    "foreground": {"actors", "live_view", "profile", "progress", "runner", "signals", "sink", "wording"},
+    "foreground": {"actors", "heap", "live_view", "profile", "progress", "runner", "signals", "sink", "wording"},
 }
 
 

@@ -235,8 +235,9 @@ async def test_m007_the_226_is_lost(
     run = await job.run(one_big_file, fault, connections=1, stall_seconds=0.5)
     job.assert_done(run, one_big_file, repeats=1)
     assert job.proxy.fired == [fault]
-    stored = [command.argument for command in job.proxy.commands if command.verb == "STOR"]
-    whole = [command.argument for command, code in job.proxy.answers if (command.verb, code) == ("STOR", 226)]
+    sent = [command for command in job.proxy.commands if command.verb == "STOR" and ".tmp" in command.argument]
+    stored = [command.argument for command in sent]
+    whole = [command.argument for command, code in job.proxy.answers if command in sent and code == 226]
     assert len(stored) == len(set(stored)) == 2
     assert whole == stored
 

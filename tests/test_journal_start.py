@@ -334,24 +334,14 @@ def test_m116_a_sqlite_shell_is_waited_for_but_not_for_ever(site: Site, monkeypa
     assert site.run() == Ran(0, [], [])
 
 
-def as_user(site: Site, *options: str) -> Ran:
-    """Mirror once in a process to which modes mean something, also when it is root's."""
-    words = site.program("-q", *options)
-    if os.geteuid() == 0:
-        lost = "-dac_override,-dac_read_search"
-        words = ["setpriv", f"--bounding-set={lost}", f"--inh-caps={lost}", *words]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
-    return Ran(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
-
-
 def test_m116_a_journal_that_may_not_be_written(site: Site) -> None:
-    assert as_user(site) == Ran(0, [], [])
+    assert site.as_user("-q") == Ran(0, [], [])
     before = everything(site.journal)
     for path in before:
         Path(path).chmod(0o400)
     site.write("new.txt", "new")
     for options in ([], ["--rebuild"]):  # a file that is whole is not moved away because of its mode
-        ran = as_user(site, *options)
+        ran = site.as_user("-q", *options)
         assert ran == Ran(7, [], [f"actorsync: journal {site.journal}: it may not be written"])
     assert everything(site.journal) == before
     assert site.journal.stat().st_mode & 0o777 == 0o400
@@ -368,7 +358,7 @@ def test_m116_a_directory_that_may_not_be_written(site: Site, is_known: bool) ->
     site.write("new.txt", "new")
     try:
         for options in ([], ["--rebuild"]):
-            ran = as_user(site, *options)
+            ran = site.as_user("-q", *options)
             assert (ran.code, ran.out) == (7, [])
             (line,) = ran.errors
             assert line.startswith(f"actorsync: journal {journal}")

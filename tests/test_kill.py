@@ -1,15 +1,14 @@
-"""``kill -9`` at any moment: every name on the server is whole at every instant, and the next run goes on."""
+"""``kill -9`` at any moment: every name on the server is whole at every instant, and the next run goes on.
+
+``ACTORSYNC_KILLS`` says how often.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
 import subprocess
-import threading
-import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,98 +17,25 @@ import pytest
 
 from actorsync.endpoints.sftp import LANES
 from tests.support import FtpTarget, debian_servers, ftp, ssh_servers
+from tests.support.changing_source import Source
+from tests.support.forks import Forks
 from tests.support.ftp import PYFTPDLIB
-from tests.support.mirror import contents, mirror_process, temporaries
+from tests.support.mirror import contents, mirror_process, settings_for, temporaries
+from tests.support.observer import Observer
 from tests.support.ssh_target import ASYNCSSH, OPENSSH, SshTarget
 
 CONNECTIONS = 2
-FILES = 60
-KIB = 1024
 
-#: How often each server's client is killed.
-KILLS = {"proftpd": 50, "vsftpd": 8, "pure-ftpd": 8, PYFTPDLIB: 8, OPENSSH: 8, ASYNCSSH: 8}
+#: How often a client is killed, over all servers.
+KILLS = int(os.environ.get("ACTORSYNC_KILLS", "90"))
+
+SERVERS = [PYFTPDLIB, *debian_servers.NAMES, OPENSSH, ASYNCSSH]
 
 
 def serving(name: str, folder: Path) -> AbstractContextManager[FtpTarget | SshTarget]:
     if name == OPENSSH or name == ASYNCSSH:  # noqa: SIM109 - so that mypy sees it
         return ssh_servers.serving(name, folder)
     return ftp.serving(name, folder)
-
-
-class Source:
-    """A tree that changes between runs, and remembers every content that each of its files ever had."""
-
-    def __init__(self, root: Path, rng: random.Random) -> None:
-        self.root, self.rng = root, rng
-        self.versions: dict[str, set[str]] = defaultdict(set)
-        for number in range(FILES):
-            self.write(f"d{number % 5}/{number}")
-
-    def write(self, path: str) -> None:
-        """Give a file a new content; every tenth file is big."""
-        number = int(path.rpartition("/")[2])
-        size = self.rng.randrange(1 << 20, 5 << 20) if number % 10 == 0 else self.rng.randrange(100 * KIB)
-        content = self.rng.randbytes(64) * (size // 64 + 1)
-        self.versions[path].add(digest_of(content))
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-
-    def change(self, count: int) -> None:
-        for number in self.rng.sample(range(FILES), count):
-            self.write(f"d{number % 5}/{number}")
-
-
-def digest_of(content: bytes) -> str:
-    return hashlib.blake2b(content).hexdigest()
-
-
-class Observer:
-    """Looks at the server's disk all the time, as a visitor of the site would, and keeps what it should not see."""
-
-    def __init__(self, root: Path, source: Source) -> None:
-        self.root, self.source = root, source
-        self.looks = 0
-        self.wrong: list[str] = []
-        self._seen: set[tuple[str, int, int, int]] = set()
-        self._stopping = threading.Event()
-
-    def look(self) -> None:
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                if ".actorsync-" not in name:
-                    self._look_at(os.path.join(folder, name))
-        self.looks += 1
-
-    def _look_at(self, path: str) -> None:
-        try:
-            with open(path, "rb") as file:
-                status = os.fstat(file.fileno())
-                shown = os.path.relpath(path, self.root)
-                key = (shown, status.st_ino, status.st_size, status.st_mtime_ns)
-                if key in self._seen:  # looked at before: contents never change in place
-                    return
-                digest = digest_of(file.read())
-        except FileNotFoundError:
-            return
-        self._seen.add(key)
-        if digest not in self.source.versions[shown]:
-            self.wrong.append(f"{shown}: {status.st_size} bytes of no version")
-
-    def run(self) -> None:
-        while not self._stopping.is_set():
-            self.look()
-            time.sleep(0.002)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        thread = threading.Thread(target=self.run)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            thread.join()
 
 
 @contextmanager
@@ -122,38 +48,40 @@ def started(source: Source, server: FtpTarget | SshTarget, journal: Path) -> Ite
         process.communicate()
 
 
-@pytest.mark.parametrize("name", [PYFTPDLIB, *debian_servers.NAMES, OPENSSH, ASYNCSSH])
-def test_m111_kill_9_at_random_moments(name: str, server_folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_m111_kill_9_at_random_moments(name: str, forks: Forks, server_folder: Path, tmp_path: Path) -> None:
     rng = random.Random(f"m111 {name}")
     source = Source(tmp_path / "source", rng)
+    wanted = -(-KILLS // len(SERVERS))
     with serving(name, server_folder) as server:
-        journal = tmp_path / "journal"
-        observer = Observer(server.root / "site", source)
+        settings = settings_for(source.root, server, tmp_path / "journal", path="site", connections=CONNECTIONS)
+        observer = Observer(server.root / "site", source.is_version)
         with observer.watching():
             killed, window = 0, 0.25
-            for _ in range(5 * KILLS[name]):
-                with started(source, server, journal) as process:
-                    wait_for_output(process)
-                    time.sleep(rng.uniform(0, window))
-                    process.kill()
-                    process.wait()
+            for _ in range(5 * wanted):
                 # How long a run takes is the machine's affair: too late once means sooner the next time.
-                is_killed = process.returncode != 0
+                is_killed = forks.run(settings, kill_after=rng.uniform(0, window)).is_killed
                 window *= 1.05 if is_killed else 0.7
                 killed += is_killed
-                if killed == KILLS[name]:
+                if killed == wanted:
                     break
                 source.change(1 + rng.randrange(8))
-            with started(source, server, journal) as process:
-                output, _ = process.communicate(timeout=30)
-            report = json.loads(output.splitlines()[-1])
+            last = forks.run(settings)
         observer.look()
-    assert (report["exit_code"], report["failures"]) == (0, [])
+    print(f"{name}: {killed} kills, {observer.looks} looks, {len(observer.wrong)} violations")
+    assert last.report is not None
+    assert (last.report["exit_code"], last.report["failures"]) == (0, [])
     assert observer.wrong == []
-    assert observer.looks > 100
+    assert observer.looks > wanted
     assert contents(server.root / "site") == contents(source.root)
     assert temporaries(server.root) == []
-    assert killed == KILLS[name], "runs that were done before they were killed do not count"
+    assert killed == wanted, "runs that were done before they were killed do not count"
 
 
 def wait_for_output(process: subprocess.Popen[str]) -> None:

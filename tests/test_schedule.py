@@ -196,6 +196,22 @@ def test_a_directory_whose_content_stays_stays_for_the_same_reason(kind: type[Fa
     assert schedule.is_idle
 
 
+def test_m067_what_fails_may_be_deeper_than_the_stack() -> None:
+    paths = ["d" + "/d" * depth for depth in range(2_000)]
+    schedule = schedule_of(make("d"))
+    batch = schedule.next_batch()
+    assert batch is not None
+    for path in paths[1:]:
+        schedule.add(make(path))
+    assert len(schedule.settle(Failed(batch[0], "no"))) == len(paths) - 1
+
+    schedule = schedule_of(remove(f"{paths[-1]}/f"), *map(remove_folder, reversed(paths)), release=True)
+    batch = schedule.next_batch()
+    assert batch is not None
+    assert len(schedule.settle(Failed(batch[0], "no"))) == len(paths)
+    assert schedule.is_idle
+
+
 def test_removals_that_are_dropped_fail_what_waited_for_them() -> None:
     schedule = schedule_of(remove("x"), make("x"), copy("x/f"), remove("y"))
     outcomes = schedule.drop_removals("a guard refused", frozenset({"x"}))

@@ -107,7 +107,7 @@ LANES = 64  # more than one connection ever has in flight
 
 
 @pytest.mark.parametrize("cut", cuts("one", 16), ids=lambda cut: f"{cut.direction}-{cut.after}-{cut.how}")
-async def test_m004_to_m010_cut_once(shared_sftp_server: SshTarget, source: Path, cut: CutWire) -> None:
+async def test_m004_m005_m006_m010_cut_at_some_byte(shared_sftp_server: SshTarget, source: Path, cut: CutWire) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, [cut], connections=1)
     job.assert_done(run, source, repeats=LANES)

@@ -259,7 +259,7 @@ class Mirroring(RuleBasedStateMachine):
 
 TestMirroring = Mirroring.TestCase
 TestMirroring.settings = settings(
-    max_examples=int(EXAMPLES or 100),
+    max_examples=int(EXAMPLES or 200),
     stateful_step_count=25,
     derandomize=EXAMPLES is None,
     deadline=None,

@@ -14,7 +14,7 @@ from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, Session
-from actorsync.errors import ConnectionLost, OwnLimit, TargetUnreachable, TooManyConnections
+from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     Connected,
     Reconnecting,
@@ -76,13 +76,16 @@ class Connection:
                 self.level.state = "done"
             except ConnectionLost as error:
                 self.retired = error
+                # The run ends with the last of us, unless that was asked for anyhow, or one comes in after all.
+                if is_the_last := not (self.shutdown.draining.is_set() or self.pool.connected):
+                    self.pool.bar()
             finally:
                 self.pool.left(self.level.number)
             if self.retired is not None:
                 self.level.state = "retired"
                 await self._give_back(str(self.retired))
                 await facts.send(Retired(self.level.number, str(self.retired)))
-                if not (self.shutdown.draining.is_set() or self.pool.connected):
+                if is_the_last and not self.pool.connected:
                     raise TargetUnreachable(f"{self.target.display} stayed away: {self.retired}")
 
     async def _serve(self, lives: Lives) -> None:
@@ -127,6 +130,9 @@ class Connection:
                 self.pool.want(self._lanes[0].waiting)
                 await self._work(target, lives)
                 self.pool.close()  # it has taken everything that there was
+        except LoginRefused:
+            self.pool.bar()
+            raise
         finally:
             self.level.is_connected = False
             self.pool.lost(self.level.number)

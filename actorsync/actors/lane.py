@@ -233,7 +233,7 @@ class Lane:
             case Remove():
                 self._state("removing")
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
-                return [_removed(operation, result) for operation, result in zip(batch, removed, strict=True)]
+                return _all_removed(batch, removed)
             case Sweep():
                 self._state("sweeping")
                 finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
@@ -421,7 +421,7 @@ class Lane:
         What is whole is renamed, not removed: the renames may have been under way already, and then the target has the
         new file, which the journal must know.
         """
-        with trio.move_on_after(self.shutdown.cleanup_seconds, shield=True):
+        with self.shutdown.tidying():
             try:
                 upload = self.level.upload
                 if upload is not None and await target.abandon(upload.temporary):
@@ -441,6 +441,20 @@ def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
 
 def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
     return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
+
+
+def _all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
+    """Say what became of removals, leaves first. A directory that holds one which failed has failed: it is ours."""
+    outcomes: list[Outcome] = []
+    failed: dict[str, str] = {}
+    for operation, result in zip(batch, results, strict=True):
+        outcome = _removed(operation, result)
+        if isinstance(outcome, Skipped) and operation.path in failed:
+            outcome = Failed(operation, f"it still holds {failed[operation.path]!r}", Fault.OTHER)
+        if isinstance(outcome, Failed):
+            failed[parent_of(operation.path)] = operation.path
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:

@@ -65,6 +65,7 @@ class Pool:
     full: Breaker = attrs.Factory(lambda: Breaker(_FULL_SECONDS))
     _host: Breaker = attrs.Factory(lambda: Breaker(is_open=True))
     _logins: Logins = attrs.Factory(Logins)
+    _is_barred: bool = False
     _lapses: int = 0
     _lapse: str = ""
     _inside: set[int] = attrs.Factory(set)
@@ -120,6 +121,8 @@ class Pool:
     def _wait(self, number: int) -> float | None:
         """Give the seconds until ``number`` may log in, unless something changes before; None when it may not."""
         now = trio.current_time()
+        if self._is_barred:
+            return math.inf
         if not self.connected:
             if self.is_locked_out:
                 raise LoginLapsed(self._lapse)
@@ -134,7 +137,7 @@ class Pool:
         self._logins.ended(number, trio.current_time(), self.jitter())
         self.connected.add(number)
         self._lost_together.clear()
-        self._lapses = 0
+        self._lapses, self._is_barred = 0, False
         if self._scout == number:
             self._scout = None
         self._changed.unpark_all()
@@ -177,6 +180,10 @@ class Pool:
         self.left(number)
         self.sizing.refused(len(self.connected), now - self._began, by_server=not is_ours)
         return Place.OUTSIDE
+
+    def bar(self) -> None:
+        """Have nobody try to log in any more, because the run ends with that; but who is at it may come in."""
+        self._is_barred = True
 
     def is_away(self, number: int, error: ConnectionLost) -> bool:
         """Take note of why a connection has to wait; True when it is news that nobody is connected."""

@@ -31,7 +31,7 @@ T = TypeVar("T")
 logging.getLogger("asyncio").addHandler(logging.NullHandler())
 
 #: How long leaving waits for connections to be closed. The thread is a daemon: nothing is lost when it takes longer.
-_GOODBYE_SECONDS = 2.0
+_GOODBYE_SECONDS = 1.0
 
 
 class AsyncioThread:

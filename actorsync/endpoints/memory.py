@@ -48,7 +48,8 @@ class MemoryEndpoint(MemoryTree):
     as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``, ``sweep`` and ``abandon``.
 
     What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
-    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make or open a path.
+    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make, remove or open a
+    path.
     """
 
     def __init__(
@@ -261,6 +262,8 @@ class MemorySession:
 
     def _make(self, path: str) -> Entry:
         self._endpoint.check_trouble(path)
+        if (other := self._endpoint.shown_as(path)) != path:
+            raise OperationRefused(f"{other!r} is in its place")
         return self._endpoint.make(path)
 
     def _commit(self, staged: Staged) -> Entry:
@@ -271,12 +274,15 @@ class MemorySession:
         committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
         if node is None and final is not None and committed:  # by an earlier call
             return self._endpoint.entry(staged.path, final)
+        if (other := self._endpoint.shown_as(staged.path)) != staged.path:
+            raise OperationRefused(f"{other!r} is in its place")
         if not isinstance(node, File) or len(node.data) != staged.size:
             raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
         self._endpoint.rename(staged.temporary, staged.path)
         return self._endpoint.entry(staged.path, node)
 
     def _remove(self, entry: Entry) -> bool:
+        self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
         if node is None:
             if self._endpoint.find("") is None:

@@ -133,6 +133,13 @@ class MemoryTree:
             node = node.children.get(self._stored(node, name))
         return node
 
+    def shown_as(self, path: str) -> str:
+        """Give the name, with its directory, under which what is at ``path`` is listed: another where names fold."""
+        directory = self.find(parent_of(path))
+        if not path or not isinstance(directory, Directory):
+            return path
+        return join(parent_of(path), self._stored(directory, name_of(path)))
+
     def _stored(self, directory: Directory, name: str) -> str:
         """Give the name by which what is meant by ``name`` is stored, if anything is."""
         if self._fold is None or name in directory.children:

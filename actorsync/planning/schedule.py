@@ -67,6 +67,7 @@ class Schedule:
         self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
         self._unremoved: set[str] = set()
         self._children: dict[str, int] = {}  # unsettled removals directly in a directory that is to go
+        self._kept: dict[str, Failed | Skipped] = {}  # what will not go of what is in it
         self._waiting: dict[str, list[Copy | MakeDirectory]] = {}
         self._waiting_count = 0
         self._returns: dict[str, int] = {}
@@ -226,13 +227,11 @@ class Schedule:
                     return list(self._miss(operation.path))
                 self._unmade.discard(operation.path)
             case Remove():
-                self._unremoved.discard(operation.path)
-                parent = parent_of(operation.path)
-                self._children[parent] = self._children.get(parent, 0) - 1
+                consequences = list(self._settle_removal(outcome))
                 if not succeeded:
-                    return list(self._fail_removal_of(parent, outcome)) + list(
-                        self._fail_waiting(operation.path, _IN_THE_WAY)
-                    )
+                    return consequences + list(self._fail_waiting(operation.path, _IN_THE_WAY))
+                self._wake(operation.path)
+                return consequences
             case _:
                 return []
         self._wake(operation.path)
@@ -265,36 +264,60 @@ class Schedule:
             self._admit(operation)
 
     def _fail_waiting(self, path: str, reason: str, fault: Fault = Fault.OTHER) -> Iterator[Outcome]:
-        for operation in self._waiting.pop(path, ()):
-            self._waiting_count -= 1
-            yield Failed(operation, reason, fault)
-            if isinstance(operation, MakeDirectory):
-                yield from self._miss(operation.path)
+        """Fail what waits for ``path``, and what waits for that: in a loop, for trees may be deeper than the stack."""
+        failing = [(path, reason, fault)]
+        while failing:
+            path, reason, fault = failing.pop()
+            for operation in self._waiting.pop(path, ()):
+                self._waiting_count -= 1
+                yield Failed(operation, reason, fault)
+                if isinstance(operation, MakeDirectory):
+                    self._lose(operation.path)
+                    failing.append((operation.path, _NO_DIRECTORY[Fault.OTHER], Fault.OTHER))
 
     def _miss(self, directory: str) -> Iterator[Outcome]:
         """A directory was not made: fail what is to be in it, those behind it in the queue as well."""
+        self._lose(directory)
+        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
+
+    def _lose(self, directory: str) -> None:
+        """Have all that is to be in a directory which was not made wait for it."""
         self._unmade.discard(directory)
         self._missing[directory] = Fault.OTHER
         for operation in [o for o in self._directories if o.path and parent_of(o.path) == directory]:
             self._directories.remove(operation)
             self._makeable.discard(operation.path)
             self._wait(directory, operation)
-        yield from self._fail_waiting(directory, _NO_DIRECTORY[Fault.OTHER])
 
-    def _fail_removal_of(self, directory: str, outcome: Outcome) -> Iterator[Outcome]:
-        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay."""
-        for removal in self._folders:
-            if removal.path == directory:
-                self._folders.remove(removal)
-                self._unremoved.discard(directory)
-                reason = f"it still holds {outcome.operation.path!r}"
-                kept = (
-                    Skipped(removal, reason) if isinstance(outcome, Skipped) else Failed(removal, reason, Fault.OTHER)
-                )
-                yield kept
-                yield from self._fail_waiting(directory, _IN_THE_WAY)
-                yield from self._fail_removal_of(parent_of(directory), kept)
+    def _settle_removal(self, outcome: Done | Failed | Skipped) -> Iterator[Outcome]:
+        """Take the end of a removal, which may be the last that its directory has waited for."""
+        self._end_removal(outcome)
+        yield from self._keep(parent_of(outcome.operation.path))
+
+    def _end_removal(self, outcome: Done | Failed | Skipped) -> None:
+        path, directory = outcome.operation.path, parent_of(outcome.operation.path)
+        self._unremoved.discard(path)
+        self._children[directory] = self._children.get(directory, 0) - 1
+        if isinstance(outcome, Failed) or (isinstance(outcome, Skipped) and directory not in self._kept):
+            self._kept[directory] = outcome
+
+    def _keep(self, directory: str) -> Iterator[Outcome]:
+        """A directory whose content stays cannot go, nor can the one that holds it: rightly, if it may stay.
+
+        That is said when all that was to go from it has ended. Before, something may fail that is to be tried again,
+        and it would not be found any more by way of a directory that is forgotten.
+        """
+        while (stays := self._kept.get(directory)) is not None and not self._children.get(directory, 0):
+            removal = next((removal for removal in self._folders if removal.path == directory), None)
+            if removal is None:
                 return
+            self._folders.remove(removal)
+            reason = f"it still holds {stays.operation.path!r}"
+            kept = Skipped(removal, reason) if isinstance(stays, Skipped) else Failed(removal, reason, Fault.OTHER)
+            yield kept
+            self._end_removal(kept)
+            yield from self._fail_waiting(directory, _IN_THE_WAY)
+            directory = parent_of(directory)
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
@@ -323,7 +346,8 @@ class Schedule:
         rest: list[Remove] = []
         chosen: list[Remove] = []
         for removal in self._folders:
-            if len(chosen) < BATCH and self._children.get(removal.path, 0) == here.get(removal.path, 0):
+            is_next = self._children.get(removal.path, 0) == here.get(removal.path, 0)
+            if len(chosen) < BATCH and is_next and removal.path not in self._kept:
                 chosen.append(removal)
                 parent = parent_of(removal.path)
                 here[parent] = here.get(parent, 0) + 1
@@ -354,6 +378,7 @@ class Schedule:
                 self._admit(operation)
             case Remove():
                 (self._folders if operation.target.kind is Kind.DIRECTORY else self._removals).append(operation)
+                return list(self._keep(operation.path))
             case Copy():
                 self._admit(operation)
         return []

@@ -78,6 +78,6 @@ url = "sftp://deploy@www.example.com/www"
 # After the first Ctrl-C: how long to finish what is in flight.
 # drain = "30s"
 
-# After the second: how long to clean up.
+# After that: how long to clean up.
 # cancel = "5s"
 """

@@ -63,7 +63,8 @@ async def open_fault_proxy(
 ) -> AsyncIterator[FaultProxy]:
     """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
 
-    ``host`` is the loopback address to listen on; by default, one between 127.0.0.2 and 127.0.0.254 that is free.
+    ``host`` is the loopback address to listen on; by default, one between 127.0.0.100 and 127.0.0.254 that is free.
+    Those below are left to callers who choose: one with many data ports there would be in the way of another proxy.
     At the end of the block every connection is closed. An error that the block raises comes out as it is, not in
     a group.
 
@@ -407,7 +408,7 @@ def _listen(host: str, port: int) -> trio.SocketListener:
 
 
 def _listen_somewhere(ports: Sequence[int], host: str | None) -> list[trio.SocketListener]:
-    for address in [host] if host else [f"127.0.0.{number}" for number in random.sample(range(2, 255), 8)]:
+    for address in [host] if host else [f"127.0.0.{number}" for number in random.sample(range(100, 255), 8)]:
         listeners: list[trio.SocketListener] = []
         try:
             listeners.extend(_listen(address, port) for port in ports)

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,18 @@ from tests.support.matrix import note_server
 from tests.support.ssh_target import SshTarget
 from tests.support.ssh_target import endpoint_for as sftp_endpoint_for
 
-__all__ = ["QUICK", "CountingEndpoint", "Run", "contents", "mirror", "mirror_process", "temporaries", "times"]
+__all__ = [
+    "QUICK",
+    "CountingEndpoint",
+    "Run",
+    "contents",
+    "mirror",
+    "mirror_process",
+    "run_as_told",
+    "settings_for",
+    "temporaries",
+    "times",
+]
 
 #: Errors in tests are made on purpose, and go away at once.
 QUICK = Backoff(initial=0.01, cap=0.1, tries=8)
@@ -144,6 +156,31 @@ def temporaries(root: Path) -> list[str]:
     return [path for path in contents(root) if re.search(r"actorsync[-+][0-9a-f]", path)]
 
 
+def settings_for(
+    source: Path,
+    target: FtpTarget | SshTarget | Path,
+    journal: Path,
+    *,
+    path: str = "",
+    host: str | None = None,
+    connections: int = 2,
+    settled: bool = False,
+) -> dict[str, Any]:
+    """Give what a run in another process has to know, fit for JSON: it may be to a server or a directory."""
+    settings: dict[str, Any] = {
+        "source": os.fspath(source),
+        "journal": os.fspath(journal),
+        "path": path,
+        "connections": connections,
+        "settled": settled,
+    }
+    if isinstance(target, Path):
+        return {**settings, "kind": "local", "root": os.fspath(target)}
+    note_server(target.name)
+    kind = "sftp" if isinstance(target, SshTarget) else "ftp"
+    return {**settings, "kind": kind, "server": attrs.asdict(target), "host": host or target.host}
+
+
 def mirror_process(
     source: Path,
     server: FtpTarget | SshTarget,
@@ -156,16 +193,7 @@ def mirror_process(
     stderr: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start a run in a process of its own. Its standard output ends with the report."""
-    note_server(server.name)
-    settings = {
-        "source": os.fspath(source),
-        "journal": os.fspath(journal),
-        "kind": "sftp" if isinstance(server, SshTarget) else "ftp",
-        "server": attrs.asdict(server),
-        "host": host or server.host,
-        "path": path,
-        "connections": connections,
-    }
+    settings = settings_for(source, server, journal, path=path, host=host, connections=connections)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.mirror"],
         stdin=subprocess.PIPE,
@@ -183,6 +211,8 @@ def mirror_process(
 
 
 def _target(settings: dict[str, Any]) -> Endpoint:
+    if settings["kind"] == "local":
+        return LocalEndpoint(Path(settings["root"]))
     server, host, path = settings["server"], settings["host"], settings["path"]
     if settings["kind"] == "sftp":
         paths = {name: Path(server[name]) for name in ("client_key", "known_hosts", "root")}
@@ -191,16 +221,16 @@ def _target(settings: dict[str, Any]) -> Endpoint:
     return FtpEndpoint(host, server["port"], server["user"], lambda: password, path)
 
 
-def _main() -> None:
-    settings = json.load(sys.stdin)
+def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
+    """Make a run, and say what it says of itself, line by line."""
     target = _target(settings)
 
     def show(event: Event) -> None:
         match event:
             case Started():
-                print("started", flush=True)
+                say("started")
             case Done(Copy(source)):
-                print("done", source.path, flush=True)
+                say(f"done {source.path}")
 
     async def run() -> Run:
         return await mirror(
@@ -209,10 +239,11 @@ def _main() -> None:
             Path(settings["journal"]),
             connections=settings["connections"],
             observer=show,
+            settled=settings["settled"],
         )
 
-    print(json.dumps(attrs.asdict(trio.run(run).report)))
+    say(json.dumps(attrs.asdict(trio.run(run).report)))
 
 
 if __name__ == "__main__":
-    _main()
+    run_as_told(json.load(sys.stdin), partial(print, flush=True))

@@ -19,7 +19,7 @@ from actorsync.testing.commands import Command
 
 __all__ = ["Observer", "is_temporary", "is_whole", "self_evident", "strays"]
 
-_TEMPORARY = re.compile(r"\.actorsync[-+][0-9a-z]+")
+_TEMPORARY = re.compile(r"\.actorsync[-+][0-9a-z]+|^actorsync-[0-9a-z]+\.try$")
 
 
 def self_evident(path: str, size: int, rng: random.Random) -> bytes:

@@ -130,6 +130,8 @@ class _WatchedTargetSession(MemorySession):
     async def _one(
         self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT
     ) -> _ResultT | OperationRefused:
+        if isinstance(item, Staged) and self._endpoint.find(item.temporary) is None:
+            return await super()._one(verb, path, do, item)  # what is gone cannot be renamed: this only looks
         with self._endpoint.working_on(path, verb):
             return await super()._one(verb, path, do, item)
 
@@ -508,9 +510,16 @@ class Oracle:
             self.believed.add(source.path)
 
     def check_journal(self) -> None:
-        """7: what the journal says of the target is so; and what it says we sent is what is there."""
-        for record in self.journal.subtree(""):
+        """7: what the journal says of the target is so; and what it says we sent is what is there.
+
+        8: what is ours is found by way of directories: one that is forgotten would leave it there for ever.
+        """
+        records = self.journal.subtree("")
+        known = {"", *(record.target.path for record in records)}
+        for record in records:
             path = record.target.path
+            if record.source is not None and parent_of(path) not in known:
+                self.blame(f"8: {path!r} is ours, and the directory that it is in is forgotten")
             if self._is_unsure(path):
                 continue
             node = self.target.find(path)

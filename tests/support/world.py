@@ -29,7 +29,7 @@ from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing.faulty import Faulty, When
 from actorsync.testing.simulation import inline
-from actorsync.testing.trace import check_trace
+from actorsync.testing.trace import NEVER_PLANNED, check_trace
 from tests.support.oracle import Oracle, WatchedJournal, WatchedSource, WatchedTarget, below
 
 __all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Stop", "Weather", "World", "fresh_journal"]
@@ -43,6 +43,9 @@ ALIEN: Final = b"alien"
 DEADLINE: Final = 3_600.0
 #: No run may take more steps than this: where no time passes, no deadline does.
 MOST_STEPS: Final = 50_000
+
+#: Reasons to fail that come from the journal alone.
+BELIEVED_IN_THE_WAY: Final = (*NEVER_PLANNED, "its directory could not be made", "what is in its way was not removed")
 
 Stop = Literal["drain", "cancel", "outside", "crash"]
 _EMPTY: Final = open_memory_journal()
@@ -372,14 +375,16 @@ class World:
 
     def _clear_the_way(self, report: Report) -> None:
         """See why the last run could not do it all, and remove that by hand, as its user would have to."""
-        chosen: list[str] = []
         withheld = {path for path, reason in report.failures if "near it failed" in reason}
+        blockers = {path: list(dict.fromkeys(self._blockers(path))) for path, _ in report.failures}
+        chosen = [blocker for found in blockers.values() for blocker in found]
         for path, reason in report.failures:
-            blockers = list(dict.fromkeys(self._blockers(path)))
-            is_excused = self.oracle.is_strange(path) or any(below(path, above) for above in withheld)
-            assert blockers or is_excused, f"4: no reason to fail over {path!r}: {reason}"
-            self.trace.append(f"in the way of {path!r} ({reason}): {blockers}")
-            chosen += blockers
+            # What holds something that has to stay is no fault of its own. And what others have taken away may still
+            # be in the way as far as the journal knows.
+            is_excused = any(below(blocker, path) for blocker in chosen) or any(below(path, it) for it in withheld)
+            is_excused = is_excused or (self.oracle.is_strange(path) and reason in BELIEVED_IN_THE_WAY)
+            assert blockers[path] or is_excused, f"4: no reason to fail over {path!r}: {reason}"
+            self.trace.append(f"in the way of {path!r} ({reason}): {blockers[path]}")
         with self.unwatched():
             for blocker in chosen:
                 if self.target.find(blocker) is not None:

@@ -1,0 +1,46 @@
+"""A source that changes between runs, and remembers every content that each of its files ever had."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from pathlib import Path
+
+__all__ = ["FILES", "KIB", "Source"]
+
+FILES = 60
+KIB = 1024
+
+
+class Source:
+    """A tree of files below ``root``. Every tenth one is big."""
+
+    def __init__(self, root: Path, rng: random.Random, files: int = FILES) -> None:
+        self.root, self.rng, self.files = root, rng, files
+        self._versions: dict[str, set[str]] = defaultdict(set)
+        for number in range(files):
+            self.write(f"d{number % 5}/{number}")
+
+    def write(self, path: str) -> None:
+        """Give a file a new content."""
+        number = int(path.rpartition("/")[2])
+        size = self.rng.randrange(1 << 20, 5 << 20) if number % 10 == 0 else self.rng.randrange(100 * KIB)
+        content = self.rng.randbytes(64) * (size // 64 + 1)
+        self._versions[path].add(_digest_of(content))
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+    def change(self, count: int) -> None:
+        """Give so many files a new content."""
+        for number in self.rng.sample(range(self.files), count):
+            self.write(f"d{number % 5}/{number}")
+
+    def is_version(self, path: str, content: bytes) -> bool:
+        """Tell whether a file held this content at any time."""
+        return _digest_of(content) in self._versions[path]
+
+
+def _digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content).hexdigest()

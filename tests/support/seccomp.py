@@ -1,0 +1,168 @@
+"""Stands between a process and its system calls: each one that changes something asks, and may be its last.
+
+By seccomp's user notification: a filter in the process has the kernel ask somebody else about each such call,
+whichever thread makes it, in one order. So "the n-th call that changes something" is one moment, and a SIGKILL there
+is as real as any. Linux on x86-64 only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import select
+import signal
+import struct
+from collections import Counter
+from typing import Final
+
+__all__ = ["CALLS", "install", "supervise", "why_not"]
+
+#: What changes something: on a disk, or for whoever is at the other end.
+CALLS: Final = {
+    "write": 1,
+    "pwrite64": 18,
+    "writev": 20,
+    "sendfile": 40,
+    "sendto": 44,
+    "sendmsg": 46,
+    "fsync": 74,
+    "fdatasync": 75,
+    "truncate": 76,
+    "ftruncate": 77,
+    "rename": 82,
+    "mkdir": 83,
+    "rmdir": 84,
+    "link": 86,
+    "unlink": 87,
+    "symlink": 88,
+    "chmod": 90,
+    "fchmod": 91,
+    "mkdirat": 258,
+    "unlinkat": 263,
+    "renameat": 264,
+    "linkat": 265,
+    "symlinkat": 266,
+    "fchmodat": 268,
+    "utimensat": 280,
+    "fallocate": 285,
+    "pwritev": 296,
+    "sendmmsg": 307,
+    "renameat2": 316,
+    "copy_file_range": 326,
+}
+_OPENAT: Final = 257  # only when it may make something
+_NAMES: Final = {number: name for name, number in CALLS.items()} | {_OPENAT: "openat"}
+
+#: Where the process leaves what its supervisor takes.
+_LISTENER: Final = 250
+
+_SECCOMP, _PIDFD_GETFD = 317, 438
+_NO_NEW_PRIVS, _SET_MODE_FILTER, _NEW_LISTENER = 38, 1, 8
+_X86_64 = 0xC000003E
+_ALLOW, _ASK = 0x7FFF0000, 0x7FC00000
+_RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
+_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, |JSET|K, BPF_RET|K
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def why_not() -> str | None:
+    """Say why this cannot be done here, or None."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return "the numbers of system calls are those of Linux on x86-64"
+    return None
+
+
+def _program() -> bytes:
+    """Give the filter: ask about `CALLS`, and about an openat that may make a file; allow the rest."""
+    calls = list(CALLS.values())
+    openat = 3 + len(calls)
+    allow, ask = openat + 3, openat + 4
+    code = [
+        (_LOAD, 0, 0, 4),  # the architecture
+        (_EQUAL, 0, allow - 2, _X86_64),
+        (_LOAD, 0, 0, 0),  # the number of the call
+        *((_EQUAL, ask - at - 1, 0, call) for at, call in enumerate(calls, 3)),  # jumps count from behind themselves
+        (_EQUAL, 0, allow - openat - 1, _OPENAT),
+        (_LOAD, 0, 0, 16 + 2 * 8),  # its third argument, the flags
+        (_ANY_BIT, ask - (openat + 2) - 1, 0, os.O_CREAT),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _ASK),
+    ]
+    return b"".join(struct.pack("HBBI", *line) for line in code)
+
+
+def install() -> None:
+    """Have this process ask from here on, with all its threads to come. Stops until its supervisor is there."""
+    program = ctypes.create_string_buffer(_program())
+    header = struct.pack("HxxxxxxP", len(program.raw) // 8, ctypes.addressof(program))
+    if _libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+    listener = _libc.syscall(_SECCOMP, _SET_MODE_FILTER, _NEW_LISTENER, header)
+    if listener < 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+    os.dup2(listener, _LISTENER)
+    os.close(listener)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os.close(_LISTENER)
+
+
+def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
+    """Let a child that has called `install` go on, and kill it at its ``kill_at``-th call that changes something.
+
+    Returns when it has ended, with its wait status and what it has called, the last one included.
+    """
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        raise RuntimeError(f"the child has ended already: {status}")
+    process = os.pidfd_open(pid)
+    listener = _libc.syscall(_PIDFD_GETFD, process, _LISTENER, 0)
+    if listener < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    os.kill(pid, signal.SIGCONT)
+    seen: Counter[str] = Counter()
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.register(process, select.POLLIN)
+    try:
+        while process not in (ready := dict(poll.poll())):
+            if not ready[listener] & select.POLLIN:
+                poll.unregister(listener)  # nobody is left who could ask
+                continue
+            if (asked := _receive(listener)) is None:
+                continue
+            number, name = asked
+            seen[name] += 1
+            if seen.total() == kill_at:
+                os.kill(pid, signal.SIGKILL)
+                break
+            _let_go(listener, number)
+        return os.waitpid(pid, 0)[1], seen
+    finally:
+        os.close(listener)
+        os.close(process)
+
+
+def _receive(listener: int) -> tuple[int, str] | None:
+    """Take a question; None when whoever asked is gone."""
+    question = bytearray(80)
+    try:
+        fcntl.ioctl(listener, _RECEIVE, question)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.EINTR}:
+            return None
+        raise
+    number, call = struct.unpack_from("QxxxxxxxxI", question)
+    return number, _NAMES[call]
+
+
+def _let_go(listener: int, number: int) -> None:
+    answer = bytearray(struct.pack("QqiI", number, 0, 0, _CONTINUE))
+    try:
+        fcntl.ioctl(listener, _SEND, answer)
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # its thread was ended by a signal meanwhile
+            raise

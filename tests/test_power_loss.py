@@ -1,0 +1,172 @@
+"""The power is lost between any two system calls of a run: the journal never knows more than the target's disk.
+
+A disk may keep what was not synced, or lose it, in any combination. So the journal is looked at as it is when it has
+lost nothing, and the target when it has lost all that it may; and what was announced must be in the journal even when
+that has lost all it may. Row 112 of the fault matrix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+
+from actorsync.journal import state_directory
+from tests.support.site import Site, tree
+from tests.support.system_calls import Call, trace
+
+
+@attrs.define
+class Disk:
+    """Two folders, as they are in memory and as they are on the disk for certain."""
+
+    target: str
+    journal: str
+    scratch: Path
+    written: dict[str, bytearray] = attrs.Factory(dict)  # the journal's files, if nothing was lost
+    synced: dict[str, bytes] = attrs.Factory(dict)  # and if all was lost that may be
+    clean: set[str] = attrs.Factory(set)  # files of the target whose content is on the disk
+    made: set[str] = attrs.Factory(set)  # names in the target that are there, and may be lost
+    there: set[str] = attrs.Factory(set)  # and those that cannot
+    taken: set[str] = attrs.Factory(set)  # names that are gone, and may come back
+    removed: set[str] = attrs.Factory(set)  # names that are gone: to know them all the same does no harm
+    moments: int = 0
+
+    def meet(self, call: Call) -> None:
+        """Do what a call does, and check what must be true at that moment."""
+        if call.name == "write" and call.paths[0].startswith("pipe:"):
+            self.check_announced(call.data)
+        elif any(path.startswith(self.journal) for path in call.paths):
+            self.meet_journal(call)
+        elif any(path == self.target or path.startswith(self.target + "/") for path in call.paths):
+            self.meet_target(call)
+        elif call.name == "fsync":  # of what holds the target
+            self.sync_names(call.paths[0])
+
+    def meet_journal(self, call: Call) -> None:
+        path = call.paths[0]
+        if path.endswith(("-shm", ".lock")):
+            return
+        match call.name:
+            case "pwrite64" | "write":
+                content = self.written.setdefault(path, bytearray())
+                content.extend(bytes(max(0, call.offset + len(call.data) - len(content))))
+                content[call.offset : call.offset + len(call.data)] = call.data
+                if len(call.data) > 100:  # a page: the head of a frame says nothing alone
+                    self.check_records()
+            case "ftruncate":
+                del self.written[path][call.offset :]
+            case "fsync" | "fdatasync" if path in self.written:
+                self.synced[path] = bytes(self.written[path])
+            case "unlink":
+                self.written.pop(path, None)
+                self.synced.pop(path, None)
+            case "rename":
+                # It is followed by a sync of its directory before anything else is done: see the log itself.
+                self.written[call.paths[1]] = self.written.pop(path)
+                self.synced[call.paths[1]] = self.synced.pop(path)
+
+    def meet_target(self, call: Call) -> None:
+        path = call.paths[-1]
+        match call.name:
+            case "openat" if "O_CREAT" in call.flags:
+                assert "O_EXCL" in call.flags
+                name = os.path.relpath(path, self.target)
+                assert name in self.intents(), f"{name!r} is made, and if the power is lost nobody knows of it"
+            case "write" | "pwrite64" | "sendfile" | "copy_file_range":
+                self.clean.discard(path if call.name != "sendfile" else call.paths[0])
+            case "fsync" | "fdatasync":
+                self.clean.add(path)
+                self.sync_names(path)
+            case "mkdir" | "mkdirat":
+                self.clean.add(path)
+                self.made.add(path)
+            case "rename" | "renameat" | "renameat2":
+                old = call.paths[0]
+                assert old in self.clean, f"{path!r} gets its name before its content is on the disk"
+                self.clean.add(path)
+                self.there.discard(path)
+                self.removed.discard(path)
+                self.made.add(path)
+            case "unlink" | "unlinkat":
+                self.made.discard(path)
+                self.taken.add(path)
+                self.removed.add(path)
+
+    def sync_names(self, directory: str) -> None:
+        for path in [*self.made, *self.taken]:
+            if os.path.dirname(path) == directory:
+                (self.there.add if path in self.made else self.there.discard)(path)
+        self.made = {path for path in self.made if os.path.dirname(path) != directory}
+        self.taken = {path for path in self.taken if os.path.dirname(path) != directory}
+
+    def check_records(self) -> None:
+        """Whatever the journal says of the target is on its disk; and what it has forgotten is not."""
+        known = {os.path.normpath(os.path.join(self.target, path)) for path in self.records(self.written)}
+        self.moments += 1
+        early = known - self.there - self.removed
+        assert not early, f"{early} is known before it is on the disk"
+        temporaries = {os.path.join(self.target, path) for path in self.ask("intents", self.written)}
+        lost = self.taken - known - temporaries
+        assert not lost, f"{lost} is forgotten before it is gone for certain"
+
+    def check_announced(self, data: bytes) -> None:
+        for line in data.decode().splitlines():
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "done" and event["operation"] in {"copy", "make_directory"}:
+                assert event["path"] in self.records(self.synced), f"{event} is told before it is on the disk"
+
+    def records(self, files: dict[str, bytearray] | dict[str, bytes]) -> set[str]:
+        return set(self.ask("records", files))
+
+    def intents(self) -> set[str]:
+        return set(self.ask("intents", self.synced))
+
+    def ask(self, table: str, files: dict[str, bytearray] | dict[str, bytes]) -> Iterator[str]:
+        """Open the journal as the next run would find it."""
+        if self.journal not in files:
+            return
+        for old in self.scratch.iterdir():
+            old.unlink()
+        for path, content in files.items():
+            (self.scratch / os.path.basename(path)).write_bytes(content)
+        which = "source_kind IS NOT NULL" if table == "records" else "1"
+        column = "directory || '/' || name" if table == "records" else "path"
+        with closing(sqlite3.connect(self.scratch / os.path.basename(self.journal))) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
+                query = f"SELECT CAST({column} AS TEXT) FROM {table} WHERE {which}"
+                yield from [path.lstrip("/") for (path,) in connection.execute(query)]
+
+
+def test_m112_at_no_system_call_does_the_journal_know_more_than_the_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Site(tmp_path, capsys, more=("delete = true", "max-delete = 5", "connections = 2"))
+    for number in range(4):
+        site.write(f"d/{number}", f"{number}" * 50 * number)
+    site.write("top", "top" * 2_000)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    state_directory().mkdir(parents=True)
+    disk = Disk(str(site.target), str(site.journal), scratch)
+    moments = []
+    for _ in range(2):
+        traced = trace(site.program("--json"), tmp_path / "log")
+        assert (traced.code, traced.errors) == (0, "")
+        for call in traced.calls:
+            disk.meet(call)
+        moments.append(disk.moments)
+        assert tree(site.target) == tree(site.source)
+        site.write("d/1", "another one")
+        site.write("new/one", "new")
+        (site.source / "d" / "2").unlink(missing_ok=True)
+        (site.source / "top").unlink(missing_ok=True)
+    assert moments[0] > 10 and moments[1] > moments[0] + 10, "the journal was looked at after every write to it"
+    assert {os.path.relpath(path, site.target) for path in disk.there} >= {"d", "d/0", "d/1", "d/3", "new", "new/one"}
+    assert not disk.there & {str(site.target / "top"), str(site.target / "d/2")}
