@@ -317,3 +317,43 @@ def hang_and_leave(call: str, presses: int, source: Path, profile: Path) -> None
     assert ended.code == 130, ended.err
     assert took <= BOUND[presses] + SLACK
     assert "Traceback" not in ended.err
+
+
+# ---- what a profile may say
+
+
+def test_m121_with_no_time_for_anything_one_signal_is_the_end(server_folder: Path, tmp_path: Path) -> None:
+    """``drain = "0s"`` and ``cancel = "0s"``: aborted at once, nothing tidied up, and the next run does that."""
+    rng = random.Random("no time")
+    source = Source(tmp_path / "source", rng, files=30)
+    with ftp.serving("proftpd", server_folder) as server, Peer(server, "slow", rng) as peer:
+        nothing = '[shutdown]\ndrain = "0s"\ncancel = "0s"'
+        profile = write_profile(tmp_path / "profile.toml", source.root, server, "site", nothing, host=peer.proxy.host)
+        with program("run", os.fspath(profile)) as running:
+            running.wait_begun()
+            wait_until(lambda: temporaries(server.root) != [])
+            running.press()
+            ended = running.end()
+        assert ended.code == 3
+        assert ended.seconds <= GOODBYE + SLACK
+        assert "stopping now" in ended.err
+        assert set(temporaries(server.root / "site")) <= set(intents_of(profile))
+        peer.recover()
+        assert run_again(profile) == 0
+        assert contents(server.root / "site") == contents(source.root)
+
+
+def test_m121_m124_a_reader_who_is_asleep_does_not_put_off_the_end(tmp_path: Path) -> None:
+    for number in range(500):
+        write(tmp_path / "source" / f"{'a file with quite a long name ' * 5}{number}", b"x")
+    brief = '[shutdown]\ndrain = "0.3s"\ncancel = "0.2s"'
+    profile = write_profile(tmp_path / "profile.toml", tmp_path / "source", tmp_path / "target", "", brief)
+    with program("run", os.fspath(profile), "--json") as running:
+        assert running.process.stdout is not None
+        running.process.stdout.readline()
+        wait_until(lambda: len(list((tmp_path / "target").glob("*"))) >= 500)
+        running.press(signal.SIGTERM)
+        began = time.monotonic()
+        assert running.process.wait(timeout=20) == 143
+        assert time.monotonic() - began <= 0.5 + GOODBYE + SLACK
+    assert contents(tmp_path / "target") == contents(tmp_path / "source")
