@@ -6,6 +6,8 @@
 * ``wire``: the same in front of any server at all, with fewer ways to fail.
 * ``commands``: the command log that both keep.
 * ``conformance``: what every endpoint must do. ``faulty``: an endpoint that fails as a simulation decides.
+* ``simulation``: a whole run on virtual time, in an order that a seed decides. ``trace``: whether what it announced can
+  be true.
 
 Of the rest of actorsync, only ``demo`` imports anything here.
 """

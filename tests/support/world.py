@@ -30,7 +30,8 @@ from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing.faulty import Faulty, When
 from actorsync.testing.simulation import inline
 from actorsync.testing.trace import NEVER_PLANNED, check_trace
-from tests.support.oracle import Oracle, WatchedJournal, WatchedSource, WatchedTarget, below
+from tests.support.oracle import Oracle, below
+from tests.support.watched import WatchedJournal, WatchedSource, WatchedTarget
 
 __all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Stop", "Weather", "World", "fresh_journal"]
 
