@@ -164,7 +164,7 @@ async def test_m033_m050_cut_at_requests_to_a_server_that_cannot_replace(
     source: Path, server_folder: Path, when: When
 ) -> None:
     """The old file is set aside, and whatever happens then, it or the new one is there at the end."""
-    await at_requests(source, server_folder, when, count=24, can_replace=False)
+    await at_requests(source, server_folder, when, count=15, can_replace=False)
 
 
 # ---- at packets, of which only the number is known
