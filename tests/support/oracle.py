@@ -361,8 +361,17 @@ class Oracle:
         """Give what a source file held. One that a died run had sent is known by size and time only."""
         if source.inode is not None:
             return self.contents[source]
-        same = (source.path, source.size, source.mtime_ns)
-        return set().union(*(data for it, data in self.contents.items() if (it.path, it.size, it.mtime_ns) == same))
+        # What is known by the time that the target keeps may be any version of that time, as coarsely as it keeps it.
+        # No harm is done: such a record has neither inode nor ctime, and so the file is sent once more.
+        time = None if source.mtime_ns is None else self.target.rounded(source.mtime_ns)
+        return {
+            version
+            for entry, versions in self.contents.items()
+            if (entry.path, entry.size) == (source.path, source.size)
+            and entry.mtime_ns is not None
+            and self.target.rounded(entry.mtime_ns) == time
+            for version in versions
+        }
 
     def check_target(self) -> None:
         """1 and 9: each file is a version of its own, or is what others put there, or a temporary the journal knows."""
