@@ -277,7 +277,7 @@ def test_m111_a_run_that_is_killed_is_gone_on_with(site: Site) -> None:
     killed = 0
     for count in (1, 30):
         for number in range(60):
-            site.write(f"many/{number}", f"{count} {number} " * 2_000)
+            site.write(f"many/{number}", f"{count:02} {number} " * 2_000)
         with subprocess.Popen(site.program("--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -287,7 +287,7 @@ def test_m111_a_run_that_is_killed_is_gone_on_with(site: Site) -> None:
                     killed += 1
                     break
         with open_journal(site.journal.parent, site.journal.name.removesuffix(".journal")) as journal:
-            for record in journal.subtree(""):  # what it says is so
+            for record in journal.subtree(""):  # what it says is so, as far as sizes can tell
                 if record.target.kind is Kind.FILE:
                     assert (site.target / record.target.path).stat().st_size == record.target.size
     assert killed == 2
