@@ -45,7 +45,9 @@ def serving(name: str, folder: Path, options: debian_servers.Options | None = No
         policy = tls.policy(folder) if tls else None
         ports = options.data_ports if tls and options else None
         idle = options.idle_timeout if options else None
-        with EmbeddedFtpServer(root, **_embedded_tls(folder, tls), data_ports=ports, idle_timeout=idle) as server:
+        port = debian_servers._free_port()  # of those that are not given to clients: a proxy needs the same
+        settings = {**_embedded_tls(folder, tls), "data_ports": ports, "idle_timeout": idle}
+        with EmbeddedFtpServer(root, port=port, **settings) as server:
             yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root, tls=policy)
     else:
         debian_name = cast(debian_servers.Name, name)

@@ -273,7 +273,9 @@ def serving(name: Name, folder: Path, options: Options = Options()) -> Iterator[
 def embedded_server(root: Path, folder: Path, **settings: Any) -> Iterator[tuple[EmbeddedSftpServer, SshTarget]]:
     """Run an embedded server for the length of a ``with`` block; ``folder`` takes what a client needs to reach it."""
     key = make_key(folder / "client_key")
-    settings = {"user": debian_servers.USER, "password": debian_servers.PASSWORD, **settings}
+    # The port is none of those that are given to clients: a proxy needs the same.
+    known = {"user": debian_servers.USER, "password": debian_servers.PASSWORD, "port": debian_servers._free_port()}
+    settings = {**known, **settings}
     with EmbeddedSftpServer(root, authorized_keys=[key.public_line], **settings) as server:
         known_hosts = known_hosts_file(folder / "known_hosts", server.port, server.known_hosts_line.partition(" ")[2])
         password = server.password or ""
