@@ -47,6 +47,7 @@ from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import (
     Adopted,
     Confirmed,
+    Doomed,
     Forgotten,
     Intended,
     Recovered,
@@ -169,7 +170,9 @@ class Journal:
 
     def _matters(self, fact: Event) -> bool:
         match fact:
-            case Done() | Adopted() | Confirmed() | Intended() | Swept() | Forgotten() | Skipped(operation=Remove()):
+            case Done() | Adopted() | Confirmed() | Doomed() | Intended() | Swept() | Forgotten():
+                return True
+            case Skipped(operation=Remove()):
                 return True
             case Troubled() | Recovered():
                 return True

@@ -12,6 +12,7 @@ from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
     Confirmed,
+    Doomed,
     Event,
     Forgotten,
     Intended,
@@ -36,6 +37,7 @@ _UPSERT: Final = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?,
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
+_DOOM: Final = "UPDATE records SET digest = x'' WHERE directory = ? AND name = ? AND source_kind IS NOT NULL"
 _DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
 _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) AND source_kind IS NULL"""
@@ -64,6 +66,8 @@ def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             )
         case Swept(temporaries):
             _drop_intents(connection, temporaries)
+        case Doomed(paths):
+            connection.executemany(_DOOM, [split(path) for path in paths])
         case Skipped(operation=Remove(Entry(path))):
             connection.execute(_DELETE, split(path))
         case Forgotten(path):

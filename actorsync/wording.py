@@ -21,6 +21,7 @@ from actorsync.model.event import (
     Adopted,
     Confirmed,
     Connected,
+    Doomed,
     Event,
     Forgotten,
     Intended,
@@ -300,6 +301,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, **_entry(source)}
         case Intended(temporaries) | Swept(temporaries):
             yield {"event": name, "temporaries": list(temporaries)}
+        case Doomed(paths):
+            yield {"event": name, "paths": list(paths)}
         case Stopped(report):
             shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
             yield {"event": name, "result": result_of(report), **shown}

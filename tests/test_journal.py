@@ -39,6 +39,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, ScanCom
 from actorsync.model.event import (
     Adopted,
     Confirmed,
+    Doomed,
     Event,
     Forgotten,
     Intended,
@@ -366,6 +367,7 @@ FACTS = (
     | st.builds(Forgotten, PATHS)
     | st.builds(Intended, TEMPORARIES)
     | st.builds(Swept, TEMPORARIES)
+    | st.builds(Doomed, st.lists(PATHS, max_size=3).map(tuple))
     | st.builds(Done, st.builds(Sweep, PATHS))
     | st.just(SurveyComplete())
     | st.builds(ScanComplete, entries(st.just("")), NUMBERS)
@@ -409,6 +411,10 @@ class Model:
                 self.drop_foreign(path)
             case Intended(temporaries):
                 self.intents.update(temporaries)
+            case Doomed(paths):
+                for path in paths:
+                    if path in self.records and self.records[path].source is not None:
+                        self.records[path] = attrs.evolve(self.records[path], digest=b"")
             case Swept(temporaries):
                 self.intents.difference_update(temporaries)
             case SurveyComplete():

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 from trio.testing import MockClock
 
 from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.errors import OperationRefused
+from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry
-from actorsync.model.event import Report
-from actorsync.model.operation import Copy, Done, Skipped
+from actorsync.model.event import Event, Report
+from actorsync.model.operation import Copy, Done, Remove, Skipped
 from tests.support import long_run
 from tests.support.climate import KINDS, NO_CLIMATE, Climate
 from tests.support.memory_mirror import Mirror
@@ -40,7 +42,28 @@ REGRESSIONS = [
 ]
 # fmt: on
 #: And these have every kind of weather that their seed says, so that a new kind may not be drawn from an old stream.
-LATER_REGRESSIONS = [54, 98, 506, 558, 596, 751, 1350, 2372, 2727, 2890, 3473, 3746, 90221]
+LATER_REGRESSIONS = [
+    54,
+    98,
+    506,
+    558,
+    596,
+    751,
+    1350,
+    2372,
+    2727,
+    2890,
+    3473,
+    3746,
+    5008,
+    7764,
+    20055,
+    20067,
+    20147,
+    90221,
+    101613,
+    102067,
+]
 
 
 def tell(seed: int, lanes: int | None = None, climate: Climate | None = None) -> Story:
@@ -216,6 +239,30 @@ async def test_a_directory_whose_parent_is_gone_from_the_target_is_made(autojump
     mirror.source.mkdir("a/b/c")
     assert (await mirror.run()).exit_code == 0
     assert mirror.target.directories() == {"a", "a/b", "a/b/c"}
+
+
+async def test_m111_what_a_broken_run_has_removed_is_sent_again_when_it_is_back(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.write("site/a", b"a")
+    mirror.source.write("site/b/c", b"c")
+    mirror.source.mkdir("site/empty")
+    mirror.source.write("z", b"z")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.rename("site", "site.old")  # nothing in it is touched by that
+    apply = mirror.journal.apply
+
+    def apply_until_something_is_removed(facts: Sequence[Event]) -> None:
+        if any(isinstance(fact, Done) and isinstance(fact.operation, Remove) for fact in facts):
+            raise FatalError("no space left")
+        apply(facts)
+
+    with patch.object(mirror.journal, "apply", apply_until_something_is_removed):
+        assert (await mirror.run()).exit_code == 7
+    assert mirror.target.find("site/a") is None
+    mirror.source.rename("site.old", "site")
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+    assert mirror.target.directories() == mirror.source.directories()
 
 
 async def test_m049_of_two_names_that_a_target_takes_for_one_the_first_stays(autojump_clock: MockClock) -> None:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 STOPS = int(os.environ.get("ACTORSYNC_STOPS", "5"))
 
-DRAIN, CANCEL = 1.0, 0.5
+DRAIN, CANCEL = 0.7, 0.4
 #: Seconds after the last of so many signals.
 BOUND = {1: DRAIN + CANCEL + GOODBYE, 2: LEAVE_SECONDS, 3: 0.0}
 #: What a busy machine may add: to start the process's threads, and to bury it.
@@ -155,7 +155,7 @@ class Field:
             )
             with program("run", os.fspath(profile)) as running:
                 assert running.wait_begun().startswith("mirroring ")
-                time.sleep(rng.uniform(0, 0.5 if kind == "live" else 1.5))
+                time.sleep(rng.uniform(0, 0.5 if kind == "live" else 1.0))
                 sent = []
                 for _ in range(presses):
                     number = rng.choice(SIGNALS)

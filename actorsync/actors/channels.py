@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actorsync.model.entry import Listing, ScanComplete
-from actorsync.model.event import Event, Intended
+from actorsync.model.event import Doomed, Event, Intended
 from actorsync.model.operation import Outcome
 
 __all__ = ["Blocking", "Fact", "Finding", "Registration", "Settlement", "Unissued", "holding", "in_thread", "inline"]
@@ -26,9 +26,9 @@ Settlement: TypeAlias = Outcome
 
 @attrs.frozen
 class Registration:
-    """Temporaries that are about to be made. ``durable`` is set when a crash can no longer forget them."""
+    """What is about to be done to the target. ``durable`` is set when a crash can no longer forget it."""
 
-    intended: Intended
+    intended: Intended | Doomed
     durable: trio.Event
 
 

@@ -15,7 +15,7 @@ from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull, Vanished
 from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
-from actorsync.model.event import Event, Intended, Resumed, Suspended, Swept
+from actorsync.model.event import Doomed, Event, Intended, Resumed, Suspended, Swept
 from actorsync.model.operation import (
     Batch,
     Copy,
@@ -106,7 +106,7 @@ class Lane:
     _batch: Batch = ()
     _next: Batch = ()
     _held: list[_Held] = attrs.Factory(list)
-    _registered: tuple[Copy, Registration] | None = None
+    _registered: tuple[Copy, Intended, Registration] | None = None
 
     def hold(self, operations: trio.MemoryReceiveChannel[Batch], facts: trio.MemorySendChannel[Fact]) -> None:
         """Take the channel ends; the connection closes them."""
@@ -193,13 +193,13 @@ class Lane:
         first = self._next[0]
         if not isinstance(first, Copy):
             return False
-        registration = self._registration(first)
+        intended, registration = self._registration(first)
         try:
             self._facts.send_nowait(registration)
         except trio.WouldBlock:
             pass  # the recorder is busy; it will be asked again when the file's turn comes
         else:
-            self._registered = first, registration
+            self._registered = first, intended, registration
         return True
 
     # Doing it.
@@ -232,6 +232,9 @@ class Lane:
                 return [_made(operation, made[operation.path]) for operation in batch]
             case Remove():
                 self._state("removing")
+                doomed = Registration(Doomed(tuple(operation.path for operation in batch)), trio.Event())
+                await self._facts.send(doomed)
+                await doomed.durable.wait()
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
                 return _all_removed(batch, removed)
             case Sweep():
@@ -363,25 +366,26 @@ class Lane:
 
     # Temporaries.
 
-    def _registration(self, copy: Copy) -> Registration:
+    def _registration(self, copy: Copy) -> tuple[Intended, Registration]:
         name = temporary_name(name_of(copy.path), self.token())
-        return Registration(Intended((join(parent_of(copy.path), name),), copy.source), trio.Event())
+        intended = Intended((join(parent_of(copy.path), name),), copy.source)
+        return intended, Registration(intended, trio.Event())
 
     async def _register(self, copy: Copy) -> str:
         """Give a temporary that a crash cannot forget."""
         if self._registered is not None and self._registered[0] is copy:
-            registration = self._registered[1]
+            _, intended, registration = self._registered
             self._registered = None
         else:
-            registration = self._registration(copy)
+            intended, registration = self._registration(copy)
             await self._facts.send(registration)
         await registration.durable.wait()
-        return registration.intended.temporaries[0]
+        return intended.temporaries[0]
 
     async def _unregister(self) -> None:
         """Say that a temporary which was only announced will not be made."""
         if self._registered is not None:
-            await self._facts.send(Swept(self._registered[1].intended.temporaries))
+            await self._facts.send(Swept(self._registered[1].temporaries))
             self._registered = None
 
     # Leaving.

@@ -78,12 +78,17 @@ class Record:
     ``source`` is ``None`` for a *foreign* entry: seen on the target, not put there by this profile. Foreign
     entries are adopted when equal, overwritten when the source has the same path, and never removed.
     ``digest`` is set when the source file was written so shortly before it was read that a later change could
-    carry the same times (the racy-clean rule); the next run compares contents instead of times.
+    carry the same times (the racy-clean rule); the next run compares contents instead of times. An empty one says that
+    the entry was to be removed from the target, and may be gone from it.
     """
 
     source: Entry | None
     target: Entry
     digest: bytes | None = None
+
+    @property
+    def is_doomed(self) -> bool:
+        return self.digest == b""
 
 
 def join(directory: str, name: str) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "Adopted",
     "Confirmed",
     "Connected",
+    "Doomed",
     "Event",
     "Forgotten",
     "Intended",
@@ -108,6 +109,16 @@ class Intended:
 
     temporaries: tuple[str, ...]
     source: Entry | None = None
+
+
+@attrs.frozen
+class Doomed:
+    """These entries may be gone from the target from now on. Durable before the wire is told to remove them.
+
+    What the source has there again by the next run is then sent, and not believed to be on the target.
+    """
+
+    paths: tuple[str, ...]
 
 
 @attrs.frozen
@@ -287,6 +298,7 @@ Event: TypeAlias = (
     | SurveyComplete
     | Adopted
     | Confirmed
+    | Doomed
     | Intended
     | Forgotten
     | RemovalsRefused

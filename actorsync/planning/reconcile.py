@@ -161,7 +161,7 @@ def _source(now: Entry | None, record: Record | None, hidden: bool) -> Source:
         return Source.GONE
     if now.kind is Kind.DIRECTORY:
         return Source.DIRECTORY
-    if record is None or record.source is None or now != record.source:
+    if record is None or record.source is None or record.is_doomed or now != record.source:
         return Source.CHANGED
     return Source.RACY if record.digest is not None else Source.UNCHANGED
 
@@ -170,6 +170,8 @@ def _target(now: Entry | None, record: Record | None) -> Target:
     if record is None:
         return Target.NOTHING
     is_directory = record.target.kind is Kind.DIRECTORY
+    if record.is_doomed and is_directory and now is not None and now.kind is Kind.DIRECTORY:
+        return Target.NOTHING  # as far as anybody knows; making it again does no harm
     if record.source is not None:
         return Target.DIRECTORY if is_directory else Target.FILE
     if is_directory:

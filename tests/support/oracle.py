@@ -33,7 +33,7 @@ from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.endpoints.memory_tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, Swept
+from actorsync.model.event import Adopted, Confirmed, Doomed, Event, Forgotten, Intended, Swept
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Oracle", "below"]
 #: What is announced only when a crash cannot take it back.
-_LASTING: Final = (Done, Adopted, Confirmed, Intended, Swept, Forgotten)
+_LASTING: Final = (Done, Adopted, Confirmed, Doomed, Intended, Swept, Forgotten)
 
 
 @attrs.define(eq=False)
@@ -61,6 +61,8 @@ class Oracle:
     unrecorded: set[str] = attrs.Factory(set)
     #: Temporaries of a journal that is lost: what is left of them is nobody's.
     orphans: set[str] = attrs.Factory(set)
+    #: What this run has said that it may remove, durably.
+    doomed: set[str] = attrs.Factory(set)
     #: What each temporary that was ever announced is for.
     purposes: dict[str, str] = attrs.Factory(dict)
     #: What others put on the target, and when: `versions` of theirs.
@@ -99,6 +101,7 @@ class Oracle:
         self._removing, self._removed, self._ours_before = None, set(), None
         self._root_before = self.journal.root()
         self._durable.clear()
+        self.doomed.clear()
 
     def published(self, event: Event) -> None:
         """An event was announced."""
@@ -157,6 +160,8 @@ class Oracle:
                     self.unrecorded.discard(operation.path)
                 case Skipped(Remove() as operation):
                     self.unrecorded.discard(operation.path)
+                case Doomed(paths):
+                    self.doomed.update(paths)
                 case Intended(temporaries, source):
                     self.intended.update(temporaries)
                     for temporary in temporaries:
@@ -233,6 +238,8 @@ class Oracle:
             self.blame(f"8: remove {path!r}, which is not ours")
             return
         is_in_the_way = self._seen(path) is not None  # a hidden directory has to make way for a file, if it is empty
+        if path not in self.doomed:
+            self.blame(f"8: remove {path!r}, and a crash would forget that it may be gone")
         if policy.selection.hides(path, record.target.kind is Kind.DIRECTORY) and not is_in_the_way:
             self.blame(f"8: remove {path!r}, which is hidden")
         if not self._is_proven_gone(path):
@@ -354,8 +361,17 @@ class Oracle:
         """Give what a source file held. One that a died run had sent is known by size and time only."""
         if source.inode is not None:
             return self.contents[source]
-        same = (source.path, source.size, source.mtime_ns)
-        return set().union(*(data for it, data in self.contents.items() if (it.path, it.size, it.mtime_ns) == same))
+        # What is known by the time that the target keeps may be any version of that time, as coarsely as it keeps it.
+        # No harm is done: such a record has neither inode nor ctime, and so the file is sent once more.
+        time = None if source.mtime_ns is None else self.target.rounded(source.mtime_ns)
+        return {
+            version
+            for entry, versions in self.contents.items()
+            if (entry.path, entry.size) == (source.path, source.size)
+            and entry.mtime_ns is not None
+            and self.target.rounded(entry.mtime_ns) == time
+            for version in versions
+        }
 
     def check_target(self) -> None:
         """1 and 9: each file is a version of its own, or is what others put there, or a temporary the journal knows."""

@@ -326,7 +326,13 @@ class World:
         oracle.journal = old.copy_to_memory()
         oracle.forget_intents()
         oracle.intended = set(oracle.journal.intents())
-        oracle.unrecorded |= {record.target.path for record in oracle.journal.subtree("")}
+        for record in oracle.journal.subtree(""):
+            path = record.target.path
+            oracle.unrecorded.add(path)
+            node = self.target.find(path)
+            # Where the source is again what it was then, to the inode, nobody can see that the target is not.
+            if record.source is not None and (node is None or self.target.entry(path, node) != record.target):
+                oracle.strange.add(path)
 
     # In peace.
 
