@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from tests.support.debian_servers import PASSWORD
 from tests.support.ftp import NAMES, home, serving
 from tests.support.matrix import DOCUMENT, Matrix, servers_noted
 from tests.support.ssh_target import SshTarget
+
+# Whoever runs this under nohup, or in the background of a script, has these ignored, and every process that is started
+# here would have so, too.
+for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # How long an example takes is the machine's affair.
 hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
