@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import trio
@@ -229,7 +229,7 @@ class Lane:
             case MakeDirectory():
                 self._state("making directories")
                 made = await self._make(target, [operation.path for operation in batch])
-                return [_made(operation, made[operation.path]) for operation in batch]
+                return _all_made(batch, made)
             case Remove():
                 self._state("removing")
                 doomed = Registration(Doomed(tuple(operation.path for operation in batch)), trio.Event())
@@ -443,8 +443,21 @@ def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
     return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
 
 
-def _made(operation: Operation, result: Entry | OperationRefused) -> Outcome:
-    return Done(operation, result) if isinstance(result, Entry) else _failed(operation, result)
+def _all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list[Outcome]:
+    """Say what became of directories. One in a directory that is not ours is not ours: nobody would look there."""
+    outcomes: list[Outcome] = []
+    refused: set[str] = set()
+    for operation in batch:
+        result = made[operation.path]
+        if isinstance(result, OperationRefused):
+            outcomes.append(_failed(operation, result))
+        elif parent_of(operation.path) in refused:
+            outcomes.append(Failed(operation, "its directory was refused", Fault.OTHER))
+        else:
+            outcomes.append(Done(operation, result))
+            continue
+        refused.add(operation.path)
+    return outcomes
 
 
 def _all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
