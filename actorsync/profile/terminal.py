@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import termios
 import threading
@@ -16,6 +17,8 @@ __all__ = ["ask"]
 _TERMINAL: Final = "/dev/tty"
 _LOCAL_MODES, _CONTROL_CHARACTERS = 3, 6  # places in the list of termios.tcgetattr
 _DISABLED: Final = b"\0"
+#: Seconds after which a signal that nobody noticed is noticed.
+_LISTENING: Final = 0.2
 
 
 def ask(question: str, *, is_hidden: bool) -> str:
@@ -38,7 +41,13 @@ def ask(question: str, *, is_hidden: bool) -> str:
 
 def _line(descriptor: int) -> bytes:
     line = b""
-    while not line.endswith(b"\n") and (more := os.read(descriptor, 4096)):
+    while not line.endswith(b"\n"):
+        # Never in a read that waits: a Ctrl-C just before it would be heard when the next key is pressed, if ever.
+        while not select.select([descriptor], [], [], _LISTENING)[0]:
+            pass
+        more = os.read(descriptor, 4096)
+        if not more:
+            break
         line += more
     return line.removesuffix(b"\n")
 

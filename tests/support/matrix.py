@@ -102,13 +102,13 @@ class Matrix:
         self.servers[name] |= words | (set(servers) & _SHOWN.keys())
 
     def fill(self, text: str) -> str:
-        """Give a document with this run in its tables. Rows that no test covers keep what the hand wrote there."""
+        """Give a document with this run in its tables. Rows that no test of this run covers stay as they are."""
         return _LINE.sub(lambda found: str(self._filled(next(rows_in(found[0])))), text)
 
     def _filled(self, row: Row) -> Row:
         names = sorted(name for name in self.ended if row.number in rows_of(name))
         if not names:
-            return attrs.evolve(row, tests="none" if row.names else row.tests, servers="-", result="-")
+            return row
         ended: Counter[str] = Counter()
         for name in names:
             ended += self.ended[name]
