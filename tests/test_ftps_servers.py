@@ -142,7 +142,7 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
         if outcomes[-1]:
             assert not (root / temporary).exists()
     if secure.target.name != PYFTPDLIB:  # which says nothing any more when a handshake of its own is cut off
-        assert True in outcomes  # how many there are is a matter of where the time was up, on a busy machine
+        assert outcomes.count(True) > len(outcomes) / 2
 
 
 # ---- a network that fails

@@ -392,7 +392,10 @@ class World:
             is_excused = is_excused or (self.oracle.is_strange(path) and reason in BELIEVED_IN_THE_WAY)
             # A directory of ours that has to make way, and held what was not ours until others took that away: the
             # journal believes it to be there still, and so the directory is not removed.
-            is_excused = is_excused or any(below(it, path) and it != path for it in self.oracle.strange)
+            is_excused = is_excused or (
+                reason == f"{path!r} is a directory"
+                and any(below(it, path) and it != path for it in self.oracle.strange)
+            )
             assert blockers[path] or is_excused, f"4: no reason to fail over {path!r}: {reason}"
             self.trace.append(f"in the way of {path!r} ({reason}): {blockers[path]}")
         with self.unwatched():
