@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import queue
 import signal
+import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NoReturn, TypeVar
 
@@ -35,6 +36,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: In the place of a signal's number: a request that came another way.
 _LINE: Final = 0
+
+#: Wakes the main thread, as a signal's number does.
+_WAKE: Final = b"\0"
 
 #: Seconds that somebody who does not read his terminal may hold up the last words.
 _LAST_WORDS: Final = 0.1
@@ -65,10 +69,10 @@ class StopRequests:
     ends_afterwards: bool = False
     last: int = signal.SIGINT
     """The last signal that came."""
-    # Its `put` may be called from a signal handler, also while this thread is in `get`: that is what it is made for.
-    _inbox: queue.SimpleQueue[int | trio.lowlevel.TrioToken | outcome.Outcome[object]] = attrs.field(
-        factory=queue.SimpleQueue, init=False, repr=False
+    _inbox: deque[int | trio.lowlevel.TrioToken | outcome.Outcome[object]] = attrs.field(
+        factory=deque, init=False, repr=False
     )
+    _waker: socket.socket | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def forced_code(self) -> int:
@@ -77,7 +81,13 @@ class StopRequests:
 
     def stop(self) -> None:
         """Ask for an end once more. In any thread."""
-        self._inbox.put(_LINE)
+        self._tell(_LINE)
+
+    def _tell(self, message: int | trio.lowlevel.TrioToken | outcome.Outcome[object]) -> None:
+        self._inbox.append(message)
+        if self._waker is not None:
+            with contextlib.suppress(OSError):  # full, so it wakes up anyway; or closed, and nobody is there
+                self._waker.send(_WAKE)
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run ``main`` under trio in a thread of its own, and listen to SIGINT, SIGTERM and SIGHUP meanwhile.
@@ -86,33 +96,31 @@ class StopRequests:
         """
 
         async def entered() -> T:
-            self._inbox.put(trio.lowlevel.current_trio_token())
+            self._tell(trio.lowlevel.current_trio_token())
             return await main()
 
         def work() -> None:
-            self._inbox.put(outcome.capture(trio.run, entered))
+            self._tell(outcome.capture(trio.run, entered))
 
-        with self._listening():
+        with self._listening() as ear:
             # A daemon: when the process is to end, it does not wait for a run that is stuck.
             threading.Thread(target=work, name="run", daemon=True).start()
-            result: outcome.Outcome[T] = self._wait()  # type: ignore[assignment]
+            result: outcome.Outcome[T] = self._wait(ear)  # type: ignore[assignment]
         return result.unwrap()
 
-    def _wait(self) -> outcome.Outcome[object]:
+    def _wait(self, ear: socket.socket) -> outcome.Outcome[object]:
         """Do what the requests ask for, until the run has ended."""
         leave_at, asked, begun = math.inf, 0, 0
         token: trio.lowlevel.TrioToken | None = None
         while True:
-            left = min(leave_at - time.monotonic(), threading.TIMEOUT_MAX)
-            try:
-                message = self._inbox.get(timeout=None if leave_at == math.inf else max(0.0, left))
-            except queue.Empty:
-                self._leave()
-            if isinstance(message, outcome.Value | outcome.Error):
-                return message
-            if isinstance(message, trio.lowlevel.TrioToken):
-                token = message
-            elif isinstance(message, int):
+            while self._inbox:
+                message = self._inbox.popleft()
+                if isinstance(message, outcome.Value | outcome.Error):
+                    return message
+                if isinstance(message, trio.lowlevel.TrioToken):
+                    token = message
+                    continue
+                assert isinstance(message, int)
                 self.last = message or self.last
                 asked += 1
                 if asked > len(self.steps):
@@ -122,6 +130,11 @@ class StopRequests:
                 with contextlib.suppress(trio.RunFinishedError):
                     token.run_sync_soon(self.steps[begun].act)
                 begun += 1
+            if (left := leave_at - time.monotonic()) <= 0:
+                self._leave()
+            ear.settimeout(None if left == math.inf else min(left, threading.TIMEOUT_MAX))
+            with contextlib.suppress(TimeoutError):
+                self._inbox.extend(number for number in ear.recv(4096) if number in _SIGNALS)
 
     def _leave(self) -> NoReturn:
         with contextlib.suppress(RuntimeError):  # no thread to be had
@@ -135,18 +148,28 @@ class StopRequests:
             self.last_words()
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _listening(self) -> Iterator[socket.socket]:
+        """Give what can be read from when something came.
+
+        The kernel's signal writes there itself, before Python knows of it. So one that comes just before this thread
+        begins to wait ends the waiting, where a handler in Python would be called when it is over.
+        """
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         if before[signal.SIGHUP] is signal.SIG_IGN:
             del before[signal.SIGHUP]  # nohup: to outlive the terminal is what was asked for
-        try:
-            for number in before:
-                signal.signal(number, lambda number, _: self._inbox.put(number))
-            yield
-        finally:
-            for number, previous in before.items():
-                restored = previous if previous is not None else signal.SIG_DFL
-                signal.signal(number, signal.SIG_IGN if self.ends_afterwards else restored)
+        ear, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        with ear, self._waker:
+            woken_before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+            try:
+                for number in before:
+                    signal.signal(number, lambda *_: None)
+                yield ear
+            finally:
+                for number, previous in before.items():
+                    restored = previous if previous is not None else signal.SIG_DFL
+                    signal.signal(number, signal.SIG_IGN if self.ends_afterwards else restored)
+                signal.set_wakeup_fd(woken_before)
 
 
 def abortable(work: Callable[[], Awaitable[T]]) -> tuple[int, T | None]:

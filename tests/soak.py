@@ -157,10 +157,11 @@ class Mirror:
     name: str
     profile: Profile
     root: Path
-    cut: Callable[[How], None]
+    cut: Callable[[How], int]
     proxy: FaultProxy | None = None  # has a command log
     passes: int = 0
     copied: int = 0
+    cuts: int = 0
     reconnects: int = 0
     codes: Counter[int] = attrs.Factory(Counter)
     wrong: list[str] = attrs.Factory(list)
@@ -262,7 +263,9 @@ class Soak:
         while True:
             await trio.sleep(self.settings.reconnect)
             for mirror in self.mirrors:
-                mirror.cut("rst")
+                while not mirror.cut("rst"):  # noqa: ASYNC110 - between two passes there is nothing to cut, but soon
+                    await trio.sleep(0.01)
+                mirror.cuts += 1
 
     async def _sample(self) -> None:
         began = trio.current_time()
@@ -322,7 +325,7 @@ class Soak:
         for mirror in self.mirrors:
             lines.append(
                 f"{mirror.name}: {mirror.passes} passes (exit codes {dict(mirror.codes)}), {mirror.copied} files sent, "
-                f"{mirror.reconnects} reconnects"
+                f"cut {mirror.cuts} times, {mirror.reconnects} reconnects"
             )
             lines += [f"  {count} x {reason}" for reason, count in mirror.errors.most_common(5)]
         return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import socket
@@ -110,6 +111,23 @@ def test_m121_signals_do_one_step_each_and_the_result_comes_back() -> None:
     assert requests.run(main) == "result"
     assert (done, requests.forced_code) == ([1, 2], 143)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_m121_a_signal_that_interrupts_no_waiting_is_heard_all_the_same() -> None:
+    """As one does that comes just before the main thread begins to wait: noted by Python, and no system call ends."""
+    done: list[int] = []
+
+    async def main() -> str:
+        await trio.sleep(0.05)  # the main thread waits by now
+        _thread.interrupt_main(signal.SIGTERM)  # takes note of a signal, and sends none
+        with trio.move_on_after(10):
+            while not done:  # noqa: ASYNC110 - what sets it is the thing under test
+                await trio.sleep(0.001)
+        return "result"
+
+    requests = requests_of(60, does=done)
+    assert requests.run(main) == "result"
+    assert (done, requests.forced_code) == ([1], 143)
 
 
 def test_an_error_comes_back_as_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,9 @@ def test_a_soak_of_ten_seconds() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert done.stdout.endswith("passed\n")
-    lines = {line.split(":")[0]: line for line in done.stdout.splitlines()}
-    for name in ("proftpd", "openssh"):
-        assert " 0 reconnects" not in lines[name]
+    counts = re.findall(r"^(proftpd|openssh): .*cut (\d+) times, (\d+) reconnects", done.stdout, re.MULTILINE)
+    assert {name for name, cuts, _ in counts if int(cuts)} == {"proftpd", "openssh"}
+    assert any(int(reconnects) for _, _, reconnects in counts), "a cut is not felt by who is about to leave, but often"
 
 
 def test_a_content_proves_that_it_is_whole() -> None:

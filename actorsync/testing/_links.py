@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -130,3 +132,33 @@ async def send_sliced(stream: trio.SocketStream, data: bytes, size: int) -> None
     """Send ``data`` in pieces of ``size`` bytes, or in one when 0."""
     for start in range(0, len(data), size or len(data) or 1):
         await stream.send_all(data[start : start + (size or len(data))])
+
+
+def listen(host: str, port: int) -> trio.SocketListener:
+    """Listen on one address."""
+    listening = socket.create_server((host, port), backlog=128)
+    listening.setblocking(False)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+
+
+def listen_somewhere(ports: Sequence[int], hosts: Sequence[str]) -> list[trio.SocketListener]:
+    """Listen on all of the ``ports`` of one of the ``hosts``, any one where all of them are free.
+
+    Raises:
+        OSError: there is none, with the kernel's own reason for the last one; or there can be no more sockets.
+    """
+    refusal = OSError(errno.EADDRNOTAVAIL, "no address to listen on")
+    for host in random.sample(hosts, len(hosts)):
+        listeners: list[trio.SocketListener] = []
+        try:
+            listeners.extend(listen(host, port) for port in ports)
+        except OSError as error:
+            for listener in listeners:
+                listener.socket.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            refusal = error
+        else:
+            return listeners
+    message = f"{refusal.strerror} (of {len(hosts)} addresses; does the server listen on all of them?)"
+    raise OSError(refusal.errno, message) from refusal

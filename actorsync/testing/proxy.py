@@ -15,7 +15,6 @@ Through TLS nothing can be read; such control connections fail by bytes and pack
 
 from __future__ import annotations
 
-import random
 import re
 import socket
 import threading
@@ -26,7 +25,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import attrs
 import trio
 
-from actorsync.testing._links import Arming, Lines, Link, Pump, reach, send_sliced
+from actorsync.testing._links import Arming, Lines, Link, Pump, listen, listen_somewhere, reach, send_sliced
 from actorsync.testing.commands import Answer, Command, CommandLog
 from actorsync.testing.faults import (
     Cut,
@@ -46,6 +45,7 @@ from actorsync.testing.wire import WireFault, WireProxy
 
 __all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
 
+_HOSTS = [f"127.0.0.{number}" for number in range(100, 255)]
 _CHUNK = 65536
 _NARROW = 4096
 _TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
@@ -72,7 +72,7 @@ async def open_fault_proxy(
     as they are, nothing is logged, and no fault happens but `Refuse`, and `CutData` and `Truncate` without a verb. The
     n-th control connection has the n-th of the faults in ``wire``.
     """
-    listener, *data_listeners = _listen_somewhere([upstream[1], *data_ports], host)
+    listener, *data_listeners = listen_somewhere([upstream[1], *data_ports], [host] if host else _HOSTS)
     sealed = WireProxy(upstream, listener.socket.getsockname()[0], list(wire), 0, 0) if data_ports else None
     proxy = FaultProxy(upstream, listener.socket.getsockname()[0], sealed)
     for fault in faults:
@@ -177,12 +177,12 @@ class FaultProxy:
             case _:
                 self._arms.append(Arming(fault, self.fired))
 
-    def cut(self, how: How) -> None:
-        """Cut every connection that there is, control and data, now. Not for other threads."""
-        for link in self._links.copy():
+    def cut(self, how: How) -> int:
+        """Cut every connection that there is, control and data, now; give how many. Not for other threads."""
+        links = self._links.copy()
+        for link in links:
             link.cut(how)
-        if self.sealed is not None:
-            self.sealed.cut(how)
+        return len(links) + (self.sealed.cut(how) if self.sealed is not None else 0)
 
     async def _run(self, link: Link, up: Pump, down: Pump) -> None:
         self._links.add(link)
@@ -312,7 +312,7 @@ class _Session:
         )
 
     def _expect_data(self, port: int) -> None:
-        self.data_listener = _listen(self.proxy.host, port)
+        self.data_listener = listen(self.proxy.host, port)
         if self.proxy._rate:  # or a small file is gone at once, and where it waits nobody sees
             self.data_listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
         self.nursery.start_soon(self._serve_data, self.data_listener, port)
@@ -399,22 +399,3 @@ class _Transfer:
             and fault.verb in ("", self.session.verb)
             and arm.counts(fault.at_transfer)
         )
-
-
-def _listen(host: str, port: int) -> trio.SocketListener:
-    listening = socket.create_server((host, port), backlog=128)
-    listening.setblocking(False)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-
-
-def _listen_somewhere(ports: Sequence[int], host: str | None) -> list[trio.SocketListener]:
-    for address in [host] if host else [f"127.0.0.{number}" for number in random.sample(range(100, 255), 8)]:
-        listeners: list[trio.SocketListener] = []
-        try:
-            listeners.extend(_listen(address, port) for port in ports)
-        except OSError:
-            for listener in listeners:
-                listener.socket.close()
-        else:
-            return listeners
-    raise OSError(f"port {ports[0]} is taken on other loopback addresses; does the server listen on all of them?")

@@ -6,20 +6,19 @@ that one it listens on another loopback address, with the port of the server.
 
 from __future__ import annotations
 
-import random
-import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Literal
 
 import attrs
 import trio
 
-from actorsync.testing._links import Link, reach, send_sliced
+from actorsync.testing._links import Link, listen_somewhere, reach, send_sliced
 from actorsync.testing.faults import How
 
 __all__ = ["CutWire", "HoldWire", "WireFault", "WireProxy", "open_wire_proxy"]
 
+_HOSTS = [f"127.0.0.{number}" for number in range(2, 255)]
 _CHUNK = 65536
 
 Direction = Literal["up", "down"]
@@ -65,7 +64,7 @@ async def open_wire_proxy(
     piece is sent in pieces of so many bytes. ``rate``: bytes a second that pass in each direction of a connection. At
     the end of the block every connection is closed. An error that the block raises comes out as it is, not in a group.
     """
-    listener = _listen_somewhere(upstream[1])
+    [listener] = listen_somewhere([upstream[1]], _HOSTS)
     proxy = WireProxy(upstream, listener.socket.getsockname()[0], list(faults), slice_size, rate)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
@@ -111,10 +110,12 @@ class WireProxy:
                 self._moved = trio.Event()
             await self._moved.wait()
 
-    def cut(self, how: How) -> None:
-        """Cut every connection that there is, now."""
-        for link in self._links.copy():
+    def cut(self, how: How) -> int:
+        """Cut every connection that there is, now; give how many."""
+        links = self._links.copy()
+        for link in links:
             link.cut(how)
+        return len(links)
 
     async def _serve(self, listener: trio.SocketListener) -> None:
         async with listener, trio.open_nursery() as nursery:
@@ -189,12 +190,3 @@ class _Pump:
         self.passed += len(chunk)
         self.proxy.passed[self.direction] += len(chunk)
         self.proxy._moved.set()
-
-
-def _listen_somewhere(port: int) -> trio.SocketListener:
-    for last in random.sample(range(2, 255), 8):
-        with suppress(OSError):
-            listening = socket.create_server((f"127.0.0.{last}", port), backlog=128)
-            listening.setblocking(False)
-            return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-    raise OSError(f"port {port} is taken on other loopback addresses; does the server listen on all of them?")
