@@ -7,13 +7,15 @@ Every wait here has a deadline that is measured from the last sign of progress, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
 import ssl
 import struct
 import termios
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import TypeVar
 
 import attrs
@@ -52,19 +54,37 @@ class Patience:
         return min(10.0, self.stall)
 
 
-@contextlib.contextmanager
-def lost(what: str) -> Iterator[None]:
-    """Turn whatever the system or trio says into `ConnectionLost`."""
-    try:
-        yield
-    except trio.TooSlowError:
-        raise ConnectionLost(f"{what}: no answer in time") from None
-    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        cause = error.__cause__
-        if isinstance(cause, BaseExceptionGroup):  # one for each address of a host
-            cause = cause.exceptions[0]
-        cause = cause if isinstance(cause, OSError) else error
-        raise unopened(f"{what}: {_words(cause)}", cause) from error
+class lost:  # noqa: N801 - it is used as a statement
+    """Turn whatever the system or trio says in the block into `ConnectionLost`; also when it takes over ``seconds``.
+
+    A class, and not a generator: several of these are entered for each file.
+    """
+
+    __slots__ = ("_scope", "_what")
+
+    def __init__(self, what: str, seconds: float | None = None) -> None:
+        self._what = what
+        self._scope = None if seconds is None else trio.CancelScope(deadline=trio.current_time() + seconds)
+
+    def __enter__(self) -> None:
+        if self._scope is not None:
+            self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scope is not None:
+            self._scope.__exit__(kind, error, trace)
+            if self._scope.cancelled_caught:
+                raise ConnectionLost(f"{self._what}: no answer in time") from None
+        if isinstance(error, trio.TooSlowError):
+            raise ConnectionLost(f"{self._what}: no answer in time") from None
+        if isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
+            cause = error.__cause__
+            if isinstance(cause, BaseExceptionGroup):  # one for each address of a host
+                cause = cause.exceptions[0]
+            cause = cause if isinstance(cause, OSError) else error
+            raise unopened(f"{self._what}: {_words(cause)}", cause) from error
 
 
 def _words(cause: BaseException) -> str:
@@ -74,24 +94,33 @@ def _words(cause: BaseException) -> str:
     return text or type(cause).__name__
 
 
-async def reach(peer: tuple[object, ...], port: int, patience: Patience) -> trio.socket.SocketType:
-    """Connect to ``port`` at the control connection's peer, and nowhere else."""
+async def reach(peer: tuple[object, ...], port: int, patience: Patience) -> socket.socket:
+    """Connect to ``port`` at the control connection's peer, and nowhere else. The socket does not block."""
     family = socket.AF_INET6 if len(peer) == 4 else socket.AF_INET
-    with lost(f"data connection to port {port}"):
-        sock = trio.socket.socket(family, socket.SOCK_STREAM)
-    try:
-        with lost(f"data connection to port {port}"), trio.fail_after(patience.connect):
-            await sock.connect((peer[0], port, *peer[2:]))
-    except BaseException:
-        sock.close()
-        raise
+    what = f"data connection to port {port}"
+    with lost(what, patience.connect):
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            await _connect(sock, (peer[0], port, *peer[2:]))
+        except BaseException:
+            sock.close()
+            raise
     return sock
+
+
+async def _connect(sock: socket.socket, address: tuple[object, ...]) -> None:
+    error = sock.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        await trio.lowlevel.wait_writable(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 class Data:
     """One data connection, in clear. Close it with `close`, which never waits."""
 
-    def __init__(self, sock: trio.socket.SocketType, patience: Patience) -> None:
+    def __init__(self, sock: socket.socket, patience: Patience) -> None:
         self._socket = sock
         self._patience = patience
 
@@ -111,7 +140,9 @@ class Data:
 
     def close(self) -> None:
         """Close; what was not acknowledged may be lost."""
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
     async def send(self, upload: Upload, limit: int) -> bool:
         """Send the next part of ``upload``, up to byte ``limit`` of the file; False when the server takes no more.
@@ -130,8 +161,7 @@ class Data:
 
     async def _send_file(self, upload: Upload, limit: int, descriptor: int) -> bool:
         while upload.sent < limit:
-            with lost("sending data"), trio.fail_after(self._patience.stall):
-                await trio.lowlevel.wait_writable(self._socket)
+            await self._wait_writable()  # each time: between two pieces, others get their turn
             try:
                 count = os.sendfile(self._socket.fileno(), descriptor, upload.sent, min(_SENDFILE, limit - upload.sent))
             except BlockingIOError:
@@ -147,13 +177,18 @@ class Data:
             if not view:
                 break
             while view:
-                with trio.move_on_after(self._patience.stall) as waiting:
-                    count = await self._socket.send(view)
-                if waiting.cancelled_caught:
-                    raise ConnectionLost("sending data: no progress")
+                try:
+                    count = self._socket.send(view)
+                except BlockingIOError:
+                    await self._wait_writable()
+                    continue
                 upload.sent += count
                 view = view[count:]
         return True
+
+    async def _wait_writable(self) -> None:
+        with lost("sending data", self._patience.stall):
+            await trio.lowlevel.wait_writable(self._socket)
 
     async def finish(self) -> None:
         """Say that there is no more to come. In clear, that never waits."""
@@ -170,12 +205,12 @@ class Data:
     async def receive_all(self, limit: int) -> bytes:
         """Read to the end of the stream; more than ``limit`` bytes is no listing that anybody meant."""
         received = bytearray()
-        with lost("receiving a listing"):
-            while True:
-                with trio.fail_after(self._patience.stall):
-                    data = await self._socket.recv(_READ)
-                if not data:
-                    return bytes(received)
-                received += data
-                if len(received) > limit:
-                    raise ConnectionLost(f"a listing of more than {limit} bytes")
+        while True:
+            with lost("receiving a listing", self._patience.stall):
+                await trio.lowlevel.wait_readable(self._socket)
+                data = self._socket.recv(_READ)
+            if not data:
+                return bytes(received)
+            received += data
+            if len(received) > limit:
+                raise ConnectionLost(f"a listing of more than {limit} bytes")

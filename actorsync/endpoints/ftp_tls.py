@@ -8,6 +8,7 @@ proof that both are the same client).
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
@@ -134,7 +135,7 @@ class SecureData(Data):
     """
 
     def __init__(
-        self, sock: trio.socket.SocketType, patience: Patience, security: Security, session: ssl.SSLSession | None
+        self, sock: socket.socket, patience: Patience, security: Security, session: ssl.SSLSession | None
     ) -> None:
         super().__init__(sock, patience)
         self._security = security
@@ -182,7 +183,7 @@ class SecureData(Data):
         return (None if isinstance(said, ActorsyncError) else said), heard
 
     async def _speak(self, speak: Callable[[], Awaitable[T]]) -> T:
-        stream = trio.SocketStream(self._socket)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
         with self._handshake:
             try:
                 self._stream = await self._security.secure(stream, self._patience, self._session)

@@ -25,7 +25,7 @@ __all__ = ["Control", "connected"]
 
 T = TypeVar("T")
 
-_READ = 64 * 1024
+_READ = 16 * 1024
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 
@@ -33,17 +33,21 @@ class Control:
     """A control connection: flights out, replies in, and a count of the replies that are still due."""
 
     def __init__(self, stream: trio.SocketStream, patience: Patience) -> None:
-        self._socket = stream
-        self._stream: trio.SocketStream | ftp_tls.SecureStream = stream
+        #: The address that every data connection goes to, whatever the server names (CVE-2020-8284).
+        self.peer: tuple[object, ...] = stream.socket.getpeername()
+        # The same socket twice: what can be done at once need not pass through trio, and most of it can.
+        self._raw = socket.socket(fileno=stream.socket.detach())
+        self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(self._raw))
+        self._stream: ftp_tls.SecureStream | None = None  # over it, once there is TLS
+        self._poll = select.poll()
+        self._poll.register(self._raw, select.POLLIN)
         self._security: ftp_tls.Security | None = None
         self._session: ssl.SSLSession | None = None
         self.patience = patience
         self._parser = ReplyParser()
         self._due = 0
         self._is_broken = False
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        #: The address that every data connection goes to, whatever the server names (CVE-2020-8284).
-        self.peer: tuple[object, ...] = stream.socket.getpeername()
+        self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     async def start_tls(self, security: ftp_tls.Security) -> None:
         """Go on under TLS, from here on and on every data connection.
@@ -57,14 +61,14 @@ class Control:
             raise LoginRefused("the server goes on in clear where TLS begins")
         self._parser = ReplyParser()
         self._is_broken = True
-        with lost("TLS handshake"), trio.fail_after(self.patience.connect):
+        with lost("TLS handshake", self.patience.connect):
             self._stream = await security.secure(self._socket, self.patience)
         self._security, self._is_broken = security, False
 
     @property
     def security(self) -> str:
         """Say what protects this connection."""
-        if isinstance(self._stream, trio.SSLStream):
+        if self._stream is not None:
             return ftp_tls.describe(self._stream)
         return "none: everything travels in clear"
 
@@ -74,7 +78,7 @@ class Control:
         There is a session to take once a reply was read: under TLS 1.3 it comes behind the handshake.
         """
         sock = await reach(self.peer, port, self.patience)
-        if self._security is None or not isinstance(self._stream, trio.SSLStream):
+        if self._security is None or self._stream is None:
             return Data(sock, self.patience)
         if self._session is None:  # asking for it copies it, certificates and all
             self._session = self._stream.session
@@ -84,11 +88,22 @@ class Control:
         """Write a flight in one piece."""
         if not self._due:
             await self._hear_the_unasked()
-        self._is_broken = True  # until all of it is out: half a line cannot be taken back
-        with lost("sending a command"), trio.fail_after(self.patience.stall):
-            await self._stream.send_all(b"".join(flight))
-        self._is_broken = False
+        data = b"".join(flight)
+        if self._stream is None:
+            with lost("sending a command"):
+                data = data[self._send_now(data) :]
+        if data:
+            self._is_broken = True  # until all of it is out: half a line cannot be taken back
+            with lost("sending a command", self.patience.stall):
+                await (self._stream or self._socket).send_all(data)
+            self._is_broken = False
         self._due += len(flight)
+
+    def _send_now(self, data: bytes) -> int:
+        try:
+            return self._raw.send(data)
+        except BlockingIOError:
+            return 0
 
     async def _hear_the_unasked(self) -> None:
         """See that the server has said nothing: a reply too many would be taken for the next command's."""
@@ -100,13 +115,11 @@ class Control:
 
     async def _says_something(self) -> bool:
         """Whether there is anything to read, be it the end of the stream. Does not wait."""
-        poll = select.poll()
-        poll.register(self._socket.socket.fileno(), select.POLLIN)
-        if isinstance(self._stream, trio.SSLStream) and self._stream.pending():
+        if self._stream is not None and self._stream.pending():
             return True
-        if not poll.poll(0):
+        if not self._poll.poll(0):
             return False
-        if isinstance(self._stream, trio.SSLStream):
+        if self._stream is not None:
             with lost("waiting for the server"):
                 data = await ftp_tls.receive_what_is_there(self._stream)
             if data is None:
@@ -118,7 +131,7 @@ class Control:
         """Read the next reply; a preliminary one (1xx) leaves another due."""
         # Most replies have come together with the first of their flight, and need neither a wait nor a deadline.
         if (reply := self._parser.next_reply()) is None:
-            with lost("waiting for the server"), trio.fail_after(self.patience.stall if seconds is None else seconds):
+            with lost("waiting for the server", self.patience.stall if seconds is None else seconds):
                 reply = await self._wait_for_reply()
         if not reply.is_preliminary:
             self._due -= 1
@@ -131,8 +144,12 @@ class Control:
             # Answer at once: a server that holds its next reply back for our acknowledgement (vsftpd) would otherwise
             # wait for the delayed one, 40 ms on Linux.
             if _QUICKACK is not None:
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-            data = await self._stream.receive_some(_READ)
+                self._raw.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            if self._stream is not None:
+                data: bytes | bytearray = await self._stream.receive_some(_READ)
+            else:
+                await trio.lowlevel.wait_readable(self._raw)
+                data = self._raw.recv(_READ)
             if not data:
                 raise ConnectionLost("the server hung up")
             self._parser.feed(data)
@@ -140,7 +157,7 @@ class Control:
 
     async def greeting(self) -> Reply:
         """Read the reply that nothing was sent for, and give it when it is a greeting."""
-        with lost("waiting for the greeting"), trio.fail_after(self.patience.connect):
+        with lost("waiting for the greeting", self.patience.connect):
             self._due += 1
             while not greet(reply := await self.reply(self.patience.connect)):
                 pass
@@ -176,17 +193,25 @@ class Control:
         with trio.move_on_after(1), contextlib.suppress(ConnectionLost):
             if not self._due and not self._is_broken:
                 await self.send([farewell])
+        await self.close()
+
+    async def close(self) -> None:
+        """Close, and say nothing."""
         await trio.aclose_forcefully(self._socket)
 
 
 @contextlib.asynccontextmanager
 async def connected(host: str, port: int, patience: Patience) -> AsyncIterator[Control]:
     """Open a control connection; closed without ceremony unless `Control.hang_up` was called before."""
-    with lost(f"{host}:{port}"), trio.fail_after(patience.connect):
+    with lost(f"{host}:{port}", patience.connect):
         stream = await trio.open_tcp_stream(host, port)
     try:
         with lost(f"{host}:{port}"):  # it may be gone again already, and then has no peer
             control = Control(stream, patience)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    try:
         yield control
     finally:
-        await trio.aclose_forcefully(stream)
+        await control.close()

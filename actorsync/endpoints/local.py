@@ -171,7 +171,6 @@ class LocalContent:
         """Read on, from memory or in a thread."""
         if self._opened.fd >= 0:
             return await self._in_thread(os.read, self._opened.fd, max_bytes)
-        await trio.lowlevel.checkpoint()
         piece = self._opened.data[self._offset : self._offset + max_bytes]
         self._offset += len(piece)
         return piece
@@ -184,7 +183,6 @@ class LocalContent:
         """
         if self._opened.fd >= 0:
             return is_same(self._opened.status, await self._in_thread(os.fstat, self._opened.fd))
-        await trio.lowlevel.checkpoint()
         return self._opened.unchanged
 
     def close(self) -> None:

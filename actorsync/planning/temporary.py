@@ -11,6 +11,10 @@ __all__ = ["aside_name", "oddness", "signature", "temporary_name", "trial_name"]
 #: Every server at hand stores these as they are, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
 
+#: Most names, told apart from all others at once.
+_ORDINARY = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*(?<![ .])")
+_NO_TRAITS: frozenset[str] = frozenset()
+
 _ODD_BYTES = 120
 
 
@@ -21,6 +25,8 @@ def oddness(name: str) -> frozenset[str]:
     normalize or replace what is not ASCII. A server that was seen to store a name with all of these traits as it is
     will store another such name as it is, too.
     """
+    if _ORDINARY.fullmatch(name):
+        return _NO_TRAITS
     traits = {character for character in set(name) - _PLAIN if character.isascii()}
     if not name.isascii():
         surrogate = any("\ud800" <= character <= "\udfff" for character in name)

@@ -115,22 +115,22 @@ class Reply:
 Dialogue: TypeAlias = Generator[list[bytes], list[Reply], _T]
 
 
-# What may not be in a line, in the order in which it is looked for. 0xFF is Telnet's IAC: ProFTPD eats it together
-# with the byte behind it, and a name that arrives as another name is worse than one that does not arrive.
-_FORBIDDEN = (
-    (b"\r", "a carriage return"),
-    (b"\n", "a line feed"),
-    (b"\0", "a NUL"),
-    (b"\xff", "the byte 0xFF"),
-)
+# What may not be in a line. 0xFF is Telnet's IAC: ProFTPD eats it together with the byte behind it, and a name that
+# arrives as another name is worse than one that does not arrive.
+_FORBIDDEN = re.compile(rb"[\r\n\0\xff]")
+_NAMES_OF_FORBIDDEN = {b"\r": "a carriage return", b"\n": "a line feed", b"\0": "a NUL", b"\xff": "the byte 0xFF"}
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _fault(text: str) -> str | None:
     try:
-        data = text.encode("utf-8", "surrogateescape")
+        found = _FORBIDDEN.search(_encoded(text))
     except UnicodeEncodeError:
         return "it is not text that can be encoded"
-    return next((f"it holds {what}" for byte, what in _FORBIDDEN if byte in data), None)
+    return f"it holds {_NAMES_OF_FORBIDDEN[found[0]]}" if found else None
 
 
 def why_unsendable(argument: str, *, verb: str = "MFMT 00000000000000") -> str | None:
@@ -141,8 +141,11 @@ def why_unsendable(argument: str, *, verb: str = "MFMT 00000000000000") -> str |
     """
     if fault := _fault(argument):
         return fault
-    length = len(f"{verb} {argument}\r\n".encode("utf-8", "surrogateescape"))
+    length = len(_encoded(verb)) + len(_encoded(argument)) + 3  # a space, CR and LF
     return f"it makes a line of {length} bytes, over {MAX_LINE}" if length > MAX_LINE else None
+
+
+_VERB = re.compile(r"[ -~]*[!-~][ -~]*")
 
 
 def command_line(verb: str, argument: str | None = None) -> bytes:
@@ -154,13 +157,13 @@ def command_line(verb: str, argument: str | None = None) -> bytes:
     Raises:
         OperationRefused: such a line cannot be sent. Nothing was.
     """
-    if not verb.isascii() or not verb.strip() or _fault(verb):
+    if not _VERB.fullmatch(verb):
         raise OperationRefused(f"{shorten(display(verb), 40)!r} is not an FTP command")
     if why := why_unsendable(argument or "", verb=verb):
         shown = "the password" if verb == "PASS" else f'"{shorten(display(argument or verb), _SHOWN)}"'
         raise OperationRefused(f"{shown} cannot be sent over FTP: {why}")
     line = verb if argument is None else f"{verb} {argument}"
-    return f"{line}\r\n".encode("utf-8", "surrogateescape")
+    return _encoded(f"{line}\r\n")
 
 
 def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:
@@ -181,6 +184,7 @@ def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:
         yield burst
 
 
+_WHOLE_REPLY = re.compile(rb"([1-6][0-5][0-9]) (.*)", re.DOTALL)
 _FIRST_LINE = re.compile(rb"([1-6][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -217,6 +221,8 @@ class ReplyParser:
         if self._fault:
             raise ProtocolError(self._fault)
         while (line := self._next_line()) is not None:
+            if not self._lines and (whole := _WHOLE_REPLY.fullmatch(line)):  # as most are
+                return Reply(int(whole[1]), (whole[2].decode("utf-8", "surrogateescape"),))
             if reply := self._add(line):
                 return reply
         return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import re
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import date
 
 import attrs
 
@@ -232,8 +233,8 @@ def pasv_port(reply: Reply) -> int:
     return _usable(numbers[4] * 256 + numbers[5], reply)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+_EPOCH = date(1970, 1, 1).toordinal()
+_LAST = (date.max.toordinal() - _EPOCH + 1) * 86_400 - 1  # the last second of the year 9999
 # Servers that print tm_year behind a fixed "19" have lived in the year 19100 since 2000.
 _TIME_VAL = re.compile(r"(19[0-9]{3}|[0-9]{4})" + r"([0-9]{2})" * 5 + r"(?:\.([0-9]+))?")
 
@@ -245,22 +246,24 @@ def parse_mdtm_time(text: str) -> int | None:
     """
     if (match := _TIME_VAL.fullmatch(text)) is None:
         return None
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    if second > 60:  # 60 is a leap second
-        return None
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    year -= 17_100 if year > 9_999 else 0
     try:
-        start = datetime(year if year < 10_000 else year - 17_100, month, day, hour, minute, tzinfo=UTC)
+        ordinal = date(year, month, day).toordinal()
     except ValueError:
         return None
-    seconds = (start - _EPOCH) // timedelta(seconds=1) + second
-    return seconds * 1_000_000_000 + int((match[7] or "0")[:9].ljust(9, "0"))
+    if hour > 23 or minute > 59 or second > 60:  # 60 is a leap second
+        return None
+    seconds = (ordinal - _EPOCH) * 86_400 + hour * 3_600 + minute * 60 + second
+    fraction = match[7]
+    return seconds * 1_000_000_000 + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
 
 
 def format_time(ns: int) -> str:
     """Give a time as ``YYYYMMDDHHMMSS``, UTC. Times outside 1970..9999 become the nearest that fits."""
     seconds = min(max(ns // 1_000_000_000, 0), _LAST)
-    at = _EPOCH + timedelta(seconds=seconds)
-    return f"{at.year:04}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
+    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
+    return f"{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}"
 
 
 class TimeSetter(enum.Enum):
