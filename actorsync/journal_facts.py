@@ -42,6 +42,8 @@ _DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kin
 _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) AND source_kind IS NULL"""
 
+_DELETE_TREE: Final = "DELETE FROM records WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
+
 _CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not None}
 
 _Number: TypeAlias = int | str | None
@@ -93,6 +95,8 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             assert done.source is not None, f"a copy that does not say what was read: {path}"
             assert done.target is not None, f"a copy that does not say what is there: {path}"
             _upsert(connection, done.source, done.target, done.digest)
+            if done.operation.replaces:
+                connection.execute(_DELETE_TREE, bounds(path))  # a file has nothing in it, whatever was there before
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
         case MakeDirectory(source):

@@ -43,6 +43,9 @@ from actorsync.planning.guard import DeleteLimit
 from actorsync.planning.selection import Selection
 from actorsync.planning.sizing import Sizing
 
+#: How many tokens are made at once.
+_TOKENS = 256
+
 __all__ = ["Clock", "JournalLike", "Policy", "supervise"]
 
 
@@ -71,9 +74,15 @@ class Policy:
     backoff: Backoff = attrs.Factory(Backoff)
 
 
-def new_token() -> str:
-    """Give a token that nobody else has: 64 random bits."""
-    return secrets.token_hex(8)
+def token_source() -> Callable[[], str]:
+    """Give what gives tokens that nobody else has: 64 random bits each, asked of the system many at a time."""
+
+    def tokens() -> Iterator[str]:
+        while True:
+            block = secrets.token_hex(8 * _TOKENS)
+            yield from (block[start : start + 16] for start in range(0, len(block), 16))
+
+    return partial(next, tokens())
 
 
 @attrs.frozen
@@ -84,7 +93,7 @@ class Clock:
     """
 
     wall_ns: Callable[[], int] = time.time_ns
-    token: Callable[[], str] = new_token
+    token: Callable[[], str] = attrs.Factory(token_source)
     blocking: Blocking = in_thread
 
 
@@ -174,7 +183,7 @@ class _Run:
         send_batch, operations = trio.open_memory_channel[Batch](n)
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
-        scanner = Scanner(self.source, self.policy.selection, self.policy.links_are_errors)
+        scanner = Scanner(self.source, self.policy.selection, self.statistics, self.policy.links_are_errors)
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)

@@ -513,6 +513,27 @@ async def test_what_was_in_the_way_may_be_cleared_away(autojump_clock: MockClock
     assert mirror.target.files() == mirror.source.files()
 
 
+async def test_without_removals_a_directory_in_the_way_is_asked_for_and_not_believed_in(
+    autojump_clock: MockClock,
+) -> None:
+    """It was ours, and what is in it must stay; once somebody has taken it away, the file is let through."""
+    mirror = Mirror(policy=attrs.evolve(USUAL, delete=False))
+    mirror.source.mkdir("d")
+    mirror.source.write("d/ours", b"x")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.delete("d/ours")
+    mirror.source.delete("d")
+    mirror.source.write("d", b"a file")
+    ((path, reason),) = (await mirror.run()).failures
+    assert (path, "directory" in reason) == ("d", True)
+    assert mirror.target.files().keys() == {"d/ours"}
+    mirror.target.delete("d/ours")
+    mirror.target.delete("d")
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+    assert mirror.journal.subtree("d") == [], "nothing is believed to be in a file"
+
+
 async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
     autojump_clock: MockClock,
 ) -> None:

@@ -395,9 +395,12 @@ class Lane:
 
         This does not wait for long: the recorder takes facts until the last of us is gone.
         """
-        with trio.CancelScope(shield=True):
-            for event in news:
-                await self._facts.send(event)
+        for event in news:
+            try:
+                self._facts.send_nowait(event)
+            except trio.WouldBlock:
+                with trio.CancelScope(shield=True):
+                    await self._facts.send(event)
 
     @property
     def waiting(self) -> int:

@@ -142,6 +142,7 @@ class Planner:
 
     async def _survey(self, facts: trio.MemorySendChannel[Fact]) -> None:
         """List the whole target into the journal, because a target that is not known must not be guessed at."""
+        self.statistics.is_surveying = True
         self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
         self._wake()
         await self._until_idle()
@@ -150,6 +151,7 @@ class Planner:
         self.schedule.add(Survey(""))
         self._wake()
         await self._until_idle()
+        self.statistics.is_surveying = False
         if not self._unsurveyed and not self.draining.is_set():
             await facts.send(SurveyComplete())
 
@@ -202,12 +204,12 @@ class Planner:
                 assert now is not None
                 assert record is not None
                 # A file may make way for a directory of the same name: that is overwriting it. A directory may
-                # hold anything: emptying it is removing, which the profile must allow.
-                if record.target.kind is Kind.DIRECTORY and not self.delete:
-                    await self._fail(now, "a directory is in its way, and delete is off", facts)
-                else:
+                # hold anything: emptying it is removing, which the profile must allow. Where it does not, the file is
+                # sent all the same: the directory may be gone by now, and if not, no server lets a file replace it.
+                makes_way = record.target.kind is Kind.FILE or self.delete
+                if makes_way:
                     await self._doom(record)
-                    await self._add(now, facts)
+                await self._add(now, facts, replaces=not makes_way)
             case Action.BLOCKED:
                 assert now is not None
                 await self._fail(now, "something that is not ours is in its way on the target", facts)

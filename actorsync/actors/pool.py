@@ -100,7 +100,12 @@ class Pool:
         return None
 
     def want(self, waiting: int) -> None:
-        """Call in connections for so many operations that wait for somebody to take them."""
+        """Call in connections for so many operations that wait for somebody to take them, and for what will follow.
+
+        While a target is looked at for the first time, that is what the source holds: logins take as long as the look.
+        """
+        if self.statistics.is_surveying:
+            waiting += self.statistics.files_found
         self._wanted = -(-waiting // self.lanes)
         if waiting:
             self._changed.unpark_all()

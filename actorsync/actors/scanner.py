@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from actorsync.actors.channels import Fact, Finding, holding
+from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.model.entry import Entry, Kind, Listing, Problem, name_of
 from actorsync.model.event import Scanned
@@ -30,6 +31,7 @@ class Scanner:
 
     source: Endpoint
     selection: Selection
+    statistics: Statistics
     links_are_errors: bool = False
     walkers: int = WALKERS
 
@@ -74,6 +76,7 @@ class Scanner:
             return found, Scanned(directory, 0, 0, 0, (found.problem,))
         listing, problems = select(found, self.selection, links_are_errors=self.links_are_errors)
         files = sum(entry.kind is Kind.FILE for entry in listing.entries)
+        self.statistics.files_found += files
         return listing, Scanned(directory, files, len(listing.entries) - files, len(listing.hidden), problems)
 
 

@@ -48,6 +48,9 @@ class Statistics:
     """
 
     connections: list[ConnectionLevel] = attrs.Factory(list)
+    files_found: int = 0
+    is_surveying: bool = False
+    """Whether what was found waits for the target to be known."""
     files_planned: int = 0
     bytes_planned: int = 0
     directories_planned: int = 0

@@ -66,6 +66,7 @@ class _Running:
     loop: AsyncioLoop
     thread: threading.Thread
     end: asyncio.Event
+    carrying: trio.CancelScope
 
     @classmethod
     async def start(cls) -> _Running:
@@ -87,10 +88,14 @@ class _Running:
         with trio.CancelScope(shield=True):
             await is_running.wait()
         ((loop, end),) = made
-        return cls(loop, thread, end)
+        carrying = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(loop.carry, carrying)
+        return cls(loop, thread, end, carrying)
 
     async def stop(self) -> None:
+        self.carrying.cancel()
         self.loop.post(self.end.set)
+        self.loop.flush()
         await trio.to_thread.run_sync(self.thread.join, abandon_on_cancel=True)
 
 
@@ -115,10 +120,27 @@ class AsyncioLoop:
         self._loop = loop
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._is_posted = False
+        self._carrier = trio.lowlevel.ParkingLot()
 
     def post(self, call: Callable[..., object], *arguments: Any) -> None:
         """Have ``call(*arguments)`` run in the thread, behind all that was posted before. It must not raise."""
         self._posted.append((call, arguments))
+        self._carrier.unpark()
+
+    async def carry(self, scope: trio.CancelScope) -> None:
+        """Wake the thread up when something was posted: once for all that the tasks of one turn of trio have posted.
+
+        Each waking up hands the interpreter over to the other thread, and it takes a while until it comes back.
+        """
+        with scope:
+            while True:
+                if not self._posted or self._is_posted:
+                    await self._carrier.park()
+                    continue
+                self.flush()
+
+    def flush(self) -> None:
+        """Wake the thread up now, for what was posted."""
         if not self._is_posted:
             self._is_posted = True
             with contextlib.suppress(RuntimeError):  # it has been closed

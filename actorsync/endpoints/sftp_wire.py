@@ -149,6 +149,8 @@ class SftpWire:
 
     async def _wait(self, event: trio.Event) -> None:
         """Wait for as long as the server says anything at all; without a word from it the connection is lost."""
+        if event.is_set():
+            return
         for _ in range(_STALLS):
             heard = self._heard
             with trio.move_on_after(self._stall):

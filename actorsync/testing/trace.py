@@ -14,10 +14,7 @@ from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome
 __all__ = ["check_trace"]
 
 #: What the planner says of operations that it never planned.
-NEVER_PLANNED = (
-    "a directory is in its way, and delete is off",
-    "something that is not ours is in its way on the target",
-)
+NEVER_PLANNED = ("something that is not ours is in its way on the target",)
 
 
 def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:
