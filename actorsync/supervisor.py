@@ -43,6 +43,9 @@ from actorsync.planning.guard import DeleteLimit
 from actorsync.planning.selection import Selection
 from actorsync.planning.sizing import Sizing
 
+#: How many batches are given out ahead, for each connection that has many lanes.
+_AHEAD = 4
+
 #: How many tokens are made at once.
 _TOKENS = 256
 
@@ -180,7 +183,10 @@ class _Run:
         """Start every actor with its channel ends; return when all have stopped."""
         n = self.policy.connections * self.target.lanes
         send_listing, listings = trio.open_memory_channel[Finding](n)
-        send_batch, operations = trio.open_memory_channel[Batch](n)
+        # Short: what is in it has no order any more, and a directory that can be made only now waits behind it.
+        send_batch, operations = trio.open_memory_channel[Batch](
+            self.policy.connections * min(self.target.lanes, _AHEAD)
+        )
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
         scanner = Scanner(self.source, self.policy.selection, self.statistics, self.policy.links_are_errors)

@@ -340,6 +340,7 @@ class Planner:
         with operations:
             while not self._finished:
                 batch = self.schedule.next_batch()
+                self.statistics.operations_ready = self.schedule.ready
                 if batch is None:
                     await self._changed.park()
                 else:

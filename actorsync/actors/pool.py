@@ -102,10 +102,11 @@ class Pool:
     def want(self, waiting: int) -> None:
         """Call in connections for so many operations that wait for somebody to take them, and for what will follow.
 
-        While a target is looked at for the first time, that is what the source holds: logins take as long as the look.
+        That is what the planner has ready; while a target is looked at for the first time, it is what the source holds:
+        logins take as long as the look.
         """
-        if self.statistics.is_surveying:
-            waiting += self.statistics.files_found
+        levels = self.statistics
+        waiting += levels.files_found if levels.is_surveying else levels.operations_ready
         self._wanted = -(-waiting // self.lanes)
         if waiting:
             self._changed.unpark_all()

@@ -51,6 +51,8 @@ class Statistics:
     files_found: int = 0
     is_surveying: bool = False
     """Whether what was found waits for the target to be known."""
+    operations_ready: int = 0
+    """How many operations could be done now, and have not been given out."""
     files_planned: int = 0
     bytes_planned: int = 0
     directories_planned: int = 0

@@ -26,7 +26,7 @@ from actorsync.protocols import sftp_dialogues as ask
 __all__ = ["LANES", "SftpEndpoint"]
 
 #: Files in flight on one connection. Measured at a round trip of 50 ms; see docs/performance.md.
-LANES = 32
+LANES = 64
 
 
 @attrs.define(eq=False)

@@ -93,6 +93,12 @@ class Schedule:
         return not self._outstanding and not ready  # after a drain, all that can be ready are sweeps
 
     @property
+    def ready(self) -> int:
+        """How many operations could be given out now, as far as each needs somebody of its own: verbs share batches."""
+        shared = len(self._directories) + len(self._removals) + len(self._folders)
+        return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
+
+    @property
     def removals(self) -> list[Remove]:
         """The removals that wait for `release_removals`."""
         return list(self._held_removals)
