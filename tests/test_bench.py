@@ -14,16 +14,19 @@ import attrs
 import pytest
 
 from actorsync.profile import load_profile
-from bench.__main__ import can_run, parse, present
+from bench.__main__ import parse, present
+from bench.cases import Case, Outcome, Round, can_run, keep, kept
 from bench.credentials import PORT, Credentials, make_credentials
+from bench.limits import Conditions, Limit, limit_of_again, limit_of_first, walk_seconds, wire_limit
 from bench.link import Unusable
 from bench.measure import Measurement, measure
 from bench.peers import PEERS, Job
-from bench.report import Round, render, summarise, wire_limit
-from bench.servers import SERVERS, USUAL, Place
-from bench.trees import WORKLOADS, Workload, difference, make_tree, other_times
+from bench.report import ratio, render, summarise
+from bench.servers import SERVERS, USUAL, Language, Place
+from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place
 
 TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
+CASE = Case("small", "vsftpd", 50, 8, ("actorsync", "lftp"))
 
 
 def fingerprint(root: Path) -> str:
@@ -41,6 +44,14 @@ def measured(seconds: float, failure: str | None = None) -> Measurement:
 
 def done(peer: str, first: float, again: float, failure: str | None = None) -> Round:
     return Round("vsftpd", peer, measured(first, failure), measured(again), difference=None)
+
+
+def outcome(*rounds: Round, limits: dict[str, Limit] | None = None, case: Case = CASE) -> Outcome:
+    return Outcome(case, {"cpus": 2}, {"first": Limit(20, "trips")} if limits is None else limits, list(rounds))
+
+
+def render_rounds(rounds: list[Round]) -> str:
+    return render([outcome(*rounds)])
 
 
 class TestTrees:
@@ -64,7 +75,41 @@ class TestTrees:
 
     def test_the_run_with_nothing_to_do_is_on_the_tree_of_many(self) -> None:
         many, nothing = WORKLOADS["many"], WORKLOADS["nothing-to-do"]
-        assert attrs.evolve(nothing, about=many.about, in_place=False) == many
+        assert attrs.evolve(nothing, about=many.about, in_place=False, known=False) == many
+
+    def test_a_million_are_a_million(self) -> None:
+        million = WORKLOADS["million"]
+        assert million.file_count + million.folders == 1_000_000
+
+    def test_a_scaled_workload_keeps_something_of_everything(self) -> None:
+        scaled = WORKLOADS["changed"].scaled(0.0001)
+        assert (scaled.files, scaled.folders, scaled.changed, scaled.last) == (10, 1, 1, 0)
+
+    def test_changes_are_spread_over_the_folders_and_undone(self, tmp_path: Path) -> None:
+        workload = attrs.evolve(TINY, files=40, changed=5, last=0)
+        make_tree(workload, tmp_path / "tree")
+        before = {path: path.stat() for path in (tmp_path / "tree").rglob("*.dat")}
+        untouched = fingerprint(tmp_path / "tree")
+        with change(workload, tmp_path / "tree"):
+            others = [path for path, was in before.items() if path.stat().st_size != was.st_size]
+            assert {path.parent for path in others} == {path.parent for path in before}
+            assert [path for path, was in before.items() if path.stat().st_mtime != was.st_mtime] == others
+            assert len(others) == 5
+        assert fingerprint(tmp_path / "tree") == untouched
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_what_is_put_in_place_is_equal_and_stays_out_of_the_source(self, linked: bool, tmp_path: Path) -> None:
+        source, target = tmp_path / "source", tmp_path / "target"
+        workload = attrs.evolve(TINY, linked=linked)
+        make_tree(workload, source)
+        target.mkdir()
+        put_in_place(workload, source, target, 60_077)
+        assert difference(source, target) is None
+        assert other_times(source, target) == 0
+        assert {path.stat().st_uid for path in target.rglob("*") if path.is_dir()} == {60_077}
+        shutil.rmtree(target)
+        assert len(list(source.rglob("*.*"))) == TINY.file_count
 
     def test_equal_trees_have_no_difference(self, tmp_path: Path) -> None:
         make_tree(TINY, tmp_path / "one")
@@ -103,15 +148,15 @@ class TestTrees:
 
 class TestTable:
     def test_ratios_are_actorsync_to_the_peer(self) -> None:
-        table = render([done("actorsync", 40.0, 0.5), done("lftp", 80.0, 2.0)])
+        table = render_rounds([done("actorsync", 40.0, 0.5), done("lftp", 80.0, 2.0)])
         ours, theirs = (
             [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "vsftpd" in line
         )
-        assert ours == ["vsftpd", "actorsync", "40.00", "0.50", "4.00", "20", "equal", "-", "-"]
-        assert theirs == ["vsftpd", "lftp", "80.00", "2.00", "8.00", "20", "equal", "0.500", "0.250"]
+        assert ours == ["vsftpd", "actorsync", "40.00", "0.50", "20 trips", "2.00", "4.00", "20", "equal", "-", "-"]
+        assert theirs[4:] == ["20 trips", "4.00", "8.00", "20", "equal", "0.500", "0.250"]
 
     def test_every_line_of_the_table_is_of_one_width(self) -> None:
-        table = render([done("actorsync", 4.0, 0.5), done("lftp", 1234.5, 2.0)])
+        table = render_rounds([done("actorsync", 4.0, 0.5), done("lftp", 1234.5, 2.0)])
         assert len({len(line) for line in table.splitlines()}) == 1
 
     def test_rounds_are_summed_up_by_their_median(self) -> None:
@@ -119,9 +164,9 @@ class TestTable:
         assert row.first == 3.0
 
     def test_a_failed_round_is_never_compared(self) -> None:
-        table = render([done("actorsync", 1.0, 1.0, "exit 7: no"), done("lftp", 80.0, 2.0)])
+        table = render_rounds([done("actorsync", 1.0, 1.0, "exit 7: no"), done("lftp", 80.0, 2.0)])
         ours, theirs = (line.split() for line in table.splitlines() if line.startswith("| vsftpd"))
-        assert ours.count("-") == 6
+        assert ours.count("-") == 7
         assert theirs[-4:] == ["-", "|", "-", "|"]
         assert table.endswith("actorsync against vsftpd failed: exit 7: no")
 
@@ -135,25 +180,90 @@ class TestTable:
         assert (row.first, row.failure, row.target) == (1.0, None, "equal but times")
 
     def test_a_peer_that_cannot_run_on_a_server_has_its_line(self) -> None:
-        table = render([done("actorsync", 4.0, 0.5), Round("vsftpd", "rsync", None, None, None)])
+        table = render_rounds([done("actorsync", 4.0, 0.5), Round("vsftpd", "rsync", None, None, None)])
         theirs = next(line for line in table.splitlines() if "| rsync" in line)
-        assert [cell.strip() for cell in theirs.split("|")[1:-1]] == ["vsftpd", "rsync", *"-------"]
+        assert [cell.strip() for cell in theirs.split("|")[1:-1]] == [
+            "vsftpd",
+            "rsync",
+            "-",
+            "-",
+            "20 trips",
+            *"------",
+        ]
 
     def test_without_a_first_run_the_second_is_compared(self) -> None:
         rounds = [attrs.evolve(done(peer, 1.0, again), first=None) for peer, again in (("actorsync", 1), ("lftp", 4))]
-        assert render(rounds).splitlines()[-1].split("|")[-3:-1] == [
+        assert render_rounds(rounds).splitlines()[-1].split("|")[-3:-1] == [
             f" {'-':<{len('first: actorsync/peer')}} ",
             f" {'0.250':<{len('again: actorsync/peer')}} ",
         ]
 
-    def test_the_limit_of_the_wire(self) -> None:
-        assert wire_limit(2_000, 0.05, 8) == pytest.approx(37.5)
+    def test_a_ratio_is_the_median_of_the_rounds_and_needs_both_sides_of_each(self) -> None:
+        assert ratio([1.0, 9.0, 2.0], [2.0, 3.0, 8.0]) == 0.5
+        assert ratio([1.0], []) is ratio([], []) is None
+
+
+class TestLimits:
+    HERE = Conditions(round_trip=0.05, bytes_per_second=1e8, walk=0.25)
+
+    def first(
+        self, workload: str, language: Language, size: int = 8_000_000, connections: int = 8
+    ) -> tuple[float, str]:
+        limit = limit_of_first(WORKLOADS[workload], size, language, connections, self.HERE)
+        return round(limit.seconds, 3), limit.by
+
+    def test_small_files_cost_round_trips(self) -> None:
+        assert wire_limit(2_000, 3, 0.05, 8) == pytest.approx(37.5)
+        assert self.first("small", "ftp") == (37.5, "trips")
+        assert self.first("small", "ftpes") == (50, "trips")
+
+    def test_a_file_has_no_use_for_more_connections_than_one(self) -> None:
+        assert wire_limit(1, 3, 0.05, 8) == wire_limit(1, 3, 0.05, 1)
+
+    def test_sftp_waits_for_no_single_file(self) -> None:
+        assert self.first("small", "sftp") == (0.25, "walk")
+        assert self.first("small", "sftp", size=10**9) == (10, "bytes")
+
+    def test_a_big_file_costs_its_bytes(self) -> None:
+        assert self.first("big", "ftp", size=1 << 30, connections=1) == (10.737, "bytes")
+
+    def test_to_adopt_is_to_list_every_folder(self) -> None:
+        assert self.first("adopt", "ftp") == (18.75, "trips")
+        assert self.first("adopt", "sftp") == (0.25, "walk")
+
+    def test_what_changed_is_all_that_is_sent(self) -> None:
+        assert self.first("changed", "ftp") == (18.75, "trips")
+
+    def test_a_run_with_nothing_to_do_looks_at_everything_once(self) -> None:
+        assert limit_of_again(self.HERE) == Limit(0.25, "walk")
+
+    def test_the_walk_is_a_program_that_runs(self, tmp_path: Path) -> None:
+        make_tree(TINY, tmp_path / "tree")
+        assert 0 < walk_seconds(tmp_path / "tree") < 1
+
+
+class TestKeeping:
+    def test_what_is_kept_comes_back_and_the_last_word_counts(self, tmp_path: Path) -> None:
+        path, old, new = tmp_path / "results/file.jsonl", done("lftp", 2.0, 1.0), done("lftp", 3.0, 1.0)
+        keep(path, outcome(old))
+        keep(path, outcome(new, Round("vsftpd", "rsync", None, None, None)))
+        ((case, one),) = kept(path).items()
+        assert case == CASE
+        assert one == outcome(new, Round("vsftpd", "rsync", None, None, None))
+
+    def test_another_scale_is_another_case(self, tmp_path: Path) -> None:
+        path = tmp_path / "results/file.jsonl"
+        keep(path, outcome())
+        assert attrs.evolve(CASE, scale=0.1) not in kept(path)
+
+    def test_without_a_file_nothing_is_kept(self, tmp_path: Path) -> None:
+        assert kept(tmp_path / "absent.jsonl") == {}
 
 
 class TestArguments:
     def test_defaults(self) -> None:
         options = parse([])
-        assert (options.workload, options.link, options.connections, options.runs) == ("small", 50, 8, 1)
+        assert (options.workload, options.link, options.connections, options.runs) == ("small", 50, 8, None)
         assert options.server is options.peer is None
 
     def test_several_servers_and_peers(self) -> None:
@@ -168,6 +278,8 @@ class TestArguments:
             ("--link slow", "'slow' is not loopback or a number from 1 to 2000"),
             ("--link 0", "'0' is not loopback or a number from 1 to 2000"),
             ("--connections 0", "'0' is not a number from 1 to 100"),
+            ("--scale 0", "'0' is not a number above 0, up to 10"),
+            ("--scale half", "'half' is not a number above 0, up to 10"),
             ("--runs many", "'many' is not a number from 1 to 100"),
         ],
     )
