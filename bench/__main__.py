@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from bench.cases import Case, Outcome, can_run, keep
+from bench.cases import Case, Outcome, can_run, keep, kept
 from bench.link import Unusable
 from bench.peers import PEERS
 from bench.report import render
 from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
+from bench.suites import SUITES, run_suite
 from bench.trees import WORKLOADS
 
 if TYPE_CHECKING:
@@ -48,14 +49,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
+    add("--runs", type=one_to(100), help="rounds; tables show medians (default: 1, for the claims 3)")
+    add("--timeout", type=one_to(1_000_000), default=7200, help="seconds for one run of one peer (default: 7200)")
+    add("--scale", type=factor, default=1.0, help="so many times the files, for a quick try (default: 1)")
+    add = parser.add_argument_group("one comparison").add_argument
     add("--workload", choices=WORKLOADS, default="small", help="the tree to mirror (default: small)")
     add("--server", choices=SERVERS, nargs="+", help=f"default: those installed of {' '.join(USUAL)}")
     add("--peer", choices=PEERS, nargs="+", help="default: all that are installed")
     add("--link", type=one_to(2000, "loopback"), default=50, help="loopback, or a round trip in ms (default: 50)")
     add("--connections", type=one_to(100), default=8, help="for every peer (default: 8)")
-    add("--runs", type=one_to(100), help="rounds; the table shows medians (default: 1)")
-    add("--scale", type=factor, default=1.0, help="so many times the files, for a quick try (default: 1)")
-    add("--timeout", type=one_to(1_000_000), default=7200, help="seconds for one run of one peer (default: 7200)")
+    add = parser.add_argument_group("a list of comparisons").add_argument
+    add("--suite", choices=SUITES, help="all that is claimed; or what the plots are drawn from")
+    add("--only", metavar="TEXT", default="", help="the cases with this in their line, such as 'sftp small'")
+    add("--again", action="store_true", help="run cases too that were run before; the last outcome counts")
+    add("--render", action="store_true", help="run nothing: show what there is")
     return parser.parse_args(arguments)
 
 
@@ -101,6 +108,7 @@ def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]
 
 def compare(options: argparse.Namespace) -> int:
     """One workload on one line, on every server that takes part."""
+    check_machine()
     servers, peers = choose(options)
     link, outcomes = None if options.link == "loopback" else options.link, list[Outcome]()
     cases = [
@@ -121,6 +129,23 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if any(one.failure for outcome in outcomes for one in outcome.rounds) else 0
 
 
+def suite(options: argparse.Namespace) -> int:
+    """A fixed list of comparisons: what was not run before is run, and all that was is shown."""
+    name = options.suite if options.scale == 1 else f"{options.suite}-x{options.scale:g}"
+    path, chosen = RESULTS / f"{name}.jsonl", SUITES[options.suite].scaled(options.scale)
+    picked = chosen.only(options.only)
+    if not picked.cases:
+        raise Unusable(f"no case has {options.only!r} in its line; --render shows the lines")
+    if not options.render:
+        check_machine()
+        run_suite(picked.cases, path, options.runs or chosen.runs, options.timeout, again=options.again)
+    outcomes = kept(path)
+    RESULTS.mkdir(exist_ok=True)
+    path.with_suffix(".md").write_text(chosen.show(outcomes) + "\n")
+    print(f"{picked.show(outcomes)}\n\nall of it: {os.path.relpath(path.with_suffix('.md'))}")
+    return 0 if picked.ended_well(outcomes) else 1
+
+
 def _leave(number: int, _: FrameType | None) -> NoReturn:
     """The first signal ends the benchmark; what cleans up after it is not disturbed by a second."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -134,8 +159,7 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, _leave)
     try:
-        check_machine()
-        return compare(options)
+        return suite(options) if options.suite else compare(options)
     except Unusable as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

@@ -62,6 +62,10 @@ class Row:
         """Seconds of the run that the workload is about."""
         return self.firsts or self.agains
 
+    @property
+    def seconds(self) -> float | None:
+        return _median(self.timed)
+
 
 def summarise(rounds: Sequence[Round]) -> list[Row]:
     """One row for each server and peer, in the order they ran."""
@@ -109,11 +113,10 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _cells(row: Row, mine: Row | None, limit: Limit | None) -> list[str]:
-    seconds = _median(row.timed)
     return [
         *(row.server, row.peer, figure(row.first), figure(row.again)),
         f"{limit.seconds:.3g} {limit.by}" if limit else "-",
-        "-" if limit is None or seconds is None else f"{seconds / limit.seconds:.2f}",
+        "-" if limit is None or row.seconds is None else f"{row.seconds / limit.seconds:.2f}",
         *(figure(row.cpu), figure(row.peak_mib, 0), row.target),
         figure(ratio(mine.firsts, row.firsts) if mine else None, 3),
         figure(ratio(mine.agains, row.agains) if mine else None, 3),

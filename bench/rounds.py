@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.cases import Case
     from bench.trees import Workload
 
-__all__ = ["Stage", "machine", "open_stage", "prepared_job", "run_case", "versions"]
+__all__ = ["Stage", "conditions_of", "open_stage", "prepared_job", "run_case", "versions"]
 
 BLOCK: Final = 4096
 """Bytes that the shortest file takes on a tmpfs."""
@@ -59,7 +59,7 @@ class Stage:
         return self.scratch / "state"
 
 
-def machine() -> dict[str, Any]:
+def _machine() -> dict[str, Any]:
     """Where and how this call runs."""
     processors = Path("/proc/cpuinfo").read_text().splitlines()
     return {
@@ -150,9 +150,14 @@ def one_round(case: Case, stage: Stage, home: Path, peer: str, timeout: float) -
 
 
 def versions(case: Case) -> dict[str, str | None]:
-    return {case.server: SERVERS[case.server].find_version()} | {
-        peer: PEERS[peer].find_version() for peer in case.peers
-    }
+    """Of the server and the peers; None for what is not here."""
+    peers = {peer: PEERS[peer].find_version() for peer in case.peers}
+    return {case.server: SERVERS[case.server].find_version()} | peers
+
+
+def conditions_of(case: Case, stage: Stage) -> dict[str, Any]:
+    """Where, how and with what a case is run in this call."""
+    return _machine() | {"tree": attrs.asdict(case.tree) | {"bytes": stage.size}, "versions": versions(case)}
 
 
 def show(one: Round) -> None:
@@ -181,11 +186,9 @@ def run_case(case: Case, stage: Stage, runs: int, timeout: float) -> Outcome:
             for peer in case.peers:
                 rounds.append(one_round(case, stage, home, peer, timeout))
                 show(rounds[-1])
-    conditions = machine() | {
-        "tree": attrs.asdict(case.tree) | {"bytes": stage.size},
+    measured = {
         "link": {"kind": stage.link.kind, "round_trip_ms": round(trip * 1000, 2)},
         "bytes_per_second": round(here.bytes_per_second),
         "walk_seconds": here.walk,
-        "versions": versions(case),
     }
-    return Outcome(case, conditions, _limits(case, stage, here), rounds)
+    return Outcome(case, conditions_of(case, stage) | measured, _limits(case, stage, here), rounds)

@@ -23,6 +23,7 @@ from bench.measure import Measurement, measure
 from bench.peers import PEERS, Job
 from bench.report import ratio, render, summarise
 from bench.servers import SERVERS, USUAL, Language, Place
+from bench.suites import SUITES, Claim, Claims
 from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place
 
 TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
@@ -258,6 +259,78 @@ class TestKeeping:
 
     def test_without_a_file_nothing_is_kept(self, tmp_path: Path) -> None:
         assert kept(tmp_path / "absent.jsonl") == {}
+
+
+class TestSuites:
+    LFTP = Claim(CASE, "time", 0.48, "lftp")
+
+    def held(self, claim: Claim, *outcomes: Outcome) -> str:
+        return claim.held({one.case: one for one in outcomes})
+
+    def test_a_claim_is_held_by_the_median_of_the_rounds(self) -> None:
+        ours, theirs = ([done(peer, first, 1.0) for first in (2.0, 3.0, 40.0)] for peer in ("actorsync", "lftp"))
+        faster = [attrs.evolve(one, first=measured(one.first.seconds * 0.4)) for one in ours if one.first]
+        assert self.held(self.LFTP, outcome(*faster, *theirs)) == "yes"
+        assert self.held(self.LFTP, outcome(*ours, *theirs)) == "NO"
+
+    def test_what_was_not_run_or_failed_is_not_held(self) -> None:
+        assert self.held(self.LFTP) == "not run"
+        assert self.held(self.LFTP, outcome(done("actorsync", 1.0, 1.0), done("lftp", 9.0, 1.0, "exit 1"))) == "FAILED"
+
+    def test_figures_of_its_own(self) -> None:
+        one = outcome(done("actorsync", 2.0, 100.0))
+        assert Claim(CASE, "peak, MB", 120).value({CASE: one}) == pytest.approx(20 * 1.048576)
+        assert Claim(CASE, "processor, s", 1).value({CASE: one}) == pytest.approx(0.2)
+
+    def test_a_share_of_a_core_is_of_the_time_waited(self) -> None:
+        waited = Round("vsftpd", "actorsync", None, Measurement(60.0, 0.03, 20), None)
+        assert Claim(CASE, "share of a core", 0.001).value({CASE: outcome(waited)}) == pytest.approx(0.0005)
+
+    def test_twice_the_files_are_compared_with_once(self) -> None:
+        twice = attrs.evolve(CASE, scale=2.0)
+        claim = Claim(twice, "half the files", 2.1, half=CASE)
+        once = outcome(done("actorsync", 2.0, 1.0))
+        assert self.held(claim, once, outcome(done("actorsync", 4.0, 1.0), case=twice)) == "yes"
+        assert self.held(claim, once, outcome(done("actorsync", 5.0, 1.0), case=twice)) == "NO"
+        assert self.held(claim, outcome(done("actorsync", 4.0, 1.0), case=twice)) == "FAILED"
+
+    def test_the_table(self) -> None:
+        conditions = {"cpus": 2, "processor": "x", "memory_gib": 1, "kernel": "6", "versions": {"lftp": "4.9"}}
+        one = attrs.evolve(outcome(done("actorsync", 40.0, 1.0), done("lftp", 100.0, 1.0)), conditions=conditions)
+        text = Claims([self.LFTP, attrs.evolve(self.LFTP, case=attrs.evolve(CASE, link=None))]).show({CASE: one})
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        assert cells[2] == [
+            *("FTP small, 50 ms, 8 connections", "vsftpd", "lftp", "0.400", "0.48", "yes", "40.00", "100.00", "20")
+        ]
+        assert cells[3][3:] == ["-", "0.48", "not run", "-", "-", "-"]
+        assert "Rounds of a case: 1. Machine: 2 CPUs (x), 1 GiB, Linux 6." in text
+        assert text.endswith("Versions: lftp 4.9.")
+
+    @pytest.mark.parametrize("name", SUITES)
+    def test_every_peer_can_work_with_the_server_of_its_case(self, name: str) -> None:
+        cases = SUITES[name].cases
+        assert len(set(cases)) == len(cases) > 10
+        assert all(can_run(case.server, peer) for case in cases for peer in case.peers)
+
+    def test_every_claim_is_on_what_its_case_runs(self) -> None:
+        claims = SUITES["claims"]
+        assert isinstance(claims, Claims)
+        assert all({"actorsync", one.peer or "actorsync"} <= set(one.case.peers) for one in claims.claims)
+        assert all((one.half is not None) == (one.figure == "half the files") for one in claims.claims)
+
+    def test_a_part_is_chosen_by_a_piece_of_its_line(self) -> None:
+        assert {case.server for case in SUITES["claims"].only("sftp SMALL").cases} == {"openssh"}
+        assert SUITES["claims"].only("no such").cases == []
+
+    def test_a_scaled_suite_has_cases_of_its_own(self) -> None:
+        for suite in SUITES.values():
+            assert not set(suite.scaled(0.01).cases) & set(suite.cases)
+
+    def test_what_is_missing_of_the_grid_is_no_good_end(self) -> None:
+        grid = SUITES["matrix"]
+        full = {case: outcome(done("actorsync", 1.0, 1.0), case=case) for case in grid.cases}
+        assert grid.ended_well(full)
+        assert not grid.ended_well({})
 
 
 class TestArguments:
