@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from bench.cases import Case, Outcome, can_run, keep, kept
 from bench.link import Unusable
 from bench.peers import PEERS
+from bench.plots import draw
 from bench.report import render
 from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
-from bench.suites import SUITES, run_suite
+from bench.suites import CLAIMS, MATRIX, SUITES, run_suite
 from bench.trees import WORKLOADS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 RESULTS: Final = Path(__file__).with_name("results")
+PLOTS: Final = Path(__file__).parents[1] / "docs/plots"
 TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client"}
 
 
@@ -63,6 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--only", metavar="TEXT", default="", help="the cases with this in their line, such as 'sftp small'")
     add("--again", action="store_true", help="run cases too that were run before; the last outcome counts")
     add("--render", action="store_true", help="run nothing: show what there is")
+    add("--plots", action="store_true", help="run nothing: draw what the suites have brought, into docs/plots")
     return parser.parse_args(arguments)
 
 
@@ -129,10 +132,14 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if any(one.failure for outcome in outcomes for one in outcome.rounds) else 0
 
 
+def _results_of(name: str, scale: float) -> Path:
+    """A quick try has a file of its own."""
+    return RESULTS / (f"{name}.jsonl" if scale == 1 else f"{name}-x{scale:g}.jsonl")
+
+
 def suite(options: argparse.Namespace) -> int:
     """A fixed list of comparisons: what was not run before is run, and all that was is shown."""
-    name = options.suite if options.scale == 1 else f"{options.suite}-x{options.scale:g}"
-    path, chosen = RESULTS / f"{name}.jsonl", SUITES[options.suite].scaled(options.scale)
+    path, chosen = _results_of(options.suite, options.scale), SUITES[options.suite].scaled(options.scale)
     picked = chosen.only(options.only)
     if not picked.cases:
         raise Unusable(f"no case has {options.only!r} in its line; --render shows the lines")
@@ -144,6 +151,20 @@ def suite(options: argparse.Namespace) -> int:
     path.with_suffix(".md").write_text(chosen.show(outcomes) + "\n")
     print(f"{picked.show(outcomes)}\n\nall of it: {os.path.relpath(path.with_suffix('.md'))}")
     return 0 if picked.ended_well(outcomes) else 1
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw what the suites have brought so far."""
+    scale, outcomes = options.scale, dict[Case, Outcome]()
+    for name in SUITES:
+        outcomes |= kept(_results_of(name, scale))
+    if not (plots := draw(CLAIMS.scaled(scale), MATRIX.scaled(scale), outcomes)):
+        raise Unusable("nothing to draw yet: run --suite claims and --suite matrix first")
+    PLOTS.mkdir(exist_ok=True)
+    for name, content in plots.items():
+        (PLOTS / name).write_text(content)
+        print(os.path.relpath(PLOTS / name))
+    return 0
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:
@@ -159,6 +180,8 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, _leave)
     try:
+        if options.plots:
+            return plot(options)
         return suite(options) if options.suite else compare(options)
     except Unusable as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bench.rounds import Stage
 
-__all__ = ["SUITES", "Claim", "Claims", "Matrix", "run_suite"]
+__all__ = ["CLAIMS", "MATRIX", "SUITES", "Claim", "Claims", "Matrix", "run_suite"]
 
 FTP_SERVERS: Final = ("proftpd", "pure-ftpd", "pyftpdlib", "vsftpd")
 MB: Final = (1 << 20) / 1e6
@@ -259,4 +259,6 @@ def _matrix() -> list[Case]:
     ]
 
 
-SUITES: Final[dict[str, Claims | Matrix]] = {"claims": Claims(_claims()), "matrix": Matrix(_matrix())}
+CLAIMS: Final = Claims(_claims())
+MATRIX: Final = Matrix(_matrix())
+SUITES: Final[dict[str, Claims | Matrix]] = {"claims": CLAIMS, "matrix": MATRIX}

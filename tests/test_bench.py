@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
@@ -21,9 +22,10 @@ from bench.limits import Conditions, Limit, limit_of_again, limit_of_first, walk
 from bench.link import Unusable
 from bench.measure import Measurement, measure
 from bench.peers import PEERS, Job
+from bench.plots import Bar, Line, bars, draw, lines
 from bench.report import ratio, render, summarise
 from bench.servers import SERVERS, USUAL, Language, Place
-from bench.suites import SUITES, Claim, Claims
+from bench.suites import CLAIMS, MATRIX, SUITES, Claim, Claims
 from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place
 
 TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
@@ -313,24 +315,59 @@ class TestSuites:
         assert all(can_run(case.server, peer) for case in cases for peer in case.peers)
 
     def test_every_claim_is_on_what_its_case_runs(self) -> None:
-        claims = SUITES["claims"]
-        assert isinstance(claims, Claims)
-        assert all({"actorsync", one.peer or "actorsync"} <= set(one.case.peers) for one in claims.claims)
-        assert all((one.half is not None) == (one.figure == "half the files") for one in claims.claims)
+        assert all({"actorsync", one.peer or "actorsync"} <= set(one.case.peers) for one in CLAIMS.claims)
+        assert all((one.half is not None) == (one.figure == "half the files") for one in CLAIMS.claims)
 
     def test_a_part_is_chosen_by_a_piece_of_its_line(self) -> None:
-        assert {case.server for case in SUITES["claims"].only("sftp SMALL").cases} == {"openssh"}
-        assert SUITES["claims"].only("no such").cases == []
+        assert {case.server for case in CLAIMS.only("sftp SMALL").cases} == {"openssh"}
+        assert CLAIMS.only("no such").cases == []
 
     def test_a_scaled_suite_has_cases_of_its_own(self) -> None:
         for suite in SUITES.values():
             assert not set(suite.scaled(0.01).cases) & set(suite.cases)
 
     def test_what_is_missing_of_the_grid_is_no_good_end(self) -> None:
-        grid = SUITES["matrix"]
-        full = {case: outcome(done("actorsync", 1.0, 1.0), case=case) for case in grid.cases}
-        assert grid.ended_well(full)
-        assert not grid.ended_well({})
+        full = {case: outcome(done("actorsync", 1.0, 1.0), case=case) for case in MATRIX.cases}
+        assert MATRIX.ended_well(full)
+        assert not MATRIX.ended_well({})
+
+
+class TestPlots:
+    def drawn(self, text: str) -> ET.Element:
+        return ET.fromstring(text)
+
+    def marks(self, root: ET.Element, tag: str) -> list[ET.Element]:
+        return root.findall(f"{{http://www.w3.org/2000/svg}}{tag}")
+
+    def test_a_bar_for_each_ratio_and_a_stroke_at_the_most(self) -> None:
+        root = self.drawn(bars("a < b", [Bar("FTP & SFTP", "lftp", 0.5, 1.0), Bar("other", "rsync", 18.0, 2.0)]))
+        widths = [float(bar.attrib["width"]) for bar in self.marks(root, "rect")]
+        assert widths[1] == pytest.approx(36 * widths[0], rel=0.02)
+        assert sum(rule.attrib["class"] == "most" for rule in self.marks(root, "line")) == 2
+        assert {"FTP & SFTP: lftp", "0.50", "18.00"} <= {text.text for text in self.marks(root, "text")}
+
+    def test_what_halves_at_each_step_is_a_straight_line(self) -> None:
+        data = [Line("lftp", [(1, 8.0), (2, 4.0), (4, 2.0)]), Line("actorsync", [(1, 2.0), (2, 1.0), (4, 0.5)])]
+        root = self.drawn(lines("seconds", "connections", data))
+        ours, theirs = (
+            [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+            for line in self.marks(root, "polyline")
+        )
+        for one in (ours, theirs):
+            assert one[1] == pytest.approx(tuple((a + b) / 2 for a, b in zip(one[0], one[2], strict=True)), abs=0.2)
+        assert all(low[1] > high[1] for low, high in zip(ours, theirs, strict=True))
+
+    def test_one_point_can_be_drawn(self) -> None:
+        assert self.drawn(lines("seconds", "connections", [Line("lftp", [(8, 1.0)])])) is not None
+
+    def test_only_what_was_measured_is_drawn(self) -> None:
+        assert draw(CLAIMS, MATRIX, {}) == {}
+        cases = [case for case in MATRIX.cases if case.link == 50]
+        ran = {case: outcome(*(done(peer, 9.0, 1.0) for peer in case.peers), case=case) for case in cases}
+        assert set(draw(CLAIMS, MATRIX, ran)) == {"connections.svg", "round-trip.svg"}
+        claim = CLAIMS.claims[0]
+        ran = {claim.case: outcome(*(done(peer, 9.0, 1.0) for peer in claim.case.peers), case=claim.case)}
+        assert set(draw(CLAIMS, MATRIX, ran)) == {"ratios.svg"}
 
 
 class TestArguments:
