@@ -9,6 +9,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from bench.measure import Measurement, measure
 from bench.peers import PEERS, Job
 from bench.servers import SERVERS
 from bench.serving import round_trip, serve
-from bench.trees import change, difference, make_tree, other_times, put_in_place
+from bench.trees import change, difference, make_tree, other_times, put_in_place, written_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,20 +134,24 @@ def one_round(case: Case, stage: Stage, home: Path, peer: str, timeout: float) -
         def run() -> Measurement:
             return measure(inside(stage.link.near, *command(job)), job.state, timeout)
 
-        first = again = None
         if case.tree.in_place:
             put_in_place(case.tree, source, target, OWNER)
-            if case.tree.known and PEERS[peer].remembers and (adopted := run()).failure:
-                return Round(server, peer, None, adopted, None)
+        if case.tree.known and PEERS[peer].remembers and (adopted := run()).failure:
+            return Round(server, peer, None, adopted, None)
+        start = time.time()
         if case.tree.changed:
             changes.enter_context(change(case.tree, source))
-        if not case.tree.only_again:
-            first = run()
-        if case.tree.only_again or not (case.tree.in_place or (first and first.failure)):
-            again = run()
+        first = None if case.tree.only_again else run()
+        again = run() if case.tree.only_again or not (case.tree.in_place or (first and first.failure)) else None
         _forget_notes(peer, source, target)
-        unlike = difference(source, target)
+        unlike = difference(source, target) or _too_much(case.tree, target, start)
         return Round(server, peer, first, again, unlike, 0 if unlike else other_times(source, target))
+
+
+def _too_much(tree: Workload, target: Path, start: float) -> str | None:
+    """Whether more was written than was different: a run that copies what is in place is not the one asked for."""
+    written = written_since(target, start) if tree.in_place else 0
+    return f"{written} files written, where {tree.changed} were different" if written > tree.changed else None
 
 
 def versions(case: Case) -> dict[str, str | None]:

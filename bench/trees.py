@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Entry = os.DirEntry[str] | None
 
-__all__ = ["WORKLOADS", "Workload", "change", "difference", "make_tree", "other_times", "put_in_place"]
+__all__ = ["WORKLOADS", "Workload", "change", "difference", "make_tree", "other_times", "put_in_place", "written_since"]
 
 KIB, MIB = 1 << 10, 1 << 20
 FIRST_MTIME: Final = 1_704_067_200  # 2024-01-01: older than six months, so LIST gives it without a time of day
@@ -220,3 +220,8 @@ def other_times(source: Path, target: Path) -> int:
         for _, one, other in _pairs(source, target)
         if one and other and not _is_folder(one)
     )
+
+
+def written_since(root: Path, moment: float) -> int:
+    """How many files were written, or had their times set, or came under another name since then."""
+    return sum(file.stat().st_ctime > moment for file in root.rglob("*") if file.is_file())

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -26,7 +27,7 @@ from bench.plots import Bar, Line, bars, draw, lines
 from bench.report import ratio, render, summarise
 from bench.servers import SERVERS, USUAL, Language, Place
 from bench.suites import CLAIMS, MATRIX, SUITES, Claim, Claims
-from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place
+from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place, written_since
 
 TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
 CASE = Case("small", "vsftpd", 50, 8, ("actorsync", "lftp"))
@@ -130,6 +131,11 @@ class TestTrees:
         assert difference(one, other) == "1 too many, the first left-over.tmp"
         (other / "last.bin").unlink()
         assert difference(one, other) == "1 missing, the first last.bin"
+
+    def test_what_is_written_again_is_seen_although_it_is_equal(self, tmp_path: Path) -> None:
+        make_tree(TINY, tmp_path / "tree")
+        assert written_since(tmp_path / "tree", time.time() + 60) == 0
+        assert written_since(tmp_path / "tree", time.time() - 60) == TINY.file_count
 
     def test_a_folder_in_the_place_of_a_file_is_a_difference(self, tmp_path: Path) -> None:
         (tmp_path / "one").mkdir()
