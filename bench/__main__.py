@@ -6,32 +6,29 @@ import argparse
 import contextlib
 import datetime as dt
 import os
-import platform
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import attrs
-
-from bench.credentials import OWNER, Credentials, make_credentials
-from bench.link import Link, Unusable, inside, open_link
-from bench.measure import Measurement, measure
-from bench.peers import PEERS, Job
-from bench.report import Round, render, wire_limit, write_results
+from bench.cases import Case, Outcome, can_run, keep, kept
+from bench.link import Unusable
+from bench.peers import PEERS
+from bench.plots import draw
+from bench.report import render
+from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
-from bench.serving import round_trip, serve
-from bench.trees import WORKLOADS, difference, make_tree, other_times, put_in_place
+from bench.suites import CLAIMS, MATRIX, SUITES, run_suite
+from bench.trees import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
 RESULTS: Final = Path(__file__).with_name("results")
+PLOTS: Final = Path(__file__).parents[1] / "docs/plots"
 TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client"}
-BLOCKS_PER_FILE: Final = 4096
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,15 +43,29 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
         return number
 
+    def factor(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < (number := float(text)) <= 10:
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 10")
+
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
+    add("--runs", type=one_to(100), help="rounds; tables show medians (default: 1, for the claims 3)")
+    add("--timeout", type=one_to(1_000_000), default=7200, help="seconds for one run of one peer (default: 7200)")
+    add("--scale", type=factor, default=1.0, help="so many times the files, for a quick try (default: 1)")
+    add = parser.add_argument_group("one comparison").add_argument
     add("--workload", choices=WORKLOADS, default="small", help="the tree to mirror (default: small)")
     add("--server", choices=SERVERS, nargs="+", help=f"default: those installed of {' '.join(USUAL)}")
     add("--peer", choices=PEERS, nargs="+", help="default: all that are installed")
     add("--link", type=one_to(2000, "loopback"), default=50, help="loopback, or a round trip in ms (default: 50)")
     add("--connections", type=one_to(100), default=8, help="for every peer (default: 8)")
-    add("--runs", type=one_to(100), default=1, help="rounds; the table shows medians (default: 1)")
-    add("--timeout", type=one_to(1_000_000), default=7200, help="seconds for one run of one peer (default: 7200)")
+    add = parser.add_argument_group("a list of comparisons").add_argument
+    add("--suite", choices=SUITES, help="all that is claimed; or what the plots are drawn from")
+    add("--only", metavar="TEXT", default="", help="the cases with this in their line, such as 'sftp small'")
+    add("--again", action="store_true", help="run cases too that were run before; the last outcome counts")
+    add("--render", action="store_true", help="run nothing: show what there is")
+    add("--plots", action="store_true", help="run nothing: draw what the suites have brought, into docs/plots")
     return parser.parse_args(arguments)
 
 
@@ -98,115 +109,62 @@ def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]
     return chosen
 
 
-def can_run(server: str, peer: str) -> bool:
-    return PEERS[peer].command_for(SERVERS[server].speaks) is not None
-
-
-def scratch_folder(room: int) -> Path:
-    """On a tmpfs when that has room, to keep the disk's noise out."""
-    for parent in ("/dev/shm", tempfile.gettempdir()):
-        if os.path.isdir(parent) and shutil.disk_usage(parent).free > room:
-            folder = Path(tempfile.mkdtemp(prefix="actorsync-bench-", dir=parent))
-            folder.chmod(0o755)  # the servers' user goes through it
-            return folder
-    raise Unusable(f"no room: {room >> 20} MiB are needed in /dev/shm or {tempfile.gettempdir()} (or set TMPDIR)")
-
-
-@attrs.frozen
-class Stage:
-    """Where a round happens."""
-
-    link: Link
-    scratch: Path
-    home: Path
-    """The folder of the server in which each peer has its own."""
-    credentials: Credentials
-
-
-def one_round(options: argparse.Namespace, stage: Stage, names: tuple[str, str]) -> Round:
-    """One peer, from an empty folder (or one already equal) to the run with nothing to do."""
-    server, peer = names
-    if (command := PEERS[peer].command_for(SERVERS[server].speaks)) is None:
-        return Round(server, peer, None, None, None)
-    source, in_place = stage.scratch / "tree", WORKLOADS[options.workload].in_place
-    target, state = stage.home / peer, stage.scratch / "state"
-    target.mkdir()
-    os.chown(target, OWNER, OWNER)
-    job = Job(source, stage.link.address, peer, options.connections, state, stage.credentials)
-
-    def run() -> Measurement:
-        state.mkdir(exist_ok=True)
-        return measure(inside(stage.link.near, *command(job)), state, options.timeout)
-
-    try:
-        first = again = None
-        if in_place:
-            put_in_place(source, target, OWNER)
-            if peer == "actorsync" and (adopted := run()).failure:  # not timed: it fills the journal
-                return Round(server, peer, None, adopted, None)
-        else:
-            first = run()
-        if first is None or not first.failure:
-            again = run()
-        unlike = difference(source, target)
-        return Round(server, peer, first, again, unlike, 0 if unlike else other_times(source, target))
-    finally:
-        shutil.rmtree(target)
-        shutil.rmtree(state, ignore_errors=True)
-
-
-def show(one: Round) -> None:
-    if not (one.first or one.again):
-        return
-    parts = [f"{word} {run.seconds:.2f} s" for word, run in (("first", one.first), ("again", one.again)) if run]
-    print(f"{one.server} {one.peer}: {', '.join(parts)}, {one.failure or one.target}", file=sys.stderr)
-
-
 def compare(options: argparse.Namespace) -> int:
+    """One workload on one line, on every server that takes part."""
     check_machine()
     servers, peers = choose(options)
-    workload, rounds, trips = WORKLOADS[options.workload], list[Round](), list[float]()
-    with contextlib.ExitStack() as stack:
-        scratch = scratch_folder(2 * (workload.most_bytes + BLOCKS_PER_FILE * workload.file_count) + (64 << 20))
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        size = make_tree(workload, scratch / "tree")
-        milliseconds = None if options.link == "loopback" else options.link
-        link = stack.enter_context(open_link(milliseconds, scratch))
-        credentials = make_credentials(scratch / "credentials", link.address)
-        for server in servers:
-            with serve(server, link, credentials, scratch) as home:
-                trips.append(round_trip(link) or 0.0)
-                for _ in range(options.runs):
-                    for peer in peers:
-                        stage = Stage(link, scratch, home, credentials)
-                        rounds.append(one_round(options, stage, (server, peer)))
-                        show(rounds[-1])
-    trip = max(trips)
-    now = dt.datetime.now(dt.UTC)
-    conditions: dict[str, object] = {
-        "workload": options.workload,
-        "tree": attrs.asdict(workload) | {"bytes": size},
-        "link": {"asked": options.link, "kind": link.kind, "round_trip_ms": round(trip * 1000, 2)},
-        "connections": options.connections,
-        "runs": options.runs,
-        "servers": servers,
-        "peers": peers,
-        "machine": {
-            "cpus": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-        },
-    }
-    path = write_results(RESULTS, f"{now:%Y-%m-%dT%H%M%SZ}", conditions, rounds)
-    print(f"{options.workload}: {workload.about}; {options.connections} connections; {options.runs} run(s)")
-    print(f"link: {link.kind}, round trip {trip * 1000:.1f} ms measured; {os.cpu_count()} CPUs")
+    link, outcomes = None if options.link == "loopback" else options.link, list[Outcome]()
+    cases = [
+        Case(options.workload, server, link, options.connections, tuple(peers), options.scale) for server in servers
+    ]
+    path = RESULTS / f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H%M%SZ}.jsonl"
+    with open_stage(cases[0].tree, link) as stage:
+        for case in cases:
+            outcomes.append(run_case(case, stage, options.runs or 1, options.timeout))
+            keep(path, outcomes[-1])
+    line, tree = outcomes[0].conditions["link"], cases[0].tree
+    print(f"{options.workload}: {tree.about}; {options.connections} connections; {options.runs or 1} run(s)")
+    if options.scale != 1:
+        print(f"scaled: {tree.file_count:,} files in {tree.folders:,} folders, {tree.changed:,} changed")
+    print(f"link: {line['kind']}, round trip {line['round_trip_ms']} ms measured; {os.cpu_count()} CPUs")
     print("versions:", ", ".join(f"{name} {version}" for name, version in (servers | peers).items()))
-    uses_ftp = any("ftp" in SERVERS[name].speaks for name in servers)
-    if uses_ftp and milliseconds and not workload.in_place and workload.file_count >= options.connections:
-        limit = wire_limit(workload.file_count, trip, options.connections)
-        print(f"plain FTP, three round trips a file, shared by the connections: at least {limit:.1f} s")
-    print(f"\n{render(rounds)}\n\nevery figure: {os.path.relpath(path)}")
-    return 1 if any(one.failure for one in rounds) else 0
+    print(f"\n{render(outcomes)}\n\nevery figure: {os.path.relpath(path)}")
+    return 1 if any(one.failure for outcome in outcomes for one in outcome.rounds) else 0
+
+
+def _results_of(name: str, scale: float) -> Path:
+    """A quick try has a file of its own."""
+    return RESULTS / (f"{name}.jsonl" if scale == 1 else f"{name}-x{scale:g}.jsonl")
+
+
+def suite(options: argparse.Namespace) -> int:
+    """A fixed list of comparisons: what was not run before is run, and all that was is shown."""
+    path, chosen = _results_of(options.suite, options.scale), SUITES[options.suite].scaled(options.scale)
+    picked = chosen.only(options.only)
+    if not picked.cases:
+        raise Unusable(f"no case has {options.only!r} in its line; --render shows the lines")
+    if not options.render:
+        check_machine()
+        run_suite(picked.cases, path, options.runs or chosen.runs, options.timeout, again=options.again)
+    outcomes = kept(path)
+    RESULTS.mkdir(exist_ok=True)
+    path.with_suffix(".md").write_text(chosen.show(outcomes) + "\n")
+    print(f"{picked.show(outcomes)}\n\nall of it: {os.path.relpath(path.with_suffix('.md'))}")
+    return 0 if picked.ended_well(outcomes) else 1
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw what the suites have brought so far."""
+    scale, outcomes = options.scale, dict[Case, Outcome]()
+    for name in SUITES:
+        outcomes |= kept(_results_of(name, scale))
+    if not (plots := draw(CLAIMS.scaled(scale), MATRIX.scaled(scale), outcomes)):
+        raise Unusable("nothing to draw yet: run --suite claims and --suite matrix first")
+    PLOTS.mkdir(exist_ok=True)
+    for name, content in plots.items():
+        (PLOTS / name).write_text(content)
+        print(os.path.relpath(PLOTS / name))
+    return 0
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:
@@ -222,7 +180,9 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, _leave)
     try:
-        return compare(options)
+        if options.plots:
+            return plot(options)
+        return suite(options) if options.suite else compare(options)
     except Unusable as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from bench.peers import peer_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Measurement", "measure"]
+__all__ = ["Measurement", "measure", "measure_waiting"]
 
 LOOK_AT_MEMORY: Final = 0.02
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -74,20 +74,28 @@ def _end(pid: int) -> tuple[int, float]:
     return status, usage.ru_utime + usage.ru_stime
 
 
+def _start(command: Sequence[str], state: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=peer_environment(state),
+            start_new_session=True,
+        )
+
+
+def _last_words(log: Path) -> str:
+    return (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1][:200]
+
+
 def measure(command: Sequence[str], state: Path, timeout: float) -> Measurement:
     """Run the program once, to its end or the timeout. Nothing that it started is left running."""
     log, peak, before = state / "output.log", 0.0, _children(os.getpid())
     with _adopting_orphans():
         start = time.monotonic()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=peer_environment(state),
-                start_new_session=True,
-            )
+        process = _start(command, state, log)
         ended = select.poll()
         watch = os.pidfd_open(process.pid)
         ended.register(watch, select.POLLIN)
@@ -105,7 +113,31 @@ def measure(command: Sequence[str], state: Path, timeout: float) -> Measurement:
                 cpu += sum(_end(orphan)[1] for orphan in orphans)
     failure = None
     if process.returncode:
-        said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
         ending = f"exit {process.returncode}" if in_time else f"stopped after {timeout:.0f} s"
-        failure = f"{ending}: {said[-1][:200]}"
+        failure = f"{ending}: {_last_words(log)}"
     return Measurement(seconds, cpu, peak, failure)
+
+
+def _processor_seconds(pid: int) -> float:
+    """User and system time so far."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure_waiting(command: Sequence[str], state: Path, timeout: float, seconds: float) -> Measurement:
+    """What so many seconds of waiting cost a program that mirrors again and again, after its first pass."""
+    log, end = state / "output.log", time.monotonic() + timeout
+    process = _start(command, state, log)
+    try:
+        while b"in sync" not in log.read_bytes():
+            if process.poll() is not None or time.monotonic() > end:
+                return Measurement(0, 0, 0, f"no first pass: {_last_words(log)}")
+            time.sleep(0.1)
+        time.sleep(1)  # what the pass leaves to be put away is not waiting
+        start, before = time.monotonic(), _processor_seconds(process.pid)
+        time.sleep(seconds)
+        cpu = _processor_seconds(process.pid) - before
+        return Measurement(time.monotonic() - start, cpu, _peak_mib(process.pid))
+    finally:
+        process.kill()
+        process.wait()

@@ -48,6 +48,10 @@ class Peer:
     install: str
     version: tuple[str, ...]
     commands: Mapping[Language, Callable[[Job], list[str]]]
+    remembers: bool = False
+    """Whether what one run saw makes the next one shorter."""
+    notes: str = ""
+    """The name of files that it keeps for itself in the trees."""
 
     def command_for(self, speaks: Iterable[Language]) -> Callable[[Job], list[str]] | None:
         """What makes the command for a server that speaks these; None when the two have nothing in common."""
@@ -171,6 +175,7 @@ PEERS: Final[dict[str, Peer]] = {
         "pip install -e .",
         (sys.executable, "-c", _RUNNABLE),
         {"ftp": _actorsync_ftp, "ftpes": _actorsync_ftpes, "sftp": _actorsync_sftp},
+        remembers=True,
     ),
     "lftp": Peer(
         "apt install lftp", ("lftp", "--version"), {"ftp": _lftp_ftp, "ftpes": _lftp_ftpes, "sftp": _lftp_sftp}
@@ -181,7 +186,13 @@ PEERS: Final[dict[str, Peer]] = {
         {"ftp": _rclone_ftp, "ftpes": _rclone_ftpes, "sftp": _rclone_sftp},
     ),
     "rsync": Peer("apt install rsync", ("rsync", "--version"), {"shell": _rsync}),
-    "pyftpsync": Peer("pip install pyftpsync", ("pyftpsync", "--version"), {"ftp": _pyftpsync}),
+    "pyftpsync": Peer(
+        "pip install pyftpsync",
+        ("pyftpsync", "--version"),
+        {"ftp": _pyftpsync},
+        remembers=True,
+        notes=".pyftpsync-meta.json",
+    ),
 }
 
 

@@ -1,8 +1,7 @@
-"""What was measured, as a table to read and as JSON to keep."""
+"""What was measured, as a table to read."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from typing import TYPE_CHECKING, Final
 
@@ -10,67 +9,62 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
-    from bench.measure import Measurement
+    from bench.cases import Outcome, Round
+    from bench.limits import Limit
 
-__all__ = ["TRIPS_PER_FILE", "Round", "render", "wire_limit", "write_results"]
+__all__ = ["OURS", "Row", "figure", "ratio", "render", "summarise", "table"]
 
-TRIPS_PER_FILE: Final = 3
 OURS: Final = "actorsync"
 HEADINGS: Final = (
-    *("server", "peer", "first s", "again s", "cpu s", "peak MiB", "target"),
+    *("server", "peer", "first s", "again s", "limit s", "run/limit", "cpu s", "peak MiB", "target"),
     *("first: actorsync/peer", "again: actorsync/peer"),
 )
-
-
-@attrs.frozen
-class Round:
-    """One peer against one server, once: the first run, and the run after it with nothing to do."""
-
-    server: str
-    peer: str
-    first: Measurement | None
-    """None when the target was equal before."""
-    again: Measurement | None
-    """None when the first run failed, or when there was no run: the peer does not speak with such a server."""
-    difference: str | None
-    """The first difference between source and target after the last run."""
-    other_times: int = 0
-    """Files whose time is not the source's, of a target without a difference."""
-
-    @property
-    def target(self) -> str:
-        """What became of the target, in a word or two."""
-        if not (self.first or self.again):
-            return "-"
-        if self.failure:
-            return "FAILED"
-        return "equal but times" if self.other_times else "equal"
-
-    @property
-    def failure(self) -> str | None:
-        ran = (self.first, self.again)
-        return next((run.failure for run in ran if run and run.failure), None) or self.difference
-
-
-@attrs.frozen
-class Row:
-    """All rounds of one peer against one server: medians. A failed round leaves no figures to compare."""
-
-    server: str
-    peer: str
-    first: float | None
-    again: float | None
-    cpu: float | None
-    peak_mib: float | None
-    target: str
-    failure: str | None
 
 
 def _median(figures: Iterable[float]) -> float | None:
     values = list(figures)
     return statistics.median(values) if values else None
+
+
+@attrs.frozen
+class Row:
+    """All rounds of one peer against one server. A failed round leaves no figures to compare."""
+
+    server: str
+    peer: str
+    firsts: list[float]
+    """Seconds, a figure for each round, as in the next three."""
+    agains: list[float]
+    cpus: list[float]
+    peaks: list[float]
+    target: str
+    failure: str | None
+
+    @property
+    def first(self) -> float | None:
+        return _median(self.firsts)
+
+    @property
+    def again(self) -> float | None:
+        return _median(self.agains)
+
+    @property
+    def cpu(self) -> float | None:
+        return _median(self.cpus)
+
+    @property
+    def peak_mib(self) -> float | None:
+        return _median(self.peaks)
+
+    @property
+    def timed(self) -> list[float]:
+        """Seconds of the run that the workload is about."""
+        return self.firsts or self.agains
+
+    @property
+    def seconds(self) -> float | None:
+        return _median(self.timed)
 
 
 def summarise(rounds: Sequence[Round]) -> list[Row]:
@@ -82,15 +76,15 @@ def summarise(rounds: Sequence[Round]) -> list[Row]:
     for (server, peer), several in grouped.items():
         worst = max(several, key=lambda one: (bool(one.failure), one.other_times))
         good = [] if worst.failure else several
-        longest = [run for one in good if (run := one.first or one.again)]
+        timed = [one.timed for one in good if one.timed]
         rows.append(
             Row(
                 server,
                 peer,
-                _median(one.first.seconds for one in good if one.first),
-                _median(one.again.seconds for one in good if one.again),
-                _median(run.cpu for run in longest),
-                _median(run.peak_mib for run in longest),
+                [one.first.seconds for one in good if one.first],
+                [one.again.seconds for one in good if one.again],
+                [run.cpu for run in timed],
+                [run.peak_mib for run in timed],
                 worst.target,
                 worst.failure,
             )
@@ -98,47 +92,43 @@ def summarise(rounds: Sequence[Round]) -> list[Row]:
     return rows
 
 
-def _figure(value: float | None, digits: int = 2) -> str:
+def figure(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _ratio(ours: float | None, theirs: float | None) -> str:
-    return "-" if ours is None or not theirs else f"{ours / theirs:.3f}"
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """The median of the rounds' ratios: what slows the machine for a while slows both peers of a round."""
+    if not ours or len(ours) != len(theirs):
+        return None
+    return _median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
-def render(rounds: Sequence[Round]) -> str:
-    """The table. A ratio below 1 says that actorsync was faster; both figures of it are from this one call."""
-    rows = summarise(rounds)
-    ours = {row.server: row for row in rows if row.peer == OURS}
-    lines = [list(HEADINGS)]
-    for row in rows:
-        mine = ours.get(row.server) if row.peer != OURS else None
-        lines.append(
-            [
-                *(row.server, row.peer, _figure(row.first), _figure(row.again)),
-                *(_figure(row.cpu), _figure(row.peak_mib, 0), row.target),
-                _ratio(mine.first if mine else None, row.first),
-                _ratio(mine.again if mine else None, row.again),
-            ]
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    lines.insert(1, ["-" * width for width in widths])
-    text = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Markdown, in columns. The first line has the headings."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in ruled
+    )
+
+
+def _cells(row: Row, mine: Row | None, limit: Limit | None) -> list[str]:
+    return [
+        *(row.server, row.peer, figure(row.first), figure(row.again)),
+        f"{limit.seconds:.3g} {limit.by}" if limit else "-",
+        "-" if limit is None or row.seconds is None else f"{row.seconds / limit.seconds:.2f}",
+        *(figure(row.cpu), figure(row.peak_mib, 0), row.target),
+        figure(ratio(mine.firsts, row.firsts) if mine else None, 3),
+        figure(ratio(mine.agains, row.agains) if mine else None, 3),
     ]
-    text += [f"{row.peer} against {row.server} failed: {row.failure}" for row in rows if row.failure]
-    return "\n".join(text)
 
 
-def wire_limit(files: int, seconds: float, connections: int) -> float:
-    """The least seconds that so many files take by plain FTP over a link with this round trip."""
-    return files * TRIPS_PER_FILE * seconds / connections
-
-
-def write_results(folder: Path, stamp: str, conditions: dict[str, object], rounds: Sequence[Round]) -> Path:
-    """Keep every single figure of this call."""
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{stamp}.json"
-    content = {"conditions": conditions, "rounds": [attrs.asdict(one) for one in rounds]}
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    return path
+def render(outcomes: Sequence[Outcome]) -> str:
+    """The table. A ratio below 1 says that actorsync was faster; both figures of it are from this one call."""
+    lines, failures = [list(HEADINGS)], list[str]()
+    for outcome in outcomes:
+        rows = summarise(outcome.rounds)
+        ours = next((row for row in rows if row.peer == OURS), None)
+        lines += [_cells(row, ours if row.peer != OURS else None, outcome.limit) for row in rows]
+        failures += [f"{row.peer} against {row.server} failed: {row.failure}" for row in rows if row.failure]
+    return "\n".join([table(lines), *failures])

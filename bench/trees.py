@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -13,10 +15,13 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["WORKLOADS", "Workload", "difference", "make_tree", "other_times", "put_in_place"]
+    Entry = os.DirEntry[str] | None
+
+__all__ = ["WORKLOADS", "Workload", "change", "difference", "make_tree", "other_times", "put_in_place", "written_since"]
 
 KIB, MIB = 1 << 10, 1 << 20
 FIRST_MTIME: Final = 1_704_067_200  # 2024-01-01: older than six months, so LIST gives it without a time of day
+CHANGED_MTIME: Final = FIRST_MTIME + 10_000_000  # after every other file's
 BLOCK: Final = MIB
 
 
@@ -32,7 +37,13 @@ class Workload:
     last: int = 0
     """Bytes of one big file that sorts after all the others."""
     in_place: bool = False
-    """The target is equal before the first run, and only a run with nothing to do is timed."""
+    """The target is equal before the first run, and one run is timed: the first, or the one after an untimed first."""
+    known: bool = False
+    """Of a tree in place: a peer that remembers has an untimed run first, as on the day of the first mirror."""
+    changed: int = 0
+    """Of a tree in place and known: so many files of the source are others in the run that is timed."""
+    linked: bool = False
+    """What is in place are hard links: half the memory, for a tree in which no run has anything to write."""
 
     @property
     def file_count(self) -> int:
@@ -41,6 +52,16 @@ class Workload:
     @property
     def most_bytes(self) -> int:
         return self.files * self.sizes[1] + self.last
+
+    @property
+    def only_again(self) -> bool:
+        """Whether what is timed is a run with nothing to do and all of it remembered."""
+        return self.known and not self.changed
+
+    def scaled(self, scale: float) -> Workload:
+        """The same with so many times the files, folders and bytes at the end; at least one where there were some."""
+        counts = {name: getattr(self, name) for name in ("files", "folders", "last", "changed")}
+        return attrs.evolve(self, **{name: max(1, round(count * scale)) for name, count in counts.items() if count})
 
 
 _MANY = Workload("100,000 files of 20 bytes in 1,000 folders", 100_000, 1_000, (20, 20), depth=5)
@@ -52,7 +73,19 @@ WORKLOADS: Final[dict[str, Workload]] = {
     ),
     "big": Workload("one file of 1 GiB", 0, 0, (0, 0), last=1 << 30),
     "many": _MANY,
-    "nothing-to-do": attrs.evolve(_MANY, about=_MANY.about + ", already in place", in_place=True),
+    "adopt": attrs.evolve(_MANY, about=f"{_MANY.about}, already in place, unknown", in_place=True),
+    "nothing-to-do": attrs.evolve(_MANY, about=f"{_MANY.about}, already in place", in_place=True, known=True),
+    "changed": attrs.evolve(
+        _MANY, about=f"{_MANY.about}, in place; 1,000 of them changed", in_place=True, known=True, changed=1_000
+    ),
+    "million": Workload(
+        "990,000 files of 20 bytes in 10,000 folders, already in place",
+        *(990_000, 10_000, (20, 20)),
+        depth=5,
+        in_place=True,
+        known=True,
+        linked=True,
+    ),
 }
 
 
@@ -74,11 +107,13 @@ def make_tree(workload: Workload, root: Path, *, seed: int = 1) -> int:
     """Write the tree under ``root`` (made here), and return its size in bytes."""
     rng = random.Random(seed)
     block = rng.randbytes(BLOCK)
-    total = 0
+    total, made = 0, set[Path]()
     root.mkdir(parents=True)
     for number, (path, size) in enumerate(_layout(workload, rng)):
         target = root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in made:  # a call for each file would take longer than the file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
         offset = rng.randrange(BLOCK // 2)
         with target.open("wb") as file:
             left = size
@@ -90,26 +125,72 @@ def make_tree(workload: Workload, root: Path, *, seed: int = 1) -> int:
     return total
 
 
-def put_in_place(source: Path, target: Path, owner: int) -> None:
-    """Copy the tree with its times, as if a run had brought it there."""
+def _to_change(root: Path, count: int, rng: random.Random) -> list[Path]:
+    """So many files, as many of each folder as of any other."""
+    files = sorted(root.rglob("file-*"), key=lambda path: (path.parent, path.name))
+    borders = [len(files) * number // count for number in range(count + 1)]
+    return [files[rng.randrange(start, end)] for start, end in itertools.pairwise(borders)]
+
+
+@contextlib.contextmanager
+def change(workload: Workload, root: Path, *, seed: int = 2) -> Iterator[None]:
+    """Other bytes, sizes and times in some files until the block ends: every round starts from the same tree."""
+    rng, kept = random.Random(seed), list[tuple[Path, bytes, float]]()
+    try:
+        for number, file in enumerate(_to_change(root, workload.changed, rng)):
+            content = file.read_bytes()
+            kept.append((file, content, file.stat().st_mtime))
+            file.write_bytes(rng.randbytes(len(content) + 1 + number % 7))
+            os.utime(file, (CHANGED_MTIME + number, CHANGED_MTIME + number))
+        yield
+    finally:
+        for file, content, mtime in kept:
+            file.write_bytes(content)
+            os.utime(file, (mtime, mtime))
+
+
+def put_in_place(workload: Workload, source: Path, target: Path, owner: int) -> None:
+    """Copy the tree with its times, as if a run had brought it there.
+
+    Linked files stay root's: the server's user may put others in their place, but a peer that would write into them,
+    and so into the source, fails.
+    """
+    if workload.linked:
+        subprocess.run(["cp", "-al", f"{source}/.", str(target)], check=True)
+        for folder, *_ in os.walk(target):
+            os.chown(folder, owner, owner)
+        return
     subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
     subprocess.run(["chown", "-R", f"{owner}:{owner}", str(target)], check=True)
 
 
-def _paths(root: Path) -> dict[str, bool]:
-    """Every path below ``root``, and whether it is a folder."""
-    found: dict[str, bool] = {}
-    for parent, folders, files in os.walk(root):
-        base = os.path.relpath(parent, root)
-        found |= {os.path.normpath(os.path.join(base, name)): True for name in folders}
-        found |= {os.path.normpath(os.path.join(base, name)): False for name in files}
-    return found
+def _entries(folder: Path) -> dict[str, os.DirEntry[str]]:
+    """What is in a folder by name; nothing when there is no such folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        return {entry.name: entry for entry in found}
+    return {}
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
+def _is_folder(entry: os.DirEntry[str] | None) -> bool:
+    return entry is not None and entry.is_dir(follow_symlinks=False)
+
+
+def _pairs(one: Path, other: Path, below: str = "") -> Iterator[tuple[str, Entry, Entry]]:
+    """Every path of two trees with its entry in each. A folder at a time: a million entries do not fit twice."""
+    left, right = _entries(one / below), _entries(other / below)
+    for name in sorted(left.keys() | right.keys()):
+        path, pair = os.path.join(below, name), (left.get(name), right.get(name))
+        yield path, *pair
+        if any(map(_is_folder, pair)):
+            yield from _pairs(one, other, path)
+
+
+def _same_bytes(one: os.DirEntry[str], other: os.DirEntry[str]) -> bool:
+    if os.path.samestat(one.stat(), other.stat()):
+        return True
     if one.stat().st_size != other.stat().st_size:
         return False
-    with one.open("rb") as left, other.open("rb") as right:
+    with open(one, "rb") as left, open(other, "rb") as right:
         while chunk := left.read(MIB):
             if chunk != right.read(MIB):
                 return False
@@ -118,18 +199,29 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 def difference(source: Path, target: Path) -> str | None:
     """The first difference between two trees in words, None when they are equal byte for byte."""
-    wanted, found = _paths(source), _paths(target)
-    if missing := sorted(wanted.keys() - found.keys()):
-        return f"{len(missing)} missing, the first {missing[0]}"
-    if extra := sorted(found.keys() - wanted.keys()):
-        return f"{len(extra)} too many, the first {extra[0]}"
-    for path, is_folder in sorted(wanted.items()):
-        if is_folder != found[path] or not (is_folder or _same_bytes(source / path, target / path)):
-            return f"{path} differs"
-    return None
+    missing, extra, unlike = list[str](), list[str](), list[str]()
+    for path, wanted, found in _pairs(source, target):
+        if not found:
+            missing.append(path)
+        elif not wanted:
+            extra.append(path)
+        elif _is_folder(wanted) != _is_folder(found) or not (_is_folder(wanted) or _same_bytes(wanted, found)):
+            unlike.append(path)
+    for paths, what in ((missing, "missing"), (extra, "too many")):
+        if paths:
+            return f"{len(paths)} {what}, the first {paths[0]}"
+    return f"{unlike[0]} differs" if unlike else None
 
 
 def other_times(source: Path, target: Path) -> int:
     """How many files of two equal trees have not the same time, in whole seconds: that much SFTP and FTP carry."""
-    files = [path for path, is_folder in _paths(source).items() if not is_folder]
-    return sum(int((source / path).stat().st_mtime) != int((target / path).stat().st_mtime) for path in files)
+    return sum(
+        int(one.stat().st_mtime) != int(other.stat().st_mtime)
+        for _, one, other in _pairs(source, target)
+        if one and other and not _is_folder(one)
+    )
+
+
+def written_since(root: Path, moment: float) -> int:
+    """How many files were written, or had their times set, or came under another name since then."""
+    return sum(file.stat().st_ctime > moment for file in root.rglob("*") if file.is_file())

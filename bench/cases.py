@@ -1,0 +1,123 @@
+"""What is asked, and what came of it: a case, its rounds, and the file in which outcomes are kept."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import cattrs
+
+from bench.limits import Limit
+from bench.measure import Measurement
+from bench.peers import PEERS
+from bench.servers import SERVERS
+from bench.trees import WORKLOADS, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["Case", "Outcome", "Round", "can_run", "keep", "kept"]
+
+LANGUAGES = {"ftp": "FTP", "ftpes": "FTPS", "sftp": "SFTP"}
+
+
+@attrs.frozen
+class Case:
+    """What is measured. Two that are equal are the same question."""
+
+    workload: str
+    server: str
+    link: int | None
+    """The round trip in milliseconds; None for loopback."""
+    connections: int
+    peers: tuple[str, ...]
+    scale: float = 1.0
+    what: Literal["runs", "waiting", "version"] = "runs"
+    """Runs to their end; the time between two passes of ``every``; or only the start of the program."""
+
+    @property
+    def tree(self) -> Workload:
+        return WORKLOADS[self.workload].scaled(self.scale)
+
+    @property
+    def title(self) -> str:
+        if self.what == "version":
+            return "actorsync --version"
+        language = LANGUAGES[SERVERS[self.server].speaks[0]]
+        share = f" x {self.scale:g}" if self.scale != 1 else ""
+        line = "loopback" if self.link is None else f"{self.link} ms"
+        waiting = " waiting," if self.what == "waiting" else ""
+        plural = "s" * (self.connections > 1)
+        return f"{language}{waiting} {self.workload}{share}, {line}, {self.connections} connection{plural}"
+
+
+@attrs.frozen
+class Round:
+    """One peer against one server, once: the first timed run, and the run after it with nothing to do."""
+
+    server: str
+    peer: str
+    first: Measurement | None
+    """None when only a run with nothing to do is timed."""
+    again: Measurement | None
+    """None when the first run failed, or was all; or when the peer does not speak with such a server."""
+    difference: str | None
+    """The first difference between source and target after the last run."""
+    other_times: int = 0
+    """Files whose time is not the source's, of a target without a difference."""
+
+    @property
+    def timed(self) -> Measurement | None:
+        """The run that the workload is about."""
+        return self.first or self.again
+
+    @property
+    def target(self) -> str:
+        """What became of the target, in a word or two."""
+        if not self.timed:
+            return "-"
+        if self.failure:
+            return "FAILED"
+        return "equal but times" if self.other_times else "equal"
+
+    @property
+    def failure(self) -> str | None:
+        ran = (self.first, self.again)
+        return next((run.failure for run in ran if run and run.failure), None) or self.difference
+
+
+@attrs.frozen
+class Outcome:
+    """All rounds of a case, from one call."""
+
+    case: Case
+    conditions: dict[str, Any]
+    """Machine, versions, command, line and tree."""
+    limits: dict[str, Limit]
+    """Of the ``first`` run and of the one ``again``, as far as there are such."""
+    rounds: list[Round]
+
+    @property
+    def limit(self) -> Limit | None:
+        """Of the run that the workload is about."""
+        return self.limits.get("first") or self.limits.get("again")
+
+
+def can_run(server: str, peer: str) -> bool:
+    return PEERS[peer].command_for(SERVERS[server].speaks) is not None
+
+
+def keep(path: Path, outcome: Outcome) -> None:
+    """Add a line to the file: what was there before stays, whatever happens to this call."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(attrs.asdict(outcome)) + "\n")
+
+
+def kept(path: Path) -> dict[Case, Outcome]:
+    """The last outcome of every case in the file."""
+    lines: Sequence[str] = path.read_text().splitlines() if path.exists() else ()
+    outcomes = [cattrs.structure(json.loads(line), Outcome) for line in lines]
+    return {outcome.case: outcome for outcome in outcomes}

@@ -1,0 +1,199 @@
+"""One case: peers in turn, round after round, on one tree and one server, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from bench.cases import Outcome, Round
+from bench.credentials import OWNER, Credentials, make_credentials
+from bench.limits import Conditions, Limit, bytes_per_second, limit_of_again, limit_of_first, walk_seconds
+from bench.link import Link, Unusable, inside, open_link
+from bench.measure import Measurement, measure
+from bench.peers import PEERS, Job
+from bench.servers import SERVERS
+from bench.serving import round_trip, serve
+from bench.trees import change, difference, make_tree, other_times, put_in_place, written_since
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.cases import Case
+    from bench.trees import Workload
+
+__all__ = ["Stage", "conditions_of", "open_stage", "prepared_job", "run_case", "versions"]
+
+BLOCK: Final = 4096
+"""Bytes that the shortest file takes on a tmpfs."""
+REMEMBERED: Final = 1024
+"""Bytes of a journal for each file, at most."""
+
+
+@attrs.frozen
+class Stage:
+    """Where the cases of one tree and one line happen."""
+
+    link: Link
+    scratch: Path
+    credentials: Credentials
+    size: int
+    """Bytes of the tree."""
+    walk: float
+    """Seconds to see every entry of it."""
+
+    @property
+    def source(self) -> Path:
+        return self.scratch / "tree"
+
+    @property
+    def state(self) -> Path:
+        return self.scratch / "state"
+
+
+def _machine() -> dict[str, Any]:
+    """Where and how this call runs."""
+    processors = Path("/proc/cpuinfo").read_text().splitlines()
+    return {
+        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "cpus": os.cpu_count(),
+        "processor": next((line.partition(": ")[2] for line in processors if line.startswith("model name")), "?"),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30), 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _scratch_folder(workload: Workload) -> Path:
+    """On a tmpfs when that has room for source and target, to keep the disk's noise out."""
+    files, entries = workload.file_count, 2 * (workload.file_count + workload.folders)
+    copies = 1 if workload.linked else 2
+    room = copies * (workload.most_bytes + BLOCK * files) + REMEMBERED * files + (128 << 20)
+    for parent in ("/dev/shm", tempfile.gettempdir()):
+        if not os.path.isdir(parent) or shutil.disk_usage(parent).free < room:
+            continue
+        names = os.statvfs(parent)
+        if not names.f_files or names.f_favail > entries:  # some file systems do not count them
+            folder = Path(tempfile.mkdtemp(prefix="actorsync-bench-", dir=parent))
+            folder.chmod(0o755)  # the servers' user goes through it
+            return folder
+    raise Unusable(f"no room: {room >> 20} MiB are needed in /dev/shm or {tempfile.gettempdir()} (or set TMPDIR)")
+
+
+@contextlib.contextmanager
+def open_stage(workload: Workload, link: int | None) -> Iterator[Stage]:
+    """Make the tree and the line; on the way out nothing is left of either."""
+    with contextlib.ExitStack() as stack:
+        scratch = _scratch_folder(workload)
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        size = make_tree(workload, scratch / "tree")
+        line = stack.enter_context(open_link(link, scratch))
+        credentials = make_credentials(scratch / "credentials", line.address)
+        yield Stage(line, scratch, credentials, size, walk_seconds(scratch / "tree"))
+
+
+@contextlib.contextmanager
+def prepared_job(case: Case, stage: Stage, home: Path, peer: str) -> Iterator[Job]:
+    """An empty folder of the server, and a peer that remembers nothing; both are gone when the block ends."""
+    target = home / peer
+    target.mkdir()
+    os.chown(target, OWNER, OWNER)
+    stage.state.mkdir()
+    try:
+        yield Job(stage.source, stage.link.address, peer, case.connections, stage.state, stage.credentials)
+    finally:
+        shutil.rmtree(target)
+        shutil.rmtree(stage.state)
+
+
+def _forget_notes(peer: str, *roots: Path) -> None:
+    """Remove what a peer keeps for itself in the trees: it is neither source nor mirror."""
+    if pattern := PEERS[peer].notes:
+        for note in [path for root in roots for path in root.rglob(pattern)]:
+            note.unlink()
+
+
+def one_round(case: Case, stage: Stage, home: Path, peer: str, timeout: float) -> Round:
+    """One peer, from an empty folder (or one already equal) to the last timed run."""
+    server, source, target = case.server, stage.source, home / peer
+    if (command := PEERS[peer].command_for(SERVERS[server].speaks)) is None:
+        return Round(server, peer, None, None, None)
+    with prepared_job(case, stage, home, peer) as job, contextlib.ExitStack() as changes:
+        changes.callback(_forget_notes, peer, source)
+
+        def run() -> Measurement:
+            return measure(inside(stage.link.near, *command(job)), job.state, timeout)
+
+        if case.tree.in_place:
+            put_in_place(case.tree, source, target, OWNER)
+        if case.tree.known and PEERS[peer].remembers and (adopted := run()).failure:
+            return Round(server, peer, None, adopted, None)
+        start = time.time()
+        if case.tree.changed:
+            changes.enter_context(change(case.tree, source))
+        first = None if case.tree.only_again else run()
+        again = run() if case.tree.only_again or not (case.tree.in_place or (first and first.failure)) else None
+        _forget_notes(peer, source, target)
+        unlike = difference(source, target) or _too_much(case.tree, target, start)
+        return Round(server, peer, first, again, unlike, 0 if unlike else other_times(source, target))
+
+
+def _too_much(tree: Workload, target: Path, start: float) -> str | None:
+    """Whether more was written than was different: a run that copies what is in place is not the one asked for."""
+    written = written_since(target, start) if tree.in_place else 0
+    return f"{written} files written, where {tree.changed} were different" if written > tree.changed else None
+
+
+def versions(case: Case) -> dict[str, str | None]:
+    """Of the server and the peers; None for what is not here."""
+    peers = {peer: PEERS[peer].find_version() for peer in case.peers}
+    return {case.server: SERVERS[case.server].find_version()} | peers
+
+
+def conditions_of(case: Case, stage: Stage) -> dict[str, Any]:
+    """Where, how and with what a case is run in this call."""
+    return _machine() | {"tree": attrs.asdict(case.tree) | {"bytes": stage.size}, "versions": versions(case)}
+
+
+def show(one: Round) -> None:
+    if one.timed:
+        parts = [f"{word} {run.seconds:.2f} s" for word, run in (("first", one.first), ("again", one.again)) if run]
+        print(f"{one.server} {one.peer}: {', '.join(parts)}, {one.failure or one.target}", file=sys.stderr)
+
+
+def _limits(case: Case, stage: Stage, here: Conditions) -> dict[str, Limit]:
+    language = SERVERS[case.server].speaks[0]
+    limits = {"again": limit_of_again(here)}
+    if not case.tree.only_again:
+        limits["first"] = limit_of_first(case.tree, stage.size, language, case.connections, here)
+    return limits
+
+
+def run_case(case: Case, stage: Stage, runs: int, timeout: float) -> Outcome:
+    """Every round of a case. The line is measured just before."""
+    rounds = list[Round]()
+    with serve(case.server, stage.link, stage.credentials, stage.scratch) as home:
+        trip = 0.0 if case.link is None else round_trip(stage.link) or 0.0
+        sockets = max(1, min(case.connections, case.tree.file_count))
+        carried = bytes_per_second(stage.link, stage.size, sockets, stage.scratch)
+        here = Conditions(trip, carried, stage.walk)
+        for _ in range(runs):
+            for peer in case.peers:
+                rounds.append(one_round(case, stage, home, peer, timeout))
+                show(rounds[-1])
+    measured = {
+        "link": {"kind": stage.link.kind, "round_trip_ms": round(trip * 1000, 2)},
+        "bytes_per_second": round(here.bytes_per_second),
+        "walk_seconds": here.walk,
+    }
+    return Outcome(case, conditions_of(case, stage) | measured, _limits(case, stage, here), rounds)
