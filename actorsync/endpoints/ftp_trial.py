@@ -159,8 +159,8 @@ class FtpTrials(FtpLink):
             return await self._control.reply(self._control.patience.last_words)
         unsent, stall = data.unsent(), self._control.patience.stall
         while True:
-            with trio.move_on_after(stall):
-                return await self._control.reply(2 * stall)
+            if (reply := await self._control.reply_within(stall)) is not None:
+                return reply
             before, unsent = unsent, data.unsent()
             if not unsent or unsent >= before:
                 self._known.trials.is_suspected = True  # pyftpdlib, on a full disk

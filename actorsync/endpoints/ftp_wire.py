@@ -133,6 +133,16 @@ class Control:
         if (reply := self._parser.next_reply()) is None:
             with lost("waiting for the server", self.patience.stall if seconds is None else seconds):
                 reply = await self._wait_for_reply()
+        return self._took(reply)
+
+    async def reply_within(self, seconds: float) -> Reply | None:
+        """Read the next reply; None when it does not come in time, and then it is still due."""
+        if (reply := self._parser.next_reply()) is None:
+            with trio.move_on_after(seconds), lost("waiting for the server"):
+                reply = await self._wait_for_reply()
+        return None if reply is None else self._took(reply)
+
+    def _took(self, reply: Reply) -> Reply:
         if not reply.is_preliminary:
             self._due -= 1
         if reply.code == 421:  # whatever the command was; behind it there is only the end of the stream

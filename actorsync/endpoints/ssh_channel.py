@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import groupby
 
-import asyncssh
-
 from actorsync.endpoints.asyncio_thread import AsyncioLoop, Doorbell
+from actorsync.endpoints.asyncssh_import import asyncssh
 from actorsync.model.text import display, shorten
 
 __all__ = ["SshChannel", "SshSession", "reason_of"]

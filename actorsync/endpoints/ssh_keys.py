@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import asyncssh
 import attrs
 
+from actorsync.endpoints.asyncssh_import import asyncssh
 from actorsync.endpoints.ssh_policy import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import LoginRefused
 from actorsync.model.text import display

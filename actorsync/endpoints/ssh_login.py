@@ -9,11 +9,11 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import asyncssh
 import attrs
 import trio
 
 from actorsync.endpoints.asyncio_thread import AsyncioLoop
+from actorsync.endpoints.asyncssh_import import asyncssh
 from actorsync.endpoints.gathering_socket import ConnectedSocket
 from actorsync.endpoints.own_limit import is_own_limit, unopened
 from actorsync.endpoints.ssh_channel import SshChannel, SshSession, reason_of

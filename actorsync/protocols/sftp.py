@@ -443,12 +443,25 @@ def parse_version(kind: int, body: memoryview) -> dict[str, str]:
     return extensions
 
 
+_TWO_NUMBERS: Final = struct.Struct(">II")
+_FULL_ATTRIBUTES: Final = struct.Struct(">IIQIIIII")  # id, flags, size, user, group, permissions, two times
+
+
 def parse_reply(kind: int, body: memoryview) -> tuple[int, Reply]:
     """Read a packet; give the id of the request that it answers, and the answer.
 
     Raises:
         ProtocolError: it is no answer.
     """
+    # The two that most replies are, without taking them apart piece by piece.
+    if kind == 101 and len(body) >= 8:
+        identity, code = _TWO_NUMBERS.unpack_from(body)
+        if not code:
+            return identity, OK
+    elif kind == 105 and len(body) == _FULL_ATTRIBUTES.size:
+        identity, flags, size, _, _, permissions, _, mtime = _FULL_ATTRIBUTES.unpack(body)
+        if flags == 0x0F:
+            return identity, Attributes(size, permissions, mtime)
     reader = _Reader(body)
     identity = reader.number()
     match kind:
