@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
     from actorsync.model.entry import Record
     from actorsync.model.event import Event, Report
+    from actorsync.model.glance import Glance
 
 __all__ = [
     "Journal",
@@ -105,13 +106,13 @@ class Journal:
         with self._read() as connection:
             return schema.read_children(connection, directory)
 
-    def differences(self, listing: Listing) -> tuple[Listing, dict[str, Record]]:
-        """Leave out what is as it was: give the rest of ``listing``, and the records that this does not account for.
+    def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
+        """Leave out what is as it was: give the rest of ``glance``, and the records that this does not account for.
 
         What is left out is a source entry that equals its record's in everything, and whose times can be trusted.
         """
         with self._read() as connection:
-            return schema.read_differences(connection, listing)
+            return schema.read_differences(connection, glance)
 
     def subtree(self, directory: str) -> list[Record]:
         """Give all records strictly below, parents before children."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from actorsync.journal_schema import KINDS, bounds, decode, dump, encode, split, write_meta
+from actorsync.journal_schema import bounds, dump, split, write_meta
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
@@ -22,6 +22,7 @@ from actorsync.model.event import (
     Swept,
     Troubled,
 )
+from actorsync.model.glance import CODES, decode, encode
 from actorsync.model.operation import Copy, Done, MakeDirectory, Remove, Skipped, Survey, Sweep
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ _DOOM: Final = "UPDATE records SET digest = x'' WHERE directory = ? AND name = ?
 _DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
 _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) AND source_kind IS NULL"""
-
-_CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not None}
 
 _Number: TypeAlias = int | str | None
 _Half: TypeAlias = tuple[int | None, _Number, _Number, _Number, _Number]
@@ -117,7 +116,7 @@ def _number(value: int | None) -> _Number:
 
 def _half(entry: Entry) -> _Half:
     return (
-        _CODES[entry.kind],
+        CODES[entry.kind],
         _number(entry.size),
         _number(entry.mtime_ns),
         _number(entry.ctime_ns),

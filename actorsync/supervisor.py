@@ -174,7 +174,7 @@ class _Run:
         send_batch, operations = trio.open_memory_channel[Batch](n)
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
-        scanner = Scanner(self.source, self.policy.selection, self.policy.links_are_errors)
+        scanner = Scanner(self.source, self.policy.selection, self.planner.turn, self.policy.links_are_errors)
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)

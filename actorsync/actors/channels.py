@@ -9,16 +9,17 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import attrs
 import trio
 
-from actorsync.model.entry import Listing, ScanComplete
+from actorsync.model.entry import ScanComplete
 from actorsync.model.event import Doomed, Event, Intended
+from actorsync.model.glance import Glance
 from actorsync.model.operation import Outcome
 
 __all__ = ["Blocking", "Fact", "Finding", "Registration", "Settlement", "Unissued", "holding", "in_thread", "inline"]
 
 T = TypeVar("T")
 
-#: What the scanner sends to the planner.
-Finding: TypeAlias = Listing | ScanComplete
+#: What the scanner sends to the planner: directories, some at a time, and at last that there are no more.
+Finding: TypeAlias = tuple[Glance, ...] | ScanComplete
 
 #: What the recorder sends to the planner: outcomes, once they are durable.
 Settlement: TypeAlias = Outcome

@@ -22,6 +22,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Troubled,
 )
+from actorsync.model.glance import Glance
 from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Survey, Sweep
 from actorsync.planning.guard import DeleteLimit, Gone, Removals, objection, why_withheld, withheld
 from actorsync.planning.quarantine import Quarantine
@@ -42,7 +43,7 @@ class Memory(Protocol):
     @property
     def is_fresh(self) -> bool: ...
 
-    def differences(self, listing: Listing) -> tuple[Listing, Mapping[str, Record]]: ...
+    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]: ...
 
     def subtree(self, directory: str) -> Iterable[Record]: ...
 
@@ -72,6 +73,7 @@ class Planner:
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
     statistics: Statistics
+    turn: trio.Lock = attrs.Factory(trio.Lock)  # held while the journal is read; see `Scanner`
     is_patient: bool = False
     blocking: Blocking = in_thread
     schedule: Schedule = attrs.Factory(Schedule)
@@ -161,22 +163,32 @@ class Planner:
             async for finding in listings:
                 if isinstance(finding, ScanComplete):
                     return finding
-                await self._absorb_listing(finding, facts)
-                while self.schedule.is_full:
-                    await self._changed.park()
+                async with self.turn:
+                    # Not in a thread: an indexed read is quick, and handing it over costs more. Two at once are worse:
+                    # see `Scanner`.
+                    differences = [self._differences(glance) for glance in finding]
+                for glance, (rest, records) in zip(finding, differences, strict=True):
+                    await self._absorb_listing(glance, rest, records, facts)
+                    while self.schedule.is_full:
+                        await self._changed.park()
         return None
 
-    async def _absorb_listing(self, listing: Listing, facts: trio.MemorySendChannel[Fact]) -> None:
-        if listing.problem is not None:
+    def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
+        return self.journal.differences(glance) if glance.problem is None else (Listing(glance.directory), {})
+
+    async def _absorb_listing(
+        self, glance: Glance, rest: Listing, records: Mapping[str, Record], facts: trio.MemorySendChannel[Fact]
+    ) -> None:
+        """Plan one directory, by what of it is not as recorded."""
+        if glance.problem is not None:
             # Unknown: nothing is sent, and nothing below is removed. What was there may be anything by now.
-            self._unseen.add(listing.directory)
-            if not listing.problem.vanished:
-                self._unsent[listing.directory] = Entry(listing.directory, Kind.DIRECTORY)
+            self._unseen.add(glance.directory)
+            if not glance.problem.vanished:
+                self._unsent[glance.directory] = Entry(glance.directory, Kind.DIRECTORY)
             return
-        self._seen += len(listing.entries)
-        # Not in a thread: an indexed read takes half a millisecond, and handing it over costs a run with nothing to do
-        # a third of its time.
-        rest, records = self.journal.differences(listing)
+        self._seen += len(glance.rows)
+        if not rest.entries and not records:
+            return
         for decision in reconcile(rest, records, self.selection.hides):
             await self._act_on(decision, facts)
         self._wake()
