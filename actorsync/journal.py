@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync import journal_schema as schema
 from actorsync.errors import JournalUnusable
-from actorsync.journal_facts import write_fact
+from actorsync.journal_facts import write_facts
 from actorsync.journal_file import (
     check_structure,
     connect_to_memory,
@@ -166,8 +166,7 @@ class Journal:
         if not any(map(self._matters, facts)):
             return
         with self._transaction() as connection:
-            for fact in facts:
-                write_fact(connection, fact)
+            write_facts(connection, facts)
 
     def _matters(self, fact: Event) -> bool:
         match fact:

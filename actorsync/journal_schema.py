@@ -128,8 +128,8 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
 
-#: Rows that are compared at once.
-_PIECE: Final = 1_000
+#: Rows that are compared at once: first a few, which tell a directory that is not known, and then more.
+_FIRST_PIECE, _PIECE = 16, 1_000
 
 T = TypeVar("T")
 
@@ -255,15 +255,16 @@ def read_differences(connection: sqlite3.Connection, glance: Glance) -> tuple[Li
 
 
 def _is_as_recorded(connection: sqlite3.Connection, glance: Glance) -> bool:
-    rows, seen = glance.rows, 0
+    rows, seen, piece = glance.rows, 0, _FIRST_PIECE
     cursor = connection.execute(_ROWS, (encode(glance.directory),))
     while True:
-        recorded = cursor.fetchmany(_PIECE)
+        recorded = cursor.fetchmany(piece)
         if rows[seen : seen + len(recorded)] != recorded:
             return False
         seen += len(recorded)
-        if len(recorded) < _PIECE:
+        if len(recorded) < piece:
             return seen == len(rows)
+        piece = _PIECE
 
 
 def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Unissued, holding, in_thread
+from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Unissued, holding, in_thread
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
@@ -31,6 +31,9 @@ from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
 
 __all__ = ["Digest", "Memory", "Planner"]
+
+#: How many entries that are found to be equal are told in one go, at most.
+GROUP = 500
 
 #: Reads a source file and gives the entry that was read with a digest of its content; None when it changed meanwhile
 #: or could not be read.
@@ -86,6 +89,7 @@ class Planner:
     _unseen: set[str] = attrs.Factory(set)  # directories of the source that were not
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
+    _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not told yet
     _root_refused: str | None = None
     _quarantine: Quarantine = attrs.Factory(lambda: Quarantine({}, 0.0, is_patient=False))
     _announcing: bool = False
@@ -170,7 +174,9 @@ class Planner:
                 for glance, (rest, records) in zip(finding, differences, strict=True):
                     await self._absorb_listing(glance, rest, records, facts)
                     while self.schedule.is_full:
+                        await self._tell_equal(facts)
                         await self._changed.park()
+                await self._tell_equal(facts)
         return None
 
     def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
@@ -195,7 +201,7 @@ class Planner:
 
     async def _act_on(self, decision: Decision, facts: trio.MemorySendChannel[Fact]) -> None:
         now, record = decision.now, decision.record
-        is_compared = decision.action in {Action.ADOPT, Action.VERIFY}
+        is_compared = decision.action is Action.ADOPT or decision.action is Action.VERIFY
         if now is not None and not is_compared and await self._is_parked(now, facts):
             return
         match decision.action:
@@ -231,7 +237,7 @@ class Planner:
         """Settle a file whose times are not enough, without the wire: by what it holds."""
         event: type[Adopted | Confirmed] = Adopted if record.source is None else Confirmed
         if now.kind is Kind.DIRECTORY or (record.source is None and not is_racy(now, self.wall_clock_ns())):
-            await facts.send(event(now, record.target))
+            await self._note_equal(event(now, record.target), facts)
             return
         read = await self.digest(now.path)
         # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
@@ -239,8 +245,21 @@ class Planner:
             if not await self._is_parked(now, facts):
                 await self._add(now, facts, replaces=True)
             return
+        digest: bytes | None
         entry, digest = read
-        await facts.send(event(entry, record.target, digest if is_racy(entry, self.wall_clock_ns()) else None))
+        digest = digest if is_racy(entry, self.wall_clock_ns()) else None
+        await self._note_equal(event(entry, record.target, digest), facts)
+
+    async def _note_equal(self, event: Adopted | Confirmed, facts: trio.MemorySendChannel[Fact]) -> None:
+        self._equal.append(event)
+        if len(self._equal) >= GROUP:
+            await self._tell_equal(facts)
+
+    async def _tell_equal(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Tell what was found to be equal, all that has come together: a target may be full of it."""
+        if self._equal:
+            several, self._equal = Several(self._equal), []
+            await facts.send(several)
 
     async def _remove(self, complete: ScanComplete, facts: trio.MemorySendChannel[Fact]) -> None:
         """Ask the guards, once, about everything that would go; then let it go."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from actorsync.actors.channels import Fact, Finding, holding
+from actorsync.actors.channels import Fact, Finding, Several, holding
 from actorsync.endpoints.contract import Endpoint, Glancing, Session
 from actorsync.model.entry import Kind, Problem, join
 from actorsync.model.event import Scanned
@@ -74,16 +74,17 @@ class Scanner:
                     found = await self._look(session, batch)
                     frontier.extendleft(reversed(batch[len(found) :]))
                     glances: list[Glance] = []
+                    scanned: list[Scanned] = []
                     below: list[str] = []
                     for glance in found:
                         selected, problems = select(glance, self.selection, links_are_errors=self.links_are_errors)
                         directories = directories_of(selected)
                         files = len(selected.rows) - len(directories)
-                        await facts.send(
-                            Scanned(glance.directory, files, len(directories), len(selected.hidden), problems)
-                        )
+                        hidden = len(selected.hidden)
+                        scanned.append(Scanned(glance.directory, files, len(directories), hidden, problems))
                         glances.append(selected)
                         below += directories
+                    await facts.send(Several(scanned))
                     await listings.send(tuple(glances))
                     async with changed:
                         frontier.extend(below)

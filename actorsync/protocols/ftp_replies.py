@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import attrs
 
@@ -245,15 +246,21 @@ def parse_mdtm_time(text: str) -> int | None:
     """
     if (match := _TIME_VAL.fullmatch(text)) is None:
         return None
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    if second > 60:  # 60 is a leap second
+    start, second, fraction = _start_of_minute(*match.group(1, 2, 3, 4, 5)), int(match[6]), match[7]
+    if start is None or second > 60:  # 60 is a leap second
         return None
+    return (start + second) * 1_000_000_000 + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
+
+
+@lru_cache(maxsize=1024)
+def _start_of_minute(*parts: str) -> int | None:
+    """Give the seconds since the epoch. The files of a directory are often of few minutes, and need no second look."""
+    year, month, day, hour, minute = (int(part) for part in parts)
     try:
         start = datetime(year if year < 10_000 else year - 17_100, month, day, hour, minute, tzinfo=UTC)
     except ValueError:
         return None
-    seconds = (start - _EPOCH) // timedelta(seconds=1) + second
-    return seconds * 1_000_000_000 + int((match[7] or "0")[:9].ljust(9, "0"))
+    return (start - _EPOCH) // timedelta(seconds=1)
 
 
 def format_time(ns: int) -> str:
