@@ -84,6 +84,8 @@ class Tally:
     def count(self, event: Event) -> None:
         """Take one event into account."""
         match event:
+            case Adopted(source):  # first, as there may be a tree full of them
+                self.adopted += source.kind is Kind.FILE
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
@@ -91,8 +93,6 @@ class Tally:
                 self.directories_made += 1
             case Done(Remove()):
                 self.removed += 1
-            case Adopted(source) if source.kind is Kind.FILE:
-                self.adopted += 1
             case Scanned(files=files, hidden=hidden, problems=problems):
                 self.files_seen += files
                 self.hidden += hidden
