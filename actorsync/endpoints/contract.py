@@ -21,7 +21,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.glance import Glance
 
-__all__ = ["Content", "Endpoint", "Glancing", "Session", "Staged", "Upload", "nothing_ahead"]
+__all__ = ["Content", "Endpoint", "Foresighted", "Glancing", "Session", "Staged", "Upload", "nothing_ahead"]
 
 
 class Content(Protocol):
@@ -153,6 +153,17 @@ class Glancing(Protocol):
         """List the first of the directories, and as many of those behind it as are not worth another call.
 
         What is true of `Session.list_directory` is true of each.
+        """
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """What a session may offer beside the contract: to list a directory, and to prepare the listing that follows."""
+
+    async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
+        """List as `Session.list_directory` does. ``ahead`` is called once, when all has come but the last word.
+
+        It says whether another listing follows at once. What is prepared for one that does not come is left behind.
         """
 
 
