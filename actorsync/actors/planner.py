@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -11,7 +11,7 @@ import trio
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Unissued, holding, in_thread
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
-from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, parent_of
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -22,8 +22,20 @@ from actorsync.model.event import (
     SurveyComplete,
     Troubled,
 )
-from actorsync.model.glance import Glance
-from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Survey, Sweep
+from actorsync.model.glance import Glance, encode
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    MakeDirectory,
+    Outcome,
+    Remove,
+    Returned,
+    Survey,
+    Sweep,
+)
 from actorsync.planning.guard import DeleteLimit, Gone, Removals, objection, why_withheld, withheld
 from actorsync.planning.quarantine import Quarantine
 from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
@@ -85,6 +97,7 @@ class Planner:
     _finished: bool = False
     _seen: int = 0
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
+    _surveying: set[str] = attrs.Factory(set)  # directories of the target that are to be listed, or are just now
     _unsurveyed: set[str] = attrs.Factory(set)  # directories of the target that could not be listed
     _unseen: set[str] = attrs.Factory(set)  # directories of the source that were not
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
@@ -119,9 +132,12 @@ class Planner:
         troubles = await self.blocking(self.journal.troubles)
         self._quarantine = Quarantine.of(troubles, self._now(), is_patient=self.is_patient)
         await self._sweep(recovers=True)
-        if self.journal.is_fresh:
-            await self._survey(facts)
+        is_fresh = self.journal.is_fresh
+        if is_fresh:
+            await self._begin_survey()
         complete = await self._absorb(listings, facts)
+        if is_fresh:
+            await self._end_survey(facts)
         if complete is not None:
             await self._announce(len(self.schedule.removals), facts)
         await self._until_idle()
@@ -146,16 +162,23 @@ class Planner:
         self._wake()
         await self._until_idle()
 
-    async def _survey(self, facts: trio.MemorySendChannel[Fact]) -> None:
-        """List the whole target into the journal, because a target that is not known must not be guessed at."""
+    async def _begin_survey(self) -> None:
+        """Have the whole target listed into the journal: a target that is not known must not be guessed at.
+
+        Nothing in a directory is planned before it was listed, and that is all that has to wait.
+        """
         self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
         self._wake()
         await self._until_idle()
         if self._root_refused is not None:
             raise FatalError(f"the root of the target cannot be made: {self._root_refused}")
-        self.schedule.add(Survey(""))
+        self._add_survey("")
         self._wake()
-        await self._until_idle()
+
+    async def _end_survey(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Wait for what of the target the source knows nothing of."""
+        while self._surveying and not self.draining.is_set():
+            await self._changed.park()
         if not self._unsurveyed and not self.draining.is_set():
             await facts.send(SurveyComplete())
 
@@ -167,17 +190,30 @@ class Planner:
             async for finding in listings:
                 if isinstance(finding, ScanComplete):
                     return finding
-                async with self.turn:
-                    # Not in a thread: an indexed read is quick, and handing it over costs more. Two at once are worse:
-                    # see `Scanner`.
-                    differences = [self._differences(glance) for glance in finding]
-                for glance, (rest, records) in zip(finding, differences, strict=True):
-                    await self._absorb_listing(glance, rest, records, facts)
-                    while self.schedule.is_full:
-                        await self._tell_equal(facts)
-                        await self._changed.park()
-                await self._tell_equal(facts)
+                # While connections list, not for so long in one piece that they would wait for it.
+                for glances in [(glance,) for glance in finding] if self._surveying else [finding]:
+                    await self._absorb_some(glances, facts)
         return None
+
+    async def _absorb_some(self, glances: Sequence[Glance], facts: trio.MemorySendChannel[Fact]) -> None:
+        for glance in glances:
+            while self._is_being_surveyed(glance.directory):
+                await self._changed.park()
+        async with self.turn:
+            # Not in a thread: an indexed read is quick, and handing it over costs more. Two at once are worse: see
+            # `Scanner`.
+            differences = [self._differences(glance) for glance in glances]
+        for glance, (rest, records) in zip(glances, differences, strict=True):
+            await self._absorb_listing(glance, rest, records, facts)
+            while self.schedule.is_full:
+                await self._tell_equal(facts)
+                await self._changed.park()
+        await self._tell_equal(facts)
+
+    def _is_being_surveyed(self, directory: str) -> bool:
+        """Whether the target may have something in a directory that has not been told yet."""
+        surveying = self._surveying
+        return bool(surveying) and any(path in surveying for path in ("", directory, *_above(directory)))
 
     def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
         return self.journal.differences(glance) if glance.problem is None else (Listing(glance.directory), {})
@@ -339,6 +375,8 @@ class Planner:
     def _take_note(self, outcome: Outcome) -> None:
         """Remember what a failure means for what comes later in this run, and for the next ones."""
         self._quarantine.settle(outcome)
+        if isinstance(outcome.operation, Survey) and not isinstance(outcome, Returned):
+            self._surveying.discard(outcome.operation.path)
         if isinstance(outcome, Failed):
             match outcome.operation:
                 case Copy(source) | MakeDirectory(source):
@@ -347,6 +385,10 @@ class Planner:
                         self._root_refused = outcome.reason
                 case Survey(path):
                     self._unsurveyed.add(path)
+
+    def _add_survey(self, directory: str) -> None:
+        self._surveying.add(directory)
+        self.schedule.add(Survey(directory))
 
     def _now(self) -> float:
         return self.wall_clock_ns() / 1e9
@@ -380,9 +422,10 @@ class Planner:
         async for outcome in settled:
             self._take_note(outcome)
             if isinstance(outcome, Done) and outcome.listing is not None:
-                for entry in outcome.listing.entries:
-                    if entry.kind is Kind.DIRECTORY:
-                        self.schedule.add(Survey(entry.path))
+                # In the order in which the scanner comes to them, so that what it finds need not wait for long.
+                directories = [entry.path for entry in outcome.listing.entries if entry.kind is Kind.DIRECTORY]
+                for directory in sorted(directories, key=encode):
+                    self._add_survey(directory)
             consequences = self.schedule.settle(outcome)
             if consequences:
                 self._announcing = True  # nothing may end before these are told
@@ -395,3 +438,8 @@ class Planner:
         self.schedule.drain()
         self._absorbing.cancel()
         self._wake()
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := parent_of(path):
+        yield path
