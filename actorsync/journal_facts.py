@@ -5,6 +5,7 @@ The caller holds the transaction. Every value is a parameter, and paths are BLOB
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from actorsync.journal_schema import bounds, dump, split, write_meta
@@ -27,7 +28,7 @@ from actorsync.model.operation import Copy, Done, MakeDirectory, Remove, Skipped
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from actorsync.model.entry import Listing
 
@@ -145,9 +146,9 @@ def _row(source: Entry, target: Entry, digest: bytes | None) -> _Row:
     return (*split(target.path), *_half(source), *_half(target), digest)
 
 
-def _put(connection: sqlite3.Connection, statement: str, rows: Sequence[_Row]) -> None:
-    for start in range(0, len(rows), _ROWS):
-        piece = rows[start : start + _ROWS]
+def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -> None:
+    rest = iter(rows)
+    while piece := list(islice(rest, _ROWS)):
         values = [value for row in piece for value in row]
         try:
             connection.execute(statement.format(_VALUES[len(piece)]), values)
@@ -172,7 +173,7 @@ def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
         for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
             _drop_foreign(connection, path)
         connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
-    _put(connection, _INSERT, [(*split(entry.path), *_NO_SOURCE, *_half(entry), None) for entry in found if entry.path])
+    _put(connection, _INSERT, ((*split(it.path), *_NO_SOURCE, *_half(it), None) for it in found if it.path))
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:
