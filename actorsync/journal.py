@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync import journal_schema as schema
 from actorsync.errors import JournalUnusable
-from actorsync.journal_facts import write_fact
+from actorsync.journal_facts import write_facts
 from actorsync.journal_file import (
     check_structure,
     connect_to_memory,
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
     from actorsync.model.entry import Record
     from actorsync.model.event import Event, Report
+    from actorsync.model.glance import Glance
 
 __all__ = [
     "Journal",
@@ -105,13 +106,13 @@ class Journal:
         with self._read() as connection:
             return schema.read_children(connection, directory)
 
-    def differences(self, listing: Listing) -> tuple[Listing, dict[str, Record]]:
-        """Leave out what is as it was: give the rest of ``listing``, and the records that this does not account for.
+    def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
+        """Leave out what is as it was: give the rest of ``glance``, and the records that this does not account for.
 
         What is left out is a source entry that equals its record's in everything, and whose times can be trusted.
         """
         with self._read() as connection:
-            return schema.read_differences(connection, listing)
+            return schema.read_differences(connection, glance)
 
     def subtree(self, directory: str) -> list[Record]:
         """Give all records strictly below, parents before children."""
@@ -165,8 +166,7 @@ class Journal:
         if not any(map(self._matters, facts)):
             return
         with self._transaction() as connection:
-            for fact in facts:
-                write_fact(connection, fact)
+            write_facts(connection, facts)
 
     def _matters(self, fact: Event) -> bool:
         match fact:

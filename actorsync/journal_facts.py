@@ -5,9 +5,10 @@ The caller holds the transaction. Every value is a parameter, and paths are BLOB
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from actorsync.journal_schema import KINDS, bounds, decode, dump, encode, split, write_meta
+from actorsync.journal_schema import bounds, dump, split, write_meta
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
@@ -22,6 +23,7 @@ from actorsync.model.event import (
     Swept,
     Troubled,
 )
+from actorsync.model.glance import CODES, decode, encode
 from actorsync.model.operation import Copy, Done, MakeDirectory, Remove, Skipped, Survey, Sweep
 
 if TYPE_CHECKING:
@@ -30,11 +32,16 @@ if TYPE_CHECKING:
 
     from actorsync.model.entry import Listing
 
-__all__ = ["write_fact"]
+__all__ = ["write_facts"]
 
 _DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
-_UPSERT: Final = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+#: Rows for one statement: SQLite hands the interpreter over once for each, not once for each row. Older ones take no
+#: more than 999 values.
+_ROWS: Final = 64
+_COLUMNS: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_VALUES: Final = tuple(", ".join([_COLUMNS] * count) for count in range(_ROWS + 1))
+_UPSERT: Final = "INSERT OR REPLACE INTO records VALUES {}"
+_INSERT: Final = "INSERT INTO records VALUES {} ON CONFLICT DO NOTHING"
 _UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
 _DOOM: Final = "UPDATE records SET digest = x'' WHERE directory = ? AND name = ? AND source_kind IS NOT NULL"
@@ -44,24 +51,34 @@ _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
 
 _DELETE_TREE: Final = "DELETE FROM records WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
 
-_CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not None}
-
-_Number: TypeAlias = int | str | None
-_Half: TypeAlias = tuple[int | None, _Number, _Number, _Number, _Number]
+_Value: TypeAlias = int | str | bytes | None
+_Half: TypeAlias = tuple[int | None, int | None, int | None, int | None, int | None]
+_Row: TypeAlias = tuple[_Value, ...]
 _NO_SOURCE: Final[_Half] = (None, None, None, None, None)
 
 
-def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
+def write_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:
+    """Do to the rows what the facts ask for, in their order."""
+    agreed: list[_Row] = []
+    for fact in facts:
+        if isinstance(fact, Adopted | Confirmed):
+            agreed.append(_row(fact.source, fact.target, fact.digest))
+            continue
+        _put(connection, _UPSERT, agreed)
+        agreed = []
+        _write_fact(connection, fact)
+    _put(connection, _UPSERT, agreed)
+
+
+def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
     """Do to the rows what one fact asks for; most facts ask for nothing."""
     match fact:
         case Done(operation=operation):
             _write_done(connection, operation.path, fact)
-        case Adopted(source, target, digest) | Confirmed(source, target, digest):
-            _upsert(connection, source, target, digest)
         case Intended(temporaries, source):
-            purpose: tuple[bytes | None, _Number, _Number] = (None, None, None)
+            purpose: tuple[_Value, _Value, _Value] = (None, None, None)
             if source is not None:
-                purpose = (encode(source.path), _number(source.size), _number(source.mtime_ns))
+                purpose = (encode(source.path), _fit(source.size), _fit(source.mtime_ns))
             connection.executemany(
                 "INSERT INTO intents VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [(encode(path), *purpose) for path in temporaries],
@@ -80,7 +97,7 @@ def write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case ScanComplete():
             write_meta(connection, "root", dump(fact))
         case Troubled():
-            half = _half(fact.source) if fact.source is not None else _NO_SOURCE
+            half = map(_fit, _half(fact.source) if fact.source is not None else _NO_SOURCE)
             counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))
             connection.execute(_UPSERT_TROUBLE, (encode(fact.path), *counted, *half))
         case Recovered(path):
@@ -115,23 +132,32 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 _upsert(connection, done.source, done.target, None)
 
 
-def _number(value: int | None) -> _Number:
-    return value if value is None or -(1 << 63) <= value < 1 << 63 else str(value)
-
-
 def _half(entry: Entry) -> _Half:
-    return (
-        _CODES[entry.kind],
-        _number(entry.size),
-        _number(entry.mtime_ns),
-        _number(entry.ctime_ns),
-        _number(entry.inode),
-    )
+    return (CODES[entry.kind], entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+
+
+def _fit(value: _Value) -> _Value:
+    """Give a number that SQLite cannot hold as the text that stands for it."""
+    return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
 
 
 def _upsert(connection: sqlite3.Connection, source: Entry, target: Entry, digest: bytes | None) -> None:
+    _put(connection, _UPSERT, [_row(source, target, digest)])
+
+
+def _row(source: Entry, target: Entry, digest: bytes | None) -> _Row:
     assert source.path == target.path, f"two sides, two paths: {source.path!r}, {target.path!r}"
-    connection.execute(_UPSERT, (*split(target.path), *_half(source), *_half(target), digest))
+    return (*split(target.path), *_half(source), *_half(target), digest)
+
+
+def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -> None:
+    rest = iter(rows)
+    while piece := list(islice(rest, _ROWS)):
+        values = [value for row in piece for value in row]
+        try:
+            connection.execute(statement.format(_VALUES[len(piece)]), values)
+        except OverflowError:  # rare, and found out by SQLite sooner than by us
+            connection.execute(statement.format(_VALUES[len(piece)]), [_fit(value) for value in values])
 
 
 def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) -> None:
@@ -151,9 +177,7 @@ def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
         for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
             _drop_foreign(connection, path)
         connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
-    connection.executemany(
-        _INSERT, ((*split(entry.path), *_NO_SOURCE, *_half(entry), None) for entry in found if entry.path)
-    )
+    _put(connection, _INSERT, ((*split(it.path), *_NO_SOURCE, *_half(it), None) for it in found if it.path))
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 import cattrs
 
-from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
 from actorsync.model.event import Report, Troubled
+from actorsync.model.glance import KINDS, Glance, decode, encode, entries_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -112,19 +113,23 @@ CREATE VIEW tree AS SELECT
 #: What makes a journal of a version one of the next.
 _STEPS: Final = {1: _TROUBLES}
 
-#: Kinds by the number that stands for them.
-KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
-
 _CHILDREN: Final = """
 SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
     target_kind, target_size, target_mtime, target_ctime, target_inode, digest
     FROM records WHERE directory = ? AND name > x''"""
+# A row whose times prove nothing, since it has a digest, is given no kind: it equals nothing that was looked at.
+_ROWS: Final = """
+SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode
+    FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
 _RECORD: Final = """
 SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
     target_kind, target_size, target_mtime, target_ctime, target_inode, digest
     FROM records WHERE directory = ? AND name = ?"""
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
+
+#: Rows that are compared at once: first a few, which tell a directory that is not known, and then more.
+_FIRST_PIECE, _PIECE = 16, 1_000
 
 T = TypeVar("T")
 
@@ -196,16 +201,6 @@ def migrate(connection: sqlite3.Connection) -> None:
 # Rows
 
 
-def encode(path: str) -> bytes:
-    """Give the bytes of a path, whatever the locale."""
-    return path.encode("utf-8", "surrogateescape")
-
-
-def decode(path: bytes) -> str:
-    """Give the path of these bytes."""
-    return path.decode("utf-8", "surrogateescape")
-
-
 def split(path: str) -> tuple[bytes, bytes]:
     """Give the key of a path: its directory and its name."""
     directory, _, name = encode(path).rpartition(b"/")
@@ -241,31 +236,35 @@ def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, R
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
 
 
-def read_differences(connection: sqlite3.Connection, listing: Listing) -> tuple[Listing, dict[str, Record]]:
-    """Give what of ``listing`` is not exactly as recorded, and the records that are not of such entries, by name.
+def read_differences(connection: sqlite3.Connection, glance: Glance) -> tuple[Listing, dict[str, Record]]:
+    """Give what of ``glance`` is not exactly as recorded, and the records that are not of such entries, by name.
 
     Of an unchanged directory nothing is left, and nothing is built: most of what a run with nothing to do consists of.
     """
-    entries = {name_of(entry.path): entry for entry in listing.entries}
+    if _is_as_recorded(connection, glance):
+        return Listing(glance.directory, (), glance.hidden), {}
+    left = {row[0]: row for row in glance.rows}
     differing: list[tuple[Any, ...]] = []
-    for row in connection.execute(_CHILDREN, (encode(listing.directory),)):
-        name = row[0].decode("utf-8", "surrogateescape")
-        entry = entries.get(name)
-        if (
-            entry is not None
-            and row[2] == entry.size
-            and row[3] == entry.mtime_ns
-            and row[4] == entry.ctime_ns
-            and row[5] == entry.inode
-            and row[1] is not None
-            and KINDS[row[1]] is entry.kind
-            and row[11] is None  # with a digest, the times prove nothing
-        ):
-            del entries[name]
+    for row in connection.execute(_CHILDREN, (encode(glance.directory),)):
+        if row[11] is None and left.get(row[0]) == row[:6]:  # with a digest, the times prove nothing
+            del left[row[0]]
         else:
             differing.append(row)
-    rest = Listing(listing.directory, tuple(entries.values()), listing.hidden, listing.problem)
-    return rest, dict(_records(differing, listing.directory))
+    rest = Listing(glance.directory, tuple(entries_of(glance.directory, left.values())), glance.hidden)
+    return rest, dict(_records(differing, glance.directory))
+
+
+def _is_as_recorded(connection: sqlite3.Connection, glance: Glance) -> bool:
+    rows, seen, piece = glance.rows, 0, _FIRST_PIECE
+    cursor = connection.execute(_ROWS, (encode(glance.directory),))
+    while True:
+        recorded = cursor.fetchmany(piece)
+        if rows[seen : seen + len(recorded)] != recorded:
+            return False
+        seen += len(recorded)
+        if len(recorded) < piece:
+            return seen == len(rows)
+        piece = _PIECE
 
 
 def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]:

@@ -16,7 +16,17 @@ from typing import Any, Final, TextIO
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.model.event import Event, RemovalsRefused, RemovalsWithheld, Report, Started, Stopped, Warned
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Event,
+    RemovalsRefused,
+    RemovalsWithheld,
+    Report,
+    Started,
+    Stopped,
+    Warned,
+)
 from actorsync.model.operation import Failed, Fault
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
@@ -274,6 +284,11 @@ class Lines(Output):
         self._news_at = math.inf
         self._parked = 0
         self._withheld = self._withheld_before = ""
+
+    def observe(self, event: Event) -> None:
+        """Take an event; what is equal is only counted, at the end, and there may be a tree full of it."""
+        if not isinstance(event, Adopted | Confirmed):
+            super().observe(event)
 
     def lines_of(self, event: Event) -> Sequence[str]:
         """Give the lines of an event, without those that would only repeat others."""

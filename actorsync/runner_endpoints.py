@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
-from actorsync.endpoints.tls import TlsPolicy
 from actorsync.profile import Profile, Secret, Secrets, SecretSource, Target
 
 __all__ = ["open_endpoints"]
@@ -32,6 +30,9 @@ def open_endpoints(profile: Profile, secrets: Secrets | None = None) -> tuple[En
 
 
 def _ftp_endpoint(place: Target, secrets: Secrets) -> Endpoint:
+    from actorsync.endpoints.ftp import FtpEndpoint  # slow to import, as the other is
+    from actorsync.endpoints.tls import TlsPolicy
+
     password = _revealing(secrets.password, place.password)
     assert password is not None, "an FTP target has a password"
     if place.scheme == "ftp":

@@ -189,7 +189,9 @@ class _Run:
         )
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
-        scanner = Scanner(self.source, self.policy.selection, self.statistics, self.policy.links_are_errors)
+        scanner = Scanner(
+            self.source, self.policy.selection, self.statistics, self.planner.turn, self.policy.links_are_errors
+        )
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)

@@ -25,8 +25,8 @@ from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
-from actorsync.model.event import Event, Intended, Reconnecting, Report, Retired, Stopped, SurveyComplete
-from actorsync.model.operation import Copy, Done, Failed, Returned
+from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Report, Retired, Stopped, SurveyComplete
+from actorsync.model.operation import Copy, Done, Failed, Returned, Survey
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
@@ -433,6 +433,33 @@ async def test_m128_more_files_than_the_window_wait_for_a_removal(
     report = await mirror.run()
     assert (report.exit_code, report.copied) == (0, 20)
     assert mirror.target.files() == mirror.source.files()
+
+
+async def test_a_directory_is_planned_as_soon_as_the_target_has_shown_its_own(autojump_clock: MockClock) -> None:
+    mirror = Mirror(policy=attrs.evolve(USUAL, connections=2))
+    for number in range(10):
+        mirror.fill(3, f"d{number}/e")
+    assert (await mirror.run()).exit_code == 0
+    mirror.journal = open_memory_journal()  # it is lost
+    mirror.source.write("d5/e/new", b"new")
+    mirror.target.write("theirs/deep/file", b"foreign")
+
+    def slowly(verb: str, when: When) -> float | None:
+        return 1.0 if (verb, when) == ("list_directory", "before") else None
+
+    report = await mirror.run(target=Faulty(mirror.target, slowly))
+    assert (report.exit_code, report.adopted, report.copied) == (0, 30, 1)
+    told: dict[str, int] = {}
+    for at_, event in enumerate(mirror.events):
+        if isinstance(event, Done) and isinstance(event.operation, Survey):
+            told[event.operation.path] = at_
+    equal = {event.source.path: at_ for at_, event in enumerate(mirror.events) if isinstance(event, Adopted)}
+    assert all(told[path.rpartition("/")[0]] < at_ for path, at_ in equal.items())
+    assert min(equal.values()) < max(told.values()), "the rest of the survey is not waited for"
+    (complete,) = (at_ for at_, event in enumerate(mirror.events) if isinstance(event, SurveyComplete))
+    assert complete > max(told.values())
+    assert "theirs/deep" in told
+    assert not mirror.journal.is_fresh
 
 
 # Nothing is forgotten.

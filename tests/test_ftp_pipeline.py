@@ -164,6 +164,16 @@ async def test_m065_files_without_content(site: Site, source: Path) -> None:
     await site.succeed(source)
 
 
+async def test_of_a_survey_each_listing_asks_for_the_port_of_the_next(site: Site, source: Path) -> None:
+    for number in range(6):
+        write(site.root / f"d{number}" / "file", b"theirs")
+    assert (await site.run(source, connections=1)).report.exit_code == 0
+    verbs = [line.split(" ")[1] for line in site.proxy.lines]
+    listings = max(verbs.count("MLSD"), verbs.count("LIST"))
+    assert listings == 7
+    assert verbs.count("EPSV") == listings, "no port is asked for in vain"
+
+
 # ---- names
 
 

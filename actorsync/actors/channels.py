@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 import trio
 
-from actorsync.model.entry import Listing, ScanComplete
+from actorsync.model.entry import ScanComplete
 from actorsync.model.event import Doomed, Event, Intended
+from actorsync.model.glance import Glance
 from actorsync.model.operation import Outcome
 
-__all__ = ["Blocking", "Fact", "Finding", "Registration", "Settlement", "Unissued", "holding", "in_thread", "inline"]
+__all__ = [
+    "Blocking",
+    "Fact",
+    "Finding",
+    "Registration",
+    "Settlement",
+    "Several",
+    "Unissued",
+    "holding",
+    "in_thread",
+    "inline",
+]
 
 T = TypeVar("T")
 
-#: What the scanner sends to the planner.
-Finding: TypeAlias = Listing | ScanComplete
+#: What the scanner sends to the planner: directories, some at a time, and at last that there are no more.
+Finding: TypeAlias = tuple[Glance, ...] | ScanComplete
 
 #: What the recorder sends to the planner: outcomes, once they are durable.
 Settlement: TypeAlias = Outcome
@@ -39,8 +51,15 @@ class Unissued:
     outcome: Outcome
 
 
+@attrs.frozen
+class Several:
+    """Events that come in one go, because one after the other each would cost as much as all of them."""
+
+    events: Sequence[Event]
+
+
 #: What any actor sends to the recorder.
-Fact: TypeAlias = Event | Registration | Unissued
+Fact: TypeAlias = Event | Registration | Unissued | Several
 
 
 class Blocking(Protocol):

@@ -12,7 +12,7 @@ from actorsync.actors.channels import Fact, Registration
 from actorsync.actors.pool import Pool
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import LaneLevel, Statistics
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
+from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull, Vanished
 from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
 from actorsync.model.event import Doomed, Event, Intended, Resumed, Suspended, Swept
@@ -28,6 +28,7 @@ from actorsync.model.operation import (
     Remove,
     Returned,
     Skipped,
+    Survey,
     Sweep,
 )
 from actorsync.planning.reconcile import is_racy
@@ -202,6 +203,17 @@ class Lane:
             self._registered = first, intended, registration
         return True
 
+    def _look_ahead_to_survey(self) -> bool:
+        """Take the next batch while this listing is on its way; True when it is another one."""
+        if self._next or self.shutdown.draining.is_set():
+            return False
+        try:
+            self._next = self._operations.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return False
+        self.pool.want(self.waiting)
+        return isinstance(self._next[0], Survey)
+
     # Doing it.
 
     async def _work(self, source: Session, target: Session) -> None:
@@ -261,7 +273,10 @@ class Lane:
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
-            listing = await target.list_directory(survey.path)
+            if isinstance(target, Foresighted):
+                listing = await target.list_directory_ahead(survey.path, self._look_ahead_to_survey)
+            else:
+                listing = await target.list_directory(survey.path)
         except OperationRefused as refusal:
             return Skipped(survey, str(refusal))
         if listing.problem is not None and not listing.problem.vanished:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
 import trio
 
-from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Unissued, holding, in_thread
+from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Unissued, holding, in_thread
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
-from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, parent_of
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -22,7 +22,20 @@ from actorsync.model.event import (
     SurveyComplete,
     Troubled,
 )
-from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Survey, Sweep
+from actorsync.model.glance import Glance, encode
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    MakeDirectory,
+    Outcome,
+    Remove,
+    Returned,
+    Survey,
+    Sweep,
+)
 from actorsync.planning.guard import DeleteLimit, Gone, Removals, objection, why_withheld, withheld
 from actorsync.planning.quarantine import Quarantine
 from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
@@ -30,6 +43,9 @@ from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
 
 __all__ = ["Digest", "Memory", "Planner"]
+
+#: How many entries that are found to be equal are told in one go, at most.
+GROUP = 500
 
 #: Reads a source file and gives the entry that was read with a digest of its content; None when it changed meanwhile
 #: or could not be read.
@@ -42,7 +58,7 @@ class Memory(Protocol):
     @property
     def is_fresh(self) -> bool: ...
 
-    def differences(self, listing: Listing) -> tuple[Listing, Mapping[str, Record]]: ...
+    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]: ...
 
     def subtree(self, directory: str) -> Iterable[Record]: ...
 
@@ -72,6 +88,7 @@ class Planner:
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
     statistics: Statistics
+    turn: trio.Lock = attrs.Factory(trio.Lock)  # held while the journal is read; see `Scanner`
     is_patient: bool = False
     blocking: Blocking = in_thread
     schedule: Schedule = attrs.Factory(Schedule)
@@ -80,10 +97,12 @@ class Planner:
     _finished: bool = False
     _seen: int = 0
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
+    _surveying: set[str] = attrs.Factory(set)  # directories of the target that are to be listed, or are just now
     _unsurveyed: set[str] = attrs.Factory(set)  # directories of the target that could not be listed
     _unseen: set[str] = attrs.Factory(set)  # directories of the source that were not
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
+    _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not told yet
     _root_refused: str | None = None
     _quarantine: Quarantine = attrs.Factory(lambda: Quarantine({}, 0.0, is_patient=False))
     _announcing: bool = False
@@ -113,9 +132,12 @@ class Planner:
         troubles = await self.blocking(self.journal.troubles)
         self._quarantine = Quarantine.of(troubles, self._now(), is_patient=self.is_patient)
         await self._sweep(recovers=True)
-        if self.journal.is_fresh:
-            await self._survey(facts)
+        is_fresh = self.journal.is_fresh
+        if is_fresh:
+            await self._begin_survey()
         complete = await self._absorb(listings, facts)
+        if is_fresh:
+            await self._end_survey(facts)
         if complete is not None:
             await self._announce(len(self.schedule.removals), facts)
         await self._until_idle()
@@ -140,17 +162,24 @@ class Planner:
         self._wake()
         await self._until_idle()
 
-    async def _survey(self, facts: trio.MemorySendChannel[Fact]) -> None:
-        """List the whole target into the journal, because a target that is not known must not be guessed at."""
+    async def _begin_survey(self) -> None:
+        """Have the whole target listed into the journal: a target that is not known must not be guessed at.
+
+        Nothing in a directory is planned before it was listed, and that is all that has to wait.
+        """
         self.statistics.is_surveying = True
         self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
         self._wake()
         await self._until_idle()
         if self._root_refused is not None:
             raise FatalError(f"the root of the target cannot be made: {self._root_refused}")
-        self.schedule.add(Survey(""))
+        self._add_survey("")
         self._wake()
-        await self._until_idle()
+
+    async def _end_survey(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Wait for what of the target the source knows nothing of."""
+        while self._surveying and not self.draining.is_set():
+            await self._changed.park()
         self.statistics.is_surveying = False
         if not self._unsurveyed and not self.draining.is_set():
             await facts.send(SurveyComplete())
@@ -163,29 +192,54 @@ class Planner:
             async for finding in listings:
                 if isinstance(finding, ScanComplete):
                     return finding
-                await self._absorb_listing(finding, facts)
-                while self.schedule.is_full:
-                    await self._changed.park()
+                # While connections list, not for so long in one piece that they would wait for it.
+                for glances in [(glance,) for glance in finding] if self._surveying else [finding]:
+                    await self._absorb_some(glances, facts)
         return None
 
-    async def _absorb_listing(self, listing: Listing, facts: trio.MemorySendChannel[Fact]) -> None:
-        if listing.problem is not None:
+    async def _absorb_some(self, glances: Sequence[Glance], facts: trio.MemorySendChannel[Fact]) -> None:
+        for glance in glances:
+            while self._is_being_surveyed(glance.directory):
+                await self._changed.park()
+        async with self.turn:
+            # Not in a thread: an indexed read is quick, and handing it over costs more. Two at once are worse: see
+            # `Scanner`.
+            differences = [self._differences(glance) for glance in glances]
+        for glance, (rest, records) in zip(glances, differences, strict=True):
+            await self._absorb_listing(glance, rest, records, facts)
+            while self.schedule.is_full:
+                await self._tell_equal(facts)
+                await self._changed.park()
+        await self._tell_equal(facts)
+
+    def _is_being_surveyed(self, directory: str) -> bool:
+        """Whether the target may have something in a directory that has not been told yet."""
+        surveying = self._surveying
+        return bool(surveying) and any(path in surveying for path in ("", directory, *_above(directory)))
+
+    def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
+        return self.journal.differences(glance) if glance.problem is None else (Listing(glance.directory), {})
+
+    async def _absorb_listing(
+        self, glance: Glance, rest: Listing, records: Mapping[str, Record], facts: trio.MemorySendChannel[Fact]
+    ) -> None:
+        """Plan one directory, by what of it is not as recorded."""
+        if glance.problem is not None:
             # Unknown: nothing is sent, and nothing below is removed. What was there may be anything by now.
-            self._unseen.add(listing.directory)
-            if not listing.problem.vanished:
-                self._unsent[listing.directory] = Entry(listing.directory, Kind.DIRECTORY)
+            self._unseen.add(glance.directory)
+            if not glance.problem.vanished:
+                self._unsent[glance.directory] = Entry(glance.directory, Kind.DIRECTORY)
             return
-        self._seen += len(listing.entries)
-        # Not in a thread: an indexed read takes half a millisecond, and handing it over costs a run with nothing to do
-        # a third of its time.
-        rest, records = self.journal.differences(listing)
+        self._seen += len(glance.rows)
+        if not rest.entries and not records:
+            return
         for decision in reconcile(rest, records, self.selection.hides):
             await self._act_on(decision, facts)
         self._wake()
 
     async def _act_on(self, decision: Decision, facts: trio.MemorySendChannel[Fact]) -> None:
         now, record = decision.now, decision.record
-        is_compared = decision.action in {Action.ADOPT, Action.VERIFY}
+        is_compared = decision.action is Action.ADOPT or decision.action is Action.VERIFY
         if now is not None and not is_compared and await self._is_parked(now, facts):
             return
         match decision.action:
@@ -221,7 +275,7 @@ class Planner:
         """Settle a file whose times are not enough, without the wire: by what it holds."""
         event: type[Adopted | Confirmed] = Adopted if record.source is None else Confirmed
         if now.kind is Kind.DIRECTORY or (record.source is None and not is_racy(now, self.wall_clock_ns())):
-            await facts.send(event(now, record.target))
+            await self._note_equal(event(now, record.target), facts)
             return
         read = await self.digest(now.path)
         # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
@@ -229,8 +283,21 @@ class Planner:
             if not await self._is_parked(now, facts):
                 await self._add(now, facts, replaces=True)
             return
+        digest: bytes | None
         entry, digest = read
-        await facts.send(event(entry, record.target, digest if is_racy(entry, self.wall_clock_ns()) else None))
+        digest = digest if is_racy(entry, self.wall_clock_ns()) else None
+        await self._note_equal(event(entry, record.target, digest), facts)
+
+    async def _note_equal(self, event: Adopted | Confirmed, facts: trio.MemorySendChannel[Fact]) -> None:
+        self._equal.append(event)
+        if len(self._equal) >= GROUP:
+            await self._tell_equal(facts)
+
+    async def _tell_equal(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Tell what was found to be equal, all that has come together: a target may be full of it."""
+        if self._equal:
+            several, self._equal = Several(self._equal), []
+            await facts.send(several)
 
     async def _remove(self, complete: ScanComplete, facts: trio.MemorySendChannel[Fact]) -> None:
         """Ask the guards, once, about everything that would go; then let it go."""
@@ -310,6 +377,8 @@ class Planner:
     def _take_note(self, outcome: Outcome) -> None:
         """Remember what a failure means for what comes later in this run, and for the next ones."""
         self._quarantine.settle(outcome)
+        if isinstance(outcome.operation, Survey) and not isinstance(outcome, Returned):
+            self._surveying.discard(outcome.operation.path)
         if isinstance(outcome, Failed):
             match outcome.operation:
                 case Copy(source) | MakeDirectory(source):
@@ -318,6 +387,10 @@ class Planner:
                         self._root_refused = outcome.reason
                 case Survey(path):
                     self._unsurveyed.add(path)
+
+    def _add_survey(self, directory: str) -> None:
+        self._surveying.add(directory)
+        self.schedule.add(Survey(directory))
 
     def _now(self) -> float:
         return self.wall_clock_ns() / 1e9
@@ -352,9 +425,10 @@ class Planner:
         async for outcome in settled:
             self._take_note(outcome)
             if isinstance(outcome, Done) and outcome.listing is not None:
-                for entry in outcome.listing.entries:
-                    if entry.kind is Kind.DIRECTORY:
-                        self.schedule.add(Survey(entry.path))
+                # In the order in which the scanner comes to them, so that what it finds need not wait for long.
+                directories = [entry.path for entry in outcome.listing.entries if entry.kind is Kind.DIRECTORY]
+                for directory in sorted(directories, key=encode):
+                    self._add_survey(directory)
             consequences = self.schedule.settle(outcome)
             if consequences:
                 self._announcing = True  # nothing may end before these are told
@@ -367,3 +441,8 @@ class Planner:
         self.schedule.drain()
         self._absorbing.cancel()
         self._wake()
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := parent_of(path):
+        yield path

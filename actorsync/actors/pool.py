@@ -106,7 +106,7 @@ class Pool:
         logins take as long as the look.
         """
         levels = self.statistics
-        waiting += levels.files_found if levels.is_surveying else levels.operations_ready
+        waiting += max(levels.operations_ready, levels.files_found if levels.is_surveying else 0)
         self._wanted = -(-waiting // self.lanes)
         if waiting:
             self._changed.unpark_all()

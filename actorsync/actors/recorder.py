@@ -9,7 +9,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from actorsync.actors.channels import Blocking, Fact, Registration, Settlement, Unissued, holding, in_thread
+from actorsync.actors.channels import Blocking, Fact, Registration, Settlement, Several, Unissued, holding, in_thread
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
@@ -84,6 +84,8 @@ class Tally:
     def count(self, event: Event) -> None:
         """Take one event into account."""
         match event:
+            case Adopted(source):  # first, as there may be a tree full of them
+                self.adopted += source.kind is Kind.FILE
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
@@ -91,8 +93,6 @@ class Tally:
                 self.directories_made += 1
             case Done(Remove()):
                 self.removed += 1
-            case Adopted(source) if source.kind is Kind.FILE:
-                self.adopted += 1
             case Scanned(files=files, hidden=hidden, problems=problems):
                 self.files_seen += files
                 self.hidden += hidden
@@ -154,16 +154,17 @@ class Recorder:
                 await self._record(group, settled)
 
     async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
-        events = [_event_of(fact) for fact in group]
-        lasting = [event for event in events if not isinstance(event, _PASSING)]
+        told = [_events_of(fact) for fact in group]
+        lasting = [event for events in told for event in events if not isinstance(event, _PASSING)]
         if lasting:
             await self.blocking(self.journal.apply, lasting)
-        for fact, event in zip(group, events, strict=True):
+        for fact, events in zip(group, told, strict=True):
             if isinstance(fact, Registration):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
                 self._settle(fact, settled)
-            self.publish(event)
+            for event in events:
+                self.publish(event)
 
     def publish(self, event: Event) -> None:
         """Count an event and show it to the observers. A warning that every connection gives is shown once."""
@@ -180,11 +181,13 @@ class Recorder:
             settled.send_nowait(outcome)
 
 
-def _event_of(fact: Fact) -> Event:
+def _events_of(fact: Fact) -> Sequence[Event]:
     match fact:
+        case Several(events):
+            return events
         case Registration(intended):
-            return intended
+            return (intended,)
         case Unissued(outcome):
-            return outcome
+            return (outcome,)
         case _:
-            return fact
+            return (fact,)

@@ -1,39 +1,53 @@
-"""The scanner: walks the source and says what is there, one directory at a time."""
+"""The scanner: walks the source and says what is there, some directories at a time."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import attrs
 import trio
 
-from actorsync.actors.channels import Fact, Finding, holding
+from actorsync.actors.channels import Fact, Finding, Several, holding
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import Endpoint, Session
-from actorsync.model.entry import Entry, Kind, Listing, Problem, name_of
+from actorsync.endpoints.contract import Endpoint, Glancing, Session
+from actorsync.model.entry import Kind, Problem, join
 from actorsync.model.event import Scanned
+from actorsync.model.glance import CODES, Glance, decode, glance_of
 from actorsync.planning.selection import Selection
 
-__all__ = ["Scanner"]
+__all__ = ["Scanner", "is_slow", "select"]
 
-#: Directories that are looked at side by side: a cold disk answers two at once; more threads only fight over the
-#: interpreter, which a warm one makes the limit.
+#: Hops that are under way side by side: a cold disk answers two at once. While it is warm they take turns.
 WALKERS = 2
+
+#: Directories that are handed to a session at once, at most: what it leaves is handed over again.
+BATCH = 64
+
+#: A source that takes longer than this for what it has shown is waited for: seconds for each call, and for each entry.
+SLOW_CALL, SLOW_ENTRY = 0.005, 20e-6
+
+_FILE, _DIRECTORY, _LINK = CODES[Kind.FILE], CODES[Kind.DIRECTORY], CODES[Kind.LINK]
 
 
 @attrs.define
 class Scanner:
-    """Walk ``source`` from its root, breadth first, and send one `Listing` for each directory, then `ScanComplete`.
+    """Walk ``source`` from its root, breadth first, and send `Glance` by `Glance`, some at a time, then `ScanComplete`.
 
     Directories come before what is in them. ``links_are_errors``: a symbolic link is reported as a problem instead of
     being passed over.
+
+    ``turn`` is held by whoever keeps the processor busy for a while: threads that fight over the interpreter take three
+    times as long as threads that take turns. While the source is slow, nobody waits for it.
     """
 
     source: Endpoint
     selection: Selection
     statistics: Statistics
+    turn: trio.Lock
     links_are_errors: bool = False
     walkers: int = WALKERS
+    _is_slow: bool = False
 
     async def run(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
         """Scan once. Raises `GuardRefused` when the root is not a directory that can be read."""
@@ -56,13 +70,27 @@ class Scanner:
                             await changed.wait()
                         if not frontier:
                             return
-                        directory = frontier.popleft()
+                        share = min(BATCH, -(-len(frontier) // self.walkers))
+                        batch = [frontier.popleft() for _ in range(share)]
                         busy += 1
-                    listing, scanned = await self._look(session, directory)
-                    await facts.send(scanned)
-                    await listings.send(listing)
+                    found = await self._look(session, batch)
+                    frontier.extendleft(reversed(batch[len(found) :]))
+                    glances: list[Glance] = []
+                    scanned: list[Scanned] = []
+                    below: list[str] = []
+                    for glance in found:
+                        selected, problems = select(glance, self.selection, links_are_errors=self.links_are_errors)
+                        directories = directories_of(selected)
+                        files = len(selected.rows) - len(directories)
+                        hidden = len(selected.hidden)
+                        self.statistics.files_found += files
+                        scanned.append(Scanned(glance.directory, files, len(directories), hidden, problems))
+                        glances.append(selected)
+                        below += directories
+                    await facts.send(Several(scanned))
+                    await listings.send(tuple(glances))
                     async with changed:
-                        frontier.extend(entry.path for entry in listing.entries if entry.kind is Kind.DIRECTORY)
+                        frontier.extend(below)
                         busy -= 1
                         changed.notify_all()
 
@@ -70,31 +98,54 @@ class Scanner:
             for _ in range(self.walkers):
                 nursery.start_soon(walker)
 
-    async def _look(self, session: Session, directory: str) -> tuple[Listing, Scanned]:
-        found = await session.list_directory(directory)
-        if found.problem is not None:
-            return found, Scanned(directory, 0, 0, 0, (found.problem,))
-        listing, problems = select(found, self.selection, links_are_errors=self.links_are_errors)
-        files = sum(entry.kind is Kind.FILE for entry in listing.entries)
-        self.statistics.files_found += files
-        return listing, Scanned(directory, files, len(listing.entries) - files, len(listing.hidden), problems)
+    async def _look(self, session: Session, directories: Sequence[str]) -> Sequence[Glance]:
+        """Look at the first of the directories at least; in turn, unless the source is slow."""
+        if self._is_slow:
+            return await self._look_now(session, directories)
+        async with self.turn:
+            return await self._look_now(session, directories)
+
+    async def _look_now(self, session: Session, directories: Sequence[str]) -> Sequence[Glance]:
+        began = trio.current_time()
+        if isinstance(session, Glancing):
+            found = await session.glance(directories)
+        else:
+            found = [glance_of(await session.list_directory(directories[0]))]
+        self._is_slow = is_slow(trio.current_time() - began, sum(len(glance.rows) for glance in found))
+        return found
+
+
+def is_slow(seconds: float, entries: int) -> bool:
+    """Tell by one look whether a source has to be waited for: a disk that is cold, or far away."""
+    return seconds > SLOW_CALL + entries * SLOW_ENTRY
+
+
+def directories_of(glance: Glance) -> list[str]:
+    """Give the paths of the directories in a directory."""
+    return [join(glance.directory, decode(row[0])) for row in glance.rows if row[1] == _DIRECTORY]
 
 
 def select(
-    found: Listing, selection: Selection, *, links_are_errors: bool = False
-) -> tuple[Listing, tuple[Problem, ...]]:
+    found: Glance, selection: Selection, *, links_are_errors: bool = False
+) -> tuple[Glance, tuple[Problem, ...]]:
     """Split what was found into what is mirrored and what is hidden; links are problems where they are errors."""
-    entries: list[Entry] = []
-    hidden: set[str] = set(found.hidden)
-    problems: list[Problem] = []
-    is_everything = selection.is_everything
-    for entry in found.entries:
-        if not (is_everything or selection.is_included(entry.path, entry.kind is Kind.DIRECTORY)):
-            hidden.add(name_of(entry.path))
-        elif entry.kind is Kind.FILE or entry.kind is Kind.DIRECTORY:
-            entries.append(entry)
-        else:
-            hidden.add(name_of(entry.path))
-            if links_are_errors and entry.kind is Kind.LINK:
-                problems.append(Problem(entry.path, 'is a symbolic link, and links = "error"'))
-    return Listing(found.directory, tuple(entries), frozenset(hidden)), tuple(problems)
+    if found.problem is not None:
+        return found, (found.problem,)
+    rows, hidden = found.rows, set(found.hidden)
+    if not selection.is_everything:
+        rows = []
+        for row in found.rows:
+            name = decode(row[0])
+            if selection.is_included(join(found.directory, name), row[1] == _DIRECTORY):
+                rows.append(row)
+            else:
+                hidden.add(name)
+    others = [row for row in rows if row[1] != _FILE and row[1] != _DIRECTORY]
+    problems: tuple[Problem, ...] = ()
+    if others:
+        rows = [row for row in rows if row[1] == _FILE or row[1] == _DIRECTORY]
+        hidden.update(decode(row[0]) for row in others)
+        if links_are_errors:
+            links = [join(found.directory, decode(row[0])) for row in others if row[1] == _LINK]
+            problems = tuple(Problem(path, 'is a symbolic link, and links = "error"') for path in links)
+    return Glance(found.directory, rows, frozenset(hidden)), problems

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.glance import Glance
 
-__all__ = ["Content", "Endpoint", "Session", "Staged", "Upload", "nothing_ahead"]
+__all__ = ["Content", "Endpoint", "Foresighted", "Glancing", "Session", "Staged", "Upload", "nothing_ahead"]
 
 
 class Content(Protocol):
@@ -141,6 +142,28 @@ class Session(Protocol):
         """Say in a sentence each what the user should know of this connection, such as that passwords travel in clear.
 
         Told again by every session of an endpoint; whoever shows it shows it once.
+        """
+
+
+@runtime_checkable
+class Glancing(Protocol):
+    """What a session may offer beside the contract: to list many directories at once."""
+
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        """List the first of the directories, and as many of those behind it as are not worth another call.
+
+        What is true of `Session.list_directory` is true of each.
+        """
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """What a session may offer beside the contract: to list a directory, and to prepare the listing that follows."""
+
+    async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
+        """List as `Session.list_directory` does. ``ahead`` is called once, when all has come but the last word.
+
+        It says whether another listing follows at once. What is prepared for one that does not come is left behind.
         """
 
 

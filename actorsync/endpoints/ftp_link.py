@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from actorsync.endpoints.beside import aside_of, trial_beside
+from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.folding import Folding
 from actorsync.endpoints.ftp_data import Data
 from actorsync.endpoints.ftp_wire import Control
@@ -168,17 +169,21 @@ class FtpLink:
 
     # Listings.
 
-    async def _list(self, directory: str) -> tuple[ParsedListing | None, Problem | None]:
+    async def _list(
+        self, directory: str, ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[ParsedListing | None, Problem | None]:
         if why := self._fault(directory):
             return None, Problem(directory, why)
         try:
-            return await self._list_there(directory, self._at(directory))
+            return await self._list_there(directory, self._at(directory), ahead)
         except OperationRefused as refused:
             return None, Problem(directory, str(refused))
 
-    async def _list_there(self, directory: str, path: str) -> tuple[ParsedListing | None, Problem | None]:
+    async def _list_there(
+        self, directory: str, path: str, ahead: Callable[[], bool]
+    ) -> tuple[ParsedListing | None, Problem | None]:
         if self._known.has_mlsd:
-            data = await self._fetch(command_line("MLSD", path))
+            data = await self._fetch(command_line("MLSD", path), ahead)
             if isinstance(data, bytes):
                 return self._trust(directory, parse_mlsd(data))
             if data.code not in UNKNOWN:
@@ -207,8 +212,13 @@ class FtpLink:
             return parsed, None
         return parsed, Problem(directory, "; ".join(parsed.problems) or "the listing is not whole")
 
-    async def _fetch(self, line: bytes) -> bytes | Reply:
-        """Give what a listing command sends, or the server's refusal."""
+    async def _fetch(self, line: bytes, ahead: Callable[[], bool] = nothing_ahead) -> bytes | Reply:
+        """Give what a listing command sends, or the server's refusal.
+
+        When another listing follows, its port is asked for as soon as this one has come to its end, in one flight with
+        the wait for the last word: ProFTPD has that to say only when we have closed as well. The transfer is over by
+        then, on both sides.
+        """
         data, _ = await self._open_data()
         verb = line.split(maxsplit=1)[0].decode("ascii")
         await self._control.send([line])
@@ -217,12 +227,17 @@ class FtpLink:
             return checked(verb, await self._control.reply())
 
         is_open, reply = await data.converse(_say_nothing, hear)
-        content = b""
+        content, asks_port = b"", False
         if is_open and not reply.is_refusal:
             content = await data.receive_all(_MAX_LISTING)
+            asks_port = ahead() and not self._known.uses_pasv
         self.let_go()  # before the last reply: ProFTPD waits for it
+        if asks_port:
+            await self._control.send([command_line("EPSV")])
         if reply.is_preliminary:
             reply = checked(verb, await self._control.reply(None if is_open else self._control.patience.last_words))
+        if asks_port:
+            self._port = self._read_port(await self._control.reply())
         self._believe(data, reply)
         if reply.is_refusal:
             return reply

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 import attrs
 
-from actorsync.endpoints.contract import Content
+from actorsync.endpoints.contract import Content, nothing_ahead
 from actorsync.endpoints.ftp_link import UNKNOWN, Knowledge
 from actorsync.endpoints.ftp_upload import FtpUploads, misnamed
 from actorsync.endpoints.straight import astray
@@ -36,8 +36,12 @@ class FtpSession(FtpUploads):
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
+        return await self.list_directory_ahead(directory, nothing_ahead)
+
+    async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
+        """List a directory; with MLSD, the port of the listing that follows is asked for in the same flight."""
         await self._get_in_step()
-        parsed, problem = await self._list(directory)
+        parsed, problem = await self._list(directory, ahead)
         if parsed is None or problem is not None:
             return Listing(directory, problem=problem)
         above = self._identities_above(directory)

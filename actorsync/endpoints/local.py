@@ -23,6 +23,7 @@ from actorsync.endpoints.local_writer import Writer
 from actorsync.endpoints.own_limit import is_own_limit, own_limit
 from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.glance import Glance
 from actorsync.model.text import display
 
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
@@ -81,6 +82,13 @@ class LocalEndpoint:
             return await _patiently(self.hop, self.tree.list_directory, directory)
         except OSError as error:
             return Listing(directory, problem=Problem(directory, reason_of(error)))
+
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        """List as many directories as are worth a hop, in one."""
+        try:
+            return await _patiently(self.hop, self.tree.glance, directories)
+        except OSError as error:
+            return [Glance(directories[0], problem=Problem(directories[0], reason_of(error)))]
 
     async def open_file(self, path: str) -> Opened:
         """Open a file in a thread, in one hop with what others want to have opened: most of the cost is the hop.
@@ -208,6 +216,10 @@ class LocalSession:
     async def list_directory(self, directory: str) -> Listing:
         """List one directory, in one hop."""
         return await self._endpoint.list_directory(directory)
+
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        """List as many directories as are worth a hop, in one."""
+        return await self._endpoint.glance(directories)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:

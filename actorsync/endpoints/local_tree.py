@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -16,6 +17,7 @@ import attrs
 
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.local_walk import (
+    KINDS_BY_FORMAT,
     Walk,
     components,
     entry_of,
@@ -28,10 +30,19 @@ from actorsync.endpoints.local_walk import (
 from actorsync.endpoints.own_limit import is_own_limit
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+from actorsync.model.glance import CODES, Glance, Row, entries_of
 
 __all__ = ["Opened", "Tree"]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: As many entries, or seconds, as are worth a hop to a thread: a cancel waits for the end of it.
+_MANY_ROWS, _LONG_ENOUGH = 2_000, 0.02
+
+#: The number of each kind, by the topmost bits of a mode.
+_FORMAT_BITS: Final = 12
+_FILE, _LINK = CODES[Kind.FILE], CODES[Kind.LINK]
+_KINDS: Final = [CODES[KINDS_BY_FORMAT.get(bits << _FORMAT_BITS, Kind.OTHER)] for bits in range(16)]
 
 #: A file up to this size is read whole while it is opened.
 _SMALL: Final = 256 << 10
@@ -75,28 +86,60 @@ class Tree:
 
         Raises ``OSError`` when it is our own side that has no descriptor or memory left, and nothing else.
         """
-        entries: list[Entry] = []
-        try:
-            with Walk(self.root) as walk:
-                fd = walk.directory(self._resolve(directory))
-                with os.scandir(fd) as found:
-                    for item in found:
-                        path = join(directory, item.name)
-                        try:
-                            status = item.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        if self.follow and stat.S_ISLNK(status.st_mode):
-                            status = self._followed(path) or status
-                        entries.append(entry_of(path, status))
-        except OSError as error:
-            if is_own_limit(error):
-                raise
-            problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
-            return Listing(directory, problem=problem)
-        except OperationRefused as refused:
-            return Listing(directory, problem=Problem(directory, str(refused)))
-        return Listing(directory, tuple(entries))
+        (glance,) = self.glance([directory])
+        return Listing(directory, tuple(entries_of(directory, glance.rows)), problem=glance.problem)
+
+    def glance(self, directories: Sequence[str]) -> list[Glance]:
+        """Describe what is in the first of the directories, and in those behind it until it is enough for one hop.
+
+        Raises as `list_directory` does, and only because of the first one.
+        """
+        glances: list[Glance] = []
+        rows, end = 0, time.monotonic() + _LONG_ENOUGH
+        with Walk(self.root) as walk:
+            for directory in directories:
+                try:
+                    glances.append(Glance(directory, self._rows(walk, directory)))
+                except OSError as error:
+                    if is_own_limit(error):
+                        if glances:
+                            break
+                        raise
+                    problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
+                    glances.append(Glance(directory, problem=problem))
+                except OperationRefused as refused:
+                    glances.append(Glance(directory, problem=Problem(directory, str(refused))))
+                rows += len(glances[-1].rows)
+                if rows >= _MANY_ROWS or time.monotonic() >= end:
+                    break
+        return glances
+
+    def _rows(self, walk: Walk, directory: str) -> list[Row]:
+        """Look at all that is in a directory. Passed by every path of every run: it has to be quick, so it is flat."""
+        rows: list[Row] = []
+        kinds, is_following = _KINDS, self.follow
+        with os.scandir(walk.directory(self._resolve(directory))) as found:
+            for item in found:
+                try:
+                    status = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                name, kind = item.name, kinds[status.st_mode >> _FORMAT_BITS]
+                if is_following and kind == _LINK:
+                    status = self._followed(join(directory, name)) or status
+                    kind = kinds[status.st_mode >> _FORMAT_BITS]
+                rows.append(
+                    (
+                        name.encode("utf-8", "surrogateescape"),
+                        kind,
+                        status.st_size if kind == _FILE else 0,
+                        status.st_mtime_ns,
+                        status.st_ctime_ns,
+                        status.st_ino,
+                    )
+                )
+        rows.sort()
+        return rows
 
     def open_all(self, paths: Sequence[str]) -> list[Opened | OSError | OperationRefused]:
         """Open regular files; those of one directory, one after the other, go down to it only once."""

@@ -17,7 +17,17 @@ from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.protocols.refusals import full
 
-__all__ = ["Walk", "components", "entry_of", "is_same", "reason_of", "refusal", "shown", "temporary_beside"]
+__all__ = [
+    "KINDS_BY_FORMAT",
+    "Walk",
+    "components",
+    "entry_of",
+    "is_same",
+    "reason_of",
+    "refusal",
+    "shown",
+    "temporary_beside",
+]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -25,7 +35,7 @@ _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETXTBSY}
 )
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
+KINDS_BY_FORMAT: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 
 
 def shown(path: str) -> str:
@@ -54,7 +64,7 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
     """Describe ``path`` from its status."""
     return Entry(
         path,
-        _KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER),
+        KINDS_BY_FORMAT.get(stat.S_IFMT(status.st_mode), Kind.OTHER),
         status.st_size if stat.S_ISREG(status.st_mode) else 0,
         status.st_mtime_ns,
         status.st_ctime_ns,

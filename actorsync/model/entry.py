@@ -17,6 +17,8 @@ class Kind(enum.Enum):
     LINK = "link"
     OTHER = "other"
 
+    __hash__ = object.__hash__  # members are compared by identity; the usual one is slow, and is asked for each entry
+
 
 @attrs.frozen
 class Entry:

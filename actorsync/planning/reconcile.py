@@ -30,6 +30,8 @@ class Source(enum.Enum):
     CHANGED = "new or changed file"
     DIRECTORY = "directory"
 
+    __hash__ = object.__hash__  # quicker, as for `Kind`
+
 
 class Target(enum.Enum):
     """What the target holds, as far as the journal knows."""
@@ -40,6 +42,8 @@ class Target(enum.Enum):
     FOREIGN_EQUAL = "foreign file, equal"
     FOREIGN_FILE = "foreign file"
     FOREIGN_DIRECTORY = "foreign directory"
+
+    __hash__ = object.__hash__
 
 
 class Action(enum.Enum):

@@ -351,9 +351,12 @@ class Schedule:
         here: dict[str, int] = {}
         rest: list[Remove] = []
         chosen: list[Remove] = []
-        for removal in self._folders:
+        for index, removal in enumerate(self._folders):
+            if len(chosen) == BATCH:
+                rest += self._folders[index:]  # there may be many, and this is asked for each batch
+                break
             is_next = self._children.get(removal.path, 0) == here.get(removal.path, 0)
-            if len(chosen) < BATCH and is_next and removal.path not in self._kept:
+            if is_next and removal.path not in self._kept:
                 chosen.append(removal)
                 parent = parent_of(removal.path)
                 here[parent] = here.get(parent, 0) + 1

@@ -7,7 +7,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 import attrs
-from pathspec import GitIgnoreSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,9 +111,13 @@ def _matches(rules: tuple[_Rule, ...], subject: str) -> bool:
     return False
 
 
-def _compile(lines: Iterable[str]) -> tuple[_Rule, ...]:
+def _compile(lines: tuple[str, ...]) -> tuple[_Rule, ...]:
     """The patterns of ``lines`` as expressions over a path with its extra component, last line first."""
     rules: list[_Rule] = []
+    if not lines:
+        return ()
+    from pathspec import GitIgnoreSpec  # slow to import, and of use only here
+
     for line in lines:
         if "\n" in line or "\0" in line:
             raise ValueError(f"{line!r} is not a gitignore pattern: it has a line break or a NUL in it")

@@ -71,6 +71,9 @@ def parse_list(data: bytes) -> ParsedListing:
     return _parse(data, _list_entry, needed_dots=2)
 
 
+_FORBIDDEN = re.compile(r"[/\0\r\n]")
+
+
 class _NotUnderstoodError(Exception):
     """Why one line is no entry."""
 
@@ -92,12 +95,13 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
             problems.append(f'{error}: "{shorten(display(line), _SHOWN)}"')
         else:
             entries.append(entry)
-    repeated = {name for name, count in Counter(entry.name for entry in entries).items() if count > 1}
+    names = [entry.name for entry in entries]
+    repeated = {name for name, count in Counter(names).items() if count > 1} if len(set(names)) < len(names) else set()
     problems += [f'listed more than once: "{shorten(display(name), _SHOWN)}"' for name in sorted(repeated)]
     if len(problems) > _MAX_PROBLEMS:
         problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more"]
     return ParsedListing(
-        entries=tuple(entry for entry in entries if entry.name not in repeated),
+        entries=tuple(entry for entry in entries if entry.name not in repeated) if repeated else tuple(entries),
         has_dot_entries=len(dots) >= needed_dots,
         is_whole=not problems,
         problems=tuple(problems),
@@ -124,8 +128,8 @@ def _check_name(name: str) -> None:
     if name in {"", ".", ".."}:
         raise _NotUnderstoodError("a name that is none")
     # A backslash is not looked for: it is a letter like any other on the servers that can hold one in a name.
-    if forbidden := next((character for character in "/\0\r\n" if character in name), None):
-        raise _NotUnderstoodError(f"a name may not hold {forbidden!r}")
+    if forbidden := _FORBIDDEN.search(name):
+        raise _NotUnderstoodError(f"a name may not hold {forbidden[0]!r}")
 
 
 # --- MLSD
@@ -142,7 +146,7 @@ def _mlsd_entry(line: str) -> ListedEntry:
     head, _, name = line.partition(" ")
     if not head.endswith(";") and ";" in name:
         raise _NotUnderstoodError("facts and a name that cannot be told apart")
-    facts = {key.lower(): value for key, _, value in (fact.partition("=") for fact in head.split(";"))}
+    facts = {key.lower(): value for key, _, value in [fact.partition("=") for fact in head.split(";")]}
     if (type_ := facts.get("type", "").lower()) == "":
         raise _NotUnderstoodError("an entry without a type")
     if dot := _MLSD_DOTS.get(type_):

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 
 import attrs
 
@@ -247,16 +248,20 @@ def parse_mdtm_time(text: str) -> int | None:
     if (match := _TIME_VAL.fullmatch(text)) is None:
         return None
     year, month, day, hour, minute, second = map(int, match.groups()[:6])
-    year -= 17_100 if year > 9_999 else 0
+    days = _days(year - 17_100 if year > 9_999 else year, month, day)
+    if days is None or hour > 23 or minute > 59 or second > 60:  # 60 is a leap second
+        return None
+    seconds, fraction = days * 86_400 + hour * 3_600 + minute * 60 + second, match[7]
+    return seconds * 1_000_000_000 + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
+
+
+@lru_cache(maxsize=1024)
+def _days(year: int, month: int, day: int) -> int | None:
+    """Give the days since the epoch. The files of a directory are often of few days, and need no second look."""
     try:
-        ordinal = date(year, month, day).toordinal()
+        return date(year, month, day).toordinal() - _EPOCH
     except ValueError:
         return None
-    if hour > 23 or minute > 59 or second > 60:  # 60 is a leap second
-        return None
-    seconds = (ordinal - _EPOCH) * 86_400 + hour * 3_600 + minute * 60 + second
-    fraction = match[7]
-    return seconds * 1_000_000_000 + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
 
 
 def format_time(ns: int) -> str:

@@ -15,6 +15,7 @@ from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Listing, Record, ScanComplete
 from actorsync.model.event import Event, Troubled
+from actorsync.model.glance import Glance
 from actorsync.testing.faulty import Faulty, FaultySession
 from tests.support.oracle import Oracle
 
@@ -170,9 +171,9 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def differences(self, listing: Listing) -> tuple[Listing, Mapping[str, Record]]:
+    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
         self._meet("read")
-        return self.inner.differences(listing)
+        return self.inner.differences(glance)
 
     def subtree(self, directory: str) -> Sequence[Record]:
         self._meet("read")

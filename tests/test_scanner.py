@@ -1,0 +1,102 @@
+"""How the source is looked at: in rows, many directories at a time, and never for longer than is worth a hop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actorsync.actors.channels import Fact, Finding, Several
+from actorsync.actors.scanner import Scanner, is_slow, select
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints import local_tree
+from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.local_tree import Tree
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.event import Scanned
+from actorsync.model.glance import Glance, encode, entries_of, glance_of
+from actorsync.planning.selection import Selection
+
+ENTRIES = (
+    Entry("d/b", Kind.FILE, 3, 1, 2, 3),
+    Entry("d/a", Kind.DIRECTORY),
+    Entry("d/l", Kind.LINK, 0, 5, None, None),
+    Entry("d/\udcff", Kind.OTHER, 0, -1, 1 << 64, 1 << 65),
+)
+
+
+def test_rows_say_what_entries_say_in_the_order_of_their_names() -> None:
+    glance = glance_of(Listing("d", ENTRIES, frozenset({"x"})))
+    assert tuple(entries_of("d", glance.rows)) == tuple(sorted(ENTRIES, key=lambda entry: encode(entry.path)))
+    assert glance.hidden == {"x"}
+    assert glance.problem is None
+
+
+def test_what_is_excluded_or_of_another_kind_is_hidden() -> None:
+    glance = glance_of(Listing("d", ENTRIES))
+    selected, problems = select(glance, Selection())
+    assert ([row[0] for row in selected.rows], problems) == ([b"a", b"b"], ())
+    assert selected.hidden == {"l", "\udcff"}
+    selected, problems = select(glance, Selection(exclude=("b",)), links_are_errors=True)
+    assert [row[0] for row in selected.rows] == [b"a"]
+    assert selected.hidden == {"b", "l", "\udcff"}
+    assert [problem.path for problem in problems] == ["d/l"]
+    unknown = Glance("d", problem=Problem("d", "no"))
+    assert select(unknown, Selection()) == (unknown, (Problem("d", "no"),))
+
+
+def test_a_source_is_slow_when_it_is_waited_for() -> None:
+    assert not is_slow(0.02, 2_000)
+    assert not is_slow(0.004, 1)
+    assert is_slow(0.02, 20)
+
+
+def test_a_glance_ends_when_it_was_enough_and_no_directory_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        (tmp_path / f"d{number}").mkdir()
+        for file in range(3):
+            (tmp_path / f"d{number}" / f"{file}").touch()
+    tree, names = Tree(os.fspath(tmp_path)), [f"d{number}" for number in range(5)]
+    monkeypatch.setattr(local_tree, "_MANY_ROWS", 7)
+    assert [(glance.directory, len(glance.rows)) for glance in tree.glance(names)] == [("d0", 3), ("d1", 3), ("d2", 3)]
+    monkeypatch.setattr(local_tree, "_LONG_ENOUGH", -1.0)
+    assert [glance.directory for glance in tree.glance(names)] == ["d0"]
+    (tmp_path / "d0").rename(tmp_path / "gone")
+    monkeypatch.undo()
+    first, *others = tree.glance(names)
+    assert first.problem is not None
+    assert first.problem.vanished
+    assert [len(glance.rows) for glance in others] == [3] * 4
+
+
+async def scan(source: Endpoint) -> tuple[list[Finding], list[Fact]]:
+    send_listing, listings = trio.open_memory_channel[Finding](1_000)
+    send_fact, facts = trio.open_memory_channel[Fact](1_000)
+    await Scanner(source, Selection(), Statistics(), trio.Lock()).run(send_listing, send_fact)
+    return [finding async for finding in listings], [fact async for fact in facts]
+
+
+async def test_every_directory_is_told_once_after_the_one_that_holds_it(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    memory = MemoryEndpoint("source")
+    for number in range(200):
+        path = f"{number % 3}/{number % 7}/{number}"
+        memory.write(path, b"x")
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    for source in (memory, LocalEndpoint(tmp_path)):
+        findings, facts = await scan(source)
+        assert isinstance(findings.pop(), ScanComplete)
+        told = [glance.directory for finding in findings if isinstance(finding, tuple) for glance in finding]
+        assert len(told) == len(set(told)) == 1 + 3 + 21
+        assert all(directory.rpartition("/")[0] in told[:at] for at, directory in enumerate(told) if directory)
+        events = [event for fact in facts if isinstance(fact, Several) for event in fact.events]
+        assert sum(event.files for event in events if isinstance(event, Scanned)) == 200
