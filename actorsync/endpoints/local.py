@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
+from actorsync.endpoints.local_now import Readiness
 from actorsync.endpoints.local_tree import Opened, Tree
 from actorsync.endpoints.local_walk import entry_of, is_same, reason_of, refusal, shown
 from actorsync.endpoints.local_writer import Writer
@@ -54,6 +55,7 @@ class LocalEndpoint:
         self._limiter = trio.CapacityLimiter(_THREADS)
         #: For what may take as long as a file is big: slow files keep no directory waiting, and nobody else's threads.
         self._transfers = trio.CapacityLimiter(_THREADS)
+        self._readiness: Readiness | None = None
         self._openings: list[_Opening] = []
         self._openers = trio.Semaphore(_OPENERS)
 
@@ -91,10 +93,19 @@ class LocalEndpoint:
             return [Glance(directories[0], problem=Problem(directories[0], reason_of(error)))]
 
     async def open_file(self, path: str) -> Opened:
-        """Open a file in a thread, in one hop with what others want to have opened: most of the cost is the hop.
+        """Open a file; in a thread, if it has to be waited for, in one hop with what others want to have opened.
 
         Raises what opening raises.
         """
+        if self._readiness is None:
+            self._readiness = Readiness(self.tree.root)
+        if self._readiness.is_told:
+            try:
+                if (opened := self.tree.open_now(path, self._readiness)) is not None:
+                    return opened
+            except OSError as error:
+                if not is_own_limit(error):
+                    raise
         return await _patiently(self._open_file, path)
 
     async def _open_file(self, path: str) -> Opened:

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.local_now import Readiness
 from actorsync.endpoints.local_walk import (
     KINDS_BY_FORMAT,
     Walk,
@@ -147,12 +148,19 @@ class Tree:
         with Walk(self.root) as walk:
             for path in paths:
                 try:
-                    results.append(self._open(walk, path))
+                    opened = self._open(walk, path, _read_whole)
+                    assert opened is not None
+                    results.append(opened)
                 except (OSError, OperationRefused) as error:
                     results.append(error)
         return results
 
-    def _open(self, walk: Walk, path: str) -> Opened:
+    def open_now(self, path: str, readiness: Readiness) -> Opened | None:
+        """Open one regular file as `open_all` does, but never wait for a disk to read it: then, None."""
+        with Walk(self.root) as walk:
+            return self._open(walk, path, readiness.read)
+
+    def _open(self, walk: Walk, path: str, read: Callable[[int, int], bytes | None]) -> Opened | None:
         """Open a regular file, and nothing else: what is a FIFO or a device is not even touched."""
         directory, name = walk.parent(self._resolve(path))
         _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
@@ -163,13 +171,13 @@ class Tree:
             if status.st_size > _SMALL:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 return Opened(path, status, fd)
-            data = _read_whole(fd, status.st_size)
-            unchanged = len(data) == status.st_size and is_same(status, os.fstat(fd))
+            data = read(fd, status.st_size)
+            unchanged = data is not None and len(data) == status.st_size and is_same(status, os.fstat(fd))
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
-        return Opened(path, status, data=data, unchanged=unchanged)
+        return None if data is None else Opened(path, status, data=data, unchanged=unchanged)
 
     def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename each temporary over its final name."""
