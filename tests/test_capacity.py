@@ -24,8 +24,8 @@ from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
-from actorsync.model.entry import Listing
 from actorsync.model.event import Connected, Event, Resized, Retired, TurnedAway
+from actorsync.model.glance import Glance
 from actorsync.model.operation import Copy, Done, Failed, Returned
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget, debian_servers, ftp, ssh_servers, ssh_target
@@ -146,10 +146,10 @@ async def test_m014_sshd_that_opens_one_channel_a_connection(source: Path, serve
 class Dozing(LocalEndpoint):
     """A source that takes its time over one of its directories."""
 
-    async def list_directory(self, directory: str) -> Listing:
-        if directory == "5":
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        if directories[0] == "5":
             await trio.sleep(2.5)
-        return await super().list_directory(directory)
+        return await super().glance(directories[:1])
 
 
 @pytest.mark.parametrize("name", ["vsftpd", "proftpd", ftp.PYFTPDLIB])

@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +24,8 @@ from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.ftp_session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
-from actorsync.model.entry import Entry, Kind, Listing
+from actorsync.model.entry import Entry, Kind
+from actorsync.model.glance import Glance
 from actorsync.testing.conformance import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.faults import (
     Cut,
@@ -343,10 +344,10 @@ class SlowSource(CountingEndpoint):
         super().__init__(root)
         self.slow, self.seconds = slow, seconds
 
-    async def list_directory(self, directory: str) -> Listing:
-        if directory == self.slow:
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        if directories[0] == self.slow:
             await trio.sleep(self.seconds)
-        return await super().list_directory(directory)
+        return await super().glance(directories[:1])
 
 
 async def test_m023_ends_of_lines_are_kept(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.channels import Fact, Finding, Several
+from actorsync.actors.channels import Fact, Finding, Several, Turn
 from actorsync.actors.scanner import Scanner, is_slow, select
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints import local_tree
@@ -79,7 +79,7 @@ def test_a_glance_ends_when_it_was_enough_and_no_directory_is_cut(
 async def scan(source: Endpoint) -> tuple[list[Finding], list[Fact]]:
     send_listing, listings = trio.open_memory_channel[Finding](1_000)
     send_fact, facts = trio.open_memory_channel[Fact](1_000)
-    await Scanner(source, Selection(), Statistics(), trio.Lock()).run(send_listing, send_fact)
+    await Scanner(source, Selection(), Statistics(), Turn()).run(send_listing, send_fact)
     return [finding async for finding in listings], [fact async for fact in facts]
 
 

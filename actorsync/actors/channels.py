@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -21,6 +21,7 @@ __all__ = [
     "Registration",
     "Settlement",
     "Several",
+    "Turn",
     "Unissued",
     "holding",
     "in_thread",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: Seconds that somebody waits for a turn at most.
+_SOON = 0.05
 
 #: What the scanner sends to the planner: directories, some at a time, and at last that there are no more.
 Finding: TypeAlias = tuple[Glance, ...] | ScanComplete
@@ -77,6 +81,27 @@ async def inline(work: Callable[..., T], *args: Any) -> T:
     """Run ``work`` here and now: for simulation, where a thread would race with virtual time."""
     await trio.lowlevel.checkpoint()
     return work(*args)
+
+
+class Turn:
+    """Held by whoever keeps the processor busy for a while: threads that fight over the interpreter take far longer.
+
+    Nobody waits for it for long: whoever holds it may have to wait for a disk.
+    """
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Hold the turn, or go on without it when it does not come soon."""
+        with trio.move_on_after(_SOON) as waiting:
+            await self._lock.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                self._lock.release()
 
 
 @contextmanager

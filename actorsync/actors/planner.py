@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Unissued, holding, in_thread
+from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Turn, Unissued, holding, in_thread
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, parent_of
@@ -88,7 +88,7 @@ class Planner:
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
     statistics: Statistics
-    turn: trio.Lock = attrs.Factory(trio.Lock)  # held while the journal is read; see `Scanner`
+    turn: Turn = attrs.Factory(Turn)  # held while the journal is read; see `Scanner`
     is_patient: bool = False
     blocking: Blocking = in_thread
     schedule: Schedule = attrs.Factory(Schedule)
@@ -201,7 +201,7 @@ class Planner:
         for glance in glances:
             while self._is_being_surveyed(glance.directory):
                 await self._changed.park()
-        async with self.turn:
+        async with self.turn.taken():
             # Not in a thread: an indexed read is quick, and handing it over costs more. Two at once are worse: see
             # `Scanner`.
             differences = [self._differences(glance) for glance in glances]

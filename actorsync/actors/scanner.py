@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from actorsync.actors.channels import Fact, Finding, Several, holding
+from actorsync.actors.channels import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Glancing, Session
 from actorsync.model.entry import Kind, Problem, join
@@ -44,7 +44,7 @@ class Scanner:
     source: Endpoint
     selection: Selection
     statistics: Statistics
-    turn: trio.Lock
+    turn: Turn
     links_are_errors: bool = False
     walkers: int = WALKERS
     _is_slow: bool = False
@@ -102,7 +102,7 @@ class Scanner:
         """Look at the first of the directories at least; in turn, unless the source is slow."""
         if self._is_slow:
             return await self._look_now(session, directories)
-        async with self.turn:
+        async with self.turn.taken():
             return await self._look_now(session, directories)
 
     async def _look_now(self, session: Session, directories: Sequence[str]) -> Sequence[Glance]:
