@@ -83,7 +83,9 @@ class Session(Protocol):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file for reading.
 
-        Raises `Vanished` when it is gone, `OperationRefused` when it cannot be opened or is no regular file.
+        Raises `Vanished` when it is gone, `OperationRefused` when it cannot be opened or is no regular file. Where
+        ``lanes`` is 1, nothing else is asked of the session before this is left. To leave it long before the end of
+        the file may cost the connection.
         """
 
     async def stage(

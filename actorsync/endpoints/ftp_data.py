@@ -179,3 +179,8 @@ class Data:
                 received += data
                 if len(received) > limit:
                     raise ConnectionLost(f"a listing of more than {limit} bytes")
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """Give some bytes of a file as they come; none at the end of the stream."""
+        with lost("receiving a file"), trio.fail_after(self._patience.stall):
+            return await self._socket.recv(max_bytes)
