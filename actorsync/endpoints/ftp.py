@@ -52,6 +52,8 @@ class FtpEndpoint:
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
     tls: TlsPolicy | None = None
+    table: str = "target"
+    """Where the profile says all this, for errors."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_welcome: bool = False
@@ -118,7 +120,7 @@ class FtpEndpoint:
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
-                reason += "; set ca-file or certificate-sha256 in [target] if it is the right server"
+                reason += f"; set ca-file or certificate-sha256 in [{self.table}] if it is the right server"
                 shown = refused.shown or await self._shown_certificate()
                 reason += f" (the certificate has SHA-256 {shown})" if shown else ""
             raise LoginRefused(f"{self.display}: {reason}") from None
