@@ -20,7 +20,7 @@ import attrs
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ScanComplete
 
-__all__ = ["Content", "Endpoint", "Session", "Staged", "Upload", "nothing_ahead"]
+__all__ = ["Content", "Endpoint", "Session", "Staged", "Upload", "is_remote", "nothing_ahead"]
 
 
 class Content(Protocol):
@@ -168,3 +168,11 @@ class Endpoint(Protocol):
 
         Raises `ConnectionLost` when it cannot be made now, `LoginRefused` when it never will be.
         """
+
+
+def is_remote(endpoint: Endpoint) -> bool:
+    """Tell whether the sessions of an endpoint are connections to another machine: few, and liable to be lost.
+
+    An endpoint of that kind has an attribute ``is_remote`` that is true.
+    """
+    return bool(getattr(endpoint, "is_remote", False))

@@ -17,7 +17,7 @@ from actorsync.endpoints.remote_root import absolute_root
 from actorsync.endpoints.tls import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.errors import (
     ConnectionLost,
-    FatalError,
+    GuardRefused,
     LoginLapsed,
     LoginRefused,
     ProtocolError,
@@ -65,6 +65,11 @@ class FtpEndpoint:
         self._security = None if self.tls is None else Security(self.tls, self.host)
 
     @property
+    def is_remote(self) -> bool:
+        """Its sessions are connections."""
+        return True
+
+    @property
     def display(self) -> str:
         """Name the place, without the password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -82,7 +87,7 @@ class FtpEndpoint:
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
-            raise FatalError(f"{self.display} cannot be listed: {found.problem.reason}")
+            raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
         return ScanComplete(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager

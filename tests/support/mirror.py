@@ -97,7 +97,7 @@ class _CountingSession(LocalSession):
 
 
 async def mirror(
-    source: Path | LocalEndpoint,
+    source: Path | Endpoint,
     target: Endpoint,
     journal: Path | None,
     *,
@@ -122,7 +122,7 @@ async def mirror(
     )
     observers = [events.append, *([observer] if observer else [])]
     clock = Clock(wall_ns=lambda: time.time_ns() + (10**10 if settled else 0))
-    root = source if isinstance(source, LocalEndpoint) else LocalEndpoint(source)
+    root = LocalEndpoint(source) if isinstance(source, Path) else source
     remembered = closing(open_memory_journal()) if journal is None else open_journal(journal, "test")
     with remembered as opened, trio.fail_after(seconds):
         report = await supervise(root, target, opened, policy, observers=observers, clock=clock)
