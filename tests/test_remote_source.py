@@ -163,7 +163,7 @@ async def test_a_file_that_breaks_every_connection_fails_alone(lanes: int, autoj
     report = await mirror.run(source=Server(mirror.source, reading=reading), policy=attrs.evolve(ONE, connections=2))
     assert (report.exit_code, report.copied) == (1, 29)
     assert dict(report.failures) == {"d/7": f"the connection to the source was lost {LOSSES} times over it: cut"}
-    assert LOSSES <= tries <= LOSSES + 1, "the one that ends a rest does not count"
+    assert LOSSES <= tries <= LOSSES + 2, "one may end a rest, and it is tried again when its directory was made anew"
     mirror.check_nothing_left()
 
 

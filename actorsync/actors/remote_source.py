@@ -286,7 +286,6 @@ class RemoteSource:
         self._losses[path] += self._counts(link, self._losses[path])
         if self._losses[path] < LOSSES:
             return SourceLost(f"the connection to the source was lost: {lost}")
-        del self._losses[path]
         return OperationRefused(f"the connection to the source was lost {LOSSES} times over it: {lost}")
 
     def _counts(self, link: _Link, so_far: int) -> bool:
