@@ -7,12 +7,21 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from actorsync.model.event import Connected
+from actorsync.testing.faults import Cut, CutData, Fault, How, Truncate, When
+from actorsync.testing.wire import CutWire, Direction, WireFault
 from tests.support.any_side import LOCAL, OLD, Side, Sides, fill, put
-from tests.support.mirror import Run, contents, mirror, temporaries, times
+from tests.support.forks import Forks
+from tests.support.mirror import Run, contents, mirror, settings_for, temporaries, times
+from tests.support.observer import Observer, self_evident
+from tests.support.sweeps import IS_COMPLETE
+
+HOWS: tuple[How, ...] = ("fin", "rst", "rst", "silence")
+WHENS: tuple[When, ...] = get_args(When)
 
 PYFTPDLIB, PROFTPD, ASYNCSSH, OPENSSH = "pyftpdlib", "proftpd", "asyncssh", "openssh"
 PULLS = [(name, LOCAL) for name in (PYFTPDLIB, PROFTPD, ASYNCSSH, OPENSSH, "vsftpd", "pure-ftpd")]
@@ -62,3 +71,124 @@ async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, 
     assert changed.report.copied == 6
     assert changed.report.removed == 4, "gone/file, gone, moved/away, and empty"
     assert (await run()).report.copied == 0
+
+
+# Connections that are cut.
+
+ROUNDS = 20 if IS_COMPLETE else 2
+
+
+def ftp_fault(rng: random.Random, *, is_source: bool) -> Fault:
+    """Give something that goes wrong with an FTP server; listings may be cut short, which nobody notices."""
+    verbs = ("RETR", "MLSD", "EPSV", "MLST", "") if is_source else ("STOR", "RNTO", "SIZE", "MKD", "DELE", "")
+    transfer = rng.choice(("RETR", "MLSD") if is_source else ("STOR",))
+    how, at, after = rng.choice(HOWS), rng.randrange(1, 8), rng.choice((0, 1, 300, 30_000))
+    match rng.randrange(3):
+        case 0:
+            return Cut(verb=rng.choice(verbs), at_line=at, how=how, when=rng.choice(WHENS))
+        case 1:
+            return CutData(verb=transfer, at_transfer=at, after=after, how=how)
+        case _:
+            return Truncate(verb=transfer, at_transfer=at, after=after)
+
+
+def wire_faults(rng: random.Random) -> list[WireFault | None]:
+    """Give what goes wrong with the first connections to an SFTP server, after their logins."""
+    directions: tuple[Direction, ...] = get_args(Direction)
+    return [
+        CutWire(after=rng.randrange(3_000, 150_000), direction=rng.choice(directions), how=rng.choice(HOWS))
+        for _ in range(rng.randrange(1, 3))
+    ]
+
+
+@pytest.mark.parametrize(("kind", "other"), [*PULLS[:4], *BETWEEN])
+async def test_connections_that_are_cut_on_either_side(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
+    """No half file has a final name at any time, nothing is removed that the source has, and it comes to its end."""
+    rng = random.Random(f"cut {kind} {other}")
+    source, target = sides.side(kind), sides.side(other)
+    numbers = range(16)
+    for number in numbers:
+        write(source, f"d{number % 3}/{number}", rng, time=OLD)
+    source.adopt()
+    observer = Observer(target.root)
+    with observer.watching(pause=0.02):
+        assert (await mirror(source.endpoint(), target.endpoint(), tmp_path)).report.exit_code == 0
+        for round_ in range(ROUNDS):
+            for number in rng.sample(numbers, 8):
+                write(source, f"d{number % 3}/{number}", rng, time=OLD + 2 * round_ + 1)
+            gone = f"d0/{rng.choice((0, 3, 6, 9))}"
+            (source.root / gone).unlink(missing_ok=True)
+            source.adopt()
+            for _ in range(4):
+                faults = [
+                    [ftp_fault(rng, is_source=is_source) for _ in range(rng.randrange(1, 4))]
+                    for is_source in (True, False)
+                ]
+                async with (
+                    source.disturbed(*faults[0], wire=wire_faults(rng)) as reading,
+                    target.disturbed(*faults[1], wire=wire_faults(rng)) as writing,
+                ):
+                    run = await mirror(reading, writing, tmp_path)
+                missing = contents(source.root).keys() - contents(target.root).keys()
+                there = {path for path in contents(source.root) if (source.root / path).is_file()}
+                assert not missing or run.report.exit_code, f"{missing} is missing: {faults}"
+                assert {path for path in contents(target.root) if (target.root / path).is_file()} >= there - missing
+                if run.report.exit_code == 0:
+                    break
+                assert run.report.exit_code in {1, 5}, (run.report, faults)
+            again = await mirror(source.endpoint(), target.endpoint(), tmp_path)
+            assert (again.report.exit_code, again.failures) == (0, {})
+            equal(source, target)
+    assert observer.wrong == []
+    assert observer.looks > ROUNDS
+
+
+def write(side: Side, path: str, rng: random.Random, *, time: int) -> None:
+    put(side, path, self_evident(path, rng.choice((200, 5_000, 60_000, 400_000)), rng), time=time)
+
+
+# kill -9.
+
+KILLS = int(os.environ.get("ACTORSYNC_KILLS", "8"))
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.mark.parametrize(("kind", "other"), [(PROFTPD, LOCAL), (OPENSSH, PYFTPDLIB)])
+def test_kill_9_at_random_moments(sides: Sides, forks: Forks, kind: str, other: str, tmp_path: Path) -> None:
+    rng = random.Random(f"kill {kind} {other}")
+    source, target = sides.side(kind), sides.side(other)
+    assert source.server is not None
+    numbers = range(40)
+    for number in numbers:
+        write(source, f"d{number % 3}/{number}", rng, time=OLD)
+    source.adopt()
+    settings = settings_for(
+        (source.server.target, source.path),
+        target.server.target if target.server else target.root,
+        tmp_path / "journal",
+        path=target.path if target.server else "",
+    )
+    observer = Observer(target.root)
+    with observer.watching(pause=0.01):
+        killed, window = 0, 0.3
+        wanted = -(-KILLS // 2)
+        for attempt in range(5 * wanted):
+            is_killed = forks.run(settings, kill_after=rng.uniform(0, window)).is_killed
+            window *= 1.05 if is_killed else 0.7
+            killed += is_killed
+            if killed == wanted:
+                break
+            for number in rng.sample(numbers, 6):
+                write(source, f"d{number % 3}/{number}", rng, time=OLD + attempt + 1)
+            source.adopt()
+        last = forks.run(settings)
+    assert last.report is not None
+    assert (last.report["exit_code"], last.report["failures"]) == (0, [])
+    assert observer.wrong == []
+    equal(source, target)
+    assert killed == wanted

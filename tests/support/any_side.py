@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,9 @@ import attrs
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
+from actorsync.testing.faults import Fault
+from actorsync.testing.proxy import open_fault_proxy
+from actorsync.testing.wire import WireFault, open_wire_proxy
 from tests.support.any_server import AnyServer, running
 from tests.support.ftp import home
 
@@ -23,6 +25,9 @@ __all__ = ["LOCAL", "OLD", "Side", "Sides", "fill", "put"]
 LOCAL = "local"
 #: A time of which no clock says that it is now.
 OLD = 1_600_000_000
+
+#: What is not answered in this time will not be, where nothing is far away.
+_QUICK = {"stall_seconds": 1.5, "connect_seconds": 3.0}
 
 _numbers = itertools.count(1)
 
@@ -48,6 +53,25 @@ class Side:
     def address(self) -> tuple[str, int]:
         assert self.server is not None
         return self.server.target.host, self.server.target.port
+
+    @property
+    def path(self) -> str:
+        """The path on the server."""
+        assert self.server is not None
+        below = str(self.root.relative_to(self.server.root))
+        return f"/{below}" if self.server.is_ftp else below
+
+    @asynccontextmanager
+    async def disturbed(self, *faults: Fault, wire: Sequence[WireFault | None] = ()) -> AsyncIterator[Endpoint]:
+        """Give an endpoint whose network misbehaves: by ``faults`` on FTP, and by ``wire`` on SFTP."""
+        if self.server is None:
+            yield self.endpoint()
+        elif self.server.is_ftp:
+            async with open_fault_proxy(self.address, *faults) as proxy:
+                yield self.endpoint(host=proxy.host, **_QUICK)
+        else:
+            async with open_wire_proxy(self.address, wire) as wire_proxy:
+                yield self.endpoint(host=wire_proxy.host, **_QUICK)
 
     def adopt(self) -> None:
         """Give everything to the server, which could not change it otherwise."""
@@ -102,9 +126,3 @@ def fill(side: Side, rng: random.Random) -> None:
     put(side, "gone/file", b"to be removed")
     (side.root / "empty").mkdir()
     side.adopt()
-
-
-def clear(side: Side) -> None:
-    """Remove everything in it."""
-    for path in side.root.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
