@@ -9,7 +9,14 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.errors import ConnectionLost, FatalError, GuardRefused, SourceUnreachable, TargetUnreachable
+from actorsync.errors import (
+    ConnectionLost,
+    FatalError,
+    GuardRefused,
+    LoginRefused,
+    SourceUnreachable,
+    TargetUnreachable,
+)
 from actorsync.journal import Run, journal_path, read_runs, read_troubles, state_directory
 from actorsync.model.text import display
 from actorsync.planning.quarantine import is_parked
@@ -58,6 +65,8 @@ async def _look_at_source(source: Endpoint) -> _Seen:
             listing = await session.list_directory("")
             pairs = [(f"source {label}", text) for label, text in session.describe()]
             warnings = session.warnings()
+    except LoginRefused as refused:
+        raise LoginRefused(f"the source {refused}") from None
     except ConnectionLost as error:
         raise SourceUnreachable(f"the source {source.display} cannot be reached: {error}") from error
     if listing.problem is not None:

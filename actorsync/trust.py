@@ -111,9 +111,10 @@ class Visit:
         try:
             answer = ask(display(f"Is this the server you expect? Type {_YES} to add it to {self.known_hosts}: "))
         except OSError:
+            side = "--source " if self.table == "source" else ""
             raise LoginRefused(
                 f"the host key of {self.host} is unknown, and there is no terminal to ask on; "
-                f"if it is the right one, run: actorsync trust {self.profile} --fingerprint {shown.fingerprint}"
+                f"if it is the right one, run: actorsync trust {side}{self.profile} --fingerprint {shown.fingerprint}"
             ) from None
         if answer.strip() != _YES:
             raise LoginRefused(f"the host key of {self.host} stays unknown; nothing was added")

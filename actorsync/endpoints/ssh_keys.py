@@ -82,8 +82,9 @@ class HostKeys:
                 f"THE HOST KEY HAS CHANGED: the server shows {named}, {files} has another for {self.name}; somebody "
                 "may be listening in, or the server was set up anew: ask its owner, and only then remove the old line"
             )
+        command = "actorsync trust --source" if self.trust.table == "source" else "actorsync trust"
         return (
-            f"the server's host key is not known: {named}; when its owner confirms it, run actorsync trust, or add "
+            f"the server's host key is not known: {named}; when its owner confirms it, run {command}, or add "
             f"this line to {files}: {shown.line}"
         )
 
