@@ -135,7 +135,8 @@ async def test_connections_that_are_cut_on_either_side(sides: Sides, kind: str, 
                 assert {path for path in contents(target.root) if (target.root / path).is_file()} >= there - missing
                 if run.report.exit_code == 0:
                     break
-                assert run.report.exit_code in {1, 5}, (run.report, faults)
+                # 4: the listing of the root was cut short before its first byte, so the source looked empty.
+                assert run.report.exit_code in {1, 4, 5}, (run.report, faults)
             again = await mirror(source.endpoint(), target.endpoint(), tmp_path)
             assert (again.report.exit_code, again.failures) == (0, {})
             equal(source, target)

@@ -315,22 +315,29 @@ class _RemoteSession:
     _source: RemoteSource
 
     async def list_directory(self, directory: str) -> Listing:
-        """List a directory, over as many connections as it takes."""
+        """List a directory, over as many connections as it takes; what cannot be listed is tried twice."""
+        listing = await self._list_once(directory)
+        problem = listing.problem
+        if problem is None or self._source.draining.is_set():
+            return listing
+        if not problem.vanished:  # a data connection may have been cut
+            return await self._list_once(directory)
+        if await self._is_shown(directory):
+            # Some servers say the same of a directory that may not be entered.
+            return attrs.evolve(listing, problem=attrs.evolve(problem, vanished=False))
+        return listing
+
+    async def _list_once(self, directory: str) -> Listing:
         source = self._source
         while True:
             try:
                 await source.wait_after_losses(directory)
-                listing = await self._list(directory)
+                return await self._list(directory)
             except SourceLost as lost:
                 if source.draining.is_set():
                     return Listing(directory, problem=Problem(directory, str(lost)))
-                continue
             except OperationRefused as refused:
                 return Listing(directory, problem=Problem(directory, str(refused)))
-            if listing.problem is not None and listing.problem.vanished and await self._is_shown(directory):
-                # Some servers say the same of a directory that may not be entered.
-                return attrs.evolve(listing, problem=attrs.evolve(listing.problem, vanished=False))
-            return listing
 
     async def _list(self, directory: str) -> Listing:
         source = self._source

@@ -22,10 +22,11 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Endpoint, Session, Staged, Upload
-from actorsync.errors import OperationRefused, Vanished
+from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary import temporary_name
+from actorsync.testing.faulty import Faulty, When
 
 __all__ = [
     "CHECKS",
@@ -601,6 +602,33 @@ async def check_what_was_read_of_a_file_that_vanishes(place: Place) -> None:
                 pass
             assert received == data or not await content.is_unchanged()
         assert await _names(session) == []
+
+
+@_check
+async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
+    """Whoever reads is told, and another session has the file whole."""
+    data = bytes(range(251)) * 3000
+    reads = itertools.count()
+
+    def cut(verb: str, when: When) -> None:
+        if verb == "read" and when == "before" and next(reads) == 3:
+            raise ConnectionLost("cut")
+
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", data)
+    if not place.reads:
+        return
+    async with Faulty(place.endpoint, cut).open_session() as session:
+        received = b""
+        try:
+            async with session.open("file") as content:
+                while piece := await content.read(1_000):
+                    received += piece
+            raise AssertionError("it was read to its end")
+        except ConnectionLost:
+            assert len(received) == 3_000
+    async with place.endpoint.open_session() as session:
+        await _assert_file(place, session, "file", data)
 
 
 # Names.
