@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import trio
 
 from actorsync.model.event import Connected
 from actorsync.testing.faults import Cut, CutData, Fault, How, Truncate, When
@@ -71,6 +72,58 @@ async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, 
     assert changed.report.copied == 6
     assert changed.report.removed == 4, "gone/file, gone, moved/away, and empty"
     assert (await run()).report.copied == 0
+
+
+# Files that change while they are read.
+
+
+@pytest.mark.parametrize("kind", [PYFTPDLIB, PROFTPD, ASYNCSSH, OPENSSH] if IS_COMPLETE else [PROFTPD, OPENSSH])
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is written anew", "is replaced", "vanishes"])
+async def test_a_file_that_changes_while_it_is_read(sides: Sides, kind: str, change: str, tmp_path: Path) -> None:
+    """No other than a whole version has its name at any time, and a file that is gone is nobody's failure."""
+    rng = random.Random(f"{kind} {change}")
+    source, target = sides.side(kind), sides.side(LOCAL)
+    old, new = (self_evident("d/file", 2_500_000, rng) for _ in range(2))
+    put(source, "d/file", old)
+    put(source, "other", self_evident("other", 100, rng))
+    source.adopt()
+    file = source.root / "d/file"
+    observer = Observer(target.root)
+
+    async def change_it() -> None:
+        while not any(path.stat().st_size for path in target.root.rglob(".actorsync-*")):  # noqa: ASYNC110
+            await trio.sleep(0.005)
+        match change:
+            case "grows":
+                with file.open("ab") as more:
+                    more.write(b"more")
+            case "shrinks":
+                os.truncate(file, 1_500_000)
+            case "is written anew":
+                file.write_bytes(new)
+            case "is replaced":
+                put(source, "d/new", new, time=OLD + 7)
+                (source.root / "d/new").rename(file)
+            case _:
+                file.unlink()
+
+    async with source.disturbed(rate=4_000_000) as reading, trio.open_nursery() as nursery:
+        nursery.start_soon(change_it)
+        with observer.watching(pause=0.01):
+            run = await mirror(reading, target.endpoint(), tmp_path)
+        nursery.cancel_scope.cancel()
+    found = (target.root / "d/file").read_bytes() if (target.root / "d/file").exists() else None
+    if change in {"grows", "shrinks"}:
+        assert found in {None, file.read_bytes()}, "that is a version, too"
+        observer.wrong = [wrong for wrong in observer.wrong if found is None]
+    else:
+        assert found in {None, old, new}
+    assert observer.wrong == []
+    assert run.report.exit_code == 0 or found is None
+    put(source, "d/file", new, time=OLD + 9)
+    source.adopt()
+    assert (await mirror(source.endpoint(), target.endpoint(), tmp_path)).report.exit_code == 0
+    equal(source, target)
 
 
 # Connections that are cut.

@@ -8,8 +8,8 @@ A data connection that ends is no proof: every server says ``226`` for what some
 file is whole when it has the size that was told, before and after.
 
 Whoever stops early has the rest received and thrown away, or, where that is long, loses the connection: a data
-connection that is closed in the middle is answered by some servers, Pure-FTPd never says a word about it, and ProFTPD
-ends the session under TLS 1.3.
+connection that is closed in the middle is answered by some servers; Pure-FTPd has no last word for it, and ProFTPD ends
+the session under TLS 1.3.
 """
 
 from __future__ import annotations

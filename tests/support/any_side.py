@@ -14,7 +14,7 @@ import attrs
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
-from actorsync.testing.faults import Fault
+from actorsync.testing.faults import Fault, Throttle
 from actorsync.testing.proxy import open_fault_proxy
 from actorsync.testing.wire import WireFault, open_wire_proxy
 from tests.support.any_server import AnyServer, running
@@ -62,15 +62,22 @@ class Side:
         return f"/{below}" if self.server.is_ftp else below
 
     @asynccontextmanager
-    async def disturbed(self, *faults: Fault, wire: Sequence[WireFault | None] = ()) -> AsyncIterator[Endpoint]:
-        """Give an endpoint whose network misbehaves: by ``faults`` on FTP, and by ``wire`` on SFTP."""
+    async def disturbed(
+        self, *faults: Fault, wire: Sequence[WireFault | None] = (), rate: int = 0
+    ) -> AsyncIterator[Endpoint]:
+        """Give an endpoint whose network misbehaves: by ``faults`` on FTP, and by ``wire`` on SFTP.
+
+        ``rate``: bytes a second that pass on each connection that carries data.
+        """
+        if rate:
+            faults = (*faults, Throttle(rate))
         if self.server is None:
             yield self.endpoint()
         elif self.server.is_ftp:
             async with open_fault_proxy(self.address, *faults) as proxy:
                 yield self.endpoint(host=proxy.host, **_QUICK)
         else:
-            async with open_wire_proxy(self.address, wire) as wire_proxy:
+            async with open_wire_proxy(self.address, wire, rate=rate) as wire_proxy:
                 yield self.endpoint(host=wire_proxy.host, **_QUICK)
 
     def adopt(self) -> None:
