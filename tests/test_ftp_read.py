@@ -50,7 +50,7 @@ async def through(
 ) -> AsyncIterator[tuple[FtpSession, FaultProxy]]:
     """Open a session whose network misbehaves."""
     async with open_fault_proxy((server.host, server.port), *faults) as proxy:
-        target = endpoint_for(server, folder, host=proxy.host, stall_seconds=2.0, connect_seconds=3.0)
+        target = endpoint_for(server, folder, host=proxy.host, stall_seconds=1.0, connect_seconds=3.0)
         async with target.open_session() as session:
             yield session, proxy
 
@@ -138,14 +138,13 @@ async def test_a_file_that_changes_while_it_is_read_is_not_unchanged(shared_ftp_
 
 
 async def test_a_file_that_is_closed_to_us_is_not_gone(shared_ftp_server: FtpTarget) -> None:
-    if shared_ftp_server.uid is None and os.geteuid() == 0:
-        pytest.skip("nothing is closed to this server")
     file = put(shared_ftp_server, "closed")
     file.chmod(0)
     async with endpoint_for(shared_ftp_server, "closed").open_session() as session:
-        with pytest.raises(OperationRefused) as caught:
-            await read(session)
-        assert not isinstance(caught.value, Vanished)
+        if shared_ftp_server.uid is not None:  # nothing is closed to the others, who are root
+            with pytest.raises(OperationRefused) as caught:
+                await read(session)
+            assert not isinstance(caught.value, Vanished)
         file.unlink()
         with pytest.raises(Vanished):
             await read(session)

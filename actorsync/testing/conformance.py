@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Endpoint, Session, Staged, Upload
+from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display
@@ -245,6 +245,18 @@ async def _read(session: Session, path: str, size: int) -> bytes:
             data += piece
         assert await content.read(size) == b""
         assert await content.is_unchanged()
+    return data
+
+
+async def _read_some(content: Content, count: int) -> bytes:
+    """Read so many pieces of 1,000 bytes at most; what is refused ends it."""
+    data = b""
+    for _ in range(count):
+        try:
+            piece = await content.read(1_000)
+        except OperationRefused:
+            break
+        data += piece
     return data
 
 
@@ -508,9 +520,21 @@ async def check_open_what_is_no_file(place: Place) -> None:
 
 
 @_check
-async def check_what_is_gone_has_vanished(place: Place) -> None:
+async def check_reading(place: Place) -> None:
+    """A file is described as in its listing, and read whole in pieces of any size; one that is gone has vanished."""
+    if not place.reads:
+        return
+    data = bytes(range(251)) * 1200
     async with place.endpoint.open_session() as session:
-        for path in ("missing", "missing/file") if place.reads else ():
+        await _made(session, "d")
+        await _put(session, "d/file", data)
+        (entry,) = (await session.list_directory("d")).entries
+        async with session.open("d/file") as content:
+            assert content.entry == entry, "what was sent would look changed in the next run"
+            assert await content.is_unchanged()
+        for size in (1_000, 70_001, 1 << 20):
+            assert await _read(session, "d/file", size) == data
+        for path in ("missing", "missing/file"):
             try:
                 async with session.open(path):
                     raise AssertionError(f"{path!r} was opened")
@@ -519,94 +543,51 @@ async def check_what_is_gone_has_vanished(place: Place) -> None:
 
 
 @_check
-async def check_an_opened_file_is_described_as_in_its_listing(place: Place) -> None:
-    async with place.endpoint.open_session() as session:
-        await _made(session, "d")
-        for path in ("file", "d/file") if place.reads else ():
-            await _put(session, path, b"content")
-            (entry,) = [
-                entry for entry in (await session.list_directory(parent_of(path))).entries if entry.path == path
-            ]
-            async with session.open(path) as content:
-                assert content.entry == entry, "what was sent would look changed in the next run"
-                assert await content.is_unchanged()
-
-
-@_check
-async def check_a_file_is_read_in_pieces(place: Place) -> None:
-    data = bytes(range(251)) * 1200
-    async with place.endpoint.open_session() as session:
-        await _put(session, "file", data)
-        for size in (1_000, 70_001, 1 << 20) if place.reads else ():
-            assert await _read(session, "file", size) == data
-
-
-@_check
 async def check_reading_can_be_stopped(place: Place) -> None:
     """Whoever opens a file and reads less than all of it leaves the session as good as before, unless it is a lot."""
+    if not place.reads:
+        return
     data = bytes(range(251)) * 3000
     async with place.endpoint.open_session() as session:
-        await _made(session, "d")
-        await _put(session, "d/file", data)
+        await _put(session, "file", data)
         await _put(session, "empty", b"")
-        for path, reads in (("d/file", 0), ("d/file", 1), ("d/file", 3), ("empty", 0)) if place.reads else ():
+        for path, reads in (("file", 0), ("file", 1), ("file", 3), ("empty", 0)):
             async with session.open(path) as content:
                 for _ in range(reads):
                     assert await content.read(1_000)
-            assert await _names(session) == ["d", "empty"]
-            assert await _names(session, "d") == ["file"]
-        if place.reads:
-            await _assert_file(place, session, "d/file", data)
+            assert await _names(session) == ["empty", "file"]
+        assert await _read(session, "file", 1 << 20) == data
 
 
 @_check
-async def check_what_was_read_of_a_file_that_changes(place: Place) -> None:
+async def check_what_was_read_is_one_version(place: Place) -> None:
     """What was read to its end is the version that was opened, or `Content.is_unchanged` says that it is not."""
-    versions = {name: f"{name} ".encode() * size for name, size in (("old", 200_000), ("new", 150_000))}
     if not place.reads:
         return
+    old, new = b"old " * 50_000, b"new " * 40_000
     async with place.endpoint.open_session() as session, place.endpoint.open_session() as other:
-        for changes_at in (0, 1, 1_000):  # reads before it is changed
-            await _put(other, "file", versions["old"])
-            data = b""
+        for reads in (0, 1, 1_000):  # before it is changed
+            await _put(other, "file", old)
             async with session.open("file") as content:
-                for number in range(1_000):
-                    if number == changes_at:
-                        await _put(other, "file", versions["new"])
-                    try:
-                        piece = await content.read(1_000)
-                    except OperationRefused:
-                        break
-                    data += piece
-                if changes_at == 1_000:
-                    await _put(other, "file", versions["new"])
-                assert data == versions["old"] or not await content.is_unchanged()
-            await _assert_file(place, session, "file", versions["new"])
-
-
-@_check
-async def check_what_was_read_of_a_file_that_vanishes(place: Place) -> None:
-    data = b"content " * 100_000
-    if not place.reads:
-        return
-    async with place.endpoint.open_session() as session, place.endpoint.open_session() as other:
-        entry = await _put(session, "file", data)
-        received = b""
+                data = await _read_some(content, reads)
+                await _put(other, "file", new)
+                data += await _read_some(content, 1_000)
+                assert data == old or not await content.is_unchanged()
+            assert await _read(session, "file", 1 << 20) == new
+        (entry,) = (await session.list_directory("")).entries
         async with session.open("file") as content:
-            received += await content.read(1_000)
+            data = await _read_some(content, 1)
             assert await other.remove([entry]) == [True]
-            try:
-                while piece := await content.read(1 << 20):
-                    received += piece
-            except OperationRefused:
-                pass
-            assert received == data or not await content.is_unchanged()
+            data += await _read_some(content, 1_000)
+            assert data == new or not await content.is_unchanged()
         assert await _names(session) == []
 
 
 @_check
 async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
     """Whoever reads is told, and another session has the file whole."""
+    if not place.reads:
+        return
     data = bytes(range(251)) * 3000
     reads = itertools.count()
 
@@ -616,8 +597,6 @@ async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
 
     async with place.endpoint.open_session() as session:
         await _put(session, "file", data)
-    if not place.reads:
-        return
     async with Faulty(place.endpoint, cut).open_session() as session:
         received = b""
         try:
@@ -628,7 +607,7 @@ async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
         except ConnectionLost:
             assert len(received) == 3_000
     async with place.endpoint.open_session() as session:
-        await _assert_file(place, session, "file", data)
+        assert await _read(session, "file", 1 << 20) == data
 
 
 # Names.
