@@ -16,7 +16,7 @@ from actorsync.actors.remote_source import LOSSES
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.errors import ConnectionLost, LoginRefused
-from actorsync.model.entry import Listing, Problem
+from actorsync.model.entry import Entry, Listing, Problem
 from actorsync.model.event import Confirmed, Reconnecting, Warned
 from actorsync.testing.faulty import Faulty, RandomFaults, When
 from tests.support.memory_mirror import ONE, Mirror
@@ -46,6 +46,7 @@ class Server:
     entering: Callable[[], None] = lambda: None
     reading: Callable[[str], None] = lambda path: None
     listed: Callable[[Listing], Listing] = lambda listing: listing
+    tells_times: bool = True
     logins: int = 0
     sessions: int = 0
     most: int = 0
@@ -90,6 +91,11 @@ class _Session:
 class _Content:
     def __init__(self, content: Any, server: Server) -> None:
         self._content, self._server = content, server
+
+    @property
+    def entry(self) -> Entry:
+        entry: Entry = self._content.entry
+        return entry if self._server.tells_times else attrs.evolve(entry, mtime_ns=None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -333,3 +339,20 @@ async def test_a_file_that_is_written_again_within_its_second(skew: int, autojum
 
     assert (await mirror.run(source=Faulty(source, decide))).copied == 0
     assert not reads
+
+
+async def test_a_server_that_tells_no_times_is_read_again_each_time(autojump_clock: MockClock) -> None:
+    """Its sizes alone prove nothing."""
+    mirror = a_mirror(2)
+
+    def listed(listing: Listing) -> Listing:
+        return attrs.evolve(listing, entries=tuple(attrs.evolve(it, mtime_ns=None) for it in listing.entries))
+
+    server = Server(mirror.source, listed=listed, tells_times=False)
+    assert (await mirror.run(source=server)).copied == 2
+    assert (await mirror.run(source=server)).copied == 0
+    mirror.source.write("d/0", b"1" * 9)
+    for copied in (1, 0, 0):
+        assert (await mirror.run(source=server)).copied == copied
+        assert len(mirror.seen(Confirmed)) == 2 - copied
+    assert mirror.target.files() == mirror.source.files()

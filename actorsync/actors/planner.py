@@ -242,7 +242,7 @@ class Planner:
                 await self._add(now, facts, replaces=True)
             return
         entry, digest = read
-        is_settled = entry.ctime_ns is None and entry == record.source
+        is_settled = entry.ctime_ns is None and entry.mtime_ns is not None and entry == record.source
         is_kept = not is_settled and is_racy(entry, self.wall_clock_ns())
         await facts.send(event(entry, record.target, digest if is_kept else None))
 
