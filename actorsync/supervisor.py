@@ -33,7 +33,7 @@ from actorsync.actors.pool import Pool
 from actorsync.actors.recorder import FactStore, Observer, Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.restart import Backoff
-from actorsync.actors.scanner import Scanner
+from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, is_remote
@@ -71,6 +71,10 @@ class Policy:
     is_patient: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
+
+
+#: Directories that are looked at side by side where they share one connection, which they fill with questions.
+_SHARING_WALKERS = 8
 
 
 def new_token() -> str:
@@ -182,7 +186,8 @@ class _Run:
         send_batch, operations = trio.open_memory_channel[Batch](n)
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
-        scanner = Scanner(self.source, self.policy.selection, self.policy.links_are_errors)
+        walkers = WALKERS if self.source.lanes == 1 else _SHARING_WALKERS
+        scanner = Scanner(self.source, self.policy.selection, self.policy.links_are_errors, walkers)
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)

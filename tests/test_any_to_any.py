@@ -16,7 +16,7 @@ import trio
 from actorsync.model.event import Connected
 from actorsync.testing.faults import Cut, CutData, Fault, How, Truncate, When
 from actorsync.testing.wire import CutWire, Direction, WireFault
-from tests.support.any_side import LOCAL, OLD, Side, Sides, fill, put
+from tests.support.any_side import FTPES, LOCAL, OLD, Side, Sides, fill, put
 from tests.support.forks import Forks
 from tests.support.mirror import Run, contents, mirror, settings_for, temporaries, times
 from tests.support.observer import Observer, self_evident
@@ -43,7 +43,7 @@ def equal(source: Side, target: Side) -> None:
     assert temporaries(target.root) == []
 
 
-@pytest.mark.parametrize(("kind", "other"), [*PULLS, ("vsftpd", LOCAL), *BETWEEN])
+@pytest.mark.parametrize(("kind", "other"), [*PULLS, ("vsftpd", LOCAL), (FTPES, LOCAL), (FTPES, FTPES), *BETWEEN])
 async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
     source, target = sides.side(kind), sides.side(other)
     fill(source, random.Random(kind + other))

@@ -12,11 +12,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.remote_source import LOSSES
+from actorsync.actors.remote_source import LOSSES, RemoteSource
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.errors import ConnectionLost, LoginRefused
-from actorsync.model.entry import Entry, Listing, Problem
+from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
+from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 from actorsync.model.event import Confirmed, Reconnecting, Warned
 from actorsync.testing.faulty import Faulty, RandomFaults, When
 from tests.support.memory_mirror import ONE, Mirror
@@ -46,6 +46,7 @@ class Server:
     entering: Callable[[], None] = lambda: None
     reading: Callable[[str], None] = lambda path: None
     listed: Callable[[Listing], Listing] = lambda listing: listing
+    using: Callable[[Any], None] = lambda session: None
     tells_times: bool = True
     logins: int = 0
     sessions: int = 0
@@ -57,6 +58,9 @@ class Server:
     @property
     def lanes(self) -> int:
         return self.endpoint.lanes
+
+    async def identify(self) -> ScanComplete:
+        return await self.endpoint.identify()
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Any]:
@@ -74,16 +78,19 @@ class Server:
 class _Session:
     def __init__(self, session: Any, server: Server) -> None:
         self._session, self._server = session, server
+        self.used = trio.current_time()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
     async def list_directory(self, directory: str) -> Listing:
+        self._server.using(self)
         self._server.reading(directory)
         return self._server.listed(await self._session.list_directory(directory))
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
+        self._server.using(self)
         async with self._session.open(path) as content:
             yield _Content(content, self._server)
 
@@ -305,6 +312,46 @@ async def test_a_drain_while_the_source_is_away(autojump_clock: MockClock) -> No
     assert (report.exit_code, report.drained) == (3, True)
     assert report.seconds < 5
     mirror.check_nothing_left()
+
+
+async def test_connections_that_the_server_closes_when_nobody_uses_them(autojump_clock: MockClock) -> None:
+    """All of them, again and again; nobody's failure, and no reason to give up."""
+    endpoint = a_source(lanes=1)
+    endpoint.write("a", b"a")
+    losses = 0
+
+    def idle(session: Any) -> None:
+        nonlocal losses
+        now = trio.current_time()
+        if now - session.used > 5:
+            losses += 1
+            raise ConnectionLost("421 Timeout")
+        session.used = now
+
+    source = RemoteSource(Server(endpoint, using=idle), 4, ONE.backoff, trio.Event())
+    facts, _read_by_nobody = trio.open_memory_channel[Any](100)
+
+    async def read(session: Any) -> None:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with session.open("a") as content:
+                    await trio.sleep(0.1)
+                    assert await content.read(10) == b"a"
+                    assert await content.is_unchanged()
+                    return
+            except SourceLost:
+                assert tries <= 2
+
+    async with source.kept(facts), source.open_session() as session:
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(read, session)
+                assert (await session.list_directory("")).problem is None
+            await trio.sleep(100)
+    assert losses >= 19
 
 
 # Times.

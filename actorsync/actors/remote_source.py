@@ -161,7 +161,9 @@ class RemoteSource:
         while True:
             if not is_reading or self._readers < self._most_readers:
                 link = self._find(is_alone=is_alone)
-                if link is not None and (link.users == 0 or not self._may_connect(is_reading=is_reading)):
+                # Listings share one connection as long as it has room: they are short, and the files need the others.
+                shares = not is_reading or not self._may_connect(is_reading=True)
+                if link is not None and (link.users == 0 or shares):
                     link.is_rested = not link.users and _has_rested(link)
                     link.users += 1
                     link.is_alone = is_alone

@@ -13,7 +13,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem, name_of
 from actorsync.model.event import Scanned
 from actorsync.planning.selection import Selection
 
-__all__ = ["Scanner"]
+__all__ = ["WALKERS", "Scanner"]
 
 #: Directories that are looked at side by side: a cold disk answers two at once; more threads only fight over the
 #: interpreter, which a warm one makes the limit.

@@ -17,12 +17,15 @@ from actorsync.endpoints.local import LocalEndpoint
 from actorsync.testing.faults import Fault, Throttle
 from actorsync.testing.proxy import open_fault_proxy
 from actorsync.testing.wire import WireFault, open_wire_proxy
+from tests.support import debian_servers
 from tests.support.any_server import AnyServer, running
 from tests.support.ftp import home
 
-__all__ = ["LOCAL", "OLD", "Side", "Sides", "fill", "put"]
+__all__ = ["FTPES", "LOCAL", "OLD", "Side", "Sides", "fill", "put"]
 
 LOCAL = "local"
+#: vsftpd, with everything under TLS.
+FTPES = "ftpes"
 #: A time of which no clock says that it is now.
 OLD = 1_600_000_000
 
@@ -110,7 +113,11 @@ class Sides:
             root.mkdir()
             return Side(root)
         if name not in self._servers:
-            self._servers[name] = self._stack.enter_context(running(name, self._stack.enter_context(home())))
+            options = debian_servers.Options(tls=debian_servers.Tls()) if name == FTPES else None
+            running_name = "vsftpd" if name == FTPES else name
+            self._servers[name] = self._stack.enter_context(
+                running(running_name, self._stack.enter_context(home()), options)
+            )
         server = self._servers[name]
         return Side(server.fresh_folder(f"side{number}"), server)
 
