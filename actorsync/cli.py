@@ -43,7 +43,7 @@ _set = click.option(
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Keep a server an exact mirror of a directory."""
+    """Keep a server an exact mirror of a directory, a directory of a server, or a server of another."""
 
 
 @cli.command()
@@ -112,7 +112,7 @@ def plan(is_program: bool | None, profile: Path, has_exit_code: bool, as_json: b
 @_profile
 @_set
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
-    """Connect, log in and list the target, and say what the server can do. Changes nothing."""
+    """Connect, log in and list both sides, and say what the servers can do. Changes nothing."""
     loaded = _load(profile, overrides).answered()
     from actorsync import inspection
     from actorsync.signals import abortable
@@ -135,8 +135,9 @@ def _fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> st
 @click.option(
     "--fingerprint", metavar="SHA256:...", callback=_fingerprint, help="Add the key if this is it, and ask nobody."
 )
+@click.option("--source", "is_source", is_flag=True, help="The server of [source], not that of [target].")
 @_set
-def trust(profile: Path, fingerprint: str | None, overrides: tuple[str, ...]) -> int:
+def trust(profile: Path, fingerprint: str | None, is_source: bool, overrides: tuple[str, ...]) -> int:
     """Show the host key of an SFTP server, and add it to known_hosts if you say so. Logs in to nothing."""
     loaded = _load(profile, overrides)
     from actorsync import trust as trusting
@@ -144,8 +145,10 @@ def trust(profile: Path, fingerprint: str | None, overrides: tuple[str, ...]) ->
     from actorsync.runner import open_endpoints
     from actorsync.signals import abortable
 
-    visit = trusting.visit_of(loaded, profile)
-    endpoint = cast("trusting.ShowsHostKey", open_endpoints(loaded)[1])  # as every endpoint of sftp:// does
+    visit = trusting.visit_of(loaded, profile, is_source=is_source)
+    endpoint = cast(
+        "trusting.ShowsHostKey", open_endpoints(loaded)[0 if is_source else 1]
+    )  # as every endpoint of sftp:// does
     code, shown = abortable(partial(trusting.show, endpoint, visit.url))
     return code if shown is None else _print(visit.trust(shown, fingerprint, partial(ask, is_hidden=False)))
 

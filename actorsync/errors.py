@@ -6,6 +6,7 @@
     ├── ProfileError          2  the profile, or the command line, is not usable
     ├── GuardRefused          4  going on could destroy something; nothing was removed
     ├── TargetUnreachable     5  the server stayed away for as long as we were willing to wait
+    ├── SourceUnreachable     5  the same of the server that is the source
     ├── LoginRefused          6  the server refuses who we are, or is not who it should be
     ├── FatalError            7  the run cannot go on: root not writable, no room for the journal
     │   └── JournalUnusable   7  the journal is damaged, or not one that we can read
@@ -17,6 +18,7 @@
     │       └── OwnLimit      -  it is our own side that can open no more
     └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
         ├── TargetFull        -  the target has no room for it: no disk, or no quota
+        ├── SourceLost        -  the connection to the source was lost while a file was read
         └── Vanished          -  a source file was gone when it was to be read
 
 Anything else that leaves an actor is a bug, and is shown with its traceback.
@@ -39,6 +41,8 @@ __all__ = [
     "OwnLimit",
     "ProfileError",
     "ProtocolError",
+    "SourceLost",
+    "SourceUnreachable",
     "TargetFull",
     "TargetUnreachable",
     "TooManyConnections",
@@ -66,6 +70,12 @@ class GuardRefused(ActorsyncError):
 
 class TargetUnreachable(ActorsyncError):
     """No connection could be made, or none could be kept, after every back-off."""
+
+    exit_code = 5
+
+
+class SourceUnreachable(ActorsyncError):
+    """The same of the server that is the source: nothing can be read, and nothing is known to be gone."""
 
     exit_code = 5
 
@@ -144,3 +154,13 @@ class TargetFull(OperationRefused):
 
 class Vanished(OperationRefused):
     """A source file was gone before it could be read: nobody's fault, and the next run knows what to do."""
+
+
+class SourceLost(OperationRefused):
+    """The connection to the source was lost while a file was read. The target is well, and has none of it.
+
+    A refusal, because that is what it is to the target; and it may pass when done again, over another connection.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, retry=True)

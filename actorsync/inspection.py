@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import attrs
 import trio
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.errors import ConnectionLost, FatalError, TargetUnreachable
+from actorsync.errors import (
+    ConnectionLost,
+    FatalError,
+    GuardRefused,
+    LoginRefused,
+    SourceUnreachable,
+    TargetUnreachable,
+)
 from actorsync.journal import Run, journal_path, read_runs, read_troubles, state_directory
 from actorsync.model.text import display
 from actorsync.planning.quarantine import is_parked
@@ -25,19 +33,46 @@ async def check(profile: Profile) -> list[str]:
     Raises what a run would end with: `GuardRefused` for a source that cannot be used, `LoginRefused`,
     `TargetUnreachable`, `ProfileError`.
     """
-    secrets = await trio.to_thread.run_sync(profile.target.look_up, abandon_on_cancel=True)
+    secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)
+    if profile.source.is_remote:
+        return await report_on(source, target, await _look_at_source(source))
     await source.identify()
     return await report_on(source, target)
 
 
-async def report_on(source: Endpoint, target: Endpoint) -> list[str]:
+async def report_on(source: Endpoint, target: Endpoint, of_source: _Seen | None = None) -> list[str]:
     """Give the lines of `check` for two endpoints."""
+    of_source = of_source or _Seen()
     pairs, warnings, verdict = await _look(target)
-    pairs = [("source", source.display), ("target", target.display), *pairs]
+    pairs = [("source", source.display), *of_source.pairs, ("target", target.display), *pairs]
     width = max(len(label) for label, _ in pairs)
     lines = [f"{label:<{width}}  {text}" for label, text in pairs]
-    return [*lines, *(warning_text(warning) for warning in warnings), verdict]
+    return [*lines, *(warning_text(warning) for warning in [*of_source.warnings, *warnings]), verdict]
+
+
+@attrs.frozen
+class _Seen:
+    """What was seen of a source that is on a server."""
+
+    pairs: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+
+
+async def _look_at_source(source: Endpoint) -> _Seen:
+    try:
+        async with source.open_session() as session:
+            listing = await session.list_directory("")
+            pairs = [(f"source {label}", text) for label, text in session.describe()]
+            warnings = session.warnings()
+    except LoginRefused as refused:
+        raise LoginRefused(f"the source {refused}") from None
+    except ConnectionLost as error:
+        raise SourceUnreachable(f"the source {source.display} cannot be reached: {error}") from error
+    if listing.problem is not None:
+        reason = display(listing.problem.reason)
+        raise GuardRefused(f"cannot use the source {source.display} as a root: {reason}")
+    return _Seen(pairs, warnings)
 
 
 async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], list[str], str]:

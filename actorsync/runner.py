@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -26,7 +27,7 @@ from actorsync.errors import ActorsyncError, GuardRefused, JournalUnusable, Prof
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal_file import naming, open_reader
 from actorsync.model.event import Event, Report, Stopped, Warned
-from actorsync.profile import Profile, Secrets
+from actorsync.profile import BothSecrets, Profile
 from actorsync.runner_endpoints import open_endpoints
 from actorsync.supervisor import Policy, supervise
 
@@ -47,7 +48,8 @@ def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = 
     drawn on the terminal. Nobody is asked for a run that another run locks out (`JournalLocked`), nor for a plan that
     need not connect.
     """
-    if not profile.target.is_asking or (is_plan and _is_known(profile)):
+    asks_for_target = profile.target.is_asking and not (is_plan and _is_known(profile))
+    if not (asks_for_target or profile.source.is_asking):
         return profile
     if not is_plan:
         try:
@@ -56,7 +58,7 @@ def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = 
         except JournalUnusable:
             if not is_rebuilding:
                 raise
-    return profile.answered()
+    return profile.answered(only_source=not asks_for_target)
 
 
 def policy_of(profile: Profile) -> Policy:
@@ -130,12 +132,12 @@ async def plan_once(
 ) -> Report:
     """Go through a run in which nothing is changed, neither the target nor the journal; the events say what would be.
 
-    Takes no lock: it reads the journal as it is at one moment, also while a run is going on. The target is connected to
-    only when the journal does not know it.
+    Takes no lock: it reads the journal as it is at one moment, also while a run is going on. A target that is a server
+    is connected to only when the journal does not know it.
     """
     mirror = _Mirror.of(profile, shutdown, observers, statistics, policy)
     with contextlib.closing(await trio.to_thread.run_sync(_copy_journal, profile)) as journal:
-        secrets = await mirror.secrets() if journal.is_fresh else None
+        secrets = await mirror.secrets(only_source=not journal.is_fresh)
         if mirror.is_stopped:
             return mirror.unbegun()
         source, target = open_endpoints(profile, secrets)
@@ -196,7 +198,7 @@ class _Mirror:
         return self.shutdown.draining.is_set()
 
     @contextlib.asynccontextmanager
-    async def ready(self) -> AsyncIterator[tuple[Journal, Secrets | None]]:
+    async def ready(self) -> AsyncIterator[tuple[Journal, BothSecrets | None]]:
         """Lock and open the journal first, so that a second run is refused before it asks anybody for a password."""
         with contextlib.ExitStack() as stack:
             opening = _opened_journal(self.profile, is_rebuilding=self.is_rebuilding)
@@ -207,14 +209,15 @@ class _Mirror:
                     observer(Warned(f"{reason.rpartition('; ')[0]}; it was moved to {aside}, and a new one is begun"))
             yield journal, await self.secrets()
 
-    async def secrets(self) -> Secrets | None:
+    async def secrets(self, *, only_source: bool = False) -> BothSecrets | None:
         """Look the secrets up, in a thread. A drain meanwhile ends the wait, and None is given."""
-        secrets: Secrets | None = None
+        secrets: BothSecrets | None = None
+        look_up = partial(self.profile.look_up, only_source=only_source)
         refused: ProfileError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._when_stopped, nursery.cancel_scope.cancel)
             try:
-                secrets = await trio.to_thread.run_sync(self.profile.target.look_up, abandon_on_cancel=True)
+                secrets = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True)
             except ProfileError as error:
                 refused = error
             nursery.cancel_scope.cancel()
@@ -234,7 +237,7 @@ class _Mirror:
             observer(Stopped(report))
         return report
 
-    async def one_pass(self, journal: Journal, secrets: Secrets | None, *, is_patient: bool = False) -> Report:
+    async def one_pass(self, journal: Journal, secrets: BothSecrets | None, *, is_patient: bool = False) -> Report:
         """Mirror once, and have the journal remember that and how. A patient pass leaves alone what is parked."""
         endings: list[Report] = []
 

@@ -8,48 +8,57 @@ from pathlib import Path
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
-from actorsync.profile import Profile, Secret, Secrets, SecretSource, Target
+from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
 
 __all__ = ["open_endpoints"]
 
 
-def open_endpoints(profile: Profile, secrets: Secrets | None = None) -> tuple[Endpoint, Endpoint]:
+def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:
     """Give source and target. Nothing is connected, and no file is opened.
 
     Without ``secrets`` the profile's own are looked up when the login needs them, which blocks.
     """
-    source = LocalEndpoint(profile.source.path, links=profile.sync.links)
-    place, secrets = profile.target, secrets or Secrets()
+    secrets = secrets or BothSecrets()
+    source: Endpoint
+    if profile.source.is_remote:
+        source = _endpoint(profile.source, secrets.source, "source")
+    else:
+        source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links)
+    return source, _endpoint(profile.target, secrets.target, "target")
+
+
+def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+    """Give the endpoint of a place; ``table`` is where the profile has its keys, for errors."""
     match place.scheme:
         case "file":
-            return source, LocalEndpoint(Path(place.path))
+            return LocalEndpoint(Path(place.path))
         case "sftp":
-            return source, _sftp_endpoint(place, secrets)
+            return _sftp_endpoint(place, secrets, table)
         case _:
-            return source, _ftp_endpoint(place, secrets)
+            return _ftp_endpoint(place, secrets, table)
 
 
-def _ftp_endpoint(place: Target, secrets: Secrets) -> Endpoint:
+def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
     from actorsync.endpoints.ftp import FtpEndpoint  # slow to import, as the other is
     from actorsync.endpoints.tls import TlsPolicy
 
     password = _revealing(secrets.password, place.password)
-    assert password is not None, "an FTP target has a password"
-    if place.scheme == "ftp":
-        return FtpEndpoint(place.host, place.port, place.user, password, place.path)
-    tls = TlsPolicy(
-        is_implicit=place.scheme == "ftps",
-        ca_file=place.ca_file,
-        certificate_sha256=place.certificate_sha256,
-        minimum_version=place.tls_min_version,
-    )
-    return FtpEndpoint(place.host, place.port, place.user, password, place.path, tls=tls)
+    assert password is not None, "an FTP server has a password"
+    tls = None
+    if place.scheme != "ftp":
+        tls = TlsPolicy(
+            is_implicit=place.scheme == "ftps",
+            ca_file=place.ca_file,
+            certificate_sha256=place.certificate_sha256,
+            minimum_version=place.tls_min_version,
+        )
+    return FtpEndpoint(place.host, place.port, place.user, password, place.path, tls=tls, table=table)
 
 
-def _sftp_endpoint(place: Target, secrets: Secrets) -> Endpoint:
+def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
     from actorsync.endpoints.sftp import SftpEndpoint  # slow to import, and of use only here
 
-    assert place.known_hosts is not None, "an SFTP target has a known_hosts file"
+    assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
     return SftpEndpoint(
         host=place.host,
         port=place.port,
@@ -59,8 +68,9 @@ def _sftp_endpoint(place: Target, secrets: Secrets) -> Endpoint:
             passphrase=_revealing(secrets.passphrase, place.passphrase),
             password=_revealing(secrets.password, place.password),
             agent=place.agent,
+            table=table,
         ),
-        trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key),
+        trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key, table=table),
         path=place.path,
         fsync=place.fsync,
         **({} if place.lanes is None else {"lanes": place.lanes}),

@@ -18,7 +18,8 @@ import hashlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
@@ -30,11 +31,12 @@ from actorsync.actors.connection import Connection
 from actorsync.actors.planner import Memory, Planner
 from actorsync.actors.pool import Pool
 from actorsync.actors.recorder import FactStore, Observer, Recorder
+from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.restart import Backoff
-from actorsync.actors.scanner import Scanner
+from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Statistics
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Endpoint, is_remote
 from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry
 from actorsync.model.event import Report, Started, Stopped
@@ -75,6 +77,10 @@ class Policy:
     is_patient: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
+
+
+#: Directories that are looked at side by side where they share one connection, which they fill with questions.
+_SHARING_WALKERS = 8
 
 
 def token_source() -> Callable[[], str]:
@@ -141,6 +147,7 @@ class _Run:
     statistics: Statistics
     clock: Clock
 
+    remote: RemoteSource | None = attrs.field(init=False)
     recorder: Recorder = attrs.field(init=False)
     planner: Planner = attrs.field(init=False)
     pool: Pool = attrs.field(init=False)
@@ -148,6 +155,10 @@ class _Run:
 
     def __attrs_post_init__(self) -> None:
         policy, clock, shutdown = self.policy, self.clock, self.shutdown
+        self.remote = None
+        if is_remote(self.source):
+            self.remote = RemoteSource(self.source, policy.connections, policy.backoff, shutdown.draining)
+            self.source = self.remote
         self.recorder = Recorder(self.journal, self.observers, clock.blocking)
         self.planner = Planner(
             journal=self.journal,
@@ -160,6 +171,7 @@ class _Run:
             wall_clock_ns=clock.wall_ns,
             statistics=self.statistics,
             blocking=clock.blocking,
+            is_gone=self.remote.is_gone if self.remote is not None else None,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
         self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)
@@ -190,7 +202,12 @@ class _Run:
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
         scanner = Scanner(
-            self.source, self.policy.selection, self.statistics, self.planner.turn, self.policy.links_are_errors
+            self.source,
+            self.policy.selection,
+            self.statistics,
+            self.planner.turn,
+            self.policy.links_are_errors,
+            WALKERS if self.source.lanes == 1 else _SHARING_WALKERS,
         )
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
@@ -198,7 +215,7 @@ class _Run:
             nursery.start_soon(self.shutdown.enforce, scope)
             nursery.start_soon(self.pool.run, lambda: operations.statistics().current_buffer_used, send_fact.clone())
             with scope:
-                async with trio.open_nursery() as actors:
+                async with self._source_kept(send_fact.clone()), trio.open_nursery() as actors:
                     actors.start_soon(scanner.run, send_listing, send_fact.clone())
                     actors.start_soon(self.planner.run, listings, settled, send_batch, send_fact.clone())
                     for connection in self.connections:
@@ -206,6 +223,16 @@ class _Run:
                     operations.close()
                     send_fact.close()
             nursery.cancel_scope.cancel()  # `enforce` and the pool: the recorder is shielded until it is done
+
+    @asynccontextmanager
+    async def _source_kept(self, facts: trio.MemorySendChannel[Fact]) -> AsyncIterator[None]:
+        """Keep the connections of a source that is on a server."""
+        if self.remote is None:
+            facts.close()
+            yield
+        else:
+            async with self.remote.kept(facts):
+                yield
 
     async def to_its_end(self) -> Report:
         """Run the pipeline; whatever happens, report it, and announce `Stopped` last."""

@@ -44,20 +44,24 @@ async def show(endpoint: ShowsHostKey, name: str) -> ShownHostKey:
         raise TargetUnreachable(f"{name} cannot be reached: {error}") from error
 
 
-def visit_of(profile: Profile, path: Path) -> Visit:
-    """Give what `Visit` has to know; ``ProfileError``, naming ``path``, when the target has no host key."""
-    target = profile.target
-    if target.scheme != "sftp":
+def visit_of(profile: Profile, path: Path, *, is_source: bool = False) -> Visit:
+    """Give what `Visit` has to know; ``ProfileError``, naming ``path``, when that side has no host key."""
+    place, table = (profile.source, "source") if is_source else (profile.target, "target")
+    if place.scheme != "sftp":
+        instead = f"its certificate is checked instead: see {table}.ca-file and {table}.certificate-sha256"
         reasons = {
-            "ftpes": "its certificate is checked instead: see target.ca-file and target.certificate-sha256",
-            "ftps": "its certificate is checked instead: see target.ca-file and target.certificate-sha256",
+            "ftpes": instead,
+            "ftps": instead,
             "ftp": "there is nothing to know its server by; use sftp:// or ftpes:// if the server can",
             "file": "it is a directory of this machine",
         }
-        raise ProfileError(f"{path}: target.url: only sftp:// has a host key; {reasons[target.scheme]}")
-    assert target.known_hosts is not None, "an SFTP target has a known_hosts file"
-    name = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
-    return Visit(path, name, target.display, target.known_hosts, target.host_key)
+        key = "source.path" if is_source and place.scheme == "file" else f"{table}.url"
+        other = "; to ask the server of [source], add --source"
+        more = other if not is_source and profile.source.scheme == "sftp" else ""
+        raise ProfileError(f"{path}: {key}: only sftp:// has a host key; {reasons[place.scheme]}{more}")
+    assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
+    name = place.host if place.port == 22 else f"[{place.host}]:{place.port}"
+    return Visit(path, name, place.display, place.known_hosts, place.host_key, table=table)
 
 
 @attrs.frozen
@@ -70,6 +74,7 @@ class Visit:
     known_hosts: Path
     pinned: str | None = None
     system_file: Path = SYSTEM_FILE
+    table: str = "target"
 
     def trust(self, shown: ShownHostKey, fingerprint: str | None, ask: Callable[[str], str]) -> Iterator[str]:
         """Tell what ``shown`` means, and add it where somebody says so; give each line when it is to be seen.
@@ -98,17 +103,18 @@ class Visit:
     def _compared(self, shown: ShownHostKey) -> str:
         if shown.fingerprint != self.pinned:
             raise LoginRefused(
-                f"{self.host} shows {shown.fingerprint}, and target.host-key is {self.pinned}; nothing was added"
+                f"{self.host} shows {shown.fingerprint}, and {self.table}.host-key is {self.pinned}; nothing was added"
             )
-        return "known: target.host-key is this one; there is nothing to add"
+        return f"known: {self.table}.host-key is this one; there is nothing to add"
 
     def _confirm(self, shown: ShownHostKey, ask: Callable[[str], str]) -> None:
         try:
             answer = ask(display(f"Is this the server you expect? Type {_YES} to add it to {self.known_hosts}: "))
         except OSError:
+            side = "--source " if self.table == "source" else ""
             raise LoginRefused(
                 f"the host key of {self.host} is unknown, and there is no terminal to ask on; "
-                f"if it is the right one, run: actorsync trust {self.profile} --fingerprint {shown.fingerprint}"
+                f"if it is the right one, run: actorsync trust {side}{self.profile} --fingerprint {shown.fingerprint}"
             ) from None
         if answer.strip() != _YES:
             raise LoginRefused(f"the host key of {self.host} stays unknown; nothing was added")
@@ -118,7 +124,7 @@ class Visit:
             _append(self.known_hosts, line)
         except OSError as error:
             raise ProfileError(
-                f"target.known-hosts: cannot add to {self.known_hosts}: {error.strerror}; name another file"
+                f"{self.table}.known-hosts: cannot add to {self.known_hosts}: {error.strerror}; name another file"
             ) from error
 
     def _refuse(self, shown: ShownHostKey) -> None:

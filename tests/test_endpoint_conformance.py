@@ -67,7 +67,7 @@ async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_ftp_conformance(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
-    await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}"), reads=False))
+    await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))

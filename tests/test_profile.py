@@ -36,7 +36,7 @@ from actorsync.profile import (
     secret,
 )
 from actorsync.profile.load import _KEYS
-from actorsync.profile.login import LoginTable
+from actorsync.profile.schema import TargetTable
 
 CANARY = "CANARY-4711"
 MINIMAL = """
@@ -46,6 +46,10 @@ path = "public"
 url = "ftp://deploy@ftp.example.com:2121/www"
 password = { env = "SHOP_PASSWORD" }
 """
+
+
+#: The keys that are told of one by one; what [source] has for a login is what [target] has.
+TOLD = [key for key in _KEYS if key in {"source.path", "source.url"} or not key.startswith("source.")]
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +89,7 @@ class TestWhatLoads:
     def test_defaults(self, shop: Path) -> None:
         profile = loaded(shop)
         assert profile.path == shop
-        assert profile.source.path == shop.parent / "public"
+        assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
             *(4, None, None, False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
         )
@@ -149,9 +153,9 @@ class TestWhatLoads:
     def test_paths_are_relative_to_the_profile(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loaded(shop)
         monkeypatch.chdir("/")
-        assert load_profile(shop).source.path == shop.parent / "public"
+        assert Path(load_profile(shop).source.path) == shop.parent / "public"
         monkeypatch.chdir(shop.parent)
-        assert load_profile(Path("shop.toml")).source.path == shop.parent / "public"
+        assert Path(load_profile(Path("shop.toml")).source.path) == shop.parent / "public"
 
     @pytest.mark.parametrize("scheme", ["sftp", "ftpes", "ftps", "ftp"])
     def test_the_template_loads_as_it_is_and_with_everything_uncommented(
@@ -166,12 +170,13 @@ class TestWhatLoads:
             line.removeprefix("# ") if re.match(r"# [a-z0-9-]+ = ", line) else line for line in TEMPLATE.splitlines()
         ]
         keys = [key for line in lines if (key := line.partition(" = ")[0]) != line and not line.startswith("#")]
-        assert keys == [key.partition(".")[2] for key in _KEYS]
+        assert keys == [key.partition(".")[2] for key in TOLD]
         foreign = {
             field.name.replace("_", "-")
-            for field in attrs.fields(LoginTable)
-            if scheme not in field.metadata["schemes"]
+            for field in attrs.fields(TargetTable)
+            if field.metadata["schemes"] and scheme not in field.metadata["schemes"]
         }
+        lines.remove('url = "sftp://deploy@www.example.com/www"')  # the first, which is the source's
         text = "\n".join(line for line in lines if line.partition(" = ")[0] not in foreign)
         uncommented = loaded(shop, text.replace('url = "sftp:', f'url = "{scheme}:'))
         optional: dict[str, Any] = {
@@ -189,7 +194,7 @@ class TestWhatLoads:
 
     def test_the_template_has_every_key(self) -> None:
         written = re.findall(r"^(?:# )?([a-z0-9-]+) = ", TEMPLATE, re.MULTILINE)
-        assert written == [key.partition(".")[2] for key in _KEYS]
+        assert written == [key.partition(".")[2] for key in TOLD]
 
 
 @pytest.mark.parametrize(
@@ -525,18 +530,97 @@ class TestLogin:
         assert refused(shop, with_url(f"{scheme}://deploy@h/")).startswith("target.password: missing, and target.url")
         assert loaded(shop, with_url(f"{scheme}://h/")).target.password == Secret("anonymous@")
 
-    def test_a_source_on_a_server_is_refused_for_now(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        line = 'a source is a directory of this machine for now; write path = "./public" in [source]'
-        text = MINIMAL.replace('path = "public"', 'url = "sftp://h/"')
-        assert refused(shop, text) == f"source.url: {line}"
-        assert refused(shop, MINIMAL, ["source.url=sftp://h/"]) == f"--set source.url: {line}"
-        monkeypatch.setenv("ACTORSYNC_SOURCE_URL", "sftp://h/")
-        assert refused(shop) == f"ACTORSYNC_SOURCE_URL: {line}"
 
-    def test_overrides_of_keys_that_look_like_numbers(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("ACTORSYNC_TARGET_TLS_MIN_VERSION", "1.3")
-        target = loaded(shop, with_url("ftps://h/"), [f"target.certificate-sha256={'12' * 32}"]).target
-        assert (target.tls_min_version, target.certificate_sha256) == ("1.3", "12" * 32)
+class TestSourceOnAServer:
+    PULL = """
+    [source]
+    url = "sftp://deploy@example.com/www"
+    password = { env = "SHOP_PASSWORD" }
+    lanes = 4
+    [target]
+    url = "mirror"
+    """
+
+    def test_it_has_what_a_target_has(self, shop: Path) -> None:
+        (shop.parent / "ca.pem").touch()
+        source = loaded(shop, self.PULL).source
+        assert (source.scheme, source.user, source.host, source.path, source.lanes) == (
+            *("sftp", "deploy", "example.com", "www", 4),
+        )
+        assert isinstance(source.password, EnvSecret)
+        assert source.password.where == f"{shop}: source.password"
+        both = self.PULL.replace('"mirror"', '"ftpes://h/www"\nca-file = "ca.pem"').replace(
+            "lanes = 4", "host-key = 'SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU'"
+        )
+        profile = loaded(shop, both)
+        assert (profile.source.host_key is None, profile.target.ca_file) == (False, shop.parent / "ca.pem")
+
+    def test_a_directory_as_url_is_a_directory(self, shop: Path) -> None:
+        by_url = loaded(shop, MINIMAL.replace('path = "public"', 'url = "public"'))
+        assert by_url.source == loaded(shop).source
+        assert by_url.identity == loaded(shop).identity
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            (
+                "[source]\nurl = 'ftp://u@h/'",
+                "source.password: missing, and source.url names a user; write password = ",
+            ),
+            ("[source]\nurl = 'sftp://h/'\nfsync = true", "source.fsync: unknown key; did you mean target.fsync?"),
+            ("[source]\nurl = 'sftp://h/'\nca-file = 'ca.pem'", "source.ca-file: only ftpes:// and ftps:// have"),
+            ("[source]\nurl = 'sftp://u:secret@h/'", "source.url: has a password in it, where it would be visible"),
+            ("[source]\nurl = 'https://h/'", "source.url: not supported: https://"),
+            ("[source]\nurl = 'sftp://h/'\n[sync]\nlinks = 'follow'", "sync.links: links are followed on this machine"),
+            ("[source]\npath = 'x'\nkey-file = 'y'", "source.key-file: only sftp:// logs in with a key; leave it out"),
+        ],
+    )
+    def test_mistakes_name_the_source(self, shop: Path, text: str, line: str) -> None:
+        assert refused(shop, f"{text}\n[target]\nurl = 'mirror'\n").startswith(line)
+
+    def test_a_password_in_a_readable_profile(self, shop: Path) -> None:
+        text = self.PULL.replace('{ env = "SHOP_PASSWORD" }', f'"{CANARY}"')
+        assert loaded(shop, text).source.look_up().password == Secret(CANARY)
+        shop.chmod(0o640)
+        assert refused(shop, text).startswith("source.password: the file holds a password, and is open to others")
+
+    def test_overrides(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ACTORSYNC_SOURCE_PASSWORD", CANARY)
+        assert loaded(shop, self.PULL, ["source.url=ftp://h2/x", "source.lanes=1"][:0]).look_up().source == Secrets(
+            Secret(CANARY)
+        )
+        assert refused(shop, self.PULL, [f"source.password={CANARY}"]).startswith(
+            "--set source.password: a password here"
+        )
+
+    @pytest.mark.parametrize(
+        ("source", "target", "fault"),
+        [
+            ("ftp://h/www", "ftp://h/www", "is the source itself"),
+            ("ftp://h/www", "ftp://h/www/sub", "is inside the source"),
+            ("ftp://h/www/sub", "ftp://h/www", "has the source inside it"),
+            ("ftp://h/", "ftp://h/www", "is inside the source"),
+            ("ftp://h//", "ftp://h//srv", "is inside the source"),
+            ("ftp://h/www", "ftp://h/www2", None),
+            ("ftp://h/www", "ftp://h//www", None),
+            ("ftp://h/www", "ftp://h:2121/www", None),
+            ("ftp://h/www", "sftp://h/www", None),
+        ],
+    )
+    def test_the_same_place_is_refused(self, shop: Path, source: str, target: str, fault: str | None) -> None:
+        text = f"[source]\nurl = '{source}'\n[target]\nurl = '{target}'\n"
+        if fault is None:
+            loaded(shop, text)
+        else:
+            assert refused(shop, text).startswith(f"target.url: {fault}")
+
+    def test_identity(self, shop: Path) -> None:
+        one = loaded(shop, self.PULL).identity
+        assert loaded(shop, self.PULL.replace("lanes = 4", "lanes = 5")).identity == one
+        changed = [("sftp:", "ftpes:"), ("deploy", "eva"), ("example.com", "example.org"), ("/www", "//www")]
+        changed += [("example.com", "example.com:2222"), ('"mirror"', '"mirror2"')]
+        texts = [self.PULL.replace("lanes = 4\n", "").replace(*change) for change in changed]
+        assert len({one, *(loaded(shop, text).identity for text in texts)}) == 7
 
 
 class TestIdentity:
@@ -583,8 +667,8 @@ class TestOverrides:
         profile = loaded(shop, MINIMAL, ['sync.exclude=["a", "b"]', "sync.delete=true", "source.path=2024"])
         assert profile.sync.exclude == ("a", "b")
         assert profile.sync.delete is True
-        assert profile.source.path == shop.parent / "2024"
-        assert loaded(shop, MINIMAL, ['source.path="quoted"']).source.path == shop.parent / "quoted"
+        assert Path(profile.source.path) == shop.parent / "2024"
+        assert Path(loaded(shop, MINIMAL, ['source.path="quoted"']).source.path) == shop.parent / "quoted"
 
     def test_overrides_can_make_up_for_what_is_missing(self, shop: Path) -> None:
         assert loaded(shop, "", ["source.path=a", "target.url=ftp://h/"]).target.host == "h"
@@ -973,7 +1057,7 @@ class TestReference:
     TEXT = (Path(__file__).parent.parent / "docs" / "profile.md").read_text()
 
     def test_every_key_has_its_place_and_only_these(self) -> None:
-        assert re.findall(r"^### `(.*)`$", self.TEXT, re.MULTILINE) == list(_KEYS)
+        assert re.findall(r"^### `(.*)`$", self.TEXT, re.MULTILINE) == TOLD
 
     @pytest.mark.parametrize(
         ("table", "text", "line"), re.findall(r"^\| `\[(.*)\] (.*)` \| `(.*)` \|$", TEXT, re.MULTILINE)

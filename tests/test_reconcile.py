@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Record
 from actorsync.planning.reconcile import (
     CLOCK_GRANULARITY,
+    CLOCK_SKEW,
     TABLE,
     Action,
     Decision,
@@ -239,9 +240,11 @@ def test_what_looks_equal(source_ns: int | None, target_ns: int | None, equal: b
     ("mtime_ns", "ctime_ns", "racy"),
     [
         (100 * SECOND, None, True),
-        (98 * SECOND, None, True),
-        (98 * SECOND - 1, None, False),
+        (100 * SECOND - CLOCK_SKEW, None, True),  # by the clock of a server
+        (100 * SECOND - CLOCK_SKEW - 1, None, False),
         (101 * SECOND, None, True),  # from the future
+        (1, 98 * SECOND, True),
+        (1, 98 * SECOND - 1, False),
         (1, 100 * SECOND, True),  # set back by somebody; nobody can set back the inode's own time
         (100 * SECOND, 1, False),
         (None, None, True),

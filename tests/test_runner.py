@@ -42,7 +42,7 @@ from actorsync.journal import (
 from actorsync.model.event import Event, Report, Started, Stopped
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
-from actorsync.profile import MaxDelete, Profile, Secret, Secrets, load_profile
+from actorsync.profile import BothSecrets, MaxDelete, Profile, Secret, Secrets, load_profile
 from actorsync.runner import BREATH, open_endpoints, plan_once, policy_of, repeat, run_forever, run_once
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing import EmbeddedFtpServer
@@ -118,7 +118,7 @@ def test_m105_an_sftp_endpoint_is_that_of_the_profile(source: Path, tmp_path: Pa
     keys += ["target.key-file=id", "target.known-hosts=hosts", "target.lanes=3", "target.fsync=true"]
     keys += ['target.password={ env = "W" }']
     profile = make_profile(source, "sftp://demo@example.com:2222//srv/www", *keys)
-    _, server = open_endpoints(profile, Secrets(Secret(CANARY), Secret(f"{CANARY}-P")))
+    _, server = open_endpoints(profile, BothSecrets(target=Secrets(Secret(CANARY), Secret(f"{CANARY}-P"))))
     assert isinstance(server, SftpEndpoint)
     assert (server.host, server.port, server.path, server.lanes, server.fsync) == (
         *("example.com", 2222, "/srv/www", 3, True),

@@ -90,7 +90,8 @@ async def test_m062_a_file_that_shrinks_ends_early_and_was_changed(left: int, au
         data = b""
         while piece := await found.read(1 << 20):
             data += piece
-        assert data == content(4_000_000)[:left]
+        assert content(4_000_000).startswith(data)
+        assert left <= len(data) < 4_000_000, "no more than was on its way"
         assert await found.read(1) == b""
         assert not await found.is_unchanged()
 
@@ -145,7 +146,7 @@ async def test_what_cannot_be_opened(autojump_clock: MockClock) -> None:
         with pytest.raises(OperationRefused, match="cannot open 'f': permission denied"):
             await download(opened)
         tree.instead = only("FSTAT", Status(4))
-        with pytest.raises(OperationRefused, match="it is not a regular file"):
+        with pytest.raises(OperationRefused, match="not a regular file"):
             await download(opened)
         await trio.sleep(1)
         assert tree.open_handles == 0

@@ -13,7 +13,7 @@ from actorsync.actors.pool import Pool
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload
-from actorsync.errors import ConnectionLost, OperationRefused, TargetFull, Vanished
+from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, Vanished
 from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
 from actorsync.model.event import Doomed, Event, Intended, Resumed, Suspended, Swept
 from actorsync.model.operation import (
@@ -295,6 +295,11 @@ class Lane:
                 news = [Resumed("full")] if self.pool.full.succeeded(self) else []
             except Vanished as gone:
                 news = [Skipped(copy, str(gone))]
+            except SourceLost as lost:
+                if not self.shutdown.draining.is_set():
+                    tries -= 1  # no fault of the file; where it is, the source says so with another refusal
+                    continue
+                news = [Returned(copy, str(lost))]
             except TargetFull as refusal:
                 news = self._out_of_room(copy, refusal)
             except OperationRefused as refusal:
@@ -336,12 +341,21 @@ class Lane:
             await self._settle_held(committed)
             if isinstance(staged, OperationRefused):
                 raise staged
-            if not await opened.is_unchanged():
-                await target.sweep([upload.temporary])
-                raise OperationRefused("it was changed while it was read", retry=True)
+            await self._see_that_it_is_unchanged(opened, target, upload)
         self.level.upload = None
         self.statistics.bytes_done += upload.sent
         return _Held(copy, staged, entry, hashing.digest() if hashing is not None else None)
+
+    async def _see_that_it_is_unchanged(self, opened: Content, target: Session, upload: Upload) -> None:
+        """Refuse what is no version of the file, and what cannot be known to be one."""
+        refusal = OperationRefused("it was changed while it was read", retry=True)
+        try:
+            if await opened.is_unchanged():
+                return
+        except OperationRefused as refused:
+            refusal = refused
+        await target.sweep([upload.temporary])
+        raise refusal
 
     async def _mend_parents(self, target: Session, copy: Copy) -> bool:
         """Make the directories above a refused file again: somebody may have removed them from the target."""

@@ -47,6 +47,11 @@ __all__ = ["Digest", "Memory", "Planner"]
 #: How many entries that are found to be equal are told in one go, at most.
 GROUP = 500
 
+#: Seconds that a file of a server has looked the same when a change would show in its time, in whole seconds.
+_SETTLING = 3.0
+#: How many of the names that are gone from a listing are asked for at once.
+_ASKED_AT_ONCE = 8
+
 #: Reads a source file and gives the entry that was read with a digest of its content; None when it changed meanwhile
 #: or could not be read.
 Digest = Callable[[str], Awaitable[tuple[Entry, bytes] | None]]
@@ -91,6 +96,8 @@ class Planner:
     turn: Turn = attrs.Factory(Turn)  # held while the journal is read; see `Scanner`
     is_patient: bool = False
     blocking: Blocking = in_thread
+    is_gone: Callable[[Entry], Awaitable[bool]] | None = None
+    """Asks the source for what its listings have not shown; None where they cannot have been cut short."""
     schedule: Schedule = attrs.Factory(Schedule)
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     is_complete: bool = False
@@ -103,6 +110,8 @@ class Planner:
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
     _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not told yet
+    _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and does not show any more
+    _began: float = 0.0
     _root_refused: str | None = None
     _quarantine: Quarantine = attrs.Factory(lambda: Quarantine({}, 0.0, is_patient=False))
     _announcing: bool = False
@@ -116,6 +125,7 @@ class Planner:
         facts: trio.MemorySendChannel[Fact],
     ) -> None:
         """Plan one run. Ends, closing ``operations``, when all is settled or the drain is over."""
+        self._began = trio.current_time()
         with holding(listings, settled, operations, facts):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._take_back, settled, facts)
@@ -253,6 +263,7 @@ class Planner:
             case Action.REMOVE:
                 assert record is not None
                 if self.delete:
+                    self._missing[record.target.path] = record.source or record.target
                     await self._doom(record)
             case Action.REPLACE:
                 assert now is not None
@@ -277,6 +288,9 @@ class Planner:
         if now.kind is Kind.DIRECTORY or (record.source is None and not is_racy(now, self.wall_clock_ns())):
             await self._note_equal(event(now, record.target), facts)
             return
+        if now.ctime_ns is None:
+            # It looked like this before the run began: what changes it from now on gives it another time.
+            await trio.sleep_until(self._began + _SETTLING)
         read = await self.digest(now.path)
         # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
         if read is None or (read[0] != now if record.source is None else read[1] != record.digest):
@@ -285,8 +299,9 @@ class Planner:
             return
         digest: bytes | None
         entry, digest = read
-        digest = digest if is_racy(entry, self.wall_clock_ns()) else None
-        await self._note_equal(event(entry, record.target, digest), facts)
+        is_settled = entry.ctime_ns is None and entry.mtime_ns is not None and entry == record.source
+        is_kept = not is_settled and is_racy(entry, self.wall_clock_ns())
+        await self._note_equal(event(entry, record.target, digest if is_kept else None), facts)
 
     async def _note_equal(self, event: Adopted | Confirmed, facts: trio.MemorySendChannel[Fact]) -> None:
         self._equal.append(event)
@@ -310,10 +325,31 @@ class Planner:
             await self._send_all(self.schedule.drop_removals("a guard refused"), facts)
         else:
             await facts.send(complete)
+            await self._doubt(facts)
             await self._withhold(facts)
             self.schedule.release_removals()
             self._wake()
         await self._until_idle()
+
+    async def _doubt(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Ask for what the listings have not shown, by name: one that was cut short on its way looks whole."""
+        if self.is_gone is None or not self._missing:
+            return
+        there: set[str] = set()
+        missing = iter(self._missing.items())
+
+        async def ask(is_gone: Callable[[Entry], Awaitable[bool]]) -> None:
+            for path, entry in missing:
+                if not await is_gone(entry):
+                    there.add(path)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(_ASKED_AT_ONCE):
+                nursery.start_soon(ask, self.is_gone)
+        reason = "not removed: the source has it, though a listing did not show it"
+        doubtful = {it.path: reason for it in self.schedule.removals if self._gone[it.path].top in there}
+        await self._send_all(self.schedule.park_removals(doubtful, Fault.OTHER), facts)
+        self._parked |= doubtful
 
     async def _withhold(self, facts: trio.MemorySendChannel[Fact]) -> None:
         """Take back what must not be removed in this run, and say so in one event."""

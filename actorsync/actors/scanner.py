@@ -16,7 +16,7 @@ from actorsync.model.event import Scanned
 from actorsync.model.glance import CODES, Glance, decode, glance_of
 from actorsync.planning.selection import Selection
 
-__all__ = ["Scanner", "is_slow", "select"]
+__all__ = ["WALKERS", "Scanner", "is_slow", "select"]
 
 #: Hops that are under way side by side: a cold disk answers two at once. While it is warm they take turns.
 WALKERS = 2

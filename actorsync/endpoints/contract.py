@@ -21,7 +21,17 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.glance import Glance
 
-__all__ = ["Content", "Endpoint", "Foresighted", "Glancing", "Session", "Staged", "Upload", "nothing_ahead"]
+__all__ = [
+    "Content",
+    "Endpoint",
+    "Foresighted",
+    "Glancing",
+    "Session",
+    "Staged",
+    "Upload",
+    "is_remote",
+    "nothing_ahead",
+]
 
 
 class Content(Protocol):
@@ -84,7 +94,9 @@ class Session(Protocol):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file for reading.
 
-        Raises `Vanished` when it is gone, `OperationRefused` when it cannot be opened or is no regular file.
+        Raises `Vanished` when it is gone, `OperationRefused` when it cannot be opened or is no regular file. Where
+        ``lanes`` is 1, nothing else is asked of the session before this is left. To leave it long before the end of
+        the file may cost the connection.
         """
 
     async def stage(
@@ -189,3 +201,11 @@ class Endpoint(Protocol):
 
         Raises `ConnectionLost` when it cannot be made now, `LoginRefused` when it never will be.
         """
+
+
+def is_remote(endpoint: Endpoint) -> bool:
+    """Tell whether the sessions of an endpoint are connections to another machine: few, and liable to be lost.
+
+    An endpoint of that kind has an attribute ``is_remote`` that is true.
+    """
+    return bool(getattr(endpoint, "is_remote", False))

@@ -17,7 +17,7 @@ from actorsync.endpoints.remote_root import absolute_root
 from actorsync.endpoints.tls import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.errors import (
     ConnectionLost,
-    FatalError,
+    GuardRefused,
     LoginLapsed,
     LoginRefused,
     ProtocolError,
@@ -52,6 +52,8 @@ class FtpEndpoint:
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
     tls: TlsPolicy | None = None
+    table: str = "target"
+    """Where the profile says all this, for errors."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_welcome: bool = False
@@ -61,6 +63,11 @@ class FtpEndpoint:
 
     def __attrs_post_init__(self) -> None:
         self._security = None if self.tls is None else Security(self.tls, self.host)
+
+    @property
+    def is_remote(self) -> bool:
+        """Its sessions are connections."""
+        return True
 
     @property
     def display(self) -> str:
@@ -80,7 +87,7 @@ class FtpEndpoint:
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
-            raise FatalError(f"{self.display} cannot be listed: {found.problem.reason}")
+            raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
         return ScanComplete(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
@@ -118,7 +125,7 @@ class FtpEndpoint:
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
-                reason += "; set ca-file or certificate-sha256 in [target] if it is the right server"
+                reason += f"; set ca-file or certificate-sha256 in [{self.table}] if it is the right server"
                 shown = refused.shown or await self._shown_certificate()
                 reason += f" (the certificate has SHA-256 {shown})" if shown else ""
             raise LoginRefused(f"{self.display}: {reason}") from None

@@ -206,11 +206,18 @@ class Data:
         """Read to the end of the stream; more than ``limit`` bytes is no listing that anybody meant."""
         received = bytearray()
         while True:
-            with lost("receiving a listing", self._patience.stall):
-                await trio.lowlevel.wait_readable(self._socket)
-                data = self._socket.recv(_READ)
+            data = await self._receive("receiving a listing", _READ)
             if not data:
                 return bytes(received)
             received += data
             if len(received) > limit:
                 raise ConnectionLost(f"a listing of more than {limit} bytes")
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """Give some bytes of a file as they come; none at the end of the stream."""
+        return await self._receive("receiving a file", max_bytes)
+
+    async def _receive(self, what: str, max_bytes: int) -> bytes:
+        with lost(what, self._patience.stall):
+            await trio.lowlevel.wait_readable(self._socket)
+            return self._socket.recv(max_bytes)

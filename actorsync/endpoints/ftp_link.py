@@ -70,6 +70,7 @@ class FtpLink:
         self._root = root
         self._data: Data | None = None
         self._port: int | None = None  # of a data connection that was asked for ahead
+        self._is_sent = True  # whether the server has said how the last file that was read has ended
         #: What the user should be told of this connection, a sentence each.
         self.concerns: Sequence[str] = ()
 

@@ -1,18 +1,21 @@
-"""An FTP session under the contract: directories listed and made, files removed; uploads are ``ftp_upload``'s."""
+"""An FTP session under the contract: directories listed and made, files removed.
+
+Uploads are in ``ftp_upload``, and reading is in ``ftp_read``.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 
 import attrs
 
-from actorsync.endpoints.contract import Content, nothing_ahead
+from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.ftp_link import UNKNOWN, Knowledge
+from actorsync.endpoints.ftp_read import FtpReads
 from actorsync.endpoints.ftp_upload import FtpUploads, misnamed
 from actorsync.endpoints.straight import astray
-from actorsync.errors import FatalError, OperationRefused
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary import oddness
@@ -29,7 +32,7 @@ from actorsync.protocols.refusals import full
 __all__ = ["FtpSession", "Knowledge"]
 
 
-class FtpSession(FtpUploads):
+class FtpSession(FtpUploads, FtpReads):
     """One logged-in connection, with every verb of the contract."""
 
     # Reading.
@@ -82,10 +85,6 @@ class FtpSession(FtpUploads):
             else entry
             for entry in entries
         ]
-
-    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
-        """Reading from a server is not offered yet: servers are targets."""
-        raise FatalError(f"cannot read {display(path)!r}: a server cannot be the source")
 
     # Directories and removals.
 

@@ -231,6 +231,18 @@ class SecureData(Data):
         await self.finish()
         return bytes(received)
 
+    async def receive(self, max_bytes: int) -> bytes:
+        """Give some bytes of a file as they come; none at the end that the server declares under TLS.
+
+        Any other end is a `ConnectionLost`.
+        """
+        assert self._stream is not None
+        with lost("receiving a file"), trio.fail_after(self._patience.stall):
+            piece = bytes(await self._stream.receive_some(max_bytes))
+        if not piece:
+            await self.finish()
+        return piece
+
 
 async def _outcome(work: Callable[[], Awaitable[T]]) -> T | ActorsyncError:
     """Give an error of ours as a value: out of a nursery it would come in a group."""

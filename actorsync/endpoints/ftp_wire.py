@@ -198,6 +198,10 @@ class Control:
         while self._due:
             await self.reply()
 
+    def give_up(self) -> None:
+        """Ask nothing more of the server: where it stands is not known."""
+        self._is_broken = True
+
     async def hang_up(self, farewell: bytes) -> None:
         """Say goodbye if that costs nothing, and close."""
         with trio.move_on_after(1), contextlib.suppress(ConnectionLost):

@@ -258,7 +258,7 @@ class LocalSession:
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
         """Commit what was staged before, then write, sync and verify the temporary."""
         committed = await self.commit(commit) if commit else []
-        writer = Writer(self._tree.root, upload.path, upload.temporary, upload.content.entry)
+        writer = Writer(self._tree.root, self._tree.names, upload.path, upload.temporary, upload.content.entry)
         try:
             staged = await self._write(writer, upload)
         except OperationRefused as refused:

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.local_names import Names, require_itself
 from actorsync.endpoints.local_now import Readiness
 from actorsync.endpoints.local_walk import (
     KINDS_BY_FORMAT,
@@ -69,6 +70,7 @@ class Tree:
 
     root: str
     follow: bool = False
+    names: Names = attrs.Factory(Names)
 
     def identify(self) -> ScanComplete:
         """Look at the root. Raises `GuardRefused` when it is no directory that can be read."""
@@ -181,7 +183,7 @@ class Tree:
 
     def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename each temporary over its final name."""
-        return self._batch("put in place", staged, lambda item: item.path, _commit)
+        return self._batch("put in place", staged, lambda item: item.path, self._commit)
 
     def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make each directory; the root with the directories above it."""
@@ -223,6 +225,23 @@ class Tree:
                         results[index] = refusal(doing, path_of(items[index]), error)
         return results
 
+    def _commit(self, walk: Walk, staged: Staged) -> Entry:
+        directory, final = walk.parent(staged.path)
+        temporary = temporary_beside(staged.path, staged.temporary)
+        try:
+            found = os.stat(temporary, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return _committed_before(staged, directory, final)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != staged.size:
+            raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary was changed", retry=True)
+        with self.names.claimed(directory, staged.path):
+            os.rename(temporary, final, src_dir_fd=directory, dst_dir_fd=directory)
+        now = os.stat(final, dir_fd=directory, follow_symlinks=False)
+        # Not by the inode alone: that of a file which was just removed is the next one's. A rename changes the ctime.
+        if not os.path.samestat(found, now) or _looks(found) != _looks(now):
+            raise OperationRefused(f"{shown(staged.path)} was put in place, and replaced by somebody else", retry=True)
+        return entry_of(staged.path, now)
+
     def _make(self, walk: Walk, path: str) -> Entry:
         if not path:
             return self._make_root(walk)
@@ -232,6 +251,8 @@ class Tree:
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 raise
+            if self.names.may_fold:
+                require_itself(directory, path)
         return entry_of(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def _make_root(self, walk: Walk) -> Entry:
@@ -293,23 +314,6 @@ def _make_durable(walk: Walk, directory: str) -> None:
         # Removed meanwhile, by us or by others; or a file system that knows no fsync of directories.
         if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
             raise
-
-
-def _commit(walk: Walk, staged: Staged) -> Entry:
-    directory, final = walk.parent(staged.path)
-    temporary = temporary_beside(staged.path, staged.temporary)
-    try:
-        found = os.stat(temporary, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return _committed_before(staged, directory, final)
-    if not stat.S_ISREG(found.st_mode) or found.st_size != staged.size:
-        raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary was changed", retry=True)
-    os.rename(temporary, final, src_dir_fd=directory, dst_dir_fd=directory)
-    now = os.stat(final, dir_fd=directory, follow_symlinks=False)
-    # Not by the inode alone: that of a file which was just removed is the next one's. A rename changes the ctime.
-    if not os.path.samestat(found, now) or _looks(found) != _looks(now):
-        raise OperationRefused(f"{shown(staged.path)} was put in place, and replaced by somebody else", retry=True)
-    return entry_of(staged.path, now)
 
 
 def _looks(status: os.stat_result) -> tuple[int, int, int]:

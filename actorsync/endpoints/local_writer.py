@@ -8,6 +8,7 @@ import os
 from typing import Final
 
 from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.local_names import Names
 from actorsync.endpoints.local_walk import Walk, refusal, shown, temporary_beside
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
@@ -22,7 +23,8 @@ _NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errn
 class Writer:
     """One temporary, by descriptor from its making to its last byte; `close` it whatever happens."""
 
-    def __init__(self, root: str, path: str, temporary: str, source: Entry) -> None:
+    def __init__(self, root: str, names: Names, path: str, temporary: str, source: Entry) -> None:
+        self._names = names
         self._root, self._path, self._temporary, self._source = root, path, temporary, source
         self._fd = -1
         self._made = False
@@ -70,7 +72,8 @@ class Writer:
             with Walk(self._root) as walk:
                 directory, name = walk.parent(self._temporary)
                 self._fd = os.open(name, _CREATE, 0o666, dir_fd=directory)
-            self._made = True
+                self._made = True
+                self._names.learn(directory, name)
 
     def _is_too_long(self) -> bool:  # or we would run after a file that grows as fast as we copy
         return self.sent > self._source.size

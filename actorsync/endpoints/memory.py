@@ -62,6 +62,7 @@ class MemoryEndpoint(MemoryTree):
         exists: bool = True,
         lanes: int = 1,
         max_sessions: int | None = None,
+        is_remote: bool = False,
         fold: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(
@@ -74,6 +75,7 @@ class MemoryEndpoint(MemoryTree):
         self.display = display
         self.lanes = lanes
         self.max_sessions = max_sessions
+        self.is_remote = is_remote
         self.sessions = 0
         self.capacity: int | None = None
         self.device = 1

@@ -18,7 +18,7 @@ from actorsync.endpoints.ssh_channel import SshChannel
 from actorsync.endpoints.ssh_keys import HostKeys, load_client_keys, read_host_keys
 from actorsync.endpoints.ssh_login import Credentials, Refusal, fetch_host_key, open_channel
 from actorsync.endpoints.ssh_policy import HostTrust, ShownHostKey, SshLogin
-from actorsync.errors import ConnectionLost, FatalError, LoginLapsed, LoginRefused
+from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.text import display
 from actorsync.protocols import sftp_dialogues as ask
@@ -57,6 +57,11 @@ class SftpEndpoint:
     _hosts: HostKeys | None = attrs.field(default=None, init=False, repr=False)
 
     @property
+    def is_remote(self) -> bool:
+        """Its sessions are connections."""
+        return True
+
+    @property
     def display(self) -> str:
         """Name the place, without secrets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -68,7 +73,7 @@ class SftpEndpoint:
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
-            raise FatalError(f"{self.display} cannot be listed: {found.problem.reason}")
+            raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
         return ScanComplete(Entry("", Kind.DIRECTORY))
 
     async def show_host_key(self) -> ShownHostKey:

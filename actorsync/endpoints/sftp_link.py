@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.folding import Folding
+from actorsync.endpoints.sftp_read import Reading
 from actorsync.endpoints.sftp_wire import SftpWire
 from actorsync.endpoints.straight import Straight, above
 from actorsync.endpoints.trials import Trials
@@ -68,6 +69,7 @@ class SftpLink:
         self._server = server
         self._fsync = fsync
         self._room = trio.Semaphore(_IN_FLIGHT)
+        self._reading = Reading()
 
     def _at(self, path: str) -> str:
         """Give the absolute path on the server."""

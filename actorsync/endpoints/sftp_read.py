@@ -14,13 +14,27 @@ from actorsync.errors import OperationRefused, ProtocolError, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
 from actorsync.protocols import sftp
-from actorsync.protocols.sftp import Attributes, Data, Handle, Reply, Status
+from actorsync.protocols.sftp import Attributes, Data, Handle, Status
 
-__all__ = ["open_content"]
+__all__ = ["Reading", "open_content"]
 
-#: Bytes in one read, and reads in flight: 2 MiB on their way keep 40 MB/s coming over 50 ms.
+#: Bytes in one read, and reads of one file in flight: 2 MiB on their way keep 40 MB/s coming over 50 ms.
 _PIECE = 64 * 1024
 _AHEAD = 32
+#: Reads in flight over all the files of a connection, but for the two that each may have: what keeps the memory flat.
+_IN_FLIGHT = 64
+
+
+@attrs.define(eq=False)
+class Reading:
+    """How many files are being read over one connection."""
+
+    files: int = 0
+
+    @property
+    def ahead(self) -> int:
+        """How many reads each of them may have in flight."""
+        return max(2, min(_AHEAD, _IN_FLIGHT // max(1, self.files)))
 
 
 @attrs.define(eq=False)
@@ -32,6 +46,7 @@ class _Content:
     _handle: bytes
     _path: str
     _opened: Attributes
+    _reading: Reading
     _asked: int = 0
     _reads: deque[tuple[int, int, Flight]] = attrs.Factory(deque)
     _rest: bytes = b""
@@ -46,10 +61,14 @@ class _Content:
         piece, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
         return piece
 
-    async def _next(self) -> bytes:
-        while len(self._reads) < _AHEAD and self._asked < self.entry.size:
+    def ask_ahead(self) -> None:
+        """Have as many reads in flight as may be."""
+        while len(self._reads) < self._reading.ahead and self._asked < self.entry.size:
             self._ask(self._asked, min(_PIECE, self.entry.size - self._asked))
             self._asked += self._reads[-1][1]
+
+    async def _next(self) -> bytes:
+        self.ask_ahead()
         if not self._reads:
             return b""
         offset, length, flight = self._reads.popleft()
@@ -77,7 +96,7 @@ class _Content:
 
 
 @asynccontextmanager
-async def open_content(wire: SftpWire, path: str, place: str) -> AsyncIterator[Content]:
+async def open_content(wire: SftpWire, reading: Reading, path: str, place: str) -> AsyncIterator[Content]:
     """Open the regular file at ``place``; ``path`` is what the tree calls it. A link is not followed.
 
     Raises:
@@ -92,17 +111,18 @@ async def open_content(wire: SftpWire, path: str, place: str) -> AsyncIterator[C
         if isinstance(looked, Status) and looked.is_missing:
             raise Vanished(f"cannot open {shown!r}: it is gone")
         raise OperationRefused(f"cannot open {shown!r}: {'it is a directory' if kind is Kind.DIRECTORY else opened}")
+    reading.files += 1
     try:
-        (found,) = await wire.exchange([sftp.fstat(opened.handle)])
-        entry = _entry(path, looked, found)
-        yield _Content(entry, wire, opened.handle, place, found)  # type: ignore[arg-type]  # `_entry` has looked
+        asked = wire.launch([sftp.fstat(opened.handle)])
+        entry = sftp.entry_of(path, looked) if isinstance(looked, Attributes) else None
+        if entry is None or entry.kind is not Kind.FILE:
+            raise OperationRefused(f"cannot open {shown!r}: it is not a regular file")
+        assert isinstance(looked, Attributes)
+        content = _Content(entry, wire, opened.handle, place, looked, reading)
+        content.ask_ahead()  # together with the question whether it is this file that is open
+        if await wire.landed(asked) != [looked]:
+            raise OperationRefused(f"cannot open {shown!r}: another file took its place, or it is not a regular file")
+        yield content
     finally:
+        reading.files -= 1
         wire.part(opened.handle)
-
-
-def _entry(path: str, looked: Reply, found: Reply) -> Entry:
-    """Describe an open file that is a regular one, under its own name."""
-    entry = sftp.entry_of(path, found) if isinstance(found, Attributes) else None
-    if entry is None or entry.kind is not Kind.FILE or looked != found:
-        raise OperationRefused(f"cannot open {display(path)!r}: it is not a regular file")
-    return entry

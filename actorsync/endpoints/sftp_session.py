@@ -64,7 +64,7 @@ class SftpSession(SftpUploads):
         """Open a file for reading, a few reads ahead."""
         if why := self._fault(path):
             raise OperationRefused(f"cannot open {display(path)!r}: {why}")
-        return open_content(self._wire, path, self._at(path))
+        return open_content(self._wire, self._reading, path, self._at(path))
 
     # Directories and removals.
 

@@ -73,7 +73,8 @@ class HostKeys:
         named = f"{shown.algorithm} {shown.fingerprint}"
         files = display(str(self.trust.known_hosts))
         if self.trust.host_key is not None:
-            return f"the server's host key is {named}, and target.host-key pins {self.trust.host_key}: not this server"
+            pinned = f"{self.trust.table}.host-key pins {self.trust.host_key}"
+            return f"the server's host key is {named}, and {pinned}: not this server"
         if shown.standing == "revoked":
             return f"the server's host key {named} is marked as revoked in {files}: do not trust this server"
         if shown.standing == "changed":
@@ -81,8 +82,9 @@ class HostKeys:
                 f"THE HOST KEY HAS CHANGED: the server shows {named}, {files} has another for {self.name}; somebody "
                 "may be listening in, or the server was set up anew: ask its owner, and only then remove the old line"
             )
+        command = "actorsync trust --source" if self.trust.table == "source" else "actorsync trust"
         return (
-            f"the server's host key is not known: {named}; when its owner confirms it, run actorsync trust, or add "
+            f"the server's host key is not known: {named}; when its owner confirms it, run {command}, or add "
             f"this line to {files}: {shown.line}"
         )
 
@@ -129,7 +131,7 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
         LoginRefused: the named one cannot be used.
     """
     if login.key_file is not None:
-        return _named_key(login.key_file, passphrase)
+        return _named_key(login.key_file, passphrase, login.table)
     if login.password is not None or login.agent is False:
         return []
     keys: list[asyncssh.SSHKeyPair] = []
@@ -140,7 +142,7 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
     return keys
 
 
-def _named_key(path: Path, passphrase: Callable[[], str | None]) -> list[asyncssh.SSHKeyPair]:
+def _named_key(path: Path, passphrase: Callable[[], str | None], table: str) -> list[asyncssh.SSHKeyPair]:
     shown = display(str(path))
     try:
         if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
@@ -154,12 +156,12 @@ def _named_key(path: Path, passphrase: Callable[[], str | None]) -> list[asyncss
                 raise
             return list(asyncssh.load_keypairs([str(path)], words))
     except OSError as error:
-        raise LoginRefused(f"{shown} cannot be read: {error.strerror}; set target.key-file") from error
+        raise LoginRefused(f"{shown} cannot be read: {error.strerror}; set {table}.key-file") from error
     except asyncssh.KeyEncryptionError:
-        raise LoginRefused(f"{shown} has another passphrase than target.passphrase gives") from None
+        raise LoginRefused(f"{shown} has another passphrase than {table}.passphrase gives") from None
     except asyncssh.KeyImportError as error:
         needs = _needs_passphrase(error)
-        way_out = "it needs a passphrase; set target.passphrase" if needs else "it is not a private key"
+        way_out = f"it needs a passphrase; set {table}.passphrase" if needs else "it is not a private key"
         raise LoginRefused(f"{shown} cannot be used: {way_out}") from None
     except ValueError:
         beside = f"{shown}.pub or {shown}-cert.pub"

@@ -25,6 +25,8 @@ class SshLogin:
     password: Callable[[], str] | None = attrs.field(default=None, repr=False)
     agent: bool | None = None
     """Use the agent at ``$SSH_AUTH_SOCK``. None: only when there is neither a key file nor a password."""
+    table: str = "target"
+    """Where the profile says all this, for errors."""
 
 
 @attrs.frozen
@@ -37,6 +39,8 @@ class HostTrust:
 
     known_hosts: Path
     host_key: str | None = None
+    table: str = "target"
+    """Where the profile says this, for errors."""
 
 
 @attrs.frozen

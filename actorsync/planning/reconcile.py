@@ -19,6 +19,10 @@ __all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy
 #: changing: the coarsest clocks in use (FAT) tick every two seconds. In nanoseconds.
 CLOCK_GRANULARITY = 2_000_000_000
 
+#: How far the clock of a server may be from ours, in nanoseconds: one that tells its local time for UTC is up to 14
+#: hours away, and nobody sets a clock that is wrong by a day.
+CLOCK_SKEW = 26 * 3600 * 1_000_000_000
+
 
 class Source(enum.Enum):
     """What the source is now, compared with what it was when both sides last agreed."""
@@ -97,10 +101,12 @@ class Decision:
 def is_racy(entry: Entry, now_ns: int) -> bool:
     """Tell whether ``entry``, read at ``now_ns``, could still change without its times showing it.
 
-    The inode's own time decides where there is one, because nobody can set it back.
+    The inode's own time decides where there is one, because nobody can set it back. A server tells none, and its times
+    are of its own clock: what is young by ours may be of this very second by that one.
     """
-    changed = entry.ctime_ns if entry.ctime_ns is not None else entry.mtime_ns
-    return changed is None or changed >= now_ns - CLOCK_GRANULARITY
+    if entry.ctime_ns is not None:
+        return entry.ctime_ns >= now_ns - CLOCK_GRANULARITY
+    return entry.mtime_ns is None or entry.mtime_ns >= now_ns - CLOCK_SKEW
 
 
 def decide(now: Entry | None, record: Record | None, *, hidden: bool = False) -> Action:

@@ -161,7 +161,7 @@ class Schedule:
         self.left += sum(isinstance(outcome, Returned) for outcome in outcomes)
         return outcomes
 
-    def park_removals(self, reasons: Mapping[str, str]) -> list[Outcome]:
+    def park_removals(self, reasons: Mapping[str, str], fault: Fault = Fault.PARKED) -> list[Outcome]:
         """Fail removals that are not to be tried now, and what waits for them."""
         outcomes: list[Outcome] = []
         kept: list[Remove] = []
@@ -169,9 +169,9 @@ class Schedule:
             if removal.path not in reasons:
                 kept.append(removal)
                 continue
-            outcomes.append(Failed(removal, reasons[removal.path], Fault.PARKED))
+            outcomes.append(Failed(removal, reasons[removal.path], fault))
             self._unremoved.discard(removal.path)
-            outcomes += self._fail_waiting(removal.path, "what is in its way is parked", Fault.PARKED)
+            outcomes += self._fail_waiting(removal.path, "what is in its way is parked", fault)
         self._held_removals = kept
         return outcomes
 

@@ -1,7 +1,7 @@
 """The profile: the one file that says what is mirrored where, and how.
 
 * ``schema``, ``login``: what it says, as frozen classes; ``readers``: how each key is read.
-* ``target``, ``url``, ``secret``, ``units``: the place, its URL, where a password comes from, durations and shares.
+* ``place``, ``url``, ``secret``, ``units``: a place, its URL, where a password comes from, durations and shares.
 * ``terminal``: asking a person.
 * ``load``: from the file, the environment and ``--set`` to a ``Profile``, or to one line of error.
 * ``template``: the profile to start from.
@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 from actorsync.profile.load import load_profile
+from actorsync.profile.place import BothSecrets, Place, Secrets
 from actorsync.profile.readers import IgnoreFile
-from actorsync.profile.schema import Links, Profile, Shutdown, Source, Sync
+from actorsync.profile.schema import Links, Profile, Shutdown, Sync
 from actorsync.profile.secret import (
     CommandSecret,
     EnvSecret,
@@ -23,13 +24,13 @@ from actorsync.profile.secret import (
     line_fault,
     text_fault,
 )
-from actorsync.profile.target import Secrets, Target
 from actorsync.profile.template import TEMPLATE
 from actorsync.profile.terminal import ask
 from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint
 
 __all__ = [
     "TEMPLATE",
+    "BothSecrets",
     "CommandSecret",
     "EnvSecret",
     "FileSecret",
@@ -37,15 +38,14 @@ __all__ = [
     "KeyringSecret",
     "Links",
     "MaxDelete",
+    "Place",
     "Profile",
     "PromptSecret",
     "Secret",
     "SecretSource",
     "Secrets",
     "Shutdown",
-    "Source",
     "Sync",
-    "Target",
     "ask",
     "format_duration",
     "line_fault",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import os
 import stat
 import tomllib
@@ -15,13 +16,13 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from actorsync.errors import ProfileError
 from actorsync.profile.files import is_private, one_line, read_regular
-from actorsync.profile.login import Misfit, with_login
+from actorsync.profile.login import LoginTable, Misfit, with_login
+from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
-from actorsync.profile.schema import Profile, Shutdown, Source, Sync, TargetTable
-from actorsync.profile.target import Target
+from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["load_profile"]
 
@@ -30,7 +31,7 @@ _MAX_BYTES = 1_048_576
 
 @attrs.frozen
 class _Document:
-    source: Source
+    source: SourceTable
     target: TargetTable
     sync: Sync
     shutdown: Shutdown
@@ -41,7 +42,7 @@ def _kebab(name: str) -> str:
 
 
 _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
-    "source": Source,
+    "source": SourceTable,
     "target": TargetTable,
     "sync": Sync,
     "shutdown": Shutdown,
@@ -53,12 +54,15 @@ def _keys() -> dict[str, attrs.Attribute[Any]]:
     return {
         f"{section}.{_kebab(field.name)}": field
         for section, table in _SECTIONS.items()
-        for field in sorted(attrs.fields(table), key=lambda field: field.default is not attrs.NOTHING)
+        for field in sorted(attrs.fields(table), key=_comes_later)
     }
 
 
+def _comes_later(field: attrs.Attribute[Any]) -> bool:
+    return field.default is not attrs.NOTHING and field.name not in {"path", "url"}
+
+
 _KEYS = _keys()
-_NOT_YET = {"source.url": 'a source is a directory of this machine for now; write path = "./public" in [source]'}
 
 
 def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
@@ -88,14 +92,16 @@ class _Loader:
         structured = self._structure(document)
         profile = Profile(
             path=self._site.base / self._path.name,
-            source=structured.source,
-            target=self._target(structured.target),
+            source=self._source(structured.source),
+            target=self._place("target", structured.target.url, structured.target),
             sync=structured.sync,
             shutdown=structured.shutdown,
         )
         if structured.sync.max_connections is not None and not structured.sync.is_automatic:
             self._fail("sync.max-connections", 'only connections = "auto" has a maximum of its own; leave it out')
-        if profile.target.scheme == "file" and (fault := _overlap(profile.source.path, profile.target.path)):
+        if profile.source.is_remote and structured.sync.links == "follow":
+            self._fail("sync.links", "links are followed on this machine only, not on a server; leave it out")
+        if fault := _overlap(profile.source, profile.target):
             self._fail("target.url", fault)
         return profile
 
@@ -120,9 +126,9 @@ class _Loader:
             self._fail("", "is not valid TOML: nested too deeply")
         except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
             self._fail("", f"is not valid TOML: {error}")
-        target = document.get("target")
         for key, field in _KEYS.items():
-            if field.metadata["is_secret"] and isinstance(target, dict) and isinstance(target.get(field.name), str):
+            table = document.get(key.partition(".")[0])
+            if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(field.name), str):
                 self._check_private(key, field.name, status)
         return document
 
@@ -140,12 +146,10 @@ class _Loader:
 
     def _apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
         names = {_variable(key): key for key in _KEYS}
-        not_yet = {_variable(key): reason for key, reason in _NOT_YET.items()}
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
             if name not in names:
-                reason = f"environment variable of an unknown key{_suggestion(name, names)}"
-                self._fail(name, not_yet.get(name, reason))
+                self._fail(name, f"environment variable of an unknown key{_suggestion(name, names)}")
             key = names[name]
             self._origins[key] = f"{name} ({key})"
             # A secret is taken to the letter: `true` and `12` are passwords, too.
@@ -172,7 +176,10 @@ class _Loader:
         try:
             structured = _converter(self._site).structure(document, _Document)
         except cattrs.ClassValidationError as group:
-            self._explain(list(_faults(group)))
+            faults = list(_faults(group))
+            if not document["source"].keys() & {"path", "url"}:
+                faults.insert(0, ("source.path", KeyError("path")))  # the first that a reader misses
+            self._explain(faults)
         return structured
 
     def _explain(self, faults: list[tuple[str, Exception]]) -> NoReturn:
@@ -187,20 +194,30 @@ class _Loader:
             self._fail(key, f"missing; write {_KEYS[key].metadata['example']} in [{key.partition('.')[0]}]")
         self._fail(key, str(error))
 
-    def _target(self, table: TargetTable) -> Target:
-        """The keys of ``[target]`` put together."""
+    def _source(self, table: SourceTable) -> Place:
+        """The keys of ``[source]`` put together."""
+        if table.path is not None and table.url is not None:
+            self._fail("source.url", "there is a path, too; leave one of them out")
+        if table.url is not None:
+            return self._place("source", table.url, table)
+        if table.path is None:
+            self._fail("source.path", f"missing; write {_KEYS['source.path'].metadata['example']} in [source]")
+        return self._place("source", Place("file", os.fspath(table.path)), table)
+
+    def _place(self, name: str, place: Place, table: LoginTable) -> Place:
         try:
-            return with_login(table.url, table)
+            return with_login(place, table, name)
         except Misfit as misfit:
-            self._fail(f"target.{_kebab(misfit.key)}", str(misfit))
+            self._fail(f"{name}.{_kebab(misfit.key)}", str(misfit))
 
 
 def _converter(site: Site) -> cattrs.Converter:
     """Tables to classes. The values are read by each field's own reader: nothing is converted unasked."""
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    for table in _SECTIONS.values():
+    for name, table in _SECTIONS.items():
+        at = attrs.evolve(site, table=name)
         overrides = {
-            field.name: override(rename=_kebab(field.name), struct_hook=_reader(field, site))
+            field.name: override(rename=_kebab(field.name), struct_hook=_reader(field, at))
             for field in attrs.fields(table)
         }
         hook = make_dict_structure_fn(table, converter, **overrides)  # type: ignore[arg-type]
@@ -231,12 +248,13 @@ def _variable(key: str) -> str:
 
 
 def _unknown(key: str) -> str:
-    return _NOT_YET.get(key) or f"unknown key{_suggestion(key, _KEYS)}"
+    return f"unknown key{_suggestion(key, _KEYS)}"
 
 
 def _suggestion(name: str, known: Mapping[str, object]) -> str:
     """The nearest of ``known``, as the end of a sentence: by the key alone, too, for one in the wrong table."""
     same_key = [one for one in known if one.rpartition(".")[2] == name.rpartition(".")[2]]
+    same_key.sort(key=lambda one: one.startswith("source."))  # the other table is more often meant
     candidates = list(known) if "." in name else [*known, *_SECTIONS]
     nearest = same_key or difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
     if nearest:
@@ -262,14 +280,26 @@ def _put(document: dict[str, Any], key: str, value: object) -> None:
     document[section][name] = value
 
 
-def _overlap(source: Path, target: str) -> str | None:
-    """Why two directories of this machine cannot be source and target, or None. Links and mounts do not hide it."""
-    one, other = os.path.realpath(source), os.path.realpath(target)
-    if _is_same(one, other):
+def _overlap(source: Place, target: Place) -> str | None:
+    """Why two places cannot be source and target, or None. On this machine, links and mounts do not hide it."""
+    if (source.scheme, source.host, source.port, source.user) != (
+        target.scheme,
+        target.host,
+        target.port,
+        target.user,
+    ):
+        return None  # what is one server by another name nobody can tell from here
+    one, other = source.path, target.path
+    is_same: Callable[[str, str], bool] = operator.eq if source.is_remote else _is_same
+    if not source.is_remote:
+        one, other = os.path.realpath(one), os.path.realpath(other)
+    elif one.startswith("/") != other.startswith("/"):
+        return None  # it depends on where the login leads
+    if is_same(one, other):
         return "is the source itself; name another directory"
-    if any(_is_same(above, other) for above in _above(one)):
+    if any(is_same(above, other) for above in _above(one)):
         return "has the source inside it; name a directory beside the source"
-    if any(_is_same(one, above) for above in _above(other)):
+    if any(is_same(one, above) for above in _above(other)):
         return "is inside the source; name a directory beside the source"
     return None
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import attrs
 
 from actorsync.profile.files import is_private, regular_status
+from actorsync.profile.place import ANONYMOUS, ANONYMOUS_PASSWORD, PORTS, Place, TlsVersion
 from actorsync.profile.readers import (
     Reader,
     Site,
@@ -32,9 +33,8 @@ from actorsync.profile.secret import (
     line_fault,
     text_fault,
 )
-from actorsync.profile.target import ANONYMOUS, ANONYMOUS_PASSWORD, PORTS, Target, TlsVersion
 
-__all__ = ["LoginTable", "Misfit", "key", "with_login"]
+__all__ = ["LoginTable", "Misfit", "key", "ssh_key", "with_login"]
 
 _MAX_LANES = 64
 _FORMS = ("env", "file", "command", "keyring", "prompt")
@@ -78,7 +78,7 @@ def _secret_reader(name: str) -> Reader:
                 "{ prompt = true }"
             )
         form, argument = next(iter(value.items()))
-        return _place(form, argument, site, f"{site.name}: target.{name}")
+        return _place(form, argument, site, f"{site.name}: {site.table}.{name}")
 
     return read
 
@@ -105,7 +105,8 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value) and "\0" not in value
 
 
-def _ssh_key(reader: Reader, others: str, *, is_text: bool = False, is_secret: bool = False) -> dict[str, Any]:
+def ssh_key(reader: Reader, others: str, *, is_text: bool = False, is_secret: bool = False) -> dict[str, Any]:
+    """A field's metadata, where it belongs to ``sftp://`` only."""
     return key(reader, is_text=is_text, is_secret=is_secret, schemes=("sftp",), others=others)
 
 
@@ -128,19 +129,16 @@ class LoginTable:
             _secret_reader("password"), is_secret=True, schemes=tuple(PORTS), others="a directory needs no password"
         ),
     )
-    key_file: Path | None = attrs.field(default=None, metadata=_ssh_key(read_path, _NO_KEY, is_text=True))
+    key_file: Path | None = attrs.field(default=None, metadata=ssh_key(read_path, _NO_KEY, is_text=True))
     passphrase: SecretSource | None = attrs.field(
-        default=None, metadata=_ssh_key(_secret_reader("passphrase"), _NO_KEY, is_secret=True)
+        default=None, metadata=ssh_key(_secret_reader("passphrase"), _NO_KEY, is_secret=True)
     )
-    agent: bool | None = attrs.field(default=None, metadata=_ssh_key(read_switch, _NO_KEY))
-    known_hosts: Path | None = attrs.field(default=None, metadata=_ssh_key(read_path, _NO_HOST_KEY, is_text=True))
-    host_key: str | None = attrs.field(default=None, metadata=_ssh_key(read_host_key, _NO_HOST_KEY, is_text=True))
+    agent: bool | None = attrs.field(default=None, metadata=ssh_key(read_switch, _NO_KEY))
+    known_hosts: Path | None = attrs.field(default=None, metadata=ssh_key(read_path, _NO_HOST_KEY, is_text=True))
+    host_key: str | None = attrs.field(default=None, metadata=ssh_key(read_host_key, _NO_HOST_KEY, is_text=True))
     lanes: int | None = attrs.field(
         default=None,
-        metadata=_ssh_key(whole_reader(1, _MAX_LANES), "only sftp:// has more than one file in flight on a connection"),
-    )
-    fsync: bool | None = attrs.field(
-        default=None, metadata=_ssh_key(read_switch, "only sftp:// can ask the server to flush a file to its disk")
+        metadata=ssh_key(whole_reader(1, _MAX_LANES), "only sftp:// has more than one file in flight on a connection"),
     )
     ca_file: Path | None = attrs.field(default=None, metadata=_tls_key(read_path, _NO_CERTIFICATE))
     certificate_sha256: str | None = attrs.field(default=None, metadata=_tls_key(read_certificate, _NO_CERTIFICATE))
@@ -157,24 +155,28 @@ class Misfit(ValueError):
         self.key = key
 
 
-def with_login(target: Target, table: LoginTable) -> Target:
-    """The target of a URL with what its table says, and what goes without saying; `Misfit` if they do not agree."""
-    fields = attrs.fields_dict(LoginTable)
-    given = {name: value for name in fields if (value := getattr(table, name)) is not None}
-    for name in given:
-        if target.scheme not in fields[name].metadata["schemes"]:
-            raise Misfit(name, f"{fields[name].metadata['others']}; leave it out")
-    for name in ("key_file", "ca_file"):
-        if name in given and (fault := _file_fault(given[name], is_key=name == "key_file")):
-            raise Misfit(name, fault)
-    if target.scheme == "file":
-        return target
-    target = attrs.evolve(target, **given)
-    if target.scheme == "sftp":
-        return _with_ssh_login(target)
-    if target.password is None and target.user != ANONYMOUS:
-        raise Misfit("password", 'missing, and target.url names a user; write password = { env = "..." } in [target]')
-    return _with_password(attrs.evolve(target, password=target.password or ANONYMOUS_PASSWORD), line_fault)
+def with_login(place: Place, table: LoginTable, name: str) -> Place:
+    """The place of a URL with what its table says, and what goes without saying; `Misfit` if they do not agree.
+
+    ``name`` is the table's.
+    """
+    fields = {field.name: field for field in attrs.fields(type(table)) if field.metadata["schemes"]}
+    given = {key: value for key in fields if (value := getattr(table, key)) is not None}
+    for key in given:
+        if place.scheme not in fields[key].metadata["schemes"]:
+            raise Misfit(key, f"{fields[key].metadata['others']}; leave it out")
+    for key in ("key_file", "ca_file"):
+        if key in given and (fault := _file_fault(given[key], is_key=key == "key_file")):
+            raise Misfit(key, fault)
+    if place.scheme == "file":
+        return place
+    place = attrs.evolve(place, **given)
+    if place.scheme == "sftp":
+        return _with_ssh_login(place, name)
+    if place.password is None and place.user != ANONYMOUS:
+        reason = f'missing, and {name}.url names a user; write password = {{ env = "..." }} in [{name}]'
+        raise Misfit("password", reason)
+    return _with_password(attrs.evolve(place, password=place.password or ANONYMOUS_PASSWORD), line_fault)
 
 
 def _file_fault(path: Path, *, is_key: bool) -> str | None:
@@ -188,23 +190,23 @@ def _file_fault(path: Path, *, is_key: bool) -> str | None:
     return None
 
 
-def _with_ssh_login(target: Target) -> Target:
-    known_hosts = target.known_hosts or Path(os.path.expanduser("~/.ssh/known_hosts"))
-    target = _with_password(attrs.evolve(target, known_hosts=known_hosts), text_fault)
-    if target.passphrase is None:
-        return target
-    if target.key_file is None:
-        raise Misfit("passphrase", 'there is no key for it; write key-file = "~/.ssh/id_ed25519" in [target]')
-    question = f"passphrase of {target.key_file} for {target.user}@{target.host}: "
-    place = _told("passphrase", target.passphrase, text_fault, str(target.key_file), question)
-    return attrs.evolve(target, passphrase=place)
+def _with_ssh_login(place: Place, table: str) -> Place:
+    known_hosts = place.known_hosts or Path(os.path.expanduser("~/.ssh/known_hosts"))
+    place = _with_password(attrs.evolve(place, known_hosts=known_hosts), text_fault)
+    if place.passphrase is None:
+        return place
+    if place.key_file is None:
+        raise Misfit("passphrase", f'there is no key for it; write key-file = "~/.ssh/id_ed25519" in [{table}]')
+    question = f"passphrase of {place.key_file} for {place.user}@{place.host}: "
+    origin = _told("passphrase", place.passphrase, text_fault, str(place.key_file), question)
+    return attrs.evolve(place, passphrase=origin)
 
 
-def _with_password(target: Target, fault: Callable[[str], str | None]) -> Target:
-    if target.password is None:
-        return target
-    question = f"password of {target.user}@{target.host}: "
-    return attrs.evolve(target, password=_told("password", target.password, fault, target.user, question))
+def _with_password(place: Place, fault: Callable[[str], str | None]) -> Place:
+    if place.password is None:
+        return place
+    question = f"password of {place.user}@{place.host}: "
+    return attrs.evolve(place, password=_told("password", place.password, fault, place.user, question))
 
 
 def _told(name: str, place: SecretSource, fault: Callable[[str], str | None], user: str, question: str) -> SecretSource:

@@ -12,9 +12,9 @@ import attrs
 
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
-from actorsync.profile.target import Target
+from actorsync.profile.place import Place
 from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, shown
-from actorsync.profile.url import parse_target
+from actorsync.profile.url import parse_place
 
 __all__ = [
     "MOST_CONNECTIONS",
@@ -43,10 +43,14 @@ _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 
 @attrs.frozen
 class Site:
-    """The profile as a place: how errors name it, and what its relative paths are relative to."""
+    """The profile as a place: how errors name it, and what its relative paths are relative to.
+
+    ``table`` is the one that is being read.
+    """
 
     name: str
     base: Path
+    table: str = "target"
 
 
 Reader = Callable[[Any, Site], Any]
@@ -171,8 +175,8 @@ def read_ignore_file(value: object, site: Site) -> IgnoreFile:
     return IgnoreFile(path, Selection(exclude=lines).exclude)
 
 
-def read_url(value: object, site: Site) -> Target:
+def read_url(value: object, site: Site) -> Place:
     """A URL, or a directory."""
     if not isinstance(value, str):
         raise ValueError('is not text; write it in quotes: "sftp://user@host/dir"')  # noqa: TRY004
-    return parse_target(value, site.base)
+    return parse_place(value, site.base, site.table)

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import attrs
 
 from actorsync.planning.selection import Selection
-from actorsync.profile.login import LoginTable, key
+from actorsync.profile.login import LoginTable, key, ssh_key
+from actorsync.profile.place import BothSecrets, Place, Secrets
 from actorsync.profile.readers import (
     MOST_CONNECTIONS,
     IgnoreFile,
@@ -26,28 +27,31 @@ from actorsync.profile.readers import (
     read_url,
     whole_reader,
 )
-from actorsync.profile.target import Target
 from actorsync.profile.units import MaxDelete
 
-__all__ = ["Links", "Profile", "Shutdown", "Source", "Sync", "TargetTable"]
+__all__ = ["Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 
 Links = Literal["skip", "follow", "error"]
 #: The most connections that a run takes which finds out how many are of use, unless the profile says otherwise.
 _AUTOMATIC = 16
 
 
-@attrs.frozen
-class Source:
-    """The directory that is mirrored; ``path`` is absolute."""
+@attrs.frozen(kw_only=True)
+class SourceTable(LoginTable):
+    """The table ``[source]`` as it is written, with one of the two; ``Profile.source`` is all of it put together."""
 
-    path: Path = attrs.field(metadata=key(read_path, 'path = "./public"', is_text=True))
+    path: Path | None = attrs.field(default=None, metadata=key(read_path, 'path = "./public"', is_text=True))
+    url: Place | None = attrs.field(default=None, metadata=key(read_url, 'url = "sftp://user@host/dir"', is_text=True))
 
 
 @attrs.frozen(kw_only=True)
 class TargetTable(LoginTable):
     """The table ``[target]`` as it is written; ``Profile.target`` is all of it put together."""
 
-    url: Target = attrs.field(metadata=key(read_url, 'url = "sftp://user@host/dir"', is_text=True))
+    fsync: bool | None = attrs.field(
+        default=None, metadata=ssh_key(read_switch, "only sftp:// can ask the server to flush a file to its disk")
+    )
+    url: Place = attrs.field(metadata=key(read_url, 'url = "sftp://user@host/dir"', is_text=True))
 
 
 @attrs.frozen
@@ -98,22 +102,32 @@ class Profile:
     """A profile that can be used: every value checked, every path absolute, the secrets not yet looked up."""
 
     path: Path
-    source: Source
-    target: Target
+    source: Place
+    target: Place
     sync: Sync
     shutdown: Shutdown
 
     @property
     def identity(self) -> str:
         """Names the pair of source and target: the same for as long as neither moves, 16 hexadecimal digits."""
-        target = self.target
-        place = os.path.realpath(target.path) if target.scheme == "file" else target.path
-        parts = (os.path.realpath(self.source.path), target.scheme, target.user, target.host, str(target.port), place)
+        source, target = self.source, self.target
+        # A directory as source is its path alone, as it was before a source could be anything else.
+        parts = (*(_parts(source) if source.is_remote else (os.path.realpath(source.path),)), *_parts(target))
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
-    def answered(self) -> Profile:
+    def look_up(self, *, only_source: bool = False) -> BothSecrets:
+        """Get the secrets of both sides from where they are; see `Place.look_up`."""
+        return BothSecrets(self.source.look_up(), Secrets() if only_source else self.target.look_up())
+
+    def answered(self, *, only_source: bool = False) -> Profile:
         """Ask for the secrets that have to be typed, and give the profile with the answers in it.
 
-        See `Target.answered`: it is for the main thread, before a screen is drawn.
+        See `Place.answered`: it is for the main thread, before a screen is drawn.
         """
-        return attrs.evolve(self, target=self.target.answered())
+        source = self.source.answered()
+        return attrs.evolve(self, source=source, target=self.target if only_source else self.target.answered())
+
+
+def _parts(place: Place) -> tuple[str, ...]:
+    path = place.path if place.is_remote else os.path.realpath(place.path)
+    return place.scheme, place.user, place.host, str(place.port), path

@@ -8,8 +8,9 @@ TEMPLATE = """\
 # A profile of actorsync: what to mirror, and where to. Relative paths are relative to this file.
 
 [source]
-# The directory to mirror.
+# The directory to mirror. Or instead of it, a server to mirror from: a url, and all that [target] has for a login.
 path = "./public"
+# url = "sftp://deploy@www.example.com/www"
 
 [target]
 # sftp://user@host:port/dir, relative to the login directory; sftp://host//dir is absolute.
@@ -30,15 +31,17 @@ url = "sftp://deploy@www.example.com/www"
 # known-hosts = "~/.ssh/known_hosts"
 # host-key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 
-# How many files are in flight on each connection, 1 to 64; whether the server is to flush each to its disk.
+# How many files are in flight on each connection, 1 to 64.
 # lanes = 16
-# fsync = false
 
 # For ftpes:// and ftps://. Who signs the server's certificate, if not one that the system trusts; or exactly one
 # certificate; and the oldest TLS that is spoken.
 # ca-file = "ca.pem"
 # certificate-sha256 = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
 # tls-min-version = "1.2"
+
+# For sftp://. Whether the server is to flush each file to its disk.
+# fsync = false
 
 [sync]
 # Connections to the target, 1 to 64; without it, 4. "auto" takes as many as make it quicker and the server lets in.

@@ -1,4 +1,4 @@
-"""The target's URL, taken apart.
+"""The URL of a place, taken apart.
 
 Written here and not left to ``urllib.parse``: that drops line breaks without a word, and its errors quote the
 part of the URL that may hold a password. No error made here quotes more of a URL than its scheme.
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
+from actorsync.profile.place import ANONYMOUS, PORTS, Place, Scheme
 from actorsync.profile.secret import line_fault, text_fault
-from actorsync.profile.target import ANONYMOUS, PORTS, Scheme, Target
 
-__all__ = ["parse_target"]
+__all__ = ["parse_place"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[\w.-]+")
@@ -25,8 +25,11 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _SSH_FAULTS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a NUL"}
 
 
-def parse_target(text: str, base: Path) -> Target:
-    """Read a URL or a directory (relative to ``base``); ``ValueError`` with the reason otherwise."""
+def parse_place(text: str, base: Path, table: str = "target") -> Place:
+    """Read a URL or a directory (relative to ``base``); ``ValueError`` with the reason otherwise.
+
+    ``table`` is the one that it stands in, for the reasons.
+    """
     if not text:
         raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
     found = _URL.fullmatch(text)
@@ -34,7 +37,7 @@ def parse_target(text: str, base: Path) -> Target:
         return _parse_directory(text, base)
     scheme, authority, rest = found[1].lower(), found[2], found[3]
     if scheme in PORTS:
-        return _parse_remote(cast(Scheme, scheme), authority, rest)
+        return _parse_remote(cast(Scheme, scheme), authority, rest, table)
     if scheme == "file":
         if authority not in {"", "localhost"} or not rest:
             raise ValueError("a file URL has three slashes and an absolute path: file:///srv/www")
@@ -45,27 +48,27 @@ def parse_target(text: str, base: Path) -> Target:
     )
 
 
-def _parse_directory(text: str, base: Path) -> Target:
+def _parse_directory(text: str, base: Path) -> Place:
     if ":" in text.partition("/")[0]:
         # As likely a host with the scheme forgotten, and a password behind the colon: not a directory to make.
         raise ValueError("is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name")
     if "\0" in text:
         raise ValueError("has a NUL in it")
-    return Target(scheme="file", path=os.path.abspath(base / os.path.expanduser(text)))
+    return Place(scheme="file", path=os.path.abspath(base / os.path.expanduser(text)))
 
 
-def _parse_remote(scheme: Scheme, authority: str, rest: str) -> Target:
+def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:
     userinfo, _, location = authority.rpartition("@")
     if ":" in userinfo or (not userinfo and "@" in rest and ":" in authority and not _is_location(scheme, authority)):
         raise ValueError(
             "has a password in it, where it would be visible to others (in process lists, in logs); "
-            'leave it out and use password = { env = "..." } in [target]'
+            f'leave it out and use password = {{ env = "..." }} in [{table}]'
         )
     host, port = _parse_location(scheme, location)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
     if fault := _ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
         raise ValueError(f"the user {fault}")
-    return Target(
+    return Place(
         scheme=scheme,
         host=host,
         port=port,

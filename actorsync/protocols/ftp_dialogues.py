@@ -39,6 +39,7 @@ __all__ = [
     "make_directories",
     "protect_data",
     "put_back",
+    "read_facts",
     "remove_directories",
     "remove_files",
     "rename_outcome",
@@ -145,10 +146,11 @@ def facts(paths: Iterable[str]) -> Dialogue[list[tuple[int, int | None] | None]]
     """
     units = [(command_line("SIZE", path), command_line("MDTM", path)) for path in paths]
     replies = yield from exchange(units)
-    return [_facts(size, time) for size, time in _pairs(replies)]
+    return [read_facts(size, time) for size, time in _pairs(replies)]
 
 
-def _facts(size_reply: Reply, time_reply: Reply) -> tuple[int, int | None] | None:
+def read_facts(size_reply: Reply, time_reply: Reply) -> tuple[int, int | None] | None:
+    """Read size and time from the checked replies to SIZE and MDTM, as `facts` gives them."""
     size = size_of(size_reply)
     mtime_ns = parse_mdtm_time(time_reply.text.strip(" ")) if time_reply.is_positive else None
     return None if size is None else (size, mtime_ns)

@@ -20,7 +20,7 @@ from actorsync.model.text import display, shorten
 from actorsync.protocols.ftp import Reply
 from actorsync.protocols.ftp_replies import parse_mdtm_time
 
-__all__ = ["ListedEntry", "ParsedListing", "mlst_kind", "parse_list", "parse_mlsd"]
+__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd"]
 
 _SHOWN = 200  # characters of a line in a problem
 _MAX_PROBLEMS = 20  # a directory of 100,000 lines in a foreign dialect has one problem, not 100,000
@@ -167,10 +167,19 @@ def _mlsd_entry(line: str) -> ListedEntry:
 
 def mlst_kind(reply: Reply) -> Kind | None:
     """Read from the reply to MLST what the one path is. ``None``: refused, or not understood."""
+    found = mlst_entry(reply)
+    return None if found is None else found.kind
+
+
+def mlst_entry(reply: Reply) -> ListedEntry | None:
+    """Read from the reply to MLST all that it says of the one path. ``None``: refused, or not understood.
+
+    The facts are those of a listing; the name may be told in any way.
+    """
     if not reply.is_positive or len(reply.lines) != 3:
         return None
     try:
-        return _mlsd_entry(reply.lines[1].removeprefix(" ")).kind
+        return _mlsd_entry(reply.lines[1].removeprefix(" "))
     except _NotUnderstoodError:
         return None
 

@@ -21,11 +21,12 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Endpoint, Session, Staged, Upload
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
+from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary import temporary_name
+from actorsync.testing.faulty import Faulty, When
 
 __all__ = [
     "CHECKS",
@@ -233,6 +234,30 @@ async def _assert_file(place: Place, session: Session, path: str, data: bytes) -
                 got += piece
             assert got == data, f"{path!r} reads back as {len(got)} other bytes"
             assert await content.is_unchanged()
+
+
+async def _read(session: Session, path: str, size: int) -> bytes:
+    """Read a file to its end, in pieces of at most ``size`` bytes."""
+    data = b""
+    async with session.open(path) as content:
+        while piece := await content.read(size):
+            assert len(piece) <= size
+            data += piece
+        assert await content.read(size) == b""
+        assert await content.is_unchanged()
+    return data
+
+
+async def _read_some(content: Content, count: int) -> bytes:
+    """Read so many pieces of 1,000 bytes at most; what is refused ends it."""
+    data = b""
+    for _ in range(count):
+        try:
+            piece = await content.read(1_000)
+        except OperationRefused:
+            break
+        data += piece
+    return data
 
 
 def _assert_refused(*results: object) -> None:
@@ -492,6 +517,97 @@ async def check_open_what_is_no_file(place: Place) -> None:
                     raise AssertionError(f"{path!r} was opened")
             except OperationRefused as refused:
                 _assert_refused(refused)
+
+
+@_check
+async def check_reading(place: Place) -> None:
+    """A file is described as in its listing, and read whole in pieces of any size; one that is gone has vanished."""
+    if not place.reads:
+        return
+    data = bytes(range(251)) * 1200
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d")
+        await _put(session, "d/file", data)
+        (entry,) = (await session.list_directory("d")).entries
+        async with session.open("d/file") as content:
+            assert content.entry == entry, "what was sent would look changed in the next run"
+            assert await content.is_unchanged()
+        for size in (1_000, 70_001, 1 << 20):
+            assert await _read(session, "d/file", size) == data
+        for path in ("missing", "missing/file"):
+            try:
+                async with session.open(path):
+                    raise AssertionError(f"{path!r} was opened")
+            except Vanished:
+                pass
+
+
+@_check
+async def check_reading_can_be_stopped(place: Place) -> None:
+    """Whoever opens a file and reads less than all of it leaves the session as good as before, unless it is a lot."""
+    if not place.reads:
+        return
+    data = bytes(range(251)) * 3000
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", data)
+        await _put(session, "empty", b"")
+        for path, reads in (("file", 0), ("file", 1), ("file", 3), ("empty", 0)):
+            async with session.open(path) as content:
+                for _ in range(reads):
+                    assert await content.read(1_000)
+            assert await _names(session) == ["empty", "file"]
+        assert await _read(session, "file", 1 << 20) == data
+
+
+@_check
+async def check_what_was_read_is_one_version(place: Place) -> None:
+    """What was read to its end is the version that was opened, or `Content.is_unchanged` says that it is not."""
+    if not place.reads:
+        return
+    old, new = b"old " * 50_000, b"new " * 40_000
+    async with place.endpoint.open_session() as session, place.endpoint.open_session() as other:
+        for reads in (0, 1, 1_000):  # before it is changed
+            await _put(other, "file", old)
+            async with session.open("file") as content:
+                data = await _read_some(content, reads)
+                await _put(other, "file", new)
+                data += await _read_some(content, 1_000)
+                assert data == old or not await content.is_unchanged()
+            assert await _read(session, "file", 1 << 20) == new
+        (entry,) = (await session.list_directory("")).entries
+        async with session.open("file") as content:
+            data = await _read_some(content, 1)
+            assert await other.remove([entry]) == [True]
+            data += await _read_some(content, 1_000)
+            assert data == new or not await content.is_unchanged()
+        assert await _names(session) == []
+
+
+@_check
+async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
+    """Whoever reads is told, and another session has the file whole."""
+    if not place.reads:
+        return
+    data = bytes(range(251)) * 3000
+    reads = itertools.count()
+
+    def cut(verb: str, when: When) -> None:
+        if verb == "read" and when == "before" and next(reads) == 3:
+            raise ConnectionLost("cut")
+
+    async with place.endpoint.open_session() as session:
+        await _put(session, "file", data)
+    async with Faulty(place.endpoint, cut).open_session() as session:
+        received = b""
+        try:
+            async with session.open("file") as content:
+                while piece := await content.read(1_000):
+                    received += piece
+            raise AssertionError("it was read to its end")
+        except ConnectionLost:
+            assert len(received) == 3_000
+    async with place.endpoint.open_session() as session:
+        assert await _read(session, "file", 1 << 20) == data
 
 
 # Names.

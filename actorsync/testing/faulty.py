@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, is_remote, nothing_ahead
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 
@@ -72,6 +72,10 @@ class Faulty:
     @property
     def lanes(self) -> int:
         return self.endpoint.lanes
+
+    @property
+    def is_remote(self) -> bool:
+        return is_remote(self.endpoint)
 
     async def identify(self) -> ScanComplete:
         """Look at the root. There is no session that could be lost or refuse: it can only be slow."""

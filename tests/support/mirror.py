@@ -97,7 +97,7 @@ class _CountingSession(LocalSession):
 
 
 async def mirror(
-    source: Path | LocalEndpoint,
+    source: Path | Endpoint,
     target: Endpoint,
     journal: Path | None,
     *,
@@ -122,7 +122,7 @@ async def mirror(
     )
     observers = [events.append, *([observer] if observer else [])]
     clock = Clock(wall_ns=lambda: time.time_ns() + (10**10 if settled else 0))
-    root = source if isinstance(source, LocalEndpoint) else LocalEndpoint(source)
+    root = LocalEndpoint(source) if isinstance(source, Path) else source
     remembered = closing(open_memory_journal()) if journal is None else open_journal(journal, "test")
     with remembered as opened, trio.fail_after(seconds):
         report = await supervise(root, target, opened, policy, observers=observers, clock=clock)
@@ -157,7 +157,7 @@ def temporaries(root: Path) -> list[str]:
 
 
 def settings_for(
-    source: Path,
+    source: Path | tuple[FtpTarget | SshTarget, str],
     target: FtpTarget | SshTarget | Path,
     journal: Path,
     *,
@@ -166,9 +166,12 @@ def settings_for(
     connections: int = 2,
     settled: bool = False,
 ) -> dict[str, Any]:
-    """Give what a run in another process has to know, fit for JSON: it may be to a server or a directory."""
+    """Give what a run in another process has to know, fit for JSON.
+
+    It may be to a server or a directory; and from a directory, or a server and a path there.
+    """
     settings: dict[str, Any] = {
-        "source": os.fspath(source),
+        "source": os.fspath(source) if isinstance(source, Path) else _on_server(source[0], source[1], None),
         "journal": os.fspath(journal),
         "path": path,
         "connections": connections,
@@ -176,9 +179,13 @@ def settings_for(
     }
     if isinstance(target, Path):
         return {**settings, "kind": "local", "root": os.fspath(target)}
-    note_server(target.name)
-    kind = "sftp" if isinstance(target, SshTarget) else "ftp"
-    return {**settings, "kind": kind, "server": attrs.asdict(target), "host": host or target.host}
+    return {**settings, **_on_server(target, path, host)}
+
+
+def _on_server(server: FtpTarget | SshTarget, path: str, host: str | None) -> dict[str, Any]:
+    note_server(server.name)
+    kind = "sftp" if isinstance(server, SshTarget) else "ftp"
+    return {"kind": kind, "server": attrs.asdict(server), "host": host or server.host, "path": path}
 
 
 def mirror_process(
@@ -223,7 +230,7 @@ def _target(settings: dict[str, Any]) -> Endpoint:
 
 def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
     """Make a run, and say what it says of itself, line by line."""
-    target = _target(settings)
+    target, source = _target(settings), settings["source"]
 
     def show(event: Event) -> None:
         match event:
@@ -234,7 +241,7 @@ def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
 
     async def run() -> Run:
         return await mirror(
-            Path(settings["source"]),
+            _target(source) if isinstance(source, dict) else Path(source),
             target,
             Path(settings["journal"]),
             connections=settings["connections"],

@@ -1,4 +1,4 @@
-"""Where the mirror is, how to log in there, and what is believed to be that place."""
+"""Where a side of the mirror is, how to log in there, and what is believed to be that place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 from actorsync.profile.secret import PromptSecret, Secret, SecretSource
 
-__all__ = ["ANONYMOUS", "ANONYMOUS_PASSWORD", "PORTS", "Scheme", "Secrets", "Target", "TlsVersion"]
+__all__ = ["ANONYMOUS", "ANONYMOUS_PASSWORD", "PORTS", "BothSecrets", "Place", "Scheme", "Secrets", "TlsVersion"]
 
 Scheme = Literal["ftp", "ftpes", "ftps", "sftp", "file"]
 TlsVersion = Literal["1.2", "1.3"]
@@ -24,15 +24,23 @@ PORTS: dict[str, int] = {"ftp": 21, "ftpes": 21, "ftps": 990, "sftp": 22}
 
 @attrs.frozen
 class Secrets:
-    """The secrets of one target, looked up; None where the profile has none."""
+    """The secrets of one place, looked up; None where the profile has none."""
 
     password: Secret | None = None
     passphrase: Secret | None = None
 
 
 @attrs.frozen
-class Target:
-    """The place that is made equal to the source.
+class BothSecrets:
+    """The secrets of both sides."""
+
+    source: Secrets = Secrets()
+    target: Secrets = Secrets()
+
+
+@attrs.frozen
+class Place:
+    """One side: a directory of this machine, or of a server.
 
     For ``file``, ``path`` is an absolute path of this machine, and ``host``, ``user`` and ``port`` are empty. For the
     others it is relative to the login directory (``""`` is that directory itself) unless it starts with "/".
@@ -61,7 +69,7 @@ class Target:
 
     @property
     def display(self) -> str:
-        """The target as a user writes it, fit to be shown: there is no password in it."""
+        """The place as a user writes it, fit to be shown: there is no password in it."""
         if self.scheme == "file":
             return self.path
         user = "" if self.user == ANONYMOUS and self.scheme != "sftp" else f"{_quoted(self.user, safe='')}@"
@@ -70,21 +78,26 @@ class Target:
         return f"{self.scheme}://{user}{host}{port}/{_quoted(self.path, safe='/')}"
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is on a server."""
+        return self.scheme != "file"
+
+    @property
     def is_asking(self) -> bool:
         """Whether somebody has to type a secret."""
         return isinstance(self.password, PromptSecret) or isinstance(self.passphrase, PromptSecret)
 
-    def answered(self) -> Target:
-        """Ask for what has to be typed, on the terminal, and give the target with the answers in it.
+    def answered(self) -> Place:
+        """Ask for what has to be typed, on the terminal, and give the place with the answers in it.
 
         Call it in the main thread, before anything else uses the terminal; see `PromptSecret.resolve`.
         """
-        target = self
-        if isinstance(target.passphrase, PromptSecret):  # first: the key is tried before the password
-            target = attrs.evolve(target, passphrase=target.passphrase.resolve())
-        if isinstance(target.password, PromptSecret):
-            target = attrs.evolve(target, password=target.password.resolve())
-        return target
+        place = self
+        if isinstance(place.passphrase, PromptSecret):  # first: the key is tried before the password
+            place = attrs.evolve(place, passphrase=place.passphrase.resolve())
+        if isinstance(place.password, PromptSecret):
+            place = attrs.evolve(place, password=place.password.resolve())
+        return place
 
     def look_up(self) -> Secrets:
         """Get the secrets from where they are; blocks. ``ProfileError`` when one cannot be had."""
