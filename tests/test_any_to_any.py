@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -43,7 +44,9 @@ def equal(source: Side, target: Side) -> None:
     assert temporaries(target.root) == []
 
 
-@pytest.mark.parametrize(("kind", "other"), [*PULLS, ("vsftpd", LOCAL), (FTPES, LOCAL), (FTPES, FTPES), *BETWEEN])
+@pytest.mark.parametrize(
+    ("kind", "other"), [*PULLS, ("vsftpd", LOCAL), (FTPES, LOCAL), *(BETWEEN if IS_COMPLETE else BETWEEN[::2])]
+)
 async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
     source, target = sides.side(kind), sides.side(other)
     fill(source, random.Random(kind + other))
@@ -94,6 +97,14 @@ async def test_a_directory_that_is_closed_to_us_is_unknown(sides: Sides, kind: s
 # Files that change while they are read.
 
 
+def is_begun(target: Side) -> bool:
+    """Whether some of the file has arrived under its temporary name."""
+    for path in (target.root / "d").glob(".actorsync-*"):
+        with suppress(FileNotFoundError):
+            return path.stat().st_size > 0
+    return False
+
+
 CHANGES = ("grows", "shrinks", "is written anew", "is replaced", "vanishes")
 
 
@@ -115,7 +126,7 @@ async def test_a_file_that_changes_while_it_is_read(sides: Sides, kind: str, cha
     observer = Observer(target.root)
 
     async def change_it() -> None:
-        while not any(path.stat().st_size for path in target.root.rglob(".actorsync-*")):  # noqa: ASYNC110
+        while not is_begun(target):  # noqa: ASYNC110 - a disk, no event
             await trio.sleep(0.005)
         match change:
             case "grows":
@@ -178,7 +189,7 @@ def wire_faults(rng: random.Random) -> list[WireFault | None]:
     ]
 
 
-@pytest.mark.parametrize(("kind", "other"), [*PULLS, *(BETWEEN if IS_COMPLETE else BETWEEN[::2])])
+@pytest.mark.parametrize(("kind", "other"), [*PULLS, *(BETWEEN if IS_COMPLETE else BETWEEN[1::2])])
 async def test_connections_that_are_cut_on_either_side(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
     """No half file has a final name at any time, nothing is removed that the source has, and it comes to its end."""
     rng = random.Random(f"cut {kind} {other}")
