@@ -114,10 +114,11 @@ def _require_descriptors() -> None:
 
 
 class AsyncioLoop:
-    """A loop that runs in another thread, until it does not: what is posted then is dropped."""
+    """A loop that runs in another thread, until it does not: what is posted then is dropped. Made in that thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()  # made where it runs
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._is_posted = False
         self._carrier = trio.lowlevel.ParkingLot()
@@ -125,7 +126,10 @@ class AsyncioLoop:
     def post(self, call: Callable[..., object], *arguments: Any) -> None:
         """Have ``call(*arguments)`` run in the thread, behind all that was posted before. It must not raise."""
         self._posted.append((call, arguments))
-        self._carrier.unpark()
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(self._take)
+        else:
+            self._carrier.unpark()
 
     async def carry(self, scope: trio.CancelScope) -> None:
         """Wake the thread up when something was posted: once for all that the tasks of one turn of trio have posted.
