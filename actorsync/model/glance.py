@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of
+from actorsync.model.text import display, shorten
 
 __all__ = ["CODES", "KINDS", "Glance", "Row", "decode", "encode", "entries_of", "glance_of"]
 
@@ -43,12 +44,21 @@ def decode(path: bytes) -> str:
 
 
 def glance_of(listing: Listing) -> Glance:
-    """Give the rows of a listing."""
+    """Give the rows of a listing. A name that no file has makes all of it unknown: rows are put together by name."""
+    stray = next((it.path for it in listing.entries if not _is_child(listing.directory, it.path)), None)
+    if stray is not None:
+        why = f'the source lists a name that no file has: "{shorten(display(stray), 100)}"'
+        return Glance(listing.directory, problem=Problem(listing.directory, why))
     rows = [
         (encode(name_of(it.path)), CODES[it.kind], it.size, it.mtime_ns, it.ctime_ns, it.inode)
         for it in listing.entries
     ]
     return Glance(listing.directory, sorted(rows), listing.hidden, listing.problem)
+
+
+def _is_child(directory: str, path: str) -> bool:
+    name = name_of(path)
+    return name not in {"", ".", ".."} and "\0" not in name and path == join(directory, name)
 
 
 def entries_of(directory: str, rows: Iterable[Row]) -> Iterator[Entry]:
