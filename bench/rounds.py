@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Stage", "conditions_of", "open_stage", "prepared_job", "run_case", "versions"]
 
 BLOCK: Final = 4096
+SETTLING: Final = 3.0
+"""Seconds: of files younger than two, whose times prove nothing, actorsync takes a digest on their way."""
 """Bytes that the shortest file takes on a tmpfs."""
 REMEMBERED: Final = 1024
 """Bytes of a journal for each file, at most."""
@@ -97,6 +99,7 @@ def open_stage(workload: Workload, link: int | None) -> Iterator[Stage]:
         scratch = _scratch_folder(workload)
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         size = make_tree(workload, scratch / "tree")
+        time.sleep(SETTLING)
         line = stack.enter_context(open_link(link, scratch))
         credentials = make_credentials(scratch / "credentials", line.address)
         yield Stage(line, scratch, credentials, size, walk_seconds(scratch / "tree"))
