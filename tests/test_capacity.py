@@ -22,6 +22,7 @@ from trio.testing import MockClock
 from actorsync.actors.restart import Backoff
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.local_tree import Opened
 from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
 from actorsync.model.event import Connected, Event, Resized, Retired, TurnedAway
@@ -93,12 +94,20 @@ def check_nobody_is_blamed(run: Run) -> None:
 # ---- servers that have enough
 
 
+class SlowToOpen(LocalEndpoint):
+    """A source whose files take a while, so that there is work for as long as connections come in."""
+
+    async def open_file(self, path: str) -> Opened:
+        await trio.sleep(0.03)
+        return await super().open_file(path)
+
+
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, *debian_servers.NAMES])
 async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
     name: str, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
     with served(name, server_folder, max_connections_per_address=LIMIT) as (endpoint, root, _):
-        run = await mirror(source, endpoint(), tmp_path / "state", connections=WANTED)
+        run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=WANTED)
         check(run, source, root)
         check_nobody_is_blamed(run)
         if name == "proftpd" and len(run.of(Connected)) > LIMIT:
@@ -111,7 +120,7 @@ async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
 
         for number in range(0, 300, 2):
             write(source / f"d{number % 6}" / f"{number}", b"changed")
-        run = await mirror(source, endpoint(), tmp_path / "state", connections=WANTED)
+        run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=WANTED)
         check(run, source, root)
         assert 1 < len(run.of(Connected)) <= LIMIT
         # The sessions of the first run may count for a moment yet.

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -619,14 +620,36 @@ async def test_m128_who_has_nothing_to_do_does_not_keep_others_from_asking_for_t
     pool = Pool(Sizing(4), Statistics())
     pool.want(1)
     assert await pool.reserve(1) is Role.HAND
-    assert await pool.turn(1)
+    assert await pool.turn(1, has_something=True)
     pool.lost(1)
     assert pool.is_away(1, ConnectionLost("refused"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.reserve, 1)
         with trio.fail_after(1):
-            assert await pool.turn(2)
+            assert await pool.turn(2, has_something=True)
         pool.close()
+
+
+async def test_nobody_logs_in_for_work_that_is_done(autojump_clock: MockClock) -> None:
+    """Who waits at the door when the last piece was taken goes away; who has something in hand comes in."""
+    pool, came_in = Pool(Sizing(20), Statistics()), dict[int, bool]()
+    pool.want(20)
+
+    async def come(number: int, *, has_something: bool) -> None:
+        came_in[number] = await pool.turn(number, has_something=has_something)
+
+    assert await pool.turn(1, has_something=False)
+    pool.entered(1)
+    async with trio.open_nursery() as nursery:
+        for number in range(2, 13):
+            nursery.start_soon(partial(come, number, has_something=number == 12))
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(came_in.values()) == [True] * 8, "as many as may log in at once"
+        pool.close()
+        for number in list(came_in):
+            pool.entered(number)
+    assert sum(came_in.values()) == 9 - (12 in list(came_in)[:8])
+    assert came_in[12]
 
 
 # A target that is full.

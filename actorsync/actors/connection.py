@@ -102,17 +102,21 @@ class Connection:
         """Wait until there is room for a connection, and work for it; False when there will be nothing more."""
         while True:
             self.level.state = "idle"
-            if not any(lane.has_something for lane in self._lanes):
+            if not self._has_something:
                 role = await self.pool.reserve(self.level.number)
                 if role is None:
                     return False
                 if role is Role.SCOUT and not await self._lanes[0].receive():
                     self.pool.close()
                     return False
-            if await self.pool.turn(self.level.number):
+            if await self.pool.turn(self.level.number, has_something=self._has_something):
                 return True
             self.pool.left(self.level.number)
             await self._give_back("there are as many connections as there may be")
+
+    @property
+    def _has_something(self) -> bool:
+        return any(lane.has_something for lane in self._lanes)
 
     async def _connect(self, lives: Lives) -> None:
         """Connect, and work until there is no more to do."""

@@ -111,18 +111,23 @@ class Pool:
         if waiting:
             self._changed.unpark_all()
 
-    async def turn(self, number: int) -> bool:
-        """Wait until connection ``number`` may log in. False when there is no room for it any more.
+    async def turn(self, number: int, *, has_something: bool) -> bool:
+        """Wait until connection ``number`` may log in. False when there is no room for it any more, or no work.
+
+        One that ``has_something`` in hand is let in also when all else is done.
 
         Raises `LoginLapsed` when the login that was good has been refused often enough: nobody tries it again.
         """
-        while (wait := self._wait(number)) != 0:
+        while has_something or not self._is_closed:
+            wait = self._wait(number)
+            if wait == 0:
+                self._logins.began(number)
+                return True
             if wait is None:
                 return False
             with trio.move_on_after(wait):
                 await self._changed.park()
-        self._logins.began(number)
-        return True
+        return False
 
     def _wait(self, number: int) -> float | None:
         """Give the seconds until ``number`` may log in, unless something changes before; None when it may not."""
