@@ -135,7 +135,7 @@ async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
     with served(OPENSSH, server_folder, max_startups=startups) as (endpoint, root, _):
         for number in range(300, 1_500):
             write(source / "more" / f"{number}", b"%d" % number)
-        run = await mirror(source, endpoint(), tmp_path / "state", connections=8)
+        run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=8)
         check(run, source, root)
         assert len(run.of(Connected)) == 8
         assert run.of(TurnedAway)
@@ -145,7 +145,7 @@ async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
 
 async def test_m014_sshd_that_opens_one_channel_a_connection(source: Path, server_folder: Path, tmp_path: Path) -> None:
     with served(OPENSSH, server_folder, max_sessions=1) as (endpoint, root, _):
-        run = await mirror(source, endpoint(), tmp_path / "state", connections=4)
+        run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=4)
         check(run, source, root)
         check_nobody_is_blamed(run)
         assert len(run.of(Connected)) == 4
