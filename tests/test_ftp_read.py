@@ -73,12 +73,17 @@ async def test_a_data_connection_that_is_cut(shared_ftp_server: FtpTarget, how: 
     put(shared_ftp_server, f"cut-{how}")
     faults = [CutData(verb="RETR", after=after, how=how) for after in (0, SIZE // 2)]
     async with through(shared_ftp_server, f"cut-{how}", *faults[:1]) as (session, proxy):
-        with pytest.raises(OperationRefused, match="it ended after 0 of"):
-            await read(session)
-        proxy.arm(faults[1])
-        with pytest.raises(OperationRefused, match="it ended after"):
-            await read(session)
-        assert await read(session) == DATA
+        try:
+            with pytest.raises(OperationRefused, match="it ended after 0 of"):
+                await read(session)
+            proxy.arm(faults[1])
+            with pytest.raises(OperationRefused, match="it ended after"):
+                await read(session)
+            assert await read(session) == DATA
+        except ConnectionLost:
+            # It has no last word for a transfer that is cut at some moments; then the session is given up.
+            assert shared_ftp_server.name == "pure-ftpd"
+            return
         assert (proxy.fired, proxy.connections) == (faults, 1)
 
 
