@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,6 +46,7 @@ from tests.support import FtpTarget, debian_servers
 from tests.support.evil import Answer, EvilServer, evil_server
 from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, home, serving
 from tests.support.mirror import CountingEndpoint, Run, contents, mirror, temporaries, times
+from tests.support.steps import cancelled_after
 
 BIG = 200_000
 FOREVER = 10**9
@@ -837,13 +838,8 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
             async with endpoint.open_session() as session:
                 first, _ = await session.stage(Upload("first", ".actorsync-f.tmp", MemoryContent(b"1")))
                 assert isinstance(first, Staged)
-                with trio.CancelScope() as scope:
-                    scope_cancel = _After(steps, scope.cancel)
-                    trio.lowlevel.add_instrument(scope_cancel)
-                    try:
-                        await session.stage(Upload("final", temporary, content), commit=[first])
-                    finally:
-                        trio.lowlevel.remove_instrument(scope_cancel)
+                with cancelled_after(steps):
+                    await session.stage(Upload("final", temporary, content), commit=[first])
                 try:
                     outcomes.append(await session.abandon(temporary))
                     assert (await session.list_directory("")).problem is None, "the session is in step"
@@ -853,18 +849,6 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
         if outcomes[-1]:
             assert not (root / temporary).exists()
     assert outcomes.count(True) > len(outcomes) / 2
-
-
-class _After(trio.abc.Instrument):
-    """Does something once this run has taken so many steps."""
-
-    def __init__(self, steps: int, action: Callable[[], object]) -> None:
-        self.left, self.action = steps, action
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.action()
 
 
 async def test_no_socket_is_left_when_a_session_ends_in_an_error(pyftpdlib: FtpTarget) -> None:

@@ -5,7 +5,6 @@ The whole-pipeline tests are those of ``test_ftp_pipeline``, over other connecti
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.support import FtpTarget, debian_servers
 from tests.support.debian_servers import Options, Tls, some_data_ports
 from tests.support.ftp import NAMES, PYFTPDLIB, endpoint_for, fresh_folder, home, proxy_before, serving
 from tests.support.mirror import Run, contents, mirror, temporaries, times
+from tests.support.steps import cancelled_after
 from tests.test_ftp_pipeline import (  # noqa: F401 - run here over TLS, by the fixture `site`
     Site,
     source,
@@ -129,13 +129,12 @@ async def test_a_session_says_what_protects_it(every: SecureServer) -> None:
 async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(secure: SecureServer) -> None:
     """As in clear; here the cancellation also meets handshakes."""
     root = fresh_folder(secure.target, "cancelled")
-    rng = random.Random("cancelled")
     outcomes: list[bool | None] = []
-    for number in range(12):
-        temporary = f".actorsync-{number:04x}.tmp"
+    for steps in range(0, 60, 5):
+        temporary = f".actorsync-{steps:04x}.tmp"
         with trio.fail_after(10):
-            async with endpoint_for(secure.target, root.name, stall_seconds=2).open_session() as session:
-                with trio.move_on_after(rng.uniform(0, 0.02)):
+            async with endpoint_for(secure.target, root.name, stall_seconds=0.5).open_session() as session:
+                with cancelled_after(steps):
                     await session.stage(Upload("final", temporary, MemoryContent(bytes(300_000))))
                 try:
                     outcomes.append(await session.abandon(temporary))
@@ -144,8 +143,9 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
                     outcomes.append(None)
         if outcomes[-1]:
             assert not (root / temporary).exists()
+    print(outcomes)
     if secure.target.name != PYFTPDLIB:  # which says nothing any more when a handshake of its own is cut off
-        assert any(outcomes), "how many depends on where a busy machine is cancelled"
+        assert outcomes.count(True) > len(outcomes) / 2
 
 
 # ---- a network that fails

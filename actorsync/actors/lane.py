@@ -14,7 +14,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, Vanished
-from actorsync.model.entry import Entry, Listing, join, name_of, parent_of
+from actorsync.model.entry import Entry, Listing, ancestors, join, name_of, parent_of
 from actorsync.model.event import Doomed, Event, Intended, Resumed, Suspended, Swept
 from actorsync.model.operation import (
     Batch,
@@ -185,13 +185,7 @@ class Lane:
 
     def _look_ahead(self) -> bool:
         """Take the next batch while this upload's last bytes travel, and have its temporary written down meanwhile."""
-        if self._next or self.shutdown.draining.is_set():
-            return False
-        try:
-            self._next = self._operations.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return False
-        first = self._next[0]
+        first = self._take_next()
         if not isinstance(first, Copy):
             return False
         intended, registration = self._registration(first)
@@ -205,14 +199,19 @@ class Lane:
 
     def _look_ahead_to_survey(self) -> bool:
         """Take the next batch while this listing is on its way; True when it is another one."""
+        is_survey = isinstance(self._take_next(), Survey)
+        self.pool.want(self.waiting)
+        return is_survey
+
+    def _take_next(self) -> Operation | None:
+        """Take the next batch before its turn, if there is one and none is in hand; give its first operation."""
         if self._next or self.shutdown.draining.is_set():
-            return False
+            return None
         try:
             self._next = self._operations.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
-            return False
-        self.pool.want(self.waiting)
-        return isinstance(self._next[0], Survey)
+            return None
+        return self._next[0]
 
     # Doing it.
 
@@ -359,14 +358,14 @@ class Lane:
 
     async def _mend_parents(self, target: Session, copy: Copy) -> bool:
         """Make the directories above a refused file again: somebody may have removed them from the target."""
-        return all(isinstance(made, Entry) for made in await target.make_directories(_above(copy.path)))
+        return all(isinstance(made, Entry) for made in await target.make_directories(ancestors(copy.path)))
 
     async def _make(self, target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
         """Make directories; one that is refused is tried again together with those above it, which may be gone, too."""
         made = dict(zip(paths, await target.make_directories(paths), strict=True))
         refused = [path for path, result in made.items() if isinstance(result, OperationRefused) and path]
         if refused:
-            again = list(dict.fromkeys(above for path in refused for above in (*_above(path), path)))
+            again = list(dict.fromkeys(it for path in refused for it in (*ancestors(path), path)))
             results = dict(zip(again, await target.make_directories(again), strict=True))
             made |= {path: results[path] for path in refused}
         return made
@@ -510,8 +509,3 @@ def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
         return _failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it holds entries that are not ours")
-
-
-def _above(path: str) -> list[str]:
-    """Give the directories above ``path``, from the root down."""
-    return [""] + [path[:end] for end in range(len(path)) if path[end] == "/"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -11,7 +11,7 @@ import trio
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Turn, Unissued, holding, in_thread
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
-from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, ancestors
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -225,7 +225,7 @@ class Planner:
     def _is_being_surveyed(self, directory: str) -> bool:
         """Whether the target may have something in a directory that has not been told yet."""
         surveying = self._surveying
-        return bool(surveying) and any(path in surveying for path in ("", directory, *_above(directory)))
+        return bool(surveying) and any(path in surveying for path in (directory, *ancestors(directory)))
 
     def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
         return self.journal.differences(glance) if glance.problem is None else (Listing(glance.directory), {})
@@ -477,8 +477,3 @@ class Planner:
         self.schedule.drain()
         self._absorbing.cancel()
         self._wake()
-
-
-def _above(path: str) -> Iterator[str]:
-    while path := parent_of(path):
-        yield path

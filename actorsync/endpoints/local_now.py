@@ -1,7 +1,9 @@
 """Reading small files that are in memory already without going to a thread: most of the cost of one is the way there.
 
-Linux can be asked for what its page cache has, and nothing else (``RWF_NOWAIT``): no disk is ever waited for. File
-systems that cannot answer that (most of those on a network) say so at the first file; those that are memory need not.
+Linux can be asked for what its page cache has, and nothing else (``RWF_NOWAIT``): no disk is waited for to read.
+Opening may wait, for an inode that the scan has just looked at. File systems that cannot answer (most of those on a
+network) say so at the first small file, and are waited for in threads from then on; those that are memory need not be
+asked.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-__all__ = ["Entry", "Kind", "Listing", "Problem", "Record", "ScanComplete", "join", "name_of", "parent_of"]
+__all__ = ["Entry", "Kind", "Listing", "Problem", "Record", "ScanComplete", "ancestors", "join", "name_of", "parent_of"]
 
 
 class Kind(enum.Enum):
@@ -101,6 +101,11 @@ def join(directory: str, name: str) -> str:
 def parent_of(path: str) -> str:
     """Give the directory that holds ``path``; the root's parent is the root."""
     return path.rpartition("/")[0]
+
+
+def ancestors(path: str) -> list[str]:
+    """Give the directories above ``path``, from the root down."""
+    return ["", *(path[:end] for end, letter in enumerate(path) if letter == "/")]
 
 
 def name_of(path: str) -> str:
