@@ -126,8 +126,9 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
         case Survey():
             assert done.listing is not None, f"a survey without a listing: {path}"
             _write_listing(connection, done.listing)
-        case Sweep():
-            _drop_intents(connection, (path,))
+        case Sweep(recovers=recovers):
+            if not recovers:  # else what the dead run sent last may be on its way: the end of this one looks again
+                _drop_intents(connection, (path,))
             if done.source is not None and done.target is not None:
                 _upsert(connection, done.source, done.target, None)
 

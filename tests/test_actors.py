@@ -596,6 +596,20 @@ async def test_a_temporary_that_cannot_be_swept_is_a_failure_and_not_the_end(aut
     assert mirror.target.files() == mirror.source.files(), "and at the end it was swept after all"
 
 
+async def test_what_a_dead_run_sent_last_may_arrive_after_the_next_has_swept(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.fill(2)
+    mirror.journal.apply([Intended(("on-its-way",))])
+
+    def decide(verb: str, when: When) -> None:
+        if (verb, when) == ("sweep", "after") and not mirror.target.files():
+            mirror.target.write("on-its-way", b"")
+
+    assert (await mirror.run(target=Faulty(mirror.target, decide))).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+    assert mirror.journal.intents() == []
+
+
 async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(3)

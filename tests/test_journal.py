@@ -144,12 +144,14 @@ def test_m111_a_swept_temporary_may_tell_that_its_file_has_arrived(journal: Jour
     source, target = Entry("f", Kind.FILE, 5, 3_000_000_001), Entry("f", Kind.FILE, 5, 3_000_000_000)
     journal.apply([Intended((".t",), source), Done(Sweep(".t", source), target, source)])
     assert journal.record("f") == Record(source, target)
+    assert journal.pending() == [(".t", None)], "once more, at the end of the run that looked"
+    journal.apply([Done(Sweep(".t", None, recovers=False))])
     assert journal.pending() == []
 
 
 def test_intents_go_when_swept(journal: Journal) -> None:
     journal.apply([Intended((".1", ".2", ".3", ".3"))])
-    journal.apply([Done(Sweep(".1")), Swept((".2", ".unknown"))])
+    journal.apply([Done(Sweep(".1", recovers=False)), Done(Sweep(".3")), Swept((".2", ".unknown"))])
 
     assert journal.intents() == [".3"]
 
@@ -369,7 +371,7 @@ FACTS = (
     | st.builds(Intended, TEMPORARIES)
     | st.builds(Swept, TEMPORARIES)
     | st.builds(Doomed, st.lists(PATHS, max_size=3).map(tuple))
-    | st.builds(Done, st.builds(Sweep, PATHS))
+    | st.builds(Done, st.builds(Sweep, PATHS, st.none(), st.booleans()))
     | st.just(SurveyComplete())
     | st.builds(ScanComplete, entries(st.just("")), NUMBERS)
 )
@@ -438,7 +440,7 @@ class Model:
                 self.records.pop(target.path, None)
                 if target.kind is Kind.DIRECTORY:
                     self.drop_foreign(target.path)
-            case Sweep(path):
+            case Sweep(path, recovers=False):
                 self.intents.discard(path)
             case Survey(directory):
                 assert done.listing

@@ -121,13 +121,16 @@ class Peer:
         return [CutWire(after=self.rng.randrange(limit), how="silence") for _ in range(50)]
 
     def recover(self) -> None:
-        """Be quick and friendly from now on."""
+        """Be quick and friendly from now on; what a process that is gone had still to say is handed over at once."""
         if isinstance(self.proxy, FaultProxy):
             self.proxy._arms.clear()
             self.proxy._rate = 0
         else:
             self.proxy._faults.clear()
             self.proxy._rate = 0
+            deadline = time.monotonic() + 10
+            while self.kind == "slow" and self.proxy._links and time.monotonic() < deadline:
+                time.sleep(0.01)
 
 
 @attrs.define(eq=False)

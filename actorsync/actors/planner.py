@@ -165,7 +165,8 @@ class Planner:
         """Remove the temporaries of attempts that did not end: whatever the journal still knows of, and only that.
 
         ``recovers``: an earlier run may have died between a rename and writing it down. In the run itself, another
-        attempt has told what became of the file.
+        attempt has told what became of the file. The journal goes on knowing those of earlier runs until the second
+        time: the server may have been told of them only after the first.
         """
         for temporary, source in await self.blocking(self.journal.pending):
             self.schedule.add(Sweep(temporary, source, recovers))

@@ -79,7 +79,8 @@ class Sweep:
     """Remove one temporary that an earlier attempt left behind.
 
     ``source`` is the file that it was for, where that is known. One that ``recovers`` is of an earlier run, which died
-    over that file: if the target has it whole under its final name, it is ours.
+    over that file: if the target has it whole under its final name, it is ours. Its temporary is swept again at the
+    end: what a process had handed over when it died goes on travelling, and a slow way can be seconds long.
     """
 
     path: str

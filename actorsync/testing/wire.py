@@ -157,9 +157,7 @@ class _Pump:
 
     async def run(self, link: Link) -> None:
         source, sink = (link.client, link.server) if self.direction == "up" else (link.server, link.client)
-        rate = self.proxy._rate
-        size = min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
-        while chunk := await source.receive_some(size):
+        while chunk := await source.receive_some(self._most):
             keep = self._before_the_fault(len(chunk))
             if keep is not None:
                 assert self.fault is not None
@@ -172,9 +170,14 @@ class _Pump:
                 await trio.sleep(fault.seconds)
                 chunk = chunk[keep:]
             await self._pass(sink, chunk)
-            if rate:
+            if rate := self.proxy._rate:
                 await trio.sleep(len(chunk) / rate)
         await sink.send_eof()
+
+    @property
+    def _most(self) -> int:
+        rate = self.proxy._rate
+        return min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
 
     def _before_the_fault(self, size: int) -> int | None:
         """Say how much of the next piece passes before the fault; None when it does not happen yet."""
