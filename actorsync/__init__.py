@@ -1,5 +1,9 @@
 """actorsync keeps a server an exact mirror of a directory, over N connections.
 
+For scripts there are `run`, `plan` and `apply`, which block, and which Ctrl-C stops gracefully; for programs on trio,
+`open_sync`. Events are in ``actorsync.events``, errors in ``actorsync.errors``, and what tests are made of is in
+``actorsync.testing``. What is named in ``__all__`` of these stays as it is; everything else may change.
+
 Layout, from the nouns up (each layer imports only those before it):
 
 * ``errors``, ``model``: what is said. Frozen nouns, no I/O.
@@ -10,8 +14,99 @@ Layout, from the nouns up (each layer imports only those before it):
 * ``profile``, ``runner``: from a profile to runs, once or every so often.
 * ``wording``, ``sink``, ``progress``, ``live_view``: what is shown, and how. ``signals``, ``foreground``: a run in the
   foreground, which Ctrl-C stops.
+* ``pipeline``: what a caller adds to a run. ``sync``, ``scripting``, ``saved_plan``, ``events``: runs for programs.
 * ``cli``, ``inspection``, ``demo``: the commands.
 * ``testing``: public; embedded servers, faults, and the conformance suite every endpoint passes.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from actorsync.model.entry import Entry, Kind, Listing
+    from actorsync.model.event import Event, Report
+    from actorsync.model.operation import Copy, Failed, MakeDirectory, Remove
+    from actorsync.pipeline import Change, ListingStage, OperationStage, Stage, listing_stage, operation_stage
+    from actorsync.profile import Profile
+    from actorsync.saved_plan import Plan, Step
+    from actorsync.scripting import Stop, apply, plan, run
+    from actorsync.sync import ConnectionState, Levels, Sync, load_profile, open_sync
+
+__all__ = [
+    "Change",
+    "ConnectionState",
+    "Copy",
+    "Entry",
+    "Event",
+    "Failed",
+    "Kind",
+    "Levels",
+    "Listing",
+    "ListingStage",
+    "MakeDirectory",
+    "OperationStage",
+    "Plan",
+    "Profile",
+    "Remove",
+    "Report",
+    "Stage",
+    "Step",
+    "Stop",
+    "Sync",
+    "__version__",
+    "apply",
+    "listing_stage",
+    "load_profile",
+    "open_sync",
+    "operation_stage",
+    "plan",
+    "run",
+]
+
 __version__ = "0.1.0"
+
+#: Where each name is. It is imported when it is first asked for: ``actorsync --version`` needs none of them.
+_HOMES: Final = {
+    "Change": "pipeline",
+    "ConnectionState": "sync",
+    "Copy": "model.operation",
+    "Entry": "model.entry",
+    "Event": "model.event",
+    "Failed": "model.operation",
+    "Kind": "model.entry",
+    "Levels": "sync",
+    "Listing": "model.entry",
+    "ListingStage": "pipeline",
+    "MakeDirectory": "model.operation",
+    "OperationStage": "pipeline",
+    "Plan": "saved_plan",
+    "Profile": "profile",
+    "Remove": "model.operation",
+    "Report": "model.event",
+    "Stage": "pipeline",
+    "Step": "saved_plan",
+    "Stop": "scripting",
+    "Sync": "sync",
+    "apply": "scripting",
+    "listing_stage": "pipeline",
+    "load_profile": "sync",
+    "open_sync": "sync",
+    "operation_stage": "pipeline",
+    "plan": "scripting",
+    "run": "scripting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,11 +5,13 @@
     ActorsyncError
     ├── ProfileError          2  the profile, or the command line, is not usable
     ├── GuardRefused          4  going on could destroy something; nothing was removed
+    │   └── PlanOutdated      4  a saved plan is not what would be done now; nothing was changed
     ├── TargetUnreachable     5  the server stayed away for as long as we were willing to wait
     ├── SourceUnreachable     5  the same of the server that is the source
     ├── LoginRefused          6  the server refuses who we are, or is not who it should be
     ├── FatalError            7  the run cannot go on: root not writable, no room for the journal
-    │   └── JournalUnusable   7  the journal is damaged, or not one that we can read
+    │   ├── JournalUnusable   7  the journal is damaged, or not one that we can read
+    │   └── StageFailed       7  a stage or a hook of the program that called us has raised
     ├── JournalLocked         8  another run holds this journal
     ├── ConnectionLost        -  do it again over a new connection
     │   ├── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
@@ -39,10 +41,12 @@ __all__ = [
     "LoginRefused",
     "OperationRefused",
     "OwnLimit",
+    "PlanOutdated",
     "ProfileError",
     "ProtocolError",
     "SourceLost",
     "SourceUnreachable",
+    "StageFailed",
     "TargetFull",
     "TargetUnreachable",
     "TooManyConnections",
@@ -66,6 +70,10 @@ class GuardRefused(ActorsyncError):
     """A guard stopped the run before its first removal."""
 
     exit_code = 4
+
+
+class PlanOutdated(GuardRefused):
+    """A saved plan is not applied: either side has moved since it was made. Nothing was changed."""
 
 
 class TargetUnreachable(ActorsyncError):
@@ -99,6 +107,13 @@ class JournalUnusable(FatalError):
     """What stands where the journal should be is damaged, or is none that we can read: it is of no use to any run.
 
     The only one of the journal's errors that goes away when the file does.
+    """
+
+
+class StageFailed(FatalError):
+    """A stage or a hook of the caller's has raised, or has done what it must not. ``__cause__`` is what it raised.
+
+    The only error of a run that is raised and not only reported: the caller has to see where it comes from.
     """
 
 

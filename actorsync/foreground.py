@@ -130,7 +130,7 @@ def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: O
         output.stopping(None)
 
     steps = [Step(drain, shutdown.longest), Step(cancel, LEAVE_SECONDS)]
-    requests = StopRequests(steps, output.last_words, options.ends_afterwards)
+    requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards)
     return requests.run(partial(_in_foreground, work, shutdown, output, requests, options.stops_on_enter))
 
 

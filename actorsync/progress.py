@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 
 import trio
 
-from actorsync.actors.statistics import Statistics
+from actorsync.actors.statistics import Rate, Statistics
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -49,7 +49,7 @@ from actorsync.wording import (
     warning_text,
 )
 
-__all__ = ["JsonLines", "Lines", "Output", "PlanLines", "Rate", "progress_text"]
+__all__ = ["JsonLines", "Lines", "Output", "PlanLines", "progress_text"]
 
 #: Seconds between two lines of progress.
 _NEWS: Final = 10.0
@@ -62,29 +62,6 @@ _NAMED: Final = 10
 
 #: Seconds for which, after a cancel, somebody may still take what is to be written.
 _PATIENCE: Final = 0.1
-
-
-class Rate:
-    """Bytes a second over the last few seconds."""
-
-    def __init__(self, seconds: float = 8.0) -> None:
-        self._seconds = seconds
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def add(self, now: float, total: int) -> None:
-        """Note that ``total`` bytes were sent by ``now``. A total that falls (a file is sent again) starts anew."""
-        if self._samples and total < self._samples[-1][1]:
-            self._samples.clear()
-        self._samples.append((now, total))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= self._seconds:
-            self._samples.popleft()
-
-    @property
-    def value(self) -> float | None:
-        """The rate; None when it is too early to tell."""
-        if len(self._samples) < 2 or (took := self._samples[-1][0] - self._samples[0][0]) < 0.5:
-            return None
-        return (self._samples[-1][1] - self._samples[0][1]) / took
 
 
 class Output:

@@ -18,20 +18,41 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.actors.feed import Feed
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.dry_run import DryRun
-from actorsync.errors import ActorsyncError, GuardRefused, JournalUnusable, ProfileError, TargetUnreachable
+from actorsync.errors import (
+    ActorsyncError,
+    ConnectionLost,
+    GuardRefused,
+    JournalUnusable,
+    ProfileError,
+    TargetUnreachable,
+)
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal_file import naming, open_reader
 from actorsync.model.event import Event, Report, Stopped, Warned
+from actorsync.pipeline import Pipeline
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runner_endpoints import open_endpoints
+from actorsync.saved_plan import Notes, Plan, check_target, only
 from actorsync.supervisor import Policy, supervise
 
-__all__ = ["BREATH", "ask_first", "open_endpoints", "plan_once", "policy_of", "repeat", "run_forever", "run_once"]
+__all__ = [
+    "BREATH",
+    "apply_once",
+    "ask_first",
+    "make_plan",
+    "open_endpoints",
+    "plan_once",
+    "policy_of",
+    "repeat",
+    "run_forever",
+    "run_once",
+]
 
 #: Seconds between the end of a pass that took longer than the period, and the next pass.
 BREATH: Final = 1.0
@@ -82,14 +103,21 @@ async def run_once(
     statistics: Statistics | None = None,
     policy: Policy | None = None,
     is_rebuilding: bool = False,
+    pipeline: Pipeline | None = None,
+    feed: Feed | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> Report:
     """Mirror once. The journal is locked for as long as it takes.
 
     ``policy`` replaces the profile's own. ``is_rebuilding`` moves a journal aside that cannot be used, and begins a new
     one: a target that nothing is known of is surveyed, and what is on it is adopted or replaced, but not removed.
+    ``task_status`` is told when nothing can keep the run from beginning any more.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, is_rebuilding=is_rebuilding)
+    mirror = _Mirror.of(
+        profile, shutdown, observers, statistics, policy, is_rebuilding=is_rebuilding, pipeline=pipeline, feed=feed
+    )
     async with mirror.ready() as (journal, secrets):
+        task_status.started()
         return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 
@@ -144,6 +172,60 @@ async def plan_once(
         return await mirror.supervise(source, DryRun(target), journal)
 
 
+async def make_plan(
+    profile: Profile,
+    *,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    pipeline: Pipeline | None = None,
+) -> Plan:
+    """Do as `plan_once` does, and give what would be done as a plan that can be kept.
+
+    A run that was stopped has planned a part, as its report says.
+    """
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, None, pipeline=pipeline)
+    with contextlib.closing(await trio.to_thread.run_sync(_copy_journal, profile)) as journal:
+        secrets = await mirror.secrets(only_source=not journal.is_fresh)
+        return await mirror.plan(journal, secrets)
+
+
+async def apply_once(
+    profile: Profile,
+    plan: Plan,
+    *,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    pipeline: Pipeline | None = None,
+) -> Report:
+    """Do what ``plan`` says, all of it, and nothing else. The journal is locked for as long as it takes.
+
+    Raises `PlanOutdated`, before anything is changed, where either side has moved since the plan was made: what would
+    be done now is planned anew, and the directories of the target that it concerns are listed. ``pipeline`` has to be
+    what the plan was made with.
+    """
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, None, pipeline=pipeline)
+    async with mirror.ready() as (journal, secrets):
+        if mirror.is_stopped:
+            return mirror.unbegun()
+        now = await attrs.evolve(mirror, observers=()).plan(journal.copy_to_memory(), secrets)
+        if mirror.is_stopped:
+            return mirror.unbegun()
+        if now.report.error is not None:
+            mirror.publish(Stopped(now.report))
+            return now.report
+        plan.check(now)
+        _, target = open_endpoints(profile, secrets)
+        try:
+            async with target.open_session() as session:
+                await check_target(plan, session)
+        except ConnectionLost as error:
+            raise TargetUnreachable(f"{target.display} stayed away: {error}") from None
+        stages = (*mirror.pipeline.stages, only(plan))
+        return await mirror.one_pass(journal, secrets, pipeline=attrs.evolve(mirror.pipeline, stages=stages))
+
+
 async def repeat(one_pass: Callable[[], Awaitable[Report]], period: float, shutdown: Shutdown) -> int:
     """Make passes, one after the other, until stopped; give the exit code.
 
@@ -170,7 +252,9 @@ class _Mirror:
     observers: Sequence[Observer]
     statistics: Statistics
     policy: Policy
-    is_rebuilding: bool = False
+    is_rebuilding: bool
+    pipeline: Pipeline
+    feed: Feed | None
 
     @classmethod
     def of(
@@ -182,6 +266,8 @@ class _Mirror:
         policy: Policy | None,
         *,
         is_rebuilding: bool = False,
+        pipeline: Pipeline | None = None,
+        feed: Feed | None = None,
     ) -> _Mirror:
         """Fill in what was not given."""
         return cls(
@@ -191,6 +277,8 @@ class _Mirror:
             statistics if statistics is not None else Statistics(),
             policy or policy_of(profile),
             is_rebuilding,
+            pipeline or Pipeline(),
+            feed,
         )
 
     @property
@@ -205,8 +293,7 @@ class _Mirror:
             journal = await trio.to_thread.run_sync(stack.enter_context, opening)
             if journal.aside is not None:
                 aside, reason = journal.aside
-                for observer in self.observers:
-                    observer(Warned(f"{reason.rpartition('; ')[0]}; it was moved to {aside}, and a new one is begun"))
+                self.publish(Warned(f"{reason.rpartition('; ')[0]}; it was moved to {aside}, and a new one is begun"))
             yield journal, await self.secrets()
 
     async def secrets(self, *, only_source: bool = False) -> BothSecrets | None:
@@ -233,11 +320,36 @@ class _Mirror:
         """Report a run that was stopped before it began."""
         is_cancelled = self.shutdown.cancelling.is_set()
         report = Report(130 if is_cancelled else 3, time.time(), 0.0, drained=True, cancelled=is_cancelled)
-        for observer in self.observers:
-            observer(Stopped(report))
+        self.publish(Stopped(report))
         return report
 
-    async def one_pass(self, journal: Journal, secrets: BothSecrets | None, *, is_patient: bool = False) -> Report:
+    def publish(self, event: Event) -> None:
+        """Tell everybody what is told outside a pass."""
+        for observer in self.observers:
+            observer(event)
+        if self.feed is not None:
+            self.feed.observe(event)
+
+    async def plan(self, journal: Journal, secrets: BothSecrets | None) -> Plan:
+        """Make a plan with a journal that is only a copy."""
+        notes = Notes(journal.record)
+        source, target = open_endpoints(self.profile, secrets)
+        if self.is_stopped:
+            report = self.unbegun()
+        else:
+            # Behind the stages of the caller: what they leave out is not planned.
+            pipeline = Pipeline((*self.pipeline.stages, notes.stage))
+            report = await self.supervise(source, DryRun(target), journal, notes.observe, pipeline=pipeline)
+        return notes.plan(self.profile.identity, source.display, target.display, report)
+
+    async def one_pass(
+        self,
+        journal: Journal,
+        secrets: BothSecrets | None,
+        *,
+        is_patient: bool = False,
+        pipeline: Pipeline | None = None,
+    ) -> Report:
         """Mirror once, and have the journal remember that and how. A patient pass leaves alone what is parked."""
         endings: list[Report] = []
 
@@ -248,7 +360,7 @@ class _Mirror:
         run = await trio.to_thread.run_sync(journal.begin_run, time.time())
         try:
             source, target = open_endpoints(self.profile, secrets)
-            return await self.supervise(source, target, journal, keep, is_patient=is_patient)
+            return await self.supervise(source, target, journal, keep, is_patient=is_patient, pipeline=pipeline)
         finally:
             # What cannot be noted here was told already, by a report or a bug that must not be hidden.
             with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
@@ -256,7 +368,13 @@ class _Mirror:
                     await trio.to_thread.run_sync(journal.end_run, run, report)
 
     async def supervise(
-        self, source: Endpoint, target: Endpoint, journal: Journal, *more: Observer, is_patient: bool = False
+        self,
+        source: Endpoint,
+        target: Endpoint,
+        journal: Journal,
+        *more: Observer,
+        is_patient: bool = False,
+        pipeline: Pipeline | None = None,
     ) -> Report:
         """Run the engine, with statistics that begin at nothing."""
         for field, value in attrs.asdict(Statistics(), recurse=False).items():
@@ -269,6 +387,8 @@ class _Mirror:
             shutdown=self.shutdown,
             observers=[*more, *self.observers],
             statistics=self.statistics,
+            pipeline=pipeline or self.pipeline,
+            feed=self.feed,
         )
 
 

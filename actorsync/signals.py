@@ -50,10 +50,18 @@ def _say_nothing() -> None:
 
 @attrs.frozen
 class Step:
-    """What one request leads to: ``act`` is called on trio's thread, and ``seconds`` later the process is left."""
+    """What one request leads to: ``act`` is called on trio's thread, and ``seconds`` later the process is left.
+
+    Seconds that are not known yet are asked for when it comes to that.
+    """
 
     act: Callable[[], object]
-    seconds: float
+    seconds: float | Callable[[], float]
+
+    @property
+    def patience(self) -> float:
+        """The seconds."""
+        return self.seconds() if callable(self.seconds) else self.seconds
 
 
 @attrs.define(eq=False)
@@ -66,6 +74,8 @@ class StopRequests:
 
     steps: Sequence[Step]
     last_words: Callable[[], object] = _say_nothing
+    leave: Callable[[int], NoReturn] = os._exit
+    """Called with the exit code, in the main thread, when there is no waiting any more."""
     ends_afterwards: bool = False
     last: int = signal.SIGINT
     """The last signal that came."""
@@ -125,7 +135,7 @@ class StopRequests:
                 asked += 1
                 if asked > len(self.steps):
                     self._leave()
-                leave_at = min(leave_at, time.monotonic() + self.steps[asked - 1].seconds)
+                leave_at = min(leave_at, time.monotonic() + self.steps[asked - 1].patience)
             while token is not None and begun < asked:
                 with contextlib.suppress(trio.RunFinishedError):
                     token.run_sync_soon(self.steps[begun].act)
@@ -141,7 +151,7 @@ class StopRequests:
             words = threading.Thread(target=self._say_last_words, daemon=True)
             words.start()
             words.join(_LAST_WORDS)
-        os._exit(self.forced_code)
+        self.leave(self.forced_code)
 
     def _say_last_words(self) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -8,6 +8,9 @@
                   │                    │  └──────settled─────┐    │
                   └───────facts────────┴───────facts─────────┼────┴──▶ recorder ──▶ journal, observers
 
+Where a caller has stages of his own, listings go by way of an actor more, between scanner and planner; what is to be
+done goes by way of one that the planner has, before it is scheduled.
+
 Every channel is bounded, so a slow wire slows the scan down. The one arrow that goes back, ``settled``, cannot make its
 sender wait (it never holds more than what was given out), so nobody ever waits in a circle.
 """
@@ -19,7 +22,7 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -28,6 +31,7 @@ import trio
 
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, in_thread
 from actorsync.actors.connection import Connection
+from actorsync.actors.feed import Feed
 from actorsync.actors.planner import Memory, Planner
 from actorsync.actors.pool import Pool
 from actorsync.actors.recorder import FactStore, Observer, Recorder
@@ -35,12 +39,14 @@ from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.restart import Backoff
 from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.stages import Gate, ListingStages, blamed
 from actorsync.actors.statistics import ConnectionLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, is_remote
-from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, TargetUnreachable
+from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, StageFailed, TargetUnreachable
 from actorsync.model.entry import Entry
-from actorsync.model.event import Report, Started, Stopped
+from actorsync.model.event import Report, Started, Stopped, Warned
 from actorsync.model.operation import Batch
+from actorsync.pipeline import Pipeline
 from actorsync.planning.guard import DeleteLimit
 from actorsync.planning.selection import Selection
 from actorsync.planning.sizing import Sizing
@@ -116,12 +122,15 @@ async def supervise(
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
     clock: Clock | None = None,
+    pipeline: Pipeline | None = None,
+    feed: Feed | None = None,
 ) -> Report:
     """Mirror ``source`` to ``target`` once, and say what was done.
 
     Refusals (of a guard, a login, a server that stays away) end in the report, as failures of single files do; its
     ``exit_code`` tells them apart. A bug is raised, alone, after everybody has stopped and the journal is true.
-    Whatever happens, `Stopped` is the last event.
+    So is what the caller's own stages and hooks raise (`StageFailed`). Whatever happens, `Stopped` is the last event.
+    ``feed`` takes the events for somebody who reads them in a task of his own.
     """
     run = _Run(
         source,
@@ -132,6 +141,8 @@ async def supervise(
         observers,
         statistics if statistics is not None else Statistics(),
         clock or Clock(),
+        pipeline or Pipeline(),
+        feed,
     )
     return await run.to_its_end()
 
@@ -146,6 +157,8 @@ class _Run:
     observers: Sequence[Observer]
     statistics: Statistics
     clock: Clock
+    extras: Pipeline
+    feed: Feed | None
 
     remote: RemoteSource | None = attrs.field(init=False)
     recorder: Recorder = attrs.field(init=False)
@@ -159,7 +172,7 @@ class _Run:
         if is_remote(self.source):
             self.remote = RemoteSource(self.source, policy.connections, policy.backoff, shutdown.draining)
             self.source = self.remote
-        self.recorder = Recorder(self.journal, self.observers, clock.blocking)
+        self.recorder = Recorder(self.journal, self.observers, clock.blocking, self.feed)
         self.planner = Planner(
             journal=self.journal,
             selection=policy.selection,
@@ -172,9 +185,11 @@ class _Run:
             statistics=self.statistics,
             blocking=clock.blocking,
             is_gone=self.remote.is_gone if self.remote is not None else None,
+            stages=self.extras.operation_stages,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
         self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)
+        gate = Gate(self.extras.before_commit)
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
@@ -187,6 +202,7 @@ class _Run:
                 wall_clock_ns=clock.wall_ns,
                 pool=self.pool,
                 backoff=policy.backoff,
+                gate=gate,
             )
             for level in self.statistics.connections
         ]
@@ -194,7 +210,9 @@ class _Run:
     async def pipeline(self) -> None:
         """Start every actor with its channel ends; return when all have stopped."""
         n = self.policy.connections * self.target.lanes
-        send_listing, listings = trio.open_memory_channel[Finding](n)
+        send_found, found = send_listing, listings = trio.open_memory_channel[Finding](n)
+        if self.extras.listing_stages:
+            send_listing, listings = trio.open_memory_channel[Finding](n)
         # Short: what is in it has no order any more, and a directory that can be made only now waits behind it.
         send_batch, operations = trio.open_memory_channel[Batch](
             self.policy.connections * min(self.target.lanes, _AHEAD)
@@ -212,17 +230,35 @@ class _Run:
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.recorder.run, facts, send_settled)
-            nursery.start_soon(self.shutdown.enforce, scope)
+            nursery.start_soon(self._enforce, scope)
             nursery.start_soon(self.pool.run, lambda: operations.statistics().current_buffer_used, send_fact.clone())
-            with scope:
+            with self._nobody_waited_for_afterwards(), scope:
                 async with self._source_kept(send_fact.clone()), trio.open_nursery() as actors:
-                    actors.start_soon(scanner.run, send_listing, send_fact.clone())
+                    actors.start_soon(scanner.run, send_found, send_fact.clone())
+                    if self.extras.listing_stages:
+                        actors.start_soon(ListingStages(self.extras.listing_stages).run, found, send_listing)
                     actors.start_soon(self.planner.run, listings, settled, send_batch, send_fact.clone())
                     for connection in self.connections:
                         actors.start_soon(connection.run, operations.clone(), send_fact.clone())
                     operations.close()
                     send_fact.close()
             nursery.cancel_scope.cancel()  # `enforce` and the pool: the recorder is shielded until it is done
+
+    async def _enforce(self, scope: trio.CancelScope) -> None:
+        await self.shutdown.enforce(scope)
+        self._release_feed()
+
+    @contextmanager
+    def _nobody_waited_for_afterwards(self) -> Iterator[None]:
+        """When the actors have stopped, see to it that the recorder, which nobody cancels, waits for no reader."""
+        try:
+            yield
+        finally:
+            self._release_feed()
+
+    def _release_feed(self) -> None:
+        if self.feed is not None:
+            self.feed.release()
 
     @asynccontextmanager
     async def _source_kept(self, facts: trio.MemorySendChannel[Fact]) -> AsyncIterator[None]:
@@ -246,7 +282,20 @@ class _Run:
             await self.pipeline()
         except BaseException as raised:  # noqa: BLE001 - whatever it is, it is reported first and raised afterwards
             error = the_cause(raised)
-        report = self.recorder.tally.report(
+        report = self._report(error, started_at, began)
+        try:
+            await self._afterwards(report)
+        except BaseException as raised:  # noqa: BLE001 - as above
+            if error is None:
+                error = the_cause(raised)
+                report = self._report(error, started_at, began)
+        self.recorder.publish(Stopped(report))
+        if error is not None and (isinstance(error, StageFailed) or not isinstance(error, ActorsyncError)):
+            raise error
+        return report
+
+    def _report(self, error: BaseException | None, started_at: float, began: float) -> Report:
+        return self.recorder.tally.report(
             exit_code=self._exit_code(error),
             started_at=started_at,
             seconds=trio.current_time() - began,
@@ -255,10 +304,26 @@ class _Run:
             cancelled=self.shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),
         )
-        self.recorder.publish(Stopped(report))
-        if error is not None and not isinstance(error, ActorsyncError):
-            raise error
-        return report
+
+    async def _afterwards(self, report: Report) -> None:
+        """Await the hook for afterwards, if anything was changed; in a run that is stopped, not for long."""
+        hook = self.extras.after_run
+        if hook is None or not (report.copied or report.removed or report.directories_made):
+            return
+        has_returned = False
+        if report.cancelled:
+            with self.shutdown.tidying(), blamed("the hook after_run"):
+                await hook(report)
+                has_returned = True
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.shutdown.enforce, nursery.cancel_scope)
+                with blamed("the hook after_run"):
+                    await hook(report)
+                    has_returned = True
+                nursery.cancel_scope.cancel()
+        if not has_returned:
+            self.recorder.publish(Warned("the hook after_run was not done when the time for stopping was over"))
 
     def _exit_code(self, error: BaseException | None) -> int:
         tally = self.recorder.tally

@@ -12,6 +12,7 @@ from actorsync.actors.lane import LOSSES, Lane
 from actorsync.actors.pool import Place, Pool, Role
 from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
@@ -47,6 +48,7 @@ class Connection:
     wall_clock_ns: Callable[[], int]
     pool: Pool
     backoff: Backoff = attrs.Factory(Backoff)
+    gate: Gate = attrs.Factory(Gate)
     retired: ConnectionLost | None = None
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _lanes: Sequence[Lane] = attrs.field(init=False)
@@ -57,7 +59,9 @@ class Connection:
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
-            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool)
+            Lane(
+                self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool, self.gate
+            )
             for level in self.level.lanes
         ]
 

@@ -11,6 +11,7 @@ import trio
 from actorsync.actors.channels import Fact, Registration
 from actorsync.actors.pool import Pool
 from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, Vanished
@@ -98,6 +99,8 @@ class Lane:
     wall_clock_ns: Callable[[], int]
     pool: Pool
     """Is told how many operations wait, whenever one was taken; and is asked whether the target has room."""
+    gate: Gate = attrs.Factory(Gate)
+    """Is passed before anything can be seen on the target."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
     is_rested: bool = False
@@ -238,10 +241,15 @@ class Lane:
     async def _do(self, target: Session, batch: Batch) -> list[Outcome]:
         match batch[0]:
             case MakeDirectory():
+                if any(
+                    operation.path for operation in batch
+                ):  # the root alone is made sure of in runs without a change
+                    await self.gate.passed()
                 self._state("making directories")
                 made = await self._make(target, [operation.path for operation in batch])
                 return _all_made(batch, made)
             case Remove():
+                await self.gate.passed()
                 self._state("removing")
                 doomed = Registration(Doomed(tuple(operation.path for operation in batch)), trio.Event())
                 await self._facts.send(doomed)
@@ -290,6 +298,7 @@ class Lane:
             tries += 1
             try:
                 held = await self._stage(source, target, copy)
+                await self.gate.passed()
                 self._held.append(held)
                 news = [Resumed("full")] if self.pool.full.succeeded(self) else []
             except Vanished as gone:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import attrs
 import trio
 
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, Several, Turn, Unissued, holding, in_thread
+from actorsync.actors.stages import OperationStages, Verdict
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, ancestors
@@ -36,6 +38,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.pipeline import Change, OperationStage
 from actorsync.planning.guard import DeleteLimit, Gone, Removals, objection, why_withheld, withheld
 from actorsync.planning.quarantine import Quarantine
 from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
@@ -98,7 +101,9 @@ class Planner:
     blocking: Blocking = in_thread
     is_gone: Callable[[Entry], Awaitable[bool]] | None = None
     """Asks the source for what its listings have not shown; None where they cannot have been cut short."""
+    stages: Sequence[OperationStage] = ()
     schedule: Schedule = attrs.Factory(Schedule)
+    _staging: OperationStages | None = None
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     is_complete: bool = False
     _finished: bool = False
@@ -109,6 +114,7 @@ class Planner:
     _unseen: set[str] = attrs.Factory(set)  # directories of the source that were not
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
+    _spared: set[str] = attrs.Factory(set)  # removals that a stage of the caller's would not have
     _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not told yet
     _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and does not show any more
     _began: float = 0.0
@@ -128,6 +134,11 @@ class Planner:
         self._began = trio.current_time()
         with holding(listings, settled, operations, facts):
             async with trio.open_nursery() as nursery:
+                if self.stages:
+                    self._staging = OperationStages(
+                        self.stages, partial(self._take, facts), self._until_idle, partial(self._leave_out, facts)
+                    )
+                    nursery.start_soon(self._staging.run)
                 nursery.start_soon(self._take_back, settled, facts)
                 nursery.start_soon(self._give_out, operations)
                 nursery.start_soon(self._watch_for_drain)
@@ -148,6 +159,8 @@ class Planner:
         complete = await self._absorb(listings, facts)
         if is_fresh:
             await self._end_survey(facts)
+        if self._staging is not None and complete is not None:
+            await self._staging.finish()
         if complete is not None:
             await self._announce(len(self.schedule.removals), facts)
         await self._until_idle()
@@ -265,7 +278,7 @@ class Planner:
                 assert record is not None
                 if self.delete:
                     self._missing[record.target.path] = record.source or record.target
-                    await self._doom(record)
+                    await self._doom(record, facts)
             case Action.REPLACE:
                 assert now is not None
                 assert record is not None
@@ -274,7 +287,7 @@ class Planner:
                 # sent all the same: the directory may be gone by now, and if not, no server lets a file replace it.
                 makes_way = record.target.kind is Kind.FILE or self.delete
                 if makes_way:
-                    await self._doom(record)
+                    await self._doom(record, facts)
                 await self._add(now, facts, replaces=not makes_way)
             case Action.BLOCKED:
                 assert now is not None
@@ -355,33 +368,60 @@ class Planner:
     async def _withhold(self, facts: trio.MemorySendChannel[Fact]) -> None:
         """Take back what must not be removed in this run, and say so in one event."""
         await self._send_all(self.schedule.park_removals(self._parked), facts)
-        count = 0
+        count, kept = 0, self._parked.keys() | self._spared
         while True:
             removals = {removal.path: self._gone[removal.path] for removal in self.schedule.removals}
-            near = withheld(removals, self._unsent.values(), kept=self._parked, unsurveyed=self._unsurveyed)
+            near = withheld(removals, self._unsent.values(), kept=kept, unsurveyed=self._unsurveyed)
             if not near:
                 break
             count += len(near)
             # What waited for a removal that is withheld fails with it, and may withhold more.
             await self._send_all(self.schedule.drop_removals("something near it failed", near), facts)
         if count:
-            reason = why_withheld(count, self._unsent.keys() | self._parked.keys() | self._unsurveyed)
+            reason = why_withheld(count, self._unsent.keys() | kept | self._unsurveyed)
             await facts.send(RemovalsWithheld(count, reason))
 
     # Small steps.
 
     async def _add(self, now: Entry, facts: trio.MemorySendChannel[Fact], *, replaces: bool = False) -> None:
         operation: Copy | MakeDirectory
-        if now.kind is Kind.DIRECTORY:
-            operation = MakeDirectory(now)
-            self.statistics.directories_planned += 1
-        else:
-            operation = Copy(now, replaces)
-            self.statistics.files_planned += 1
-            self.statistics.bytes_planned += now.size
-        await self._send_all(self.schedule.add(operation), facts)
+        operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now, replaces)
+        await self._offer(operation, facts)
 
-    async def _doom(self, record: Record) -> None:
+    async def _offer(self, operation: Change, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Hand on what is to be done: to the caller's stages, where there are any."""
+        if self._staging is None:
+            await self._take(facts, operation)
+        else:
+            await self._staging.put(operation)
+
+    async def _take(self, facts: trio.MemorySendChannel[Fact], verdict: Verdict) -> None:
+        """Schedule what shall be done."""
+        if isinstance(verdict, Failed):
+            operation = verdict.operation
+            if isinstance(operation, MakeDirectory | Copy):
+                await self._send_all(self.schedule.refuse(operation, verdict.reason), facts)
+            else:
+                self._spared.add(operation.path)
+                await self._send_all([verdict], facts)
+            return
+        if isinstance(verdict, MakeDirectory):
+            self.statistics.directories_planned += 1
+        elif isinstance(verdict, Copy):
+            self.statistics.files_planned += 1
+            self.statistics.bytes_planned += verdict.source.size
+        await self._send_all(self.schedule.add(verdict), facts)
+        self._wake()
+        while self._staging is not None and self.schedule.is_full:
+            await self._changed.park()
+
+    async def _leave_out(self, facts: trio.MemorySendChannel[Fact], operation: Change) -> None:
+        """Leave undone what a stage has not sent on; what it would not have removed stays, with what it is in."""
+        if isinstance(operation, Remove):
+            self._spared.add(operation.path)
+        await self._send_all([self.schedule.leave_out(operation)], facts)
+
+    async def _doom(self, record: Record, facts: trio.MemorySendChannel[Fact]) -> None:
         below: Collection[Record] = ()
         if record.target.kind is Kind.DIRECTORY:
             below = [*await self.blocking(self.journal.subtree, record.target.path)]
@@ -390,7 +430,7 @@ class Planner:
             self._gone[entry.path] = Gone(sources[entry.path], record.target.path)
             if (why := self._quarantine.why_not(entry.path, None)) is not None:
                 self._parked[entry.path] = why
-            self.schedule.add(Remove(entry))
+            await self._offer(Remove(entry), facts)
 
     async def _is_parked(self, now: Entry, facts: trio.MemorySendChannel[Fact]) -> bool:
         """Tell whether something is left alone because it failed in the last runs; it is a failure of this one, too."""
@@ -476,5 +516,8 @@ class Planner:
     async def _watch_for_drain(self) -> None:
         await self.draining.wait()
         self.schedule.drain()
+        if self._staging is not None:
+            for operation in self._staging.stop():
+                self.schedule.add(operation)  # counts it as left
         self._absorbing.cancel()
         self._wake()

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actorsync.actors.channels import Blocking, Fact, Registration, Settlement, Several, Unissued, holding, in_thread
+from actorsync.actors.feed import Feed
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
@@ -134,6 +135,7 @@ class Recorder:
     journal: FactStore
     observers: Sequence[Observer] = ()
     blocking: Blocking = in_thread
+    feed: Feed | None = None
     tally: Tally = attrs.Factory(Tally)
     _warned: set[str] = attrs.Factory(set)
 
@@ -165,6 +167,8 @@ class Recorder:
                 self._settle(fact, settled)
             for event in events:
                 self.publish(event)
+        if self.feed is not None:
+            await self.feed.room()
 
     def publish(self, event: Event) -> None:
         """Count an event and show it to the observers. A warning that every connection gives is shown once."""
@@ -175,6 +179,8 @@ class Recorder:
         self.tally.count(event)
         for observer in self.observers:
             observer(event)
+        if self.feed is not None:
+            self.feed.observe(event)
 
     def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # the planner is gone; the journal still wants to know

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -35,18 +36,30 @@ class Shutdown:
     draining: trio.Event = attrs.Factory(trio.Event)
     cancelling: trio.Event = attrs.Factory(trio.Event)
     cleanup_seconds: float = attrs.field(init=False)
+    _drain_by: float = attrs.field(default=math.inf, init=False, repr=False)
+    _waiting: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
     _tidying: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cleanup_seconds = self.cancel_seconds
+
+    def allow(self, drain_seconds: float, cancel_seconds: float) -> None:
+        """Set the deadlines, before the first of the verbs."""
+        self.drain_seconds, self.cancel_seconds = drain_seconds, cancel_seconds
+        self.cleanup_seconds = min(self.cleanup_seconds, cancel_seconds)
 
     @property
     def longest(self) -> float:
         """How long a run goes on after the first stop at most, whatever the other side does, in seconds."""
         return self.drain_seconds + self.cancel_seconds + GOODBYE
 
-    def drain(self) -> None:
-        """Finish what is in flight, begin nothing."""
+    def drain(self, deadline: float = math.inf) -> None:
+        """Finish what is in flight, begin nothing. ``deadline`` (of trio's clock) may only be sooner than it was."""
+        if not self.draining.is_set():
+            self._drain_by = trio.current_time() + self.drain_seconds
+        self._drain_by = min(self._drain_by, deadline)
+        for scope in self._waiting:
+            scope.deadline = self._drain_by
         self.draining.set()
 
     def cancel(self, *, within: float | None = None) -> None:
@@ -55,7 +68,7 @@ class Shutdown:
             self.cleanup_seconds = min(self.cleanup_seconds, within)
             for scope in self._tidying:
                 scope.deadline = min(scope.deadline, trio.current_time() + within)
-        self.draining.set()
+        self.drain()
         self.cancelling.set()
 
     def now(self) -> None:
@@ -75,6 +88,10 @@ class Shutdown:
     async def enforce(self, scope: trio.CancelScope) -> None:
         """Cancel ``scope`` when a cancel is asked for, or when a drain has taken too long."""
         await self.draining.wait()
-        with trio.move_on_after(self.drain_seconds):
-            await self.cancelling.wait()
+        with trio.CancelScope(deadline=self._drain_by) as waiting:
+            self._waiting.add(waiting)
+            try:
+                await self.cancelling.wait()
+            finally:
+                self._waiting.discard(waiting)
         scope.cancel()

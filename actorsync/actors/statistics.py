@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import attrs
 
 from actorsync.endpoints.contract import Upload
 
-__all__ = ["ConnectionLevel", "LaneLevel", "Statistics"]
+__all__ = ["ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 
 
 @attrs.define(eq=False)
@@ -65,3 +67,26 @@ class Statistics:
         """Bytes of finished files, and of those that are on their way."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
         return self.bytes_done + sum(upload.sent for upload in uploads if upload is not None)
+
+
+class Rate:
+    """Bytes a second over the last few seconds."""
+
+    def __init__(self, seconds: float = 8.0) -> None:
+        self._seconds = seconds
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, total: int) -> None:
+        """Note that ``total`` bytes were sent by ``now``. A total that falls (a file is sent again) starts anew."""
+        if self._samples and total < self._samples[-1][1]:
+            self._samples.clear()
+        self._samples.append((now, total))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= self._seconds:
+            self._samples.popleft()
+
+    @property
+    def value(self) -> float | None:
+        """The rate; None when it is too early to tell."""
+        if len(self._samples) < 2 or (took := self._samples[-1][0] - self._samples[0][0]) < 0.5:
+            return None
+        return (self._samples[-1][1] - self._samples[0][1]) / took

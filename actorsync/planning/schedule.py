@@ -135,6 +135,11 @@ class Schedule:
             self._missing[operation.path] = _passed_on(fault)
         return [Failed(operation, reason, fault)]
 
+    def leave_out(self, operation: Operation) -> Returned:
+        """Leave undone, in this run, an operation that was not added: the caller's stages did not let it through."""
+        self.left += 1
+        return Returned(operation, "a stage has left it out")
+
     def release_removals(self) -> None:
         """Let removals begin: the scan is complete and the guards agree."""
         held, self._held_removals = self._held_removals, []

@@ -1,0 +1,323 @@
+"""The stages of the caller: what is in their hands, what comes out of them, and what must not.
+
+The ends of channels that a stage is given are ours, so that a mistake is raised in the stage that makes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
+
+import attrs
+import trio
+from trio.abc import ReceiveChannel, SendChannel
+
+from actorsync.actors.channels import Finding, holding
+from actorsync.errors import FatalError, GuardRefused, StageFailed
+from actorsync.model.entry import Kind, Listing, Problem, ScanComplete, ancestors, name_of
+from actorsync.model.glance import Glance, decode, entries_of, glance_of
+from actorsync.model.operation import Failed
+from actorsync.model.text import display, shorten
+from actorsync.pipeline import Change, Hook, ListingStage, OperationStage
+
+__all__ = ["Gate", "ListingStages", "OperationStages", "Verdict", "blamed"]
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Make `StageFailed` of what something of the caller's raises. `GuardRefused` and `FatalError` are his to raise."""
+    try:
+        yield
+    except (GuardRefused, FatalError):
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise StageFailed(f"{what} has raised {shorten(display(text), 300)}") from error
+
+
+@attrs.define(eq=False)
+class _Inlet(ReceiveChannel[T_co], Generic[T_co]):
+    """Where a stage takes from: knows what the stage has got and not sent on, and whether it was told that this is all.
+
+    ``key`` tells things apart.
+    """
+
+    channel: trio.MemoryReceiveChannel[T_co]
+    key: Callable[[T_co], Hashable]
+    has: dict[Hashable, T_co] = attrs.Factory(dict)
+    has_ended: bool = False
+
+    async def receive(self) -> T_co:
+        try:
+            value = await self.channel.receive()
+        except trio.EndOfChannel:
+            self.has_ended = True
+            raise
+        self.has[self.key(value)] = value
+        return value
+
+    async def aclose(self) -> None:
+        self.channel.close()
+        await trio.lowlevel.checkpoint()
+
+
+@attrs.define(eq=False)
+class _Outlet(SendChannel[T_contra], Generic[T_contra]):
+    """Where a stage sends to. What the stage behind it does not take any more is left out."""
+
+    channel: trio.MemorySendChannel[T_contra]
+    check: Callable[[T_contra], None]
+
+    async def send(self, value: T_contra) -> None:
+        self.check(value)
+        try:
+            await self.channel.send(value)
+        except trio.BrokenResourceError:
+            await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.channel.close()
+        await trio.lowlevel.checkpoint()
+
+
+async def _run_stage(
+    name: str,
+    function: Callable[[ReceiveChannel[T], SendChannel[T]], Awaitable[None]],
+    inlet: _Inlet[T],
+    outlet: _Outlet[T],
+) -> None:
+    with inlet.channel, outlet.channel, blamed(f"stage {name}"):
+        await function(inlet, outlet)
+
+
+@attrs.define(eq=False)
+class ListingStages:
+    """An actor: has all listings go through the stages, and sees to it that what they leave out is hidden, not gone."""
+
+    stages: Sequence[ListingStage]
+    _in_hand: dict[str, Listing] = attrs.Factory(dict)  # what was given to the first and has not come out
+    _left_out: set[str] = attrs.Factory(set)  # directories that were taken out of the listing they are in
+    _complete: ScanComplete | None = None
+
+    async def run(self, findings: trio.MemoryReceiveChannel[Finding], onward: trio.MemorySendChannel[Finding]) -> None:
+        """Pass everything on until ``findings`` end. What a stage raises is raised as `StageFailed`."""
+        with holding(findings, onward):
+            send, receive = trio.open_memory_channel[Listing](0)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._feed, findings, send, onward)
+                for stage in self.stages:
+                    send, behind = trio.open_memory_channel[Listing](0)
+                    inlet = _Inlet(receive, _directory_of)
+                    outlet = _Outlet(send, partial(_check_listing, stage.name, inlet))
+                    nursery.start_soon(_run_stage, stage.name, stage.run, inlet, outlet)
+                    receive = behind
+                with receive:
+                    async for listing in receive:
+                        await self._pass_on(listing, onward)
+            for directory in self._in_hand:
+                unseen = Problem(directory, "a stage has left it out", vanished=True)
+                await onward.send((Glance(directory, problem=unseen),))
+            if self._complete is not None:
+                await onward.send(self._complete)
+
+    async def _feed(
+        self,
+        findings: trio.MemoryReceiveChannel[Finding],
+        first: trio.MemorySendChannel[Listing],
+        onward: trio.MemorySendChannel[Finding],
+    ) -> None:
+        with first:
+            async for finding in findings:
+                if isinstance(finding, ScanComplete):
+                    self._complete = finding
+                    return
+                for glance in finding:
+                    if glance.problem is not None:
+                        await onward.send((glance,))
+                        continue
+                    entries = tuple(entries_of(glance.directory, glance.rows))
+                    listing = Listing(glance.directory, entries, glance.hidden)
+                    self._in_hand[glance.directory] = listing
+                    try:
+                        await first.send(listing)
+                    except trio.BrokenResourceError:  # the first stage wants no more
+                        await trio.lowlevel.checkpoint()
+
+    async def _pass_on(self, listing: Listing, onward: trio.MemorySendChannel[Finding]) -> None:
+        was = self._in_hand.pop(listing.directory)
+        names = {entry.path for entry in listing.entries}
+        missing = [entry for entry in was.entries if entry.path not in names]
+        self._left_out.update(entry.path for entry in missing if entry.kind is Kind.DIRECTORY)
+        if not self._left_out.isdisjoint((listing.directory, *ancestors(listing.directory))):
+            return  # it is hidden, with all that is in it
+        hidden = listing.hidden | was.hidden | {name_of(entry.path) for entry in missing}
+        await onward.send((glance_of(attrs.evolve(listing, hidden=hidden)),))
+
+
+def _directory_of(listing: Listing) -> str:
+    return listing.directory
+
+
+def _check_listing(name: str, inlet: _Inlet[Listing], listing: Listing) -> None:
+    """Raise, in a stage that sends what it must not."""
+    if not isinstance(listing, Listing):
+        raise StageFailed(f"stage {name} has sent a {type(listing).__name__}; a listing stage sends Listings")
+    where = _quoted(listing.directory)
+    if inlet.has.pop(listing.directory, None) is None:
+        raise StageFailed(f"stage {name} has sent a listing of {where} that it has not got, or has sent before")
+    glance = glance_of(listing)
+    if glance.problem is not None:
+        raise StageFailed(f"stage {name} has sent a listing of {where} with a problem: {glance.problem.reason}")
+    names = [row[0] for row in glance.rows]
+    if len(set(names)) < len(names):
+        twice = next(first for first, second in itertools.pairwise(names) if first == second)
+        raise StageFailed(f"stage {name} has sent two entries of the name {_quoted(decode(twice))} in {where}")
+
+
+def _quoted(path: str) -> str:
+    return f"{display(path)!r}" if path else "the root"
+
+
+#: What travels between operation stages: what an earlier one has failed passes the later ones by.
+Verdict: TypeAlias = Change | Failed
+
+
+@attrs.define(eq=False)
+class OperationStages:
+    """An actor: has what the planner decides go through the stages, and knows what is in their hands.
+
+    ``take`` is called with what comes out. ``settled`` is awaited before what a stage has sent late, that is, when it
+    knew that there is no more to come: by then everything sent before is done. ``left_out`` is told what never came.
+    """
+
+    stages: Sequence[OperationStage]
+    take: Callable[[Verdict], Awaitable[None]]
+    settled: Callable[[], Awaitable[None]]
+    left_out: Callable[[Change], Awaitable[None]]
+    _send: trio.MemorySendChannel[Verdict] = attrs.field(init=False)
+    _receive: trio.MemoryReceiveChannel[Verdict] = attrs.field(init=False)
+    _in_hand: dict[Hashable, Change] = attrs.Factory(dict)
+    _late: set[Hashable] = attrs.Factory(set)
+    _ended: trio.Event = attrs.Factory(trio.Event)
+    _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+
+    def __attrs_post_init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[Verdict](0)
+
+    async def put(self, operation: Change) -> None:
+        """Hand one operation to the first stage; waits for as long as that is busy."""
+        self._in_hand[id(operation)] = operation
+        try:
+            await self._send.send(operation)
+        except trio.BrokenResourceError:  # it wants no more: left out
+            await trio.lowlevel.checkpoint()
+
+    async def finish(self) -> None:
+        """Tell the stages that there is no more, and wait until everything has come out that will."""
+        self._send.close()
+        await self._ended.wait()
+
+    def stop(self) -> list[Change]:
+        """Cancel the stages, whatever they are doing; give what was in their hands."""
+        self._send.close()
+        self._scope.cancel()
+        in_hand = list(self._in_hand.values())
+        self._in_hand.clear()
+        return in_hand
+
+    async def run(self) -> None:
+        """Run the stages until they return or are stopped. What one raises is raised as `StageFailed`."""
+        receive = self._receive
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for stage in self.stages:
+                    send, behind = trio.open_memory_channel[Verdict](0)
+                    inlet = _Inlet(receive, _identity_of)
+                    outlet = _Outlet(send, partial(self._check, stage.name, inlet))
+                    nursery.start_soon(_run_stage, stage.name, partial(_run_past_failures, stage), inlet, outlet)
+                    receive = behind
+                with receive:
+                    await self._collect(receive)
+            for operation in list(self._in_hand.values()):
+                await self.left_out(operation)
+        self._ended.set()
+
+    def _check(self, name: str, inlet: _Inlet[Verdict], verdict: Verdict) -> None:
+        """Raise, in a stage that sends what it must not; and note what is sent late."""
+        if not isinstance(verdict, Verdict):
+            kind = type(verdict).__name__
+            raise StageFailed(f"stage {name} has sent a {kind}; an operation stage sends operations, or Failed")
+        key = _identity_of(verdict)
+        if inlet.has.pop(key, None) is None:
+            where = _quoted(verdict.operation.path if isinstance(verdict, Failed) else verdict.path)
+            raise StageFailed(
+                f"stage {name} has sent an operation on {where} that it has not got, or has sent before; "
+                "what was received is to be sent on as it is"
+            )
+        if inlet.has_ended:
+            self._late.add(key)
+
+    async def _collect(self, receive: trio.MemoryReceiveChannel[Verdict]) -> None:
+        is_behind_all = False
+        async for verdict in receive:
+            key = _identity_of(verdict)
+            is_late = key in self._late
+            self._late.discard(key)
+            if is_late and not is_behind_all:
+                await self.settled()
+            is_behind_all = is_late
+            await self.take(verdict)
+            self._in_hand.pop(key, None)
+
+
+def _identity_of(verdict: Verdict) -> int:
+    """Tell operations apart that are in somebody's hands, even if they are equal."""
+    return id(verdict.operation if isinstance(verdict, Failed) else verdict)
+
+
+async def _run_past_failures(
+    stage: OperationStage, receive: ReceiveChannel[Verdict], send: SendChannel[Verdict]
+) -> None:
+    await stage.run(_WithoutFailures(receive, send), send)
+
+
+@attrs.define(eq=False)
+class _WithoutFailures(ReceiveChannel[Change]):
+    """What a stage receives: what an earlier one has failed is handed on behind its back."""
+
+    receiving: ReceiveChannel[Verdict]
+    sending: SendChannel[Verdict]
+
+    async def receive(self) -> Change:
+        while isinstance(verdict := await self.receiving.receive(), Failed):
+            await self.sending.send(verdict)
+        return verdict
+
+    async def aclose(self) -> None:
+        await self.receiving.aclose()
+
+
+@attrs.define(eq=False)
+class Gate:
+    """Stands before everything that can be seen on the target: the first who comes runs the hook, and all wait."""
+
+    hook: Hook | None = None
+    is_open: bool = False
+    _lock: trio.Lock = attrs.Factory(trio.Lock)
+
+    async def passed(self) -> None:
+        """Return when the hook has returned. What it raises is raised as `StageFailed`."""
+        if self.hook is None:
+            return
+        async with self._lock:
+            if not self.is_open:
+                with blamed("the hook before_commit"):
+                    await self.hook()
+                self.is_open = True
