@@ -46,6 +46,12 @@ def cli() -> None:
     """Keep a server an exact mirror of a directory, a directory of a server, or a server of another."""
 
 
+def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
+    if as_json + verbose + quiet > 1:
+        raise click.UsageError("--json, --verbose and --quiet exclude each other.")
+    return "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
+
+
 @cli.command()
 @_profile
 @click.option("--once", is_flag=True, help="Mirror once, whatever sync.every says.")
@@ -74,8 +80,7 @@ def run(
     Ctrl-C finishes what is in flight and stops; twice stops now; three times leaves at once. Nothing is lost either
     way: the next run goes on from there.
     """
-    if as_json + verbose + quiet > 1:
-        raise click.UsageError("--json, --verbose and --quiet exclude each other.")
+    show = _show(as_json, verbose, quiet)
     if dry_run and rebuild:
         raise click.UsageError("--dry-run changes nothing, and --rebuild does.")
     loaded = _load(profile, overrides)
@@ -83,7 +88,6 @@ def run(
 
     if dry_run:
         return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program))
-    show: Show = "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
     options = foreground.Options(
         show,
         is_once=once,
@@ -97,15 +101,54 @@ def run(
 @cli.command()
 @_profile
 @click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with 9 when there is something to do.")
+@click.option("--save", "save_to", type=click.Path(path_type=Path), help="Write the plan to a file, for apply.")
 @_json
 @_set
 @click.pass_obj
-def plan(is_program: bool | None, profile: Path, has_exit_code: bool, as_json: bool, overrides: tuple[str, ...]) -> int:
+def plan(
+    is_program: bool | None,
+    profile: Path,
+    has_exit_code: bool,
+    save_to: Path | None,
+    as_json: bool,
+    overrides: tuple[str, ...],
+) -> int:
     """Show what a run would do: + new, * changed, - removed. Changes nothing."""
     loaded = _load(profile, overrides)
     from actorsync import foreground
 
-    return foreground.plan(loaded, as_json=as_json, has_exit_code=has_exit_code, ends_afterwards=bool(is_program))
+    return foreground.plan(
+        loaded, as_json=as_json, has_exit_code=has_exit_code, save_to=save_to, ends_afterwards=bool(is_program)
+    )
+
+
+@cli.command()
+@_profile
+@click.argument("plan", type=click.Path(path_type=Path))
+@_json
+@click.option("-v", "--verbose", is_flag=True, help="Name each file: + new, * changed, - removed.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures.")
+@_set
+@click.pass_obj
+def apply(
+    is_program: bool | None,
+    profile: Path,
+    plan: Path,
+    as_json: bool,
+    verbose: bool,
+    quiet: bool,
+    overrides: tuple[str, ...],
+) -> int:
+    """Do what a plan says that plan --save has written, all of it and nothing else.
+
+    Where either side has moved since, nothing is changed, and the exit code is 4.
+    """
+    loaded = _load(profile, overrides)
+    from actorsync import foreground
+    from actorsync.saved_plan import Plan
+
+    options = foreground.Options(_show(as_json, verbose, quiet), ends_afterwards=bool(is_program))
+    return foreground.apply(loaded, Plan.load(plan), options)
 
 
 @cli.command()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -19,12 +20,13 @@ from actorsync.heap import share_one_heap
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
 from actorsync.progress import JsonLines, Lines, Output, PlanLines
-from actorsync.runner import ask_first, plan_once, run_forever, run_once
+from actorsync.runner import apply_once, ask_first, make_plan, run_forever, run_once
+from actorsync.saved_plan import Plan
 from actorsync.signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 from actorsync.sink import Sink, tell_bug
 from actorsync.wording import change_of
 
-__all__ = ["PENDING", "Options", "Show", "plan", "run"]
+__all__ = ["PENDING", "Options", "Show", "apply", "plan", "run"]
 
 #: Exit code of ``plan --exit-code`` when there is something to do.
 PENDING = 9
@@ -75,8 +77,30 @@ def run(profile: Profile, options: Options) -> int:
     return _stoppable(work, shutdown, output, options)
 
 
-def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False, ends_afterwards: bool = False) -> int:
-    """Show what a run would do, and change nothing; give the exit code."""
+def apply(profile: Profile, plan: Plan, options: Options) -> int:
+    """Do what a saved plan says, or nothing; give the exit code."""
+    share_one_heap()
+    profile = ask_first(profile)
+    statistics = Statistics()
+    shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
+    output = _output(options.show, statistics, "")
+
+    async def work() -> int:
+        report = await apply_once(profile, plan, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+        return report.exit_code
+
+    return _stoppable(work, shutdown, output, options)
+
+
+def plan(
+    profile: Profile,
+    *,
+    as_json: bool = False,
+    has_exit_code: bool = False,
+    save_to: Path | None = None,
+    ends_afterwards: bool = False,
+) -> int:
+    """Show what a run would do, and change nothing; give the exit code. A plan that is whole may be saved."""
     profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
@@ -90,12 +114,15 @@ def plan(profile: Profile, *, as_json: bool = False, has_exit_code: bool = False
         has_changes = has_changes or change_of(event) is not None
 
     async def work() -> int:
-        report = await plan_once(
+        made = await make_plan(
             profile,
             shutdown=shutdown,
             observers=[watch, output.observe],
             statistics=statistics,
         )
+        report = made.report
+        if save_to is not None and report.error is None and not (report.drained or report.cancelled):
+            await trio.to_thread.run_sync(made.save, save_to)
         return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
 
     return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
