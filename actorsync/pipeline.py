@@ -64,10 +64,11 @@ def listing_stage(function: Callable[[ReceiveChannel[Listing], SendChannel[Listi
     """Make a stage of a function that is given each directory of the source, and sends it on, changed or not.
 
     Each directory that was read comes as one `Listing`, before those in it. An entry that the stage takes out is
-    *hidden*: it is not mirrored, with everything below it, and what the target has of it stays there. So is a listing
-    that is not sent on. An entry that it puts in must be a direct child and have a name of its own; what is read for it
-    is up to a `Transform` with an ``origin``. Leave size, times and inode as they are: they are what the journal
-    compares the next time.
+    *hidden*: it is not mirrored, with everything below it, and what the target has of it stays there. Of a listing that
+    is not sent on, all entries stay as they are on the target.
+
+    An entry that the stage puts in must be a direct child and have a name of its own; what is read for it is up to a
+    `Transform` with an ``origin``. Leave size, times and inode as they are: the journal compares them the next time.
     """
     return ListingStage(function, getattr(function, "__qualname__", repr(function)))
 

@@ -236,7 +236,8 @@ class _Run:
                 async with self._source_kept(send_fact.clone()), trio.open_nursery() as actors:
                     actors.start_soon(scanner.run, send_found, send_fact.clone())
                     if self.extras.listing_stages:
-                        actors.start_soon(ListingStages(self.extras.listing_stages).run, found, send_listing)
+                        stages = ListingStages(self.extras.listing_stages, self.shutdown.draining)
+                        actors.start_soon(stages.run, found, send_listing)
                     actors.start_soon(self.planner.run, listings, settled, send_batch, send_fact.clone())
                     for connection in self.connections:
                         actors.start_soon(connection.run, operations.clone(), send_fact.clone())

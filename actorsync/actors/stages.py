@@ -102,6 +102,8 @@ class ListingStages:
     """An actor: has all listings go through the stages, and sees to it that what they leave out is hidden, not gone."""
 
     stages: Sequence[ListingStage]
+    draining: trio.Event
+    """Ends it, whatever the stages are doing: what was not planned by then is left for another run."""
     _in_hand: dict[str, Listing] = attrs.Factory(dict)  # what was given to the first and has not come out
     _left_out: set[str] = attrs.Factory(set)  # directories that were taken out of the listing they are in
     _complete: ScanComplete | None = None
@@ -109,23 +111,33 @@ class ListingStages:
     async def run(self, findings: trio.MemoryReceiveChannel[Finding], onward: trio.MemorySendChannel[Finding]) -> None:
         """Pass everything on until ``findings`` end. What a stage raises is raised as `StageFailed`."""
         with holding(findings, onward):
-            send, receive = trio.open_memory_channel[Listing](0)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._feed, findings, send, onward)
-                for stage in self.stages:
-                    send, behind = trio.open_memory_channel[Listing](0)
-                    inlet = _Inlet(receive, _directory_of)
-                    outlet = _Outlet(send, partial(_check_listing, stage.name, inlet))
-                    nursery.start_soon(_run_stage, stage.name, stage.run, inlet, outlet)
-                    receive = behind
-                with receive:
-                    async for listing in receive:
-                        await self._pass_on(listing, onward)
-            for directory in self._in_hand:
-                unseen = Problem(directory, "a stage has left it out", vanished=True)
-                await onward.send((Glance(directory, problem=unseen),))
-            if self._complete is not None:
-                await onward.send(self._complete)
+                nursery.start_soon(self._watch_for_drain, nursery.cancel_scope)
+                await self._run(findings, onward)
+                nursery.cancel_scope.cancel()
+
+    async def _watch_for_drain(self, scope: trio.CancelScope) -> None:
+        await self.draining.wait()
+        scope.cancel()
+
+    async def _run(self, findings: trio.MemoryReceiveChannel[Finding], onward: trio.MemorySendChannel[Finding]) -> None:
+        send, receive = trio.open_memory_channel[Listing](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feed, findings, send, onward)
+            for stage in self.stages:
+                send, behind = trio.open_memory_channel[Listing](0)
+                inlet = _Inlet(receive, _directory_of)
+                outlet = _Outlet(send, partial(_check_listing, stage.name, inlet))
+                nursery.start_soon(_run_stage, stage.name, stage.run, inlet, outlet)
+                receive = behind
+            with receive:
+                async for listing in receive:
+                    await self._pass_on(listing, onward)
+        for directory in self._in_hand:
+            unseen = Problem(directory, "a stage has left it out", vanished=True)
+            await onward.send((Glance(directory, problem=unseen),))
+        if self._complete is not None:
+            await onward.send(self._complete)
 
     async def _feed(
         self,
@@ -226,7 +238,6 @@ class OperationStages:
 
     def stop(self) -> list[Change]:
         """Cancel the stages, whatever they are doing; give what was in their hands."""
-        self._send.close()
         self._scope.cancel()
         in_hand = list(self._in_hand.values())
         self._in_hand.clear()

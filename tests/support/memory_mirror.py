@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from actorsync.actors.channels import inline
+from actorsync.actors.feed import Feed
 from actorsync.actors.restart import Backoff
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
@@ -22,6 +23,7 @@ from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
 from actorsync.model.event import Event, Report
 from actorsync.model.operation import Copy, Done, Failed, Skipped
+from actorsync.pipeline import Pipeline
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
@@ -100,6 +102,8 @@ class Mirror:
         source: Any = None,
         policy: Policy = ONE,
         observe: Callable[[Event], None] = lambda event: None,
+        pipeline: Pipeline | None = None,
+        feed: Feed | None = None,
     ) -> Report:
         self.events.clear()
         with trio.fail_after(3_600):
@@ -112,6 +116,8 @@ class Mirror:
                 observers=[self.events.append, observe],
                 statistics=self.statistics,
                 clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+                pipeline=pipeline,
+                feed=feed,
             )
 
     def seen(self, kind: type[T]) -> list[T]:
