@@ -15,7 +15,7 @@ from actorsync.actors.feed import Feed
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Rate, Statistics
-from actorsync.model.event import Event, Report
+from actorsync.model.event import Event, Report, Stopped
 from actorsync.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.profile import Profile
 from actorsync.profile import load as loading
@@ -88,7 +88,7 @@ class Sync:
 
     @property
     def report(self) -> Report:
-        """What the run did. Raises `RuntimeError` before it has ``stopped``, and when it could not even report."""
+        """What the run did. Raises `RuntimeError` before the run has announced that it `Stopped`."""
         if self._report is None:
             raise RuntimeError("there is no report before the run has stopped")
         return self._report
@@ -133,10 +133,10 @@ class Sync:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sample)
-                self._report = await run_once(
+                await run_once(
                     profile,
                     shutdown=self._shutdown,
-                    observers=observers,
+                    observers=[self._keep, *observers],
                     statistics=self._statistics,
                     pipeline=pipeline,
                     feed=self._feed,
@@ -146,6 +146,10 @@ class Sync:
         finally:
             self._feed.close()
             self.stopped.set()
+
+    def _keep(self, event: Event) -> None:
+        if isinstance(event, Stopped):
+            self._report = event.report
 
     async def _sample(self) -> None:
         while True:
