@@ -19,7 +19,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
+from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Rate, Statistics
 from actorsync.endpoints.contract import Upload
 from actorsync.journal import Run
 from actorsync.live_view import LiveView
@@ -52,7 +52,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
-from actorsync.progress import JsonLines, Lines, Output, PlanLines, Rate, progress_text
+from actorsync.progress import JsonLines, Lines, Output, PlanLines, progress_text
 from actorsync.sink import Sink
 from actorsync.wording import (
     change_of,
