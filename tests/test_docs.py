@@ -105,10 +105,7 @@ def test_the_readme_has_exactly_two_commands_for_a_clone() -> None:
     assert commands == ["make demo", "make test"]
 
 
-def test_every_document_is_linked_and_every_link_leads_somewhere() -> None:
-    text = (ROOT / "README.md").read_text()
-    for path in (ROOT / "docs").glob("*.md"):
-        assert f"(docs/{path.name})" in text, f"README does not link {path.name}"
+def test_every_link_leads_somewhere() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for part in path.read_text().split("](")[1:]:
             target = part.partition(")")[0].partition("#")[0]

@@ -1,0 +1,143 @@
+"""The site: the Markdown of this folder, as it reads on a forge, and an API reference from the docstrings.
+
+Built by ``make docs``, and by the tests with every warning an error. Needs no network.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from sphinx.util.nodes import make_refnode  # noqa: E402
+
+import actorsync  # noqa: E402 - it may be nowhere else
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+#: The pages in reading order, by the heading that they stand under. One that is not there is left out; one that is
+#: there and not named here fails the build.
+PAGES = {
+    "Use it": ["quickstart", "profile", "recipes", "any-to-any", "cli", "filesmirror"],
+    "Build on it": ["pipelines", "endpoints", "testing"],
+    "Trust it": ["servers", "security", "reliability", "performance", "journal"],
+    "Know it": ["design", "contributing", "changelog"],
+    "API": ["api/actorsync", "api/errors", "api/model", "api/endpoints", "api/testing"],
+}
+
+project = "actorsync"
+author = "actorsync"
+version = release = actorsync.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+
+html_theme = "furo"
+html_title = f"actorsync {version}"
+html_copy_source = False
+html_show_copyright = False
+pygments_style = "friendly"
+highlight_language = "text"
+
+myst_heading_anchors = 4
+myst_enable_extensions = []
+
+nitpicky = True
+default_role = "py:obj"  # `name` in a docstring: a link where it leads somewhere, see `_plain_name`
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+
+
+def _expand(_: Sphinx, page: str, source: list[str]) -> None:
+    """Put in what is not written by hand: the table of contents, the changelog, the names of a module."""
+    if page == "index":
+        source[0] += "\n" + "\n".join(_contents(caption, names) for caption, names in PAGES.items())
+    elif page == "changelog":
+        source[0] = (HERE.parent / "CHANGELOG.md").read_text("utf-8")
+    elif page.startswith("api/"):
+        lines = source[0].splitlines()
+        directive = ".. every-name-of:: "
+        source[0] = "\n".join(
+            _every_name(line.removeprefix(directive)) if line.startswith(directive) else line for line in lines
+        )
+
+
+def _contents(caption: str, names: list[str]) -> str:
+    there = [name for name in names if any((HERE / f"{name}{suffix}").exists() for suffix in source_suffix)]
+    return "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", *there, "```", ""])
+
+
+def _every_name(module_name: str) -> str:
+    """Directives for all of a module's ``__all__``. What `actorsync` itself exports stands on that page alone."""
+    module = importlib.import_module(module_name)
+    exported = {} if module is actorsync else {name: getattr(actorsync, name) for name in _names(actorsync)}
+    lines = []
+    for name in _names(module):
+        found = getattr(module, name)
+        known_as = [other for other, one in exported.items() if one is found]
+        if inspect.ismodule(found):
+            continue
+        if known_as:
+            lines += [f"`{name}`", f"   Is :py:obj:`actorsync.{known_as[0]}`.", ""]
+        elif inspect.isclass(found):
+            kind = "exception" if issubclass(found, BaseException) else "class"
+            lines += [f".. auto{kind}:: {module_name}.{name}", "   :members:", ""]
+        elif callable(found) and not isinstance(found, type) and inspect.isroutine(found):
+            lines += [f".. autofunction:: {module_name}.{name}", ""]
+        else:
+            lines += [f".. autodata:: {module_name}.{name}", "   :no-value:", ""]
+    return "\n".join(lines)
+
+
+def _names(module: Any) -> list[str]:
+    return [name for name in getattr(module, "__all__", ()) if not name.startswith("__")]
+
+
+def _plain_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
+    """Link a name that is documented on another page; one that exists stays what it is; any other is warned of."""
+    if node.get("refdomain") != "py":
+        return None
+    if node.get("reftype") != "obj":
+        return text  # of a signature: Python has checked it
+    target, module, inside = str(node["reftarget"]), node.get("py:module"), node.get("py:class")
+    found = env.domains.python_domain.find_obj(env, module, inside, target, None, 1)
+    if len({entry.node_id for _, entry in found}) == 1:
+        name, entry = found[0]
+        return make_refnode(app.builder, str(node["refdoc"]), entry.docname, entry.node_id, text, name)
+    home = getattr(_object(f"{module}.{inside}"), "__module__", module)  # what is exported may have been made elsewhere
+    places = [f"{module}.{inside}.{target}", f"{module}.{target}", f"{home}.{target}", target, f"builtins.{target}"]
+    return None if all(_object(place) is None for place in places) else text
+
+
+def _object(name: str) -> Any:
+    """What a dotted name stands for, or None."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except (ImportError, ValueError):
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None) or getattr(found, "__annotations__", {}).get(part)
+        return found
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", _expand)
+    app.connect("missing-reference", _plain_name)
