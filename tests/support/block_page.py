@@ -16,7 +16,7 @@ from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from actorsync.profile import load_profile
-from actorsync.profile.load import _KEYS as KEYS
+from actorsync.profile.load import keys
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
 from tests.support.block_checks import check_command, check_ini, check_json, check_sql, check_yaml
 from tests.support.blocks import Block, Server, Setup, Step
@@ -219,12 +219,13 @@ class Page:
 
 def _completed(text: str, document: Document) -> str:
     """A profile that has what it needs. Where there are keys of a login, the URL is one that they go with."""
+    known = keys()
     for name, needed in _MISSING.items():
         table = document.get(name)
         if table is None:
             text += f"\n[{name}]\n{needed}\n"
         elif not table.keys() & {"path", "url"}:
-            schemes = [KEYS[f"{name}.{key}"].metadata["schemes"] for key in table if f"{name}.{key}" in KEYS]
+            schemes = [known[f"{name}.{key}"].metadata["schemes"] for key in table if f"{name}.{key}" in known]
             scheme = next((one[0] for one in schemes if one), None)
             line = f'url = "{scheme}://deploy@example.com/www"' if scheme else needed
             if scheme not in {None, "sftp"} and "password" not in table:
