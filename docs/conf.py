@@ -38,7 +38,7 @@ project = "actorsync"
 author = "actorsync"
 version = release = actorsync.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
@@ -59,7 +59,6 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
 
 
 def _expand(_: Sphinx, page: str, source: list[str]) -> None:
@@ -137,7 +136,17 @@ def _object(name: str) -> Any:
     return None
 
 
+def _signature(
+    _: Sphinx, what: str, __: str, found: object, ___: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Show a class of attrs as it is called, and a protocol as what it is: nothing to be called."""
+    if what == "class" and getattr(found, "_is_protocol", False):
+        return "", None
+    return signature and signature.replace(" = NOTHING", " = ..."), returns
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _expand)
+    app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _plain_name)
