@@ -7,6 +7,7 @@ import contextlib
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
+
+import attrs
 
 from actorsync.profile import load_profile
 from actorsync.profile.load import keys
@@ -33,6 +36,20 @@ _SECONDS = 60.0  # that a block of commands may take
 Document: TypeAlias = dict[str, dict[str, Any]]
 
 
+@attrs.define
+class _Led:
+    """How a profile is led to the server of the page: the variables that do it, and what is shown in place of what."""
+
+    environment: dict[str, str] = attrs.field(factory=dict)
+    shown: dict[str, str] = attrs.field(factory=dict)
+
+    def exports(self) -> str:
+        """As a line of shell."""
+        names = [f"ACTORSYNC_{table}_{key}" for table in ("SOURCE", "TARGET") for key in ("URL", "PASSWORD")]
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        return "; ".join([f"unset {' '.join(names)}", *exports])
+
+
 class Page:
     """Where the blocks of a page are run: a working directory, a home, and a server if the page has one."""
 
@@ -43,8 +60,7 @@ class Page:
             directory.mkdir(parents=True)
         self._names: dict[str, Any] = {"__name__": "__main__"}
         self._server: EmbeddedFtpServer | EmbeddedSftpServer | None = None
-        self._environment: dict[str, str] = {}
-        self._shown: dict[str, str] = {}  # what the server's name is on this machine: what it is on the page
+        self._led: dict[str, _Led] = {}
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -107,10 +123,11 @@ class Page:
         profile.write_text(_completed(block.text, document))
         profile.chmod(0o600)
         self._make_files(document)
-        with self._here():
+        with self._here(_Led()):
             load_profile(profile)
         if is_whole:
-            self._lead_to_server(document)
+            self._led.pop(profile.name, None)
+            self._led[profile.name] = self._lead_to_server(document)
         else:
             profile.unlink()
 
@@ -145,31 +162,36 @@ class Page:
         self._server = self._open.enter_context(server)
         (ssh / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {host.export_public_key().decode()}")
 
-    def _lead_to_server(self, document: Document) -> None:
+    def _lead_to_server(self, document: Document) -> _Led:
         """Have the servers of a profile be ours, by the environment; what is printed of ours is the page's again."""
-        self._environment.clear()
-        self._shown.clear()
+        led = _Led()
         if self._server is None:
-            return
+            return led
         for table in ("source", "target"):
             url = urlsplit(document[table].get("url", ""))
             if url.scheme in {"", "file"}:
                 continue
             variable = f"ACTORSYNC_{table.upper()}"
-            self._environment[f"{variable}_URL"] = self._server.url + url.path.lstrip("/")
+            led.environment[f"{variable}_URL"] = self._server.url + url.path.lstrip("/")
             if url.scheme.startswith("ftp"):
-                self._environment[f"{variable}_PASSWORD"] = self._server.password or ""
-            self._shown[self._server.url] = f"{url.scheme}://{url.netloc}/"
+                led.environment[f"{variable}_PASSWORD"] = self._server.password or ""
+            led.shown[self._server.url] = f"{url.scheme}://{url.netloc}/"
+        return led
+
+    def _led_for(self, command: str) -> _Led:
+        """What belongs to the profile that a command names, or else to the last one."""
+        named = [led for name, led in self._led.items() if name in command]
+        return (named or list(self._led.values()) or [_Led()])[-1]
 
     # ---- What is run
 
     @contextlib.contextmanager
-    def _here(self) -> Iterator[dict[str, str]]:
+    def _here(self, led: _Led) -> Iterator[dict[str, str]]:
         """This process in the page's directory, with the page's environment and nothing of the user's."""
         before = dict(os.environ)
         mine = {key: value for key, value in before.items() if not key.startswith(("XDG_", "ACTORSYNC_", "SSH_"))}
         mine |= {"HOME": str(self.home), "PATH": f"{Path(sys.executable).parent}:{before.get('PATH', '')}"}
-        mine |= {"PYTHONWARNINGS": "error", "TERM": "dumb", "LC_ALL": "C.UTF-8", **self._environment}
+        mine |= {"PYTHONWARNINGS": "error", "TERM": "dumb", "LC_ALL": "C.UTF-8", **led.environment}
         os.environ.clear()
         os.environ.update(mine)
         try:
@@ -183,7 +205,7 @@ class Page:
         """As the lines of one script: a name of an earlier block is known, and a traceback has the page's lines."""
         self._names |= {"server": self._server} if self._server else {}
         code = compile("\n" * line + text, name, "exec", flags=0, dont_inherit=True)
-        with self._here():
+        with self._here(self._led_for("")):
             exec(code, self._names)
         asyncio.set_event_loop_policy(None)
 
@@ -191,10 +213,12 @@ class Page:
         """In one shell. A command that fails is a fault, unless the next one is ``echo $?``."""
         dialogue = list(_dialogue(text))
         assert dialogue, "a block of console has lines that begin with `$ `"
+        leads = [self._led_for(command) for command, _ in dialogue]
         script = "code=0\n" + "".join(
-            f"(exit $code)\n{command}\ncode=$?; printf '\\n\\036%d\\036' $code\n" for command, _ in dialogue
+            f"{led.exports()}\n(exit $code)\n{command}\ncode=$?; printf '\\n\\036%d\\036' $code\n"
+            for (command, _), led in zip(dialogue, leads, strict=True)
         )
-        with self._here() as environment:
+        with self._here(_Led()) as environment:
             done = subprocess.run(
                 ["bash", "-c", script],
                 env=environment,
@@ -208,8 +232,8 @@ class Page:
         answers = re.findall(r"(.*?)\n\036(\d+)\036", done.stdout, re.DOTALL)
         assert len(answers) == len(dialogue), f"the shell ended in the middle: {done.stdout}"
         following = [*(command for command, _ in dialogue[1:]), ""]
-        for (command, expected), (got, code), after in zip(dialogue, answers, following, strict=True):
-            for actual, shown in (*self._shown.items(), (str(self.home), _HOME)):
+        for (command, expected), (got, code), after, led in zip(dialogue, answers, following, leads, strict=True):
+            for actual, shown in (*led.shown.items(), (str(self.home), _HOME)):
                 got = got.replace(actual, shown)
             assert code == "0" or after == "echo $?", f"$ {command}\n{got}\nexit code {code}"
             if expected:
