@@ -25,60 +25,63 @@ Comments that readers do not see say what the blocks cannot, on lines of their o
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.block_checks import check_command
 from tests.support.block_page import Page
-from tests.support.blocks import PAGES, Block, Step, inline_commands, steps_in
+from tests.support.blocks import PAGES, Block, inline_commands, steps_in
 
 STEPS = {path.name: steps_in(path) for path in PAGES}
 BLOCKS = [step for steps in STEPS.values() for step in steps if isinstance(step, Block)]
 
 
-class Reader:
-    """Follows a page up to a block. What comes before it is followed once, whichever blocks are asked for."""
-
-    def __init__(self, page: Page, steps: list[Step]) -> None:
-        self._page = page
-        self._waiting = steps
-        self._faults: dict[Block, list[Exception]] = {}
-
-    def read(self, block: Block) -> None:
-        faults: list[Exception] = []  # those of a setup are told by the block behind it
-        while block in self._waiting:
-            step = self._waiting.pop(0)
+def follow(page: str, folder: Path) -> dict[str, str]:
+    """Follow a page to its end; what was wrong with a block, by the block's name. A setup's fault is its block's."""
+    faults: dict[str, str] = {}
+    pending = ""
+    with Page(folder) as reader:
+        for step in STEPS[page]:
             try:
-                self._page.follow(step)
-            except Exception as fault:  # noqa: BLE001 - whatever a block does is its fault, and the others go on
-                faults.append(fault)
+                reader.follow(step)
+            except Exception:  # noqa: BLE001 - whatever a block does is its fault, and the others go on
+                pending += traceback.format_exc()
             if isinstance(step, Block):
-                self._faults[step], faults = faults, []
-        for found in self._faults[block]:
-            raise found
+                faults[step.name], pending = pending, ""
+    return faults
 
 
-@pytest.fixture(scope="module")
-def reader_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Reader]]:
-    readers: dict[str, Reader] = {}
-    with ExitStack() as stack:
+@pytest.fixture(scope="session")
+def faults_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+    """Follow each page once: the worker that first asks for a block of it does, and the others wait for that."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "docs-blocks"
+    shared.mkdir(exist_ok=True)
 
-        def give(page: str) -> Reader:
-            if page not in readers:
-                folder: Path = tmp_path_factory.mktemp(page.partition(".")[0])
-                readers[page] = Reader(stack.enter_context(Page(folder)), list(STEPS[page]))
-            return readers[page]
+    def give(page: str) -> dict[str, str]:
+        with open(shared / f"{page}.json", "a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            text = file.read()
+            if not text:
+                text = json.dumps(follow(page, tmp_path_factory.mktemp(page.partition(".")[0])))
+                file.write(text)
+        return dict(json.loads(text))
 
-        yield give
+    return give
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
-def test_block(block: Block, reader_of: Callable[[str], Reader]) -> None:
-    reader_of(block.page).read(block)
+def test_block(block: Block, faults_of: Callable[[str], dict[str, str]]) -> None:
+    fault = faults_of(block.page)[block.name]
+    assert not fault, fault
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

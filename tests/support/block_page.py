@@ -173,7 +173,7 @@ class Page:
                 continue
             variable = f"ACTORSYNC_{table.upper()}"
             led.environment[f"{variable}_URL"] = self._server.url + url.path.lstrip("/")
-            if url.scheme.startswith("ftp"):
+            if isinstance(self._server, EmbeddedFtpServer):
                 led.environment[f"{variable}_PASSWORD"] = self._server.password or ""
             led.shown[self._server.url] = f"{url.scheme}://{url.netloc}/"
         return led
