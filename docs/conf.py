@@ -9,18 +9,19 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from docutils import nodes  # noqa: E402
+from sphinx import addnodes  # noqa: E402
 from sphinx.util.nodes import make_refnode  # noqa: E402
 
 import actorsync  # noqa: E402 - it may be nowhere else
 
 if TYPE_CHECKING:
-    from docutils import nodes
-    from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -92,6 +93,9 @@ def _every_name(module_name: str) -> str:
             continue
         if known_as:
             lines += [f"`{name}`", f"   Is :py:obj:`actorsync.{known_as[0]}`.", ""]
+        elif isinstance(found, UnionType):
+            names = ", ".join(f"`{one.__name__}`" for one in found.__args__)
+            lines += [f".. py:type:: {module_name}.{name}", "", f"   One of {names}.", ""]
         elif inspect.isclass(found):
             kind = "exception" if issubclass(found, BaseException) else "class"
             lines += [f".. auto{kind}:: {module_name}.{name}", "   :members:", ""]
@@ -102,21 +106,39 @@ def _every_name(module_name: str) -> str:
     return "\n".join(lines)
 
 
+def _unions() -> dict[str, UnionType]:
+    """Every union that has a name, the longest first."""
+    modules = [actorsync, *(importlib.import_module(f"actorsync.model.{name}") for name in ("event", "operation"))]
+    found = {
+        name: value
+        for module in modules
+        for name in _names(module)
+        if isinstance(value := getattr(module, name), UnionType)
+    }
+    return dict(sorted(found.items(), key=lambda item: -len(item[1].__args__)))
+
+
 def _names(module: Any) -> list[str]:
     return [name for name in getattr(module, "__all__", ()) if not name.startswith("__")]
 
 
-def _plain_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
+def _plain_name(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.Element
+) -> nodes.Element | None:
     """Link a name that is documented on another page; one that exists stays what it is; any other is warned of."""
     if node.get("refdomain") != "py":
         return None
-    if node.get("reftype") != "obj":
-        return text  # of a signature: Python has checked it
     target, module, inside = str(node["reftarget"]), node.get("py:module"), node.get("py:class")
-    found = env.domains.python_domain.find_obj(env, module, inside, target, None, 1)
+    is_of_signature = node.get("reftype") != "obj"
+    if is_of_signature and not target.startswith("actorsync."):
+        return text
+    searched = target.rpartition(".")[2] if is_of_signature else target
+    found = env.domains.python_domain.find_obj(env, module, inside, searched, None, 1)
     if len({entry.node_id for _, entry in found}) == 1:
         name, entry = found[0]
         return make_refnode(app.builder, str(node["refdoc"]), entry.docname, entry.node_id, text, name)
+    if is_of_signature:
+        return text  # of a signature: Python has checked it
     home = getattr(_object(f"{module}.{inside}"), "__module__", module)  # what is exported may have been made elsewhere
     places = [f"{module}.{inside}.{target}", f"{module}.{target}", f"{home}.{target}", target, f"builtins.{target}"]
     return None if all(_object(place) is None for place in places) else text
@@ -142,11 +164,35 @@ def _signature(
     """Show a class of attrs as it is called, and a protocol as what it is: nothing to be called."""
     if what == "class" and getattr(found, "_is_protocol", False):
         return "", None
-    return signature and signature.replace(" = NOTHING", " = ..."), returns
+    return signature and _short(signature.replace(" = NOTHING", " = ...")), returns and _short(returns)
+
+
+def _short(text: str) -> str:
+    """Give unions by their names, where they have one, and not by all that is in them."""
+    for name, union in UNIONS.items():
+        for form in ("~{0.__module__}.{0.__qualname__}", "{0.__module__}.{0.__qualname__}", "{0.__name__}"):
+            text = text.replace(" | ".join(form.format(one) for one in union.__args__), name)
+    return text
+
+
+def _shorten_property(_: Sphinx, __: str, kind: str, content: addnodes.desc_content) -> None:
+    """Do the same for the type of a property, which is no part of a signature."""
+    if kind == "property" and content.parent is not None:
+        for annotation in content.parent.findall(addnodes.desc_annotation):
+            # A name is there twice, in full and as it will be shown.
+            parts = [part for part in annotation.findall(nodes.Text) if part.parent.get("condition") != "*"]
+            text = "".join(parts)
+            if (short := _short(text)) != text:
+                annotation.clear()
+                annotation += nodes.Text(short)
+
+
+UNIONS = _unions()
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _expand)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("object-description-transform", _shorten_property)
     app.connect("missing-reference", _plain_name)
