@@ -6,6 +6,9 @@ import ast
 import re
 from pathlib import Path
 
+import click
+
+from actorsync.cli import cli
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
 from tests.support.matrix import ROWS, rows_in, rows_of
 
@@ -111,3 +114,16 @@ def test_every_link_leads_somewhere() -> None:
             target = part.partition(")")[0].partition("#")[0]
             if target and not target.startswith("http"):
                 assert (path.parent / target).exists(), f"{path.name} links {target}"
+
+
+def test_every_command_has_its_section_and_every_option_is_told_there() -> None:
+    text = (ROOT / "docs/cli.md").read_text()
+    for_all = text.partition("\n## ")[0]
+    sections = {
+        head.split()[1].rstrip("`"): body for head, body in re.findall(r"(?ms)^## `(.*?)`$(.*?)(?=^## |\Z)", text)
+    }
+    assert sections.keys() == cli.commands.keys()
+    for name, command in cli.commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert f"`{max(option.opts, key=len)}" in for_all + sections[name], f"{name} {option.opts}"

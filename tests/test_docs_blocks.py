@@ -30,25 +30,25 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.block_checks import check_command
 from tests.support.block_page import Page
-from tests.support.blocks import PAGES, Block, inline_commands, steps_in
+from tests.support.blocks import PAGES, Block, Step, inline_commands, steps_in
 
 STEPS = {path.name: steps_in(path) for path in PAGES}
 BLOCKS = [step for steps in STEPS.values() for step in steps if isinstance(step, Block)]
 
 
-def follow(page: str, folder: Path) -> dict[str, str]:
+def follow(steps: Sequence[Step], folder: Path) -> dict[str, str]:
     """Follow a page to its end; what was wrong with a block, by the block's name. A setup's fault is its block's."""
     faults: dict[str, str] = {}
     pending = ""
     with Page(folder) as reader:
-        for step in STEPS[page]:
+        for step in steps:
             try:
                 reader.follow(step)
             except Exception:  # noqa: BLE001 - whatever a block does is its fault, and the others go on
@@ -71,7 +71,7 @@ def faults_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[
             file.seek(0)
             text = file.read()
             if not text:
-                text = json.dumps(follow(page, tmp_path_factory.mktemp(page.partition(".")[0])))
+                text = json.dumps(follow(STEPS[page], tmp_path_factory.mktemp(page.partition(".")[0])))
                 file.write(text)
         return dict(json.loads(text))
 
@@ -88,3 +88,94 @@ def test_block(block: Block, faults_of: Callable[[str], dict[str, str]]) -> None
 def test_commands_in_prose_are_there(path: Path) -> None:
     for command in inline_commands(path):
         check_command(re.sub(r"[][]", "", command), is_whole=False)
+
+
+WRONG = {
+    "a block without a language": "```\nsome text\n```",
+    "of cobol": "```cobol\nMOVE A TO B\n```",
+    "unknown key; did you mean sync.delete": "```toml\n[sync]\ndelte = true\n```",
+    "whole number from 1 to 64": "```toml\n[target]\nlanes = 65\n```",
+    "ZeroDivisionError": "```python\n1 / 0\n```",
+    "NameError": "```python\nname\n```",
+    "No such option '--fast'": "<!-- block: not run: so -->\n```console\n$ actorsync run --fast a.toml\n```",
+    "there is no command fly": "<!-- block: not run: so -->\n```console\n$ actorsync fly\n```",
+    "there is no extra moon": "<!-- block: not run: so -->\n```console\n$ pip install 'actorsync[moon]'\n```",
+    "nowhere": "<!-- block: not run: so -->\n```console\n$ make nowhere\n```",
+    "is not known: frobnicate": "<!-- block: not run: so -->\n```console\n$ frobnicate | cat\n```",
+    "cannot be marked": "<!-- block: not run: so -->\n```python\n1\n```",
+    "exit code 1": "```console\n$ false\n```",
+    "and not": "```console\n$ echo one\ntwo\n```",
+    "comes before the first command": "```console\nwithout a dollar\n```",
+    "JSONDecodeError": "```json\n{\n```",
+    "no such table: elsewhere": "```sql\nSELECT 1; SELECT * FROM elsewhere\n```",
+    "No such option '--slow'": "```ini\n[Service]\nExecStart=/usr/bin/actorsync run --slow a.toml\n```",
+    "Missing argument 'PROFILE'": "```yaml\njobs:\n  one:\n    steps:\n      - run: actorsync run\n```",
+    "ModuleNotFoundError": "<!-- setup\nimport nothing_of_that_name\n-->\n```text\nnever mind\n```",
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_what_is_wrong_is_found(reason: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(WRONG[reason])
+    (fault,) = follow(steps_in(tmp_path / "page.md"), tmp_path / "folder").values()
+    assert reason in fault
+
+
+def test_a_mark_without_a_block_is_found(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("<!-- block: file=x.toml -->\n\nSome words.\n\n```text\n```\n")
+    with pytest.raises(ValueError, match="no block behind the comment"):
+        steps_in(tmp_path / "page.md")
+
+
+def test_what_is_right_passes(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(RIGHT)
+    faults = follow(steps_in(tmp_path / "page.md"), tmp_path / "folder")
+    assert len(faults) == 6
+    assert not any(faults.values()), faults
+
+
+RIGHT = """
+<!-- blocks: server=ftp -->
+
+```toml
+[target]
+url = "ftp://you@ftp.example.com/www"
+password = { env = "ANY" }
+
+[source]
+path = "site"
+```
+
+```console
+$ actorsync run shop.toml
+mirroring /home/deploy/shop/site to ftp://you@ftp.example.com/www, 4 connections
+in sync: 1 copied (15 B), ...
+$ actorsync run nothing.toml
+actorsync: nothing.toml: there is no such file; ...
+$ echo $?
+2
+$ echo one \\
+> two
+one two
+```
+
+1. In a list:
+
+   ```python
+   names = sorted(path.name for path in server.root.rglob("*"))
+   ```
+
+   ```python
+   assert names == ["index.html", "www"]
+   ```
+
+```sql
+SELECT path FROM tree WHERE owner = 'ours'
+```
+
+<!-- block: not a profile -->
+```toml
+[tool.ruff]
+line-length = 120
+```
+"""

@@ -56,26 +56,29 @@ Step: TypeAlias = Block | Setup | Server
 
 def steps_in(page: Path) -> list[Step]:
     """Give the steps of a page, in the order in which a reader meets them."""
-    return list(_steps(page))
+    return list(_steps(page.name, page.read_text("utf-8")))
 
 
-def _steps(page: Path) -> Iterator[Step]:
+def _steps(name: str, text: str) -> Iterator[Step]:
     mark = ""
-    for token in MarkdownIt().parse(page.read_text("utf-8")):
+    for token in MarkdownIt().parse(text):
         line = token.map[0] + 1 if token.map else 0
-        if token.type in {"fence", "code_block"}:
-            yield Block(page.name, line, token.info.strip(), token.content, mark)
+        is_block = token.type in {"fence", "code_block"}
+        if is_block:
+            yield Block(name, line, token.info.strip(), token.content, mark)
+        elif mark:
+            raise ValueError(f"{name}:{line}: there is no block behind the comment that says {mark!r}")
         mark = ""
         if token.type == "html_block":
             for kind, text in _COMMENT.findall(token.content):
                 if kind == "setup":
-                    yield Setup(page.name, line, text)
+                    yield Setup(name, line, text)
                 elif kind == "block":
                     mark = text.strip()
                 else:
-                    name, _, value = text.strip().partition("=")
-                    if name != "server" or value not in _SERVERS:
-                        raise ValueError(f"{page.name}:{line}: a page can have server=ftp or server=sftp, not {text}")
+                    key, _, value = text.strip().partition("=")
+                    if key != "server" or value not in _SERVERS:
+                        raise ValueError(f"{name}:{line}: a page can have server=ftp or server=sftp, not {text}")
                     yield Server("ftp" if value == "ftp" else "sftp")
 
 
