@@ -164,6 +164,8 @@ def _signature(
     """Show a class of attrs as it is called, and a protocol as what it is: nothing to be called."""
     if what == "class" and getattr(found, "_is_protocol", False):
         return "", None
+    if returns and inspect.isasyncgenfunction(getattr(found, "__wrapped__", None)):
+        returns = returns.replace("AsyncIterator[", "AsyncContextManager[", 1)  # what it is called for
     return signature and _short(signature.replace(" = NOTHING", " = ...")), returns and _short(returns)
 
 

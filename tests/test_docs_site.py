@@ -13,7 +13,6 @@ import actorsync
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [name for names in runpy.run_path(str(DOCS / "conf.py"))["PAGES"].values() for name in names]
 
 
 def test_the_site(tmp_path: Path) -> None:
@@ -57,8 +56,8 @@ def check_names(site: Path) -> None:
 
 def test_every_page_is_in_the_table_of_contents_and_within_reach_of_the_readme() -> None:
     """The first is what the site has, the second what a forge has."""
-    pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
-    assert pages <= set(PAGES), "name it in PAGES of docs/conf.py"
+    listed = {name for names in runpy.run_path(str(DOCS / "conf.py"))["PAGES"].values() for name in names}
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= listed, "name it in PAGES of docs/conf.py"
     seen: set[Path] = set()
     waiting = [ROOT / "README.md"]
     while waiting:

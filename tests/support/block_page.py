@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import doctest
 import os
@@ -20,6 +19,7 @@ import attrs
 
 from actorsync.profile import load_profile
 from actorsync.profile.load import keys
+from actorsync.profile.place import PORTS
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
 from tests.support.block_checks import check_command, check_ini, check_json, check_sql, check_yaml
 from tests.support.blocks import Block, Server, Setup, Step
@@ -169,13 +169,13 @@ class Page:
             return led
         for table in ("source", "target"):
             url = urlsplit(document[table].get("url", ""))
-            if url.scheme in {"", "file"}:
+            if url.scheme not in PORTS:
                 continue
             variable = f"ACTORSYNC_{table.upper()}"
-            led.environment[f"{variable}_URL"] = self._server.url + url.path.lstrip("/")
+            led.environment[f"{variable}_URL"] = ours = self._server.url + url.path.lstrip("/")
             if isinstance(self._server, EmbeddedFtpServer):
                 led.environment[f"{variable}_PASSWORD"] = self._server.password or ""
-            led.shown[self._server.url] = f"{url.scheme}://{url.netloc}/"
+            led.shown[ours] = f"{url.scheme}://{url.netloc}{url.path}"
         return led
 
     def _led_for(self, command: str) -> _Led:
@@ -191,7 +191,7 @@ class Page:
         before = dict(os.environ)
         mine = {key: value for key, value in before.items() if not key.startswith(("XDG_", "ACTORSYNC_", "SSH_"))}
         mine |= {"HOME": str(self.home), "PATH": f"{Path(sys.executable).parent}:{before.get('PATH', '')}"}
-        mine |= {"PYTHONWARNINGS": "error", "TERM": "dumb", "LC_ALL": "C.UTF-8", **led.environment}
+        mine |= {"TERM": "dumb", "LC_ALL": "C.UTF-8", **led.environment}
         os.environ.clear()
         os.environ.update(mine)
         try:
@@ -207,7 +207,6 @@ class Page:
         code = compile("\n" * line + text, name, "exec", flags=0, dont_inherit=True)
         with self._here(self._led_for("")):
             exec(code, self._names)
-        asyncio.set_event_loop_policy(None)
 
     def _run_console(self, text: str) -> None:
         """In one shell. A command that fails is a fault, unless the next one is ``echo $?``."""
