@@ -6,6 +6,9 @@ import ast
 import re
 from pathlib import Path
 
+import click
+
+from actorsync.cli import cli
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
 from tests.support.matrix import ROWS, rows_in, rows_of
 
@@ -105,12 +108,22 @@ def test_the_readme_has_exactly_two_commands_for_a_clone() -> None:
     assert commands == ["make demo", "make test"]
 
 
-def test_every_document_is_linked_and_every_link_leads_somewhere() -> None:
-    text = (ROOT / "README.md").read_text()
-    for path in (ROOT / "docs").glob("*.md"):
-        assert f"(docs/{path.name})" in text, f"README does not link {path.name}"
+def test_every_link_leads_somewhere() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for part in path.read_text().split("](")[1:]:
             target = part.partition(")")[0].partition("#")[0]
             if target and not target.startswith("http"):
                 assert (path.parent / target).exists(), f"{path.name} links {target}"
+
+
+def test_every_command_has_its_section_and_every_option_is_told_there() -> None:
+    text = (ROOT / "docs/cli.md").read_text()
+    for_all = text.partition("\n## ")[0]
+    sections = {
+        head.split()[1].rstrip("`"): body for head, body in re.findall(r"(?ms)^## `(.*?)`$(.*?)(?=^## |\Z)", text)
+    }
+    assert sections.keys() == cli.commands.keys()
+    for name, command in cli.commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert f"`{max(option.opts, key=len)}" in for_all + sections[name], f"{name} {option.opts}"

@@ -35,8 +35,10 @@ from actorsync.profile import (
     parse_duration,
     secret,
 )
-from actorsync.profile.load import _KEYS
-from actorsync.profile.schema import TargetTable
+from actorsync.profile.load import keys as every_key
+from actorsync.profile.schema import Shutdown, Sync, TargetTable
+from actorsync.profile.template import is_told_of
+from tests.support import reference
 
 CANARY = "CANARY-4711"
 MINIMAL = """
@@ -49,7 +51,8 @@ password = { env = "SHOP_PASSWORD" }
 
 
 #: The keys that are told of one by one; what [source] has for a login is what [target] has.
-TOLD = [key for key in _KEYS if key in {"source.path", "source.url"} or not key.startswith("source.")]
+KEYS = every_key()
+TOLD = [key for key in KEYS if is_told_of(key)]
 
 
 @pytest.fixture(autouse=True)
@@ -179,17 +182,11 @@ class TestWhatLoads:
         lines.remove('url = "sftp://deploy@www.example.com/www"')  # the first, which is the source's
         text = "\n".join(line for line in lines if line.partition(" = ")[0] not in foreign)
         uncommented = loaded(shop, text.replace('url = "sftp:', f'url = "{scheme}:'))
-        optional: dict[str, Any] = {
-            "every": None,
-            "exclude": (),
-            "exclude_from": None,
-            "exclude_extensions": (),
-            "max_depth": None,
-        }
-        optional |= {"connections": 4, "max_connections": None}
-        assert attrs.evolve(uncommented.sync, **optional) == as_it_is.sync
-        assert (uncommented.sync.is_automatic, uncommented.sync.most_connections) == (True, 16)
-        assert uncommented.shutdown == as_it_is.shutdown
+        assert (as_it_is.sync, as_it_is.shutdown) == (Sync(), Shutdown())
+        for table, defaults in ((uncommented.sync, Sync()), (uncommented.shutdown, Shutdown())):
+            values = attrs.asdict(table, recurse=False).items()
+            assert [name for name, value in values if value == getattr(defaults, name)] == []
+        assert (uncommented.sync.is_automatic, uncommented.sync.most_connections) == (True, 32)
         assert (uncommented.identity == as_it_is.identity) is (scheme == "sftp")
 
     def test_the_template_has_every_key(self) -> None:
@@ -245,7 +242,7 @@ def test_each_mistake_is_one_line_with_the_key_and_the_way_out(shop: Path, addit
     ("text", "line"),
     [
         ("", 'source.path: missing; write path = "./public" in [source]'),
-        ("[source]\npath = 'a'", 'target.url: missing; write url = "sftp://user@host/dir" in [target]'),
+        ("[source]\npath = 'a'", 'target.url: missing; write url = "sftp://deploy@www.example.com/www" in [target]'),
         ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
         ("source = 5", "source: is not a table; write it as [source]"),
         ("[[sync]]\n", "sync: is not a table; write it as [sync]"),
@@ -1033,7 +1030,7 @@ values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab-env", max_size=4), inner, max_size=2),
 )
-keys = st.sampled_from([*(key.partition(".")[2] for key in _KEYS), "max_delete", "x", "", "a\nb", "é"])
+keys = st.sampled_from([*(key.partition(".")[2] for key in KEYS), "max_delete", "x", "", "a\nb", "é"])
 sections = st.sampled_from(["source", "target", "sync", "shutdown", "synk", ""])
 
 
@@ -1058,6 +1055,21 @@ class TestReference:
 
     def test_every_key_has_its_place_and_only_these(self) -> None:
         assert re.findall(r"^### `(.*)`$", self.TEXT, re.MULTILINE) == TOLD
+
+    def test_every_key_says_what_it_is(self) -> None:
+        assert reference.faults() == []
+
+    def test_every_section_begins_with_what_the_key_says(self) -> None:
+        assert reference.fill(self.TEXT) == self.TEXT, "python -m tests.support.reference brings it up to date"
+
+    def test_a_section_that_is_missing_is_put_where_it_belongs(self) -> None:
+        title = "\n### `sync.every`\n"
+        before, _, rest = self.TEXT.partition(title)
+        cut = before + rest[rest.index("\n### ") :]
+        assert title not in cut
+        filled = reference.fill(cut)
+        assert re.findall(r"^### `(.*)`$", filled, re.MULTILINE) == TOLD
+        assert f"{title}{reference.head('sync.every')}\n\n" in filled
 
     @pytest.mark.parametrize(
         ("table", "text", "line"), re.findall(r"^\| `\[(.*)\] (.*)` \| `(.*)` \|$", TEXT, re.MULTILINE)

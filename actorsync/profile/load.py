@@ -24,7 +24,7 @@ from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, Targe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["load_profile"]
+__all__ = ["keys", "load_profile"]
 
 _MAX_BYTES = 1_048_576
 
@@ -49,7 +49,7 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
 }
 
 
-def _keys() -> dict[str, attrs.Attribute[Any]]:
+def keys() -> dict[str, attrs.Attribute[Any]]:
     """Every key, in the order in which they are told of: in each table, what is required comes first."""
     return {
         f"{section}.{_kebab(field.name)}": field
@@ -62,7 +62,7 @@ def _comes_later(field: attrs.Attribute[Any]) -> bool:
     return field.default is not attrs.NOTHING and field.name not in {"path", "url"}
 
 
-_KEYS = _keys()
+_KEYS = keys()
 
 
 def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:

@@ -20,6 +20,7 @@ from actorsync.profile.readers import (
     read_host_key,
     read_path,
     read_switch,
+    takes,
     whole_reader,
 )
 from actorsync.profile.secret import (
@@ -44,6 +45,8 @@ def key(
     reader: Reader,
     example: str = "",
     *,
+    doc: str = "",
+    default: str | None = None,
     is_text: bool = False,
     is_secret: bool = False,
     schemes: Sequence[str] = (),
@@ -51,12 +54,16 @@ def key(
 ) -> dict[str, Any]:
     """A field's metadata.
 
-    ``example`` is shown when a required key is missing, ``is_text`` and ``is_secret`` are for overrides. Where there
-    are ``schemes``, the key belongs to them only, and ``others`` is what to say when the URL has another.
+    ``doc`` says what the key is for and ``example`` how it is written: in the template, at the head of its section in
+    docs/profile.md, and where a required one is missing. ``default`` is for defaults that the field does not show.
+    ``is_text`` and ``is_secret`` are for overrides. Where there are ``schemes``, the key belongs to them only, and
+    ``others`` is what to say when the URL has another.
     """
     return {
         "reader": reader,
         "example": example,
+        "doc": doc,
+        "default": default,
         "is_text": is_text,
         "is_secret": is_secret,
         "schemes": schemes,
@@ -67,6 +74,7 @@ def key(
 def _secret_reader(name: str) -> Reader:
     """Give the reader of the key ``name``. No error quotes the value: it may be the secret, in the wrong place."""
 
+    @takes("place that a secret comes from")
     def read(value: object, site: Site) -> SecretSource:
         if isinstance(value, str):
             if not value:
@@ -105,15 +113,26 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value) and "\0" not in value
 
 
-def ssh_key(reader: Reader, others: str, *, is_text: bool = False, is_secret: bool = False) -> dict[str, Any]:
+def ssh_key(
+    reader: Reader,
+    others: str,
+    example: str = "",
+    *,
+    doc: str = "",
+    default: str | None = None,
+    is_text: bool = False,
+    is_secret: bool = False,
+) -> dict[str, Any]:
     """A field's metadata, where it belongs to ``sftp://`` only."""
-    return key(reader, is_text=is_text, is_secret=is_secret, schemes=("sftp",), others=others)
+    told: dict[str, Any] = {"doc": doc, "default": default}
+    return key(reader, example, **told, is_text=is_text, is_secret=is_secret, schemes=("sftp",), others=others)
 
 
-def _tls_key(reader: Reader, others: str) -> dict[str, Any]:
-    return key(reader, is_text=True, schemes=("ftpes", "ftps"), others=others)
+def _tls_key(reader: Reader, others: str, example: str, *, doc: str, default: str | None = None) -> dict[str, Any]:
+    return key(reader, example, doc=doc, default=default, is_text=True, schemes=("ftpes", "ftps"), others=others)
 
 
+_CERTIFICATE = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
 _NO_KEY = "only sftp:// logs in with a key"
 _NO_CERTIFICATE = "only ftpes:// and ftps:// have certificates; sftp:// has host-key and known-hosts"
 _NO_HOST_KEY = "only sftp:// has host keys; ftpes:// and ftps:// have ca-file and certificate-sha256"
@@ -126,24 +145,106 @@ class LoginTable:
     password: SecretSource | None = attrs.field(
         default=None,
         metadata=key(
-            _secret_reader("password"), is_secret=True, schemes=tuple(PORTS), others="a directory needs no password"
+            _secret_reader("password"),
+            'password = { env = "SHOP_PASSWORD" }',
+            doc="The password, by where it comes from: `env` (the name of a variable), `file` (a path), `command` "
+            "(a list of texts), `keyring` (the name of a service), or `{ prompt = true }`: you are asked.",
+            is_secret=True,
+            schemes=tuple(PORTS),
+            others="a directory needs no password",
         ),
     )
-    key_file: Path | None = attrs.field(default=None, metadata=ssh_key(read_path, _NO_KEY, is_text=True))
-    passphrase: SecretSource | None = attrs.field(
-        default=None, metadata=ssh_key(_secret_reader("passphrase"), _NO_KEY, is_secret=True)
+    key_file: Path | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_path,
+            _NO_KEY,
+            'key-file = "~/.ssh/id_ed25519"',
+            doc="The private key to log in with. Without it and without a password, the agent and `~/.ssh/id_ed25519`, "
+            "`id_ecdsa`, `id_rsa` are tried.",
+            is_text=True,
+        ),
     )
-    agent: bool | None = attrs.field(default=None, metadata=ssh_key(read_switch, _NO_KEY))
-    known_hosts: Path | None = attrs.field(default=None, metadata=ssh_key(read_path, _NO_HOST_KEY, is_text=True))
-    host_key: str | None = attrs.field(default=None, metadata=ssh_key(read_host_key, _NO_HOST_KEY, is_text=True))
+    passphrase: SecretSource | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            _secret_reader("passphrase"),
+            _NO_KEY,
+            "passphrase = { prompt = true }",
+            doc="The passphrase of `key-file`, in the forms of a password.",
+            is_secret=True,
+        ),
+    )
+    agent: bool | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_switch,
+            _NO_KEY,
+            "agent = true",
+            doc="Whether the keys of the SSH agent (`$SSH_AUTH_SOCK`) are tried.",
+            default="`true` without a `key-file` and a `password`",
+        ),
+    )
+    known_hosts: Path | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_path,
+            _NO_HOST_KEY,
+            'known-hosts = "known_hosts"',
+            doc="The file of the host keys that are believed; `actorsync trust` adds one.",
+            default='`"~/.ssh/known_hosts"`',
+            is_text=True,
+        ),
+    )
+    host_key: str | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_host_key,
+            _NO_HOST_KEY,
+            'host-key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"',
+            doc="The fingerprint of the one host key that is believed, as `actorsync trust` and `ssh-keygen -l` show "
+            "it.",
+            is_text=True,
+        ),
+    )
     lanes: int | None = attrs.field(
         default=None,
-        metadata=ssh_key(whole_reader(1, _MAX_LANES), "only sftp:// has more than one file in flight on a connection"),
+        metadata=ssh_key(
+            whole_reader(1, _MAX_LANES),
+            "only sftp:// has more than one file in flight on a connection",
+            "lanes = 8",
+            doc="How many files are in flight on each connection.",
+            default=f"{_MAX_LANES}",
+        ),
     )
-    ca_file: Path | None = attrs.field(default=None, metadata=_tls_key(read_path, _NO_CERTIFICATE))
-    certificate_sha256: str | None = attrs.field(default=None, metadata=_tls_key(read_certificate, _NO_CERTIFICATE))
+    ca_file: Path | None = attrs.field(
+        default=None,
+        metadata=_tls_key(
+            read_path,
+            _NO_CERTIFICATE,
+            'ca-file = "ca.pem"',
+            doc="A file of the certificates (PEM) that may sign the server's own.",
+            default="what the system trusts",
+        ),
+    )
+    certificate_sha256: str | None = attrs.field(
+        default=None,
+        metadata=_tls_key(
+            read_certificate,
+            _NO_CERTIFICATE,
+            f'certificate-sha256 = "{_CERTIFICATE}"',
+            doc="The SHA-256 of the one certificate that is accepted, whoever signed it and whatever name is in it.",
+        ),
+    )
     tls_min_version: TlsVersion | None = attrs.field(
-        default=None, metadata=_tls_key(choice_reader(get_args(TlsVersion)), "only ftpes:// and ftps:// have TLS")
+        default=None,
+        metadata=_tls_key(
+            choice_reader(get_args(TlsVersion)),
+            "only ftpes:// and ftps:// have TLS",
+            'tls-min-version = "1.3"',
+            doc="The oldest TLS that is spoken; there is nothing older.",
+            default='`"1.2"`',
+        ),
     )
 
 

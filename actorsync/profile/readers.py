@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -21,6 +21,7 @@ __all__ = [
     "IgnoreFile",
     "Reader",
     "Site",
+    "Told",
     "choice_reader",
     "read_certificate",
     "read_connections",
@@ -33,6 +34,7 @@ __all__ = [
     "read_patterns",
     "read_switch",
     "read_url",
+    "takes",
     "whole_reader",
 ]
 
@@ -56,6 +58,25 @@ class Site:
 Reader = Callable[[Any, Site], Any]
 """Makes a field's value of a TOML value; raises ``ValueError`` with the reason and the way out."""
 
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class Told(Generic[T]):
+    """A reader that says what it takes: ``takes`` is for the reference, in Markdown."""
+
+    takes: str
+    read: Callable[[Any, Site], T]
+
+    def __call__(self, value: Any, site: Site) -> T:
+        """Read a value."""
+        return self.read(value, site)
+
+
+def takes(words: str) -> Callable[[Callable[[Any, Site], T]], Told[T]]:
+    """Have a reader say what it takes."""
+    return lambda read: Told(words, read)
+
 
 @attrs.frozen
 class IgnoreFile:
@@ -71,6 +92,7 @@ def _text(value: object, example: str) -> str:
     return value
 
 
+@takes("text")
 def read_path(value: object, site: Site) -> Path:
     """An absolute path: ``~`` is the home directory, and what is relative is relative to the profile."""
     text = _text(value, '"./public"')
@@ -83,6 +105,7 @@ def whole_reader(low: int, high: int | None = None) -> Reader:
     """Give the reader of a whole number within bounds."""
     bounds = f"from {low} to {high}" if high else f"of at least {low}"
 
+    @takes(f"whole number {bounds}")
     def read(value: object, _: Site) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
             raise ValueError(f"{shown(value)} is not a whole number {bounds}")
@@ -91,6 +114,7 @@ def whole_reader(low: int, high: int | None = None) -> Reader:
     return read
 
 
+@takes(f'whole number from 1 to {MOST_CONNECTIONS}, or `"auto"`')
 def read_connections(value: object, site: Site) -> int | str:
     """A number of connections, or "auto"."""
     try:
@@ -101,7 +125,9 @@ def read_connections(value: object, site: Site) -> int | str:
 
 def choice_reader(choices: tuple[str, ...]) -> Reader:
     """Give the reader of one of ``choices``."""
+    quoted = [f'`"{choice}"`' for choice in choices]
 
+    @takes(f"{', '.join(quoted[:-1])} or {quoted[-1]}")
     def read(value: object, _: Site) -> str:
         if value not in choices:
             raise ValueError(f"{shown(value)} is none of {', '.join(shown(one) for one in choices)}")
@@ -110,6 +136,7 @@ def choice_reader(choices: tuple[str, ...]) -> Reader:
     return read
 
 
+@takes("`true` or `false`")
 def read_switch(value: object, _: Site) -> bool:
     """True or false."""
     if not isinstance(value, bool):
@@ -117,21 +144,25 @@ def read_switch(value: object, _: Site) -> bool:
     return value
 
 
+@takes("[duration](#durations)")
 def read_duration(value: object, _: Site) -> float:
     """Seconds."""
     return parse_duration(_text(value, '"30s"'))
 
 
+@takes("share or count")
 def read_max_delete(value: object, _: Site) -> MaxDelete:
     """A share or a count."""
     return MaxDelete.parse(value)
 
 
+@takes("text")
 def read_host_key(value: object, _: Site) -> str:
     """The fingerprint of an SSH host key."""
     return parse_fingerprint(_text(value, '"SHA256:..."'))
 
 
+@takes("text")
 def read_certificate(value: object, _: Site) -> str:
     """The SHA-256 of a certificate: 64 lower-case hexadecimal digits, however they are written."""
     text = _text(value, '"3F:A9:..."')
@@ -150,11 +181,13 @@ def _texts(value: object, example: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+@takes("list of patterns")
 def read_patterns(value: object, _: Site) -> tuple[str, ...]:
     """Patterns in gitignore syntax."""
     return Selection(exclude=_texts(value, '[".git/", "*.tmp"]')).exclude
 
 
+@takes("list of texts")
 def read_extensions(value: object, _: Site) -> tuple[str, ...]:
     """Ends of file names."""
     extensions = _texts(value, '[".bak"]')
@@ -164,6 +197,7 @@ def read_extensions(value: object, _: Site) -> tuple[str, ...]:
     return extensions
 
 
+@takes("text")
 def read_ignore_file(value: object, site: Site) -> IgnoreFile:
     """The patterns in a file, by its path."""
     path = read_path(value, site)
@@ -175,6 +209,7 @@ def read_ignore_file(value: object, site: Site) -> IgnoreFile:
     return IgnoreFile(path, Selection(exclude=lines).exclude)
 
 
+@takes("text")
 def read_url(value: object, site: Site) -> Place:
     """A URL, or a directory."""
     if not isinstance(value, str):

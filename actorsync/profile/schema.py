@@ -34,14 +34,34 @@ __all__ = ["Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 Links = Literal["skip", "follow", "error"]
 #: The most connections that a run takes which finds out how many are of use, unless the profile says otherwise.
 _AUTOMATIC = 16
+_URL = 'url = "sftp://deploy@www.example.com/www"'
 
 
 @attrs.frozen(kw_only=True)
 class SourceTable(LoginTable):
     """The table ``[source]`` as it is written, with one of the two; ``Profile.source`` is all of it put together."""
 
-    path: Path | None = attrs.field(default=None, metadata=key(read_path, 'path = "./public"', is_text=True))
-    url: Place | None = attrs.field(default=None, metadata=key(read_url, 'url = "sftp://user@host/dir"', is_text=True))
+    path: Path | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_path,
+            'path = "./public"',
+            doc="The directory of this machine that is mirrored.",
+            default="",
+            is_text=True,
+        ),
+    )
+    url: Place | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_url,
+            _URL,
+            doc="Or instead of it, the directory on a server that is mirrored, in the forms of `target.url`; with it "
+            "go the keys that `[target]` has for a login.",
+            default="",
+            is_text=True,
+        ),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -49,9 +69,25 @@ class TargetTable(LoginTable):
     """The table ``[target]`` as it is written; ``Profile.target`` is all of it put together."""
 
     fsync: bool | None = attrs.field(
-        default=None, metadata=ssh_key(read_switch, "only sftp:// can ask the server to flush a file to its disk")
+        default=None,
+        metadata=ssh_key(
+            read_switch,
+            "only sftp:// can ask the server to flush a file to its disk",
+            "fsync = true",
+            doc="Ask the server to write each file to its disk before it gets its final name.",
+            default="`false`",
+        ),
     )
-    url: Place = attrs.field(metadata=key(read_url, 'url = "sftp://user@host/dir"', is_text=True))
+    url: Place = attrs.field(
+        metadata=key(
+            read_url,
+            _URL,
+            doc="Where the mirror is: `sftp://user@host:port/dir`, relative to the login directory, where `//dir` is "
+            "absolute; `ftpes://` (FTP with TLS), `ftps://` (the same on a port of its own), `ftp://` (in clear); or a "
+            "directory of this machine.",
+            is_text=True,
+        )
+    )
 
 
 @attrs.frozen
@@ -61,17 +97,103 @@ class Sync:
     ``connections`` is ``"auto"`` where the run finds out how many are of use; ``max_connections`` is only for that.
     """
 
-    connections: int | Literal["auto"] = attrs.field(default=4, metadata=key(read_connections))
-    max_connections: int | None = attrs.field(default=None, metadata=key(whole_reader(1, MOST_CONNECTIONS)))
-    every: float | None = attrs.field(default=None, metadata=key(read_duration, is_text=True))
-    delete: bool = attrs.field(default=False, metadata=key(read_switch))
-    max_delete: MaxDelete = attrs.field(default=MaxDelete(50, is_percent=True), metadata=key(read_max_delete))
-    exclude: tuple[str, ...] = attrs.field(default=(), metadata=key(read_patterns))
-    include: tuple[str, ...] = attrs.field(default=(), metadata=key(read_patterns))
-    exclude_from: IgnoreFile | None = attrs.field(default=None, metadata=key(read_ignore_file, is_text=True))
-    exclude_extensions: tuple[str, ...] = attrs.field(default=(), metadata=key(read_extensions))
-    max_depth: int | None = attrs.field(default=None, metadata=key(whole_reader(1)))
-    links: Links = attrs.field(default="skip", metadata=key(choice_reader(get_args(Links)), is_text=True))
+    connections: int | Literal["auto"] = attrs.field(
+        default=4,
+        metadata=key(
+            read_connections,
+            'connections = "auto"',
+            doc='How many connections to the target; `"auto"` takes as many as make the run quicker and the server '
+            "lets in.",
+        ),
+    )
+    max_connections: int | None = attrs.field(
+        default=None,
+        metadata=key(
+            whole_reader(1, MOST_CONNECTIONS),
+            "max-connections = 32",
+            doc='The most that `connections = "auto"` takes.',
+            default=f"{_AUTOMATIC}",
+        ),
+    )
+    every: float | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_duration,
+            'every = "15m"',
+            doc="Mirror again, this often, until stopped.",
+            default="once",
+            is_text=True,
+        ),
+    )
+    delete: bool = attrs.field(
+        default=False,
+        metadata=key(
+            read_switch,
+            "delete = true",
+            doc="Remove from the target what is no longer in the source.",
+        ),
+    )
+    max_delete: MaxDelete = attrs.field(
+        default=MaxDelete(50, is_percent=True),
+        metadata=key(
+            read_max_delete,
+            "max-delete = 500",
+            doc="A run that would remove more than this removes nothing, and ends with exit code 4.",
+        ),
+    )
+    exclude: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=key(
+            read_patterns,
+            'exclude = [".git/", "*.tmp", "!keep.tmp"]',
+            doc="What to leave alone, on both sides, in gitignore syntax: it is not sent, and not removed from the "
+            "target.",
+        ),
+    )
+    include: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=key(
+            read_patterns,
+            'include = ["/docs/a.md"]',
+            doc="What takes part although `exclude`, `exclude-from` or `exclude-extensions` say otherwise.",
+        ),
+    )
+    exclude_from: IgnoreFile | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_ignore_file,
+            'exclude-from = ".deployignore"',
+            doc="A file of patterns, one a line, that come before those of `exclude`.",
+            is_text=True,
+        ),
+    )
+    exclude_extensions: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=key(
+            read_extensions,
+            'exclude-extensions = [".bak", ".tar.gz"]',
+            doc="Files to leave alone by the end of their names, upper or lower case, with or without the dot.",
+        ),
+    )
+    max_depth: int | None = attrs.field(
+        default=None,
+        metadata=key(
+            whole_reader(1),
+            "max-depth = 12",
+            doc="How deep to go: files directly in the source have depth 1, and what is deeper is left alone.",
+            default="no limit",
+        ),
+    )
+    links: Links = attrs.field(
+        default="skip",
+        metadata=key(
+            choice_reader(get_args(Links)),
+            'links = "follow"',
+            doc="What to do with symbolic links in the source: leave them alone, mirror what they lead to, or count "
+            "each as a failure.",
+            is_text=True,
+        ),
+    )
 
     @property
     def is_automatic(self) -> bool:
@@ -93,8 +215,24 @@ class Sync:
 class Shutdown:
     """How long, in seconds, each way of stopping may take before the next harder one."""
 
-    drain: float = attrs.field(default=30.0, metadata=key(read_duration, is_text=True))
-    cancel: float = attrs.field(default=5.0, metadata=key(read_duration, is_text=True))
+    drain: float = attrs.field(
+        default=30.0,
+        metadata=key(
+            read_duration,
+            'drain = "2m"',
+            doc="After the first Ctrl-C or SIGTERM: how long to finish what is in flight.",
+            is_text=True,
+        ),
+    )
+    cancel: float = attrs.field(
+        default=5.0,
+        metadata=key(
+            read_duration,
+            'cancel = "10s"',
+            doc="When the drain took too long: how long to clean up.",
+            is_text=True,
+        ),
+    )
 
 
 @attrs.frozen
