@@ -374,7 +374,8 @@ def progress_text(statistics: Statistics, rate: float | None) -> str:
 def _speed(statistics: Statistics, rate: float | None) -> list[str]:
     if not rate:
         return []
-    parts = [f"{size_text(rate)}/s"]
+    limit = None if statistics.bandwidth is None else statistics.bandwidth.limit
+    parts = [f"{size_text(rate)}/s" + (f" (limit {size_text(limit)}/s)" if limit is not None else "")]
     if statistics.is_total_known:
         left = max(0, statistics.bytes_planned - statistics.bytes_sent) / rate
         parts.append(f"{duration_text(round(left)).replace('.0 s', ' s')} left")

@@ -28,6 +28,7 @@ import trio
 
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, in_thread
 from actorsync.actors.connection import Connection
+from actorsync.actors.limit import Bandwidth, Limited
 from actorsync.actors.planner import Memory, Planner
 from actorsync.actors.pool import Pool
 from actorsync.actors.recorder import FactStore, Observer, Recorder
@@ -67,6 +68,8 @@ class Policy:
 
     ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
     helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
+    ``bandwidth`` limits how much file data is moved in a second, and may be changed while the run goes on; without one
+    nothing stands between the files and the wire.
     """
 
     selection: Selection
@@ -77,6 +80,7 @@ class Policy:
     is_patient: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
+    bandwidth: Bandwidth | None = None
 
 
 #: Directories that are looked at side by side where they share one connection, which they fill with questions.
@@ -159,6 +163,8 @@ class _Run:
         if is_remote(self.source):
             self.remote = RemoteSource(self.source, policy.connections, policy.backoff, shutdown.draining)
             self.source = self.remote
+        sent = self.source if policy.bandwidth is None else Limited(self.source, policy.bandwidth)
+        self.statistics.bandwidth = policy.bandwidth
         self.recorder = Recorder(self.journal, self.observers, clock.blocking)
         self.planner = Planner(
             journal=self.journal,
@@ -166,7 +172,7 @@ class _Run:
             max_delete=policy.max_delete,
             delete=policy.delete,
             is_patient=policy.is_patient,
-            digest=partial(digest_of, self.source),
+            digest=partial(digest_of, self.source if self.remote is None else sent),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
             statistics=self.statistics,
@@ -178,7 +184,7 @@ class _Run:
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
-                source=self.source,
+                source=sent,
                 target=self.target,
                 level=level,
                 statistics=self.statistics,

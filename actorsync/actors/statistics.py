@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.actors.limit import Bandwidth
 from actorsync.endpoints.contract import Upload
 
 __all__ = ["ConnectionLevel", "LaneLevel", "Statistics"]
@@ -59,6 +60,8 @@ class Statistics:
     is_total_known: bool = False
     files_done: int = 0
     bytes_done: int = 0
+    bandwidth: Bandwidth | None = None
+    """What limits the run's speed, if anything does."""
 
     @property
     def bytes_sent(self) -> int:

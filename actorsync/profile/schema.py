@@ -23,6 +23,7 @@ from actorsync.profile.readers import (
     read_max_delete,
     read_path,
     read_patterns,
+    read_rate,
     read_switch,
     read_url,
     whole_reader,
@@ -58,11 +59,13 @@ class TargetTable(LoginTable):
 class Sync:
     """What is mirrored, and how. Durations are in seconds; ``every`` is None for a run that is done once.
 
+    ``bwlimit`` is in bytes a second, None for no limit.
     ``connections`` is ``"auto"`` where the run finds out how many are of use; ``max_connections`` is only for that.
     """
 
     connections: int | Literal["auto"] = attrs.field(default=4, metadata=key(read_connections))
     max_connections: int | None = attrs.field(default=None, metadata=key(whole_reader(1, MOST_CONNECTIONS)))
+    bwlimit: float | None = attrs.field(default=None, metadata=key(read_rate, is_text=True))
     every: float | None = attrs.field(default=None, metadata=key(read_duration, is_text=True))
     delete: bool = attrs.field(default=False, metadata=key(read_switch))
     max_delete: MaxDelete = attrs.field(default=MaxDelete(50, is_percent=True), metadata=key(read_max_delete))

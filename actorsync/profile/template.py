@@ -50,6 +50,9 @@ url = "sftp://deploy@www.example.com/www"
 # The most that "auto" takes.
 # max-connections = 16
 
+# The most file data to move in a second, over all connections: K, M and G are 1024, 1024^2 and 1024^3 bytes.
+# bwlimit = "2M"
+
 # Go on mirroring, this often. Without it, actorsync mirrors once and ends.
 # every = "15m"
 

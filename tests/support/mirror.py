@@ -107,10 +107,12 @@ async def mirror(
     observer: Callable[[Event], None] | None = None,
     seconds: float = 60,
     settled: bool = False,
+    **policies: Any,
 ) -> Run:
     """Make one run, with a journal that is kept or, for None, forgotten. It may not take longer than ``seconds``.
 
     ``settled`` has it believe that the source was last changed a while ago, so that files go the quickest way.
+    ``policies`` are what else the policy says.
     """
     events: list[Event] = []
     policy = Policy(
@@ -119,6 +121,7 @@ async def mirror(
         delete=delete,
         connections=connections,
         backoff=backoff,
+        **policies,
     )
     observers = [events.append, *([observer] if observer else [])]
     clock = Clock(wall_ns=lambda: time.time_ns() + (10**10 if settled else 0))
