@@ -8,6 +8,9 @@
                   │                    │  └──────settled─────┐    │
                   └───────facts────────┴───────facts─────────┼────┴──▶ recorder ──▶ journal, observers
 
+What is read of the source is read through what stands before it, where that is wanted: `RemoteSource` (a few
+connections that all share), before it `Transformed` (contents made on the way), and `Limited` (no quicker than it may be).
+
 Every channel is bounded, so a slow wire slows the scan down. The one arrow that goes back, ``settled``, cannot make its
 sender wait (it never holds more than what was given out), so nobody ever waits in a circle.
 """
@@ -37,6 +40,7 @@ from actorsync.actors.restart import Backoff
 from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.actors.transformed import Transform, Transformed
 from actorsync.endpoints.contract import Endpoint, is_remote
 from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry
@@ -69,7 +73,7 @@ class Policy:
     ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
     helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
     ``bandwidth`` limits how much file data is moved in a second, and may be changed while the run goes on; without one
-    nothing stands between the files and the wire.
+    nothing stands between the files and the wire. ``transforms`` make the content of some files, see `Transform`.
     """
 
     selection: Selection
@@ -81,6 +85,7 @@ class Policy:
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
+    transforms: tuple[Transform, ...] = ()
 
 
 #: Directories that are looked at side by side where they share one connection, which they fill with questions.
@@ -159,11 +164,16 @@ class _Run:
 
     def __attrs_post_init__(self) -> None:
         policy, clock, shutdown = self.policy, self.clock, self.shutdown
+        if isinstance(self.source, Transformed):
+            policy = attrs.evolve(policy, transforms=(*self.source.transforms, *policy.transforms))
+            self.source = self.source.real
         self.remote = None
         if is_remote(self.source):
             self.remote = RemoteSource(self.source, policy.connections, policy.backoff, shutdown.draining)
             self.source = self.remote
-        sent = self.source if policy.bandwidth is None else Limited(self.source, policy.bandwidth)
+        made = Transformed(self.source, policy.transforms) if policy.transforms else None
+        read = self.source if made is None else made
+        sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
         self.statistics.bandwidth = policy.bandwidth
         self.recorder = Recorder(self.journal, self.observers, clock.blocking)
         self.planner = Planner(
@@ -172,12 +182,13 @@ class _Run:
             max_delete=policy.max_delete,
             delete=policy.delete,
             is_patient=policy.is_patient,
-            digest=partial(digest_of, self.source if self.remote is None else sent),
+            digest=partial(digest_of, read if self.remote is None else sent),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
             statistics=self.statistics,
             blocking=clock.blocking,
             is_gone=self.remote.is_gone if self.remote is not None else None,
+            stamped=None if made is None else made.stamped,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
         self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)

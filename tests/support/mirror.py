@@ -25,6 +25,7 @@ import attrs
 import trio
 
 from actorsync.actors.restart import Backoff
+from actorsync.actors.transformed import Transform
 from actorsync.endpoints.contract import Content, Endpoint
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.local import LocalEndpoint, LocalSession
@@ -33,6 +34,7 @@ from actorsync.model.event import Event, Report, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
+from actorsync.streams import gzip_stream
 from actorsync.supervisor import Clock, Policy, supervise
 from tests.support import FtpTarget
 from tests.support.matrix import note_server
@@ -250,6 +252,7 @@ def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
             connections=settings["connections"],
             observer=show,
             settled=settings["settled"],
+            transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )
 
     say(json.dumps(attrs.asdict(trio.run(run).report)))
