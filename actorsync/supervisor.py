@@ -8,8 +8,8 @@
                   │                    │  └──────settled─────┐    │
                   └───────facts────────┴───────facts─────────┼────┴──▶ recorder ──▶ journal, observers
 
-What is read of the source is read through what stands before it, where that is wanted: `RemoteSource` (a few
-connections that all share), before it `Transformed` (contents made on the way), and `Limited` (no quicker than it may be).
+Before a source on a server stands a `RemoteSource`: a few connections that all share. Contents are read through
+`Transformed` (some are made on the way) and `Limited` (no quicker than they may be), where that is wanted.
 
 Every channel is bounded, so a slow wire slows the scan down. The one arrow that goes back, ``settled``, cannot make its
 sender wait (it never holds more than what was given out), so nobody ever waits in a circle.
