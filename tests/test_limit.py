@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -17,10 +19,12 @@ from trio.testing import MockClock
 from actorsync.actors.limit import Bandwidth, Bucket, Limited
 from actorsync.actors.shutdown import GOODBYE, Shutdown
 from actorsync.actors.statistics import Statistics
+from actorsync.actors.transformed import Transform
 from actorsync.cli import run_command
-from actorsync.endpoints.contract import Endpoint, gate_of
+from actorsync.endpoints.contract import Endpoint, Session, Upload, gate_of
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.journal import open_memory_journal
 from actorsync.model.operation import Done
 from actorsync.profile import load_profile
 from actorsync.progress import progress_text
@@ -239,6 +243,67 @@ async def test_a_run_is_stopped_in_time_however_low_the_limit(
     assert not mirror.target.files() or verb == "now", "nothing is left half sent"
 
 
+class Noting:
+    """A target that notes what kind of content it is given."""
+
+    def __init__(self, real: MemoryEndpoint) -> None:
+        self._real, self.kinds = real, set[type]()
+        self.display, self.lanes, self.identify = real.display, real.lanes, real.identify
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self._real.open_session() as session:
+            yield _NotingSession(session, self)
+
+
+@attrs.frozen
+class _NotingSession:
+    _session: Session
+    _place: Noting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def stage(self, upload: Upload, **rest: Any) -> Any:
+        self._place.kinds.add(type(upload.content))
+        return await self._session.stage(upload, **rest)
+
+
+async def test_without_a_limit_nothing_stands_before_a_content(autojump_clock: MockClock) -> None:
+    mirror = Mirror(wall_ns=lambda: 3 * 10**18)
+    mirror.fill(3)
+    async with mirror.source.open_session() as session, session.open("d/0") as content:
+        as_it_is = type(content)
+    plain, limited = Noting(mirror.target), Noting(MemoryEndpoint())
+    assert (await mirror.run(plain)).copied == 3
+    mirror.journal = open_memory_journal()
+    assert (await mirror.run(limited, policy=attrs.evolve(ONE, bandwidth=Bandwidth()))).copied == 3
+    assert plain.kinds == {as_it_is}
+    assert as_it_is not in limited.kinds
+
+
+@attrs.define(eq=False)
+class Thinned(trio.abc.ReceiveStream):
+    """One byte of each piece."""
+
+    stream: trio.abc.ReceiveStream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self.stream.receive_some(1_000))[:1]
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+async def test_what_is_made_on_the_way_counts_as_it_is_sent(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.write("f", bytes(1 << 20))
+    thinned = Transform("thinned", ["*"], Thinned)
+    report = await mirror.run(policy=attrs.evolve(ONE, transforms=(thinned,), bandwidth=Bandwidth(KIB)))
+    assert report.copied_bytes == -(-(1 << 20) // 1_000)
+    assert report.seconds < 3, "a million bytes were read, and a thousand sent"
+
+
 # Real ones.
 
 
@@ -259,7 +324,7 @@ def sides() -> Iterator[Sides]:
         ("asyncssh", "pyftpdlib"),
     ],
 )
-async def test_all_arrives_however_slowly(sides: Sides, kind: str, other: str) -> None:
+async def test_all_arrives_as_slowly_as_it_may(sides: Sides, kind: str, other: str) -> None:
     source, target = sides.side(kind), sides.side(other)
     rng = random.Random(kind + other)
     for number, size in enumerate([0, 1, 700, 3_000, 100_000, 40_000]):
@@ -270,3 +335,16 @@ async def test_all_arrives_however_slowly(sides: Sides, kind: str, other: str) -
     assert (run.report.exit_code, run.report.copied) == (0, 6), run.report
     assert contents(target.root) == contents(source.root)
     assert run.report.seconds > 0.2, "143 kB at 400 kB/s"
+
+
+@pytest.mark.parametrize("other", ["pyftpdlib", "asyncssh"])
+async def test_who_waits_for_a_low_limit_is_not_taken_for_lost(sides: Sides, other: str) -> None:
+    """Neither by us, who have less patience here than a file takes, nor by the server."""
+    source, target = sides.side(LOCAL), sides.side(other)
+    for number in range(3):
+        put(source, f"{number}", random.Random(number).randbytes(15_000))
+    place = target.endpoint(stall_seconds=1.0)
+    run = await mirror(source.endpoint(), place, None, bandwidth=Bandwidth(20_000), settled=True, connections=3)
+    assert (run.report.exit_code, run.report.reconnects) == (0, 0), run.report
+    assert run.report.seconds > 1.5, "all were on their way for longer than anybody is silent"
+    assert contents(target.root) == contents(source.root)
