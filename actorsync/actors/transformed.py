@@ -161,11 +161,12 @@ class Transformed:
         name, code, size, mtime_ns, ctime_ns, inode = row
         if code != CODES[Kind.FILE]:
             return row
+        path = join(directory, decode(name))
         try:
-            recipe = self.recipe(join(directory, decode(name)))
+            recipe = self.recipe(path)
         except TransformFailed:
-            return name, code, size, mtime_ns, ctime_ns, stamp(inode, [_UNTOLD])
-        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, stamp(inode, recipe.names))
+            return name, code, size, mtime_ns, ctime_ns, stamp(path, inode, [_UNTOLD])
+        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, stamp(path, inode, recipe.names))
 
     def recipe(self, path: str, *made: str) -> _Recipe | None:
         """Tell how the content of a path is made; None where it is what it is.
@@ -244,7 +245,7 @@ class _Made:
 
     def __init__(self, path: str, recipe: _Recipe, content: Content) -> None:
         entry = content.entry
-        self.entry: Entry = attrs.evolve(entry, path=path, inode=stamp(entry.inode, recipe.names))
+        self.entry: Entry = attrs.evolve(entry, path=path, inode=stamp(path, entry.inode, recipe.names))
         self.failure: Exception | None = None
         """What ended the stream first: in the source, or in a transform."""
         self._content, self._recipe = content, recipe

@@ -20,9 +20,12 @@ __all__ = ["is_stamped", "stamp"]
 _MARK: Final = int.from_bytes(b"transfor")
 
 
-def stamp(inode: int | None, transforms: Sequence[str]) -> int:
-    """Give what stands for an inode, and for the names of the transforms, in their order."""
-    text = "\0".join([str(inode), *transforms]).encode("utf-8", "surrogateescape")
+def stamp(path: str, inode: int | None, transforms: Sequence[str]) -> int:
+    """Give what stands for an inode, and for the names of the transforms, in their order.
+
+    Where there is no inode it is the path: two files without one must not look like the same.
+    """
+    text = "\0".join([path if inode is None else str(inode), *transforms]).encode("utf-8", "surrogateescape")
     return _MARK << 64 | int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
