@@ -40,6 +40,17 @@ _set = click.option(
 )
 
 
+def _rate(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from actorsync.profile import parse_rate
+
+    try:
+        if value is not None:
+            parse_rate(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -59,6 +70,7 @@ def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
 @_json
 @click.option("-v", "--verbose", is_flag=True, help="Name each file: + new, * changed, - removed.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures.")
+@click.option("--bwlimit", metavar="RATE", callback=_rate, help="The most bytes a second: 512K, 2M; off for no limit.")
 @_set
 @click.option("--rebuild", is_flag=True, help="Move a journal aside that cannot be used, and go on without it.")
 @click.option("--stop-on-enter", is_flag=True, help="A line on standard input stops the run, as the first Ctrl-C does.")
@@ -71,6 +83,7 @@ def run(
     as_json: bool,
     verbose: bool,
     quiet: bool,
+    bwlimit: str | None,
     overrides: tuple[str, ...],
     rebuild: bool,
     stop_on_enter: bool,
@@ -83,7 +96,7 @@ def run(
     show = _show(as_json, verbose, quiet)
     if dry_run and rebuild:
         raise click.UsageError("--dry-run changes nothing, and --rebuild does.")
-    loaded = _load(profile, overrides)
+    loaded = _load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
     from actorsync import foreground
 
     if dry_run:

@@ -21,6 +21,7 @@
     └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
         ├── TargetFull        -  the target has no room for it: no disk, or no quota
         ├── SourceLost        -  the connection to the source was lost while a file was read
+        ├── TransformFailed   -  what was to be sent of a file could not be made of it
         └── Vanished          -  a source file was gone when it was to be read
 
 Anything else that leaves an actor is a bug, and is shown with its traceback.
@@ -50,6 +51,7 @@ __all__ = [
     "TargetFull",
     "TargetUnreachable",
     "TooManyConnections",
+    "TransformFailed",
     "Vanished",
 ]
 
@@ -169,6 +171,13 @@ class TargetFull(OperationRefused):
 
 class Vanished(OperationRefused):
     """A source file was gone before it could be read: nobody's fault, and the next run knows what to do."""
+
+
+class TransformFailed(OperationRefused):
+    """What was to be sent of a source file could not be made of it. Nobody's fault but the transform's.
+
+    The text names the transform. Trying again would give the same.
+    """
 
 
 class SourceLost(OperationRefused):

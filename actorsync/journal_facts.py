@@ -43,6 +43,9 @@ _VALUES: Final = tuple(", ".join([_COLUMNS] * count) for count in range(_ROWS + 
 _UPSERT: Final = "INSERT OR REPLACE INTO records VALUES {}"
 _INSERT: Final = "INSERT INTO records VALUES {} ON CONFLICT DO NOTHING"
 _UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# What is known of a temporary may come in two steps: see `Intended`.
+_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?)
+    ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
 _DOOM: Final = "UPDATE records SET digest = x'' WHERE directory = ? AND name = ? AND source_kind IS NOT NULL"
 _DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
@@ -80,7 +83,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             if source is not None:
                 purpose = (encode(source.path), _fit(source.size), _fit(source.mtime_ns))
             connection.executemany(
-                "INSERT INTO intents VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                _INTEND,
                 [(encode(path), *purpose) for path in temporaries],
             )
         case Swept(temporaries):

@@ -118,7 +118,7 @@ def _total(statistics: Statistics, rate: float | None, width: int) -> Renderable
     """Draw the total; while the scan goes on it grows, and a bar would run backwards."""
     if not (statistics.is_total_known or statistics.files_planned):
         return Text("scanning", style="dim")
-    planned, sent = statistics.bytes_planned, statistics.bytes_sent
+    planned, sent = statistics.bytes_expected, statistics.bytes_sent
     bar: RenderableType = Text("scanning", style="dim")
     if statistics.is_total_known:
         share = min(1.0, sent / planned) if planned else 1.0

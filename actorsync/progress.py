@@ -344,15 +344,16 @@ def progress_text(statistics: Statistics, rate: float | None) -> str:
     """Give the state of a run as one line."""
     known = "" if statistics.is_total_known else "+"
     files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
-    sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_planned)}{known}"
+    sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"
     return ", ".join([files, sizes, *_speed(statistics, rate)])
 
 
 def _speed(statistics: Statistics, rate: float | None) -> list[str]:
     if not rate:
         return []
-    parts = [f"{size_text(rate)}/s"]
+    limit = None if statistics.bandwidth is None else statistics.bandwidth.limit
+    parts = [f"{size_text(rate)}/s" + (f" (limit {size_text(limit)}/s)" if limit is not None else "")]
     if statistics.is_total_known:
-        left = max(0, statistics.bytes_planned - statistics.bytes_sent) / rate
+        left = max(0, statistics.bytes_expected - statistics.bytes_sent) / rate
         parts.append(f"{duration_text(round(left)).replace('.0 s', ' s')} left")
     return parts

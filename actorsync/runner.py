@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from actorsync.actors.feed import Feed
+from actorsync.actors.limit import Bandwidth
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
@@ -92,6 +93,7 @@ def policy_of(profile: Profile) -> Policy:
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",
+        bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
     )
 
 

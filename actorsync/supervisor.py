@@ -10,6 +10,8 @@
 
 Where a caller has stages of his own, listings go by way of an actor more, between scanner and planner; what is to be
 done goes by way of one that the planner has, before it is scheduled.
+Before a source on a server stands a `RemoteSource`: a few connections that all share. Contents are read through
+`Transformed` (some are made on the way) and `Limited` (no quicker than they may be), where that is wanted.
 
 Every channel is bounded, so a slow wire slows the scan down. The one arrow that goes back, ``settled``, cannot make its
 sender wait (it never holds more than what was given out), so nobody ever waits in a circle.
@@ -32,6 +34,7 @@ import trio
 from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, in_thread
 from actorsync.actors.connection import Connection
 from actorsync.actors.feed import Feed
+from actorsync.actors.limit import Bandwidth, Limited
 from actorsync.actors.planner import Memory, Planner
 from actorsync.actors.pool import Pool
 from actorsync.actors.recorder import FactStore, Observer, Recorder
@@ -41,6 +44,7 @@ from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate, ListingStages, blamed
 from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.actors.transformed import Transform, Transformed
 from actorsync.endpoints.contract import Endpoint, is_remote
 from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, StageFailed, TargetUnreachable
 from actorsync.model.entry import Entry
@@ -73,6 +77,8 @@ class Policy:
 
     ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
     helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
+    ``bandwidth`` limits how much file data is moved in a second, and may be changed while the run goes on; without one
+    nothing stands between the files and the wire. ``transforms`` make the content of some files, see `Transform`.
     """
 
     selection: Selection
@@ -83,6 +89,8 @@ class Policy:
     is_patient: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
+    bandwidth: Bandwidth | None = None
+    transforms: tuple[Transform, ...] = ()
 
 
 #: Directories that are looked at side by side where they share one connection, which they fill with questions.
@@ -168,10 +176,17 @@ class _Run:
 
     def __attrs_post_init__(self) -> None:
         policy, clock, shutdown = self.policy, self.clock, self.shutdown
+        if isinstance(self.source, Transformed):
+            policy = attrs.evolve(policy, transforms=(*self.source.transforms, *policy.transforms))
+            self.source = self.source.real
         self.remote = None
         if is_remote(self.source):
             self.remote = RemoteSource(self.source, policy.connections, policy.backoff, shutdown.draining)
             self.source = self.remote
+        made = Transformed(self.source, policy.transforms) if policy.transforms else None
+        read = self.source if made is None else made
+        sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
+        self.statistics.bandwidth = policy.bandwidth
         self.recorder = Recorder(self.journal, self.observers, clock.blocking, self.feed)
         self.planner = Planner(
             journal=self.journal,
@@ -179,13 +194,14 @@ class _Run:
             max_delete=policy.max_delete,
             delete=policy.delete,
             is_patient=policy.is_patient,
-            digest=partial(digest_of, self.source),
+            digest=partial(digest_of, read if self.remote is None else sent),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
             statistics=self.statistics,
             blocking=clock.blocking,
             is_gone=self.remote.is_gone if self.remote is not None else None,
             stages=self.extras.operation_stages,
+            stamped=None if made is None else made.stamped,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
         self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)
@@ -193,7 +209,7 @@ class _Run:
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
             Connection(
-                source=self.source,
+                source=sent,
                 target=self.target,
                 level=level,
                 statistics=self.statistics,

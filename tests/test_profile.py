@@ -33,6 +33,7 @@ from actorsync.profile import (
     format_duration,
     load_profile,
     parse_duration,
+    parse_rate,
     secret,
 )
 from actorsync.profile.load import keys as every_key
@@ -94,7 +95,7 @@ class TestWhatLoads:
         assert profile.path == shop
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, None, False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
+            *(4, None, None, None, False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()
@@ -107,6 +108,7 @@ class TestWhatLoads:
             + """
             [sync]
             connections = 8
+            bwlimit = "1.5M"
             every = "15m"
             delete = true
             max-delete = 500
@@ -123,6 +125,7 @@ class TestWhatLoads:
         )
         sync = profile.sync
         assert (sync.connections, sync.every, sync.delete, sync.links) == (8, 900.0, True, "follow")
+        assert sync.bwlimit == 1.5 * 1024 * 1024
         assert sync.max_delete == MaxDelete(500, is_percent=False)
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (60.0, 0.5)
         selection = sync.selection()
@@ -214,6 +217,15 @@ class TestWhatLoads:
         ("[sync]\nconnections = 8\nmax-connections = 16", 'sync.max-connections: only connections = "auto" has a '),
         ("[sync]\nmax-connections = 16", 'sync.max-connections: only connections = "auto" has a maximum of its own; '),
         ("[sync]\nmax-depth = 0", "sync.max-depth: 0 is not a whole number of at least 1"),
+        ("[sync]\nbwlimit = 512", 'sync.bwlimit: 512 is not text; write it in quotes: "2M"'),
+        (
+            "[sync]\nbwlimit = '512'",
+            'sync.bwlimit: "512" is not a rate; write it like "512K", "2M" or "1.5M" (bytes a ',
+        ),
+        ("[sync]\nbwlimit = '2Mbit'", 'sync.bwlimit: "2Mbit" is not a rate; write it like '),
+        ("[sync]\nbwlimit = '-1M'", 'sync.bwlimit: "-1M" is not a rate; '),
+        ("[sync]\nbwlimit = '0.5K'", 'sync.bwlimit: "0.5K" is too slow; "1K" is the slowest, and "off" is no limit'),
+        ("[sync]\nbwlimit = '1025G'", 'sync.bwlimit: "1025G" is too quick; "1024G" is the quickest, and "off" is no '),
         ("[sync]\ndelete = 'yes'", 'sync.delete: "yes" is neither true nor false (without quotes)'),
         ("[sync]\nevery = 15", 'sync.every: 15 is not text; write it in quotes: "30s"'),
         ("[sync]\nevery = '15'", 'sync.every: "15" is not a duration; write it like "30s", "5m" or "1h30m"'),
@@ -1136,3 +1148,12 @@ class TestAnyMistake:
     def test_in_urls(self, shop: Path, url: str) -> None:
         self.check(shop, INLINE.encode(), [f"target.url=ftp://{url}"])
         self.check(shop, INLINE.encode(), [f"target.url={url}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("512K", 524_288), ("2M", 2_097_152), ("1.5M", 1_572_864), ("1G", 1 << 30), ("20000B", 20_000), ("1k", 1024)],
+)
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+    assert parse_rate("off") is None

@@ -13,8 +13,8 @@ from actorsync.actors.pool import Pool
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import LaneLevel, Statistics
-from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload
-from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, Vanished
+from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload, size_of
+from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, Listing, ancestors, join, name_of, parent_of
 from actorsync.model.event import Doomed, Event, Intended, Resumed, Suspended, Swept
 from actorsync.model.operation import (
@@ -33,6 +33,7 @@ from actorsync.model.operation import (
     Sweep,
 )
 from actorsync.planning.reconcile import is_racy
+from actorsync.planning.stamp import is_stamped
 from actorsync.planning.temporary import temporary_name
 
 __all__ = ["LOSSES", "Lane"]
@@ -65,6 +66,10 @@ class _Hashing:
     @property
     def entry(self) -> Entry:
         return self.content.entry
+
+    @property
+    def size(self) -> int | None:
+        return size_of(self.content)
 
     def fileno(self) -> int | None:
         return None
@@ -308,6 +313,8 @@ class Lane:
                     tries -= 1  # no fault of the file; where it is, the source says so with another refusal
                     continue
                 news = [Returned(copy, str(lost))]
+            except TransformFailed as failure:
+                news = [_failed(copy, failure)]
             except TargetFull as refusal:
                 news = self._out_of_room(copy, refusal)
             except OperationRefused as refusal:
@@ -350,6 +357,9 @@ class Lane:
             if isinstance(staged, OperationRefused):
                 raise staged
             await self._see_that_it_is_unchanged(opened, target, upload)
+        if upload.size is None:
+            await self._register_size(staged, entry)
+            self.statistics.bytes_planned += upload.sent - copy.source.size
         self.level.upload = None
         self.statistics.bytes_done += upload.sent
         return _Held(copy, staged, entry, hashing.digest() if hashing is not None else None)
@@ -405,7 +415,8 @@ class Lane:
 
     def _registration(self, copy: Copy) -> tuple[Intended, Registration]:
         name = temporary_name(name_of(copy.path), self.token())
-        intended = Intended((join(parent_of(copy.path), name),), copy.source)
+        # The size of what is made on the way is not known yet: see `_register_size`.
+        intended = Intended((join(parent_of(copy.path), name),), None if is_stamped(copy.source) else copy.source)
         return intended, Registration(intended, trio.Event())
 
     async def _register(self, copy: Copy) -> str:
@@ -418,6 +429,12 @@ class Lane:
             await self._facts.send(registration)
         await registration.durable.wait()
         return intended.temporaries[0]
+
+    async def _register_size(self, staged: Staged, source: Entry) -> None:
+        """Have it written down what size a file has come to, before it gets its name: a crash must not forget it."""
+        registration = Registration(Intended((staged.temporary,), attrs.evolve(source, size=staged.size)), trio.Event())
+        await self._facts.send(registration)
+        await registration.durable.wait()
 
     async def _unregister(self) -> None:
         """Say that a temporary which was only announced will not be made."""

@@ -102,6 +102,8 @@ class Planner:
     is_gone: Callable[[Entry], Awaitable[bool]] | None = None
     """Asks the source for what its listings have not shown; None where they cannot have been cut short."""
     stages: Sequence[OperationStage] = ()
+    stamped: Callable[[Glance], Glance] | None = None
+    """Gives a directory with what files are known by that are transformed on the way; None where none are."""
     schedule: Schedule = attrs.Factory(Schedule)
     _staging: OperationStages | None = None
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
@@ -242,7 +244,9 @@ class Planner:
         return bool(surveying) and any(path in surveying for path in (directory, *ancestors(directory)))
 
     def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
-        return self.journal.differences(glance) if glance.problem is None else (Listing(glance.directory), {})
+        if glance.problem is not None:
+            return Listing(glance.directory), {}
+        return self.journal.differences(glance if self.stamped is None else self.stamped(glance))
 
     async def _absorb_listing(
         self, glance: Glance, rest: Listing, records: Mapping[str, Record], facts: trio.MemorySendChannel[Fact]

@@ -25,7 +25,7 @@ import trio
 
 from actorsync.actors.channels import Fact, holding
 from actorsync.actors.restart import Backoff
-from actorsync.endpoints.contract import Content, Endpoint, Session
+from actorsync.endpoints.contract import Content, Endpoint, Session, size_of
 from actorsync.errors import (
     ActorsyncError,
     ConnectionLost,
@@ -403,6 +403,10 @@ class _RemoteContent:
     @property
     def entry(self) -> Entry:
         return self._content.entry
+
+    @property
+    def size(self) -> int | None:
+        return size_of(self._content)
 
     def fileno(self) -> None:
         """Have every byte pass through us."""

@@ -6,6 +6,7 @@ from collections import deque
 
 import attrs
 
+from actorsync.actors.limit import Bandwidth
 from actorsync.endpoints.contract import Upload
 
 __all__ = ["ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
@@ -61,12 +62,23 @@ class Statistics:
     is_total_known: bool = False
     files_done: int = 0
     bytes_done: int = 0
+    bandwidth: Bandwidth | None = None
+    """What limits the run's speed, if anything does."""
 
     @property
     def bytes_sent(self) -> int:
         """Bytes of finished files, and of those that are on their way."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
         return self.bytes_done + sum(upload.sent for upload in uploads if upload is not None)
+
+    @property
+    def bytes_expected(self) -> int:
+        """Bytes that are planned, and those by which files on their way have come to more than that already.
+
+        What is planned of a file whose content is made on the way is its source's size, until it is whole.
+        """
+        lanes = [lane for level in self.connections for lane in level.lanes]
+        return self.bytes_planned + sum(max(0, it.upload.sent - it.size) for it in lanes if it.upload is not None)
 
 
 class Rate:

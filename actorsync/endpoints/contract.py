@@ -11,7 +11,7 @@ its size back; `Session.commit` renames it. Both replace nothing before the new 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
@@ -29,13 +29,18 @@ __all__ = [
     "Session",
     "Staged",
     "Upload",
+    "gate_of",
     "is_remote",
     "nothing_ahead",
+    "size_of",
 ]
 
 
 class Content(Protocol):
-    """One source file, open for reading once from its beginning."""
+    """One source file, open for reading once from its beginning.
+
+    Some content has more to say, by attributes that most have not: see `size_of` and `gate_of`.
+    """
 
     @property
     def entry(self) -> Entry:
@@ -66,15 +71,32 @@ class Upload:
     content: Content
     sent: int = 0
 
+    @property
+    def size(self) -> int | None:
+        """How many bytes there are to be sent; None when only the end of the content will tell."""
+        return size_of(self.content)
+
+    @property
+    def due(self) -> int:
+        """How many bytes the target must have: all there are to be sent, or all that were, where only the end tells."""
+        size = size_of(self.content)
+        return self.sent if size is None else size
+
 
 @attrs.frozen
 class Staged:
-    """A temporary that is whole on the target: its size was read back. All that a commit needs, on any session."""
+    """A temporary that is whole on the target: its size was read back. All that a commit needs, on any session.
+
+    ``size`` is what was sent, which is not the source's size when the content was made of it on the way.
+    """
 
     path: str
     temporary: str
     size: int
     mtime_ns: int | None
+
+
+_AS_ITS_FILE = -1
 
 
 def nothing_ahead() -> bool:
@@ -111,7 +133,8 @@ class Session(Protocol):
         Where the wire allows, the commits ride in the upload's own round trips. ``ahead`` is called once, when the last
         byte was handed over: it says whether another upload follows at once, so that its way can be prepared.
         Returns what became of the upload, and of each commit as `commit` does. A refused upload leaves no temporary
-        behind; one whose size is not what its content said is refused, with ``retry``.
+        behind; one whose size is not what its content said is refused, with ``retry``. Where the content does not say
+        (``upload.size`` is None), its end tells how much the target must have.
         """
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
@@ -209,3 +232,22 @@ def is_remote(endpoint: Endpoint) -> bool:
     An endpoint of that kind has an attribute ``is_remote`` that is true.
     """
     return bool(getattr(endpoint, "is_remote", False))
+
+
+def size_of(content: Content) -> int | None:
+    """Tell how many bytes a content has: as many as its file, or None when that is not known before its end.
+
+    Content that is made of a file on the way (compressed, encrypted) has an attribute ``size`` that says so.
+    """
+    size: int | None = getattr(content, "size", _AS_ITS_FILE)
+    return content.entry.size if size == _AS_ITS_FILE else size
+
+
+def gate_of(content: Content) -> Callable[[int], Awaitable[int]] | None:
+    """Give what is to be asked before bytes of a content are taken by its descriptor; None where nobody minds.
+
+    It waits until some may pass, and tells how many of those that are asked for. Content whose speed is limited has
+    an attribute ``admit`` for it; its ``read`` asks by itself.
+    """
+    gate: Callable[[int], Awaitable[int]] | None = getattr(content, "admit", None)
+    return gate

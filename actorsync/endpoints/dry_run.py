@@ -78,12 +78,12 @@ class DryRunSession:
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Send nothing, and call it whole."""
+        """Send nothing, and call it whole. What only its end would tell the size of counts as its source's."""
         committed = await self.commit(commit)
         source = upload.content.entry
-        upload.sent = source.size
+        upload.sent = source.size if upload.size is None else upload.size
         ahead()
-        return Staged(upload.path, upload.temporary, source.size, source.mtime_ns), committed
+        return Staged(upload.path, upload.temporary, upload.sent, source.mtime_ns), committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename nothing, and describe what would be there."""

@@ -21,7 +21,7 @@ from typing import TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.contract import Upload, gate_of
 from actorsync.endpoints.own_limit import unopened
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp import Reply
@@ -145,9 +145,9 @@ class Data:
             self._socket.close()
 
     async def send(self, upload: Upload, limit: int) -> bool:
-        """Send the next part of ``upload``, up to byte ``limit`` of the file; False when the server takes no more.
+        """Send the next part of ``upload``, up to byte ``limit`` of it; False when the server takes no more.
 
-        A file that turns out shorter ends the sending early; ``upload.sent`` tells.
+        Content that ends before that ends the sending early; ``upload.sent`` tells.
         """
         descriptor = upload.content.fileno()
         try:
@@ -160,15 +160,20 @@ class Data:
             raise ConnectionLost(f"sending data: {error.strerror}") from error
 
     async def _send_file(self, upload: Upload, limit: int, descriptor: int) -> bool:
+        gate, admitted = gate_of(upload.content), 0
         while upload.sent < limit:
+            most = min(_SENDFILE, limit - upload.sent)
+            if gate is not None:
+                most = admitted = admitted or await gate(most)
             await self._wait_writable()  # each time: between two pieces, others get their turn
             try:
-                count = os.sendfile(self._socket.fileno(), descriptor, upload.sent, min(_SENDFILE, limit - upload.sent))
+                count = os.sendfile(self._socket.fileno(), descriptor, upload.sent, most)
             except BlockingIOError:
                 continue
             if not count:
                 break
             upload.sent += count
+            admitted = max(0, admitted - count)
         return True
 
     async def _send_read(self, upload: Upload, limit: int) -> bool:

@@ -69,7 +69,7 @@ class FtpTrials(FtpLink):
 
     async def _refused(self, upload: Upload, reply: Reply, *, is_begun: bool, stored: int | None) -> OperationRefused:
         """Say why an upload was refused, or came out short. Nothing of it is left behind."""
-        refused = attempt_of(upload.content.entry.size, reply, is_begun=is_begun, stored=stored)
+        refused = attempt_of(upload.due, reply, is_begun=is_begun, stored=stored)
         trials, directory = self._known.trials, parent_of(upload.temporary)
         finding = trials.recall(directory, is_begun=is_begun)
         if finding is None and trials.may_try():

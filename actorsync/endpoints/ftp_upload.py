@@ -45,6 +45,8 @@ __all__ = ["FtpUploads", "misnamed"]
 #: Sent before the server has said that it wants the file: fits any socket buffer, so that it cannot block. Small files
 #: are whole within it; of big ones this much is lost when the server refuses.
 _BLIND = 64 * 1024
+#: More than any content has, where only its end tells how much that is.
+_ALL = 1 << 63
 
 
 class FtpUploads(FtpRenames):
@@ -107,7 +109,7 @@ class FtpUploads(FtpRenames):
         is_begun = reply.is_preliminary
         if is_begun:
             if afterwards is None and taken is True:
-                taken = await self._push(data, upload, upload.content.entry.size)
+                taken = await self._push(data, upload, _ALL if upload.size is None else upload.size)
                 if taken is True:
                     afterwards = await self._finish(data, upload, ahead)
             reply = checked("STOR", await self._stored(data, patient=taken is True))
@@ -128,7 +130,7 @@ class FtpUploads(FtpRenames):
         self, upload: Upload, afterwards: _Afterwards | None, reply: Reply, *, is_begun: bool
     ) -> Staged | OperationRefused:
         """Judge an upload that the server has answered with ``reply``. What is refused leaves nothing behind."""
-        size, stored = upload.content.entry.size, None if afterwards is None else afterwards.size
+        size, stored = upload.due, None if afterwards is None else afterwards.size
         is_whole = reply.is_positive and stored == upload.sent == size
         if reply.is_positive and (is_whole or _is_lost(afterwards)) and (misnamed := await self._check_name(upload)):
             await self._drop([upload.temporary])
@@ -145,9 +147,10 @@ class FtpUploads(FtpRenames):
         self, data: Data, upload: Upload, ahead: Callable[[], bool]
     ) -> tuple[bool | OperationRefused, _Afterwards | None]:
         """Send what goes out before the server has said that it wants the file: all of it, if it is small."""
-        size = upload.content.entry.size
-        taken = await self._push(data, upload, min(size, _BLIND))
-        is_whole = size <= _BLIND and taken is True
+        size = upload.size
+        taken = await self._push(data, upload, _BLIND if size is None else min(size, _BLIND))
+        # Content of unknown size that fills it exactly has its end, or more, behind it.
+        is_whole = taken is True and (upload.sent < _BLIND if size is None else size <= _BLIND)
         return taken, await self._finish(data, upload, ahead) if is_whole else None
 
     async def _push(self, data: Data, upload: Upload, limit: int) -> bool | OperationRefused:
@@ -236,7 +239,7 @@ def _is_lost(afterwards: _Afterwards | None) -> bool:
 
 def _as_staged(upload: Upload, afterwards: _Afterwards | None) -> Staged:
     assert afterwards is not None
-    return Staged(upload.path, upload.temporary, upload.content.entry.size, afterwards.mtime_ns)
+    return Staged(upload.path, upload.temporary, upload.due, afterwards.mtime_ns)
 
 
 def misnamed(traits: frozenset[str]) -> OperationRefused:

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import Content, Staged, Upload, gate_of, nothing_ahead
 from actorsync.endpoints.local_now import Readiness
 from actorsync.endpoints.local_tree import Opened, Tree
 from actorsync.endpoints.local_walk import entry_of, is_same, reason_of, refusal, shown
@@ -36,6 +36,8 @@ _WAITS, _FIRST_WAIT = 6, 0.02
 _OPENERS: Final = 4
 _PIECE: Final = 1 << 20
 _MOVED_PIECE: Final = 8 << 20
+#: Seconds in which a piece is gathered; what comes slowly is written as it comes.
+_PATIENCE: Final = 0.5
 
 _ArgsT = TypeVarTuple("_ArgsT")
 _ResultT = TypeVar("_ResultT")
@@ -258,7 +260,7 @@ class LocalSession:
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
         """Commit what was staged before, then write, sync and verify the temporary."""
         committed = await self.commit(commit) if commit else []
-        writer = Writer(self._tree.root, self._tree.names, upload.path, upload.temporary, upload.content.entry)
+        writer = Writer(self._tree.root, self._tree.names, upload)
         try:
             staged = await self._write(writer, upload)
         except OperationRefused as refused:
@@ -303,13 +305,16 @@ class LocalSession:
 
     async def _write(self, writer: Writer, upload: Upload) -> Staged:
         content, staged = upload.content, None
-        descriptor = content.fileno()
+        descriptor, gate = content.fileno(), gate_of(content)
         while staged is None:
             if descriptor is not None:
-                staged = await self._endpoint.transfer(writer.pull, descriptor, _MOVED_PIECE)
+                count = _MOVED_PIECE
+                if gate is not None:  # at the end there is nothing more to ask for, and to see that there is no more
+                    count = await gate(min(count, left)) if (left := content.entry.size - writer.sent) > 0 else 1
+                staged = await self._endpoint.transfer(writer.pull, descriptor, count)
             else:
-                piece = await _read_piece(content)
-                staged = await self._endpoint.transfer(writer.put, piece, len(piece) < _PIECE)
+                piece, is_last = await _read_piece(content)
+                staged = await self._endpoint.transfer(writer.put, piece, is_last)
             upload.sent = writer.sent
         return staged
 
@@ -329,9 +334,13 @@ async def _patiently(do: Callable[[Unpack[_ArgsT]], Awaitable[_ResultT]], *args:
     return await do(*args)
 
 
-async def _read_piece(content: Content) -> bytes:
-    """Read one piece; it is shorter than the others only at the end of the file."""
+async def _read_piece(content: Content) -> tuple[bytes, bool]:
+    """Read one piece, or what has come of it after a while; and tell whether it is the last one."""
     piece = await content.read(_PIECE)
-    while piece and len(piece) < _PIECE and (more := await content.read(_PIECE - len(piece))):
+    until = trio.current_time() + _PATIENCE
+    while piece and len(piece) < _PIECE and trio.current_time() < until:
+        more = await content.read(_PIECE - len(piece))
+        if not more:
+            return piece, True
         piece += more
-    return piece
+    return piece, not piece

@@ -7,11 +7,10 @@ import errno
 import os
 from typing import Final
 
-from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.local_names import Names
 from actorsync.endpoints.local_walk import Walk, refusal, shown, temporary_beside
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry
 
 __all__ = ["Writer"]
 
@@ -23,9 +22,10 @@ _NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errn
 class Writer:
     """One temporary, by descriptor from its making to its last byte; `close` it whatever happens."""
 
-    def __init__(self, root: str, names: Names, path: str, temporary: str, source: Entry) -> None:
-        self._names = names
-        self._root, self._path, self._temporary, self._source = root, path, temporary, source
+    def __init__(self, root: str, names: Names, upload: Upload) -> None:
+        self._names, self._root = names, root
+        self._path, self._temporary, self._source = upload.path, upload.temporary, upload.content.entry
+        self._size = upload.size
         self._fd = -1
         self._made = False
         self.sent = 0
@@ -76,10 +76,10 @@ class Writer:
                 self._names.learn(directory, name)
 
     def _is_too_long(self) -> bool:  # or we would run after a file that grows as fast as we copy
-        return self.sent > self._source.size
+        return self._size is not None and self.sent > self._size
 
     def _finish(self) -> Staged:
-        if self.sent != self._source.size:
+        if self._size is not None and self.sent != self._size:
             raise OperationRefused(f"{shown(self._source.path)} changed while it was read", retry=True)
         if (mtime_ns := self._source.mtime_ns) is not None:
             _set_time(self._fd, mtime_ns)

@@ -29,6 +29,8 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, j
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
 _PIECES: Final = 3
+#: Bytes that are read at once of what does not say how big it is.
+_UNSIZED: Final = 64 * 1024
 _EPOCH_NS: Final = 1_700_000_000 * 10**9
 _TICK_NS: Final = 10**6
 
@@ -247,8 +249,8 @@ class MemorySession:
         return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
 
     async def _fill(self, node: File, upload: Upload) -> None:
-        source = upload.content.entry
-        while piece := await upload.content.read(source.size // _PIECES + 1):
+        source, size = upload.content.entry, upload.size
+        while piece := await upload.content.read(_UNSIZED if size is None else size // _PIECES + 1):
             await trio.lowlevel.checkpoint()
             if not self._endpoint.has_room(len(piece)):
                 raise TargetFull("there is no room left")
@@ -256,7 +258,7 @@ class MemorySession:
             self._endpoint.touch(node)
             upload.sent += len(piece)
         await trio.lowlevel.checkpoint()
-        if upload.sent != source.size:
+        if upload.sent != upload.due:
             raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
         if self._endpoint.find(upload.temporary) is not node:
             raise OperationRefused(f"{upload.temporary!r} was taken away", retry=True)

@@ -27,7 +27,7 @@ class SftpTrials(SftpLink):
     ) -> OperationRefused:
         """Say why an upload was refused, or came out short. Nothing of it is left behind."""
         said = f"{status} {doing}".rstrip()
-        refused = _attempt(upload.content.entry.size, status, is_begun=is_begun, stored=stored, said=said)
+        refused = _attempt(upload.due, status, is_begun=is_begun, stored=stored, said=said)
         trials, directory = self._trials, parent_of(upload.temporary)
         finding, why = trials.recall(directory, is_begun=is_begun), None
         if finding is None and trials.may_try():

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from actorsync.endpoints.beside import aside_of, trial_beside
-from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import Staged, Upload, gate_of, nothing_ahead
 from actorsync.endpoints.folding import other_case
 from actorsync.endpoints.sftp_link import PIECE
 from actorsync.endpoints.sftp_trial import SftpTrials
@@ -53,11 +53,12 @@ class SftpUploads(SftpTrials):
         return await self._write(upload, opened.handle, ahead), committed
 
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
-        size = upload.content.entry.size
+        size = upload.size
+        is_big = size is None or size > _SMALL
         writes: deque[Flight] = deque()
         try:
-            refused = await self._stream(upload, handle, writes) if size > _SMALL else sftp.OK
-            last = [] if size > _SMALL or not size else [sftp.write(handle, 0, await self._small(upload))]
+            refused = await self._stream(upload, handle, writes) if is_big else sftp.OK
+            last = [] if is_big or not size else [sftp.write(handle, 0, await self._small(upload, size))]
             case = None if self._folding.is_on is not None else self._ask_case(upload.temporary)
             closing = self._wire.launch([*last, *self._ending(upload, handle)])
             ahead()
@@ -81,8 +82,8 @@ class SftpUploads(SftpTrials):
 
     async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
         """Send the content of a big file; give the first refusal. What is left in ``writes`` is still in flight."""
-        size = upload.content.entry.size
-        while upload.sent < size:
+        size = upload.size
+        while size is None or upload.sent < size:
             # Whoever waits for room holds none: else all could wait, each for what the others hold.
             while writes and (len(writes) >= _AHEAD or not self._room.value):
                 (reply,) = await self._wire.landed(writes[0])
@@ -93,17 +94,17 @@ class SftpUploads(SftpTrials):
             offset = upload.sent
             await self._room.acquire()
             writes.append(Flight([], 0))  # it holds its place, also when reading fails
-            if not (piece := await self._piece(upload, min(PIECE, size - offset))):
+            if not (piece := await self._piece(upload, PIECE if size is None else min(PIECE, size - offset))):
                 writes.pop()
                 self._room.release()
                 break
             writes[-1] = self._wire.launch([sftp.write(handle, offset, piece)])
         return sftp.OK
 
-    async def _small(self, upload: Upload) -> bytes:
+    async def _small(self, upload: Upload, size: int) -> bytes:
         """Read all of a small file, and more when there is more: then it has grown."""
         data = b""
-        while upload.sent < upload.content.entry.size and (piece := await self._piece(upload, _SMALL - upload.sent)):
+        while upload.sent < size and (piece := await self._piece(upload, _SMALL - upload.sent)):
             data += piece
         return data
 
@@ -113,6 +114,8 @@ class SftpUploads(SftpTrials):
         if descriptor is None:
             piece = await upload.content.read(limit)
         else:
+            if (gate := gate_of(upload.content)) is not None:
+                limit = await gate(limit)
             try:
                 piece = os.pread(descriptor, limit, upload.sent)
             except OSError as error:
@@ -140,7 +143,7 @@ class SftpUploads(SftpTrials):
         self, upload: Upload, refused: Reply, replies: Sequence[Reply], *, was_small: bool
     ) -> Staged | OperationRefused:
         """Judge an upload by what the server says of its temporary; a refused time or mode is no refusal."""
-        size, (*rest, closed, found) = upload.content.entry.size, replies
+        size, (*rest, closed, found) = upload.due, replies
         if was_small:
             refused = rest.pop(0)
         flushed = rest[1] if len(rest) > 1 else sftp.OK

@@ -104,7 +104,8 @@ class Intended:
     """These temporaries may exist on the target from now on. Durable before the wire sees their names.
 
     ``source`` is the file that they are for: a run that dies between a rename and writing it down leaves the next one
-    a way to know the file again.
+    a way to know the file again. Where the content is made on the way, that is known only when it is whole: then it is
+    told again, with the size that it has come to.
     """
 
     temporaries: tuple[str, ...]

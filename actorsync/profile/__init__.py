@@ -26,7 +26,7 @@ from actorsync.profile.secret import (
 )
 from actorsync.profile.template import TEMPLATE
 from actorsync.profile.terminal import ask
-from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint
+from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint, parse_rate
 
 __all__ = [
     "TEMPLATE",
@@ -52,5 +52,6 @@ __all__ = [
     "load_profile",
     "parse_duration",
     "parse_fingerprint",
+    "parse_rate",
     "text_fault",
 ]

@@ -13,7 +13,7 @@ import attrs
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
 from actorsync.profile.place import Place
-from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, shown
+from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, parse_rate, shown
 from actorsync.profile.url import parse_place
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "read_max_delete",
     "read_path",
     "read_patterns",
+    "read_rate",
     "read_switch",
     "read_url",
     "takes",
@@ -148,6 +149,12 @@ def read_switch(value: object, _: Site) -> bool:
 def read_duration(value: object, _: Site) -> float:
     """Seconds."""
     return parse_duration(_text(value, '"30s"'))
+
+
+@takes("rate")
+def read_rate(value: object, _: Site) -> float | None:
+    """Bytes a second."""
+    return parse_rate(_text(value, '"2M"'))
 
 
 @takes("share or count")

@@ -23,6 +23,7 @@ from actorsync.profile.readers import (
     read_max_delete,
     read_path,
     read_patterns,
+    read_rate,
     read_switch,
     read_url,
     whole_reader,
@@ -94,6 +95,7 @@ class TargetTable(LoginTable):
 class Sync:
     """What is mirrored, and how. Durations are in seconds; ``every`` is None for a run that is done once.
 
+    ``bwlimit`` is in bytes a second, None for no limit.
     ``connections`` is ``"auto"`` where the run finds out how many are of use; ``max_connections`` is only for that.
     """
 
@@ -113,6 +115,16 @@ class Sync:
             "max-connections = 32",
             doc='The most that `connections = "auto"` takes.',
             default=f"{_AUTOMATIC}",
+        ),
+    )
+    bwlimit: float | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_rate,
+            'bwlimit = "2M"',
+            doc="The most file data to move in a second, over all connections.",
+            default="no limit",
+            is_text=True,
         ),
     )
     every: float | None = attrs.field(

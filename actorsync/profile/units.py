@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import attrs
 
-__all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "shown"]
+__all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "parse_rate", "shown"]
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS))
@@ -16,6 +16,9 @@ _LONGEST = 36_500 * 86_400
 _SHOWN = 60
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _PERCENT = re.compile(r"([0-9]{1,3})%")
+_RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)([BKMG])", re.IGNORECASE)
+_RATE_UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SLOWEST, _QUICKEST = 1 << 10, 1 << 40
 
 
 def shown(value: object) -> str:
@@ -51,6 +54,27 @@ def format_duration(seconds: float) -> str:
             shown = f"{count:f}"
             parts.append(f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown}{unit}")
     return "".join(parts) or "0s"
+
+
+def parse_rate(text: str) -> float | None:
+    """Bytes a second in ``"512K"``, ``"1.5M"``, ``"1G"``, ``"20000B"``; None for ``"off"``.
+
+    K, M and G are 1024, 1024² and 1024³ bytes. ``ValueError`` with the reason for anything else, and for what is no
+    limit that a run could keep.
+    """
+    if text == "off":
+        return None
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f'{shown(text)} is not a rate; write it like "512K", "2M" or "1.5M" (bytes a second), or "off"'
+        )
+    rate = float(Decimal(found[1]) * _RATE_UNITS[found[2].upper()])
+    if rate < _SLOWEST:
+        raise ValueError(f'{shown(text)} is too slow; "1K" is the slowest, and "off" is no limit')
+    if rate > _QUICKEST:
+        raise ValueError(f'{shown(text)} is too quick; "1024G" is the quickest, and "off" is no limit')
+    return rate
 
 
 def parse_fingerprint(text: str) -> str:

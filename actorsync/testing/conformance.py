@@ -32,9 +32,11 @@ __all__ = [
     "CHECKS",
     "Check",
     "FailingContent",
+    "GatedContent",
     "MemoryContent",
     "Place",
     "StallingContent",
+    "UnsizedContent",
     "check_endpoint",
     "content_with_descriptor",
 ]
@@ -760,6 +762,92 @@ async def check_abandon_after_cancelling(place: Place) -> None:
         async with place.endpoint.open_session() as session:
             assert await _names(session) == ["file"]
             await _assert_file(place, session, "file", b"old")
+
+
+# Content that has more to say than most.
+
+
+class UnsizedContent(MemoryContent):
+    """Content whose size only its end tells, and whose file has another; ``fails`` where it cannot be made of it."""
+
+    size = None
+
+    def __init__(self, data: bytes, *, fails: bool = False) -> None:
+        super().__init__(data)
+        self.entry = attrs.evolve(self.entry, size=len(data) * 3 + 7)
+        self._fails = fails
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read on; in the end it may be refused."""
+        piece = await super().read(max_bytes)
+        if self._fails and not piece:
+            raise OperationRefused("it cannot be made of its file")
+        return piece
+
+
+class GatedContent(MemoryContent):
+    """Content that lets bytes pass a few at a time, and counts them: those that are read, and those it is asked for."""
+
+    admitted = 0
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read on, some of it."""
+        piece = await super().read(min(max_bytes, 10_000))
+        self.admitted += len(piece)
+        return piece
+
+    async def admit(self, max_bytes: int) -> int:
+        """Let at most 10,000 bytes pass."""
+        await trio.lowlevel.checkpoint()
+        self.admitted += (count := min(max_bytes, 10_000))
+        return count
+
+
+@_check
+async def check_content_of_unknown_size_arrives(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        held: list[Staged] = []
+        sent: list[bytes] = []
+        for number, size in enumerate((0, 1, 5_000, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1_500_000)):
+            sent.append(bytes(range(250)) * (size // 250) + bytes(size % 250))
+            upload = Upload(f"file{number}", _temporary(f"file{number}"), UnsizedContent(sent[-1]))
+            asked: list[int] = []
+
+            def ahead(upload: Upload = upload, asked: list[int] = asked) -> bool:
+                asked.append(upload.sent)
+                return upload.sent < 1_500_000
+
+            staged, committed = await session.stage(upload, commit=held, ahead=ahead)
+            assert isinstance(staged, Staged), staged
+            assert (staged.size, upload.sent, asked) == (size, size, [size])
+            assert [entry.size for entry in committed if isinstance(entry, Entry)] == [item.size for item in held]
+            held = [staged]
+        assert isinstance((await session.commit(held))[0], Entry)
+        for number, data in enumerate(sent):
+            await _assert_file(place, session, f"file{number}", data)
+
+
+@_check
+async def check_content_of_unknown_size_that_fails_is_refused(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        for number, size in enumerate((0, 1_000, 300_000)):
+            upload = Upload("file", _temporary("file"), UnsizedContent(bytes(size), fails=True))
+            staged, _ = await session.stage(upload)
+            assert str(staged) == "it cannot be made of its file", f"what is wrong with file {number}"
+        assert await _names(session) == []
+
+
+@_check
+async def check_a_gate_is_asked_for_what_is_taken_by_descriptor(place: Place) -> None:
+    data = bytes(range(256)) * 1000
+    with content_with_descriptor(data) as on_disk:
+        content = GatedContent(data, descriptor=on_disk.fileno())
+        async with place.endpoint.open_session() as session:
+            staged, _ = await session.stage(Upload("file", _temporary("file"), content))
+            assert isinstance(staged, Staged), staged
+            assert isinstance((await session.commit([staged]))[0], Entry)
+            await _assert_file(place, session, "file", data)
+    assert content.admitted == len(data), "some was taken by the descriptor unasked, or asked for and not taken"
 
 
 CHECKS: Sequence[Check] = tuple(_checks)

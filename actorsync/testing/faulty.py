@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, is_remote, nothing_ahead
+from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, is_remote, nothing_ahead, size_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 
@@ -224,6 +224,10 @@ class _FaultyContent:
     @property
     def entry(self) -> Entry:
         return self._content.entry
+
+    @property
+    def size(self) -> int | None:
+        return size_of(self._content)
 
     def fileno(self) -> None:
         """Have every byte pass by here."""

@@ -25,6 +25,7 @@ import attrs
 import trio
 
 from actorsync.actors.restart import Backoff
+from actorsync.actors.transformed import Transform
 from actorsync.endpoints.contract import Content, Endpoint
 from actorsync.endpoints.ftp import FtpEndpoint
 from actorsync.endpoints.local import LocalEndpoint, LocalSession
@@ -33,6 +34,7 @@ from actorsync.model.event import Event, Report, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
+from actorsync.streams import gzip_stream
 from actorsync.supervisor import Clock, Policy, supervise
 from tests.support import FtpTarget
 from tests.support.matrix import note_server
@@ -107,10 +109,12 @@ async def mirror(
     observer: Callable[[Event], None] | None = None,
     seconds: float = 60,
     settled: bool = False,
+    **policies: Any,
 ) -> Run:
     """Make one run, with a journal that is kept or, for None, forgotten. It may not take longer than ``seconds``.
 
     ``settled`` has it believe that the source was last changed a while ago, so that files go the quickest way.
+    ``policies`` are what else the policy says.
     """
     events: list[Event] = []
     policy = Policy(
@@ -119,6 +123,7 @@ async def mirror(
         delete=delete,
         connections=connections,
         backoff=backoff,
+        **policies,
     )
     observers = [events.append, *([observer] if observer else [])]
     clock = Clock(wall_ns=lambda: time.time_ns() + (10**10 if settled else 0))
@@ -247,6 +252,7 @@ def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
             connections=settings["connections"],
             observer=show,
             settled=settings["settled"],
+            transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )
 
     say(json.dumps(attrs.asdict(trio.run(run).report)))
