@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from actorsync.actors.transformed import Transform
     from actorsync.model.entry import Entry, Kind, Listing
     from actorsync.model.event import Event, Report
     from actorsync.model.operation import Copy, Failed, MakeDirectory, Remove
@@ -54,6 +55,7 @@ __all__ = [
     "Step",
     "Stop",
     "Sync",
+    "Transform",
     "__version__",
     "apply",
     "listing_stage",
@@ -88,6 +90,7 @@ _HOMES: Final = {
     "Step": "saved_plan",
     "Stop": "scripting",
     "Sync": "sync",
+    "Transform": "actors.transformed",
     "apply": "scripting",
     "listing_stage": "pipeline",
     "load_profile": "sync",

@@ -180,13 +180,14 @@ async def make_plan(
     shutdown: Shutdown | None = None,
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
+    policy: Policy | None = None,
     pipeline: Pipeline | None = None,
 ) -> Plan:
     """Do as `plan_once` does, and give what would be done as a plan that can be kept.
 
     A run that was stopped has planned a part, as its report says.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, None, pipeline=pipeline)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, pipeline=pipeline)
     with contextlib.closing(await trio.to_thread.run_sync(_copy_journal, profile)) as journal:
         secrets = await mirror.secrets(only_source=not journal.is_fresh)
         return await mirror.plan(journal, secrets)
@@ -199,15 +200,16 @@ async def apply_once(
     shutdown: Shutdown | None = None,
     observers: Sequence[Observer] = (),
     statistics: Statistics | None = None,
+    policy: Policy | None = None,
     pipeline: Pipeline | None = None,
 ) -> Report:
     """Do what ``plan`` says, all of it, and nothing else. The journal is locked for as long as it takes.
 
     Raises `PlanOutdated`, before anything is changed, where either side has moved since the plan was made: what would
-    be done now is planned anew, and the directories of the target that it concerns are listed. ``pipeline`` has to be
-    what the plan was made with.
+    be done now is planned anew, and the directories of the target that it concerns are listed. ``policy`` and
+    ``pipeline`` have to be what the plan was made with.
     """
-    mirror = _Mirror.of(profile, shutdown, observers, statistics, None, pipeline=pipeline)
+    mirror = _Mirror.of(profile, shutdown, observers, statistics, policy, pipeline=pipeline)
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun()

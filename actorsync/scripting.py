@@ -9,16 +9,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import NoReturn, TypeVar
 
+import attrs
 import trio
 
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.transformed import Transform
 from actorsync.model.event import Report
 from actorsync.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.profile import Profile
-from actorsync.runner import apply_once, ask_first, make_plan, run_once
+from actorsync.runner import apply_once, ask_first, make_plan, policy_of, run_once
 from actorsync.saved_plan import Plan
 from actorsync.signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests
+from actorsync.supervisor import Policy
 from actorsync.sync import profile_of
 
 __all__ = ["Stop", "apply", "plan", "run"]
@@ -91,6 +94,7 @@ def run(
     *,
     overrides: Mapping[str, str] | None = None,
     stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
     after_run: AfterRun | None = None,
     observers: Sequence[Observer] = (),
@@ -99,8 +103,8 @@ def run(
     """Mirror once, and return the report when that is done, or was stopped. For programs without an event loop.
 
     ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `Pipeline` says; ``observers`` are called with
-    each event, in another thread, and must not wait.
+    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `Pipeline` says, ``transforms`` make the content
+    of files on their way (`Transform`); ``observers`` are called with each event, in another thread, and must not wait.
 
     In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run: the first finishes the files that are on
     their way, the second tidies up and is done within a second, and the third returns at once; if something that cannot
@@ -115,7 +119,9 @@ def run(
     pipeline = Pipeline(tuple(stages), before_commit, after_run)
 
     async def work(loaded: Profile, shutdown: Shutdown) -> Report:
-        return await run_once(loaded, shutdown=shutdown, observers=observers, pipeline=pipeline)
+        return await run_once(
+            loaded, shutdown=shutdown, observers=observers, policy=_policy(loaded, transforms), pipeline=pipeline
+        )
 
     return _blocking(partial(profile_of, profile, overrides), ask_first, work, stop)
 
@@ -125,6 +131,7 @@ def plan(
     *,
     overrides: Mapping[str, str] | None = None,
     stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
     observers: Sequence[Observer] = (),
     stop: Stop | None = None,
 ) -> Plan:
@@ -134,7 +141,13 @@ def plan(
     """
 
     async def work(loaded: Profile, shutdown: Shutdown) -> Plan:
-        made = await make_plan(loaded, shutdown=shutdown, observers=observers, pipeline=Pipeline(tuple(stages)))
+        made = await make_plan(
+            loaded,
+            shutdown=shutdown,
+            observers=observers,
+            policy=_policy(loaded, transforms),
+            pipeline=Pipeline(tuple(stages)),
+        )
         if made.report.drained or made.report.cancelled:
             raise KeyboardInterrupt
         return made
@@ -148,6 +161,7 @@ def apply(
     *,
     overrides: Mapping[str, str] | None = None,
     stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
     after_run: AfterRun | None = None,
     observers: Sequence[Observer] = (),
@@ -156,15 +170,21 @@ def apply(
     """Do what a plan says, all of it and nothing else. Everything else is as with `run`.
 
     Raises `PlanOutdated`, and has changed nothing, when either side has moved since the plan was made: a file of the
-    source is another one, or the target is not what it was where something is to be done. ``overrides`` and ``stages``
-    have to be those that the plan was made with.
+    source is another one, or the target is not what it was where something is to be done. ``overrides``, ``stages``
+    and ``transforms`` have to be those that the plan was made with.
     """
     pipeline = Pipeline(tuple(stages), before_commit, after_run)
 
     async def work(loaded: Profile, shutdown: Shutdown) -> Report:
-        return await apply_once(loaded, plan, shutdown=shutdown, observers=observers, pipeline=pipeline)
+        return await apply_once(
+            loaded, plan, shutdown=shutdown, observers=observers, policy=_policy(loaded, transforms), pipeline=pipeline
+        )
 
     return _blocking(partial(profile_of, profile, overrides), ask_first, work, stop)
+
+
+def _policy(profile: Profile, transforms: Sequence[Transform]) -> Policy:
+    return attrs.evolve(policy_of(profile), transforms=tuple(transforms))
 
 
 def _blocking(

@@ -12,15 +12,17 @@ import attrs
 import trio
 
 from actorsync.actors.feed import Feed
+from actorsync.actors.limit import Bandwidth
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Rate, Statistics
+from actorsync.actors.transformed import Transform
 from actorsync.model.event import Event, Report, Stopped
 from actorsync.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.profile import Profile
 from actorsync.profile import load as loading
-from actorsync.runner import run_once
-from actorsync.supervisor import the_cause
+from actorsync.runner import policy_of, run_once
+from actorsync.supervisor import Policy, the_cause
 
 __all__ = ["ConnectionState", "Levels", "Sync", "load_profile", "open_sync", "profile_of"]
 
@@ -70,6 +72,7 @@ class Sync:
     def __init__(self, profile: Profile) -> None:
         self._shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
         self._statistics = Statistics()
+        self._bandwidth = Bandwidth(profile.sync.bwlimit)
         self._rate = Rate()
         self._feed = Feed()
         self._report: Report | None = None
@@ -108,6 +111,15 @@ class Sync:
         """Stop: abort, and leave everything as it is. The next run tidies up."""
         self._shutdown.now()
 
+    @property
+    def bwlimit(self) -> float | None:
+        """The most file data to move in a second, in bytes; None for no limit. May be set while the run goes on."""
+        return self._bandwidth.limit
+
+    @bwlimit.setter
+    def bwlimit(self, limit: float | None) -> None:
+        self._bandwidth.limit = limit
+
     def statistics(self) -> Levels:
         """Say how far the run is."""
         levels = self._statistics
@@ -126,6 +138,7 @@ class Sync:
     async def _run(
         self,
         profile: Profile,
+        policy: Policy,
         pipeline: Pipeline,
         observers: Sequence[Observer],
         task_status: trio.TaskStatus[None],
@@ -138,6 +151,7 @@ class Sync:
                     shutdown=self._shutdown,
                     observers=[self._keep, *observers],
                     statistics=self._statistics,
+                    policy=policy,
                     pipeline=pipeline,
                     feed=self._feed,
                     task_status=task_status,
@@ -173,6 +187,7 @@ async def open_sync(
     *,
     overrides: Mapping[str, str] | None = None,
     stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
     after_run: AfterRun | None = None,
     observers: Sequence[Observer] = (),
@@ -180,8 +195,9 @@ async def open_sync(
     """Mirror once, beside the block: it begins when the block does, and the block does not end before it.
 
     ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `Pipeline` says. ``observers`` are called with
-    each event, at once, and must not wait; see also `Sync.events`.
+    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `Pipeline` says, ``transforms`` make the
+    content of files on their way (`Transform`). ``observers`` are called with each event, at once, and must not wait;
+    see also `Sync.events`.
 
     An error of the block cancels the run, which tidies up, and is then raised as it is; so does a cancellation from
     outside. How the run itself ends is in `Sync.report`, also when it failed: a server that stayed away, a guard that
@@ -189,12 +205,13 @@ async def open_sync(
     """
     loaded = await trio.to_thread.run_sync(profile_of, profile, overrides)
     sync = Sync(loaded)
+    policy = attrs.evolve(policy_of(loaded), transforms=tuple(transforms), bandwidth=sync._bandwidth)
     pipeline = Pipeline(tuple(stages), before_commit, after_run)
     of_block: BaseException | None = None
     of_run: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(sync._run, loaded, pipeline, observers)
+            await nursery.start(sync._run, loaded, policy, pipeline, observers)
             try:
                 yield sync
             except trio.Cancelled:
