@@ -343,8 +343,8 @@ async def test_who_waits_for_a_low_limit_is_not_taken_for_lost(sides: Sides, oth
     source, target = sides.side(LOCAL), sides.side(other)
     for number in range(3):
         put(source, f"{number}", random.Random(number).randbytes(15_000))
-    place = target.endpoint(stall_seconds=1.0)
-    run = await mirror(source.endpoint(), place, None, bandwidth=Bandwidth(20_000), settled=True, connections=3)
+    place = target.endpoint(stall_seconds=2.0)
+    run = await mirror(source.endpoint(), place, None, bandwidth=Bandwidth(15_000), settled=True, connections=3)
     assert (run.report.exit_code, run.report.reconnects) == (0, 0), run.report
-    assert run.report.seconds > 1.5, "all were on their way for longer than anybody is silent"
+    assert run.report.seconds > 2.5, "all were on their way for longer than anybody is silent"
     assert contents(target.root) == contents(source.root)

@@ -81,17 +81,16 @@ class Transform:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise ValueError(f"{name!r} is not a name for a transform: a text of one line that can be shown")
 
-    def fails(self, error: BaseException) -> TransformFailed:
-        """Say in one line that it failed, and why."""
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if isinstance(error, TransformFailed):
-            return error
-        text = str(error).strip().partition("\n")[0]
-        reason = shorten(display(text), _REASON)
-        return TransformFailed(
-            f"transform {self.name!r} failed: {type(error).__name__}{f': {reason}' if reason else ''}"
-        )
+
+def _failure_of(transform: Transform, error: BaseException) -> TransformFailed:
+    """Say in one line that a transform failed, and why."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, TransformFailed):
+        return error
+    reason = shorten(display(str(error).strip().partition("\n")[0]), _REASON)
+    told = f": {reason}" if reason else ""
+    return TransformFailed(f"transform {transform.name!r} failed: {type(error).__name__}{told}")
 
 
 @attrs.frozen
@@ -181,7 +180,7 @@ class Transformed:
                     continue
                 origin = path if transform.origin is None else transform.origin(path)
             except Exception as error:
-                raise transform.fails(error) from error
+                raise _failure_of(transform, error) from error
             applying.append(transform)
             if origin != path:
                 origins[_checked(transform, origin)] = transform
@@ -335,7 +334,7 @@ class _Guarded(trio.abc.ReceiveStream):
     def _blamed(self, error: Exception) -> Exception:
         """Give what has gone wrong first: what comes from below is not the fault of whom it passes through."""
         if self._made.failure is None:
-            self._made.failure = self._transform.fails(error)
+            self._made.failure = _failure_of(self._transform, error)
         return self._made.failure
 
     async def aclose(self) -> None:
