@@ -103,8 +103,8 @@ def run(
     """Mirror once, and return the report when that is done, or was stopped. For programs without an event loop.
 
     ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `Pipeline` says; ``transforms`` make the
-    content of files on their way, see `Transform`. ``observers`` are called with each event, in another thread, and
+    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `actorsync.pipeline` says; ``transforms`` make
+    the content of files on their way, see `Transform`. ``observers`` are called with each event, in another thread, and
     must not wait.
 
     In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run: the first finishes the files that are on

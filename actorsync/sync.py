@@ -195,9 +195,9 @@ async def open_sync(
     """Mirror once, beside the block: it begins when the block does, and the block does not end before it.
 
     ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `Pipeline` says, ``transforms`` make the
-    content of files on their way (`Transform`). ``observers`` are called with each event, at once, and must not wait;
-    see also `Sync.events`.
+    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `actorsync.pipeline` says, ``transforms`` make
+    the content of files on their way (`Transform`). ``observers`` are called with each event, at once, and must not
+    wait; see also `Sync.events`.
 
     An error of the block cancels the run, which tidies up, and is then raised as it is; so does a cancellation from
     outside. How the run itself ends is in `Sync.report`, also when it failed: a server that stayed away, a guard that

@@ -21,18 +21,24 @@ MAY_IMPORT = {
     "protocols": set(),
     "endpoints": {"protocols", "planning"},
     "journal": set(),
-    "actors": {"planning", "endpoints.contract"},
-    "supervisor": {"actors", "planning", "endpoints.contract"},
+    "pipeline": set(),
+    "actors": {"planning", "pipeline", "endpoints.contract"},
+    "supervisor": {"actors", "pipeline", "planning", "endpoints.contract"},
     "profile": {"planning"},
     "known_hosts": set(),
     "trust": {"endpoints.ssh_policy", "known_hosts", "profile"},
-    "runner": {"supervisor", "actors", "endpoints", "journal", "profile"},
+    "saved": {"endpoints.contract", "pipeline"},
+    "runner": {"supervisor", "actors", "endpoints", "journal", "pipeline", "profile", "saved_plan"},
+    "sync": {"actors", "pipeline", "profile", "runner", "supervisor"},
+    "scripting": {"actors", "pipeline", "profile", "runner", "saved_plan", "signals", "supervisor", "sync"},
     "wording": {"journal", "profile"},
     "sink": set(),
     "heap": set(),
     "signals": {"actors", "sink"},
     "progress": {"actors", "sink", "wording", "profile"},
-    "foreground": {"actors", "heap", "live_view", "profile", "progress", "runner", "signals", "sink", "wording"},
+    "foreground": {
+        *("actors", "heap", "live_view", "profile", "progress", "runner", "saved_plan", "signals", "sink", "wording"),
+    },
 }
 
 
