@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: there and not named here fails the build.
 PAGES = {
     "Use it": ["quickstart", "profile", "recipes", "any-to-any", "cli", "filesmirror"],
-    "Build on it": ["pipelines", "endpoints", "testing"],
+    "Build on it": ["library", "pipelines", "endpoints", "testing"],
     "Trust it": ["servers", "security", "reliability", "performance", "journal"],
     "Know it": ["design", "contributing", "changelog"],
     "API": ["api/actorsync", "api/errors", "api/model", "api/endpoints", "api/testing"],
