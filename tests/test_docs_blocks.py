@@ -14,8 +14,8 @@ own. What is done with a block depends on its language:
 
 Comments that readers do not see say what the blocks cannot, on lines of their own before them:
 
-* ``<!-- blocks: server=ftp -->`` (or ``sftp``): from here on, the servers in the page's profiles are an embedded one,
-  which has the login and the host key that they need; Python has it as ``server``.
+* ``<!-- blocks: server=ftp -->`` (or ``sftp``): from here on, the servers in the profiles of the page, those before it
+  too, are an embedded one, which has the login and the host key that they need; Python has it as ``server``.
 * ``<!-- setup`` and Python up to ``-->``: run before what follows.
 * ``<!-- block: file=blog.toml -->``: what the profile that follows is called.
 * ``<!-- block: not a profile -->``: TOML of another kind.

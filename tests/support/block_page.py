@@ -60,7 +60,7 @@ class Page:
             directory.mkdir(parents=True)
         self._names: dict[str, Any] = {"__name__": "__main__"}
         self._server: EmbeddedFtpServer | EmbeddedSftpServer | None = None
-        self._led: dict[str, _Led] = {}
+        self._profiles: dict[str, Document] = {}
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -126,8 +126,8 @@ class Page:
         with self._here(_Led()):
             load_profile(profile)
         if is_whole:
-            self._led.pop(profile.name, None)
-            self._led[profile.name] = self._lead_to_server(document)
+            self._profiles.pop(profile.name, None)
+            self._profiles[profile.name] = document
         else:
             profile.unlink()
 
@@ -180,8 +180,9 @@ class Page:
 
     def _led_for(self, command: str) -> _Led:
         """What belongs to the profile that a command names, or else to the last one."""
-        named = [led for name, led in self._led.items() if name in command]
-        return (named or list(self._led.values()) or [_Led()])[-1]
+        named = [document for name, document in self._profiles.items() if name in command]
+        documents = named or list(self._profiles.values())
+        return self._lead_to_server(documents[-1]) if documents else _Led()
 
     # ---- What is run
 
