@@ -48,6 +48,7 @@ class Knowledge:
     has_mlsd: bool | None = None
     has_mdtm: bool = True
     uses_pasv: bool = False
+    waits_for_word: bool = False  # whether data that came before the STOR was seen to be lost on it
     stores: set[str] = attrs.Factory(set)  # traits of names that were seen to be stored as they are
     asides: set[str] = attrs.Factory(set)  # temporaries that may have something set aside beside them
     identities: dict[str, str] = attrs.Factory(dict)  # of the directories that listings have shown, by path

@@ -164,6 +164,9 @@ class FtpTrials(FtpLink):
             before, unsent = unsent, data.unsent()
             if not unsent or unsent >= before:
                 self._known.trials.is_suspected = True  # pyftpdlib, on a full disk
+                # Or it is pyftpdlib whose data came before the STOR, which took another way and was late: it then
+                # drops the data connection, and waits for another. From now on, it is asked first.
+                self._known.waits_for_word = True
                 raise ConnectionLost("the server does not say whether it has the file")
 
     async def _drop(self, paths: Sequence[str]) -> None:

@@ -147,6 +147,8 @@ class FtpUploads(FtpRenames):
         self, data: Data, upload: Upload, ahead: Callable[[], bool]
     ) -> tuple[bool | OperationRefused, _Afterwards | None]:
         """Send what goes out before the server has said that it wants the file: all of it, if it is small."""
+        if self._known.waits_for_word:
+            return True, None
         size = upload.size
         taken = await self._push(data, upload, _BLIND if size is None else min(size, _BLIND))
         # Content of unknown size that fills it exactly has its end, or more, behind it.
