@@ -67,6 +67,7 @@ class Policy:
 
     ``connections`` is the most that it keeps; with ``is_automatic`` it begins with fewer, and takes more while that
     helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
+    ``by_content`` remembers the checksums of files, and reads those that were only touched instead of sending them.
     """
 
     selection: Selection
@@ -75,6 +76,7 @@ class Policy:
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False
+    by_content: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
 
@@ -166,6 +168,7 @@ class _Run:
             max_delete=policy.max_delete,
             delete=policy.delete,
             is_patient=policy.is_patient,
+            by_content=policy.by_content,
             digest=partial(digest_of, self.source),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
@@ -187,6 +190,7 @@ class _Run:
                 wall_clock_ns=clock.wall_ns,
                 pool=self.pool,
                 backoff=policy.backoff,
+                by_content=policy.by_content,
             )
             for level in self.statistics.connections
         ]

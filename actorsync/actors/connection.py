@@ -47,6 +47,7 @@ class Connection:
     wall_clock_ns: Callable[[], int]
     pool: Pool
     backoff: Backoff = attrs.Factory(Backoff)
+    by_content: bool = False
     retired: ConnectionLost | None = None
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _lanes: Sequence[Lane] = attrs.field(init=False)
@@ -57,7 +58,16 @@ class Connection:
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
-            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool)
+            Lane(
+                self.source,
+                level,
+                self.statistics,
+                self.shutdown,
+                self.token,
+                self.wall_clock_ns,
+                self.pool,
+                self.by_content,
+            )
             for level in self.level.lanes
         ]
 

@@ -29,8 +29,9 @@ from actorsync.profile.readers import (
 )
 from actorsync.profile.units import MaxDelete
 
-__all__ = ["Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
+__all__ = ["Compare", "Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 
+Compare = Literal["times", "checksum"]
 Links = Literal["skip", "follow", "error"]
 #: The most connections that a run takes which finds out how many are of use, unless the profile says otherwise.
 _AUTOMATIC = 16
@@ -64,6 +65,7 @@ class Sync:
     connections: int | Literal["auto"] = attrs.field(default=4, metadata=key(read_connections))
     max_connections: int | None = attrs.field(default=None, metadata=key(whole_reader(1, MOST_CONNECTIONS)))
     every: float | None = attrs.field(default=None, metadata=key(read_duration, is_text=True))
+    compare: Compare = attrs.field(default="times", metadata=key(choice_reader(get_args(Compare)), is_text=True))
     delete: bool = attrs.field(default=False, metadata=key(read_switch))
     max_delete: MaxDelete = attrs.field(default=MaxDelete(50, is_percent=True), metadata=key(read_max_delete))
     exclude: tuple[str, ...] = attrs.field(default=(), metadata=key(read_patterns))

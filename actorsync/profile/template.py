@@ -53,6 +53,9 @@ url = "sftp://deploy@www.example.com/www"
 # Go on mirroring, this often. Without it, actorsync mirrors once and ends.
 # every = "15m"
 
+# How to tell whether a file has changed: by its "times", or, where they differ, by its "checksum" as well.
+# compare = "times"
+
 # Remove from the target what is no longer in the source.
 # delete = false
 

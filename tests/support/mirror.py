@@ -107,6 +107,7 @@ async def mirror(
     observer: Callable[[Event], None] | None = None,
     seconds: float = 60,
     settled: bool = False,
+    by_content: bool = False,
 ) -> Run:
     """Make one run, with a journal that is kept or, for None, forgotten. It may not take longer than ``seconds``.
 
@@ -119,6 +120,7 @@ async def mirror(
         delete=delete,
         connections=connections,
         backoff=backoff,
+        by_content=by_content,
     )
     observers = [events.append, *([observer] if observer else [])]
     clock = Clock(wall_ns=lambda: time.time_ns() + (10**10 if settled else 0))
