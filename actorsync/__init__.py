@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from actorsync.actors.transformed import Transform
     from actorsync.model.entry import Entry, Kind, Listing
     from actorsync.model.event import Event, Report
-    from actorsync.model.operation import Copy, Failed, MakeDirectory, Remove
+    from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
     from actorsync.pipeline import Change, ListingStage, OperationStage, Stage, listing_stage, operation_stage
     from actorsync.profile import Profile
     from actorsync.saved_plan import Plan, Step
@@ -46,6 +46,7 @@ __all__ = [
     "Listing",
     "ListingStage",
     "MakeDirectory",
+    "Move",
     "OperationStage",
     "Plan",
     "Profile",
@@ -81,6 +82,7 @@ _HOMES: Final = {
     "Listing": "model.entry",
     "ListingStage": "pipeline",
     "MakeDirectory": "model.operation",
+    "Move": "model.operation",
     "OperationStage": "pipeline",
     "Plan": "saved_plan",
     "Profile": "profile",

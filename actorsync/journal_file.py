@@ -140,6 +140,8 @@ def naming(where: str) -> Iterator[None]:
         raise FatalError(f"journal {where}: {error}") from error
     except sqlite3.Error as error:
         raise JournalUnusable(f"journal {where}: {error}; {_WAY_OUT}") from error
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged file may repeat what is in it
+        raise JournalUnusable(f"journal {where}: it is damaged (a text that is none); {_WAY_OUT}") from error
     except schema.Unreadable as error:
         raise JournalUnusable(f"journal {where}: it is damaged ({error}); {_WAY_OUT}") from error
     except OSError as error:

@@ -13,7 +13,7 @@ Nothing here knows of files or locks. What facts do to the rows is in ``actorsyn
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 import cattrs
@@ -33,17 +33,21 @@ __all__ = [
     "SCHEMA_VERSION",
     "Run",
     "Unreadable",
+    "Value",
     "bounds",
     "count_owned",
     "create",
     "decode",
     "dump",
     "encode",
+    "fit",
+    "index_files",
     "migrate",
     "prepare",
     "read_ceiling",
     "read_children",
     "read_differences",
+    "read_familiar",
     "read_intents",
     "read_meta",
     "read_pending",
@@ -58,7 +62,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 RUNS_KEPT: Final = 100
 
 _TROUBLES: Final = """
@@ -86,7 +90,7 @@ CREATE TABLE records (
     source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode,
     target_kind NOT NULL CHECK (target_kind BETWEEN 1 AND 4),
     target_size NOT NULL CHECK (target_size < x''), target_mtime, target_ctime, target_inode,
-    digest BLOB,
+    digest BLOB, checksum BLOB,
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID;
 
@@ -111,11 +115,16 @@ CREATE VIEW tree AS SELECT
 """
 
 #: What makes a journal of a version one of the next.
-_STEPS: Final = {1: _TROUBLES}
+_STEPS: Final = {1: _TROUBLES, 2: "ALTER TABLE records ADD COLUMN checksum BLOB"}
+
+#: Made when it is first needed, not with the rest: a first mirror does not pay for it, nor who has no use for it.
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
+_SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?
+    AND source_size = ? AND source_mtime = ? AND NOT (directory = ? AND name = ?) LIMIT 1"""
 
 _CHILDREN: Final = """
 SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
-    target_kind, target_size, target_mtime, target_ctime, target_inode, digest
+    target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
     FROM records WHERE directory = ? AND name > x''"""
 # A row whose times prove nothing, since it has a digest, is given no kind: it equals nothing that was looked at.
 _ROWS: Final = """
@@ -123,7 +132,7 @@ SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_
     FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
 _RECORD: Final = """
 SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
-    target_kind, target_size, target_mtime, target_ctime, target_inode, digest
+    target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
     FROM records WHERE directory = ? AND name = ?"""
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
@@ -132,6 +141,9 @@ _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
 _FIRST_PIECE, _PIECE = 16, 1_000
 
 T = TypeVar("T")
+
+#: What a column holds.
+Value: TypeAlias = int | str | bytes | None
 
 _converter: Final = cattrs.Converter()
 
@@ -221,11 +233,11 @@ def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[
     """Build names and records of rows. Passed by every path of every run: it has to be quick, and so it is flat."""
     kinds: Any = KINDS  # CHECKed: never the None before the first
     prefix = join(directory, "") if directory else ""
-    for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, t_kind, t_size, t_mtime, t_ctime, t_inode, digest in rows:
+    for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, t_kind, t_size, t_mtime, t_ctime, t_inode, *digests in rows:
         name = name_.decode("utf-8", "surrogateescape")
         path = prefix + name
         source = None if s_kind is None else Entry(path, kinds[s_kind], s_size, s_mtime, s_ctime, s_inode)
-        yield name, Record(source, Entry(path, kinds[t_kind], t_size, t_mtime, t_ctime, t_inode), digest)
+        yield name, Record(source, Entry(path, kinds[t_kind], t_size, t_mtime, t_ctime, t_inode), *digests)
 
 
 # Reading
@@ -283,6 +295,26 @@ def read_record(connection: sqlite3.Connection, path: str) -> Record | None:
     """Give the record of one path, which may be the root."""
     rows = connection.execute(_RECORD, split(path)).fetchall()
     return next((record for _, record in _records(rows, parent_of(path))), None)
+
+
+def index_files(connection: sqlite3.Connection) -> None:
+    """Make sure that `read_familiar` is quick."""
+    connection.execute(_INDEX)
+
+
+def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> set[str]:
+    """Give the paths of those files that are recorded, by inode, size and time, under another path as well."""
+    familiar = set()
+    for entry in entries:
+        key = [fit(value) for value in (entry.inode, entry.size, entry.mtime_ns)]
+        if connection.execute(_SAME_FILE, (*key, *split(entry.path))).fetchone() is not None:
+            familiar.add(entry.path)
+    return familiar
+
+
+def fit(value: Value) -> Value:
+    """Give a number that SQLite cannot hold as the text that stands for it."""
+    return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
 
 
 def read_intents(connection: sqlite3.Connection) -> list[str]:

@@ -16,7 +16,7 @@ from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.model.entry import Listing
 from actorsync.model.event import Report
-from actorsync.model.operation import Copy, Failed, MakeDirectory, Remove
+from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
 
 __all__ = [
     "AfterRun",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: What an operation stage is given: what is to be done to the target.
-Change: TypeAlias = Copy | MakeDirectory | Remove
+Change: TypeAlias = Copy | MakeDirectory | Move | Remove
 
 #: Is awaited once in a run, before the first of its changes can be seen on the target.
 Hook: TypeAlias = Callable[[], Awaitable[None]]
@@ -83,7 +83,8 @@ def operation_stage(
 
     In which order it sends is of no account, as the schedule has one of its own, with one exception: what is sent after
     the input has ended is begun when everything that was sent before is done. That is how to publish something last.
-    Removals are asked for here, and are done when the scan is complete and the guards agree.
+    Removals are asked for here, and are done when the scan is complete and the guards agree. One that was passed on may
+    still turn out to be half of a rename: then a `Move` is asked for, which takes its place.
     """
     return OperationStage(function, getattr(function, "__qualname__", repr(function)))
 

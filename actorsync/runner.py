@@ -90,6 +90,7 @@ def policy_of(profile: Profile) -> Policy:
         selection=sync.selection(),
         max_delete=sync.max_delete,
         delete=sync.delete,
+        by_content=sync.compare == "checksum",
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",

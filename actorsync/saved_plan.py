@@ -23,7 +23,7 @@ from actorsync.endpoints.contract import Session
 from actorsync.errors import PlanOutdated, ProfileError
 from actorsync.model.entry import Entry, Kind, Listing, Record, parent_of
 from actorsync.model.event import Event, Report
-from actorsync.model.operation import Done, Failed
+from actorsync.model.operation import Done, Failed, Move, Remove
 from actorsync.model.text import display, shorten
 from actorsync.pipeline import Change, OperationStage, operation_stage
 
@@ -157,24 +157,29 @@ async def check_target(plan: Plan, session: Session) -> None:
     """Raise `PlanOutdated` unless the target has, where something is to be done, what it had then."""
     differences: list[str] = []
     is_empty = (await session.list_directory("")).problem is not None  # a root that is not there is made by the run
-    for directory, steps in _by_directory(plan.steps).items():
+    for directory, expected in _by_directory(plan.steps).items():
         listing = Listing(directory) if is_empty else await session.list_directory(directory)
         if listing.problem is not None and not listing.problem.vanished:
             differences.append(f"{_name(directory)} cannot be listed on the target: {listing.problem.reason}")
             continue
         found = {entry.path: entry for entry in listing.entries}
         differences += [
-            f"{_name(step.path)} was changed on the target by somebody else"
-            for step in steps
-            if not _is_as_then(step.target, found.get(step.path))
+            f"{_name(path)} was changed on the target by somebody else"
+            for path, then in expected.items()
+            if not _is_as_then(then, found.get(path))
         ]
     raise_if(differences)
 
 
-def _by_directory(steps: Iterable[Step]) -> dict[str, list[Step]]:
-    directories: dict[str, list[Step]] = {}
+def _by_directory(steps: Iterable[Step]) -> dict[str, dict[str, Entry | None]]:
+    """Give what the target had under each path that is concerned, by directory."""
+    directories: dict[str, dict[str, Entry | None]] = {}
     for step in steps:
-        directories.setdefault(parent_of(step.path), []).append(step)
+        concerned = {step.path: step.target}
+        if isinstance(step.operation, Move):
+            concerned[step.operation.target.path] = step.operation.target
+        for path, then in concerned.items():
+            directories.setdefault(parent_of(path), {})[path] = then
     return directories
 
 
@@ -229,7 +234,11 @@ class Notes:
 
 def only(plan: Plan) -> OperationStage:
     """Give a stage that lets through what a plan has, and fails what has come up since it was checked."""
-    planned = {(step.path, type(step.operation)): step.operation for step in plan.steps}
+    planned: dict[tuple[str, type[Change]], Change] = {}
+    for operation in plan.operations:
+        planned[operation.path, type(operation)] = operation
+        if isinstance(operation, Move):  # it is asked for as the removal of its old name, and then takes its place
+            planned[operation.target.path, Remove] = Remove(operation.target)
 
     async def only_what_is_planned(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:
         async for operation in receive:
@@ -243,6 +252,8 @@ def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(Change, converter, tag_name="do")
     converter.register_structure_hook(Kind, lambda value, _: Kind(value))
+    converter.register_unstructure_hook(bytes, bytes.hex)
+    converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
     return converter
 
 

@@ -79,6 +79,7 @@ class Policy:
     helps. ``is_patient`` leaves paths alone that failed in the last runs, until their time is up or they change.
     ``bandwidth`` limits how much file data is moved in a second, and may be changed while the run goes on; without one
     nothing stands between the files and the wire. ``transforms`` make the content of some files, see `Transform`.
+    ``by_content`` remembers the checksums of files, and reads those that were only touched instead of sending them.
     """
 
     selection: Selection
@@ -87,6 +88,7 @@ class Policy:
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False
+    by_content: bool = False
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
@@ -194,6 +196,7 @@ class _Run:
             max_delete=policy.max_delete,
             delete=policy.delete,
             is_patient=policy.is_patient,
+            by_content=policy.by_content,
             digest=partial(digest_of, read if self.remote is None else sent),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
@@ -219,6 +222,7 @@ class _Run:
                 pool=self.pool,
                 backoff=policy.backoff,
                 gate=gate,
+                by_content=policy.by_content,
             )
             for level in self.statistics.connections
         ]
@@ -325,7 +329,7 @@ class _Run:
     async def _afterwards(self, report: Report) -> None:
         """Await the hook for afterwards, if anything was changed; in a run that is stopped, not for long."""
         hook = self.extras.after_run
-        if hook is None or not (report.copied or report.removed or report.directories_made):
+        if hook is None or not (report.copied or report.moved or report.removed or report.directories_made):
             return
         has_returned = False
         if report.cancelled:

@@ -25,6 +25,7 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    MovesIntended,
     Planned,
     Reconnecting,
     Recovered,
@@ -44,7 +45,7 @@ from actorsync.model.event import (
     TurnedAway,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Returned, Skipped
 from actorsync.model.text import display, duration_text, shorten
 
 __all__ = [
@@ -100,12 +101,14 @@ def counted(count: int, singular: str, plural: str = "") -> str:
 
 
 def change_of(event: Event) -> tuple[str, str] | None:
-    """Give the symbol (rclone's: + new, * changed, - removed) and the path of a change; None when it is none."""
+    """Give the symbol (rclone's + new, * changed, - removed; > moved) and the path of a change, or None."""
     match event:
         case Done(Copy(source, replaces)):
             return ("*" if replaces else "+"), display(source.path)
         case Done(MakeDirectory(source)):
             return ("+", f"{display(source.path)}/") if source.path else None
+        case Done(Move(source, target)):
+            return ">", f"{display(target.path)} -> {display(source.path)}"
         case Done(Remove(target)):
             return "-", display(target.path) + ("/" if target.kind is Kind.DIRECTORY else "")
     return None
@@ -176,13 +179,13 @@ def result_of(report: Report) -> str:
 
 def did_nothing(report: Report) -> bool:
     """Tell whether a run found everything in place, or had no chance to do anything."""
-    done = report.copied + report.directories_made + report.removed + report.adopted
+    done = report.copied + report.moved + report.directories_made + report.removed + report.adopted
     return not (done or report.failed or report.skipped or report.left)
 
 
 def only_waits(report: Report) -> bool:
     """Tell whether all that a run had to do is parked, or waits for what is."""
-    done = report.copied + report.directories_made + report.removed + report.adopted + report.skipped
+    done = report.copied + report.moved + report.directories_made + report.removed + report.adopted + report.skipped
     return report.exit_code == 1 and not done and report.failed == report.parked and report.left == report.withheld
 
 
@@ -197,6 +200,8 @@ def summary(report: Report) -> str:
     if report.exit_code == 0 and did_nothing(report):
         return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
+    if report.moved:
+        parts.append(f"{report.moved} moved")
     if report.directories_made:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} made")
     if report.adopted:
@@ -217,6 +222,8 @@ def plan_summary(report: Report) -> str:
     parts = []
     if report.copied:
         parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
+    if report.moved:
+        parts.append(f"{report.moved} to move")
     if report.directories_made:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} to make")
     if report.removed:
@@ -288,6 +295,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             record = _operation(name, operation)
             if isinstance(operation, Copy) and target is not None:
                 record |= {"size": target.size, "temporary": temporary}
+            if isinstance(operation, Move):
+                record |= {"from": operation.target.path, "size": operation.target.size}
             yield record
         case Failed(operation, reason, fault):
             yield _operation(name, operation) | {"reason": reason, "fault": fault.value}
@@ -303,6 +312,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "temporaries": list(temporaries)}
         case Doomed(paths):
             yield {"event": name, "paths": list(paths)}
+        case MovesIntended(moves):
+            yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
         case Stopped(report):
             shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
             yield {"event": name, "result": result_of(report), **shown}

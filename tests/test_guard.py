@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
 from actorsync.planning.guard import Gone, Removals, objection, why_withheld, withheld
 from actorsync.profile.units import MaxDelete
 
@@ -101,7 +101,7 @@ def removing(*entries: Entry) -> dict[str, Gone]:
     def top(path: str) -> str:
         return top(parent_of(path)) if parent_of(path) in folders else path
 
-    return {entry.path: Gone(entry, top(entry.path)) for entry in entries}
+    return {entry.path: Gone(Record(entry, entry), top(entry.path)) for entry in entries}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,9 @@ def test_m135_a_failure_withholds_removals_beside_it(removals: list[str], failed
 )
 def test_m135_a_failure_withholds_what_it_may_be_the_new_name_of(failed: Entry, chosen: list[str]) -> None:
     removals = removing(file("old/x", 7, inode=39), file("old/y", 9, inode=40), folder("gone/d"))
-    assert withheld({**removals, "old/z": Gone(None, "old/z")}, [failed]) == frozenset(chosen)
+    assert withheld(
+        {**removals, "old/z": Gone(Record(None, Entry("old/z", Kind.FILE)), "old/z")}, [failed]
+    ) == frozenset(chosen)
 
 
 def test_m135_a_renamed_directory_in_which_one_file_failed() -> None:
@@ -170,7 +172,9 @@ def test_m135_exactly_what_goes_beside_a_failure_is_withheld_and_what_holds_it(
     tops = {path: next((p for p in above[path] if p in removals), path) for path in removals}
     chosen = {path for path in removals if parent_of(tops[path]) in beside}
     holding = {path for path in removals if any(other.startswith(path + "/") for other in chosen)}
-    found = withheld({path: Gone(None, tops[path]) for path in removals}, map(folder, failures))
+    found = withheld(
+        {path: Gone(Record(None, Entry(path, Kind.FILE)), tops[path]) for path in removals}, map(folder, failures)
+    )
     assert found == chosen | holding
     for path in found:
         assert not parent_of(path) or parent_of(path) not in removals or parent_of(path) in found, (

@@ -43,6 +43,7 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    MovesIntended,
     Recovered,
     Report,
     Scanned,
@@ -57,6 +58,7 @@ from actorsync.model.operation import (
     Done,
     Failed,
     MakeDirectory,
+    Move,
     Operation,
     Remove,
     Returned,
@@ -327,6 +329,7 @@ PATHS = st.lists(COMPONENTS, min_size=1, max_size=3).map(
 )
 NUMBERS = st.integers(-(2**65), 2**65) | st.none()
 TEMPORARIES = st.lists(PATHS, max_size=3).map(tuple)
+DIGESTS = st.none() | st.binary(min_size=1, max_size=3)
 
 
 def entries(
@@ -339,11 +342,11 @@ def entries(
 def agreements(draw: st.DrawFn) -> Event:
     path = st.just(draw(PATHS))
     source, target, digest = draw(entries(path)), draw(entries(path)), draw(st.none() | st.binary(max_size=4))
-    temporary = draw(st.none() | PATHS)
+    temporary, checksum = draw(st.none() | PATHS), draw(DIGESTS)
     facts: list[Event] = [
         Adopted(source, target, digest),
-        Confirmed(source, target, digest),
-        Done(Copy(source), target=target, source=source, digest=digest, temporary=temporary),
+        Confirmed(source, target, digest, checksum),
+        Done(Copy(source), target=target, source=source, digest=digest, temporary=temporary, checksum=checksum),
         Done(MakeDirectory(source), target=target),
     ]
     return draw(st.sampled_from(facts))
@@ -361,6 +364,13 @@ def surveys(draw: st.DrawFn) -> Event:
 
 
 REMOVES = st.builds(Remove, entries(PATHS))
+MOVES = st.builds(Move, entries(PATHS), entries(PATHS), DIGESTS, DIGESTS)
+
+
+def done_move(move: Move, digest: bytes | None, checksum: bytes | None) -> Done:
+    return Done(move, attrs.evolve(move.target, path=move.path), move.source, digest, checksum=checksum)
+
+
 FACTS = (
     agreements()
     | surveys()
@@ -371,6 +381,9 @@ FACTS = (
     | st.builds(Intended, TEMPORARIES)
     | st.builds(Swept, TEMPORARIES)
     | st.builds(Doomed, st.lists(PATHS, max_size=3).map(tuple))
+    | st.builds(MovesIntended, st.lists(MOVES, max_size=3).map(tuple))
+    | st.builds(Skipped, MOVES, st.just("because"))
+    | st.builds(done_move, MOVES, DIGESTS, DIGESTS)
     | st.builds(Done, st.builds(Sweep, PATHS, st.none(), st.booleans()))
     | st.just(SurveyComplete())
     | st.builds(ScanComplete, entries(st.just("")), NUMBERS)
@@ -403,21 +416,29 @@ class Model:
 
     def apply(self, fact: Event) -> None:
         match fact:
-            case Adopted(source, target, digest) | Confirmed(source, target, digest):
+            case Adopted(source, target, digest):
                 self.records[target.path] = Record(source, target, digest)
+            case Confirmed(source, target, digest, checksum):
+                self.records[target.path] = Record(source, target, digest, checksum)
             case Done(operation=operation):
                 self.apply_done(operation, fact)
             case Skipped(operation=Remove(Entry(path))):
                 self.records.pop(path, None)
+            case Skipped(operation=Move(Entry(path))):
+                if path in self.records and self.records[path].is_doomed:
+                    del self.records[path]
+            case MovesIntended(moves):
+                self.doom([move.target.path for move in moves])
+                for move in moves:
+                    there = attrs.evolve(move.target, path=move.path)
+                    self.records[move.path] = Record(move.source, there, b"", move.checksum)
             case Forgotten(path):
                 self.records.pop(path, None)
                 self.drop_foreign(path)
             case Intended(temporaries):
                 self.intents.update(temporaries)
             case Doomed(paths):
-                for path in paths:
-                    if path in self.records and self.records[path].source is not None:
-                        self.records[path] = attrs.evolve(self.records[path], digest=b"")
+                self.doom(paths)
             case Swept(temporaries):
                 self.intents.difference_update(temporaries)
             case SurveyComplete():
@@ -429,13 +450,23 @@ class Model:
             case Recovered(path):
                 self.troubles.pop(path, None)
 
+    def doom(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if (record := self.records.get(path)) is not None and record.source is not None:
+                self.records[path] = attrs.evolve(record, digest=b"", checksum=record.content)
+
     def apply_done(self, operation: Operation, done: Done) -> None:
         match operation:
             case Copy() | MakeDirectory(source=_):
                 assert done.target
                 source = done.source if isinstance(operation, Copy) else operation.source
-                self.records[done.target.path] = Record(source, done.target, done.digest)
+                checksum = done.checksum if isinstance(operation, Copy) else None
+                self.records[done.target.path] = Record(source, done.target, done.digest, checksum)
                 self.intents.discard(done.temporary or "-")
+            case Move(source, before):
+                assert done.target
+                self.records[source.path] = Record(source, done.target, done.digest, done.checksum)
+                self.records.pop(before.path, None)
             case Remove(target):
                 self.records.pop(target.path, None)
                 if target.kind is Kind.DIRECTORY:
@@ -521,6 +552,33 @@ def test_runs_are_kept_newest_first_and_a_hundred_of_them(tmp_path: Path) -> Non
     assert read_runs(tmp_path, "p", 3) == expected
     with open_journal(tmp_path, "p") as journal:  # reading left nothing that is in the way
         assert journal.runs(3) == expected
+
+
+def test_a_report_of_an_older_actorsync_is_read(tmp_path: Path) -> None:
+    with open_journal(tmp_path, "p") as journal:
+        journal.end_run(journal.begin_run(1.0), REPORT)
+        with journal._transaction() as connection:
+            connection.execute("UPDATE runs SET report = json_remove(report, '$.moved')")
+        assert journal.runs(1)[0].report == attrs.evolve(REPORT, moved=0)
+
+
+def test_familiar_files_are_those_that_have_another_path_as_well(tmp_path: Path) -> None:
+    source = Entry("d/old", Kind.FILE, 3, 5, 7, 2**64 - 1)
+    foreign = Entry("theirs", Kind.FILE, 3, 5, 7, 11)
+    with open_journal(tmp_path, "p") as journal:
+        journal.apply([Adopted(source, source), surveyed("", foreign)])
+        asked = [
+            attrs.evolve(source, path="new"),
+            source,
+            *(attrs.evolve(source, path=f"not {n}", **change) for n, change in enumerate(DIFFERENT)),
+            attrs.evolve(foreign, path="not theirs"),
+        ]
+        for _ in range(2):
+            assert journal.familiar(asked) == {"new"}
+        assert journal.copy_to_memory().familiar(asked) == {"new"}
+
+
+DIFFERENT: list[dict[str, Any]] = [{"inode": 8}, {"size": 4}, {"mtime_ns": 6}, {"mtime_ns": None}]
 
 
 def test_runs_are_read_only_by_their_profile(tmp_path: Path) -> None:
@@ -741,7 +799,7 @@ def test_m113_a_damaged_journal_is_refused_and_left_alone(
 
 def test_m118_a_newer_schema_is_refused_and_left_alone(tmp_path: Path, used: Path) -> None:
     spoil_version(used)
-    refuse(tmp_path, "it has schema 3, and this actorsync knows 2")
+    refuse(tmp_path, "it has schema 4, and this actorsync knows 3")
 
 
 @pytest.mark.parametrize(

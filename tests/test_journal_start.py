@@ -93,7 +93,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (wrong_text, "damaged (no ScanComplete)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
-    (newer, "it has schema 3, and this actorsync knows 2; use the actorsync that wrote it, or"),
+    (newer, "it has schema 4, and this actorsync knows 3; use the actorsync that wrote it, or"),
     (directory, "it is not a file"),
 ]
 
@@ -499,15 +499,18 @@ CREATE VIEW tree AS SELECT
 """
 
 
-def make_old(journal: Path) -> None:
-    """Make a journal what it would be if version 1 had written it."""
+def make_old(journal: Path, version: int = 1) -> None:
+    """Make a journal what it would be if version 1 or 2 had written it."""
     old = journal.with_name("old")
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
         connection.executescript(VERSION_1)
+        if version == 2:
+            connection.executescript(f"{journal_schema._STEPS[1]} PRAGMA user_version = 2")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("ATTACH ? AS now", (str(journal),))
         for table in ("meta", "records", "intents", "runs"):
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM now.{table}")
+            columns = ", ".join(name for _, name, *_ in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO main.{table} SELECT {columns} FROM now.{table}")
     old.replace(journal)
 
 
@@ -516,21 +519,24 @@ def version_of(journal: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_m118_an_older_journal_is_read_as_it_is_and_brought_forward_by_a_run(site: Site) -> None:
-    make_old(site.journal)
+@pytest.mark.parametrize("version", [1, 2])
+def test_m118_an_older_journal_is_read_as_it_is_and_brought_forward_by_a_run(site: Site, version: int) -> None:
+    make_old(site.journal, version)
     before = site.journal.read_bytes()
     assert site.command("status").code == 0
     assert site.command("plan").out == ["- gone.txt", "1 to remove"]
     assert read_troubles(state_directory(), site.journal.name.removesuffix(".journal")) == []
-    assert (site.journal.read_bytes(), version_of(site.journal)) == (before, 1)
+    assert (site.journal.read_bytes(), version_of(site.journal)) == (before, version)
     ran = site.command("run")
     assert ran.errors[-1].startswith("in sync: 0 copied (0 B), 1 removed, 0 failed"), "everything is remembered"
-    assert version_of(site.journal) == 2
+    assert version_of(site.journal) == 3
     with closing(sqlite3.connect(site.journal)) as connection:
         made = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'troubles'").fetchone()
+        columns = connection.execute("PRAGMA table_info(records)").fetchall()
     fresh = site.journal.with_name("fresh")
     with open_journal(fresh, "p"), closing(sqlite3.connect(fresh / "p.journal")) as connection:
         assert connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'troubles'").fetchone() == made
+        assert connection.execute("PRAGMA table_info(records)").fetchall() == columns
 
 
 def test_m118_a_migration_is_done_whole_or_not_at_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -539,8 +545,10 @@ def test_m118_a_migration_is_done_whole_or_not_at_all(site: Site, monkeypatch: p
     monkeypatch.setattr(journal_schema, "_STEPS", {1: "CREATE TABLE troubles (x); nonsense"})
     with pytest.raises(FatalError), open_journal(site.journal.parent, site.journal.name.removesuffix(".journal")):
         pass
-    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(journal_schema, "_STEPS", {1: "CREATE TABLE troubles (x)", 2: "nonsense"})
+    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(
+        journal_schema, "_STEPS", {1: "CREATE TABLE troubles (x)", 2: "CREATE TABLE more (x)", 3: "nonsense"}
+    )
     with pytest.raises(FatalError), open_journal(site.journal.parent, site.journal.name.removesuffix(".journal")):
         pass
     assert (site.journal.read_bytes(), version_of(site.journal)) == (before, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from actorsync.endpoints.contract import Session, Staged, Upload
+from actorsync.endpoints.contract import Relocation, Session, Staged, Upload
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.errors import GuardRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing
@@ -400,11 +401,45 @@ async def test_m076_a_link_as_final_name_is_replaced_not_followed(tmp_path: Path
             *await session.make_directories(["parent", "parent/d"]),
             *await session.remove([Entry("parent/file", Kind.FILE, 8), Entry("parent", Kind.DIRECTORY)]),
             *await session.sweep(["parent/file"]),
+            *await session.move([Relocation(Entry("parent/file", Kind.FILE, 8), "moved")]),
+            *await session.move([Relocation(Entry("final", Kind.FILE, 7), "parent/moved")]),
             *await session.commit([Staged("parent/file", "parent/tmp", 8, None)]),
         ]
     assert all(isinstance(result, OperationRefused) for result in refused), refused
     assert (root / "final").read_bytes() == b"content"
     assert content_of(outside) == before
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+async def test_a_move_is_durable_on_both_sides_and_replaces_nothing(
+    tmp_path: Path, has_links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file system knows no second name for a file."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watch(fd: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "old/file").write_bytes(b"content")
+    (tmp_path / "old/other").write_bytes(b"another")
+    entries = [Entry(f"old/{name}", Kind.FILE, 7) for name in ("file", "other")]
+    async with LocalEndpoint(tmp_path).open_session() as session:
+        moved, refused = await session.move([Relocation(entry, "new/file") for entry in entries])
+    assert isinstance(moved, Entry)
+    assert isinstance(refused, OperationRefused)
+    assert content_of(tmp_path) == {"new": False, "old": False, "new/file": b"content", "old/other": b"another"}
+    assert sorted(synced) == ["new", "old"]
 
 
 async def test_m076_symlink_planted_as_parent(tmp_path: Path) -> None:
@@ -440,6 +475,9 @@ async def test_m076_symlink_planted_as_parent(tmp_path: Path) -> None:
                 results += await session.make_directories(["d/sub", "d/sub/new"])
                 results += await session.remove([Entry("d/victim", Kind.FILE, 8), Entry("d/sub/new", Kind.DIRECTORY)])
                 results += await session.sweep(["d/tmp-victim", f"d/tmp{number}"])
+                (root / "mine").write_bytes(b"mine")
+                out, into = Entry("d/victim", Kind.FILE, 8), Entry("mine", Kind.FILE, 4)
+                results += await session.move([Relocation(out, "stolen"), Relocation(into, f"d/{number}")])
                 listing = await session.list_directory("d")
                 assert "d/victim" not in {entry.path for entry in listing.entries}, "the outside was listed"
                 failed = sum(isinstance(result, OperationRefused) for result in results)

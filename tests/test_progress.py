@@ -32,6 +32,7 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    MovesIntended,
     Planned,
     Reconnecting,
     Recovered,
@@ -51,7 +52,19 @@ from actorsync.model.event import (
     TurnedAway,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Returned, Skipped, Survey, Sweep
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    MakeDirectory,
+    Move,
+    Remove,
+    Returned,
+    Skipped,
+    Survey,
+    Sweep,
+)
 from actorsync.progress import JsonLines, Lines, Output, PlanLines, progress_text
 from actorsync.sink import Sink
 from actorsync.wording import (
@@ -67,6 +80,7 @@ from actorsync.wording import (
 )
 
 FILE = Entry("dir/a.txt", Kind.FILE, 3)
+OLD = Entry("dir/old.txt", Kind.FILE, 3)
 FOLDER = Entry("dir", Kind.DIRECTORY)
 EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
 
@@ -98,6 +112,8 @@ EVERY_EVENT: list[Event] = [
     Warned("passwords travel in clear"),
     Swept(("dir/.tmp",)),
     Doomed(("dir/a.txt",)),
+    MovesIntended((Move(FILE, OLD),)),
+    Done(Move(FILE, OLD), FILE, FILE),
     Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
     Done(MakeDirectory(FOLDER), FOLDER),
     Done(Remove(FILE)),
@@ -198,6 +214,10 @@ def test_changes(event: Event, change: tuple[str, str] | None) -> None:
             Report(130, 0, 2.1, skipped=1),
             "cancelled: 0 copied (0 B), 0 removed, 0 failed, 1 skipped in 2.1 s",
         ),
+        (
+            Report(0, 0, 2.1, moved=1),
+            "in sync: 0 copied (0 B), 1 moved, 0 removed, 0 failed in 2.1 s",
+        ),
     ],
 )
 def test_summaries(report: Report, line: str) -> None:
@@ -258,7 +278,7 @@ def test_the_documentation_lists_every_record() -> None:
         name: set(re.findall(r"`(\w+)`", keys))
         for name, keys in re.findall(r"^\| `(\w+)` \| (.*?)\|", text, re.MULTILINE)
     }
-    documented["done"] |= {"size", "temporary"}
+    documented["done"] |= {"size", "temporary", "from"}
     documented["stopped"] = set(re.findall(r"`(\w+)`", text.partition("`stopped` has")[2]))
     for event in EVERY_EVENT:
         for record in records_of(event):
@@ -515,7 +535,7 @@ def test_the_records_are_those_that_are_documented() -> None:
     for event in EVERY_EVENT:
         for record in records_of(event):
             if record["event"] != "stopped":  # told below the table
-                extra = {"size", "temporary"} if record["event"] == "done" else set()
+                extra = {"size", "temporary", "from"} if record["event"] == "done" else set()
                 assert record.keys() - {"event"} - extra == documented[record["event"]] - extra, record
 
 
@@ -556,12 +576,15 @@ async def test_sizes_of_the_pool_are_told_when_they_shrink() -> None:
 async def test_a_plan_is_sorted_and_comes_at_the_end() -> None:
     out, errors = io.StringIO(), io.StringIO()
     changed = Done(Copy(Entry("z", Kind.FILE), replaces=True), FILE)
-    events: list[Event] = [changed, Done(Remove(FILE)), Done(MakeDirectory(FOLDER))]
+    moved = Done(Move(Entry("m", Kind.FILE), OLD), FILE)
+    events: list[Event] = [changed, moved, Done(Remove(FILE)), Done(MakeDirectory(FOLDER))]
     await shown(PlanLines(Statistics(), out, errors), events)
     assert out.getvalue() == ""
-    events.append(Stopped(Report(0, 0, 0, copied=1, removed=1)))
+    events.append(Stopped(Report(0, 0, 0, copied=1, moved=1, removed=1)))
     await shown(PlanLines(Statistics(), out, errors), events)
-    assert out.getvalue() == "+ dir/\n- dir/a.txt\n* z\n1 file to copy (0 B), 1 to remove\n"
+    assert out.getvalue() == (
+        "+ dir/\n- dir/a.txt\n> dir/old.txt -> m\n* z\n1 file to copy (0 B), 1 to move, 1 to remove\n"
+    )
 
 
 async def test_progress_is_told_every_ten_seconds(autojump_clock: MockClock) -> None:

@@ -717,6 +717,25 @@ def test_m034_renaming_another_file_is_noticed() -> None:
         ftp_dialogues.rename_outcome(Reply(550, ("no such file",)), Reply(250, ("done",)))
 
 
+def test_files_are_moved_in_one_flight_and_no_rename_stays_armed() -> None:
+    flights, results = play(
+        ftp_dialogues.move_files([("/a", "/x"), ("/b", "/y")]),
+        [
+            *("350 go on", "553 no such name", "550 no", "550 none", "550 none"),
+            *("550 gone", "503 RNFR first", "503 RNFR first", "213 3", "213 20240229123456"),
+        ],
+    )
+    assert [line.split(" ")[0] for line in flights[0]] == ["RNFR", "RNTO", "RNTO", "SIZE", "MDTM"] * 2
+    assert flights[0][2] == "RNTO /", "or the server may give the first file the second one's new name"
+    assert [(refusal and refusal.code, shown) for refusal, shown in results] == [
+        (553, None),
+        (550, (3, 1_709_210_096_000_000_000)),
+    ]
+    for renamed in (["550 gone", "250 done", "503 no", "213 3", "550 no"], ["350 ", "250 ", "250 ", "213 3", "550 no"]):
+        with pytest.raises(ProtocolError, match="renamed"):
+            play(ftp_dialogues.move_files([("/a", "/x")]), renamed)
+
+
 @pytest.mark.parametrize(
     "dialogue",
     [
@@ -728,6 +747,7 @@ def test_m034_renaming_another_file_is_noticed() -> None:
         lambda: ftp_dialogues.remove_files(["a"]),
         lambda: ftp_dialogues.remove_directories(["/a"]),
         ftp_dialogues.disarm_rename,
+        lambda: ftp_dialogues.move_files([("/a", "/b"), ("/c", "/d")]),
     ],
 )
 @given(data=st.data())

@@ -46,6 +46,7 @@ def nothing_is_hidden(path: str, is_directory: bool) -> bool:
 
 OURS = Record(file(), file())
 RACY = attrs.evolve(OURS, digest=b"digest")
+SUMMED = attrs.evolve(OURS, checksum=b"checksum")
 OUR_FOLDER = Record(folder(), folder())
 FOREIGN = Record(None, file(size=9))
 FOREIGN_EQUAL = Record(None, file())
@@ -57,6 +58,7 @@ SOURCES = {
     Source.HIDDEN: (None, True),
     Source.UNCHANGED: (file(), False),
     Source.RACY: (file(), False),
+    Source.TOUCHED: (file(mtime_ns=6 * SECOND), False),
     Source.CHANGED: (file(mtime_ns=6 * SECOND), False),
     Source.DIRECTORY: (folder(), False),
 }
@@ -79,10 +81,12 @@ UNREACHABLE = {
     (Source.RACY, Target.NOTHING): "as above",
     (Source.UNCHANGED, Target.DIRECTORY): "a file is compared with the source's own record, which was a directory",
     (Source.RACY, Target.DIRECTORY): "as above",
+    (Source.TOUCHED, Target.NOTHING): "there is no record that could know its checksum",
+    (Source.TOUCHED, Target.DIRECTORY): "a directory has no checksum",
     (Source.DIRECTORY, Target.FOREIGN_EQUAL): "only files are equal",
     **{
         (source, target): "a foreign record has no source that a file could be unchanged from"
-        for source in (Source.UNCHANGED, Source.RACY)
+        for source in (Source.UNCHANGED, Source.RACY, Source.TOUCHED)
         for target in (Target.FOREIGN_EQUAL, Target.FOREIGN_FILE, Target.FOREIGN_DIRECTORY)
     },
 }
@@ -96,10 +100,10 @@ def test_every_pair_is_decided_or_cannot_occur() -> None:
 @pytest.mark.parametrize(("source", "target"), TABLE, ids=lambda one: one.name)
 def test_each_pair_is_found_in_the_table(source: Source, target: Target) -> None:
     now, hidden = SOURCES[source]
-    record = RACY if source is Source.RACY else TARGETS[target]
+    record = RACY if source is Source.RACY else SUMMED if source is Source.TOUCHED else TARGETS[target]
     if target is Target.FOREIGN_EQUAL:
         now = file()
-    assert decide(now, record, hidden=hidden) is TABLE[source, target]
+    assert decide(now, record, hidden=hidden, by_content=source is Source.TOUCHED) is TABLE[source, target]
 
 
 @given(
@@ -133,6 +137,18 @@ def test_whatever_is_asked_has_an_answer(now: Entry | None, record: Record | Non
 def test_any_difference_from_what_was_sent_is_a_change(change: dict[str, Any]) -> None:
     assert decide(attrs.evolve(file(), **change), OURS) is Action.COPY
     assert decide(file(), OURS) is Action.NOTHING
+
+
+@pytest.mark.parametrize("change", [{"mtime_ns": 6 * SECOND}, {"ctime_ns": 1}, {"inode": 8}], ids=str)
+def test_what_was_only_touched_is_compared_where_its_checksum_is_known(change: dict[str, Any]) -> None:
+    now = attrs.evolve(file(), **change)
+    assert decide(now, SUMMED, by_content=True) is Action.VERIFY
+    assert decide(now, RACY, by_content=True) is Action.VERIFY, "what was sent is known of it as well"
+    assert decide(now, SUMMED) is Action.COPY
+    assert decide(now, OURS, by_content=True) is Action.COPY
+    assert decide(file(), SUMMED, by_content=True) is Action.NOTHING
+    assert decide(attrs.evolve(now, size=4), SUMMED, by_content=True) is Action.COPY, "of another size, it is another"
+    assert decide(now, attrs.evolve(SUMMED, digest=b""), by_content=True) is Action.COPY, "it may not be there"
 
 
 def test_what_the_target_says_of_itself_does_not_make_a_change() -> None:

@@ -491,7 +491,9 @@ def test_any_mirror_in_any_order_with_any_failures(source: Tree, target: Tree, s
     assert not any(key.startswith("-") for key in settled), "removed before the release"
     failed |= failed_before
     # As the planner does when all that could be done without removing is done.
-    while near := withheld({it.path: Gone(None, it.path) for it in schedule.removals}, map(folder, failed)):
+    while near := withheld(
+        {it.path: Gone(Record(None, it.target), it.path) for it in schedule.removals}, map(folder, failed)
+    ):
         for outcome in schedule.drop_removals("near", near):
             key = f"-{outcome.operation.path}" if isinstance(outcome, Returned) else outcome.operation.path
             settled.add(key)

@@ -31,6 +31,23 @@ def reasons(results: list[OperationRefused | None]) -> list[str | None]:
     return [None if result is None else str(result) for result in results]
 
 
+# --- Moves
+
+
+@given(orders)
+def test_a_move_replaces_nothing(seed: int | None) -> None:
+    tree = SftpTree(extensions=EXTENSIONS)
+    for name in ("one", "two", "taken"):
+        tree.write(f"{ROOT}/d0/{name}", name.encode(), 11)
+    pairs = [(f"{ROOT}/d0/{old}", f"{ROOT}/d0/{new}") for old, new in (("one", "uno"), ("two", "taken"), ("no", "x"))]
+    results = play(ask.move_files(pairs), tree, order=order_of(seed))
+    assert [status.is_ok for status, _ in results] == [True, False, False]
+    assert tree.files() == {f"{ROOT}/d0/{name}": data for name, data in MOVED.items()}
+
+
+MOVED = {"uno": b"one", "two": b"two", "taken": b"taken"}
+
+
 # --- Commits
 
 

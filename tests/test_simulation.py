@@ -9,24 +9,31 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from unittest.mock import patch
 
+import attrs
 import pytest
+import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.errors import FatalError, OperationRefused
-from actorsync.model.entry import Entry
-from actorsync.model.event import Event, Report
-from actorsync.model.operation import Copy, Done, Remove, Skipped
+from actorsync.model.entry import Entry, join
+from actorsync.model.event import Confirmed, Event, Report
+from actorsync.model.operation import Copy, Done, Move, Remove, Skipped
+from actorsync.profile.units import MaxDelete
+from actorsync.supervisor import Policy
 from tests.support import long_run
 from tests.support.climate import KINDS, NO_CLIMATE, Climate
 from tests.support.memory_mirror import Mirror
 from tests.support.simulation import Story, simulate
-from tests.support.world import Weather
+from tests.support.world import NAMES, Weather
 
 SEEDS = int(os.environ.get("ACTORSYNC_SEEDS", "2000"))
 BLOCK = 100
+#: How many stories there are of renames.
+RENAMES = int(os.environ.get("ACTORSYNC_RENAMES", "150"))
 
 #: Every seed that ever found something. Told first, and for ever. These have the first weather alone: that is all there
 #: was when they found it.
@@ -106,6 +113,67 @@ class Restless(Story):
                     self.met["replaced"] += 1
                 case Done(Copy(), source=Entry(size=0)):
                     self.met["empty"] += 1
+        return report
+
+
+class Renaming(Story):
+    """A source in which files and folders are given other names, between runs and while they go on.
+
+    ``met`` counts what became of them.
+    """
+
+    met: Counter[str]
+
+    async def tell(self) -> None:
+        for path in ("a/a", "a/b", "a/c", "b/a", "b/c/a", "b/c/b", "c", "d"):
+            with suppress(OperationRefused):  # a special file is above it
+                self._write(path)
+        self.oracle.see_source(self.source)
+        await self.run(Weather())  # from here on, the target is known
+        await trio.sleep(self.rng.choice((0.0, 10.0)))
+        self._between_runs()
+        await super().tell()
+
+    def change_source(self) -> None:
+        folders = sorted(self.source.directories())
+        names = [*self.source.files(), *folders]
+        node = self.source.find(self.rng.choice(names)) if names else None
+        if node is not None and self.rng.random() < 0.3:  # by `touch`, or a tree that was checked out anew
+            self.source.touch(node, self._any_time())
+            self.oracle.see_source(self.source)
+        if len(names) < 4 or self.rng.random() < 0.3:
+            super().change_source()
+            return
+        old, folder = self.rng.choice(names), self.rng.choice(["", *folders])
+        self.rename_in_source(old, join(folder, self.rng.choice(NAMES)))
+        self.trace.append(f"  step {self.steps}: rename {old!r} to {folder!r}")
+        self.oracle.see_source(self.source)
+
+    def _between_runs(self) -> None:
+        super()._between_runs()
+        for _ in range(3):
+            self.change_source()
+
+    def _prepare_target(self) -> None:
+        """It is known by now, and nobody else has put anything there."""
+
+    def _any_policy(self) -> Policy:
+        policy = attrs.evolve(super()._any_policy(), delete=True, max_delete=MaxDelete.parse("100%"))
+        return attrs.evolve(policy, by_content=self.seed % 2 == 1)
+
+    async def run(self, weather: Weather) -> Report | None:
+        report = await super().run(weather)
+        for event in self.oracle.events:
+            match event:
+                case Done(Move(), digest=digest):
+                    self.met["moved"] += 1
+                    self.met["moved, and young"] += digest is not None
+                case Confirmed():
+                    self.met["touched"] += 1
+                case Skipped(Move()):
+                    self.met["sent instead"] += 1
+        if weather.stop == "crash" and any(record.is_doomed for record in self.oracle.journal.subtree("")):
+            self.met["killed"] += 1
         return report
 
 
@@ -205,6 +273,18 @@ else:
             story.met = met
             simulate(story)
         assert min(met[what] for what in ("vanished", "rewritten", "replaced", "empty")) > 5
+
+    def test_a_source_in_which_things_are_renamed() -> None:
+        met: Counter[str] = Counter()
+        for seed in range(7_000, 7_000 + RENAMES):
+            story = Renaming(seed)
+            story.met = met
+            try:
+                simulate(story)
+            except BaseException as error:
+                error.add_note(f"seed {seed}")
+                raise
+        assert min(met[what] for what in ("moved", "moved, and young", "sent instead", "touched", "killed")) > 5, met
 
     def test_the_same_seed_tells_the_same_story() -> None:
         first, second = tell(8), tell(8)

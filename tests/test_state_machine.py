@@ -56,6 +56,7 @@ class Mirroring(RuleBasedStateMachine):
         limit=st.sampled_from(("100%", "50%", 1)),
         exclude=st.sampled_from(((), ("*.tmp",), ("b/",))),
         is_patient=st.booleans(),
+        by_content=st.booleans(),
     )
     def begin(
         self,
@@ -68,6 +69,7 @@ class Mirroring(RuleBasedStateMachine):
         limit: str | int,
         exclude: tuple[str, ...],
         is_patient: bool,
+        by_content: bool,
     ) -> None:
         self.seed = seed
         rng = random.Random(seed)
@@ -79,6 +81,7 @@ class Mirroring(RuleBasedStateMachine):
             delete=delete,
             connections=connections,
             is_patient=is_patient,
+            by_content=by_content,
             backoff=Backoff(cap=4.0, jitter=rng.random),
         )
         self.world = world
@@ -100,6 +103,13 @@ class Mirroring(RuleBasedStateMachine):
         node = self.world.source.find(path)
         if isinstance(node, File):
             self.world.source.put(path, self.world.source.new_file(self._data(len(node.data)), time))
+            self._see()
+
+    @rule(path=PATHS, time=TIMES)
+    def touch(self, path: str, time: int | None) -> None:
+        node = self.world.source.find(path)
+        if isinstance(node, File):
+            self.world.source.touch(node, time)
             self._see()
 
     @rule(path=PATHS)

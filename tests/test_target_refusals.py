@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from actorsync.endpoints.contract import Session, Staged, Upload
+from actorsync.endpoints.contract import Relocation, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.text import display
@@ -372,6 +372,10 @@ async def test_m036_a_directory_that_became_a_link(server: AnyServer) -> None:
             assert reason(link) == "a symbolic link is in its place"
             assert reason(below) == "the directory above it is not there"
         assert "a symbolic link" in reason((await session.remove([entry]))[0])
+        assert "a symbolic link" in reason((await session.move([Relocation(entry, "e/file")]))[0])
+        other = await put(session, "e/other", b"other")
+        assert isinstance(other, Entry)
+        assert "a symbolic link" in reason((await session.move([Relocation(other, "d/other")]))[0])
         assert isinstance(await put(session, "e/new", b"new"), Entry)
         assert contents(outside) == before
         (root / "d").unlink()

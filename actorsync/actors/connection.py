@@ -49,6 +49,7 @@ class Connection:
     pool: Pool
     backoff: Backoff = attrs.Factory(Backoff)
     gate: Gate = attrs.Factory(Gate)
+    by_content: bool = False
     retired: ConnectionLost | None = None
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _lanes: Sequence[Lane] = attrs.field(init=False)
@@ -60,7 +61,15 @@ class Connection:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
             Lane(
-                self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool, self.gate
+                self.source,
+                level,
+                self.statistics,
+                self.shutdown,
+                self.token,
+                self.wall_clock_ns,
+                self.pool,
+                self.gate,
+                self.by_content,
             )
             for level in self.level.lanes
         ]

@@ -13,10 +13,19 @@ from actorsync.actors.pool import Pool
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import LaneLevel, Statistics
-from actorsync.endpoints.contract import Content, Endpoint, Foresighted, Session, Staged, Upload, size_of
+from actorsync.endpoints.contract import (
+    Content,
+    Endpoint,
+    Foresighted,
+    Relocation,
+    Session,
+    Staged,
+    Upload,
+    size_of,
+)
 from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, Listing, ancestors, join, name_of, parent_of
-from actorsync.model.event import Doomed, Event, Intended, Resumed, Suspended, Swept
+from actorsync.model.event import Doomed, Event, Intended, MovesIntended, Resumed, Suspended, Swept
 from actorsync.model.operation import (
     Batch,
     Copy,
@@ -24,6 +33,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     MakeDirectory,
+    Move,
     Operation,
     Outcome,
     Remove,
@@ -54,11 +64,12 @@ class _Held:
     staged: Staged
     source: Entry
     digest: bytes | None
+    checksum: bytes | None
 
 
 @attrs.define
 class _Hashing:
-    """Content of a file so young that its times prove nothing: its digest is taken as it passes."""
+    """Content whose digest is taken as it passes: of a file so young that its times prove nothing, or of any."""
 
     content: Content
     _hash: hashlib.blake2b = attrs.Factory(lambda: hashlib.blake2b(digest_size=32))
@@ -106,6 +117,8 @@ class Lane:
     """Is told how many operations wait, whenever one was taken; and is asked whether the target has room."""
     gate: Gate = attrs.Factory(Gate)
     """Is passed before anything can be seen on the target."""
+    by_content: bool = False
+    """Whether the checksum of each file is remembered."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
     is_rested: bool = False
@@ -253,12 +266,17 @@ class Lane:
                 self._state("making directories")
                 made = await self._make(target, [operation.path for operation in batch])
                 return _all_made(batch, made)
+            case Move():
+                await self.gate.passed()
+                self._state("moving")
+                moves = [operation for operation in batch if isinstance(operation, Move)]
+                await self._announce(MovesIntended(tuple(moves)))
+                moved = await target.move([Relocation(move.target, move.path) for move in moves])
+                return [_moved(move, result) for move, result in zip(moves, moved, strict=True)]
             case Remove():
                 await self.gate.passed()
                 self._state("removing")
-                doomed = Registration(Doomed(tuple(operation.path for operation in batch)), trio.Event())
-                await self._facts.send(doomed)
-                await doomed.durable.wait()
+                await self._announce(Doomed(tuple(operation.path for operation in batch)))
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
                 return _all_removed(batch, removed)
             case Sweep():
@@ -270,6 +288,12 @@ class Lane:
             case _:
                 self._state("surveying")
                 return [await self._survey(target, operation) for operation in batch]
+
+    async def _announce(self, intended: Doomed | MovesIntended) -> None:
+        """Have written down what a crash may not forget."""
+        registration = Registration(intended, trio.Event())
+        await self._facts.send(registration)
+        await registration.durable.wait()
 
     async def _recovered(self, target: Session, outcome: Outcome) -> Outcome:
         """Look whether the file that a swept temporary was for has arrived after all, in a run that then died.
@@ -346,7 +370,8 @@ class Lane:
     async def _stage(self, source: Session, target: Session, copy: Copy) -> _Held:
         async with source.open(copy.path) as opened:
             entry = opened.entry
-            hashing = _Hashing(opened) if is_racy(entry, self.wall_clock_ns()) else None
+            proves_nothing = is_racy(entry, self.wall_clock_ns())
+            hashing = _Hashing(opened) if proves_nothing or self.by_content else None
             upload = Upload(copy.path, await self._register(copy), hashing or opened)
             self.pool.want(self.waiting)  # again: what comes with this file has come by now
             self._state("sending", upload, entry.size)
@@ -362,7 +387,8 @@ class Lane:
             self.statistics.bytes_planned += upload.sent - copy.source.size
         self.level.upload = None
         self.statistics.bytes_done += upload.sent
-        return _Held(copy, staged, entry, hashing.digest() if hashing is not None else None)
+        digest = hashing.digest() if hashing is not None else None
+        return _Held(copy, staged, entry, digest if proves_nothing else None, digest if self.by_content else None)
 
     async def _see_that_it_is_unchanged(self, opened: Content, target: Session, upload: Upload) -> None:
         """Refuse what is no version of the file, and what cannot be known to be one."""
@@ -402,7 +428,8 @@ class Lane:
         for held, result in zip(settled, results, strict=True):
             if isinstance(result, Entry):
                 self.statistics.files_done += 1
-                news.append(Done(held.copy, result, held.source, held.digest, held.staged.temporary))
+                temporary = held.staged.temporary
+                news.append(Done(held.copy, result, held.source, held.digest, temporary, checksum=held.checksum))
             elif isinstance(result, TargetFull):
                 news += self._out_of_room(held.copy, result)
             elif result.retry:
@@ -467,7 +494,7 @@ class Lane:
         self._batch, self._held, self.losses = (), [], 0
         self._state("idle")
         reason = f"the connection was lost {LOSSES} times over it: {error}"
-        await self._tell(*(Failed(operation, reason) for operation in operations))
+        await self._tell(*(_given_up(operation, reason) for operation in operations))
 
     async def give_back(self, reason: str) -> None:
         """Give back everything in hand, undone."""
@@ -498,6 +525,16 @@ class Lane:
 
 def _failed(operation: Operation, refusal: OperationRefused) -> Failed:
     return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
+
+
+def _given_up(operation: Operation, reason: str) -> Outcome:
+    return Skipped(operation, reason) if isinstance(operation, Move) else Failed(operation, reason)
+
+
+def _moved(move: Move, result: Entry | OperationRefused) -> Outcome:
+    if isinstance(result, OperationRefused):
+        return Skipped(move, str(result))
+    return Done(move, result, move.source, move.digest, checksum=move.checksum)
 
 
 def _all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list[Outcome]:

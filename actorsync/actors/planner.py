@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 import trio
@@ -32,13 +32,17 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     MakeDirectory,
+    Move,
+    Operation,
     Outcome,
     Remove,
     Returned,
+    Skipped,
     Survey,
     Sweep,
 )
 from actorsync.pipeline import Change, OperationStage
+from actorsync.planning import moves
 from actorsync.planning.guard import DeleteLimit, Gone, Removals, objection, why_withheld, withheld
 from actorsync.planning.quarantine import Quarantine
 from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
@@ -52,12 +56,17 @@ GROUP = 500
 
 #: Seconds that a file of a server has looked the same when a change would show in its time, in whole seconds.
 _SETTLING = 3.0
-#: How many of the names that are gone from a listing are asked for at once.
-_ASKED_AT_ONCE = 8
+#: How many files are asked for by name, or read, at once.
+_AT_ONCE = 8
+#: How many files are held back at most because they may be others by a new name. Beyond that, they are sent.
+_MOST_HELD = 200_000
 
 #: Reads a source file and gives the entry that was read with a digest of its content; None when it changed meanwhile
 #: or could not be read.
 Digest = Callable[[str], Awaitable[tuple[Entry, bytes] | None]]
+
+
+T = TypeVar("T")
 
 
 class Memory(Protocol):
@@ -67,6 +76,8 @@ class Memory(Protocol):
     def is_fresh(self) -> bool: ...
 
     def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]: ...
+
+    def familiar(self, entries: Sequence[Entry]) -> set[str]: ...
 
     def subtree(self, directory: str) -> Iterable[Record]: ...
 
@@ -98,6 +109,8 @@ class Planner:
     statistics: Statistics
     turn: Turn = attrs.Factory(Turn)  # held while the journal is read; see `Scanner`
     is_patient: bool = False
+    by_content: bool = False
+    """Whether a file that was only touched is read, and not sent, where the checksum of what was sent is known."""
     blocking: Blocking = in_thread
     is_gone: Callable[[Entry], Awaitable[bool]] | None = None
     """Asks the source for what its listings have not shown; None where they cannot have been cut short."""
@@ -115,11 +128,18 @@ class Planner:
     _unsurveyed: set[str] = attrs.Factory(set)  # directories of the target that could not be listed
     _unseen: set[str] = attrs.Factory(set)  # directories of the source that were not
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what was where something is to be removed
+    _replaced: set[str] = attrs.Factory(set)  # what makes way for something else of its name
+    _held: list[Decision] = attrs.Factory(list)  # new files that may be old ones by another name
+    _moves: list[Move] = attrs.Factory(list)  # not scheduled yet: together they are, in one go
+    _moves_planned: int = 0
+    _unmoved: list[Move] = attrs.Factory(list)  # what has to be sent and removed after all
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
     _spared: set[str] = attrs.Factory(set)  # removals that a stage of the caller's would not have
     _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not told yet
     _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and does not show any more
     _began: float = 0.0
+    _began_ns: int = 0
+    _is_fresh: bool = False
     _root_refused: str | None = None
     _quarantine: Quarantine = attrs.Factory(lambda: Quarantine({}, 0.0, is_patient=False))
     _announcing: bool = False
@@ -133,12 +153,15 @@ class Planner:
         facts: trio.MemorySendChannel[Fact],
     ) -> None:
         """Plan one run. Ends, closing ``operations``, when all is settled or the drain is over."""
-        self._began = trio.current_time()
+        self._began, self._began_ns = trio.current_time(), self.wall_clock_ns()
         with holding(listings, settled, operations, facts):
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     self._staging = OperationStages(
-                        self.stages, partial(self._take, facts), self._until_idle, partial(self._leave_out, facts)
+                        self.stages,
+                        partial(self._take, facts),
+                        partial(self._until_done, facts),
+                        partial(self._leave_out, facts),
                     )
                     nursery.start_soon(self._staging.run)
                 nursery.start_soon(self._take_back, settled, facts)
@@ -155,16 +178,21 @@ class Planner:
         troubles = await self.blocking(self.journal.troubles)
         self._quarantine = Quarantine.of(troubles, self._now(), is_patient=self.is_patient)
         await self._sweep(recovers=True)
-        is_fresh = self.journal.is_fresh
-        if is_fresh:
+        self._is_fresh = self.journal.is_fresh
+        if self._is_fresh:
             await self._begin_survey()
         complete = await self._absorb(listings, facts)
-        if is_fresh:
+        if self._is_fresh:
             await self._end_survey(facts)
+        for move in await self._settle_held(complete, facts):
+            await self._offer(move, facts)
         if self._staging is not None and complete is not None:
             await self._staging.finish()
         if complete is not None:
-            await self._announce(len(self.schedule.removals), facts)
+            await self._announce(facts)
+        await self._start_moves(facts)
+        await self._send_unmoved(facts)
+        self._wake()
         await self._until_idle()
         if self.draining.is_set():
             self.schedule.drain()  # the watcher may be late, and what is left must be known before the end
@@ -261,8 +289,17 @@ class Planner:
         self._seen += len(glance.rows)
         if not rest.entries and not records:
             return
-        for decision in reconcile(rest, records, self.selection.hides):
-            await self._act_on(decision, facts)
+        decisions = list(reconcile(rest, records, self.selection.hides, by_content=self.by_content))
+        held = await self._renamed(decisions)
+        to_be_read: list[Decision] = []
+        for decision in decisions:
+            if decision.now is not None and decision.now.path in held:
+                self._held.append(decision)
+            elif decision.action is Action.VERIFY:
+                to_be_read.append(decision)
+            else:
+                await self._act_on(decision, facts)
+        await _each(to_be_read, lambda decision: self._act_on(decision, facts))
         self._wake()
 
     async def _act_on(self, decision: Decision, facts: trio.MemorySendChannel[Fact]) -> None:
@@ -290,6 +327,7 @@ class Planner:
                 # hold anything: emptying it is removing, which the profile must allow. Where it does not, the file is
                 # sent all the same: the directory may be gone by now, and if not, no server lets a file replace it.
                 makes_way = record.target.kind is Kind.FILE or self.delete
+                self._replaced.add(now.path)
                 if makes_way:
                     await self._doom(record, facts)
                 await self._add(now, facts, replaces=not makes_way)
@@ -302,24 +340,27 @@ class Planner:
 
     async def _compare(self, now: Entry, record: Record, facts: trio.MemorySendChannel[Fact]) -> None:
         """Settle a file whose times are not enough, without the wire: by what it holds."""
-        event: type[Adopted | Confirmed] = Adopted if record.source is None else Confirmed
         if now.kind is Kind.DIRECTORY or (record.source is None and not is_racy(now, self.wall_clock_ns())):
-            await self._note_equal(event(now, record.target), facts)
+            await self._note_equal(Adopted(now, record.target), facts)
             return
         if now.ctime_ns is None:
             # It looked like this before the run began: what changes it from now on gives it another time.
             await trio.sleep_until(self._began + _SETTLING)
         read = await self.digest(now.path)
         # What was sent is told by its digest. What is foreign was compared as the scan saw it: only that is equal.
-        if read is None or (read[0] != now if record.source is None else read[1] != record.digest):
+        if read is None or (read[0] != now if record.source is None else read[1] != record.content):
             if not await self._is_parked(now, facts):
                 await self._add(now, facts, replaces=True)
             return
-        digest: bytes | None
         entry, digest = read
         is_settled = entry.ctime_ns is None and entry.mtime_ns is not None and entry == record.source
         is_kept = not is_settled and is_racy(entry, self.wall_clock_ns())
-        await self._note_equal(event(entry, record.target, digest if is_kept else None), facts)
+        kept = digest if is_kept else None
+        if record.source is None:
+            await self._note_equal(Adopted(entry, record.target, kept), facts)
+        else:
+            checksum = digest if self.by_content and not is_kept else record.checksum
+            await self._note_equal(Confirmed(entry, record.target, kept, checksum), facts)
 
     async def _note_equal(self, event: Adopted | Confirmed, facts: trio.MemorySendChannel[Fact]) -> None:
         self._equal.append(event)
@@ -331,6 +372,64 @@ class Planner:
         if self._equal:
             several, self._equal = Several(self._equal), []
             await facts.send(several)
+
+    # Renames.
+
+    async def _renamed(self, decisions: Sequence[Decision]) -> Collection[str]:
+        """Give the new files that may be old ones by another name: they wait for the scan to say what is gone."""
+        if not self.delete or self._is_fresh or self.is_gone is not None or len(self._held) >= _MOST_HELD:
+            return ()
+        new = moves.candidates(decisions)
+        return await self.blocking(self.journal.familiar, new) if new else ()
+
+    async def _settle_held(self, complete: ScanComplete | None, facts: trio.MemorySendChannel[Fact]) -> list[Move]:
+        """Give the moves among the files that were held back, and have the others sent."""
+        held, self._held = self._held, []
+        renamed: list[Move] = []
+        for decision, was in moves.pair(held, await self._movable(complete) if held else {}, self._replaced):
+            move = None
+            if was is not None and decision.now is not None and not self.draining.is_set():
+                move = await self._as_move(decision.now, was)
+            if move is None:
+                await self._act_on(decision, facts)
+            else:
+                renamed.append(move)
+        self._wake()
+        return renamed
+
+    async def _movable(self, complete: ScanComplete | None) -> Mapping[str, Record]:
+        """Give what is gone from the source and may be moved; nothing makes way for it, or waits for it."""
+        then = await self.blocking(self.journal.root)
+        if complete is None or then is None or then.device is None or then.device != complete.device:
+            return {}  # an inode says something on one disk only
+        known = {removal.path for removal in self.schedule.removals}  # a stage may have kept some back
+        return {
+            path: gone.record
+            for path, gone in self._gone.items()
+            if gone.top in self._missing and path not in self._parked and path in known
+        }
+
+    async def _as_move(self, now: Entry, was: Record) -> Move | None:
+        """See that a new file is an old one; None when that cannot be known, or when it is left alone for now."""
+        if (
+            not moves.may_be(now, was, self._gone[was.target.path].top)
+            or self._quarantine.why_not(now.path, now) is not None
+        ):
+            return None
+        digest = None
+        if moves.has_to_be_read(now, was, self._began_ns):
+            read = await self.digest(now.path)
+            if read is None or read[0] != now or was.content not in {None, read[1]}:
+                return None
+            digest = read[1] if is_racy(now, self.wall_clock_ns()) else None
+        return Move(now, was.target, digest, was.content)
+
+    async def _send_unmoved(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Do otherwise what could not be moved."""
+        while self._unmoved:
+            move = self._unmoved.pop()
+            self.schedule.add(Remove(move.target))
+            await self._take(facts, Copy(move.source))  # the stages have agreed to as much
 
     async def _remove(self, complete: ScanComplete, facts: trio.MemorySendChannel[Fact]) -> None:
         """Ask the guards, once, about everything that would go; then let it go."""
@@ -354,16 +453,13 @@ class Planner:
         if self.is_gone is None or not self._missing:
             return
         there: set[str] = set()
-        missing = iter(self._missing.items())
+        is_gone = self.is_gone
 
-        async def ask(is_gone: Callable[[Entry], Awaitable[bool]]) -> None:
-            for path, entry in missing:
-                if not await is_gone(entry):
-                    there.add(path)
+        async def ask(entry: Entry) -> None:
+            if not await is_gone(entry):
+                there.add(entry.path)
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(_ASKED_AT_ONCE):
-                nursery.start_soon(ask, self.is_gone)
+        await _each(self._missing.values(), ask)
         reason = "not removed: the source has it, though a listing did not show it"
         doubtful = {it.path: reason for it in self.schedule.removals if self._gone[it.path].top in there}
         await self._send_all(self.schedule.park_removals(doubtful, Fault.OTHER), facts)
@@ -406,8 +502,12 @@ class Planner:
             if isinstance(operation, MakeDirectory | Copy):
                 await self._send_all(self.schedule.refuse(operation, verdict.reason), facts)
             else:
-                self._spared.add(operation.path)
+                self._spare(operation)
                 await self._send_all([verdict], facts)
+            return
+        if isinstance(verdict, Move):
+            self._moves.append(verdict)
+            self._moves_planned += 1
             return
         if isinstance(verdict, MakeDirectory):
             self.statistics.directories_planned += 1
@@ -421,17 +521,24 @@ class Planner:
 
     async def _leave_out(self, facts: trio.MemorySendChannel[Fact], operation: Change) -> None:
         """Leave undone what a stage has not sent on; what it would not have removed stays, with what it is in."""
+        self._spare(operation)
+        await self._send_all([self.schedule.leave_out(operation)], facts)
+
+    def _spare(self, operation: Operation) -> None:
+        """Take note of what is not to go from the target, for all that the stages say."""
         if isinstance(operation, Remove):
             self._spared.add(operation.path)
-        await self._send_all([self.schedule.leave_out(operation)], facts)
+        elif isinstance(operation, Move):
+            self._spared.add(operation.target.path)
+            self.schedule.spare(operation.target.path)
 
     async def _doom(self, record: Record, facts: trio.MemorySendChannel[Fact]) -> None:
         below: Collection[Record] = ()
         if record.target.kind is Kind.DIRECTORY:
             below = [*await self.blocking(self.journal.subtree, record.target.path)]
-        sources = {it.target.path: it.source for it in (record, *below)}
+        records = {it.target.path: it for it in (record, *below)}
         for entry in removals_below(record, below, self.selection.hides):
-            self._gone[entry.path] = Gone(sources[entry.path], record.target.path)
+            self._gone[entry.path] = Gone(records[entry.path], record.target.path)
             if (why := self._quarantine.why_not(entry.path, None)) is not None:
                 self._parked[entry.path] = why
             await self._offer(Remove(entry), facts)
@@ -458,6 +565,8 @@ class Planner:
     def _take_note(self, outcome: Outcome) -> None:
         """Remember what a failure means for what comes later in this run, and for the next ones."""
         self._quarantine.settle(outcome)
+        if isinstance(outcome, Skipped) and isinstance(outcome.operation, Move):
+            self._unmoved.append(outcome.operation)
         if isinstance(outcome.operation, Survey) and not isinstance(outcome, Returned):
             self._surveying.discard(outcome.operation.path)
         if isinstance(outcome, Failed):
@@ -476,10 +585,22 @@ class Planner:
     def _now(self) -> float:
         return self.wall_clock_ns() / 1e9
 
-    async def _announce(self, removals: int, facts: trio.MemorySendChannel[Fact]) -> None:
-        levels = self.statistics
+    async def _announce(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        levels, removals = self.statistics, len(self.schedule.removals) - len(self._moves)
         levels.is_total_known = True
-        await facts.send(Planned(levels.files_planned, levels.bytes_planned, levels.directories_planned, removals))
+        planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
+        await facts.send(Planned(*planned, removals, self._moves_planned))
+
+    async def _start_moves(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Have done what is a rename on the target, in place of the removals of the old names."""
+        started, self._moves = self._moves, []
+        await self._send_all(self.schedule.move(started), facts)
+        self._wake()
+
+    async def _until_done(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Wait until all is done that the stages have sent so far."""
+        await self._start_moves(facts)
+        await self._until_idle()
 
     async def _until_idle(self) -> None:
         while self._announcing or not self.schedule.is_idle:
@@ -511,9 +632,10 @@ class Planner:
                 for directory in sorted(directories, key=encode):
                     self._add_survey(directory)
             consequences = self.schedule.settle(outcome)
-            if consequences:
-                self._announcing = True  # nothing may end before these are told
+            if consequences or self._unmoved:
+                self._announcing = True  # nothing may end before these are told, and followed by what they call for
                 await self._send_all(consequences, facts)
+                await self._send_unmoved(facts)
                 self._announcing = False
             self._wake()
 
@@ -525,3 +647,16 @@ class Planner:
                 self.schedule.add(operation)  # counts it as left
         self._absorbing.cancel()
         self._wake()
+
+
+async def _each(items: Collection[T], do: Callable[[T], Awaitable[None]]) -> None:
+    """Do something about each, some at a time."""
+    waiting = iter(items)
+
+    async def work() -> None:
+        for item in waiting:
+            await do(item)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(len(items), _AT_ONCE)):
+            nursery.start_soon(work)

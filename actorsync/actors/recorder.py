@@ -28,7 +28,7 @@ from actorsync.model.event import (
     TurnedAway,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Skipped
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
 
@@ -79,6 +79,7 @@ class Tally:
     reconnects: int = 0
     parked: int = 0
     withheld: int = 0
+    moved: int = 0
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
 
@@ -94,6 +95,8 @@ class Tally:
                 self.directories_made += 1
             case Done(Remove()):
                 self.removed += 1
+            case Done(Move()):
+                self.moved += 1
             case Scanned(files=files, hidden=hidden, problems=problems):
                 self.files_seen += files
                 self.hidden += hidden
@@ -103,7 +106,7 @@ class Tally:
             case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
                 self.parked += fault is Fault.PARKED
-            case Skipped():
+            case Skipped(operation) if not isinstance(operation, Move):  # which is done otherwise
                 self.skipped += 1
             case Reconnecting():
                 self.reconnects += 1

@@ -26,6 +26,7 @@ __all__ = [
     "Endpoint",
     "Foresighted",
     "Glancing",
+    "Relocation",
     "Session",
     "Staged",
     "Upload",
@@ -99,6 +100,14 @@ class Staged:
 _AS_ITS_FILE = -1
 
 
+@attrs.frozen
+class Relocation:
+    """A file of the target that is to get the name ``path``. ``entry`` is what it was under the old one."""
+
+    entry: Entry
+    path: str
+
+
 def nothing_ahead() -> bool:
     """Say that no other upload follows this one."""
     return False
@@ -147,6 +156,15 @@ class Session(Protocol):
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, parents standing before children. One that exists already is done. ``""`` is the root."""
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename files that are as their entries say, and read back what the target then says of them.
+
+        The directory of the new name is there. Nothing is replaced: where something has the new name, the file stays
+        where it is, and is refused, as one is that was changed by somebody else. May be called again when the
+        connection was lost in between: an item whose old name is gone, and whose new one has its size and time, is
+        done.
+        """
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files, and directories that are empty. True when the entry is gone, whoever removed it.

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import Content, Endpoint, Relocation, Session, Staged, Upload, nothing_ahead
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, ScanComplete
 
@@ -94,6 +94,11 @@ class DryRunSession:
         """Make nothing, and describe what would be there."""
         await trio.lowlevel.checkpoint()
         return [Entry(path, Kind.DIRECTORY) for path in paths]
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename nothing, and describe what would be there."""
+        await trio.lowlevel.checkpoint()
+        return [attrs.evolve(item.entry, path=item.path) for item in relocations]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove nothing."""

@@ -1,6 +1,6 @@
 """An FTP session under the contract: directories listed and made, files removed.
 
-Uploads are in ``ftp_upload``, and reading is in ``ftp_read``.
+Uploads are in ``ftp_upload``, moves in ``ftp_move``, and reading is in ``ftp_read``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import attrs
 
 from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.ftp_link import UNKNOWN, Knowledge
+from actorsync.endpoints.ftp_move import FtpMoves, is_changed
 from actorsync.endpoints.ftp_read import FtpReads
 from actorsync.endpoints.ftp_upload import FtpUploads, misnamed
 from actorsync.endpoints.straight import astray
@@ -32,7 +33,7 @@ from actorsync.protocols.refusals import full
 __all__ = ["FtpSession", "Knowledge"]
 
 
-class FtpSession(FtpUploads, FtpReads):
+class FtpSession(FtpUploads, FtpMoves, FtpReads):
     """One logged-in connection, with every verb of the contract."""
 
     # Reading.
@@ -204,7 +205,7 @@ class FtpSession(FtpUploads, FtpReads):
         for entry, now in zip(look_at, found, strict=True):
             if now is None:
                 results[entry] = True
-            elif entry.kind is Kind.DIRECTORY or _is_changed(entry, *now):
+            elif entry.kind is Kind.DIRECTORY or is_changed(entry, *now):
                 results[entry] = OperationRefused("not removed: it was changed on the server")
             else:
                 doomed.append(entry)
@@ -251,7 +252,3 @@ class FtpSession(FtpUploads, FtpReads):
     def warnings(self) -> Sequence[str]:
         """Say what others may read, where this connection leaves the user's own network without TLS."""
         return self.concerns
-
-
-def _is_changed(entry: Entry, size: int, mtime_ns: int | None) -> bool:
-    return size != entry.size or (None not in {mtime_ns, entry.mtime_ns} and mtime_ns != entry.mtime_ns)

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Staged, Upload, gate_of, nothing_ahead
+from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, gate_of, nothing_ahead
 from actorsync.endpoints.local_now import Readiness
 from actorsync.endpoints.local_tree import Opened, Tree
 from actorsync.endpoints.local_walk import entry_of, is_same, reason_of, refusal, shown
@@ -278,6 +278,10 @@ class LocalSession:
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories in one hop; ``""`` makes the root and the directories above it."""
         return await self._hop(self._tree.make_directories, paths)
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename in one hop what is still as its entry says."""
+        return await self._hop(self._tree.move, relocations)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove in one hop what is still as its entry says."""

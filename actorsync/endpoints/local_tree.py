@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 
 import attrs
 
-from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.contract import Relocation, Staged
+from actorsync.endpoints.local_move import move
 from actorsync.endpoints.local_names import Names, require_itself
 from actorsync.endpoints.local_now import Readiness
 from actorsync.endpoints.local_walk import (
@@ -183,38 +184,50 @@ class Tree:
 
     def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename each temporary over its final name."""
-        return self._batch("put in place", staged, lambda item: item.path, self._commit)
+        return self._batch("put in place", staged, lambda item: (item.path,), self._commit)
+
+    def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename what is still as its entry says, where nothing has the new name."""
+
+        def do(walk: Walk, item: Relocation) -> Entry:
+            return move(walk, self.root, self.names, item)
+
+        return self._batch("move", relocations, lambda item: (item.path, item.entry.path), do)
 
     def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make each directory; the root with the directories above it."""
-        return self._batch("make directory", paths, lambda path: path, self._make)
+        return self._batch("make directory", paths, lambda path: (path,), self._make)
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove what is still as its entry says."""
-        return self._batch("remove", entries, lambda entry: entry.path, _remove)
+        return self._batch("remove", entries, lambda entry: (entry.path,), _remove)
 
     def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
         """Remove temporaries, whatever their state."""
-        return self._batch("remove", temporaries, lambda path: path, _unlink)
+        return self._batch("remove", temporaries, lambda path: (path,), _unlink)
 
     def _batch(
         self,
         doing: str,
         items: Sequence[_ItemT],
-        path_of: Callable[[_ItemT], str],
+        paths_of: Callable[[_ItemT], Sequence[str]],
         do: Callable[[Walk, _ItemT], _ResultT],
     ) -> list[_ResultT | OperationRefused]:
-        """Do each item, then make it durable: one fsync for each directory that something was done in."""
+        """Do each item, then make it durable: one fsync for each directory that something was done in.
+
+        The first of an item's paths is the one that it is called by.
+        """
         results: list[_ResultT | OperationRefused] = []
         touched: dict[str, list[int]] = {}
         with Walk(self.root) as walk:
             for index, item in enumerate(items):
-                path = path_of(item)
+                paths = paths_of(item)
                 try:
                     results.append(do(walk, item))
-                    touched.setdefault(parent_of(path), []).append(index)
+                    for path in paths:
+                        touched.setdefault(parent_of(path), []).append(index)
                 except OSError as error:
-                    results.append(refusal(doing, path, error))
+                    results.append(refusal(doing, paths[0], error))
                 except OperationRefused as refused:
                     results.append(refused)
             for directory, indices in touched.items():
@@ -222,7 +235,7 @@ class Tree:
                     _make_durable(walk, directory)
                 except OSError as error:
                     for index in indices:
-                        results[index] = refusal(doing, path_of(items[index]), error)
+                        results[index] = refusal(doing, paths_of(items[index])[0], error)
         return results
 
     def _commit(self, walk: Walk, staged: Staged) -> Entry:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory_tree import Directory, File, MemoryTree
 from actorsync.errors import (
     ConnectionLost,
@@ -47,7 +47,8 @@ class MemoryEndpoint(MemoryTree):
     (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
     engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``fold`` makes one
     of names that it makes equal (``str.casefold``). ``log`` has every mutating command that sessions were told to do,
-    as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``remove``, ``sweep`` and ``abandon``.
+    as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``remove``, ``sweep``
+    and ``abandon``.
 
     What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
     that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make, remove or open a
@@ -196,6 +197,10 @@ class MemorySession:
         """Make one after the other."""
         return [await self._one("make", path, self._make, path) for path in paths]
 
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename one after the other what is still as its entry says."""
+        return [await self._one("move", item.path, self._move, item) for item in relocations]
+
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove one after the other what is still as its entry says."""
         return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
@@ -285,6 +290,20 @@ class MemorySession:
         self._endpoint.rename(staged.temporary, staged.path)
         return self._endpoint.entry(staged.path, node)
 
+    def _move(self, item: Relocation) -> Entry:
+        self._endpoint.check_trouble(item.path)
+        node, there = self._endpoint.find(item.entry.path), self._endpoint.find(item.path)
+        if node is None and there is not None and _is_as(item.entry, self._endpoint.entry(item.path, there)):
+            return self._endpoint.entry(item.path, there)  # by an earlier call
+        if node is None:
+            raise OperationRefused(f"{item.entry.path!r} is gone")
+        if not _is_as(item.entry, self._endpoint.entry(item.entry.path, node)):
+            raise OperationRefused(f"{item.entry.path!r} was changed by somebody else: not moved")
+        if there is not None:
+            raise OperationRefused(f"something is in the place of {item.path!r}")
+        self._endpoint.rename(item.entry.path, item.path)
+        return self._endpoint.entry(item.path, node)
+
     def _remove(self, entry: Entry) -> bool:
         self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
@@ -293,8 +312,7 @@ class MemorySession:
                 raise OperationRefused("the root is not there")
             return True
         found = self._endpoint.entry(entry.path, node)
-        changed = found.size != entry.size or entry.mtime_ns not in {None, found.mtime_ns}
-        if found.kind is not entry.kind or (entry.kind is Kind.FILE and changed):
+        if found.kind is not entry.kind or (entry.kind is Kind.FILE and not _is_as(entry, found)):
             raise OperationRefused(f"{entry.path!r} was changed by somebody else: not removed")
         if isinstance(node, Directory) and node.children:
             return False
@@ -308,3 +326,8 @@ class MemorySession:
         if node is not None:
             self._endpoint.take(temporary)
         return True
+
+
+def _is_as(entry: Entry, found: Entry) -> bool:
+    """Whether a file is what it was, for all that is remembered of it."""
+    return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
+import attrs
 import trio
 
 from actorsync.endpoints.beside import aside_of, trial_beside
-from actorsync.endpoints.contract import Content
+from actorsync.endpoints.contract import Content, Relocation
 from actorsync.endpoints.sftp_link import Server
 from actorsync.endpoints.sftp_read import open_content
 from actorsync.endpoints.sftp_upload import SftpUploads
@@ -119,6 +120,38 @@ class SftpSession(SftpUploads):
                 self._folding.give_up(entry.path)
         return [results[entry] for entry in entries]
 
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename what is still as its entry says, in two flights: the request of SFTP that replaces nothing."""
+        results: dict[int, Entry | OperationRefused] = {}
+        usable: list[int] = []
+        links = await self._through_links([parent_of(path) for it in relocations for path in (it.entry.path, it.path)])
+        for place, item in enumerate(relocations):
+            link = links.get(parent_of(item.path)) or links.get(parent_of(item.entry.path))
+            why = self._fault(item.entry.path) or self._fault(item.path)
+            refusal = astray(link) if link else OperationRefused(why) if why else await self._claim(item.path)
+            if refusal is None:
+                usable.append(place)
+            else:
+                results[place] = refusal
+        pairs = {
+            place: (self._at(relocations[place].entry.path), self._at(relocations[place].path)) for place in usable
+        }
+        found = await self._wire.play(ask.look([path for pair in pairs.values() for path in pair]))
+        for place, old, new in zip(usable, found[::2], found[1::2], strict=True):
+            verdict = _whether_to_move(relocations[place], old, new)
+            if verdict is not None:
+                results[place] = verdict
+                del pairs[place]
+        renamed = await self._wire.play(ask.move_files(list(pairs.values())))
+        for place, (status, shown) in zip(pairs, renamed, strict=True):
+            item = relocations[place]
+            entry = _shown(item, shown) if status.is_ok or status.is_missing else None
+            results[place] = entry or OperationRefused(f"the server does not move it: {status}")
+        for place, result in results.items():
+            if isinstance(result, Entry):
+                self._folding.give_up(relocations[place].entry.path)
+        return [results[place] for place in range(len(relocations))]
+
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
@@ -172,6 +205,27 @@ def _fault_of(names: Sequence[str]) -> str | None:
         if not name or "/" in name or "\0" in name:
             return f'the server lists a name that no file has: "{shorten(display(name), 100)}"'
     return "the server lists a name twice" if len(set(names)) < len(names) else None
+
+
+def _whether_to_move(
+    item: Relocation, old: Attributes | Status, new: Attributes | Status
+) -> Entry | OperationRefused | None:
+    """Say what becomes of a file without moving it, or None: it is to be moved."""
+    if isinstance(old, Status):
+        by_an_earlier_call = _shown(item, new) if old.is_missing else None
+        return by_an_earlier_call or OperationRefused(f"not moved: the server does not show it: {old}")
+    if _verdict(item.entry, old) is not None:
+        return OperationRefused("not moved: it was changed on the server")
+    if isinstance(new, Attributes):
+        return OperationRefused("not moved: something is in its place")
+    return None if new.is_missing else OperationRefused(f"not moved: whether its place is free is not known: {new}")
+
+
+def _shown(item: Relocation, found: Attributes | Status) -> Entry | None:
+    """Give what the server shows under the new name, if it is the file."""
+    if isinstance(found, Status) or _verdict(attrs.evolve(item.entry, path=item.path), found) is not None:
+        return None
+    return sftp.entry_of(item.path, found)
 
 
 def _verdict(entry: Entry, found: Attributes | Status) -> bool | OperationRefused | None:

@@ -81,16 +81,24 @@ class Record:
     entries are adopted when equal, overwritten when the source has the same path, and never removed.
     ``digest`` is set when the source file was written so shortly before it was read that a later change could
     carry the same times (the racy-clean rule); the next run compares contents instead of times. An empty one says that
-    the entry was to be removed from the target, and may be gone from it.
+    the entry was to be removed from the target, or moved, and may not be there.
+
+    ``checksum`` says nothing of the times: it is the digest of what was sent, where that is remembered.
     """
 
     source: Entry | None
     target: Entry
     digest: bytes | None = None
+    checksum: bytes | None = None
 
     @property
     def is_doomed(self) -> bool:
         return self.digest == b""
+
+    @property
+    def content(self) -> bytes | None:
+        """The digest of what was sent, if it is known."""
+        return self.digest or self.checksum
 
 
 def join(directory: str, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from actorsync.model.entry import Entry, Problem, ScanComplete
-from actorsync.model.operation import Outcome
+from actorsync.model.operation import Move, Outcome
 
 __all__ = [
     "Adopted",
@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "Forgotten",
     "Intended",
+    "MovesIntended",
     "Planned",
     "Reconnecting",
     "Recovered",
@@ -68,12 +69,13 @@ class Scanned:
 
 @attrs.frozen
 class Planned:
-    """The scan is complete: this is all that this run will do."""
+    """The scan is complete: this is all that this run will do. A move that cannot be done is a file and a removal."""
 
     files: int
     size: int
     directories: int
     removals: int
+    moves: int = 0
 
 
 @attrs.frozen
@@ -92,6 +94,7 @@ class Confirmed:
     source: Entry
     target: Entry
     digest: bytes | None = None
+    checksum: bytes | None = None
 
 
 @attrs.frozen
@@ -120,6 +123,16 @@ class Doomed:
     """
 
     paths: tuple[str, ...]
+
+
+@attrs.frozen
+class MovesIntended:
+    """These files may have either of their two names on the target from now on. Durable before the wire is told.
+
+    What the source has under one of them by the next run is then sent, or moved again, and not believed to be there.
+    """
+
+    moves: tuple[Move, ...]
 
 
 @attrs.frozen
@@ -277,6 +290,7 @@ class Report:
     reconnects: int = 0
     parked: int = 0
     withheld: int = 0
+    moved: int = 0
     failures: tuple[tuple[str, str], ...] = ()
     refused: str | None = None
     drained: bool = False
@@ -301,6 +315,7 @@ Event: TypeAlias = (
     | Confirmed
     | Doomed
     | Intended
+    | MovesIntended
     | Forgotten
     | RemovalsRefused
     | RemovalsWithheld

@@ -20,6 +20,7 @@ __all__ = [
     "Failed",
     "Fault",
     "MakeDirectory",
+    "Move",
     "Operation",
     "Outcome",
     "Remove",
@@ -50,6 +51,25 @@ class MakeDirectory:
     """Make one directory; its parent exists, or stands before it in the same batch."""
 
     source: Entry
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
+class Move:
+    """Give a file that is on the target already the name that it has in the source now.
+
+    ``source`` is as scanned under the new name, ``target`` is what the target last had under the old one. ``digest``
+    and ``checksum`` are those of its content, as in `Record`, and go along. One that cannot be done is `Skipped`: the
+    file is then sent in the same run, and removed under its old name.
+    """
+
+    source: Entry
+    target: Entry
+    digest: bytes | None = None
+    checksum: bytes | None = None
 
     @property
     def path(self) -> str:
@@ -88,7 +108,7 @@ class Sweep:
     recovers: bool = True
 
 
-Operation: TypeAlias = Copy | MakeDirectory | Remove | Survey | Sweep
+Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | Survey | Sweep
 
 #: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]
@@ -99,7 +119,8 @@ class Done:
     """The operation was done and verified.
 
     ``target`` is what the target reported afterwards, ``source`` what was read, ``digest`` its content where the
-    times alone would not tell a later change. For a survey, ``listing`` is what was found.
+    times alone would not tell a later change, ``checksum`` that of what was sent, where it is to be remembered. For a
+    survey, ``listing`` is what was found.
     """
 
     operation: Operation
@@ -108,6 +129,7 @@ class Done:
     digest: bytes | None = None
     temporary: str | None = None
     listing: Listing | None = None
+    checksum: bytes | None = None
 
 
 class Fault(enum.Enum):
@@ -131,7 +153,7 @@ class Failed:
 
 @attrs.frozen
 class Skipped:
-    """The operation was rightly not done (a directory that holds entries which are not ours)."""
+    """The operation was rightly not done (a directory that holds entries which are not ours), or is done otherwise."""
 
     operation: Operation
     reason: str

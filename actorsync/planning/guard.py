@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
 
 __all__ = ["DeleteLimit", "Gone", "Removals", "objection", "why_withheld", "withheld"]
 
@@ -66,10 +66,15 @@ def objection(removals: Removals, limit: DeleteLimit) -> str | None:
 
 @attrs.frozen
 class Gone:
-    """What the source had where something is to be removed. It went with ``top``: itself, or a whole directory."""
+    """What was known where something is to be removed. It went with ``top``: itself, or a whole directory."""
 
-    source: Entry | None
+    record: Record
     top: str
+
+    @property
+    def source(self) -> Entry | None:
+        """What the source had there."""
+        return self.record.source
 
 
 def withheld(

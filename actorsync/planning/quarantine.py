@@ -16,7 +16,7 @@ import attrs
 
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.model.event import Recovered, Troubled
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Outcome, Remove
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
 from actorsync.model.text import duration_text
 
 __all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Quarantine", "delay_after", "is_due", "is_parked", "troubled"]
@@ -99,7 +99,7 @@ class Quarantine:
     def settle(self, outcome: Outcome) -> None:
         """Take note of what became of an operation."""
         operation = outcome.operation
-        if not isinstance(operation, Copy | MakeDirectory | Remove):
+        if not isinstance(operation, Copy | MakeDirectory | Move | Remove):
             return
         if isinstance(outcome, Failed):
             if outcome.fault in {Fault.TARGET, Fault.UNSENT}:

@@ -32,6 +32,7 @@ class Source(enum.Enum):
     HIDDEN = "hidden"  # there, but excluded, or not a file or directory
     UNCHANGED = "unchanged file"
     RACY = "file with the same times, which prove nothing"
+    TOUCHED = "file with other times, of the same size and a known checksum"
     CHANGED = "new or changed file"
     DIRECTORY = "directory"
 
@@ -76,6 +77,7 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.HIDDEN, Target.FOREIGN_DIRECTORY): Action.NOTHING,
     (Source.UNCHANGED, Target.FILE): Action.NOTHING,
     (Source.RACY, Target.FILE): Action.VERIFY,
+    (Source.TOUCHED, Target.FILE): Action.VERIFY,
     (Source.CHANGED, Target.NOTHING): Action.COPY,
     (Source.CHANGED, Target.FILE): Action.COPY,
     (Source.CHANGED, Target.DIRECTORY): Action.REPLACE,
@@ -110,15 +112,22 @@ def is_racy(entry: Entry, now_ns: int) -> bool:
     return entry.mtime_ns is None or entry.mtime_ns >= now_ns - CLOCK_SKEW
 
 
-def decide(now: Entry | None, record: Record | None, *, hidden: bool = False) -> Action:
-    """Look one path up in the table. ``hidden``: it is in the source, or may be, but is not to be mirrored."""
+def decide(now: Entry | None, record: Record | None, *, hidden: bool = False, by_content: bool = False) -> Action:
+    """Look one path up in the table. ``hidden``: it is in the source, or may be, but is not to be mirrored.
+
+    ``by_content``: other times do not make another file where the checksum of what was sent is known.
+    """
     if record is None and (now is None or hidden):
         return Action.NOTHING
-    return TABLE[_source(now, record, hidden), _target(now, record)]
+    return TABLE[_source(now, record, hidden, by_content), _target(now, record)]
 
 
 def reconcile(
-    listing: Listing, records: Mapping[str, Record], hides: Callable[[str, bool], bool]
+    listing: Listing,
+    records: Mapping[str, Record],
+    hides: Callable[[str, bool], bool],
+    *,
+    by_content: bool = False,
 ) -> Iterator[Decision]:
     """Decide for everything that is or was in one directory of the source.
 
@@ -131,7 +140,7 @@ def reconcile(
         name = name_of(entry.path)
         present.add(name)
         record = records.get(name)
-        action = decide(entry, record)
+        action = decide(entry, record, by_content=by_content)
         if action is not Action.NOTHING:
             yield Decision(action, entry, record)
     for name, record in records.items():
@@ -165,15 +174,18 @@ def removals_below(top: Record, below: Iterable[Record], hides: Callable[[str, b
     return [entry for entry in reversed(doomed) if entry.path not in kept]
 
 
-def _source(now: Entry | None, record: Record | None, hidden: bool) -> Source:
+def _source(now: Entry | None, record: Record | None, hidden: bool, by_content: bool) -> Source:
     if hidden:
         return Source.HIDDEN
     if now is None:
         return Source.GONE
     if now.kind is Kind.DIRECTORY:
         return Source.DIRECTORY
-    if record is None or record.source is None or record.is_doomed or now != record.source:
+    if record is None or record.source is None or record.is_doomed:
         return Source.CHANGED
+    if now != record.source:
+        is_alike = now.size == record.source.size and record.source.kind is Kind.FILE
+        return Source.TOUCHED if by_content and is_alike and record.content is not None else Source.CHANGED
     return Source.RACY if record.digest is not None else Source.UNCHANGED
 
 

@@ -2,7 +2,8 @@
 
 The rules, in the order in which work is given out:
 
-1. leftovers are swept first, then the target is surveyed, then directories made, then files removed, then copied;
+1. leftovers are swept first, then the target is surveyed, then directories made, then files moved, then removed, then
+   copied;
 2. a directory is made before anything in it, and removed after everything in it;
 3. what stands in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `release_removals`;
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.operation import (
@@ -26,6 +27,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     MakeDirectory,
+    Move,
     Operation,
     Outcome,
     Remove,
@@ -59,6 +61,7 @@ class Schedule:
         self._added = 0
         self._urgent: deque[Sweep | Survey] = deque()
         self._directories: deque[MakeDirectory] = deque()
+        self._moves: deque[Move] = deque()
         self._removals: deque[Remove] = deque()  # ready files
         self._folders: list[Remove] = []  # directories to remove, leaves first
         self._held_removals: list[Remove] = []
@@ -68,7 +71,7 @@ class Schedule:
         self._unremoved: set[str] = set()
         self._children: dict[str, int] = {}  # unsettled removals directly in a directory that is to go
         self._kept: dict[str, Failed | Skipped] = {}  # what will not go of what is in it
-        self._waiting: dict[str, list[Copy | MakeDirectory]] = {}
+        self._waiting: dict[str, list[Copy | MakeDirectory | Move]] = {}
         self._waiting_count = 0
         self._returns: dict[str, int] = {}
         self._outstanding = 0
@@ -89,13 +92,13 @@ class Schedule:
     @property
     def is_idle(self) -> bool:
         """True when nothing is given out, and nothing could be."""
-        ready = self._urgent or self._directories or self._copies or self._removals or self._folders
+        ready = self._urgent or self._directories or self._copies or self._moves or self._removals or self._folders
         return not self._outstanding and not ready  # after a drain, all that can be ready are sweeps
 
     @property
     def ready(self) -> int:
         """How many operations could be given out now, as far as each needs somebody of its own: verbs share batches."""
-        shared = len(self._directories) + len(self._removals) + len(self._folders)
+        shared = len(self._directories) + len(self._moves) + len(self._removals) + len(self._folders)
         return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
 
     @property
@@ -114,6 +117,8 @@ class Schedule:
             self._leave(1)
             return []
         match operation:
+            case Move() if parent_of(operation.path) in self._missing:
+                return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
             case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
                 fault = self._missing[parent_of(operation.path)]
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
@@ -125,9 +130,25 @@ class Schedule:
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
-            case Copy():
+            case Copy() | Move():
                 self._admit(operation)
         return []
+
+    def move(self, moves: Iterable[Move]) -> list[Outcome]:
+        """Have files moved, in place of the removals of their old names; nothing else waits for those.
+
+        Gives the outcomes of what cannot be done any more.
+        """
+        moves = list(moves)
+        moved = {move.target.path for move in moves}
+        self._held_removals = [removal for removal in self._held_removals if removal.path not in moved]
+        self._unremoved -= moved
+        return [outcome for move in moves for outcome in self.add(move)]
+
+    def spare(self, path: str) -> None:
+        """Forget the removal of a path, which was not released."""
+        self._held_removals = [removal for removal in self._held_removals if removal.path != path]
+        self._unremoved.discard(path)
 
     def refuse(self, operation: Copy | MakeDirectory, reason: str, fault: Fault = Fault.PATH) -> list[Outcome]:
         """Fail an operation that was not added; what belongs into a directory that was refused fails when it comes."""
@@ -190,6 +211,7 @@ class Schedule:
             len(self._copies)
             + self._waiting_count
             + len(self._directories)
+            + len(self._moves)
             + len(self._removals)
             + len(self._folders)
             + len(self._held_removals)
@@ -198,6 +220,7 @@ class Schedule:
         for collection in (
             self._copies,
             self._directories,
+            self._moves,
             self._removals,
             self._folders,
             self._held_removals,
@@ -216,6 +239,8 @@ class Schedule:
             batch = self._next_urgent()
         if not batch and self._directories:
             batch = tuple(self._next_directories())
+        if not batch and self._moves:
+            batch = tuple(self._moves.popleft() for _ in range(min(BATCH, len(self._moves))))
         if not batch and self._removals:
             batch = tuple(self._removals.popleft() for _ in range(min(BATCH, len(self._removals))))
         if not batch and self._copies:
@@ -250,13 +275,19 @@ class Schedule:
 
     # How it is kept.
 
-    def _admit(self, operation: Copy | MakeDirectory) -> None:
+    def _admit(self, operation: Copy | MakeDirectory | Move) -> None:
         """Make an operation ready, or let it wait for the one thing that must be done before it."""
         path, parent = operation.path, parent_of(operation.path)
         if path in self._unremoved:
             self._wait(path, operation)
-        elif path and parent in self._unmade and (isinstance(operation, Copy) or parent not in self._makeable):
+        elif (
+            path
+            and parent in self._unmade
+            and (not isinstance(operation, MakeDirectory) or parent not in self._makeable)
+        ):
             self._wait(parent, operation)
+        elif isinstance(operation, Move):
+            self._moves.append(operation)
         elif isinstance(operation, Copy):
             self._added += 1
             heapq.heappush(self._copies, (-operation.source.size, self._added, operation))
@@ -265,7 +296,7 @@ class Schedule:
             self._makeable.add(path)
             self._directories.append(operation)
 
-    def _wait(self, blocker: str, operation: Copy | MakeDirectory) -> None:
+    def _wait(self, blocker: str, operation: Copy | MakeDirectory | Move) -> None:
         self._waiting.setdefault(blocker, []).append(operation)
         self._waiting_count += 1
 
@@ -281,7 +312,7 @@ class Schedule:
             path, reason, fault = failing.pop()
             for operation in self._waiting.pop(path, ()):
                 self._waiting_count -= 1
-                yield Failed(operation, reason, fault)
+                yield _undone(operation, reason, fault)
                 if isinstance(operation, MakeDirectory):
                     self._lose(operation.path)
                     failing.append((operation.path, _NO_DIRECTORY[Fault.OTHER], Fault.OTHER))
@@ -382,7 +413,7 @@ class Schedule:
         count = self._returns[operation.path] = self._returns.get(operation.path, 0) + outcome.tried
         if count > RETURNS:
             self._outstanding += 1
-            failed = Failed(operation, outcome.reason)
+            failed = _undone(operation, outcome.reason, Fault.PATH)
             return [failed, *self.settle(failed)]
         match operation:
             case Sweep() | Survey():
@@ -393,9 +424,14 @@ class Schedule:
             case Remove():
                 (self._folders if operation.target.kind is Kind.DIRECTORY else self._removals).append(operation)
                 return list(self._keep(operation.path))
-            case Copy():
+            case Copy() | Move():
                 self._admit(operation)
         return []
+
+
+def _undone(operation: Operation, reason: str, fault: Fault) -> Failed | Skipped:
+    """Say that an operation has failed; of a move, that there will be none."""
+    return Skipped(operation, reason) if isinstance(operation, Move) else Failed(operation, reason, fault)
 
 
 def _passed_on(fault: Fault) -> Fault:

@@ -30,8 +30,9 @@ from actorsync.profile.readers import (
 )
 from actorsync.profile.units import MaxDelete
 
-__all__ = ["Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
+__all__ = ["Compare", "Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 
+Compare = Literal["times", "checksum"]
 Links = Literal["skip", "follow", "error"]
 #: The most connections that a run takes which finds out how many are of use, unless the profile says otherwise.
 _AUTOMATIC = 16
@@ -134,6 +135,15 @@ class Sync:
             'every = "15m"',
             doc="Mirror again, this often, until stopped.",
             default="once",
+            is_text=True,
+        ),
+    )
+    compare: Compare = attrs.field(
+        default="times",
+        metadata=key(
+            choice_reader(get_args(Compare)),
+            'compare = "checksum"',
+            doc="How to tell whether a file has changed: by its times, or, where they differ, by its checksum as well.",
             is_text=True,
         ),
     )

@@ -37,6 +37,7 @@ __all__ = [
     "introduce",
     "login",
     "make_directories",
+    "move_files",
     "protect_data",
     "put_back",
     "read_facts",
@@ -248,6 +249,31 @@ def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
     if rnfr.is_refusal and rnto.is_positive:
         raise ProtocolError(f'the server renamed another file than it was told: "{rnfr}", then "{rnto}"')
     return rnfr if rnfr.is_refusal else rnto if rnto.is_refusal else None
+
+
+def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Reply | None, tuple[int, int | None] | None]]]:
+    """Rename files, many in a flight. For each ``None`` or the refusal, and what the server then shows as the new name.
+
+    Behind each there is a rename that cannot be: it leaves no RNFR armed which the next one might find (see
+    `disarm_rename`). Where all is well it is refused as out of sequence.
+    """
+    units = [
+        (
+            command_line("RNFR", old),
+            command_line("RNTO", new),
+            command_line("RNTO", "/"),
+            command_line("SIZE", new),
+            command_line("MDTM", new),
+        )
+        for old, new in pairs
+    ]
+    replies = iter((yield from exchange(units)))
+    results: list[tuple[Reply | None, tuple[int, int | None] | None]] = []
+    for rnfr, rnto, disarmed, size, time in zip(*[replies] * 5, strict=True):
+        if not disarmed.is_refusal:
+            raise ProtocolError(f'the server renamed something onto its root directory: "{disarmed}"')
+        results.append((rename_outcome(rnfr, rnto), read_facts(size, time)))
+    return results
 
 
 def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:

@@ -31,6 +31,7 @@ __all__ = [
     "look",
     "make_directories",
     "make_root",
+    "move_files",
     "remove_directories",
     "remove_files",
     "sweep",
@@ -244,6 +245,16 @@ def commit(renames: Sequence[Rename], *, replaces: bool) -> Dialogue[list[Attrib
             yield [sftp.remove(item.aside)]  # left by an earlier attempt, if at all
         results.append(result)
     return results
+
+
+def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Status, Attributes | Status]]]:
+    """Rename files where nothing has the new name: this request of SFTP replaces nothing. Give what it then shows."""
+    replies = yield from exchange(request for old, new in pairs for request in (sftp.rename(old, new), sftp.lstat(new)))
+    return [
+        (_as_status(renamed), found)
+        for renamed, found in zip(replies[::2], replies[1::2], strict=True)
+        if isinstance(found, Attributes | Status)
+    ]
 
 
 def _is_file(found: Reply) -> bool:

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
+from actorsync.endpoints.contract import Content, Endpoint, Relocation, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display
@@ -697,6 +697,102 @@ async def check_paths_never_leave_the_root(place: Place) -> None:
 
 
 # Removing.
+
+
+@_check
+async def check_move(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d", "e", "e/f")
+        entries = [await _put(session, path, path.encode()) for path in ("one", "d/two", "d/three")]
+        pairs = zip(entries, ("uno", "e/f/two", "d/tres"), strict=True)
+        moved = await session.move([Relocation(entry, path) for entry, path in pairs])
+        assert [entry.path for entry in moved if isinstance(entry, Entry)] == ["uno", "e/f/two", "d/tres"]
+        assert [await _names(session, path) for path in ("", "d", "e/f")] == [["d", "e", "uno"], ["tres"], ["two"]]
+        await _assert_file(place, session, "e/f/two", b"d/two")
+        listing = await session.list_directory("e/f")
+        assert listing.entries == (moved[1],), "what was recorded would look changed in the next run"
+        assert isinstance(moved[1], Entry)
+        assert moved[1].mtime_ns == entries[1].mtime_ns
+
+
+@_check
+async def check_many_moves(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d", "e")
+        entries = [await _put(session, f"d/{number:02}", b"%d" % number) for number in range(40)]
+        moved = await session.move([Relocation(it, f"e/{name_of(it.path)}") for it in entries])
+        assert all(isinstance(entry, Entry) for entry in moved), moved
+        assert (await _names(session, "d"), await _names(session, "e")) == ([], [f"{n:02}" for n in range(40)])
+        await _assert_file(place, session, "e/17", b"17")
+
+
+@_check
+async def check_move_twice(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "d")
+        moves = [Relocation(await _put(session, name, name.encode()), f"d/{name}") for name in ("one", "two")]
+        once = await session.move(moves[:1])
+    async with place.endpoint.open_session() as session:  # a connection was lost, and nobody knows how far it came
+        again = await session.move(moves)
+        assert again[0] == once[0]
+        assert [entry.path for entry in again if isinstance(entry, Entry)] == ["d/one", "d/two"]
+        assert await _names(session, "d") == ["one", "two"]
+
+
+@_check
+async def check_what_was_changed_is_not_moved(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "directory")
+        entry = await _put(session, "file", b"content")
+        changed = [attrs.evolve(entry, size=8), attrs.evolve(entry, path="directory")]
+        if place.keeps_times and entry.mtime_ns is not None:
+            changed.append(attrs.evolve(entry, mtime_ns=entry.mtime_ns - 10 * SECOND_NS))
+        for other in changed:
+            _assert_refused(*await session.move([Relocation(other, "new")]))
+        assert await _names(session) == ["directory", "file"]
+
+
+@_check
+async def check_a_move_replaces_nothing(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        await _made(session, "directory", "directory/full", "empty")
+        entry = await _put(session, "file", b"content")
+        await _put(session, "other", b"another")
+        await _put(session, "alike", b"CONTENT")
+        for path in ("other", "alike", "directory", "empty", "file"):
+            _assert_refused(*await session.move([Relocation(entry, path)]))
+        assert await _names(session) == ["alike", "directory", "empty", "file", "other"]
+        for path, data in (("file", b"content"), ("other", b"another"), ("alike", b"CONTENT")):
+            await _assert_file(place, session, path, data)
+
+
+@_check
+async def check_refused_moves_do_not_hide_the_others(place: Place) -> None:
+    async with place.endpoint.open_session() as session:
+        entries = [await _put(session, name, name.encode()) for name in ("one", "two", "three", "four", "five")]
+        missing = Entry("missing/file", Kind.FILE, 7, entries[0].mtime_ns)
+        paths = ("uno", "missing/two", "../three", "one/four", "cinco")
+        batch = [Relocation(entry, path) for entry, path in zip(entries, paths, strict=True)]
+        results = await session.move([*batch[:1], Relocation(missing, "new"), *batch[1:]])
+        _assert_refused(*results[1:5])
+        assert [entry.path for entry in results if isinstance(entry, Entry)] == ["uno", "cinco"]
+        assert await _names(session) == ["cinco", "four", "three", "two", "uno"]
+        await _assert_file(place, session, "cinco", b"five")
+
+
+@_check
+async def check_move_to_odd_names(place: Place) -> None:
+    """A file has its new name exactly, or keeps the old one."""
+    async with place.endpoint.open_session() as session:
+        for number, name in enumerate((*ODD_NAMES, *HOSTILE_NAMES)):
+            if not name or "/" in name:
+                continue
+            directory = f"d{number}"
+            await _made(session, directory)
+            entry = await _put(session, f"{directory}/plain", b"content")
+            (result,) = await session.move([Relocation(entry, f"{directory}/{name}")])
+            expected = name if isinstance(result, Entry) else "plain"
+            assert await _names(session, directory) == [expected], f"{name!r} became something else"
 
 
 @_check

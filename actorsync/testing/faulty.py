@@ -16,7 +16,17 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, is_remote, nothing_ahead, size_of
+from actorsync.endpoints.contract import (
+    Content,
+    Endpoint,
+    Relocation,
+    Session,
+    Staged,
+    Upload,
+    is_remote,
+    nothing_ahead,
+    size_of,
+)
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 
@@ -163,6 +173,10 @@ class FaultySession:
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, unless decided otherwise."""
         return await self._batch("make_directories", self._session.make_directories, paths)
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Move, unless decided otherwise."""
+        return await self._batch("move", self._session.move, relocations)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove, unless decided otherwise."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from actorsync.model.entry import parent_of
 from actorsync.model.event import Event, Planned, Report, Scanned, Started, Stopped
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Outcome, Remove, Returned, Sweep
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Outcome, Remove, Returned, Skipped, Sweep
 
 __all__ = ["check_trace"]
 
@@ -51,9 +51,10 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     if failed != report.failed:
         return f"{failed} failures were announced, {report.failed} reported"
     done = [type(event.operation) for event in ended.values() if isinstance(event, Done) and event.operation.path]
-    if (done.count(Copy), done.count(MakeDirectory), done.count(Remove)) != (
+    if (done.count(Copy), done.count(MakeDirectory), done.count(Move), done.count(Remove)) != (
         report.copied,
         report.directories_made,
+        report.moved,
         report.removed,
     ):
         return "what was done is not what was reported"
@@ -72,13 +73,13 @@ def _misplaced(outcome: Outcome, ended: Mapping[tuple[type, str], Outcome]) -> s
     if isinstance(outcome, Done):
         match outcome.operation:
             case MakeDirectory():
-                below: type = Copy
+                below: tuple[type, ...] = (Copy, Move)
             case Remove():
-                below = MakeDirectory
+                below = (MakeDirectory,)
             case _:
                 return None
         for (kind, other), earlier in ended.items():
-            if isinstance(earlier, Done) and kind is below and other.startswith(path + "/") and path:
+            if isinstance(earlier, Done) and kind in below and other.startswith(path + "/") and path:
                 return f"{outcome.operation} came after {earlier}"
         parent = ended.get((Remove, parent_of(path)))
         if isinstance(outcome.operation, Remove) and isinstance(parent, Done):
@@ -100,9 +101,12 @@ def _unsettled(
         if path and not (isinstance(outcome, Failed) and operation is not Remove and _was_never_planned(outcome))
     ]
     removals = settled.count(Remove) + sum(operation is Remove for operation, _ in returned)
-    if (settled.count(Copy), settled.count(MakeDirectory), removals) != (
+    # What could not be moved is sent, and removed.
+    unmoved = sum(operation is Move and isinstance(outcome, Skipped) for (operation, _), outcome in ended.items())
+    if (settled.count(Copy) - unmoved, settled.count(MakeDirectory), settled.count(Move), removals - unmoved) != (
         planned.files,
         planned.directories,
+        planned.moves,
         planned.removals,
     ):
         return f"{planned}, and what was settled is {settled}"

@@ -19,8 +19,12 @@ class Source:
     def __init__(self, root: Path, rng: random.Random, files: int = FILES) -> None:
         self.root, self.rng, self.files = root, rng, files
         self._versions: dict[str, set[str]] = defaultdict(set)
+        self._folders = [f"d{number}" for number in range(5)]
         for number in range(files):
-            self.write(f"d{number % 5}/{number}")
+            self.write(self._path_of(number))
+
+    def _path_of(self, number: int) -> str:
+        return f"{self._folders[number % 5]}/{number}"
 
     def write(self, path: str) -> None:
         """Give a file a new content."""
@@ -35,7 +39,16 @@ class Source:
     def change(self, count: int) -> None:
         """Give so many files a new content."""
         for number in self.rng.sample(range(self.files), count):
-            self.write(f"d{number % 5}/{number}")
+            self.write(self._path_of(number))
+
+    def rename(self) -> None:
+        """Give a folder another name. What is in it may be any version that it had under the old one."""
+        place = self.rng.randrange(5)
+        old, new = self._folders[place], f"r{self.rng.randrange(1 << 30)}"
+        self._folders[place] = new
+        for number in range(place, self.files, 5):
+            self._versions[f"{new}/{number}"] |= self._versions[f"{old}/{number}"]
+        (self.root / old).rename(self.root / new)
 
     def is_version(self, path: str, content: bytes) -> bool:
         """Tell whether a file held this content at any time."""

@@ -33,8 +33,8 @@ from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.endpoints.memory_tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Adopted, Confirmed, Doomed, Event, Forgotten, Intended, Swept
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Skipped
+from actorsync.model.event import Adopted, Confirmed, Doomed, Event, Forgotten, Intended, MovesIntended, Swept
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Oracle", "below"]
 #: What is announced only when a crash cannot take it back.
-_LASTING: Final = (Done, Adopted, Confirmed, Doomed, Intended, Swept, Forgotten)
+_LASTING: Final = (Done, Adopted, Confirmed, Doomed, Intended, MovesIntended, Swept, Forgotten)
 
 
 @attrs.define(eq=False)
@@ -63,6 +63,8 @@ class Oracle:
     orphans: set[str] = attrs.Factory(set)
     #: What this run has said that it may remove, durably.
     doomed: set[str] = attrs.Factory(set)
+    #: What this run has said that it may move, durably: by the new path.
+    moving: dict[str, Move] = attrs.Factory(dict)
     #: What each temporary that was ever announced is for.
     purposes: dict[str, str] = attrs.Factory(dict)
     #: What others put on the target, and when: `versions` of theirs.
@@ -77,6 +79,7 @@ class Oracle:
     listings: Mapping[str, Listing] = attrs.Factory(dict)
     events: list[Event] = attrs.Factory(list)
     _removing: str | None = None
+    _under_way: Move | None = None
     _removed: set[str] = attrs.Factory(set)
     _ours_before: int | None = None
     _failed_before: frozenset[Entry] = frozenset()
@@ -102,6 +105,7 @@ class Oracle:
         self._root_before = self.journal.root()
         self._durable.clear()
         self.doomed.clear()
+        self.moving.clear()
 
     def published(self, event: Event) -> None:
         """An event was announced."""
@@ -124,9 +128,12 @@ class Oracle:
                 self.blame(f"3: commit {path!r}, which the source never had")
             case "sweep" | "abandon" if path not in self.intended:
                 self.blame(f"9: {verb} {path!r}, which was never ours")
+            case "move":
+                self._check_move(path)
             case "remove":
                 self._check_removal(path)
-        self._removing = path if verb == "remove" else None
+        self._removing = path if verb == "remove" else self.moving[path].target.path if verb == "move" else None
+        self._under_way = self.moving[path] if verb == "move" else None
 
     def was_put(self, path: str, node: Node) -> None:
         """Something is at ``path`` now."""
@@ -135,7 +142,9 @@ class Oracle:
         self.unrecorded.add(path)
         self.believed.discard(path)
         self.strange.discard(path)
-        if isinstance(node, File) and node.data not in self.versions.get(path, ()):
+        if self._under_way is not None and self._under_way.path == path and self._is_a_belief(self._under_way):
+            self.believed.add(path)
+        elif isinstance(node, File) and node.data not in self.versions.get(path, ()):
             self.blame(f"1: {path!r} holds {node.data[:40]!r}, which the source never had")
 
     def was_taken(self, path: str, node: Node) -> None:
@@ -158,10 +167,15 @@ class Oracle:
                     if isinstance(operation, Copy):
                         self._check_sent(fact)
                     self.unrecorded.discard(operation.path)
+                case Done(Move() as operation):
+                    self._check_moved(fact)
+                    self.unrecorded -= {operation.path, operation.target.path}
                 case Skipped(Remove() as operation):
                     self.unrecorded.discard(operation.path)
                 case Doomed(paths):
                     self.doomed.update(paths)
+                case MovesIntended(moves):
+                    self.moving.update({move.path: move for move in moves})
                 case Intended(temporaries, source):
                     self.intended.update(temporaries)
                     for temporary in temporaries:
@@ -213,6 +227,49 @@ class Oracle:
             self.blame(f"7: {done} is recorded, and {node} is there")
         elif node.data not in self._contents_of(done.source):
             self.blame(f"2: {path!r} was sent as {done.source}, which never held that")
+
+    def _check_move(self, path: str) -> None:
+        """8: what loses its name is ours, and was seen to be gone; what gets it has none that anybody knows of."""
+        move = self.moving.get(path)
+        if move is None:
+            self.blame(f"8: move to {path!r}, and a crash would forget that it may be there")
+            return
+        policy, old = self.policy, move.target.path
+        record = self.journal.record(old)
+        if record is None or record.source is None:
+            self.blame(f"8: move {old!r}, which is not ours")
+        assert policy is not None
+        if not policy.delete or policy.selection.hides(old, is_directory=False) or not self._is_proven_gone(old):
+            self.blame(f"8: move {old!r}, which was not seen to be gone")
+        if self._seen(path) is not Kind.FILE or path not in self.versions:
+            self.blame(f"3: move to {path!r}, where the source has no file")
+
+    def _check_moved(self, done: Done) -> None:
+        """2: what is there is what the source has under the new name."""
+        move, path = done.operation, done.operation.path
+        assert isinstance(move, Move)
+        node = self.target.find(path)
+        if self.is_strange(path) or self.is_strange(move.target.path):
+            return
+        if not isinstance(node, File) or self.target.entry(path, node) != done.target:
+            self.blame(f"7: {done} is recorded, and {node} is there")
+        elif self._is_a_belief(move):
+            self.believed.add(path)
+        elif path not in self.believed and node.data not in self.contents[move.source]:
+            self.blame(f"2: {path!r} was moved as {move.source}, which never held that")
+
+    def _is_a_belief(self, move: Move) -> bool:
+        """Whether what is moved was only believed to be equal, or is now.
+
+        A file of one inode, size and time may have held more than one content, where somebody has set its time back.
+        Only the time of its inode tells, which a rename sets as well.
+        """
+        if move.target.path in self.believed:
+            return True
+        source = move.source
+        key = source.inode, source.size, source.mtime_ns
+        held = (c for entry, c in self.contents.items() if (entry.inode, entry.size, entry.mtime_ns) == key)
+        return len(set().union(*held)) > 1
 
     def _is_unsure(self, path: str) -> bool:
         """Whether the journal may be wrong about ``path``: it, or a directory above it, was changed behind its back."""
@@ -346,6 +403,8 @@ class Oracle:
             if self._is_unsure(path):
                 continue
             node = self.target.find(path)
+            if node is None and record.is_doomed:
+                continue
             if node is None:
                 self.blame(f"7: the journal has {path!r}, the target has not")
                 return
@@ -380,7 +439,7 @@ class Oracle:
             if path in self.intended:
                 if path not in known:
                     self.blame(f"9: {path!r} was left behind, and is forgotten")
-            elif path in self.orphans:
+            elif path in self.orphans or path in self.believed:
                 continue
             elif data not in self.versions.get(path, ()) and data not in self.foreign.get(path, ()):
                 self.blame(f"1: {path!r} holds {data[:40]!r}, which nobody ever put there")

@@ -175,6 +175,10 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.differences(glance)
 
+    def familiar(self, entries: Sequence[Entry]) -> set[str]:
+        self._meet("read")
+        return self.inner.familiar(entries)
+
     def subtree(self, directory: str) -> Sequence[Record]:
         self._meet("read")
         return self.inner.subtree(directory)
