@@ -232,6 +232,7 @@ class TestWhatLoads:
         ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is neither a count such as 500 nor a share'),
         ("[sync]\nmax-delete = -1", "sync.max-delete: -1 is neither a count"),
         ("[sync]\nlinks = 'copy'", 'sync.links: "copy" is none of "skip", "follow", "error"'),
+        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is none of "times", "checksum"'),
         ("[sync]\nexclude = '*.tmp'", 'sync.exclude: "*.tmp" is not a list of texts; write it like [".git/", "*.tmp"]'),
         ("[sync]\nexclude = ['a\\']", "sync.exclude: 'a\\\\' is not a valid gitignore pattern"),
         ("[sync]\ninclude = [1]", "sync.include: [1] is not a list of texts"),

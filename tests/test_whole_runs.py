@@ -5,6 +5,7 @@ Numbers in names (``test_m059_...``) are rows of the fault matrix. Most of it is
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -301,6 +302,36 @@ def test_m134_more_removals_than_allowed_halt_before_the_first(site: Site, limit
     assert site.command("plan").code == 4
     assert site.run("--set", "sync.max-delete=100%") == Ran(0, [], [])
     assert tree(site.target) == tree(site.source)
+
+
+def test_a_rename_is_planned_and_done(site: Site) -> None:
+    (site.source / "a.txt").rename(site.source / "sub" / "z.txt")
+    planned = site.command("plan")
+    assert planned.out == ["> a.txt -> sub/z.txt", "- gone.txt", "1 to move, 1 to remove"]
+    ran = site.command("run", "--verbose")
+    assert {"> a.txt -> sub/z.txt", "- gone.txt"} <= set(ran.errors)
+    assert ran.errors[-1].startswith("in sync: 0 copied (0 B), 1 moved, 1 removed, 0 failed in ")
+    assert tree(site.target) == tree(site.source)
+    site.write("b.txt", "here again")
+    assert site.command("run").code == 0
+    (site.source / "b.txt").rename(site.source / "b2.txt")
+    records = [json.loads(line) for line in site.command("run", "--json").out]
+    assert [it["moved"] for it in records if it["event"] == "stopped"] == [1]
+    assert [(it["from"], it["path"]) for it in records if it.get("operation") == "move"] == [("b.txt", "b2.txt")]
+
+
+def test_what_was_touched_is_not_sent_when_the_profile_says_so(site: Site) -> None:
+    by_checksum = ("--set", "sync.compare=checksum")
+    for path in ("a.txt", "b.txt"):
+        site.write(path, f"sent anew, as {path}")
+    assert site.command("run", *by_checksum).code == 0
+    for path in ("a.txt", "b.txt"):
+        os.utime(site.source / path)
+    assert site.command("plan").out[-1].startswith("2 files to copy")
+    assert site.command("plan", *by_checksum).out[-1].startswith("nothing to do")
+    ran = site.command("run", *by_checksum)
+    assert ran.errors[-1].startswith("in sync: nothing to do")
+    assert site.command("plan").out[-1].startswith("nothing to do"), "the new times are known now"
 
 
 def test_m135_a_file_that_fails_withholds_what_may_be_its_old_name(site: Site) -> None:

@@ -29,35 +29,30 @@ class FtpMoves(FtpRenames):
         await self._get_in_step()
         parents = dict.fromkeys(parent_of(path) for item in relocations for path in (item.entry.path, item.path))
         links = await self._through_links(list(parents))
-        refusals = [await self._why_not_moved(item, links) for item in relocations]
-        results: list[Entry | OperationRefused] = [
-            refusal or _entry(item) for item, refusal in zip(relocations, refusals, strict=True)
-        ]
-        usable = [place for place, refusal in enumerate(refusals) if refusal is None]
-        pairs = [(self._at(relocations[place].entry.path), self._at(relocations[place].path)) for place in usable]
-        found = await self._control.play(ask.facts([path for pair in pairs for path in pair]))
-        ready: list[int] = []
-        for place, old, new in zip(usable, found[::2], found[1::2], strict=True):
-            verdict = _verdict(relocations[place], old, new)
-            if verdict is None:
-                ready.append(place)
+        results: dict[int, Entry | OperationRefused] = {}
+        pairs: dict[int, tuple[str, str]] = {}
+        for place, item in enumerate(relocations):
+            if (refusal := await self._why_not_moved(item, links)) is not None:
+                results[place] = refusal
             else:
+                pairs[place] = self._at(item.entry.path), self._at(item.path)
+        found = await self._control.play(ask.facts([path for pair in pairs.values() for path in pair]))
+        for place, old, new in zip([*pairs], found[::2], found[1::2], strict=True):
+            verdict = _verdict(relocations[place], old, new)
+            if verdict is not None:
                 results[place] = verdict
-        chosen = [pair for place, pair in zip(usable, pairs, strict=True) if place in set(ready)]
-        for place, (refusal, shown) in zip(ready, await self._control.play(ask.move_files(chosen)), strict=True):
+                del pairs[place]
+        moved = await self._control.play(ask.move_files(list(pairs.values())))
+        for place, (said, shown) in zip(pairs, moved, strict=True):
             item = relocations[place]
-            if (
-                shown is not None
-                and shown[0] == item.entry.size
-                and (refusal is None or not is_changed(item.entry, *shown))
-            ):
+            if said is None and shown is not None and shown[0] == item.entry.size:
                 results[place] = _entry(item, shown[1])
             else:
-                results[place] = OperationRefused(f"the server does not move it: {refusal or 'it shows another size'}")
-        for item, result in zip(relocations, results, strict=True):
+                results[place] = OperationRefused(f"the server does not move it: {said or 'it shows another size'}")
+        for place, result in results.items():
             if isinstance(result, Entry):
-                self._known.folding.give_up(item.entry.path)
-        return results
+                self._known.folding.give_up(relocations[place].entry.path)
+        return [results[place] for place in range(len(relocations))]
 
     async def _why_not_moved(self, item: Relocation, links: Mapping[str, str]) -> OperationRefused | None:
         """Say why a file cannot be moved, as far as its names tell."""
@@ -76,7 +71,7 @@ def is_changed(entry: Entry, size: int, mtime_ns: int | None) -> bool:
     return size != entry.size or (None not in {mtime_ns, entry.mtime_ns} and mtime_ns != entry.mtime_ns)
 
 
-def _entry(item: Relocation, mtime_ns: int | None = None) -> Entry:
+def _entry(item: Relocation, mtime_ns: int | None) -> Entry:
     return Entry(item.path, Kind.FILE, item.entry.size, item.entry.mtime_ns if mtime_ns is None else mtime_ns)
 
 
