@@ -250,10 +250,10 @@ def only(plan: Plan) -> OperationStage:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
-    configure_tagged_union(Change, converter, tag_name="do")
     converter.register_structure_hook(Kind, lambda value, _: Kind(value))
     converter.register_unstructure_hook(bytes, bytes.hex)
     converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
+    configure_tagged_union(Change, converter, tag_name="do")
     return converter
 
 

@@ -245,3 +245,25 @@ def test_the_command_line_saves_and_applies(tmp_path: Path, capsys: pytest.Captu
     assert site.is_mirrored()
     assert run_command(["apply", *arguments]) == 4
     assert "nothing was changed" in capsys.readouterr().err
+
+
+def test_a_rename_is_planned_and_applied_as_one(site: Site, tmp_path: Path) -> None:
+    site.mirror()
+    (site.source / "d").rename(site.source / "e")
+    plan = actorsync.plan(site.profile)
+    kinds = sorted((type(operation).__name__, operation.path) for operation in plan.operations)
+    assert kinds == [("MakeDirectory", "e"), ("Move", "e/changed"), ("Remove", "d")]
+    plan.save(tmp_path / "plan")
+    report = actorsync.apply(Plan.load(tmp_path / "plan"), site.profile)
+    assert (report.exit_code, report.moved, report.copied) == (0, 1, 0)
+    assert site.is_mirrored()
+
+
+def test_a_rename_is_not_applied_when_the_file_was_changed_on_the_target(site: Site) -> None:
+    site.mirror()
+    (site.source / "d").rename(site.source / "e")
+    plan = actorsync.plan(site.profile)
+    write(site.root / "d/changed", b"by hand")
+    with pytest.raises(PlanOutdated, match='"d/changed" was changed on the target by somebody else'):
+        actorsync.apply(plan, site.profile)
+    assert not (site.root / "e").exists()

@@ -12,10 +12,10 @@ from trio.abc import ReceiveChannel, SendChannel
 from trio.testing import MockClock
 
 from actorsync.actors.feed import CAPACITY, Feed
-from actorsync.errors import GuardRefused, StageFailed
+from actorsync.errors import GuardRefused, OperationRefused, StageFailed
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of
 from actorsync.model.event import Adopted, Event, Report, Scanned, Stopped, Warned
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned
 from actorsync.pipeline import (
     Change,
     ListingStage,
@@ -25,7 +25,9 @@ from actorsync.pipeline import (
     listing_stage,
     operation_stage,
 )
+from actorsync.testing.faulty import Faulty
 from tests.support.memory_mirror import Mirror
+from tests.test_actors import at
 
 Verdicts = SendChannel[Change | Failed]
 SITE = {"a": b"1", "b.log": b"22", "d/c": b"333", "d/e.log": b"4444", "logs/f": b"5"}
@@ -553,3 +555,74 @@ def test_stages_are_named_for_their_functions() -> None:
     make: Callable[[Callable[[Any, Any], Awaitable[None]]], Stage]
     for make in (listing_stage, operation_stage):
         assert name_of(make(own).name.replace(".", "/")) == "own"
+
+
+# ---- moves
+
+
+def renamed_folder() -> Mirror:
+    mirror = Mirror()
+    for number in range(6):
+        mirror.source.write(f"old/{number}", b"%d" % number * 99, 1_600_000_000_123_456_789)
+    return mirror
+
+
+async def test_a_rename_goes_through_the_stages_as_a_move(autojump_clock: MockClock) -> None:
+    mirror = renamed_folder()
+    await mirror.run()
+    mirror.source.rename("old", "new")
+    asked: list[Change] = []
+
+    def note(operation: Change) -> Change:
+        asked.append(operation)
+        return operation
+
+    report = await mirror.run(pipeline=through(judging(note), judging(lambda operation: operation)))
+    assert (report.exit_code, report.moved, report.copied) == (0, 6, 0)
+    assert sum(isinstance(operation, Move) for operation in asked) == 6
+    assert mirror.target.files() == mirror.source.files()
+    mirror.check_nothing_left()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_move_that_a_stage_does_not_pass_on_leaves_the_file_where_it_is(
+    fails: bool, autojump_clock: MockClock
+) -> None:
+    mirror = renamed_folder()
+    await mirror.run()
+    mirror.source.rename("old", "new")
+
+    def judge(operation: Change) -> Change | Failed | None:
+        if isinstance(operation, Move) and operation.path == "new/3":
+            return Failed(operation, "not this one") if fails else None
+        return operation
+
+    report = await mirror.run(pipeline=through(judging(judge)))
+    assert (report.exit_code, report.moved, report.removed) == (int(fails), 5, 0)
+    assert mirror.target.files() == {
+        ("old/3" if path == "new/3" else path): data for path, data in mirror.source.files().items()
+    }
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_what_a_stage_will_not_have_removed_is_not_moved_away_either(autojump_clock: MockClock) -> None:
+    mirror = renamed_folder()
+    await mirror.run()
+    mirror.source.rename("old", "new")
+    report = await mirror.run(
+        pipeline=through(judging(lambda operation: None if isinstance(operation, Remove) else operation))
+    )
+    assert (report.exit_code, report.moved, report.removed, report.copied) == (0, 0, 0, 6)
+    files = mirror.source.files()
+    assert mirror.target.files() == {**files, **{path.replace("new", "old"): data for path, data in files.items()}}
+
+
+async def test_a_move_that_the_target_refuses_is_a_copy_that_the_stages_need_not_see(autojump_clock: MockClock) -> None:
+    mirror = renamed_folder()
+    await mirror.run()
+    mirror.source.rename("old", "new")
+    target = Faulty(mirror.target, at("move", OperationRefused("no")))
+    report = await mirror.run(target, pipeline=through(judging(lambda operation: operation)))
+    assert (report.exit_code, report.moved, report.copied) == (0, 0, 6)
+    assert mirror.target.files() == mirror.source.files()
