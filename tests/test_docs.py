@@ -16,14 +16,15 @@ MAY_IMPORT = {
     "model": set(),
     "planning": set(),
     "protocols": set(),
-    "endpoints": {"protocols", "planning"},
+    "endpoints": {"protocols", "planning", "plugins"},
     "journal": set(),
     "actors": {"planning", "endpoints.contract"},
     "supervisor": {"actors", "planning", "endpoints.contract"},
-    "profile": {"planning"},
+    "plugins": {"endpoints.contract"},
+    "profile": {"planning", "plugins"},
     "known_hosts": set(),
     "trust": {"endpoints.ssh_policy", "known_hosts", "profile"},
-    "runner": {"supervisor", "actors", "endpoints", "journal", "profile"},
+    "runner": {"supervisor", "actors", "endpoints", "journal", "plugins", "profile"},
     "wording": {"journal", "profile"},
     "sink": set(),
     "heap": set(),
@@ -73,7 +74,7 @@ def test_imports_follow_the_drawing() -> None:
             continue
         for name in imports_of(path):
             if name == "trio":
-                if layer in {"model", "planning", "protocols", "profile", "journal"}:
+                if layer in {"model", "planning", "protocols", "plugins", "profile", "journal"}:
                     offences.append(f"{module} imports trio")
                 continue
             inside = name == "actorsync" or layer_of(name) in {layer, "errors", "model"}

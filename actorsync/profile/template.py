@@ -40,6 +40,9 @@ url = "sftp://deploy@www.example.com/www"
 # certificate-sha256 = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
 # tls-min-version = "1.2"
 
+# For a scheme that is plugged in, such as s3:// (pip install 'actorsync[fsspec]' s3fs): whatever its endpoint takes.
+# options = { endpoint_url = "https://s3.example.com", token = { env = "S3_TOKEN" } }
+
 # For sftp://. Whether the server is to flush each file to its disk.
 # fsync = false
 
