@@ -13,7 +13,7 @@ from actorsync.actors.pool import Place, Pool, Role
 from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
-from actorsync.endpoints.contract import Endpoint, Session
+from actorsync.endpoints.contract import Endpoint, Session, keeps_times
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     Connected,
@@ -57,7 +57,16 @@ class Connection:
     def __attrs_post_init__(self) -> None:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
-            Lane(self.source, level, self.statistics, self.shutdown, self.token, self.wall_clock_ns, self.pool)
+            Lane(
+                source=self.source,
+                level=level,
+                statistics=self.statistics,
+                shutdown=self.shutdown,
+                token=self.token,
+                wall_clock_ns=self.wall_clock_ns,
+                pool=self.pool,
+                keeps_times=keeps_times(self.target),
+            )
             for level in self.level.lanes
         ]
 

@@ -30,6 +30,7 @@ __all__ = [
     "Staged",
     "Upload",
     "is_remote",
+    "keeps_times",
     "nothing_ahead",
 ]
 
@@ -209,3 +210,12 @@ def is_remote(endpoint: Endpoint) -> bool:
     An endpoint of that kind has an attribute ``is_remote`` that is true.
     """
     return bool(getattr(endpoint, "is_remote", False))
+
+
+def keeps_times(endpoint: Endpoint) -> bool:
+    """Tell whether a file that is committed has the time of its source, and not that of its arrival.
+
+    An endpoint that cannot set times has an attribute ``keeps_times`` that is false: no file that is found on it is
+    taken for equal because its time is.
+    """
+    return bool(getattr(endpoint, "keeps_times", True))

@@ -16,7 +16,16 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload, is_remote, nothing_ahead
+from actorsync.endpoints.contract import (
+    Content,
+    Endpoint,
+    Session,
+    Staged,
+    Upload,
+    is_remote,
+    keeps_times,
+    nothing_ahead,
+)
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 
@@ -76,6 +85,10 @@ class Faulty:
     @property
     def is_remote(self) -> bool:
         return is_remote(self.endpoint)
+
+    @property
+    def keeps_times(self) -> bool:
+        return keeps_times(self.endpoint)
 
     async def identify(self) -> ScanComplete:
         """Look at the root. There is no session that could be lost or refuse: it can only be slow."""
