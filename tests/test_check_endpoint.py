@@ -216,8 +216,8 @@ async def test_one_that_is_broken() -> None:
 
 
 @pytest.mark.parametrize("demand", DEMANDS)
-async def test_one_demand_at_a_time(demand: str, tmp_path: Path) -> None:
-    await check_endpoint(lambda: LocalEndpoint(tmp_path), only=demand)
+async def test_one_demand_at_a_time(demand: str) -> None:
+    await check_endpoint(MemoryEndpoint, only=demand)
 
 
 async def test_every_kind_of_factory() -> None:

@@ -19,7 +19,7 @@ from actorsync.model.entry import Entry
 from actorsync.testing import check_source
 from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place
 from actorsync.testing.faulty import Faulty, RandomFaults, When
-from actorsync.testing.source_conformance import TREE, fill
+from actorsync.testing.source_conformance import LONG_TREE, fill
 from tests.support import FtpTarget, ssh_servers
 from tests.support.ftp import endpoint_for, fresh_folder, home
 from tests.support.ssh_target import SshTarget
@@ -97,21 +97,21 @@ async def test_m050_sftp_conformance_without_extensions(bare_sftp_server: SshTar
 @pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
 async def test_source_conformance(open_place: OpenPlace, tmp_path: Path) -> None:
     async with open_place(tmp_path) as place:
-        await fill(place.endpoint, TREE)
+        await fill(place.endpoint, LONG_TREE)
         await check_source(lambda tree: place.endpoint)
 
 
 async def test_ftp_source_conformance(shared_ftp_server: FtpTarget) -> None:
     fresh_folder(shared_ftp_server, "source")
     endpoint = endpoint_for(shared_ftp_server, "/source")
-    await fill(endpoint, TREE)
+    await fill(endpoint, LONG_TREE)
     await check_source(lambda tree: endpoint)
 
 
 async def test_sftp_source_conformance(shared_sftp_server: SshTarget) -> None:
     ssh_servers.fresh_folder(shared_sftp_server, "source")
     endpoint = ssh_endpoint_for(shared_sftp_server, "source")
-    await fill(endpoint, TREE)
+    await fill(endpoint, LONG_TREE)
     await check_source(lambda tree: endpoint)
 
 

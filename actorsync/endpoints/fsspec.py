@@ -6,6 +6,7 @@ project's own entry points lead to.
 
 from __future__ import annotations
 
+import errno
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ _BUCKETS: Final[Mapping[str, tuple[str, str] | None]] = {
 #: Stores whose options can be told from what their library's class takes.
 _TOLD: Final = frozenset({*_BUCKETS, "smb", "memory", "file", "local"})
 _WEB: Final = frozenset({"http", "https"})
+_WEBDAV: Final = frozenset({"webdav", "webdavs"})
 
 
 @attrs.frozen
@@ -78,7 +80,7 @@ def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
         _check_options(kind, [*arguments, *secrets])
     if protocol in _BUCKETS:
         return _bucket_plan(location, kind, arguments, secrets, _BUCKETS[protocol])
-    if protocol in {"webdav", "webdavs"}:
+    if protocol in _WEBDAV:
         return _webdav_plan(location, protocol, kind, arguments, secrets)
     if location.password is not None:
         secrets["password"] = location.password
@@ -142,6 +144,23 @@ def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: o
     if user or password:
         arguments["auth"] = (user, password or "")
     return kind(**arguments)
+
+
+def _webdav_move(client: Any, old: str, new: str) -> None:
+    """Rename a file in one request, over what has the name. What fsspec has for it would copy."""
+    try:
+        client.move(old, new, overwrite=True)
+    except Exception as error:
+        if type(error).__name__ == "ResourceNotFound":
+            raise FileNotFoundError(errno.ENOENT, old) from error
+        raise
+
+
+def _webdav_fault(name: str) -> str | None:
+    """Say why a name cannot be used, or None: servers were seen to cut at a semicolon, and the library strips."""
+    if ";" in name:
+        return "has a semicolon, which some WebDAV servers take for the end of a name"
+    return "begins or ends with a space, which the WebDAV library leaves out" if name != name.strip() else None
 
 
 def _check_options(kind: Any, names: list[str]) -> None:
@@ -214,7 +233,9 @@ class FsspecEndpoint:
             raise unopened(error, hide) from error
         is_strict = self._location.table == "source"
         move = None if self._plan.is_flat else _move_of(fs, self._protocol)
-        store = Store(fs, self._plan.root, hide, move, self._plan.is_flat, is_strict)
+        store = Store(fs, self._plan.root, hide, move, is_flat=self._plan.is_flat, is_strict=is_strict)
+        if self._protocol in _WEBDAV:
+            store.fault = _webdav_fault
         try:
             fs.info(store.at(""))
         except Exception as error:
@@ -244,8 +265,8 @@ def _move_of(fs: Any, protocol: str) -> Callable[[str, str], object] | None:
     """Give what renames one file, in place of what has its name; None where the store has only fsspec's own way."""
     from fsspec import AbstractFileSystem
 
-    if protocol in {"webdav", "webdavs"}:
-        return partial(fs.client.move, overwrite=True)  # fsspec's `mv` would copy there
+    if protocol in _WEBDAV:
+        return partial(_webdav_move, fs.client)
     if type(fs).mv is AbstractFileSystem.mv:
         return None
     move: Callable[[str, str], object] = fs.mv

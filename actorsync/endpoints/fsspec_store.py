@@ -46,7 +46,7 @@ class Store:
     """The tree below ``root``, which is a path of ``fs``. Every method blocks, and may be called in any thread.
 
     ``is_strict``: a root that is not there is a problem also where there are no directories. ``move`` renames one file
-    to another's name; None where the store copies.
+    to another's name; None where the store copies. ``fault`` says why a name cannot be used here, or None.
     """
 
     fs: Any
@@ -55,6 +55,7 @@ class Store:
     move: Callable[[str, str], object] | None = None
     is_flat: bool = False
     is_strict: bool = False
+    fault: Callable[[str], str | None] = lambda _: None
     _replaces: bool = True
     _folding: Folding = attrs.Factory(Folding)
     _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
@@ -77,6 +78,8 @@ class Store:
             raise OperationRefused(f"{display(path)!r} is not UTF-8, and there is no other name here") from None
         if any(len(name.encode()) > 255 for name in names):
             raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes")
+        if why := next(filter(None, map(self.fault, names)), None):
+            raise OperationRefused(f"a name in {display(path)!r} {why}")
         return join(self.root.rstrip("/"), path) if self.root != "/" else f"/{path}"
 
     def look(self, path: str) -> Info | None:

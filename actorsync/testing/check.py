@@ -28,7 +28,7 @@ import trio
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.testing.conformance import CHECKS, Place
-from actorsync.testing.source_conformance import SOURCE_CHECKS, TREE, Tree, fill
+from actorsync.testing.source_conformance import SOURCE_CHECKS, Tree, fill, tree_of
 
 __all__ = [
     "DEMANDS",
@@ -93,7 +93,7 @@ async def check_endpoint(
 
     async def filled(check: Callable[[Endpoint], Awaitable[None]]) -> None:
         async with _opened(make()) as endpoint:
-            await fill(endpoint, TREE)
+            await fill(endpoint, tree_of(check))
             await check(endpoint)
 
     demands: dict[str, _Demand] = {_name(check): (check, partial(written, check)) for check in CHECKS}
@@ -107,12 +107,12 @@ async def check_source(
 ) -> None:
     """Check that an endpoint keeps the contract as a source, by verbs that only read. Raises `DemandsUnmet`.
 
-    ``make`` gets a tree, every path with its content or None for a directory, and gives an endpoint whose root has just
-    that in it. ``only`` is one of `SOURCE_DEMANDS`; for the rest see `check_endpoint`.
+    ``make`` gets a tree, every path with its content or None for a directory, parents first, and gives an endpoint
+    whose root has just that in it. ``only`` is one of `SOURCE_DEMANDS`; for the rest see `check_endpoint`.
     """
 
     async def made(check: Callable[[Endpoint], Awaitable[None]]) -> None:
-        async with _opened(make(TREE)) as endpoint:
+        async with _opened(make(tree_of(check))) as endpoint:
             await check(endpoint)
 
     demands: dict[str, _Demand] = {_name(check): (check, partial(made, check)) for check in SOURCE_CHECKS}

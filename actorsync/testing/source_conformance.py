@@ -1,7 +1,7 @@
 """What is demanded of an endpoint that is only read from: a source. See `actorsync.testing.check_source`.
 
-Each check is an async function of one endpoint, whose tree is `TREE`. Its first line of documentation is what it
-demands. `SOURCE_CHECKS` has them all.
+Each check is an async function of one endpoint, whose tree is that which `tree_of` gives for it. Its first line of
+documentation is what it demands. `SOURCE_CHECKS` has them all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from actorsync.model.entry import Entry, Kind, join, parent_of
 from actorsync.model.text import display
 from actorsync.testing.conformance import MemoryContent
 
-__all__ = ["SOURCE_CHECKS", "TREE", "SourceCheck", "Tree", "fill"]
+__all__ = ["LONG_TREE", "SOURCE_CHECKS", "TREE", "SourceCheck", "Tree", "fill", "tree_of"]
 
 Tree: TypeAlias = Mapping[str, bytes | None]
 """Every path of a tree, parents first, with what is in it; None is a directory."""
@@ -30,9 +30,9 @@ TREE: Final[Tree] = {
     "d": None,
     "d/e": None,
     "d/e/f": b"deep",
-    "many": None,
-    **{f"many/{number:03}": b"%d" % number for number in range(300)},
 }
+#: With a directory that is long to list.
+LONG_TREE: Final[Tree] = {**TREE, "many": None, **{f"many/{number:03}": b"%d" % number for number in range(300)}}
 
 SourceCheck: TypeAlias = Callable[[Endpoint], Awaitable[None]]
 """Raises ``AssertionError`` with the reason when its demand is not met."""
@@ -43,6 +43,11 @@ _checks: list[SourceCheck] = []
 def _check(check: SourceCheck) -> SourceCheck:
     _checks.append(check)
     return check
+
+
+def tree_of(check: SourceCheck) -> Tree:
+    """Give the tree that a check is about."""
+    return LONG_TREE if check is check_listings_are_complete else TREE
 
 
 async def fill(endpoint: Endpoint, tree: Tree) -> None:
@@ -89,11 +94,11 @@ async def check_root_is_identified(endpoint: Endpoint) -> None:
 async def check_listings_are_complete(endpoint: Endpoint) -> None:
     """Every directory is listed with all that is in it, each with its kind and size, and nothing else."""
     async with endpoint.open_session() as session:
-        for directory in ("", *(path for path, data in TREE.items() if data is None)):
+        for directory in ("", *(path for path, data in LONG_TREE.items() if data is None)):
             found = {path: (it.kind, it.size) for path, it in (await _entries(session, directory)).items()}
             expected = {
                 path: (Kind.DIRECTORY, 0) if data is None else (Kind.FILE, len(data))
-                for path, data in TREE.items()
+                for path, data in LONG_TREE.items()
                 if parent_of(path) == directory
             }
             lost, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
@@ -169,15 +174,15 @@ async def check_sessions_side_by_side(endpoint: Endpoint) -> None:
     lanes = min(endpoint.lanes, 16)
     assert lanes >= 1, "an endpoint has one lane at least"
 
-    async def work(session: Session, number: int) -> None:
-        path = f"many/{number:03}"
-        assert path in await _entries(session, "many")
+    async def work(session: Session, path: str) -> None:
+        assert path in await _entries(session, parent_of(path))
         async with session.open(path) as content:
             assert await content.read(1_000) == TREE[path], f"{path!r} reads as something else"
 
     async with endpoint.open_session() as one, endpoint.open_session() as other, trio.open_nursery() as nursery:
         for number in range(2 * lanes):
-            nursery.start_soon(work, one if number % 2 else other, number)
+            path = ("lines", "Zürich.txt", "d/e/f")[number % 3]
+            nursery.start_soon(work, one if number % 2 else other, path)
 
 
 SOURCE_CHECKS: Sequence[SourceCheck] = tuple(_checks)
