@@ -45,7 +45,7 @@ _ResultT = TypeVar("_ResultT")
 class Store:
     """The tree below ``root``, which is a path of ``fs``. Every method blocks, and may be called in any thread.
 
-    ``is_strict``: a root that is not there is a problem also where there are no directories. ``move`` renames one file
+    ``is_strict``: a root that is not there is a problem, and not only still to be made. ``move`` renames one file
     to another's name; None where the store copies. ``fault`` says why a name cannot be used here, or None.
     """
 
@@ -114,10 +114,11 @@ class Store:
         try:
             return Listing(directory, tuple(self._listed(directory)))
         except FileNotFoundError:
-            if directory or (self.is_flat and not self.is_strict):
-                vanished = Problem(directory, "it is not there", vanished=True)
-                return Listing(directory, problem=vanished if directory else None)
-            return Listing(directory, problem=Problem(directory, "the root is not there"))
+            if directory:
+                return Listing(directory, problem=Problem(directory, "it is not there", vanished=True))
+            if self.is_flat and not self.is_strict:
+                return Listing("")
+            return Listing("", problem=Problem("", "the root is not there", vanished=not self.is_strict))
         except NotADirectoryError:
             return Listing(directory, problem=Problem(directory, "it is not a directory"))
         except Exception as error:  # noqa: BLE001 - any library may raise anything

@@ -27,7 +27,7 @@ from typing import Final, TypeAlias
 import trio
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.testing.conformance import CHECKS, Place
+from actorsync.testing.conformance import CHECKS, OF_DIRECTORIES, Place, asked_of
 from actorsync.testing.source_conformance import SOURCE_CHECKS, Tree, fill, tree_of
 
 __all__ = [
@@ -77,26 +77,30 @@ async def check_endpoint(
     only: str | None = None,
     keeps_times: bool = True,
     reads: bool = True,
+    keeps_directories: bool = True,
     seconds: float = _SECONDS,
 ) -> None:
     """Check that an endpoint keeps the contract, as a target and as a source. Raises `DemandsUnmet`.
 
     ``make`` gives an endpoint rooted in an empty directory that exists, a fresh one each time: every demand has its
-    own. ``only`` is one of `DEMANDS`. ``keeps_times`` and ``reads`` say what the place can do: whether a file has the
-    time of its source, to the second, and whether files can be read back. A demand that takes more than ``seconds``
-    is not met.
+    own. ``only`` is one of `DEMANDS`. ``keeps_times``, ``reads`` and ``keeps_directories`` say what the place can do:
+    whether a file has the time of its source, to the second, whether files can be read back, and whether a directory is
+    there with nothing in it. What it cannot do is not demanded. A demand that takes more than ``seconds`` is not met.
     """
 
     async def written(check: Callable[[Place], Awaitable[None]]) -> None:
         async with _opened(make()) as endpoint:
-            await check(Place(endpoint, keeps_times=keeps_times, reads=reads))
+            place = Place(endpoint, keeps_times=keeps_times, reads=reads, keeps_directories=keeps_directories)
+            with asked_of(place):
+                await check(place)
 
     async def filled(check: Callable[[Endpoint], Awaitable[None]]) -> None:
         async with _opened(make()) as endpoint:
             await fill(endpoint, tree_of(check))
             await check(endpoint)
 
-    demands: dict[str, _Demand] = {_name(check): (check, partial(written, check)) for check in CHECKS}
+    checks = [check for check in CHECKS if keeps_directories or check not in OF_DIRECTORIES]
+    demands: dict[str, _Demand] = {_name(check): (check, partial(written, check)) for check in checks}
     if reads:
         demands.update({_name(check): (check, partial(filled, check)) for check in SOURCE_CHECKS})
     await _check(demands, DEMANDS, only, seconds)
