@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local import LocalEndpoint
 from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
+from actorsync.model.text import hidden
 from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
 
 __all__ = ["open_endpoints"]
@@ -34,6 +36,8 @@ def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
             return LocalEndpoint(Path(place.path))
         case "sftp":
             return _sftp_endpoint(place, secrets, table)
+        case _ if place.is_plugged:
+            return _plugged_endpoint(place, secrets, table)
         case _:
             return _ftp_endpoint(place, secrets, table)
 
@@ -75,6 +79,38 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
         fsync=place.fsync,
         **({} if place.lanes is None else {"lanes": place.lanes}),
     )
+
+
+def _plugged_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+    from actorsync.plugins import Location, open_plugged  # looks through what is installed
+
+    looked_up = dict(secrets.options)
+    revealed: list[str] = []
+
+    def noting(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:
+        """Give what reveals a secret, and has it kept out of what is said after that."""
+        reveal = _revealing(secret, origin)
+
+        def revealing() -> str:
+            assert reveal is not None
+            revealed.append(reveal())
+            return revealed[-1]
+
+        return None if reveal is None else revealing
+
+    named = {name: noting(looked_up.get(name), origin) for name, origin in place.options.secrets}
+    location = Location(
+        scheme=place.scheme,
+        host=place.host,
+        port=place.port,
+        user=place.user,
+        path=place.path,
+        password=noting(secrets.password, place.password),
+        options=dict(place.options.values),
+        secrets={name: reveal for name, reveal in named.items() if reveal is not None},
+        table=table,
+    )
+    return open_plugged(location, place.where or table, partial(hidden, revealed))
 
 
 def _revealing(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:

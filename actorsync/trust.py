@@ -58,7 +58,8 @@ def visit_of(profile: Profile, path: Path, *, is_source: bool = False) -> Visit:
         key = "source.path" if is_source and place.scheme == "file" else f"{table}.url"
         other = "; to ask the server of [source], add --source"
         more = other if not is_source and profile.source.scheme == "sftp" else ""
-        raise ProfileError(f"{path}: {key}: only sftp:// has a host key; {reasons[place.scheme]}{more}")
+        reason = reasons.get(place.scheme, f"who answers for {place.scheme}:// is the affair of its plug-in")
+        raise ProfileError(f"{path}: {key}: only sftp:// has a host key; {reason}{more}")
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
     name = place.host if place.port == 22 else f"[{place.host}]:{place.port}"
     return Visit(path, name, place.display, place.known_hosts, place.host_key, table=table)

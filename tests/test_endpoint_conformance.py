@@ -16,8 +16,10 @@ from actorsync.endpoints.local import LocalEndpoint
 from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
-from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place, check_endpoint
+from actorsync.testing import SOURCE_DEMANDS, check_source
+from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place
 from actorsync.testing.faulty import Faulty, RandomFaults, When
+from actorsync.testing.source_conformance import LONG_TREE, TREE, fill
 from tests.support import FtpTarget, ssh_servers
 from tests.support.ftp import endpoint_for, fresh_folder, home
 from tests.support.ssh_target import SshTarget
@@ -92,15 +94,31 @@ async def test_m050_sftp_conformance_without_extensions(bare_sftp_server: SshTar
     await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
 
 
-async def test_check_endpoint_runs_every_check() -> None:
-    opened: list[MemoryEndpoint] = []
+@pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
+async def test_source_conformance(open_place: OpenPlace, tmp_path: Path) -> None:
+    async with open_place(tmp_path) as place:
+        await fill(place.endpoint, LONG_TREE)
+        await check_source(lambda tree: place.endpoint)
 
-    async def open_fresh() -> MemoryEndpoint:
-        opened.append(MemoryEndpoint())
-        return opened[-1]
 
-    await check_endpoint(open_fresh)
-    assert len(opened) == len(CHECKS)
+#: A long listing is demanded of servers as targets already, and takes them long to fill.
+QUICK = [demand for demand in SOURCE_DEMANDS if demand != "listings_are_complete"]
+
+
+async def test_ftp_source_conformance(shared_ftp_server: FtpTarget) -> None:
+    fresh_folder(shared_ftp_server, "source")
+    endpoint = endpoint_for(shared_ftp_server, "/source")
+    await fill(endpoint, TREE)
+    for demand in QUICK:
+        await check_source(lambda tree: endpoint, only=demand)
+
+
+async def test_sftp_source_conformance(shared_sftp_server: SshTarget) -> None:
+    ssh_servers.fresh_folder(shared_sftp_server, "source")
+    endpoint = ssh_endpoint_for(shared_sftp_server, "source")
+    await fill(endpoint, TREE)
+    for demand in QUICK:
+        await check_source(lambda tree: endpoint, only=demand)
 
 
 async def test_a_missing_root_is_made_on_demand(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from actorsync.actors.restart import Backoff, Lives, restarting
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
-from actorsync.endpoints.contract import Endpoint, Session
+from actorsync.endpoints.contract import Endpoint, Session, keeps_times
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     Connected,
@@ -61,15 +61,16 @@ class Connection:
         self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
         self._lanes = [
             Lane(
-                self.source,
-                level,
-                self.statistics,
-                self.shutdown,
-                self.token,
-                self.wall_clock_ns,
-                self.pool,
-                self.gate,
-                self.by_content,
+                source=self.source,
+                level=level,
+                statistics=self.statistics,
+                shutdown=self.shutdown,
+                token=self.token,
+                wall_clock_ns=self.wall_clock_ns,
+                pool=self.pool,
+                keeps_times=keeps_times(self.target),
+                gate=self.gate,
+                by_content=self.by_content,
             )
             for level in self.level.lanes
         ]

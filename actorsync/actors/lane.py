@@ -119,6 +119,8 @@ class Lane:
     """Is passed before anything can be seen on the target."""
     by_content: bool = False
     """Whether the checksum of each file is remembered."""
+    keeps_times: bool = True
+    """Whether the target's times are those of the source; what was found there is equal to nothing otherwise."""
     losses: int = 0
     """Connections lost in a row while there was something in hand here."""
     is_rested: bool = False
@@ -317,7 +319,10 @@ class Lane:
             return Skipped(survey, str(refusal))
         if listing.problem is not None and not listing.problem.vanished:
             return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
-        return Done(survey, listing=Listing(survey.path, listing.entries))
+        entries = listing.entries
+        if not self.keeps_times:
+            entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)
+        return Done(survey, listing=Listing(survey.path, entries))
 
     async def _copy(self, source: Session, target: Session, copy: Copy) -> None:
         """Bring one file to where only its rename is missing. Whatever happens, `_batch` is empty afterwards."""

@@ -5,6 +5,8 @@ of error leave a session and no others: `ConnectionLost` (everything in flight h
 a new session), `OperationRefused` (one item was refused, the session is good), and bugs. Batch verbs return one result
 for each item, in order: a refusal is a value there, so that one bad item never hides what became of the rest.
 
+docs/endpoints.md says it at length, with an example; ``actorsync.testing.check_endpoint`` tells whether it is kept.
+
 Nothing is ever written onto a final name. `Session.stage` writes a temporary in the final name's directory and reads
 its size back; `Session.commit` renames it. Both replace nothing before the new content is whole and verified.
 """
@@ -32,6 +34,7 @@ __all__ = [
     "Upload",
     "gate_of",
     "is_remote",
+    "keeps_times",
     "nothing_ahead",
     "size_of",
 ]
@@ -269,3 +272,12 @@ def gate_of(content: Content) -> Callable[[int], Awaitable[int]] | None:
     """
     gate: Callable[[int], Awaitable[int]] | None = getattr(content, "admit", None)
     return gate
+
+
+def keeps_times(endpoint: Endpoint) -> bool:
+    """Tell whether a file that is committed has the time of its source, and not that of its arrival.
+
+    An endpoint that cannot set times has an attribute ``keeps_times`` that is false: no file that is found on it is
+    taken for equal because its time is.
+    """
+    return bool(getattr(endpoint, "keeps_times", True))

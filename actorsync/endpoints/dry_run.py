@@ -13,7 +13,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Relocation, Session, Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import (
+    Content,
+    Endpoint,
+    Relocation,
+    Session,
+    Staged,
+    Upload,
+    keeps_times,
+    nothing_ahead,
+)
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, ScanComplete
 
@@ -35,6 +44,11 @@ class DryRun:
     def lanes(self) -> int:
         """As many as the real place has."""
         return self.real.lanes
+
+    @property
+    def keeps_times(self) -> bool:
+        """As the real place does."""
+        return keeps_times(self.real)
 
     async def identify(self) -> ScanComplete:
         """Say what the real root is."""

@@ -7,7 +7,10 @@ from outside passes through here before it is shown.
 
 from __future__ import annotations
 
-__all__ = ["display", "duration_text", "shorten"]
+from collections.abc import Iterable
+from urllib.parse import quote
+
+__all__ = ["display", "duration_text", "hidden", "shorten"]
 
 
 def _escapes() -> dict[int, str]:
@@ -30,6 +33,14 @@ def display(text: str) -> str:
     direction ``\uNNNN``. The result is one line, and can be encoded as UTF-8.
     """
     return text.translate(_ESCAPES)
+
+
+def hidden(secrets: Iterable[str], text: str) -> str:
+    """Give ``text`` with ``***`` for every secret in it, also where it is percent-encoded, as in a URL."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        for form in (secret, quote(secret, safe=""), quote(secret)):
+            text = text.replace(form, "***")
+    return text
 
 
 def shorten(text: str, limit: int) -> str:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from actorsync.profile.load import load_profile
-from actorsync.profile.place import BothSecrets, Place, Secrets
+from actorsync.profile.place import BothSecrets, Options, Place, Secrets
 from actorsync.profile.readers import IgnoreFile
 from actorsync.profile.schema import Links, Profile, Shutdown, Sync
 from actorsync.profile.secret import (
@@ -38,6 +38,7 @@ __all__ = [
     "KeyringSecret",
     "Links",
     "MaxDelete",
+    "Options",
     "Place",
     "Profile",
     "PromptSecret",

@@ -20,6 +20,7 @@ from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
 from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
+from actorsync.profile.secret import looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,6 +131,9 @@ class _Loader:
             table = document.get(key.partition(".")[0])
             if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(field.name), str):
                 self._check_private(key, field.name, status)
+            if field.name == "options" and isinstance(table, dict):
+                for name in _plain_secrets(table.get("options")):
+                    self._check_private(f"{key}.{name}", name, status)
         return document
 
     def _check_private(self, key: str, noun: str, status: os.stat_result) -> None:
@@ -167,8 +171,9 @@ class _Loader:
                 self._fail(f"--set {key}", _unknown(key))
             self._origins[key] = f"--set {key}"
             parsed = _override_value(key, value)
-            if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str):
-                reason = f"a {_KEYS[key].name} here would be visible to others in the process list"
+            secrets = [_KEYS[key].name] if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
+            for name in secrets or (_plain_secrets(parsed) if _KEYS[key].name == "options" else []):
+                reason = f"a {name} here would be visible to others in the process list"
                 self._fail(key, f"{reason}; set it in the profile")
             _put(document, key, parsed)
 
@@ -206,9 +211,15 @@ class _Loader:
 
     def _place(self, name: str, place: Place, table: LoginTable) -> Place:
         try:
-            return with_login(place, table, name)
+            return with_login(attrs.evolve(place, where=f"{self._site.name}: {name}"), table, name)
         except Misfit as misfit:
             self._fail(f"{name}.{_kebab(misfit.key)}", str(misfit))
+
+
+def _plain_secrets(options: object) -> list[str]:
+    """The names of the options that are secrets, and are there in full."""
+    table = options if isinstance(options, dict) else {}
+    return [name for name, value in table.items() if isinstance(value, str) and looks_secret(name)]
 
 
 def _converter(site: Site) -> cattrs.Converter:
@@ -282,11 +293,12 @@ def _put(document: dict[str, Any], key: str, value: object) -> None:
 
 def _overlap(source: Place, target: Place) -> str | None:
     """Why two places cannot be source and target, or None. On this machine, links and mounts do not hide it."""
-    if (source.scheme, source.host, source.port, source.user) != (
+    if (source.scheme, source.host, source.port, source.user, source.options.values) != (
         target.scheme,
         target.host,
         target.port,
         target.user,
+        target.options.values,
     ):
         return None  # what is one server by another name nobody can tell from here
     one, other = source.path, target.path

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import attrs
 
 from actorsync.profile.files import is_private, regular_status
-from actorsync.profile.place import ANONYMOUS, ANONYMOUS_PASSWORD, PORTS, Place, TlsVersion
+from actorsync.profile.place import ANONYMOUS, ANONYMOUS_PASSWORD, PLUGGED, PORTS, Options, Place, TlsVersion
 from actorsync.profile.readers import (
     Reader,
     Site,
@@ -32,7 +32,9 @@ from actorsync.profile.secret import (
     Secret,
     SecretSource,
     line_fault,
+    looks_secret,
     text_fault,
+    utf8_fault,
 )
 
 __all__ = ["LoginTable", "Misfit", "key", "ssh_key", "with_login"]
@@ -109,6 +111,25 @@ def _place(form: str, argument: object, site: Site, where: str) -> SecretSource:
     return KeyringSecret(argument, where=where)
 
 
+def read_options(value: object, site: Site) -> Options:
+    """What an endpoint that is not built in takes beside its URL. No error quotes a value: it may be a secret."""
+    if not isinstance(value, dict):
+        raise ValueError('is not a table; write it like options = { region = "eu-central-1" }')  # noqa: TRY004
+    values: list[tuple[str, str | int | float | bool]] = []
+    secrets: list[tuple[str, SecretSource]] = []
+    for name, one in sorted(value.items()):
+        if isinstance(one, dict) or (isinstance(one, str) and looks_secret(name)):
+            try:
+                secrets.append((name, _secret_reader(f"options.{name}")(one, site)))
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
+        elif isinstance(one, str | int | float):
+            values.append((name, one))
+        else:
+            raise ValueError(f"{name} is neither a text, a number, true or false, nor a place that a secret comes from")
+    return Options(tuple(values), tuple(secrets))
+
+
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value) and "\0" not in value
 
@@ -150,7 +171,7 @@ class LoginTable:
             doc="The password, by where it comes from: `env` (the name of a variable), `file` (a path), `command` "
             "(a list of texts), `keyring` (the name of a service), or `{ prompt = true }`: you are asked.",
             is_secret=True,
-            schemes=tuple(PORTS),
+            schemes=(*PORTS, PLUGGED),
             others="a directory needs no password",
         ),
     )
@@ -246,6 +267,16 @@ class LoginTable:
             default='`"1.2"`',
         ),
     )
+    options: Options | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_options,
+            'options = { endpoint_url = "https://s3.example.com", token = { env = "S3_TOKEN" } }',
+            doc="What the endpoint of a scheme that is plugged in takes beside the URL.",
+            schemes=(PLUGGED,),
+            others="only a scheme that is plugged in has options",
+        ),
+    )
 
 
 class Misfit(ValueError):
@@ -263,8 +294,9 @@ def with_login(place: Place, table: LoginTable, name: str) -> Place:
     """
     fields = {field.name: field for field in attrs.fields(type(table)) if field.metadata["schemes"]}
     given = {key: value for key in fields if (value := getattr(table, key)) is not None}
+    scheme = PLUGGED if place.is_plugged else place.scheme
     for key in given:
-        if place.scheme not in fields[key].metadata["schemes"]:
+        if scheme not in fields[key].metadata["schemes"]:
             raise Misfit(key, f"{fields[key].metadata['others']}; leave it out")
     for key in ("key_file", "ca_file"):
         if key in given and (fault := _file_fault(given[key], is_key=key == "key_file")):
@@ -272,6 +304,8 @@ def with_login(place: Place, table: LoginTable, name: str) -> Place:
     if place.scheme == "file":
         return place
     place = attrs.evolve(place, **given)
+    if place.is_plugged:
+        return _with_options(_with_password(place, utf8_fault))
     if place.scheme == "sftp":
         return _with_ssh_login(place, name)
     if place.password is None and place.user != ANONYMOUS:
@@ -303,10 +337,18 @@ def _with_ssh_login(place: Place, table: str) -> Place:
     return attrs.evolve(place, passphrase=origin)
 
 
+def _with_options(place: Place) -> Place:
+    secrets = []
+    for name, source in place.options.secrets:
+        told = _told(f"options.{name}", source, utf8_fault, place.user or name, f"{name} for {place.display}: ")
+        secrets.append((name, told))
+    return attrs.evolve(place, options=attrs.evolve(place.options, secrets=tuple(secrets)))
+
+
 def _with_password(place: Place, fault: Callable[[str], str | None]) -> Place:
     if place.password is None:
         return place
-    question = f"password of {place.user}@{place.host}: "
+    question = f"password for {place.display}: " if place.is_plugged else f"password of {place.user}@{place.host}: "
     return attrs.evolve(place, password=_told("password", place.password, fault, place.user, question))
 
 

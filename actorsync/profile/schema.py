@@ -290,4 +290,6 @@ class Profile:
 
 def _parts(place: Place) -> tuple[str, ...]:
     path = place.path if place.is_remote else os.path.realpath(place.path)
-    return place.scheme, place.user, place.host, str(place.port), path
+    # Options may say where it is, as the address of a server does. Secrets never do, and are changed now and then.
+    options = (f"{name}={value!r}" for name, value in place.options.values)
+    return place.scheme, place.user, place.host, str(place.port), path, *options

@@ -30,11 +30,24 @@ __all__ = [
     "Secret",
     "SecretSource",
     "line_fault",
+    "looks_secret",
     "text_fault",
+    "utf8_fault",
 ]
 
 _COMMAND_SECONDS = 60.0  # long enough to type the passphrase of a key, short enough for an unattended run to end
 _MAX_BYTES = 65_536
+# What libraries call their secrets, in options that we know nothing else of.
+_SECRET_WORDS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "account_key",
+    "connection_string",
+)
 # What would end a command line, or be taken for a Telnet command.
 _FAULTS = {b"\r": "a carriage return", b"\n": "a line feed", b"\0": "a NUL", b"\xff": "a 0xFF byte"}
 
@@ -89,6 +102,20 @@ def text_fault(text: str) -> str | None:
     except UnicodeEncodeError:
         return "is not UTF-8 text, and SSH has no other"
     return None
+
+
+def utf8_fault(text: str) -> str | None:
+    """Why ``text`` cannot be handed to an endpoint that is not built in, or None."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8 text"
+    return None
+
+
+def looks_secret(name: str) -> bool:
+    """Whether an option of that name is more likely a secret than not."""
+    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 @attrs.frozen

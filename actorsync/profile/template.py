@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from actorsync.profile.load import keys
-from actorsync.profile.place import PORTS
+from actorsync.profile.place import PLUGGED, PORTS
 from actorsync.profile.units import format_duration
 
 __all__ = ["TEMPLATE", "default_text", "is_told_of", "schemes_text"]
@@ -50,6 +50,8 @@ def schemes_text(field: attrs.Attribute[Any]) -> str:
         return ""
     if set(schemes) >= PORTS.keys():
         return "not for a directory"
+    if PLUGGED in schemes:
+        return "for a scheme that is [plugged in](endpoints.md) only"
     return f"{' and '.join(f'`{scheme}://`' for scheme in schemes)} only"
 
 

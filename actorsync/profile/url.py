@@ -15,7 +15,7 @@ from typing import cast
 from urllib.parse import unquote_to_bytes
 
 from actorsync.profile.place import ANONYMOUS, PORTS, Place, Scheme
-from actorsync.profile.secret import line_fault, text_fault
+from actorsync.profile.secret import line_fault, text_fault, utf8_fault
 
 __all__ = ["parse_place"]
 
@@ -32,20 +32,21 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
     """
     if not text:
         raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
-    found = _URL.fullmatch(text)
-    if found is None:
+    url = _URL.fullmatch(text)
+    if url is None:
         return _parse_directory(text, base)
-    scheme, authority, rest = found[1].lower(), found[2], found[3]
+    scheme, authority, rest = url[1].lower(), url[2], url[3]
     if scheme in PORTS:
         return _parse_remote(cast(Scheme, scheme), authority, rest, table)
     if scheme == "file":
         if authority not in {"", "localhost"} or not rest:
             raise ValueError("a file URL has three slashes and an absolute path: file:///srv/www")
         return _parse_directory(os.fsdecode(_unquoted(rest)), base)
-    raise ValueError(
-        f"not supported: {scheme}:// (use sftp://, ftpes://, ftps:// or ftp://, "
-        "or a directory for a mirror on this machine)"
-    )
+    from actorsync import plugins  # what is installed is looked through only for a scheme that is not built in
+
+    if len(found := plugins.find(scheme)) != 1:
+        raise ValueError(plugins.unregistered(scheme, found))
+    return _parse_plugged(scheme, authority, rest, table)
 
 
 def _parse_directory(text: str, base: Path) -> Place:
@@ -58,12 +59,7 @@ def _parse_directory(text: str, base: Path) -> Place:
 
 
 def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:
-    userinfo, _, location = authority.rpartition("@")
-    if ":" in userinfo or (not userinfo and "@" in rest and ":" in authority and not _is_location(scheme, authority)):
-        raise ValueError(
-            "has a password in it, where it would be visible to others (in process lists, in logs); "
-            f'leave it out and use password = {{ env = "..." }} in [{table}]'
-        )
+    userinfo, location = _parse_authority(scheme, authority, rest, table)
     host, port = _parse_location(scheme, location)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
     if fault := _ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
@@ -75,6 +71,30 @@ def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Plac
         user=user or (_local_user() if scheme == "sftp" else ANONYMOUS),
         path=_parse_path(scheme, rest),
     )
+
+
+def _parse_plugged(scheme: str, authority: str, rest: str, table: str) -> Place:
+    """Read what any URL has. A host is taken as it is written: it may be a bucket, and be missing."""
+    userinfo, location = _parse_authority(scheme, authority, rest, table)
+    host, port = _parse_location(scheme, location) if location else ("", 0)
+    user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
+    if fault := utf8_fault(user) or _ssh_fault(user, "which no user name has"):
+        raise ValueError(f"the user {fault}")
+    path = _parse_path(scheme, rest)
+    if fault := utf8_fault(path):
+        raise ValueError(f"the path {fault}")
+    return Place(scheme=scheme, host=host, port=port, user=user, path=path)
+
+
+def _parse_authority(scheme: str, authority: str, rest: str, table: str) -> tuple[str, str]:
+    """The user, still quoted, and what is behind it."""
+    userinfo, _, location = authority.rpartition("@")
+    if ":" in userinfo or (not userinfo and "@" in rest and ":" in authority and not _is_location(scheme, authority)):
+        raise ValueError(
+            "has a password in it, where it would be visible to others (in process lists, in logs); "
+            f'leave it out and use password = {{ env = "..." }} in [{table}]'
+        )
+    return userinfo, location
 
 
 def _ssh_user_fault(user: str) -> str | None:
@@ -93,7 +113,7 @@ def _local_user() -> str:
         raise ValueError("has no user, and you have no name on this machine; write sftp://user@host/dir") from None
 
 
-def _is_location(scheme: Scheme, authority: str) -> bool:
+def _is_location(scheme: str, authority: str) -> bool:
     try:
         _parse_location(scheme, authority)
     except ValueError:
@@ -101,7 +121,7 @@ def _is_location(scheme: Scheme, authority: str) -> bool:
     return True
 
 
-def _parse_location(scheme: Scheme, location: str) -> tuple[str, int]:
+def _parse_location(scheme: str, location: str) -> tuple[str, int]:
     """Host and port of ``host``, ``host:port``, ``[address]`` or ``[address]:port``."""
     if location.startswith("["):
         bracketed, closed, after = location[1:].partition("]")
@@ -122,15 +142,16 @@ def _parse_location(scheme: Scheme, location: str) -> tuple[str, int]:
             raise ValueError("has a host with a character that no host name has")
     if port and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65_535):
         raise ValueError("has a port that is not a number from 1 to 65535")
-    return host.lower(), int(port or PORTS[scheme])
+    return host.lower() if scheme in PORTS else host, int(port or PORTS.get(scheme, 0))
 
 
-def _parse_path(scheme: Scheme, rest: str) -> str:
+def _parse_path(scheme: str, rest: str) -> str:
     """The path behind the host: its first slash only separates, as RFC 1738 has it."""
     if mark := next((mark for mark in "?#" if mark in rest), None):
         raise ValueError(f"has a {mark} in its path; write it as %{ord(mark):02X}")
     path = _unquoted(rest.removeprefix("/")).decode("utf-8", "surrogateescape")
-    if fault := _ssh_fault(path, "which the path of a mirror may not have") if scheme == "sftp" else line_fault(path):
+    is_ftp = scheme in PORTS and scheme != "sftp"
+    if fault := line_fault(path) if is_ftp else _ssh_fault(path, "which the path of a mirror may not have"):
         raise ValueError(f"the path {fault}")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:

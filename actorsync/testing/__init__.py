@@ -5,14 +5,35 @@
 * ``proxy`` and ``faults``: a network that fails as ordered, in front of any FTP server.
 * ``wire``: the same in front of any server at all, with fewer ways to fail.
 * ``commands``: the command log that both keep.
-* ``conformance``: what every endpoint must do. ``faulty``: an endpoint that fails as a simulation decides.
+* ``check``: whether an endpoint of your own keeps the contract; what that demands is in ``conformance`` and
+  ``source_conformance``.
+* ``faulty``: an endpoint that fails as a simulation decides.
 * ``simulation``: a whole run on virtual time, in an order that a seed decides. ``trace``: whether what it announced can
   be true.
 
 Of the rest of actorsync, only ``demo`` imports anything here.
 """
 
+from actorsync.testing.check import (
+    DEMANDS,
+    SOURCE_DEMANDS,
+    DemandsUnmet,
+    Unmet,
+    check_endpoint,
+    check_source,
+)
 from actorsync.testing.servers import EmbeddedFtpServer, embedded_ftp_server
 from actorsync.testing.sftp_server import EmbeddedSftpServer, embedded_sftp_server
 
-__all__ = ["EmbeddedFtpServer", "EmbeddedSftpServer", "embedded_ftp_server", "embedded_sftp_server"]
+__all__ = [
+    "DEMANDS",
+    "SOURCE_DEMANDS",
+    "DemandsUnmet",
+    "EmbeddedFtpServer",
+    "EmbeddedSftpServer",
+    "Unmet",
+    "check_endpoint",
+    "check_source",
+    "embedded_ftp_server",
+    "embedded_sftp_server",
+]

@@ -1,11 +1,7 @@
-"""The suite that every endpoint passes. An endpoint of your own keeps the contract when it does, too.
+"""What is demanded of an endpoint: the suite that every one of ours passes. See `actorsync.testing.check_endpoint`.
 
 Each check is an async function of one `Place`: an endpoint rooted in an empty directory that exists, fresh for this
-check. `CHECKS` has them all, for ``pytest.mark.parametrize`` (one test for each); `check_endpoint` runs them in a row::
-
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-    async def test_conformance(check: Check, tmp_path: Path) -> None:
-        await check(Place(LocalEndpoint(tmp_path)))
+check. Its first line of documentation is what it demands. `CHECKS` has them all.
 """
 
 from __future__ import annotations
@@ -16,7 +12,8 @@ import tempfile
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from contextvars import ContextVar
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -24,12 +21,13 @@ import trio
 from actorsync.endpoints.contract import Content, Endpoint, Relocation, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
-from actorsync.model.text import display
+from actorsync.model.text import display, shorten
 from actorsync.planning.temporary import temporary_name
 from actorsync.testing.faulty import Faulty, When
 
 __all__ = [
     "CHECKS",
+    "OF_DIRECTORIES",
     "Check",
     "FailingContent",
     "GatedContent",
@@ -37,7 +35,7 @@ __all__ = [
     "Place",
     "StallingContent",
     "UnsizedContent",
-    "check_endpoint",
+    "asked_of",
     "content_with_descriptor",
 ]
 
@@ -96,18 +94,14 @@ class Place:
     """A committed file has its source's time, to the second."""
     reads: bool = True
     """`Session.open` works."""
+    keeps_directories: bool = True
+    """A directory without anything in it is there; it is not in an object store, where there are only names."""
 
 
 Check: TypeAlias = Callable[[Place], Awaitable[None]]
+"""Raises ``AssertionError`` with the reason when its demand is not met."""
+
 _checks: list[Check] = []
-
-
-async def check_endpoint(
-    open_fresh: Callable[[], Awaitable[Endpoint]], *, keeps_times: bool = True, reads: bool = True
-) -> None:
-    """Run every check, each on a fresh endpoint. Raises ``AssertionError`` at the first that fails."""
-    for check in CHECKS:
-        await check(Place(await open_fresh(), keeps_times=keeps_times, reads=reads))
 
 
 # Content to send.
@@ -181,7 +175,35 @@ def content_with_descriptor(data: bytes) -> Iterator[MemoryContent]:
 
 # What the checks are made of.
 
+_ValueT = TypeVar("_ValueT")
+
 _tokens: Final = itertools.count(1)
+
+_keeps_directories: ContextVar[bool] = ContextVar("_keeps_directories", default=True)
+
+
+@contextmanager
+def asked_of(place: Place) -> Iterator[Place]:
+    """Give what a check is to be called with, and have the checks in the block know what the place can do."""
+    token = _keeps_directories.set(place.keeps_directories)
+    try:
+        yield place
+    finally:
+        _keeps_directories.reset(token)
+
+
+def _equal(found: object, expected: object, reason: str = "") -> None:
+    """Find what is expected, or say what there is instead: the suite also runs where no asserts are rewritten."""
+    assert found == expected, f"{reason or 'not as expected'}: {_short(found)}, instead of {_short(expected)}"
+
+
+def _is(value: object, kind: type[_ValueT], reason: str = "") -> _ValueT:
+    assert isinstance(value, kind), f"{reason or f'{kind.__name__} expected'}: {type(value).__name__} {_short(value)}"
+    return value
+
+
+def _short(value: object) -> str:
+    return shorten(repr(value), 200)
 
 
 def _check(check: Check) -> Check:
@@ -199,27 +221,35 @@ def _temporary(path: str) -> str:
 
 async def _staged(session: Session, path: str, data: bytes) -> Staged:
     staged, committed = await session.stage(_upload(path, data))
-    assert isinstance(staged, Staged), staged
-    assert committed == []
+    staged = _is(staged, Staged)
+    _equal(committed, [])
     return staged
 
 
 async def _put(session: Session, path: str, data: bytes) -> Entry:
     (entry,) = await session.commit([await _staged(session, path, data)])
-    assert isinstance(entry, Entry), entry
-    return entry
+    return _is(entry, Entry)
 
 
 async def _made(session: Session, *paths: str) -> None:
-    for path, entry in zip(paths, await session.make_directories(paths), strict=True):
-        assert isinstance(entry, Entry), entry
-        assert (entry.path, entry.kind) == (path, Kind.DIRECTORY)
+    results = await session.make_directories(paths)
+    _equal(len(results), len(paths), "not one result for each directory")
+    for path, entry in zip(paths, results, strict=True):
+        entry = _is(entry, Entry)
+        _equal((entry.path, entry.kind), (path, Kind.DIRECTORY))
+
+
+def _arrived(results: Sequence[object]) -> list[str]:
+    """Give the paths of what was not refused."""
+    return [result.path for result in results if isinstance(result, Entry)]
 
 
 async def _names(session: Session, directory: str = "") -> list[str]:
     listing = await session.list_directory(directory)
-    assert listing.directory == directory
-    assert listing.problem is None, listing.problem
+    _equal(listing.directory, directory)
+    if listing.problem is not None and listing.problem.vanished and not _keeps_directories.get():
+        return []
+    assert listing.problem is None, f"{directory!r} is not listed: {listing.problem}"
     return sorted(name_of(entry.path) for entry in listing.entries)
 
 
@@ -227,15 +257,15 @@ async def _assert_file(place: Place, session: Session, path: str, data: bytes) -
     """Find ``path`` whole: by its parent's listing, and by reading it back where that works."""
     listing = await session.list_directory(parent_of(path))
     (found,) = (entry for entry in listing.entries if entry.path == path)
-    assert (found.kind, found.size) == (Kind.FILE, len(data))
+    _equal((found.kind, found.size), (Kind.FILE, len(data)))
     if place.reads:
         async with session.open(path) as content:
-            assert content.entry.size == len(data)
+            _equal(content.entry.size, len(data))
             got = b""
             while piece := await content.read(100_000):
                 got += piece
-            assert got == data, f"{path!r} reads back as {len(got)} other bytes"
-            assert await content.is_unchanged()
+            _equal(got, data, f"{path!r} reads back as {len(got)} other bytes")
+            assert await content.is_unchanged(), "a file that nobody changed is said to be changed"
 
 
 async def _read(session: Session, path: str, size: int) -> bytes:
@@ -243,10 +273,10 @@ async def _read(session: Session, path: str, size: int) -> bytes:
     data = b""
     async with session.open(path) as content:
         while piece := await content.read(size):
-            assert len(piece) <= size
+            assert len(piece) <= size, f"{len(piece)} bytes were read where {size} were asked for"
             data += piece
-        assert await content.read(size) == b""
-        assert await content.is_unchanged()
+        _equal(await content.read(size), b"")
+        assert await content.is_unchanged(), "a file that nobody changed is said to be changed"
     return data
 
 
@@ -264,8 +294,8 @@ async def _read_some(content: Content, count: int) -> bytes:
 
 def _assert_refused(*results: object) -> None:
     for result in results:
-        assert isinstance(result, OperationRefused), result
-        assert display(str(result)) == str(result), "a refusal is one line that a terminal can show"
+        _is(result, OperationRefused)
+        _equal(display(str(result)), str(result), "a refusal is one line that a terminal can show")
 
 
 # Directories.
@@ -273,65 +303,76 @@ def _assert_refused(*results: object) -> None:
 
 @_check
 async def check_empty_listing(place: Place) -> None:
+    """An empty root is listed as empty."""
     async with place.endpoint.open_session() as session:
-        assert await _names(session) == []
+        _equal(await _names(session), [])
 
 
 @_check
 async def check_identify(place: Place) -> None:
+    """`Endpoint.identify` describes the root: a directory, with the path ``""``."""
     complete = await place.endpoint.identify()
-    assert (complete.root.path, complete.root.kind) == ("", Kind.DIRECTORY)
+    _equal((complete.root.path, complete.root.kind), ("", Kind.DIRECTORY))
 
 
 @_check
 async def check_describe(place: Place) -> None:
-    assert display(place.endpoint.display) == place.endpoint.display
+    """What is told of the place is one line for a terminal each, as pairs of label and text."""
+    _equal(display(place.endpoint.display), place.endpoint.display)
     async with place.endpoint.open_session() as session:
-        assert all(label and isinstance(text, str) for label, text in session.describe())
+        for label, text in session.describe():
+            assert label, "a label is empty"
+            _is(text, str)
 
 
 @_check
 async def check_list_what_is_missing_or_a_file(place: Place) -> None:
+    """What is no directory gives a listing with a problem, and never an empty one."""
     async with place.endpoint.open_session() as session:
         await _put(session, "file", b"not a directory")
         for directory in ("missing", "missing/below", "file", "file/below"):
             listing = await session.list_directory(directory)
             assert listing.problem is not None, f"{directory!r} was listed"
-            assert (listing.directory, listing.problem.path, listing.entries) == (directory, directory, ())
+            _equal((listing.directory, listing.problem.path, listing.entries), (directory, directory, ()))
 
 
 @_check
 async def check_long_listing_is_complete(place: Place) -> None:
+    """A listing of 300 entries has all of them."""
     names = [f"{number:03}" for number in range(300)]
     async with place.endpoint.open_session() as session:
         await _made(session, *names)
-        assert await _names(session) == names
+        _equal(await _names(session), names)
 
 
 @_check
 async def check_make_nested_directories(place: Place) -> None:
+    """Directories are made in one batch, parents before children."""
     async with place.endpoint.open_session() as session:
         await _made(session, "a", "a/b", "a/b/c", "d")
-        assert [await _names(session, path) for path in ("", "a", "a/b", "a/b/c")] == [["a", "d"], ["b"], ["c"], []]
+        found = [await _names(session, path) for path in ("", "a", "a/b", "a/b/c")]
+        _equal(found, [["a", "d"], ["b"], ["c"], []])
 
 
 @_check
 async def check_make_directories_again(place: Place) -> None:
+    """To make a directory that exists is no failure, and changes nothing in it."""
     async with place.endpoint.open_session() as session:
         await _made(session, "", "a", "a/b")
         await _put(session, "a/kept", b"kept")
         await _made(session, "", "a", "a/b", "a/c")
-        assert await _names(session, "a") == ["b", "c", "kept"]
+        _equal(await _names(session, "a"), ["b", "c", "kept"])
 
 
 @_check
 async def check_refused_directories_do_not_hide_the_others(place: Place) -> None:
+    """One result for each directory, in order: a refusal is a value, and the others are made."""
     async with place.endpoint.open_session() as session:
         await _put(session, "file", b"in the way")
         results = await session.make_directories(["before", "file", "file/below", "missing/below", "after"])
         _assert_refused(*results[1:4])
-        assert [name_of(entry.path) for entry in results if isinstance(entry, Entry)] == ["before", "after"]
-        assert await _names(session) == ["after", "before", "file"]
+        _equal(_arrived(results), ["before", "after"])
+        _equal(await _names(session), ["after", "before", "file"])
 
 
 # Files.
@@ -339,48 +380,53 @@ async def check_refused_directories_do_not_hide_the_others(place: Place) -> None
 
 @_check
 async def check_stage_leaves_the_final_name_alone(place: Place) -> None:
+    """`Session.stage` writes the temporary and nothing else: the final name is not there yet."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d")
         staged = await _staged(session, "d/file", b"content")
-        assert (staged.path, staged.size) == ("d/file", 7)
-        assert await _names(session, "d") == [name_of(staged.temporary)]
+        _equal((staged.path, staged.size), ("d/file", 7))
+        _equal(await _names(session, "d"), [name_of(staged.temporary)])
 
 
 @_check
 async def check_commit_puts_the_whole_file_in_place(place: Place) -> None:
+    """A commit gives the temporary its final name, with the content and the time of the source."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d")
         entry = await _put(session, "d/file", b"content")
-        assert (entry.path, entry.kind, entry.size) == ("d/file", Kind.FILE, 7)
-        assert await _names(session, "d") == ["file"]
+        _equal((entry.path, entry.kind, entry.size), ("d/file", Kind.FILE, 7))
+        _equal(await _names(session, "d"), ["file"])
         await _assert_file(place, session, "d/file", b"content")
         if place.keeps_times:
-            assert entry.mtime_ns is not None
-            assert abs(entry.mtime_ns - MTIME_NS) < SECOND_NS
+            difference = abs(_is(entry.mtime_ns, int, "the time of the file is not told") - MTIME_NS)
+            assert difference < SECOND_NS, f"the time of the file is {difference / SECOND_NS:.0f} seconds off"
 
 
 @_check
 async def check_commit_and_listing_describe_alike(place: Place) -> None:
+    """A commit gives the very entry that the next listing has."""
     async with place.endpoint.open_session() as session:
         entry = await _put(session, "file", b"content")
         listing = await session.list_directory("")
-        assert listing.entries == (entry,), "what was recorded would look changed in the next run"
+        _equal(listing.entries, (entry,), "what was recorded would look changed in the next run")
 
 
 @_check
 async def check_commit_replaces(place: Place) -> None:
+    """A commit replaces the file of that name, which is the old one until then."""
     async with place.endpoint.open_session() as session:
         await _put(session, "file", b"the old, and longer, content")
         staged = await _staged(session, "file", b"new")
         await _assert_file(place, session, "file", b"the old, and longer, content")
         (entry,) = await session.commit([staged])
-        assert isinstance(entry, Entry), entry
+        entry = _is(entry, Entry)
         await _assert_file(place, session, "file", b"new")
-        assert await _names(session) == ["file"]
+        _equal(await _names(session), ["file"])
 
 
 @_check
 async def check_commits_ride_with_the_next_stage(place: Place) -> None:
+    """A stage does the commits that it takes along; one that is refused does not hide the others."""
     async with place.endpoint.open_session() as session:
         await _made(session, "directory", "directory/full")
         good = [await _staged(session, name, name.encode()) for name in ("one", "two")]
@@ -388,55 +434,60 @@ async def check_commits_ride_with_the_next_stage(place: Place) -> None:
         blocked = await _staged(session, "directory", b"a directory is in the way")
         batch = [good[0], missing, blocked, good[1]]
         staged, committed = await session.stage(_upload("four", b"four"), commit=batch)
-        assert isinstance(staged, Staged), staged
-        assert [entry.path for entry in committed if isinstance(entry, Entry)] == ["one", "two"]
+        staged = _is(staged, Staged)
+        _equal(_arrived(committed), ["one", "two"])
         _assert_refused(*committed[1:3])
         await _assert_file(place, session, "one", b"one")
-        assert await session.sweep([blocked.temporary, staged.temporary]) == [True, True]
-        assert await _names(session) == ["directory", "one", "two"]
+        _equal(await session.sweep([blocked.temporary, staged.temporary]), [True, True])
+        _equal(await _names(session), ["directory", "one", "two"])
 
 
 @_check
 async def check_refused_stage_does_not_hide_the_commits(place: Place) -> None:
+    """A stage that is refused has done the commits that it took along."""
     async with place.endpoint.open_session() as session:
         one = await _staged(session, "one", b"one")
         staged, committed = await session.stage(_upload("missing/file", b"content"), commit=[one])
         _assert_refused(staged)
-        assert [entry.path for entry in committed if isinstance(entry, Entry)] == ["one"]
-        assert await _names(session) == ["one"]
+        _equal(_arrived(committed), ["one"])
+        _equal(await _names(session), ["one"])
 
 
 @_check
 async def check_commit_twice(place: Place) -> None:
+    """A commit that was done before, over another session, is done: it gives the same entry."""
     async with place.endpoint.open_session() as session:
         staged = [await _staged(session, name, name.encode()) for name in ("one", "two")]
         once = await session.commit(staged[:1])
     async with place.endpoint.open_session() as session:  # a connection was lost, and nobody knows how far it came
         again = await session.commit(staged)
-        assert again[0] == once[0]
-        assert [entry.path for entry in again if isinstance(entry, Entry)] == ["one", "two"]
+        _equal(again[0], once[0])
+        _equal(_arrived(again), ["one", "two"])
         await _assert_file(place, session, "two", b"two")
 
 
 @_check
 async def check_commit_of_what_was_never_staged(place: Place) -> None:
+    """A commit without a temporary is refused, and touches nothing."""
     async with place.endpoint.open_session() as session:
         await _put(session, "file", b"somebody else's")
         batch = [Staged(path, _temporary(path), 5, MTIME_NS) for path in ("file", "other", "missing/file")]
         _assert_refused(*await session.commit(batch))
         await _assert_file(place, session, "file", b"somebody else's")
-        assert await _names(session) == ["file"]
+        _equal(await _names(session), ["file"])
 
 
 @_check
 async def check_empty_file(place: Place) -> None:
+    """A file without content arrives."""
     async with place.endpoint.open_session() as session:
-        assert (await _put(session, "empty", b"")).size == 0
+        _equal((await _put(session, "empty", b"")).size, 0)
         await _assert_file(place, session, "empty", b"")
 
 
 @_check
 async def check_every_byte_arrives(place: Place) -> None:
+    """Every byte arrives as it is, line breaks too."""
     data = bytes(range(256)) * 8 + b"\r\n\n\r" * 1024
     async with place.endpoint.open_session() as session:
         await _put(session, "bytes", data)
@@ -445,6 +496,7 @@ async def check_every_byte_arrives(place: Place) -> None:
 
 @_check
 async def check_big_file(place: Place) -> None:
+    """A file of a megabyte arrives whole."""
     data = bytes(range(251)) * 4178 + b"one megabyte, and an odd rest"
     async with place.endpoint.open_session() as session:
         await _put(session, "big", data)
@@ -453,20 +505,22 @@ async def check_big_file(place: Place) -> None:
 
 @_check
 async def check_file_by_descriptor(place: Place) -> None:
+    """Content that has a descriptor arrives, whether it is sent by it or read."""
     data = bytes(range(251)) * 4178
     async with place.endpoint.open_session() as session:
         for name, size in (("empty", 0), ("small", 1), ("big", len(data))):
             with content_with_descriptor(data[:size]) as content:
                 upload = Upload(name, _temporary(name), content)
                 staged, _ = await session.stage(upload)
-                assert isinstance(staged, Staged), staged
-            assert (staged.size, upload.sent) == (size, size)
-            assert isinstance((await session.commit([staged]))[0], Entry)
+                staged = _is(staged, Staged)
+            _equal((staged.size, upload.sent), (size, size))
+            _is((await session.commit([staged]))[0], Entry)
             await _assert_file(place, session, name, data[:size])
 
 
 @_check
 async def check_ahead_is_asked_once_at_the_end(place: Place) -> None:
+    """``ahead`` is called once, when the last byte was handed over."""
     async with place.endpoint.open_session() as session:
         for number, size in enumerate((0, 1, 300_000)):
             content = MemoryContent(bytes(size))
@@ -480,37 +534,39 @@ async def check_ahead_is_asked_once_at_the_end(place: Place) -> None:
                 return True
 
             staged, _ = await session.stage(upload, ahead=ahead)
-            assert isinstance(staged, Staged), staged
-            assert asked == [(size, True)]
-            assert isinstance((await session.commit([staged]))[0], Entry), "the way was prepared, and nothing came"
+            staged = _is(staged, Staged)
+            _equal(asked, [(size, True)])
+            _is((await session.commit([staged]))[0], Entry, "the way was prepared, and nothing came")
 
 
 @_check
 async def check_source_that_shrinks_is_refused(place: Place) -> None:
+    """Content that is shorter than was announced is refused, with ``retry``, and leaves no temporary."""
     async with place.endpoint.open_session() as session:
         content = MemoryContent(b"less than was announced")
         content.entry = attrs.evolve(content.entry, size=1000)
         upload = Upload("file", _temporary("file"), content)
         staged, _ = await session.stage(upload)
         _assert_refused(staged)
-        assert isinstance(staged, OperationRefused)
-        assert staged.retry
-        assert await session.sweep([upload.temporary]) == [True]
-        assert await _names(session) == []
+        assert _is(staged, OperationRefused).retry, "it may pass when it is done again: `retry` is to say so"
+        _equal(await session.sweep([upload.temporary]), [True])
+        _equal(await _names(session), [])
 
 
 @_check
 async def check_source_that_cannot_be_read_is_refused(place: Place) -> None:
+    """Content that cannot be read is refused, and leaves no temporary."""
     async with place.endpoint.open_session() as session:
         upload = Upload("file", _temporary("file"), FailingContent(300_000))
         staged, _ = await session.stage(upload)
         _assert_refused(staged)
-        assert await session.sweep([upload.temporary]) == [True]
-        assert await _names(session) == []
+        _equal(await session.sweep([upload.temporary]), [True])
+        _equal(await _names(session), [])
 
 
 @_check
 async def check_open_what_is_no_file(place: Place) -> None:
+    """What is no file is not opened: `OperationRefused`."""
     async with place.endpoint.open_session() as session:
         await _made(session, "directory")
         for path in ("missing", "missing/file", "directory") if place.reads else ():
@@ -532,10 +588,10 @@ async def check_reading(place: Place) -> None:
         await _put(session, "d/file", data)
         (entry,) = (await session.list_directory("d")).entries
         async with session.open("d/file") as content:
-            assert content.entry == entry, "what was sent would look changed in the next run"
-            assert await content.is_unchanged()
+            _equal(content.entry, entry, "what was sent would look changed in the next run")
+            assert await content.is_unchanged(), "a file that nobody changed is said to be changed"
         for size in (1_000, 70_001, 1 << 20):
-            assert await _read(session, "d/file", size) == data
+            _equal(await _read(session, "d/file", size), data)
         for path in ("missing", "missing/file"):
             try:
                 async with session.open(path):
@@ -546,7 +602,7 @@ async def check_reading(place: Place) -> None:
 
 @_check
 async def check_reading_can_be_stopped(place: Place) -> None:
-    """Whoever opens a file and reads less than all of it leaves the session as good as before, unless it is a lot."""
+    """Whoever reads a part of a file of less than a megabyte leaves the session as good as before."""
     if not place.reads:
         return
     data = bytes(range(251)) * 3000
@@ -556,9 +612,9 @@ async def check_reading_can_be_stopped(place: Place) -> None:
         for path, reads in (("file", 0), ("file", 1), ("file", 3), ("empty", 0)):
             async with session.open(path) as content:
                 for _ in range(reads):
-                    assert await content.read(1_000)
-            assert await _names(session) == ["empty", "file"]
-        assert await _read(session, "file", 1 << 20) == data
+                    assert await content.read(1_000), "the file seems to end too early"
+            _equal(await _names(session), ["empty", "file"])
+        _equal(await _read(session, "file", 1 << 20), data)
 
 
 @_check
@@ -574,15 +630,15 @@ async def check_what_was_read_is_one_version(place: Place) -> None:
                 data = await _read_some(content, reads)
                 await _put(other, "file", new)
                 data += await _read_some(content, 1_000)
-                assert data == old or not await content.is_unchanged()
-            assert await _read(session, "file", 1 << 20) == new
+                assert data == old or not await content.is_unchanged(), "a mixture of versions passes for one"
+            _equal(await _read(session, "file", 1 << 20), new)
         (entry,) = (await session.list_directory("")).entries
         async with session.open("file") as content:
             data = await _read_some(content, 1)
-            assert await other.remove([entry]) == [True]
+            _equal(await other.remove([entry]), [True])
             data += await _read_some(content, 1_000)
-            assert data == new or not await content.is_unchanged()
-        assert await _names(session) == []
+            assert data == new or not await content.is_unchanged(), "half of a file that was removed passes for one"
+        _equal(await _names(session), [])
 
 
 @_check
@@ -607,9 +663,9 @@ async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
                     received += piece
             raise AssertionError("it was read to its end")
         except ConnectionLost:
-            assert len(received) == 3_000
+            _equal(len(received), 3_000)
     async with place.endpoint.open_session() as session:
-        assert await _read(session, "file", 1 << 20) == data
+        _equal(await _read(session, "file", 1 << 20), data)
 
 
 # Names.
@@ -625,17 +681,18 @@ async def _arrives_or_is_refused(session: Session, directory: str, name: str) ->
     if isinstance(result, Staged):
         (result,) = await session.commit([result])
     if isinstance(result, Entry):
-        assert result.path == path
-        assert await _names(session, directory) == [name]
+        _equal(result.path, path)
+        _equal(await _names(session, directory), [name])
         return True
     _assert_refused(result)
     await session.sweep([upload.temporary])
-    assert await _names(session, directory) == [], f"{name!r} was refused, and something arrived"
+    _equal(await _names(session, directory), [], f"{name!r} was refused, and something arrived")
     return False
 
 
 @_check
 async def check_odd_names(place: Place) -> None:
+    """A name that has gone wrong somewhere arrives exactly, or is refused, and nothing else arrives."""
     async with place.endpoint.open_session() as session:
         for number, name in enumerate(ODD_NAMES):
             await _arrives_or_is_refused(session, f"d{number}", name)
@@ -644,6 +701,7 @@ async def check_odd_names(place: Place) -> None:
 
 @_check
 async def check_hostile_names(place: Place) -> None:
+    """A name that could be a command arrives exactly, or is refused, and nothing else is touched."""
     async with place.endpoint.open_session() as session:
         await _put(session, "kept", b"kept")
         for number, name in enumerate(HOSTILE_NAMES):
@@ -653,6 +711,7 @@ async def check_hostile_names(place: Place) -> None:
 
 @_check
 async def check_odd_directory_names(place: Place) -> None:
+    """The same of the names of directories, which are removed by that name as well."""
     async with place.endpoint.open_session() as session:
         for number, name in enumerate((*ODD_NAMES, *HOSTILE_NAMES)):
             parent = f"d{number}"
@@ -660,14 +719,15 @@ async def check_odd_directory_names(place: Place) -> None:
             (result,) = await session.make_directories([join(parent, name)])
             if isinstance(result, OperationRefused):
                 _assert_refused(result)
-            assert await _names(session, parent) == ([name] if isinstance(result, Entry) else [])
+            _equal(await _names(session, parent), ([name] if isinstance(result, Entry) else []))
             if isinstance(result, Entry):
-                assert await session.remove([result]) == [True]
-                assert await _names(session, parent) == []
+                _equal(await session.remove([result]), [True])
+                _equal(await _names(session, parent), [])
 
 
 @_check
 async def check_composed_and_decomposed_names(place: Place) -> None:
+    """Two names that look alike never get each other's content."""
     async with place.endpoint.open_session() as session:
         sent = {unicodedata.normalize(form, "Zürich"): form.encode() for form in ("NFC", "NFD")}
         for name, data in sent.items():
@@ -683,8 +743,10 @@ async def check_composed_and_decomposed_names(place: Place) -> None:
 
 @_check
 async def check_paths_never_leave_the_root(place: Place) -> None:
+    """A path that leads out of the root, or is not written the one way that paths are, is refused."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d")
+        await _put(session, "d/kept", b"kept")
         for path in ("../out", "d/../../out", "d/../in", "/out", "d//in", "./in", "d/.", "d/.."):
             upload = Upload(path, join(parent_of(path), "temporary"), MemoryContent(b"x"))
             result: object
@@ -693,7 +755,7 @@ async def check_paths_never_leave_the_root(place: Place) -> None:
                 (result,) = await session.commit([result])
             await session.sweep([upload.temporary])
             _assert_refused(result, *await session.make_directories([path]))
-        assert [await _names(session), await _names(session, "d")] == [["d"], []]
+        _equal([await _names(session), await _names(session, "d")], [["d"], ["kept"]])
 
 
 # Removing.
@@ -701,6 +763,7 @@ async def check_paths_never_leave_the_root(place: Place) -> None:
 
 @_check
 async def check_move(place: Place) -> None:
+    """A file gets another name, in another directory as well, and is what it was."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d", "e", "e/f")
         entries = [await _put(session, path, path.encode()) for path in ("one", "d/two", "d/three")]
@@ -717,6 +780,7 @@ async def check_move(place: Place) -> None:
 
 @_check
 async def check_many_moves(place: Place) -> None:
+    """As many as there are, in one call."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d", "e")
         entries = [await _put(session, f"d/{number:02}", b"%d" % number) for number in range(40)]
@@ -728,6 +792,7 @@ async def check_many_moves(place: Place) -> None:
 
 @_check
 async def check_move_twice(place: Place) -> None:
+    """A move that is asked for again, over another connection, is done, or is what it was the first time."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d")
         moves = [Relocation(await _put(session, name, name.encode()), f"d/{name}") for name in ("one", "two")]
@@ -741,6 +806,7 @@ async def check_move_twice(place: Place) -> None:
 
 @_check
 async def check_what_was_changed_is_not_moved(place: Place) -> None:
+    """A file that is not as its entry says stays where it is, and is refused."""
     async with place.endpoint.open_session() as session:
         await _made(session, "directory")
         entry = await _put(session, "file", b"content")
@@ -754,6 +820,7 @@ async def check_what_was_changed_is_not_moved(place: Place) -> None:
 
 @_check
 async def check_a_move_replaces_nothing(place: Place) -> None:
+    """What has the new name keeps it, and the file its old one."""
     async with place.endpoint.open_session() as session:
         await _made(session, "directory", "directory/full", "empty")
         entry = await _put(session, "file", b"content")
@@ -768,6 +835,7 @@ async def check_a_move_replaces_nothing(place: Place) -> None:
 
 @_check
 async def check_refused_moves_do_not_hide_the_others(place: Place) -> None:
+    """Each move has a result of its own."""
     async with place.endpoint.open_session() as session:
         entries = [await _put(session, name, name.encode()) for name in ("one", "two", "three", "four", "five")]
         missing = Entry("missing/file", Kind.FILE, 7, entries[0].mtime_ns)
@@ -797,6 +865,7 @@ async def check_move_to_odd_names(place: Place) -> None:
 
 @_check
 async def check_remove(place: Place) -> None:
+    """Files and empty directories are removed; what is gone is True, and what is not empty False."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d", "d/empty", "full")
         entry = await _put(session, "d/file", b"content")
@@ -804,12 +873,13 @@ async def check_remove(place: Place) -> None:
         directories = [Entry(path, Kind.DIRECTORY) for path in ("d/empty", "d", "full", "missing", "missing/below")]
         missing = Entry("missing/file", Kind.FILE, 7, entry.mtime_ns)
         results = await session.remove([entry, *directories, missing, entry])
-        assert results == [True, True, True, False, True, True, True, True]
-        assert [await _names(session), await _names(session, "full")] == [["full"], ["kept"]]
+        _equal(results, [True, True, True, False, True, True, True, True])
+        _equal([await _names(session), await _names(session, "full")], [["full"], ["kept"]])
 
 
 @_check
 async def check_what_was_changed_is_not_removed(place: Place) -> None:
+    """A file whose size, time or kind is not what the entry says is not removed."""
     async with place.endpoint.open_session() as session:
         await _made(session, "directory")
         entry = await _put(session, "file", b"content")
@@ -818,33 +888,36 @@ async def check_what_was_changed_is_not_removed(place: Place) -> None:
             changed.append(attrs.evolve(entry, mtime_ns=entry.mtime_ns - 10 * SECOND_NS))
         for other in changed:
             _assert_refused(*await session.remove([other]))
-        assert await _names(session) == ["directory", "file"]
-        assert await session.remove([entry]) == [True]
+        _equal(await _names(session), ["directory", "file"])
+        _equal(await session.remove([entry]), [True])
         await session.remove([attrs.evolve(entry, path="directory")])  # a file, and now a directory: refused, or gone
-        assert await _names(session) == ["directory"]
+        _equal(await _names(session), ["directory"])
 
 
 @_check
 async def check_the_root_is_not_removed(place: Place) -> None:
+    """The root is never removed."""
     async with place.endpoint.open_session() as session:
         _assert_refused(*await session.remove([Entry("", Kind.DIRECTORY)]))
-        assert await _names(session) == []
+        _equal(await _names(session), [])
 
 
 @_check
 async def check_sweep(place: Place) -> None:
+    """Temporaries are removed, whatever their state; what is gone is True."""
     async with place.endpoint.open_session() as session:
         await _made(session, "d")
         staged = [await _staged(session, path, b"content") for path in ("one", "d/two")]
         await _put(session, "d/kept", b"kept")
         temporaries = [*(item.temporary for item in staged), "never-there", "missing/never-there"]
         for _ in range(2):
-            assert await session.sweep(temporaries) == [True] * 4
-        assert [await _names(session), await _names(session, "d")] == [["d"], ["kept"]]
+            _equal(await session.sweep(temporaries), [True] * 4)
+        _equal([await _names(session), await _names(session, "d")], [["d"], ["kept"]])
 
 
 @_check
 async def check_abandon_after_cancelling(place: Place) -> None:
+    """An upload that is cancelled in the middle is abandoned: its temporary goes, the old file stays."""
     content = StallingContent(300_000)
     upload = Upload("file", _temporary("file"), content)
     with trio.fail_after(10):
@@ -854,9 +927,9 @@ async def check_abandon_after_cancelling(place: Place) -> None:
                 nursery.start_soon(session.stage, upload)
                 await content.stalled.wait()
                 nursery.cancel_scope.cancel()
-            assert await session.abandon(upload.temporary)
+            assert await session.abandon(upload.temporary), "the temporary is not gone"
         async with place.endpoint.open_session() as session:
-            assert await _names(session) == ["file"]
+            _equal(await _names(session), ["file"])
             await _assert_file(place, session, "file", b"old")
 
 
@@ -901,6 +974,7 @@ class GatedContent(MemoryContent):
 
 @_check
 async def check_content_of_unknown_size_arrives(place: Place) -> None:
+    """Content whose size only its end tells arrives whole, and what was handed over is what counts."""
     async with place.endpoint.open_session() as session:
         held: list[Staged] = []
         sent: list[bytes] = []
@@ -925,6 +999,7 @@ async def check_content_of_unknown_size_arrives(place: Place) -> None:
 
 @_check
 async def check_content_of_unknown_size_that_fails_is_refused(place: Place) -> None:
+    """Content that cannot be had to its end is refused, and leaves no temporary."""
     async with place.endpoint.open_session() as session:
         for number, size in enumerate((0, 1_000, 300_000)):
             upload = Upload("file", _temporary("file"), UnsizedContent(bytes(size), fails=True))
@@ -935,6 +1010,7 @@ async def check_content_of_unknown_size_that_fails_is_refused(place: Place) -> N
 
 @_check
 async def check_a_gate_is_asked_for_what_is_taken_by_descriptor(place: Place) -> None:
+    """Who takes bytes by a descriptor asks the content first, where it wants to be asked."""
     data = bytes(range(256)) * 1000
     with content_with_descriptor(data) as on_disk:
         content = GatedContent(data, descriptor=on_disk.fileno())
@@ -946,4 +1022,48 @@ async def check_a_gate_is_asked_for_what_is_taken_by_descriptor(place: Place) ->
     assert content.admitted == len(data), "some was taken by the descriptor unasked, or asked for and not taken"
 
 
+# Side by side.
+
+
+@_check
+async def check_lanes_side_by_side(place: Place) -> None:
+    """As many tasks as the endpoint has lanes use one session at once, and two sessions are open at once."""
+    lanes = min(place.endpoint.lanes, 16)
+    assert lanes >= 1, "an endpoint has one lane at least"
+
+    async def work(session: Session, name: str) -> None:
+        for number in range(3):
+            data = f"{name} {number}".encode() * 1_000
+            entry = await _put(session, f"{name}/file", data)
+            _equal(entry.size, len(data))
+            await _assert_file(place, session, f"{name}/file", data)
+        _equal(await session.remove([entry]), [True])
+
+    async with place.endpoint.open_session() as one, place.endpoint.open_session() as other:
+        work_of = {f"{number}{letter}": it for number in range(lanes) for letter, it in (("a", one), ("b", other))}
+        await _made(one, *work_of)
+        async with trio.open_nursery() as nursery:
+            for name, session in work_of.items():
+                nursery.start_soon(work, session, name)
+        for name in work_of:
+            _equal(await _names(one, name), [])
+
+
 CHECKS: Sequence[Check] = tuple(_checks)
+
+#: What cannot be demanded of a place that has no directories.
+OF_DIRECTORIES: frozenset[Check] = frozenset(
+    {
+        check_long_listing_is_complete,
+        check_make_nested_directories,
+        check_make_directories_again,
+        check_refused_directories_do_not_hide_the_others,
+        check_commits_ride_with_the_next_stage,
+        check_refused_stage_does_not_hide_the_commits,
+        check_odd_directory_names,
+        check_what_was_changed_is_not_removed,
+        check_what_was_changed_is_not_moved,
+        check_a_move_replaces_nothing,
+        check_refused_moves_do_not_hide_the_others,
+    }
+)

@@ -24,6 +24,7 @@ from actorsync.endpoints.contract import (
     Staged,
     Upload,
     is_remote,
+    keeps_times,
     nothing_ahead,
     size_of,
 )
@@ -86,6 +87,10 @@ class Faulty:
     @property
     def is_remote(self) -> bool:
         return is_remote(self.endpoint)
+
+    @property
+    def keeps_times(self) -> bool:
+        return keeps_times(self.endpoint)
 
     async def identify(self) -> ScanComplete:
         """Look at the root. There is no session that could be lost or refuse: it can only be slow."""

@@ -1,0 +1,288 @@
+"""What `check_endpoint` says of endpoints that do not keep the contract: the demand, and what was found instead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
+from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
+from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing
+from actorsync.testing import DEMANDS, SOURCE_DEMANDS, DemandsUnmet, Unmet, check_endpoint, check_source
+
+Results = list[Entry | OperationRefused]
+
+
+class Wrong(MemoryEndpoint):
+    """A tree in memory whose sessions are of another class."""
+
+    session: type[MemorySession]
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        await trio.lowlevel.checkpoint()
+        yield self.session(self)
+
+
+def wrong(session: type[MemorySession]) -> Callable[[], MemoryEndpoint]:
+    return type("Wrong", (Wrong,), {"session": session})
+
+
+async def unmet(make: Callable[[], MemoryEndpoint], only: str | None = None, seconds: float = 60) -> dict[str, str]:
+    """Each demand that is not met, and why."""
+    with pytest.raises(DemandsUnmet) as caught:
+        await check_endpoint(make, only=only, seconds=seconds)
+    faults = [fault for fault in caught.value.exceptions if isinstance(fault, Unmet)]
+    assert len(faults) == len(caught.value.exceptions)
+    for fault in faults:
+        assert f"\n  {fault.demand}: {fault.statement} But: {fault.why}" in str(caught.value)
+        assert fault.statement.endswith(".")
+        assert fault.__cause__ is not None
+    return {fault.demand: fault.why for fault in faults}
+
+
+class OntoTheFinalName(MemorySession):
+    async def stage(
+        self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[Staged | OperationRefused, Results]:
+        staged, committed = await super().stage(upload, commit=commit, ahead=ahead)
+        if isinstance(staged, Staged):
+            self._endpoint.rename(upload.temporary, upload.path)
+        return staged, committed
+
+    async def commit(self, staged: Sequence[Staged]) -> Results:
+        nodes = {item.path: self._endpoint.find(item.path) for item in staged}
+        return [self._endpoint.entry(path, node) for path, node in nodes.items() if node is not None]
+
+
+async def test_one_that_writes_onto_the_final_name() -> None:
+    faults = await unmet(wrong(OntoTheFinalName))
+    assert faults["stage_leaves_the_final_name_alone"].startswith("not as expected: ['file'], instead of ['.actorsync-")
+    assert (
+        faults["commit_replaces"] == "not as expected: (<Kind.FILE: 'file'>, 3), instead of (<Kind.FILE: 'file'>, 28)"
+    )
+
+
+class Shorter(MemorySession):
+    async def list_directory(self, directory: str) -> Listing:
+        listing = await super().list_directory(directory)
+        return attrs.evolve(listing, entries=listing.entries[:250])
+
+
+async def test_one_that_gives_a_shorter_listing() -> None:
+    faults = await unmet(wrong(Shorter))
+    assert set(faults) == {"long_listing_is_complete", "listings_are_complete"}
+    assert faults["listings_are_complete"] == (
+        "the listing of 'many' is shorter than the directory: 'many/250' is missing"
+    )
+
+
+class EmptyForMissing(MemorySession):
+    async def list_directory(self, directory: str) -> Listing:
+        return attrs.evolve(await super().list_directory(directory), problem=None)
+
+
+async def test_one_that_shows_nothing_where_it_knows_nothing() -> None:
+    faults = await unmet(wrong(EmptyForMissing))
+    assert faults["list_what_is_missing_or_a_file"] == "'missing' was listed"
+    assert faults["no_directory_is_a_problem"] == "'missing' was listed"
+
+
+class LosesRefusals(MemorySession):
+    async def commit(self, staged: Sequence[Staged]) -> Results:
+        return [result for result in await super().commit(staged) if isinstance(result, Entry)]
+
+    async def make_directories(self, paths: Sequence[str]) -> Results:
+        made = await super().make_directories(paths)
+        return [
+            it if isinstance(it, Entry) else Entry(path, Kind.DIRECTORY) for path, it in zip(paths, made, strict=True)
+        ]
+
+
+async def test_one_that_loses_a_refusal() -> None:
+    faults = await unmet(wrong(LosesRefusals))
+    lost = "OperationRefused expected: Entry Entry(path='file', kind=<Kind.DIRECTORY: 'directory'>, "
+    assert faults["refused_directories_do_not_hide_the_others"].startswith(lost)
+    assert "commits_ride_with_the_next_stage" in faults
+
+
+class RaisesRefusals(MemorySession):
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        results = await super().remove(entries)
+        for result in results:
+            if isinstance(result, OperationRefused):
+                raise result
+        return results
+
+
+async def test_one_that_raises_a_refusal() -> None:
+    faults = await unmet(wrong(RaisesRefusals), "what_was_changed_is_not_removed")
+    why = "OperationRefused was raised: 'file' was changed by somebody else: not removed"
+    assert faults == {"what_was_changed_is_not_removed": why}
+
+
+class RemovesWhatWasChanged(MemorySession):
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        return [
+            self._endpoint.take(entry.path) is not None if self._endpoint.find(entry.path) else True
+            for entry in entries
+        ]
+
+
+async def test_one_that_removes_what_somebody_else_has_changed() -> None:
+    faults = await unmet(wrong(RemovesWhatWasChanged))
+    assert {"what_was_changed_is_not_removed", "remove", "the_root_is_not_removed"} <= set(faults)
+
+
+class LeavesTemporaries(MemorySession):
+    async def sweep(
+        self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
+    ) -> list[bool | OperationRefused]:
+        return [True for _ in temporaries]
+
+    async def abandon(self, temporary: str) -> bool:
+        return True
+
+
+async def test_one_that_leaves_temporaries() -> None:
+    faults = await unmet(wrong(LeavesTemporaries))
+    assert faults["sweep"].startswith("not as expected: [['.actorsync-")
+    assert "abandon_after_cancelling" in faults
+
+
+class Mixes(MemorySession):
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        async with super().open(path) as content:
+            session = self
+
+            @attrs.frozen
+            class Mixed:
+                entry: Entry = content.entry
+
+                def fileno(self) -> None:
+                    return None
+
+                async def read(self, max_bytes: int) -> bytes:
+                    return await content.read(max_bytes)
+
+                async def is_unchanged(self) -> bool:
+                    return session is not None
+
+            yield Mixed()
+
+
+async def test_one_that_reads_two_versions_as_one() -> None:
+    endpoint = MemoryEndpoint()
+
+    class InPlace(Mixes):
+        async def commit(self, staged: Sequence[Staged]) -> Results:
+            for item in staged:
+                node = self._endpoint.find(item.temporary)
+                self._endpoint.write(item.path, node.data, item.mtime_ns)  # type: ignore[union-attr]
+                self._endpoint.delete(item.temporary)
+            return [self._endpoint.entry(it.path, self._endpoint.find(it.path)) for it in staged]  # type: ignore[arg-type]
+
+    faults = await unmet(wrong(InPlace), "what_was_read_is_one_version")
+    assert faults == {"what_was_read_is_one_version": "a mixture of versions passes for one"}
+    assert endpoint.files() == {}
+
+
+class Hangs(MemorySession):
+    async def make_directories(self, paths: Sequence[str]) -> Results:
+        await trio.sleep_forever()
+        return []
+
+
+async def test_one_that_never_answers() -> None:
+    faults = await unmet(wrong(Hangs), "make_nested_directories", seconds=0.1)
+    assert faults == {"make_nested_directories": "it had not ended after 0.1 seconds"}
+
+
+class IsBroken(MemorySession):
+    async def list_directory(self, directory: str) -> Listing:
+        raise KeyError
+
+
+async def test_one_that_is_broken() -> None:
+    assert await unmet(wrong(IsBroken), "empty_listing") == {"empty_listing": "KeyError was raised"}
+
+
+@pytest.mark.parametrize("demand", DEMANDS)
+async def test_one_demand_at_a_time(demand: str) -> None:
+    await check_endpoint(MemoryEndpoint, only=demand)
+
+
+async def test_every_kind_of_factory() -> None:
+    made: list[str] = []
+
+    async def awaited() -> MemoryEndpoint:
+        made.append("awaited")
+        return MemoryEndpoint()
+
+    @asynccontextmanager
+    async def entered() -> AsyncIterator[MemoryEndpoint]:
+        yield MemoryEndpoint()
+        made.append("left")
+
+    await check_endpoint(awaited)
+    await check_endpoint(entered, only="remove")
+    await check_endpoint(MemoryEndpoint, reads=False, keeps_times=False)
+    assert made == ["awaited"] * len(DEMANDS) + ["left"]
+
+
+async def test_a_source_by_verbs_that_only_read() -> None:
+    class Shown(MemoryEndpoint):
+        def __init__(self, tree: Mapping[str, bytes | None]) -> None:
+            super().__init__()
+            for path, data in tree.items():
+                if data is None:
+                    self.mkdir(path)
+                else:
+                    self.write(path, data)
+
+    await check_source(Shown)
+    for demand in SOURCE_DEMANDS:
+        await check_source(Shown, only=demand)
+    with pytest.raises(
+        DemandsUnmet, match=r"the listing of '' is shorter than the directory: 'Zürich\.txt' is missing"
+    ):
+        await check_source(lambda tree: MemoryEndpoint(), only="listings_are_complete")
+
+
+async def test_a_name_that_no_demand_has() -> None:
+    with pytest.raises(ValueError, match="there is no demand 'sweeps'; known: empty_listing, identify, "):
+        await check_endpoint(MemoryEndpoint, only="sweeps")
+
+
+async def test_what_ends_the_test_goes_on() -> None:
+    async def lost() -> MemoryEndpoint:
+        raise ConnectionLost("no server")
+
+    assert await unmet(lost, "identify") == {"identify": "ConnectionLost was raised: no server"}  # type: ignore[arg-type]
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await check_endpoint(MemoryEndpoint)
+    assert scope.cancelled_caught
+
+
+def test_the_demands_are_told_apart() -> None:
+    assert len(set(DEMANDS)) == len(DEMANDS)
+    assert set(SOURCE_DEMANDS) < set(DEMANDS)
+
+
+async def test_awaitables(tmp_path: Path) -> None:
+    def made() -> Awaitable[LocalEndpoint]:
+        async def endpoint() -> LocalEndpoint:
+            return LocalEndpoint(tmp_path)
+
+        return endpoint()
+
+    await check_endpoint(made, only="identify")

@@ -1,0 +1,573 @@
+"""An endpoint in what fsspec knows: its memory, a directory by way of it, and stores that are as others are."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import random
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import trio
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actorsync.cli import run_command
+from actorsync.endpoints.beside import aside_of
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.fsspec import FsspecEndpoint, open_fsspec
+from actorsync.endpoints.fsspec_entries import entry_of, version_of
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.errors import (
+    ConnectionLost,
+    GuardRefused,
+    LoginRefused,
+    OperationRefused,
+    OwnLimit,
+    ProfileError,
+    TargetFull,
+)
+from actorsync.journal import open_memory_journal
+from actorsync.model.entry import Entry, Kind, join, parent_of
+from actorsync.model.event import Report
+from actorsync.planning.selection import Selection
+from actorsync.plugins import Location, Reveal, Unusable
+from actorsync.profile import MaxDelete, Profile, load_profile
+from actorsync.runner import plan_once, run_once
+from actorsync.supervisor import Policy, supervise
+from actorsync.testing import DEMANDS, check_endpoint
+from actorsync.testing.conformance import MemoryContent, StallingContent
+from actorsync.testing.faulty import Faulty, RandomFaults
+
+_numbers = itertools.count()
+
+
+class Flat(MemoryFileSystem):  # type: ignore[misc]
+    """An object store: names with slashes, no directories, no renaming."""
+
+    protocol = "flat"
+    store: dict[str, Any] = {}  # noqa: RUF012 - as in its base
+    pseudo_dirs = [""]  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol(path.removeprefix("flat://"))  # type: ignore[no-any-return]
+
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        """Take it, as S3 does, and make nothing."""
+
+
+class KeepsOld(LocalFileSystem):  # type: ignore[misc]
+    """A rename that replaces nothing, as over SMB."""
+
+    protocol = "keepsold"
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> str:
+        return LocalFileSystem._strip_protocol(str(path).removeprefix("keepsold://"))  # type: ignore[no-any-return]
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        if os.path.lexists(self._strip_protocol(path2)):
+            raise OSError(errno.EEXIST, "it is there")
+        super().mv(path1, path2)
+
+
+class Folds(LocalFileSystem):  # type: ignore[misc]
+    """Names that differ by upper and lower case only are one."""
+
+    protocol = "folds"
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> str:
+        path = LocalFileSystem._strip_protocol(str(path).removeprefix("folds://"))
+        above, _, name = path.rpartition("/")
+        if os.path.isdir(above) and name not in os.listdir(above):
+            name = next((one for one in os.listdir(above) if one.casefold() == name.casefold()), name)
+        return f"{above}/{name}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stores() -> Iterator[None]:
+    for kind in (Flat, KeepsOld, Folds):
+        fsspec.register_implementation(kind.protocol, kind, clobber=True)
+    yield
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+def memory(_: Path) -> FsspecEndpoint:
+    bucket = f"bucket{next(_numbers)}"
+    fsspec.filesystem("memory").makedirs(f"/{bucket}/site")
+    return open_fsspec(Location(scheme="memory", host=bucket, path="site"))
+
+
+def at(path: Path, protocol: str = "file") -> FsspecEndpoint:
+    return open_fsspec(Location(scheme=f"fsspec+{protocol}", path=str(path).lstrip("/")))
+
+
+def keeps_old(path: Path) -> FsspecEndpoint:
+    return at(path, "keepsold")
+
+
+def flat() -> FsspecEndpoint:
+    return open_fsspec(Location(scheme="fsspec+flat", host=f"bucket{next(_numbers)}", path="site"))
+
+
+@pytest.mark.parametrize("demand", DEMANDS)
+@pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
+async def test_conformance(place: Callable[[Path], FsspecEndpoint], demand: str, tmp_path: Path) -> None:
+    await check_endpoint(lambda: place(tmp_path), only=demand, keeps_times=False)
+
+
+async def test_a_store_without_directories() -> None:
+    async def bucket() -> FsspecEndpoint:
+        endpoint = flat()
+        async with endpoint.open_session() as session:  # it is found out that there are none
+            await session.make_directories(["", "d"])
+        return endpoint
+
+    await check_endpoint(bucket, keeps_times=False, keeps_directories=False)
+
+
+async def put(endpoint: FsspecEndpoint, path: str, data: bytes) -> Entry | OperationRefused:
+    upload = Upload(path, join(parent_of(path), f".actorsync-{next(_numbers):08}.tmp"), MemoryContent(data))
+    async with endpoint.open_session() as session:
+        staged, _ = await session.stage(upload)
+        if isinstance(staged, OperationRefused):
+            return staged
+        (entry,) = await session.commit([staged])
+        return entry
+
+
+async def listed(endpoint: FsspecEndpoint, directory: str = "") -> list[str]:
+    async with endpoint.open_session() as session:
+        listing = await session.list_directory(directory)
+        assert listing.problem is None
+        return sorted(entry.path for entry in listing.entries)
+
+
+# Whole runs.
+
+
+@pytest.mark.parametrize("url", ["memory://bucket/www", "fsspec+file://{}/mirror", "fsspec+keepsold://{}/mirror"])
+def test_runs_there_and_back(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    url = url.format(tmp_path)
+    public, back = tmp_path / "public", tmp_path / "back"
+    (public / "d" / "e").mkdir(parents=True)
+    (public / "d" / "a.html").write_text("hello")
+    (public / "index.html").write_text("index")
+    (public / "big").write_bytes(bytes(range(256)) * 40_000)
+    sync = "[sync]\ndelete = true\nmax-delete = '100%'\n"
+    push, pull = tmp_path / "push.toml", tmp_path / "pull.toml"
+    push.write_text(f'[source]\npath = "public"\n[target]\nurl = "{url}"\n{sync}')
+    pull.write_text(f'[source]\nurl = "{url}"\n[target]\nurl = "back"\n{sync}')
+
+    def tree(root: Path) -> dict[str, bytes | None]:
+        return {str(it.relative_to(root)): it.read_bytes() if it.is_file() else None for it in root.rglob("*")}
+
+    def run(profile: Path, once: Callable[[Profile], Awaitable[Report]] = run_once) -> tuple[int, int, int, int]:
+        # What a server's times do not prove is looked at again after three seconds: of a clock that is quicker.
+        report = trio.run(once, load_profile(profile), clock=MockClock(rate=30))
+        assert (report.exit_code, report.failures) == (0, ())
+        return report.copied, report.directories_made, report.removed, report.left
+
+    assert run_command(["check", str(push)]) == 0
+    assert "of the arrival, not of the source" in capsys.readouterr().out
+    made = run(push)
+    assert made[0] == 3
+    assert run(pull) == made
+    assert tree(back) == tree(public)
+    assert run(push, plan_once) == run(pull, plan_once) == (0, 0, 0, 0)
+    assert run(push) == run(pull) == (0, 0, 0, 0)
+    (public / "d" / "a.html").write_text("olleh")
+    (public / "index.html").unlink()
+    (public / "d" / "e").rmdir()
+    assert run(push) == run(pull) == (1, 0, 2, 0)
+    assert tree(back) == tree(public)
+    assert not [name for name in tree(back) if "actorsync" in name]
+
+
+def test_what_is_found_on_the_target_is_not_taken_for_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has our time by chance: no time was ever set there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for folder, text in (("public", "ours "), ("mirror", "other")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a").write_text(text)
+        os.utime(tmp_path / folder / "a", (1_700_000_000, 1_700_000_000))
+    profile = tmp_path / "shop.toml"
+    profile.write_text(f'[source]\npath = "public"\n[target]\nurl = "fsspec+file://{tmp_path}/mirror"\n')
+    assert run_command(["plan", "--exit-code", str(profile)]) == 9
+    assert run_command(["run", "--quiet", str(profile)]) == 0
+    assert (tmp_path / "mirror" / "a").read_text() == "ours "
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
+def test_a_run_over_connections_that_get_lost(
+    place: Callable[[Path], FsspecEndpoint], seed: int, tmp_path: Path
+) -> None:
+    """Whatever is lost, and whenever: in the end the target is the source, and nothing is left behind."""
+    source = MemoryEndpoint("source")
+    for number in range(40):
+        source.write(f"d{number % 5}/{number}", b"%d " % number * (1 if number % 10 else 2_000_000))
+
+    async def mirrored() -> list[tuple[str, bytes]]:
+        target = place(tmp_path)
+        faults = RandomFaults(random.Random(seed), 0.03, kinds=("lose", "wait"), longest_wait=0.5)
+        with contextlib.closing(open_memory_journal("fsspec")) as journal:
+            policy = Policy(selection=Selection(), max_delete=MaxDelete.parse("100%"))
+            reconnects = 0
+            for _ in range(10):
+                report = await supervise(source, Faulty(target, faults), journal, policy)
+                reconnects += report.reconnects
+                if report.exit_code == 0:
+                    break
+            assert reconnects
+        files = []
+        async with target.open_session() as session:
+            for directory in ["", *(f"d{number}" for number in range(5))]:
+                for entry in (await session.list_directory(directory)).entries:
+                    if entry.kind is Kind.FILE:
+                        async with session.open(entry.path) as content:
+                            files.append((entry.path, await content.read(1 << 30)))
+        return sorted(files)
+
+    assert trio.run(mirrored, clock=MockClock(rate=100)) == sorted(source.files().items())
+
+
+# Replacing in two steps.
+
+
+async def test_what_was_set_aside_comes_back(tmp_path: Path) -> None:
+    """A run was killed between the two renames."""
+    endpoint = keeps_old(tmp_path)
+    aside = tmp_path / aside_of(".actorsync-0001.tmp")
+    for final_is_there in (False, True):
+        (tmp_path / ".actorsync-0001.tmp").write_text("new")
+        aside.write_text("old")
+        if final_is_there:
+            (tmp_path / "file").write_text("newer")
+        async with endpoint.open_session() as session:
+            assert await session.sweep([".actorsync-0001.tmp"], {".actorsync-0001.tmp": "file"}) == [True]
+        assert os.listdir(tmp_path) == ["file"]
+        assert (tmp_path / "file").read_text() == ("newer" if final_is_there else "old")
+
+
+async def test_a_rename_that_fails_puts_the_old_file_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await put(keeps_old(tmp_path), "file", b"old")
+    move = KeepsOld.mv
+
+    def fails(self: KeepsOld, path1: str, path2: str) -> None:
+        if ".actorsync-" in path1 and not os.path.lexists(path2):
+            raise PermissionError(errno.EACCES, "no")
+        move(self, path1, path2)
+
+    monkeypatch.setattr(KeepsOld, "mv", fails)
+    refused = await put(keeps_old(tmp_path), "file", b"new")
+    assert str(refused) == "cannot put in place 'file': Permission denied"
+    assert (tmp_path / "file").read_text() == "old"
+
+
+async def test_names_that_fold(tmp_path: Path) -> None:
+    endpoint = at(tmp_path, "folds")
+    entry = await put(endpoint, "Readme", b"one")
+    assert isinstance(entry, Entry), entry
+    refused = await put(endpoint, "README", b"two")
+    assert isinstance(refused, OperationRefused)
+    assert "'Readme' is in its place" in str(refused)
+    assert (tmp_path / "Readme").read_bytes() == b"one"
+
+
+# What a library gives, and what is made of it.
+
+
+@pytest.mark.parametrize(
+    ("info", "entry"),
+    [
+        ({"type": "directory", "size": 0, "mtime": 3.0}, Entry("p", Kind.DIRECTORY)),
+        ({"type": "file", "size": 3, "islink": True}, Entry("p", Kind.LINK)),
+        ({"type": "link", "size": 3}, Entry("p", Kind.LINK)),
+        ({"type": "other", "size": 3}, Entry("p", Kind.OTHER)),
+        ({"type": "file", "size": 3}, Entry("p", Kind.FILE, 3)),
+        ({"type": "file", "size": 3, "mtime": 12.75, "ino": 7}, Entry("p", Kind.FILE, 3, 12 * 10**9, inode=7)),
+        ({"type": "file", "size": 3, "created": 1.5}, Entry("p", Kind.FILE, 3, inode=1_500_000_000)),
+        ({"type": "file", "size": 3, "modified": "1970-01-01T00:01:00Z"}, Entry("p", Kind.FILE, 3, 60 * 10**9)),
+        ({"type": "file", "size": 3, "modified": "yesterday"}, Entry("p", Kind.FILE, 3)),
+        (
+            {"type": "file", "size": 3, "LastModified": datetime(1970, 1, 1, 1, 0, 2, 9, timezone(timedelta(hours=1)))},
+            Entry("p", Kind.FILE, 3, 2 * 10**9),
+        ),
+        ({"type": "file", "size": 3, "modified": "1970-01-01 00:00:05"}, Entry("p", Kind.FILE, 3, 5 * 10**9)),
+        ({"type": "file", "size": None}, None),
+    ],
+)
+def test_entries(info: dict[str, Any], entry: Entry | None) -> None:
+    assert entry_of("p", info) == entry
+
+
+def test_versions() -> None:
+    base = {"type": "file", "size": 3, "ETag": '"a"', "LastModified": datetime(2024, 1, 1, tzinfo=UTC)}
+    other = entry_of("p", {**base, "ETag": '"b"'})
+    assert other is not None
+    assert other != entry_of("p", base), "two versions of one second are told apart"
+    assert 0 <= (other.inode or -1) < 2**63
+    later = {**base, "LastModified": datetime(2024, 1, 1, 0, 0, 0, 5, tzinfo=UTC)}
+    assert entry_of("p", later) == entry_of("p", base)
+    assert version_of(later) != version_of(base)
+
+
+class Lies(MemoryFileSystem):  # type: ignore[misc]
+    """Lists what it is told, or raises it."""
+
+    def __init__(self, told: list[dict[str, Any]] | Exception) -> None:
+        super().__init__(skip_instance_cache=True)
+        self.told = told
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[dict[str, Any]]:
+        if isinstance(self.told, Exception):
+            raise self.told
+        return self.told
+
+
+async def session_of(fs: Any, endpoint: FsspecEndpoint) -> FsspecEndpoint:
+    async with endpoint.open_session():
+        assert endpoint._store is not None
+        endpoint._store.fs = fs
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ([("a", "file", 1), ("a", "directory", 0)], "there is a file and a directory called 'a'"),
+        ([("../b", "file", 1)], "what is listed in it is not in it"),
+        ([("..", "file", 1)], "what is listed in it is not in it"),
+        ([("e/f", "file", 1)], "what is listed in it is not in it"),
+        ([("a", "file", None)], "the size of 'a' is not told"),
+        (PermissionError(errno.EACCES, "x"), "cannot list 'd': Permission denied"),
+        (KeyError("a"), "cannot list 'd': KeyError: 'a'"),
+    ],
+)
+async def test_a_listing_is_complete_or_a_problem(told: Any, problem: str) -> None:
+    infos = told
+    if isinstance(told, list):
+        infos = [{"name": f"/b/site/d/{name}", "type": kind, "size": size} for name, kind, size in told]
+    endpoint = await session_of(Lies(infos), open_fsspec(Location(scheme="memory", host="b", path="site")))
+    async with endpoint.open_session() as session:
+        listing = await session.list_directory("d")
+    assert listing.entries == ()
+    assert listing.problem is not None
+    assert problem in listing.problem.reason
+
+
+async def test_what_keeps_an_empty_directory_is_not_in_it() -> None:
+    infos = [{"name": "/b/site/d/", "type": "directory", "size": 0}, {"name": "/b/site/d/a", "type": "file", "size": 1}]
+    endpoint = await session_of(Lies(infos), open_fsspec(Location(scheme="memory", host="b", path="site")))
+    assert await listed(endpoint, "d") == ["d/a"]
+
+
+class ClientConnectionError(Exception):
+    """As aiohttp calls it."""
+
+
+class NoCredentialsError(Exception):
+    """As botocore calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionResetError(errno.ECONNRESET, "x"), ConnectionLost),
+        (TimeoutError(), ConnectionLost),
+        (OSError(errno.EHOSTUNREACH, "x"), ConnectionLost),
+        (ClientConnectionError("x"), ConnectionLost),
+        (OSError(errno.EMFILE, "x"), OwnLimit),
+    ],
+)
+async def test_a_lost_connection_is_nobodys_refusal(error: Exception, kind: type[Exception]) -> None:
+    endpoint = await session_of(Lies(error), open_fsspec(Location(scheme="memory", host="b", path="site")))
+    async with endpoint.open_session() as session:
+        with pytest.raises(kind):
+            await session.list_directory("")
+
+
+async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, path: str, value: bytes, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "x")
+
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", full)
+    refused = await put(at(tmp_path), "a", b"x")
+    assert isinstance(refused, TargetFull)
+    assert str(refused) == "cannot write 'a': No space left on device"
+
+
+async def test_a_file_that_arrives_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", lambda self, path, value: Path(path).write_bytes(value[:-1]))
+    refused = await put(at(tmp_path), "a", b"four")
+    assert isinstance(refused, OperationRefused)
+    assert (str(refused), refused.retry) == ("cannot write 'a': 3 of 4 bytes arrived", True)
+    assert os.listdir(tmp_path) == []
+
+
+# Who is let in.
+
+
+def opened_with(error: Exception, secret: Reveal) -> FsspecEndpoint:
+    class Closed(LocalFileSystem):  # type: ignore[misc]
+        protocol = "closed"
+
+        def __init__(self, password: str = "", **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+
+        def info(self, path: str, **kwargs: Any) -> Any:
+            raise error
+
+    fsspec.register_implementation("closed", Closed, clobber=True)
+    return open_fsspec(Location(scheme="fsspec+closed", host="h", path="srv", password=secret))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PermissionError("bad key hunter2"), LoginRefused),
+        (NoCredentialsError("bad key hunter2"), LoginRefused),
+        (RuntimeError("bad key hunter2"), ConnectionLost),
+    ],
+)
+async def test_who_is_not_let_in(error: Exception, kind: type[Exception]) -> None:
+    asked: list[str] = []
+
+    def secret() -> str:
+        asked.append("x")
+        return "hunter2"
+
+    endpoint = opened_with(error, secret)
+    for _ in range(2):
+        with pytest.raises(kind, match=r"bad key \*\*\*"):
+            async with endpoint.open_session():
+                pass
+    assert len(asked) == (1 if kind is LoginRefused else 2), "what is refused once is not tried again"
+
+
+async def test_what_the_library_does_not_take(tmp_path: Path) -> None:
+    class Plain(LocalFileSystem):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    endpoint = open_fsspec(Location(scheme="fsspec+plain", path="x", options={"region": "eu"}))
+    with pytest.raises(ProfileError, match=r"target\.options: TypeError: .*'region'"):
+        async with endpoint.open_session():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("location", "line"),
+    [
+        (Location(scheme="fsspec"), "url: names no protocol; write fsspec+NAME://"),
+        (Location(scheme="fsspec+https", host="h"), "url: https:// has no listings that are known to be complete"),
+        (Location(scheme="fsspec+nosuch", host="h"), "url: fsspec has no protocol 'nosuch'"),
+        (Location(scheme="s3", host="h"), "url: s3:// needs a library: ImportError: Install s3fs to access S3"),
+        (Location(scheme="memory", user="u"), "url: memory:// has no user, password or port"),
+        (Location(scheme="fsspec+file", host="h"), "url: fsspec+file:// has no user, password or port"),
+        (Location(scheme="memory", options={"siz": 1}), "options.siz: unknown option; known: "),
+        (Location(scheme="fsspec+flat", host="h", path="a?b"), "url: has a ? in its path, which fsspec cannot do"),
+    ],
+)
+def test_what_cannot_be_opened(location: Location, line: str) -> None:
+    with pytest.raises(Unusable) as caught:
+        open_fsspec(location)
+    assert str(caught.value).startswith(line)
+
+
+async def test_a_source_that_is_not_there() -> None:
+    endpoint = open_fsspec(Location(scheme="memory", host="nobody", path="x", table="source"))
+    with pytest.raises(GuardRefused, match="memory://nobody/x cannot be listed: the root is not there"):
+        await endpoint.identify()
+
+
+# Threads that are left behind.
+
+
+async def test_a_cancel_does_not_wait_and_abandoning_waits_for_what_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, release = threading.Event(), threading.Event()
+    pipe = LocalFileSystem.pipe_file
+
+    def slow(self: Any, path: str, value: bytes) -> None:
+        began.set()
+        assert release.wait(10)
+        pipe(self, path, value)
+
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", slow)
+    endpoint = at(tmp_path)
+    upload = Upload("a", ".tmp", MemoryContent(b"x"))
+    async with endpoint.open_session() as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.stage, upload)
+            await trio.to_thread.run_sync(began.wait)
+            nursery.cancel_scope.cancel()
+        assert not (tmp_path / ".tmp").exists(), "the cancel came back while the thread was still at it"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.abandon, ".tmp")
+            await wait_all_tasks_blocked()
+            release.set()
+        assert os.listdir(tmp_path) == [], "what it wrote in the end was removed"
+
+
+async def test_of_a_batch_that_is_cancelled_the_rest_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, release, made = threading.Event(), threading.Event(), list[str]()
+
+    def slow(self: Any, path: str, **kwargs: Any) -> None:
+        made.append(path)
+        began.set()
+        assert release.wait(10)
+
+    monkeypatch.setattr(LocalFileSystem, "mkdir", slow)
+    endpoint = at(tmp_path)
+    async with endpoint.open_session() as session, trio.open_nursery() as nursery:
+        nursery.start_soon(session.make_directories, ["a", "b", "c"])
+        await trio.to_thread.run_sync(began.wait)
+        nursery.cancel_scope.cancel()
+    release.set()
+    await endpoint._threads.settled()
+    assert made == [f"{tmp_path}/a"]
+
+
+async def test_half_of_a_big_file_is_not_left_behind(tmp_path: Path) -> None:
+    endpoint = at(tmp_path)
+    content = StallingContent(20_000_000)
+    async with endpoint.open_session() as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.stage, Upload("a", ".tmp", content))
+            await content.stalled.wait()
+            nursery.cancel_scope.cancel()
+        assert await session.abandon(".tmp")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_commit_that_another_run_began_is_done_again(tmp_path: Path) -> None:
+    """Its temporary is gone, and the size is right: that may be the old file as well as the new one."""
+    endpoint = at(tmp_path)
+    (tmp_path / "a").write_text("old")
+    async with endpoint.open_session() as session:
+        found = (await session.list_directory("")).entries[0]
+        (result,) = await session.commit([Staged("a", ".tmp", 3, found.mtime_ns)])
+    assert isinstance(result, OperationRefused)
+    assert result.retry
