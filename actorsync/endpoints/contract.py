@@ -5,6 +5,8 @@ of error leave a session and no others: `ConnectionLost` (everything in flight h
 a new session), `OperationRefused` (one item was refused, the session is good), and bugs. Batch verbs return one result
 for each item, in order: a refusal is a value there, so that one bad item never hides what became of the rest.
 
+docs/endpoints.md says it at length, with an example; ``actorsync.testing.check_endpoint`` tells whether it is kept.
+
 Nothing is ever written onto a final name. `Session.stage` writes a temporary in the final name's directory and reads
 its size back; `Session.commit` renames it. Both replace nothing before the new content is whole and verified.
 """
