@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
+import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -23,6 +25,7 @@ from actorsync.endpoints.beside import aside_of
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.fsspec import FsspecEndpoint, open_fsspec
 from actorsync.endpoints.fsspec_entries import entry_of, version_of
+from actorsync.endpoints.memory import MemoryEndpoint
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -32,13 +35,17 @@ from actorsync.errors import (
     ProfileError,
     TargetFull,
 )
+from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind, join, parent_of
 from actorsync.model.event import Report
+from actorsync.planning.selection import Selection
 from actorsync.plugins import Location, Reveal, Unusable
-from actorsync.profile import Profile, load_profile
+from actorsync.profile import MaxDelete, Profile, load_profile
 from actorsync.runner import plan_once, run_once
+from actorsync.supervisor import Policy, supervise
 from actorsync.testing import DEMANDS, check_endpoint
 from actorsync.testing.conformance import MemoryContent, StallingContent
+from actorsync.testing.faulty import Faulty, RandomFaults
 
 _numbers = itertools.count()
 
@@ -205,6 +212,40 @@ def test_what_is_found_on_the_target_is_not_taken_for_equal(
     assert run_command(["plan", "--exit-code", str(profile)]) == 9
     assert run_command(["run", "--quiet", str(profile)]) == 0
     assert (tmp_path / "mirror" / "a").read_text() == "ours "
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
+def test_a_run_over_connections_that_get_lost(
+    place: Callable[[Path], FsspecEndpoint], seed: int, tmp_path: Path
+) -> None:
+    """Whatever is lost, and whenever: in the end the target is the source, and nothing is left behind."""
+    source = MemoryEndpoint("source")
+    for number in range(40):
+        source.write(f"d{number % 5}/{number}", b"%d " % number * (1 if number % 10 else 2_000_000))
+
+    async def mirrored() -> list[tuple[str, bytes]]:
+        target = place(tmp_path)
+        faults = RandomFaults(random.Random(seed), 0.03, kinds=("lose", "wait"), longest_wait=0.5)
+        with contextlib.closing(open_memory_journal("fsspec")) as journal:
+            policy = Policy(selection=Selection(), max_delete=MaxDelete.parse("100%"))
+            reconnects = 0
+            for _ in range(10):
+                report = await supervise(source, Faulty(target, faults), journal, policy)
+                reconnects += report.reconnects
+                if report.exit_code == 0:
+                    break
+            assert reconnects
+        files = []
+        async with target.open_session() as session:
+            for directory in ["", *(f"d{number}" for number in range(5))]:
+                for entry in (await session.list_directory(directory)).entries:
+                    if entry.kind is Kind.FILE:
+                        async with session.open(entry.path) as content:
+                            files.append((entry.path, await content.read(1 << 30)))
+        return sorted(files)
+
+    assert trio.run(mirrored, clock=MockClock(rate=100)) == sorted(source.files().items())
 
 
 # Replacing in two steps.
