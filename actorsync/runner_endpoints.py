@@ -85,19 +85,32 @@ def _plugged_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
     from actorsync.plugins import Location, open_plugged  # looks through what is installed
 
     looked_up = dict(secrets.options)
-    revealing = {name: _revealing(looked_up.get(name), origin) for name, origin in place.options.secrets}
+    revealed: list[str] = []
+
+    def noting(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:
+        """Give what reveals a secret, and has it kept out of what is said after that."""
+        reveal = _revealing(secret, origin)
+
+        def revealing() -> str:
+            assert reveal is not None
+            revealed.append(reveal())
+            return revealed[-1]
+
+        return None if reveal is None else revealing
+
+    named = {name: noting(looked_up.get(name), origin) for name, origin in place.options.secrets}
     location = Location(
         scheme=place.scheme,
         host=place.host,
         port=place.port,
         user=place.user,
         path=place.path,
-        password=_revealing(secrets.password, place.password),
+        password=noting(secrets.password, place.password),
         options=dict(place.options.values),
-        secrets={name: reveal for name, reveal in revealing.items() if reveal is not None},
+        secrets={name: reveal for name, reveal in named.items() if reveal is not None},
         table=table,
     )
-    return open_plugged(location, place.where or table, partial(hidden, [secret.reveal() for secret in secrets.all]))
+    return open_plugged(location, place.where or table, partial(hidden, revealed))
 
 
 def _revealing(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:

@@ -203,6 +203,16 @@ def test_a_broken_plug_in_is_one_line_and_exit_code_2(
     assert told.removeprefix("actorsync: ").startswith(named + line)
 
 
+def test_a_secret_that_is_looked_up_only_now_is_hidden_as_well(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(
+        tmp_path / "site", monkeypatch, "def open_endpoint(it): raise OSError(it.password())", {"foo": "open_endpoint"}
+    )
+    monkeypatch.setenv("PASSWORD", "hunter2")
+    assert "failed: OSError: ***" in refused(shop, 'url = "foo://h/"\npassword = { env = "PASSWORD" }')
+
+
 def test_a_factory_says_what_is_wrong_with_the_profile(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,12 +44,6 @@ class Secrets:
     passphrase: Secret | None = None
     options: tuple[tuple[str, Secret], ...] = ()
 
-    @property
-    def all(self) -> tuple[Secret, ...]:
-        """Every one that there is."""
-        named = (self.password, self.passphrase, *(secret for _, secret in self.options))
-        return tuple(secret for secret in named if secret is not None)
-
 
 @attrs.frozen
 class BothSecrets:
