@@ -314,7 +314,7 @@ class FaultPlan:
         passed = time.monotonic() - self._began
         timed = [fault for fault in self.faults if fault.place == "time" and self.count_of(fault) < fault.times]
         found = [
-            self._strike(fault, f"after {fault.count:g} s")
+            self._strike(fault, f"{fault.count:g} s after the first connection")
             for fault in timed
             # Once in a run: the clock of each begins anew.
             if passed >= fault.count
@@ -327,7 +327,7 @@ class FaultPlan:
         """Take note that somebody was not let in."""
         for fault in self.faults:
             if fault.name == "capacity" and not self._happened_in_this_run(fault):
-                self._strike(fault, "a connection comes in")
+                self._strike(fault, "somebody is turned away")
 
     def _happened_in_this_run(self, fault: ServerFault) -> bool:
         return any(one.fault is fault and one.run == self.run for one in self.happened)

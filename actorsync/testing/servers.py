@@ -177,7 +177,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
     plan = settings.faults
     try:
         # ioloop first: it imports asyncore without the warning that Python 3.11 gives for it.
-        from pyftpdlib.ioloop import IOLoop  # isort: skip
+        from pyftpdlib.ioloop import IOLoop, timer  # isort: skip
         from pyftpdlib.authorizers import DummyAuthorizer
         from pyftpdlib.handlers import DTPHandler, FTPHandler, ThrottledDTPHandler
         from pyftpdlib.servers import FTPServer
@@ -230,6 +230,10 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             self.is_broken = self._error = True  # the second, or one with TLS would say goodbye first
             self.close()  # type: ignore[attr-defined]
 
+        def add_channel(self, *args: Any, **kwargs: Any) -> None:
+            if not self.is_silent:
+                super().add_channel(*args, **kwargs)  # type: ignore[misc]
+
         def modify_ioloop_events(self, *args: Any, **kwargs: Any) -> None:
             if not self.is_silent:
                 super().modify_ioloop_events(*args, **kwargs)  # type: ignore[misc]
@@ -245,6 +249,14 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
                 self.due, keep = plan.data(len(chunk), self.cmd_channel.storing)
                 chunk = chunk[:keep]
             return chunk
+
+        def _throttle_bandwidth(self, len_chunk: int, max_speed: int) -> None:
+            if plan.rate is None:
+                super()._throttle_bandwidth(len_chunk, max_speed)
+                return
+            # pyftpdlib lets the first second's worth pass at once, which is all of a small site.
+            self._datacount, self._timenext = max_speed, timer() + len_chunk / max_speed / 2
+            super()._throttle_bandwidth(0, max_speed)
 
         def handle_read_event(self) -> None:
             super().handle_read_event()

@@ -1,0 +1,31 @@
+"""One run of a rehearsal, in a process of its own so that it can be killed: ``python -m actorsync.rehearsal_child``.
+
+The argument is a file with the profile as `actorsync.rehearsal` has made it, pickled. Everything else is as in
+``actorsync run``: what is said goes to standard error, and the exit code is that of the run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+from actorsync.errors import ActorsyncError
+from actorsync.foreground import Options, run
+from actorsync.sink import tell
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Mirror once, and give the exit code."""
+    profile = pickle.loads(Path(arguments[0]).read_bytes())  # noqa: S301 - written a moment ago, into a folder of ours
+    try:
+        return run(profile, Options(is_once=True, ends_afterwards=True))
+    except ActorsyncError as error:
+        tell(str(error))
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
