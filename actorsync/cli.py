@@ -222,7 +222,9 @@ def _list_faults(context: click.Context, _: click.Parameter, value: bool) -> Non
 @click.option("--json", "as_json", is_flag=True, help="Write the result as a line of JSON to standard output.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what each run says.")
 @_set
+@click.pass_obj
 def rehearse(
+    is_program: bool | None,
     profile: Path,
     faults: tuple[ServerFault, ...],
     into: Path | None,
@@ -241,7 +243,7 @@ def rehearse(
     from actorsync.rehearsal import Rehearsal
 
     rehearsal = Rehearsal(loaded, faults, into, from_nothing)
-    return rehearsing.perform(rehearsal, as_json=as_json, is_verbose=verbose)
+    return rehearsing.perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
 
 
 def _load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:

@@ -75,6 +75,8 @@ class Began:
     files: int
     size: int
     folder: Path
+    room: int
+    """How many bytes the folder may grow to."""
 
 
 @attrs.frozen
@@ -183,11 +185,15 @@ def _place_for(rehearsal: Rehearsal, new: Version) -> Path:
         raise ProfileError(f"--into {display(str(into))}: cannot be written to; name another directory")
     if os.path.commonpath([source, os.path.realpath(into)]) == source:
         raise ProfileError(f"the rehearsal would be inside the source ({display(str(into))}); name another: --into DIR")
-    needed, free = new.size + _OVERHEAD * (2 * len(new.files) + 64), shutil.disk_usage(into).free
+    needed, free = _room_for(new), shutil.disk_usage(into).free
     if needed > free:
         has = f"{display(str(into))} has {size_text(free)}"
         raise ProfileError(f"a rehearsal needs {size_text(needed)}, and {has}; name another directory: --into DIR")
     return into
+
+
+def _room_for(new: Version) -> int:
+    return new.size + _OVERHEAD * (2 * len(new.files) + 64)
 
 
 @attrs.define(eq=False)
@@ -214,7 +220,7 @@ class _Stage:
             profile = self.folder / "profile"
             profile.write_bytes(pickle.dumps(self._profile(server)))
             runs: list[Run] = []
-            self.observe(Began(len(self.new.files), self.new.size, self.folder))
+            self.observe(Began(len(self.new.files), self.new.size, self.folder, _room_for(self.new)))
             with visitor.watching():
                 while not runs or self._goes_on(runs):
                     runs.append(await self._run(len(runs) + 1, profile, plan))
@@ -284,15 +290,16 @@ class _Stage:
         began = time.monotonic()
         self.process = process = await trio.lowlevel.open_process(
             [*self.rehearsal.child, os.fspath(profile)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # when it is closed because we are gone, so is the run
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_environment(self.folder / "state"),
             start_new_session=True,  # a Ctrl-C on the terminal is for us
         )
+        assert process.stdin is not None
         assert process.stderr is not None
         try:
-            async with process.stderr:
+            async with process.stdin, process.stderr:
                 await self._listen(number, process.stderr, lines)
             code = await process.wait()
         finally:

@@ -33,7 +33,8 @@ def beginning_text(began: Began, rehearsal: Rehearsal) -> str:
     """Say what will be done."""
     what = f"{counted(began.files, 'file')} ({size_text(began.size)})"
     scheme, state = rehearsal.profile.target.scheme, "empty" if rehearsal.from_nothing else "with old versions"
-    return f"rehearsing {what} against a server of {scheme}:// in {display(str(began.folder))}, {state}"
+    where = f"in {display(str(began.folder))}, {state}; it takes up to {size_text(began.room)} there"
+    return f"rehearsing {what} against a server of {scheme}:// {where}"
 
 
 def run_text(run: Run) -> Iterator[str]:

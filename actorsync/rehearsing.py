@@ -20,8 +20,11 @@ __all__ = ["perform"]
 _TIDYING = 60.0
 
 
-def perform(rehearsal: Rehearsal, *, as_json: bool = False, is_verbose: bool = False) -> int:
-    """Rehearse, show what came of it, and give the exit code. A signal stops it and leaves nothing behind."""
+def perform(rehearsal: Rehearsal, *, as_json: bool = False, is_verbose: bool = False, is_program: bool = False) -> int:
+    """Rehearse, show what came of it, and give the exit code. A signal stops it and leaves nothing behind.
+
+    ``is_program``: the process ends afterwards, so that signals that come later have nothing to stop.
+    """
     share_one_heap()
     out, aside = Sink(sys.stdout), Sink(sys.stderr)
     scope = trio.CancelScope()
@@ -40,7 +43,8 @@ def perform(rehearsal: Rehearsal, *, as_json: bool = False, is_verbose: bool = F
         with scope:
             results.append(await rehearse(rehearsal, observe))
 
-    requests = StopRequests([Step(scope.cancel, _TIDYING)])
+    # Twice: who presses Ctrl-C again while the folder goes is not to be left with a part of it.
+    requests = StopRequests([Step(scope.cancel, _TIDYING), Step(scope.cancel, _TIDYING)], ends_afterwards=is_program)
     requests.run(main)
     if not results:
         return requests.forced_code

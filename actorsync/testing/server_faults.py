@@ -33,6 +33,7 @@ __all__ = [
     "ServerFault",
     "Step",
     "parse_fault",
+    "plan_of",
     "step_names",
 ]
 
@@ -348,3 +349,8 @@ class FaultPlan:
         if self.watch is not None:
             self.watch(happened)
         return None if fault.name == "kill" else fault.name
+
+
+def plan_of(faults: FaultPlan | Iterable[ServerFault | str]) -> FaultPlan:
+    """Give the plan that is meant: the one that is given, or a new one of these faults."""
+    return faults if isinstance(faults, FaultPlan) else FaultPlan(tuple(faults))

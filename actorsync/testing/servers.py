@@ -10,7 +10,7 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Self
@@ -22,16 +22,12 @@ import trio
 from actorsync.testing.certificates import certificate_sha256
 from actorsync.testing.commands import Command, CommandLog
 from actorsync.testing.profiles import profile_text, write_private
-from actorsync.testing.server_faults import FTP_STEPS, FaultPlan, Name, ServerFault, step_names
+from actorsync.testing.server_faults import FTP_STEPS, FaultPlan, Name, plan_of, step_names
 
 __all__ = ["EmbeddedFtpServer", "embedded_ftp_server"]
 
 _PERMISSIONS = "elradfmwMT"  # everything that pyftpdlib knows
 _POLL = 0.05  # seconds; the most that stopping waits for the loop to look up
-
-
-def _plan(faults: FaultPlan | Iterable[ServerFault | str]) -> FaultPlan:
-    return faults if isinstance(faults, FaultPlan) else FaultPlan(tuple(faults))
 
 
 @attrs.define(eq=False)
@@ -68,7 +64,7 @@ class EmbeddedFtpServer:
     is_implicit: bool = False
     tls_version: str | None = None
     data_ports: Sequence[int] | None = None
-    faults: FaultPlan = attrs.field(factory=FaultPlan, converter=_plan)
+    faults: FaultPlan = attrs.field(factory=FaultPlan, converter=plan_of)
 
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
     """Every command line received, as ``(session, verb, argument)``; passwords are masked."""

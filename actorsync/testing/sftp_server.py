@@ -11,7 +11,7 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,7 @@ import trio
 from actorsync.testing import sftp_packets
 from actorsync.testing.commands import Command, CommandLog
 from actorsync.testing.profiles import profile_text, write_private
-from actorsync.testing.server_faults import SFTP_STEPS, FaultPlan, Name, ServerFault, step_names
+from actorsync.testing.server_faults import SFTP_STEPS, FaultPlan, Name, plan_of, step_names
 from actorsync.testing.sftp_packets import LastWords, SftpRequest, parse_request, status
 
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ _MUTATING = frozenset(
 )
 _LEAVING = 2.0  # seconds that stopping waits for sessions to close their files
 _TICK = 0.02  # seconds between two looks at the clock, where a fault happens at a time
-
-
-def _plan(faults: FaultPlan | Iterable[ServerFault | str]) -> FaultPlan:
-    return faults if isinstance(faults, FaultPlan) else FaultPlan(tuple(faults))
 
 
 class SftpLog(CommandLog):
@@ -94,7 +90,7 @@ class EmbeddedSftpServer:
     max_connections: int | None = None
     instead: Callable[[SftpRequest], bytes | None] | None = None
     distort: Callable[[SftpRequest, bytes], bytes] | None = None
-    faults: FaultPlan = attrs.field(factory=FaultPlan, converter=_plan)
+    faults: FaultPlan = attrs.field(factory=FaultPlan, converter=plan_of)
 
     commands: SftpLog = attrs.field(factory=SftpLog, init=False, repr=False)
     """Every login and every request, as ``(connection, verb, path)``; passwords are masked."""
