@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import secrets
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,6 @@ _LINES: Final = 200
 _SCHEMES: Final = ("ftp", "ftpes", "ftps", "sftp")
 _USER: Final = "rehearsal"
 _PASSWORD: Final = "ACTORSYNC_REHEARSAL"  # noqa: S105 - the name of a variable
-_VALUE: Final = "rehearsal"
 _CHILD: Final = (sys.executable, "-m", "actorsync.rehearsal_child")
 
 _Server = EmbeddedFtpServer | EmbeddedSftpServer
@@ -120,7 +120,8 @@ class Result:
     @property
     def has_converged(self) -> bool:
         """Whether the last run ended well, and the target is the source, with nothing left over."""
-        return self.runs[-1].exit_code == 0 and self.seen.complete[-1] and not self.seen.left
+        is_source = self.seen.complete[-1] and not (self.seen.left or self.seen.strangers)
+        return self.runs[-1].exit_code == 0 and is_source
 
     @property
     def exit_code(self) -> int:
@@ -189,7 +190,7 @@ def _place_for(rehearsal: Rehearsal, new: Version) -> Path:
     if needed > free:
         has = f"{display(str(into))} has {size_text(free)}"
         raise ProfileError(f"a rehearsal needs {size_text(needed)}, and {has}; name another directory: --into DIR")
-    return into
+    return into.absolute()
 
 
 def _room_for(new: Version) -> int:
@@ -205,6 +206,8 @@ class _Stage:
     folder: Path
     observe: Observer
     process: trio.Process | None = None
+    password: str = attrs.field(factory=secrets.token_urlsafe, repr=False)
+    """Others on this machine can connect to the server as well."""
 
     async def perform(self) -> Result:
         """Run until it is of no use to go on."""
@@ -251,10 +254,10 @@ class _Stage:
 
     def _server(self, root: Path, scheme: str, plan: FaultPlan) -> _Server:
         if scheme == "sftp":
-            return EmbeddedSftpServer(root, user=_USER, password=_VALUE, faults=plan)
+            return EmbeddedSftpServer(root, user=_USER, password=self.password, faults=plan)
         certificate = None if scheme == "ftp" else self_signed_certificate(self.folder / "certificate")
         return EmbeddedFtpServer(
-            root, user=_USER, password=_VALUE, certificate=certificate, is_implicit=scheme == "ftps", faults=plan
+            root, user=_USER, password=self.password, certificate=certificate, is_implicit=scheme == "ftps", faults=plan
         )
 
     def _profile(self, server: _Server) -> Profile:
@@ -293,7 +296,7 @@ class _Stage:
             stdin=subprocess.PIPE,  # when it is closed because we are gone, so is the run
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=_environment(self.folder / "state"),
+            env=_environment(self.folder / "state", self.password),
             start_new_session=True,  # a Ctrl-C on the terminal is for us
         )
         assert process.stdin is not None
@@ -337,7 +340,7 @@ def _start(server: _Server) -> None:
         raise ProfileError(f"a rehearsal needs an embedded server: {error}") from None
 
 
-def _environment(state: Path) -> Mapping[str, str]:
+def _environment(state: Path, password: str) -> Mapping[str, str]:
     """Give what a run has in its environment: nothing of the profile's, and a place of its own for the journal."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ACTORSYNC_")}
-    return {**kept, "XDG_STATE_HOME": os.fspath(state), _PASSWORD: _VALUE}
+    return {**kept, "XDG_STATE_HOME": os.fspath(state), _PASSWORD: password}

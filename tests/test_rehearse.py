@@ -196,6 +196,7 @@ def test_json_has_all_of_it(source: Path, capfd: pytest.CaptureFixture[str]) -> 
     record = json.loads(line)
     assert (record["event"], record["exit_code"], record["whole"], record["converged"]) == ("rehearsed", 0, True, True)
     assert [run["exit_code"] for run in record["runs"]] == [0]
+    assert re.search(r" to sftp://rehearsal@127\.0\.0\.1:\d+/htdocs/www, ", record["runs"][0]["said"][0])
     [fault] = record["faults"]
     assert (fault["fault"], fault["happened"], fault["runs"]) == ("drop@store", 1, [1])
     assert (record["seen"]["new"], record["seen"]["old"], record["seen"]["broken"]) == (9, 0, [])
@@ -326,7 +327,7 @@ async def test_no_secret_comes_near_a_rehearsal(
             looks.extend(Path(f"/proc/{child}/environ").read_bytes() for child in children_of(os.getpid()))
 
     await rehearse(Rehearsal(load_profile(path, needs_keys=False)), look)
-    assert any(b"ACTORSYNC_REHEARSAL=rehearsal" in look for look in looks), "that is where it would be"
+    assert any(b"ACTORSYNC_REHEARSAL=" in look for look in looks), "that is where it would be"
     assert not any(b"CANARY" in look for look in looks)
     assert "CANARY" not in "".join(capfd.readouterr())
 

@@ -153,8 +153,17 @@ def test_a_visitor_does_not_judge_by_a_version_that_has_changed(trees: tuple[Pat
     visitor = Visitor(site, [old, new])
     (site / "a").write_text("new, and what came later")
     (new / "a").write_text("something else meanwhile")
+    for tree in (new, site):
+        (tree / "came").write_text("later")
+        (tree / "d/b").write_text("new")
+        (tree / "c").write_text("new")
     visitor.look()
-    assert (visitor.seen().changed, visitor.seen().broken) == (("a",), ())
+    for tree in (new, site):
+        (tree / "c").unlink()
+    visitor.look()
+    seen = visitor.seen()
+    assert (set(seen.changed), seen.broken, seen.missing, seen.strangers) == ({"a", "c", "came"}, (), (), ())
+    assert seen.complete == (False, True)
 
 
 def test_a_visitor_finds_what_is_broken_while_he_watches(trees: tuple[Path, Path, Path]) -> None:

@@ -94,6 +94,13 @@ class Version:
         """The bytes of all files."""
         return sum(size for size, _, _ in self.files.values())
 
+    def has_changed(self, path: str) -> bool:
+        """Tell whether a file has changed since, has come, or is gone."""
+        try:
+            return self.files.get(path) != _stamp(os.stat(self.root / path))
+        except OSError:
+            return path in self.files
+
     def holds(self, path: str, file: BinaryIO) -> bool | None:
         """Tell whether ``file`` is this version of ``path``; None when it is not, but the version has changed since."""
         if path not in self.files:
@@ -202,7 +209,7 @@ class Seen:
     missing: tuple[str, ...]
     """Files of the newest version that had been there, and were gone at a later look."""
     changed: tuple[str, ...]
-    """Files of which nothing can be said, because the version itself has changed since it was taken stock of."""
+    """Files of which nothing is said, because they have changed in the version itself, have come there, or are gone."""
     strangers: tuple[str, ...]
     """Files that are there now, and in no version."""
     temporaries: int
@@ -265,11 +272,11 @@ class Visitor(Watcher):
                     temporaries.append(path)
                 elif self._look_at(path):
                     there.add(path)
-        newest = self.versions[-1].files if self.versions else {}
         for path in self._was_there - there:
             del self._known[path]
-            if path in newest:
-                self._missing[path] = None
+            if self.versions and path in self.versions[-1].files:
+                kind = self._changed if self.versions[-1].has_changed(path) else self._missing
+                kind[path] = None
         self._was_there = there
         self._temporaries = temporaries
         self._most_temporaries = max(self._most_temporaries, len(temporaries))
@@ -283,7 +290,7 @@ class Visitor(Watcher):
             broken=tuple(self._broken),
             missing=tuple(self._missing),
             changed=tuple(self._changed),
-            strangers=tuple(sorted(path for path in known if not self._is_of_a_version(path))),
+            strangers=tuple(sorted(path for path in known if self._is_strange(path))),
             temporaries=self._most_temporaries,
             left=tuple(self._temporaries),
             showing=tuple(sum(n in (shown or ()) for _, shown in known.values()) for n in range(len(self.versions))),
@@ -307,16 +314,21 @@ class Visitor(Watcher):
             self._changed[path] = None
         elif not shown and self._is_of_a_version(path):
             self._broken.append(Broken(path, size, self.looks))
+        elif not shown and any(version.has_changed(path) for version in self.versions):
+            self._changed[path] = None  # it came after stock was taken
         self._known[path] = stamp, shown
         return True
 
     def _complete(self) -> Iterator[bool]:
         known = self._known.copy()
         for number, version in enumerate(self.versions):
-            shown = [known[path][1] for path in version.files if path in known]
+            judged = [path for path in version.files if path not in self._changed]
+            is_all = all(path in known and number in (known[path][1] or ()) for path in judged)
             others = any(path not in version.files and self._is_of_a_version(path) for path in known)
-            is_all = len(shown) == len(version.files) and all(one is None or number in one for one in shown)
             yield is_all and not others
+
+    def _is_strange(self, path: str) -> bool:
+        return not self._is_of_a_version(path) and path not in self._changed
 
     def _is_of_a_version(self, path: str) -> bool:
         return any(path in version.files for version in self.versions)
