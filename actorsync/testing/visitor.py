@@ -31,6 +31,8 @@ __all__ = ["Broken", "Seen", "Version", "Visitor", "Watcher", "is_temporary"]
 _TEMPORARY = re.compile(r"\.actorsync[-+][0-9a-z]+|^actorsync-[0-9a-z]+\.try$")
 _CHUNK: Final = 1 << 18
 _PAUSE: Final = 0.002
+#: After a look that took a while: how many times as long nobody looks, on average.
+_REST: Final = 3
 
 
 def is_temporary(path: str) -> bool:
@@ -160,8 +162,8 @@ class Watcher:
     def watching(self, *, pause: float = _PAUSE) -> Iterator[None]:
         """Look again and again, for the length of a ``with`` block; and once more at its end.
 
-        Between two looks passes a random time, of ``pause`` seconds on average. An error of the thread is raised at the
-        end of the block.
+        Between two looks passes a random time, of ``pause`` seconds on average; longer where a look itself takes long,
+        so that whoever is watched gets on. An error of the thread is raised at the end of the block.
         """
         failures: list[BaseException] = []
         chance = random.Random()  # noqa: S311 - nobody has to be fooled
@@ -170,8 +172,10 @@ class Watcher:
             try:
                 while not self._stopping.is_set():
                     self._wanted.clear()
+                    began = time.monotonic()
                     self.look()
-                    self._wanted.wait(chance.uniform(0, 2 * pause))
+                    took = time.monotonic() - began
+                    self._wanted.wait(chance.uniform(0, 2 * max(pause, _REST * took)))
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failures.append(error)
 
@@ -265,13 +269,11 @@ class Visitor(Watcher):
         self.looks += 1
         there: set[str] = set()
         temporaries = []
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                path = os.path.relpath(os.path.join(folder, name), self.root)
-                if self.is_temporary(path):
-                    temporaries.append(path)
-                elif self._look_at(path):
-                    there.add(path)
+        for path, stamp in self._walk():
+            if self.is_temporary(path):
+                temporaries.append(path)
+            elif self._is_known(path, stamp) or self._look_at(path):
+                there.add(path)
         for path in self._was_there - there:
             del self._known[path]
             if self.versions and path in self.versions[-1].files:
@@ -298,12 +300,26 @@ class Visitor(Watcher):
             mixed_seconds=self._mixed_seconds,
         )
 
+    def _walk(self) -> Iterator[tuple[str, _Stamp]]:
+        """Give every file that is there, and how it looks from outside."""
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            for name, status in _listed(self.root / folder if folder else self.root, follows_links=True):
+                path = f"{folder}/{name}" if folder else name
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(path)
+                else:
+                    yield path, _stamp(status)
+
+    def _is_known(self, path: str, stamp: _Stamp) -> bool:
+        return path in self._known and self._known[path][0] == stamp
+
     def _look_at(self, path: str) -> bool:
+        """Read a file and judge it; False when it is gone."""
         try:
             with open(self.root / path, "rb") as file:
                 stamp = _stamp(os.fstat(file.fileno()))
-                if path in self._known and self._known[path][0] == stamp:
-                    return True
                 verdicts = [version.holds(path, file) for version in self.versions]
                 size = os.fstat(file.fileno()).st_size
         except (FileNotFoundError, NotADirectoryError):
