@@ -22,6 +22,7 @@ from actorsync.sink import Sink, tell, tell_bug
 if TYPE_CHECKING:
     from actorsync.foreground import Show
     from actorsync.profile import Profile
+    from actorsync.testing.server_faults import ServerFault
 
 __all__ = ["cli", "run_command"]
 
@@ -246,10 +247,65 @@ def demo() -> int:
     return demonstration.run(lambda line: _print([line]))
 
 
-def _load(path: Path, overrides: Sequence[str]) -> Profile:
+def _faults(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[ServerFault, ...]:
+    from actorsync.testing.server_faults import parse_fault
+
+    faults = []
+    for value in values:
+        try:
+            faults.append(parse_fault(value))
+        except ValueError as error:
+            raise click.BadParameter(f"{value}: {error} (all of them: actorsync rehearse --list-faults)") from None
+    return tuple(faults)
+
+
+def _list_faults(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from actorsync.rehearsal_words import faults_table
+
+        _print(faults_table())
+        context.exit()
+
+
+@cli.command()
+@_profile
+@click.option("--fault", "faults", multiple=True, metavar="NAME@PLACE", callback=_faults, help="Have this go wrong.")
+@click.option(
+    "--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="Show what can."
+)
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Where to make the temporary folder.")
+@click.option("--from-nothing", is_flag=True, help="Begin with an empty server, not with an old version of the site.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result as a line of JSON to standard output.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what each run says.")
+@_set
+@click.pass_obj
+def rehearse(
+    is_program: bool | None,
+    profile: Path,
+    faults: tuple[ServerFault, ...],
+    into: Path | None,
+    from_nothing: bool,
+    as_json: bool,
+    verbose: bool,
+    overrides: tuple[str, ...],
+) -> int:
+    """Run against a server inside this process, with faults, and say what a visitor of the site would have seen.
+
+    Your own server is not contacted, and your journal not touched. Ends with 0 when every file was whole at every look
+    and the target was in sync in the end, and with 1 when not.
+    """
+    loaded = _load(profile, overrides, needs_keys=False)
+    from actorsync import rehearsing
+    from actorsync.rehearsal import Rehearsal
+
+    rehearsal = Rehearsal(loaded, faults, into, from_nothing)
+    return rehearsing.perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
+
+
+def _load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:
     from actorsync.profile import load_profile
 
-    return load_profile(path, overrides)
+    return load_profile(path, overrides, needs_keys=needs_keys)
 
 
 def _print(lines: Iterable[str]) -> int:

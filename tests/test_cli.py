@@ -411,7 +411,7 @@ def test_demo_without_its_server_says_what_to_install(
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    assert line.endswith("pip install 'actorsync[demo]'")
+    assert line.endswith("pip install 'actorsync[testing]'")
 
 
 # Logging in.

@@ -189,7 +189,7 @@ def test_the_embedded_server_lacks_what_it_shall_lack(server_folder: Path) -> No
 
 def test_without_pyftpdlib_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
-    with pytest.raises(ImportError, match=r"pip install 'actorsync\[demo\]'"), EmbeddedFtpServer(tmp_path):
+    with pytest.raises(ImportError, match=r"pip install 'actorsync\[testing\]'"), EmbeddedFtpServer(tmp_path):
         pass
 
 

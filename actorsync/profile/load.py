@@ -66,20 +66,21 @@ def _comes_later(field: attrs.Attribute[Any]) -> bool:
 _KEYS = keys()
 
 
-def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+def load_profile(path: Path, overrides: Sequence[str] = (), *, needs_keys: bool = True) -> Profile:
     """Read and check the profile at ``path``; every mistake is a ``ProfileError`` of one line.
 
     ``overrides`` are ``section.key=value``, as ``--set`` takes them. They win over the environment
-    (``ACTORSYNC_SECTION_KEY``), which wins over the file. Blocks: call it before, or in a thread beside, trio.
+    (``ACTORSYNC_SECTION_KEY``), which wins over the file. Without ``needs_keys`` the files of keys and certificates
+    need not be there, for whoever does not log in. Blocks: call it before, or in a thread beside, trio.
     """
-    return _Loader(path).load(overrides, os.environ)
+    return _Loader(path, needs_keys=needs_keys).load(overrides, os.environ)
 
 
 class _Loader:
     """One load: knows the file's name, and for each key that was overridden, what to call the place it came from."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, needs_keys: bool) -> None:
+        self._path, self._needs_keys = path, needs_keys
         self._site = Site(str(path), Path(os.path.realpath(path.parent)))
         self._origins: dict[str, str] = {}
 
@@ -211,7 +212,8 @@ class _Loader:
 
     def _place(self, name: str, place: Place, table: LoginTable) -> Place:
         try:
-            return with_login(attrs.evolve(place, where=f"{self._site.name}: {name}"), table, name)
+            where = f"{self._site.name}: {name}"
+            return with_login(attrs.evolve(place, where=where), table, name, needs_keys=self._needs_keys)
         except Misfit as misfit:
             self._fail(f"{name}.{_kebab(misfit.key)}", str(misfit))
 

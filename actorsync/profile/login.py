@@ -287,10 +287,10 @@ class Misfit(ValueError):
         self.key = key
 
 
-def with_login(place: Place, table: LoginTable, name: str) -> Place:
+def with_login(place: Place, table: LoginTable, name: str, *, needs_keys: bool = True) -> Place:
     """The place of a URL with what its table says, and what goes without saying; `Misfit` if they do not agree.
 
-    ``name`` is the table's.
+    ``name`` is the table's. Without ``needs_keys`` the files of keys and certificates are not looked at.
     """
     fields = {field.name: field for field in attrs.fields(type(table)) if field.metadata["schemes"]}
     given = {key: value for key in fields if (value := getattr(table, key)) is not None}
@@ -298,7 +298,7 @@ def with_login(place: Place, table: LoginTable, name: str) -> Place:
     for key in given:
         if scheme not in fields[key].metadata["schemes"]:
             raise Misfit(key, f"{fields[key].metadata['others']}; leave it out")
-    for key in ("key_file", "ca_file"):
+    for key in ("key_file", "ca_file") if needs_keys else ():
         if key in given and (fault := _file_fault(given[key], is_key=key == "key_file")):
             raise Misfit(key, fault)
     if place.scheme == "file":

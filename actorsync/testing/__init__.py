@@ -1,19 +1,24 @@
 """What the tests of actorsync are made of, for anybody's tests.
 
-* ``servers`` and ``sftp_server``: an FTP and an SFTP server inside this process, with a command log and chosen
-  weaknesses; ``sftp_packets`` is for those who want the second to lie.
+* ``servers`` and ``sftp_server``: an FTP and an SFTP server inside this process, with a command log, chosen weaknesses
+  and faults (``server_faults``); ``sftp_packets`` is for those who want the second to lie, ``certificates`` for TLS.
+* ``fixtures``: these servers as fixtures of pytest, enabled with ``pytest_plugins = ["actorsync.testing.fixtures"]``.
+* ``visitor``: reads a site while it is deployed, and tells what was to be seen.
 * ``proxy`` and ``faults``: a network that fails as ordered, in front of any FTP server.
 * ``wire``: the same in front of any server at all, with fewer ways to fail.
-* ``commands``: the command log that both keep.
+* ``commands``: the command log that all of them keep.
 * ``check``: whether an endpoint of your own keeps the contract; what that demands is in ``conformance`` and
   ``source_conformance``.
 * ``faulty``: an endpoint that fails as a simulation decides.
 * ``simulation``: a whole run on virtual time, in an order that a seed decides. ``trace``: whether what it announced can
   be true.
 
-Of the rest of actorsync, only ``demo`` imports anything here.
+Of the rest of actorsync, only ``demo``, ``rehearsal`` and its command import anything here. What the other modules are
+most used for is here as well; docs/testing.md shows it at work.
 """
 
+from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.testing.certificates import certificate_sha256, self_signed_certificate
 from actorsync.testing.check import (
     DEMANDS,
     SOURCE_DEMANDS,
@@ -22,18 +27,49 @@ from actorsync.testing.check import (
     check_endpoint,
     check_source,
 )
+from actorsync.testing.commands import Answer, Command, CommandLog
+from actorsync.testing.faulty import Faulty, RandomFaults
+from actorsync.testing.proxy import FaultProxy, fault_proxy, open_fault_proxy
+from actorsync.testing.server_faults import FaultPlan, Happened, ServerFault, parse_fault
 from actorsync.testing.servers import EmbeddedFtpServer, embedded_ftp_server
 from actorsync.testing.sftp_server import EmbeddedSftpServer, embedded_sftp_server
+from actorsync.testing.visitor import Broken, Seen, Version, Visitor, is_temporary
+from actorsync.testing.wire import CutWire, HoldWire, WireProxy, open_wire_proxy, wire_proxy
 
 __all__ = [
     "DEMANDS",
     "SOURCE_DEMANDS",
+    "Answer",
+    "Broken",
+    "Command",
+    "CommandLog",
+    "CutWire",
     "DemandsUnmet",
     "EmbeddedFtpServer",
     "EmbeddedSftpServer",
+    "FaultPlan",
+    "FaultProxy",
+    "Faulty",
+    "Happened",
+    "HoldWire",
+    "MemoryEndpoint",
+    "RandomFaults",
+    "Seen",
+    "ServerFault",
     "Unmet",
+    "Version",
+    "Visitor",
+    "WireProxy",
+    "certificate_sha256",
     "check_endpoint",
     "check_source",
     "embedded_ftp_server",
     "embedded_sftp_server",
+    "fault_proxy",
+    "is_temporary",
+    "open_fault_proxy",
+    "open_wire_proxy",
+    "parse_fault",
+    "self_signed_certificate",
+    "wire_proxy",
 ]

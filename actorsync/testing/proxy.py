@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import attrs
 import trio
 
 from actorsync.testing._links import Arming, Lines, Link, Pump, listen, listen_somewhere, reach, send_sliced
+from actorsync.testing._threads import in_a_thread
 from actorsync.testing.commands import Answer, Command, CommandLog
 from actorsync.testing.faults import (
     Cut,
@@ -91,42 +91,11 @@ async def open_fault_proxy(
         raise failure
 
 
-@contextmanager
-def fault_proxy(upstream: tuple[str, int], *faults: Fault, host: str | None = None) -> Iterator[FaultProxy]:
+def fault_proxy(
+    upstream: tuple[str, int], *faults: Fault, host: str | None = None
+) -> AbstractContextManager[FaultProxy]:
     """Run `open_fault_proxy` in a thread of its own: for tests without trio, blocking clients, subprocesses."""
-    started: list[tuple[FaultProxy, trio.lowlevel.TrioToken, trio.CancelScope]] = []
-    failures: list[BaseException] = []
-    ready = threading.Event()
-
-    async def main() -> None:
-        with trio.CancelScope() as scope:
-            async with open_fault_proxy(upstream, *faults, host=host) as proxy:
-                started.append((proxy, trio.lowlevel.current_trio_token(), scope))
-                ready.set()
-                await trio.sleep_forever()
-
-    def run() -> None:
-        try:
-            trio.run(main)
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked for the proxy
-            failures.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run, name="fault-proxy", daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        if started:
-            yield started[0][0]
-    finally:
-        if started:
-            _, token, scope = started[0]
-            with suppress(trio.RunFinishedError):  # it has crashed, and says so below
-                token.run_sync_soon(scope.cancel)
-        thread.join()
-        if failures:
-            raise failures[0]
+    return in_a_thread("fault-proxy", lambda: open_fault_proxy(upstream, *faults, host=host))
 
 
 @attrs.define(eq=False)

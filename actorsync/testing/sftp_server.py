@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import socket
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import attrs
+import trio
 
 from actorsync.testing import sftp_packets
 from actorsync.testing.commands import Command, CommandLog
+from actorsync.testing.profiles import profile_text, write_private
+from actorsync.testing.server_faults import SFTP_STEPS, FaultPlan, Name, plan_of, step_names
 from actorsync.testing.sftp_packets import LastWords, SftpRequest, parse_request, status
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ _MUTATING = frozenset(
     ]
 )
 _LEAVING = 2.0  # seconds that stopping waits for sessions to close their files
+_TICK = 0.02  # seconds between two looks at the clock, where a fault happens at a time
 
 
 class SftpLog(CommandLog):
@@ -67,8 +73,10 @@ class EmbeddedSftpServer:
       done; for None the server does as it should. `LastWords` are sent, and then the channel is closed.
     * ``distort``: is shown each request that was carried out, with the whole packet that answers it, and gives what is
       sent in its place.
+    * ``faults``: what goes wrong, such as ``["cut@store:3"]``; see `actorsync.testing.server_faults`.
 
-    ``instead`` and ``distort`` are called in the server's thread.
+    ``instead`` and ``distort`` are called in the server's thread. For trio there is ``async with``, which starts and
+    stops the server in a worker thread.
     """
 
     root: Path
@@ -82,6 +90,7 @@ class EmbeddedSftpServer:
     max_connections: int | None = None
     instead: Callable[[SftpRequest], bytes | None] | None = None
     distort: Callable[[SftpRequest, bytes], bytes] | None = None
+    faults: FaultPlan = attrs.field(factory=FaultPlan, converter=plan_of)
 
     commands: SftpLog = attrs.field(factory=SftpLog, init=False, repr=False)
     """Every login and every request, as ``(connection, verb, path)``; passwords are masked."""
@@ -115,6 +124,21 @@ class EmbeddedSftpServer:
         where = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
         return f"{where} {public}\n"
 
+    def profile(self, source: Path, folder: str = "", more: str = "") -> str:
+        """Give a profile that mirrors ``source`` to a folder of this server. ``more`` are tables such as ``[sync]``.
+
+        The password is in it, so its file has to be yours alone: see `write_profile`. A server without one is logged in
+        to with a key, and ``key-file`` has to be added.
+        """
+        login = {"host-key": self.fingerprint}
+        if self.password is not None:
+            login["password"] = self.password
+        return profile_text(source, self.url + quote(folder), login, more)
+
+    def write_profile(self, path: Path, source: Path, folder: str = "", more: str = "") -> Path:
+        """Write that profile to a file, and give its path."""
+        return write_private(path, self.profile(source, folder, more))
+
     def start(self) -> None:
         """Listen and serve; return when clients can connect."""
         if self._running is not None:
@@ -138,6 +162,14 @@ class EmbeddedSftpServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Self:
+        await trio.to_thread.run_sync(self.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True):  # it ends within a moment, whatever clients do
+            await trio.to_thread.run_sync(self.stop)
 
 
 embedded_sftp_server = EmbeddedSftpServer
@@ -188,7 +220,9 @@ class _Thread:
         acceptor = await hub.listen()
         settings.port = acceptor.get_port()
         self.ready.set()
+        clock = self.loop.create_task(hub.watch_the_clock())
         await self.stopping.wait()
+        clock.cancel()
         acceptor.close()
         await hub.close()
 
@@ -215,6 +249,31 @@ class _Hub:
     settings: EmbeddedSftpServer
     connected: set[asyncssh.SSHServerConnection] = attrs.field(factory=set)
     channels: set[asyncio.Task[None]] = attrs.field(factory=set)
+    silent: set[asyncssh.SSHServerConnection] = attrs.field(factory=set)
+    closing: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    async def watch_the_clock(self) -> None:
+        """Do to all connections what is due at a time."""
+        while True:
+            if self.settings.faults.has_clock:
+                for name in self.settings.faults.due(is_connected=bool(self.connected)):
+                    for connection in self.connected.copy():
+                        self.make_suffer(connection, name)
+            await asyncio.sleep(_TICK)
+
+    def make_suffer(self, connection: asyncssh.SSHServerConnection, name: Name) -> None:
+        """End a connection as a fault says, or let nothing pass on it any more."""
+        transport: asyncio.Transport | None = connection._transport
+        if transport is None:  # it is over
+            return
+        if name == "silence":
+            transport.pause_reading()
+            self.silent.add(connection)
+            return
+        if name == "reset":  # closing with a linger time of zero does that
+            its_socket = transport.get_extra_info("socket")
+            its_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.abort()
 
     async def listen(self) -> asyncssh.SSHAcceptor:
         import asyncssh
@@ -235,6 +294,7 @@ class _Hub:
         )
 
     async def close(self) -> None:
+        self.closing.set()
         for connection in self.connected.copy():
             connection.abort()
         if self.channels:  # they close the files that they have open
@@ -254,22 +314,34 @@ def _make_server_class(hub: _Hub, keys: set[bytes]) -> type[asyncssh.SSHServer]:
     import asyncssh
 
     channel_class = _make_channel_class(hub)
-    settings = hub.settings
+    settings, plan = hub.settings, hub.settings.faults
 
     class Server(asyncssh.SSHServer):
         def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
             settings.connections += 1
             self.connection, self.number = conn, settings.connections
+            self.is_refused = False
             hub.connected.add(conn)
-            limit = settings.max_connections
-            if limit is not None and len(hub.connected) > limit:
-                asyncio.get_running_loop().call_soon(conn.abort)
+            due = plan.at(["connect"], "a connection comes in")
+            soon = asyncio.get_running_loop().call_soon
+            here, limit, least = len(hub.connected), settings.max_connections, plan.capacity
+            if least is not None and here > least:
+                plan.turned_away()
+                soon(conn.abort)
+            elif due == "refuse" or (limit is not None and here > limit):
+                soon(conn.abort)
+            elif due is not None:
+                soon(hub.make_suffer, conn, due)
 
         def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh gives it
             hub.connected.discard(self.connection)
 
         def begin_auth(self, username: str) -> bool:
             hub.record(self.number, "USER", username)
+            due = plan.at(["login"], f"USER {username}")
+            self.is_refused = due == "refuse"
+            if due is not None and due != "refuse":
+                hub.make_suffer(self.connection, due)
             return True
 
         def password_auth_supported(self) -> bool:
@@ -277,14 +349,14 @@ def _make_server_class(hub: _Hub, keys: set[bytes]) -> type[asyncssh.SSHServer]:
 
         def validate_password(self, username: str, password: str) -> bool:
             hub.record(self.number, "PASS", "***")
-            return (username, password) == (settings.user, settings.password)
+            return not self.is_refused and (username, password) == (settings.user, settings.password)
 
         def public_key_auth_supported(self) -> bool:
             return bool(keys)
 
         def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
             hub.record(self.number, "KEY", key.get_fingerprint())
-            return username == settings.user and key.public_data in keys
+            return not self.is_refused and username == settings.user and key.public_data in keys
 
         def session_requested(self) -> Any:
             return channel_class(self.number)
@@ -297,7 +369,7 @@ def _make_channel_class(hub: _Hub) -> Callable[[int], Any]:
     from asyncssh.sftp import SFTPServer, SFTPServerHandler
     from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
-    settings = hub.settings
+    settings, plan = hub.settings, hub.settings.faults
 
     class Handler(SFTPServerHandler):
         """asyncssh's own, with ears and a mouth in between."""
@@ -307,6 +379,9 @@ def _make_channel_class(hub: _Hub) -> Callable[[int], Any]:
             self.session, self.index, self.output = session, 0, writer
             self.request = SftpRequest(session, 0, 0, "INIT")
             self.paths: dict[bytes, str] = {}
+            self.truncated: set[str] = set()
+            self.dropping: set[int] = set()
+            self.connection: Any = writer.channel.get_connection()
 
         async def recv_packet(self) -> Any:
             while True:
@@ -315,14 +390,45 @@ def _make_channel_class(hub: _Hub) -> Callable[[int], Any]:
                 self.request = parse_request(packet.get_full_payload(), self.session, self.index, self.paths)
                 hub.record(self.session, self.request.verb, self.request.argument)
                 settings.bytes_received += len(self.request.data)
-                answer = settings.instead(self.request) if settings.instead is not None else None
+                answer = await self.meet(self.request) if plan.faults else None
+                if answer is None and settings.instead is not None:
+                    answer = settings.instead(self.request)
                 if answer is None and self.request.extension in settings.without:
                     answer = status(self.request.id, sftp_packets.UNSUPPORTED, "Operation unsupported")
                 if answer is None:
                     return packet
                 self.say(answer)
 
-        def send_packet(self, pkttype: int, pktid: int | None, *args: bytes) -> None:  # noqa: ARG002 - it is in args
+        async def meet(self, request: SftpRequest) -> bytes | None:
+            """Have happen what is due at a request; give what is said in place of what it asks for."""
+            due = plan.at(step_names(request.verb, SFTP_STEPS), f"{request.verb} {request.argument}".rstrip())
+            if due is None and request.verb == "WRITE":
+                if plan.rate:
+                    await asyncio.sleep(len(request.data) / plan.rate)
+                due, _ = plan.data(len(request.data), f"WRITE {request.path}")
+                if due == "truncate":
+                    self.truncated.add(request.path)
+                if request.path in self.truncated:
+                    return status(request.id)
+            match due:
+                case None:
+                    return None
+                case "refuse":
+                    return status(request.id, sftp_packets.PERMISSION_DENIED, "Permission denied")
+                case "full":
+                    return status(request.id, sftp_packets.FAILURE, "No space left on device")
+                case "drop":
+                    self.dropping.add(request.id)
+                    return None
+            hub.make_suffer(self.connection, due)
+            if due == "silence":
+                await hub.closing.wait()
+            raise EOFError
+
+        def send_packet(self, pkttype: int, pktid: int | None, *args: bytes) -> None:
+            if pktid in self.dropping:
+                hub.make_suffer(self.connection, "reset")
+                return
             if pkttype == sftp_packets.VERSION:
                 unwanted = [sftp_packets.string(name) for name in settings.without]
                 args = tuple(arg for arg in args if not any(arg.startswith(name) for name in unwanted))
@@ -333,7 +439,7 @@ def _make_channel_class(hub: _Hub) -> Callable[[int], Any]:
             self.say(settings.distort(self.request, packet) if settings.distort is not None else packet)
 
         def say(self, answer: bytes) -> None:
-            if not self.output.channel.is_closing():
+            if not self.output.channel.is_closing() and self.connection not in hub.silent:
                 self.output.write(bytes(answer))
                 if isinstance(answer, LastWords):
                     self.output.close()

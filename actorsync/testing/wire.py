@@ -7,16 +7,17 @@ that one it listens on another loopback address, with the port of the server.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Literal
 
 import attrs
 import trio
 
 from actorsync.testing._links import Link, listen_somewhere, reach, send_sliced
+from actorsync.testing._threads import in_a_thread
 from actorsync.testing.faults import How
 
-__all__ = ["CutWire", "HoldWire", "WireFault", "WireProxy", "open_wire_proxy"]
+__all__ = ["CutWire", "HoldWire", "WireFault", "WireProxy", "open_wire_proxy", "wire_proxy"]
 
 _HOSTS = [f"127.0.0.{number}" for number in range(2, 255)]
 _CHUNK = 65536
@@ -76,6 +77,17 @@ async def open_wire_proxy(
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def wire_proxy(
+    upstream: tuple[str, int],
+    faults: Sequence[WireFault | None] = (),
+    *,
+    slice_size: int = 0,
+    rate: int = 0,
+) -> AbstractContextManager[WireProxy]:
+    """Run `open_wire_proxy` in a thread of its own: for tests without trio, blocking clients, subprocesses."""
+    return in_a_thread("wire-proxy", lambda: open_wire_proxy(upstream, faults, slice_size=slice_size, rate=rate))
 
 
 @attrs.define(eq=False)

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from actorsync.testing.commands import Command
+from actorsync.testing.visitor import Watcher, is_temporary
 
 __all__ = ["Observer", "is_temporary", "is_whole", "self_evident", "strays"]
-
-_TEMPORARY = re.compile(r"\.actorsync[-+][0-9a-z]+|^actorsync-[0-9a-z]+\.try$")
 
 
 def self_evident(path: str, size: int, rng: random.Random) -> bytes:
@@ -41,7 +36,7 @@ def is_whole(path: str, content: bytes) -> bool:
     return end != b"" and os.fsdecode(name) == path and rest == word * count
 
 
-class Observer:
+class Observer(Watcher):
     """Looks at a server's disk again and again, and keeps in ``wrong`` what a visitor should never see.
 
     ``is_version`` tells of a path below ``root``, and of what a file of that name holds, whether that is one whole
@@ -50,11 +45,11 @@ class Observer:
     """
 
     def __init__(self, root: Path, is_version: Callable[[str, bytes], bool] = is_whole) -> None:
+        super().__init__()
         self.root, self.is_version = root, is_version
         self.looks = 0
         self.wrong: list[str] = []
         self._seen: dict[str, tuple[int, int, int]] = {}
-        self._stopping = threading.Event()
 
     def look(self) -> None:
         """Look at everything once."""
@@ -78,30 +73,6 @@ class Observer:
         self._seen[shown] = identity
         if not self.is_version(shown, content):
             self.wrong.append(f"{shown}: {len(content)} bytes of no version")
-
-    @contextmanager
-    def watching(self, *, pause: float = 0.002) -> Iterator[None]:
-        """Look again and again, in a thread, for the length of a ``with`` block; and once more at its end."""
-
-        def run() -> None:
-            while not self._stopping.is_set():
-                self.look()
-                time.sleep(pause)
-
-        self._stopping.clear()
-        thread = threading.Thread(target=run, name="observer")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            thread.join()
-            self.look()
-
-
-def is_temporary(path: str) -> bool:
-    """Tell whether this is a name that actorsync makes for itself, for a file that has no name yet or no longer."""
-    return _TEMPORARY.search(path.rpartition("/")[2]) is not None
 
 
 def strays(mutating: Iterable[Command], root: str, *, recorded: Collection[str] = ()) -> list[str]:

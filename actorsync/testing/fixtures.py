@@ -1,0 +1,111 @@
+"""Embedded servers as fixtures of pytest. To have them, write into the ``conftest.py`` beside your tests::
+
+    pytest_plugins = ["actorsync.testing.fixtures"]
+
+* ``ftp_server``, ``ftpes_server``, ``ftps_server``, ``sftp_server``: a server over an empty folder, new for each test.
+* ``make_ftp_server``, ``make_sftp_server``: servers with settings of your choice (``max_connections``, ``faults``).
+* ``actorsync_state``: where journals are while a test runs, so that none of yours is touched. Each server asks for it.
+
+It is no entry point that pytest would load by itself: whoever has actorsync installed for another reason would pay for
+it in each run of any test, and find fixtures that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from actorsync.testing.certificates import self_signed_certificate
+from actorsync.testing.servers import EmbeddedFtpServer
+from actorsync.testing.sftp_server import EmbeddedSftpServer
+
+__all__ = [
+    "MakeFtpServer",
+    "MakeSftpServer",
+    "actorsync_state",
+    "ftp_server",
+    "ftpes_server",
+    "ftps_server",
+    "make_ftp_server",
+    "make_sftp_server",
+    "sftp_server",
+]
+
+
+class MakeFtpServer(Protocol):
+    """Starts an FTP server over a new folder, with these settings. ``tls`` is ``"explicit"`` or ``"implicit"``."""
+
+    def __call__(self, *, tls: str | None = None, **settings: Any) -> EmbeddedFtpServer: ...
+
+
+class MakeSftpServer(Protocol):
+    """Starts an SFTP server over a new folder, with these settings."""
+
+    def __call__(self, **settings: Any) -> EmbeddedSftpServer: ...
+
+
+@pytest.fixture
+def actorsync_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the journals of this test apart from yours; gives the folder that ``XDG_STATE_HOME`` names meanwhile."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_ftp_server(tmp_path_factory: pytest.TempPathFactory, actorsync_state: Path) -> Iterator[MakeFtpServer]:
+    """Start FTP servers, each over a new folder unless ``root`` is given; they are stopped when the test is over."""
+    assert actorsync_state.is_dir()
+    with ExitStack() as stack:
+
+        def make(*, tls: str | None = None, **settings: Any) -> EmbeddedFtpServer:
+            if tls not in {None, "explicit", "implicit"}:
+                raise ValueError(f"{tls!r} is not a kind of TLS: there is explicit (ftpes://) and implicit (ftps://)")
+            settings.setdefault("root", tmp_path_factory.mktemp("ftp"))
+            if tls is not None:
+                file = tmp_path_factory.mktemp("tls") / "certificate.pem"
+                settings.setdefault("certificate", self_signed_certificate(file))
+            return stack.enter_context(EmbeddedFtpServer(is_implicit=tls == "implicit", **settings))
+
+        yield make
+
+
+@pytest.fixture
+def make_sftp_server(tmp_path_factory: pytest.TempPathFactory, actorsync_state: Path) -> Iterator[MakeSftpServer]:
+    """Start SFTP servers, each over a new folder unless ``root`` is given; they are stopped when the test is over."""
+    assert actorsync_state.is_dir()
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> EmbeddedSftpServer:
+            settings.setdefault("root", tmp_path_factory.mktemp("sftp"))
+            return stack.enter_context(EmbeddedSftpServer(**settings))
+
+        yield make
+
+
+@pytest.fixture
+def ftp_server(make_ftp_server: MakeFtpServer) -> EmbeddedFtpServer:
+    """An FTP server over an empty folder."""
+    return make_ftp_server()
+
+
+@pytest.fixture
+def ftpes_server(make_ftp_server: MakeFtpServer) -> EmbeddedFtpServer:
+    """The same with explicit TLS, and a certificate of its own to be pinned."""
+    return make_ftp_server(tls="explicit")
+
+
+@pytest.fixture
+def ftps_server(make_ftp_server: MakeFtpServer) -> EmbeddedFtpServer:
+    """The same with TLS from the first byte."""
+    return make_ftp_server(tls="implicit")
+
+
+@pytest.fixture
+def sftp_server(make_sftp_server: MakeSftpServer) -> EmbeddedSftpServer:
+    """An SFTP server over an empty folder."""
+    return make_sftp_server()

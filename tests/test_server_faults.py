@@ -1,0 +1,424 @@
+"""Faults of the embedded servers: what may be written, and that each does what it says, by FTP, FTPS and SFTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ftplib
+import io
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+import trio
+
+from actorsync.testing.certificates import self_signed_certificate
+from actorsync.testing.server_faults import FaultPlan, Happened, ServerFault, parse_fault
+from actorsync.testing.servers import EmbeddedFtpServer
+from actorsync.testing.sftp_server import EmbeddedSftpServer
+
+DATA = bytes(range(256)) * 1024  # 256 KiB: more than fits into one read
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "place", "count", "times"),
+    [
+        ("cut@store:3", "cut", "store", 3, 1),
+        ("reset@line:20*2", "reset", "line", 20, 2),
+        ("silence@data:100000", "silence", "data", 100_000, 1),
+        ("truncate@data:64KiB", "truncate", "data", 65_536, 1),
+        ("refuse@login", "refuse", "login", 1, 1),
+        ("kill@1.5s", "kill", "time", 1.5, 1),
+        ("full@5MB", "full", "", 5_000_000, 1),
+        ("slow@10B", "slow", "", 10, 1),
+        ("capacity@4", "capacity", "", 4, 1),
+    ],
+)
+def test_a_fault_has_a_text(text: str, name: str, place: str, count: float, times: int) -> None:
+    fault = parse_fault(text)
+    assert (fault.name, fault.place, fault.count, fault.times) == (name, place, count, times)
+    assert str(fault) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("cutt@store", "there is no fault 'cutt'; did you mean cut?"),
+        ("", "there is no fault ''; known: cut, reset, silence"),
+        ("cut", "'cut' has no place; write it like cut@store:3"),
+        ("full", "'full' has no place; write it like full@5MB"),
+        ("cut@stor:3", "there is no place 'stor'; did you mean store?"),
+        ("cut@xyz", "there is no place 'xyz'; known: connect, login, line"),
+        ("cut@store:0", "'0' is not a number; write it like cut@store:3"),
+        ("cut@store:", "'' is not a number; write it like cut@store:3"),
+        ("cut@data", "'' is not a size; write it like cut@data:100KB"),
+        ("cut@data:0", "'0' is not a size; write it like cut@data:100KB"),
+        ("cut@store*x", "'x' is not how often it happens; write it like cut@store*2"),
+        ("truncate@store", "'truncate' cannot happen at 'store'; it can at: data"),
+        ("refuse@data:5", "'refuse' cannot happen at 'data:5'; it can at: connect, login, line, store"),
+        ("drop@1s", "'drop' cannot happen at '1s'; it can at: line, store"),
+        ("full@lots", "'lots' is not a size; write it like full@5MB"),
+        ("full@5MB*2", "'full' is not something that happens so many times; leave *2 out"),
+        ("capacity@0", "'0' is not a number of connections; write it like capacity@4"),
+    ],
+)
+def test_what_is_no_fault_is_told_by_the_part_that_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse_fault(text)
+    assert str(refused.value).startswith(reason)
+
+
+def test_a_kill_needs_somebody_to_kill() -> None:
+    with pytest.raises(ValueError, match="'kill' needs somebody to kill"):
+        FaultPlan(("kill@store",))
+
+
+def test_a_plan_counts_and_forgets_nothing() -> None:
+    told: list[Happened] = []
+    plan = FaultPlan(("cut@store:2*2", "refuse@login:9"), watch=told.append)
+    cut, refuse = plan.faults
+    assert [plan.at(["line", "store"], f"STOR {number}") for number in range(1, 7)] == [
+        *(None, "cut", None, "cut", None, None)
+    ]
+    assert [(one.fault, one.where) for one in told] == [(cut, "STOR 2"), (cut, "STOR 4")]
+    assert plan.happened == told
+    assert plan.never_happened() == [refuse]
+    assert plan.seen == {"line": 6, "store": 6}
+
+
+def test_a_full_disk_has_room_again_in_the_next_run() -> None:
+    plan = FaultPlan(("full@100",))
+    assert [plan.data(60, ""), plan.data(60, ""), plan.data(60, "")] == [(None, 60), ("full", 40), ("full", 0)]
+    plan.begin(2)
+    assert plan.data(60, "") == (None, 60)
+
+
+# ---- FTP, by a client that is not ours
+
+
+@pytest.fixture(params=["ftp", "ftps"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class _ImplicitFtps(ftplib.FTP_TLS):
+    """ftplib knows TLS only behind AUTH; here it is there from the first byte."""
+
+    @property
+    def sock(self) -> Any:
+        return self._secure
+
+    @sock.setter
+    def sock(self, value: Any) -> None:
+        is_plain = value is not None and not isinstance(value, ssl.SSLSocket)
+        self._secure = self.context.wrap_socket(value) if is_plain else value
+
+
+@contextlib.contextmanager
+def ftp(tmp_path: Path, scheme: str, *faults: str, **plan: Any) -> Iterator[tuple[EmbeddedFtpServer, Any]]:
+    """A server with faults, and a client that is logged in to it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    certificate = None if scheme == "ftp" else self_signed_certificate(tmp_path / "pem")
+    settings: dict[str, Any] = {"certificate": certificate, "is_implicit": scheme == "ftps"}
+    with EmbeddedFtpServer(root, faults=FaultPlan(faults, **plan), **settings) as server:
+        assert server.url == f"{scheme}://demo@127.0.0.1:{server.port}/"
+        with contextlib.closing(connected(server, scheme)) as client:
+            login(client)
+            yield server, client
+
+
+def connected(server: EmbeddedFtpServer, scheme: str) -> ftplib.FTP:
+    context = ssl._create_unverified_context()
+    client = ftplib.FTP()
+    if scheme != "ftp":
+        client = _ImplicitFtps(context=context)
+    try:
+        client.connect(server.host, server.port, timeout=5)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def login(client: ftplib.FTP) -> None:
+    ftplib.FTP.login(client, "demo", "demo")  # that of FTP_TLS would say AUTH first
+    if isinstance(client, ftplib.FTP_TLS):
+        client.prot_p()
+
+
+def store(client: ftplib.FTP, name: str = "a", data: bytes = DATA) -> str:
+    return client.storbinary(f"STOR {name}", io.BytesIO(data))
+
+
+PATIENCE = 0.2
+
+
+def store_patiently(client: ftplib.FTP, name: str) -> None:
+    """Store, and read the answer also when the rest did not go out."""
+    try:
+        store(client, name)
+    except GONE:
+        client.voidresp()
+
+
+def again_and_again(do: Callable[[], object]) -> None:
+    while True:
+        do()
+
+
+GONE = (EOFError, ConnectionError, ssl.SSLError)
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+def test_an_ftp_session_ends_at_a_command(how: str, scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, f"{how}@store:2") as (server, client):
+        store(client)
+        with pytest.raises(GONE):
+            store(client, "b")
+        assert [one.where for one in server.faults.happened] == ["STOR b"]
+        assert [path.name for path in server.root.iterdir()] == ["a"]
+
+
+def test_an_ftp_answer_is_lost_when_it_was_done(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, "drop@store", "drop@mkdir") as (server, client):
+        with pytest.raises(GONE):
+            store(client)
+        assert (server.root / "a").read_bytes() == DATA
+        with contextlib.closing(connected(server, scheme)) as again:
+            login(again)
+            with pytest.raises(GONE):
+                again.mkd("d")
+        assert (server.root / "d").is_dir()
+
+
+def test_an_ftp_server_refuses_and_goes_on(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, "refuse@mkdir", "refuse@login:2") as (server, client):
+        with pytest.raises(ftplib.error_perm, match="550"):
+            client.mkd("d")
+        client.mkd("d")
+        with contextlib.closing(connected(server, scheme)) as again:
+            with pytest.raises(ftplib.error_perm, match="530"):
+                login(again)
+            login(again)
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+def test_an_ftp_transfer_is_cut_where_it_was_ordered(how: str, scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, f"{how}@data:100KB") as (server, client), pytest.raises((*GONE, ftplib.error_temp)):
+        store(client)
+    assert (server.root / "a").stat().st_size == 100_000
+    assert len(server.faults.happened) == 1
+
+
+def test_an_ftp_server_keeps_less_and_says_that_all_is_well(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, "truncate@data:100000") as (server, client):
+        assert store(client).startswith("226")
+        assert (server.root / "a").read_bytes() == DATA[:100_000]
+        assert store(client).startswith("226")
+        assert (server.root / "a").read_bytes() == DATA
+
+
+def test_an_ftp_server_is_full_until_the_run_ends(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, "full@300000") as (server, client):
+        store(client)
+        for name in ("b", "c"):
+            with pytest.raises(ftplib.error_temp, match="452"):
+                store_patiently(client, name)
+        server.faults.begin(2)
+        with contextlib.closing(connected(server, scheme)) as again:
+            login(again)
+            store(again, "c")
+        assert (server.root / "c").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("fault", ["silence@store", "silence@data:1000", "silence@0s"])
+def test_an_ftp_server_falls_silent(fault: str, scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme) as (server, client):
+        server.faults.arm(fault)
+        client.sock.settimeout(0.2)
+        client.timeout = 0.2
+        with pytest.raises(TimeoutError):
+            again_and_again(lambda: store(client))
+        assert len(server.faults.happened) == 1
+        client.sock.settimeout(5)
+    assert client.sock is None, "the server has closed it at its end"
+
+
+def test_an_ftp_server_lets_so_many_in(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, "capacity@1") as (server, _):
+        with pytest.raises((ftplib.error_temp, *GONE), match=r"421|EOF|closed|^$"):
+            connected(server, scheme)
+        assert [str(one.fault) for one in server.faults.happened] == ["capacity@1"]
+
+
+def test_all_ftp_sessions_end_at_a_time(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme) as (server, client):
+        server.faults.arm("reset@0s")
+        with pytest.raises(GONE):
+            again_and_again(lambda: client.voidcmd("NOOP"))
+    assert len(server.faults.happened) == 1
+
+
+def test_a_client_is_killed_by_the_server(scheme: str, tmp_path: Path) -> None:
+    killed = threading.Event()
+    with ftp(tmp_path, scheme, "kill@mkdir:2", kill=killed.set) as (_, client):
+        client.mkd("a")
+        assert not killed.is_set()
+        client.mkd("b")  # it is done nevertheless: who is dead does not take anything back
+        assert killed.is_set()
+
+
+def test_a_connection_ends_before_the_greeting(scheme: str, tmp_path: Path) -> None:
+    with ftp(tmp_path, scheme, "reset@connect:2", "refuse@connect:3") as (server, _):
+        with pytest.raises(GONE):
+            connected(server, scheme)
+        with pytest.raises((ftplib.error_temp, *GONE)):
+            connected(server, scheme)
+        with contextlib.closing(connected(server, scheme)) as client:
+            login(client)
+
+
+# ---- SFTP
+
+
+async def visit(server: EmbeddedSftpServer, work: Callable[[asyncssh.SFTPClient], Awaitable[object]]) -> None:
+    """Log in and do something with an SFTP client, in an asyncio loop of its own. Raises TimeoutError on silence."""
+    connections: list[asyncssh.SSHClientConnection] = []
+
+    async def session() -> None:
+        connection = await asyncssh.connect(
+            server.host, server.port, username="demo", password="demo", known_hosts=None, config=None, client_keys=None
+        )
+        connections.append(connection)
+        await work(await connection.start_sftp_client())
+
+    async def main() -> None:
+        doing = asyncio.ensure_future(session())
+        try:
+            while True:
+                is_silent = any(one.fault.name == "silence" for one in server.faults.happened)
+                await asyncio.wait([doing], timeout=PATIENCE)
+                if doing.done() or is_silent:
+                    break
+        finally:
+            for connection in connections:
+                connection.abort()
+        if not doing.done():
+            doing.cancel()
+            await asyncio.wait([doing], timeout=PATIENCE)
+            raise TimeoutError
+        await doing
+
+    await trio.to_thread.run_sync(asyncio.run, main())
+
+
+async def put(client: asyncssh.SFTPClient, name: str = "a") -> None:
+    async with client.open(name, "wb") as file:
+        await file.write(DATA)
+
+
+async def put_again_and_again(server: EmbeddedSftpServer) -> None:
+    while True:
+        await visit(server, put)
+
+
+LOST = (asyncssh.Error, OSError)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+@pytest.mark.parametrize("fault", ["cut@store", "reset@store", "reset@line:3", "cut@data:70000", "reset@0.01s"])
+async def test_an_sftp_connection_ends(fault: str, root: Path) -> None:
+    async with EmbeddedSftpServer(root, faults=[fault]) as server:
+        with pytest.raises(LOST):
+            await put_again_and_again(server)
+        assert [str(one.fault) for one in server.faults.happened] == [fault]
+        await visit(server, put)
+    assert (root / "a").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("fault", ["silence@store", "silence@data:70000", "silence@login", "silence@connect"])
+async def test_an_sftp_server_falls_silent(fault: str, root: Path) -> None:
+    async with EmbeddedSftpServer(root, faults=[fault]) as server:
+        with pytest.raises(TimeoutError):
+            await visit(server, put)
+        assert [str(one.fault) for one in server.faults.happened] == [fault]
+
+
+async def test_an_sftp_answer_is_lost_when_it_was_done(root: Path) -> None:
+    async with EmbeddedSftpServer(root, faults=["drop@mkdir"]) as server:
+        with pytest.raises(LOST):
+            await visit(server, lambda client: client.mkdir("d"))
+    assert (root / "d").is_dir()
+
+
+async def test_an_sftp_server_refuses_and_goes_on(root: Path) -> None:
+    async def twice(client: asyncssh.SFTPClient) -> None:
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await client.mkdir("d")
+        await client.mkdir("d")
+
+    async with EmbeddedSftpServer(root, faults=["refuse@mkdir", "refuse@login:2", "refuse@connect:4"]) as server:
+        await visit(server, twice)
+        with pytest.raises(asyncssh.PermissionDenied):
+            await visit(server, put)
+        await visit(server, put)
+        with pytest.raises(LOST):
+            await visit(server, put)
+
+
+async def test_an_sftp_server_keeps_less_and_says_that_all_is_well(root: Path) -> None:
+    async with EmbeddedSftpServer(root, faults=["truncate@data:100000"]) as server:
+        await visit(server, put)
+        assert (root / "a").stat().st_size < len(DATA)
+        await visit(server, put)
+        assert (root / "a").read_bytes() == DATA
+
+
+async def test_an_sftp_server_is_full_until_the_run_ends(root: Path) -> None:
+    async with EmbeddedSftpServer(root, faults=["full@300000"]) as server:
+        await visit(server, put)
+        for _ in range(2):
+            with pytest.raises(asyncssh.SFTPFailure):
+                await visit(server, lambda client: put(client, "b"))
+        server.faults.begin(2)
+        await visit(server, lambda client: put(client, "b"))
+    assert (root / "b").read_bytes() == DATA
+
+
+async def test_an_sftp_server_lets_so_many_in_and_takes_so_much(root: Path) -> None:
+    async def again(_: asyncssh.SFTPClient) -> None:
+        with pytest.raises(LOST):
+            await asyncssh.connect(server.host, server.port, known_hosts=None, config=None, username="demo")
+
+    async with EmbeddedSftpServer(root, faults=["capacity@1", "slow@1MB"]) as server:
+        await visit(server, again)
+        assert [str(one.fault) for one in server.faults.happened] == ["capacity@1"]
+        began = time.monotonic()
+        await visit(server, put)
+        assert time.monotonic() - began >= len(DATA) / 1_000_000
+        assert {str(one.fault) for one in server.faults.happened} == {"capacity@1", "slow@1MB"}
+
+
+async def test_a_client_is_killed_by_the_sftp_server(root: Path) -> None:
+    killed: list[int] = []
+    plan = FaultPlan(("kill@store", "kill@data:1"), kill=lambda: killed.append(1))
+    async with EmbeddedSftpServer(root, faults=plan) as server:
+        await visit(server, put)
+    assert killed == [1, 1]
+
+
+def test_a_fault_can_be_given_as_a_value(root: Path) -> None:
+    with EmbeddedSftpServer(root, faults=[ServerFault("cut", "store", 1)]) as it:
+        assert it.faults.faults[0].name == "cut"
