@@ -33,6 +33,7 @@ from actorsync.testing.faults import (
     Fault,
     Hold,
     How,
+    Late,
     Refuse,
     RefuseData,
     Slice,
@@ -309,6 +310,23 @@ async def test_m027_100_ms_away_at_10_kb_a_second(pyftpdlib: FtpTarget, tmp_path
     job.assert_done(run, tmp_path, repeats=0)
     assert run.report.reconnects == 0
     assert trio.current_time() - began > 2 * 0.7
+
+
+async def test_data_that_is_there_before_its_command_is_waited_for_once_and_no_more(
+    shared_ftp_server: FtpTarget, tmp_path: Path
+) -> None:
+    """Two connections, two ways: a packet of the one that is lost comes after those of the other.
+
+    Others keep what comes early. pyftpdlib drops the data connection, says 150, and waits for another.
+    """
+    for number in range(6):
+        (tmp_path / f"{number}").write_bytes(b"%d" % number * 1_000)
+    job = Job(shared_ftp_server)
+    late = Late(verb="STOR", seconds=0.2, times=FOREVER)
+    run = await job.run(tmp_path, late, stall_seconds=1.0, connections=1)
+    is_dropped = shared_ftp_server.name == PYFTPDLIB
+    job.assert_done(run, tmp_path, repeats=1 if is_dropped else 0)
+    assert run.report.reconnects == (1 if is_dropped else 0)
 
 
 async def test_m028_the_control_connection_is_forgotten_during_a_long_upload(

@@ -128,7 +128,12 @@ class FtpTrials(FtpLink):
         async def hear() -> Reply:
             return checked("STOR", await self._control.reply())
 
-        taken, reply = await data.converse(speak, hear)
+        taken: bool | None = None
+        if self._known.waits_for_word:
+            if (reply := await hear()).is_preliminary:
+                taken = await speak()
+        else:
+            taken, reply = await data.converse(speak, hear)
         is_begun = reply.is_preliminary
         if is_begun:
             reply = checked("STOR", await self._stored(data, patient=taken is True))

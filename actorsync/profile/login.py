@@ -111,6 +111,7 @@ def _place(form: str, argument: object, site: Site, where: str) -> SecretSource:
     return KeyringSecret(argument, where=where)
 
 
+@takes("table")
 def read_options(value: object, site: Site) -> Options:
     """What an endpoint that is not built in takes beside its URL. No error quotes a value: it may be a secret."""
     if not isinstance(value, dict):

@@ -49,7 +49,7 @@ def self_signed_certificate(path: Path, host: str = "127.0.0.1") -> Path:
 
 
 def certificate_sha256(path: Path) -> str:
-    """Give the fingerprint of the first certificate in a file, as `target.certificate-sha256` takes it."""
+    """Give the fingerprint of the first certificate in a file, as ``target.certificate-sha256`` takes it."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     body = path.read_text().partition(begin)[2].partition(end)[0]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(f"{begin}{body}{end}\n")).hexdigest()

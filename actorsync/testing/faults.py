@@ -19,6 +19,7 @@ __all__ = [
     "Fault",
     "Hold",
     "How",
+    "Late",
     "Refuse",
     "RefuseData",
     "Slice",
@@ -85,6 +86,13 @@ class Hold(_AtLine):
 
 
 @attrs.frozen(kw_only=True)
+class Late(_AtLine):
+    """Have a line, and all behind it, reach the server so many seconds late: what goes another way is there first."""
+
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
 class Swallow(_AtLine):
     """Lose the final reply to a line; later replies pass."""
 
@@ -141,4 +149,4 @@ class Throttle:
     rate: int = attrs.field(validator=attrs.validators.ge(1))
 
 
-Fault = Cut | Hold | Swallow | Duplicate | CutData | Truncate | Refuse | RefuseData | Slice | Throttle
+Fault = Cut | Hold | Late | Swallow | Duplicate | CutData | Truncate | Refuse | RefuseData | Slice | Throttle

@@ -34,6 +34,7 @@ from actorsync.testing.faults import (
     Fault,
     Hold,
     How,
+    Late,
     Refuse,
     RefuseData,
     Slice,
@@ -49,7 +50,7 @@ _HOSTS = [f"127.0.0.{number}" for number in range(100, 255)]
 _CHUNK = 65536
 _NARROW = 4096
 _TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
-_AtReply = Cut | Hold | Swallow | Duplicate
+_AtReply = Cut | Hold | Late | Swallow | Duplicate
 _PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\d+)")
 
 
@@ -214,6 +215,8 @@ class _Session:
                 if isinstance(fault, Cut) and fault.when == "before":
                     link.cut(fault.how)
                     return
+                if isinstance(fault, Late):
+                    await trio.sleep(fault.seconds)
             self.waiting.append((command, faults))
             await link.server.send_all(line)
         await link.server.send_eof()
@@ -221,7 +224,7 @@ class _Session:
     def _faults_at(self, verb: str) -> Iterator[_AtReply]:
         for arm in self.proxy._arms:
             fault = arm.fault
-            if isinstance(fault, Cut | Hold | Swallow | Duplicate) and fault.verb in ("", verb):
+            if isinstance(fault, Cut | Hold | Late | Swallow | Duplicate) and fault.verb in ("", verb):
                 key = self.number if fault.per_connection else 0
                 if arm.counts(fault.at_line, key) and arm.fires():
                     yield fault
