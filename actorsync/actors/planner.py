@@ -586,7 +586,8 @@ class Planner:
         return self.wall_clock_ns() / 1e9
 
     async def _announce(self, facts: trio.MemorySendChannel[Fact]) -> None:
-        levels, removals = self.statistics, len(self.schedule.removals) - len(self._moves)
+        levels, moved = self.statistics, {move.target.path for move in self._moves}
+        removals = sum(removal.path not in moved for removal in self.schedule.removals)  # after a drain there are none
         levels.is_total_known = True
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await facts.send(Planned(*planned, removals, self._moves_planned))
