@@ -15,8 +15,8 @@ from typing import Final, cast
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, gate_of, is_remote, size_of
-from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.endpoints.contract import Content, InFront, Session, gate_of, size_of
+from actorsync.model.entry import Entry, Listing
 
 __all__ = ["Bandwidth", "Bucket", "Limited"]
 
@@ -105,30 +105,10 @@ class Bandwidth:
 
 
 @attrs.frozen
-class Limited:
+class Limited(InFront):
     """The source ``real``, whose files are read no quicker than ``bandwidth`` allows. Its sessions list and open."""
 
-    real: Endpoint
     bandwidth: Bandwidth
-
-    @property
-    def display(self) -> str:
-        """Name the real place."""
-        return self.real.display
-
-    @property
-    def lanes(self) -> int:
-        """As many as the real place has."""
-        return self.real.lanes
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the real place is on a server."""
-        return is_remote(self.real)
-
-    async def identify(self) -> ScanComplete:
-        """Say what the real root is."""
-        return await self.real.identify()
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:

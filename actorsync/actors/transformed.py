@@ -20,9 +20,9 @@ from typing import Final, TypeVar, cast
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, is_remote
+from actorsync.endpoints.contract import Content, InFront, Session
 from actorsync.errors import TransformFailed
-from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join
+from actorsync.model.entry import Entry, Kind, Listing, join
 from actorsync.model.glance import CODES, Glance, Row, decode
 from actorsync.model.text import display, shorten
 from actorsync.planning.selection import Selection
@@ -110,14 +110,13 @@ def _in_order(transforms: Iterable[Transform]) -> tuple[Transform, ...]:
 
 
 @attrs.frozen
-class Transformed:
+class Transformed(InFront):
     """The source ``real``, with what ``transforms`` make of some of its files. Its sessions list and open.
 
     They list what is there: a path that only an origin gives a content is added to a listing by whoever wants it, with
     the fingerprint of that file.
     """
 
-    real: Endpoint
     transforms: tuple[Transform, ...] = attrs.field(converter=_in_order)
 
     @transforms.validator
@@ -125,25 +124,6 @@ class Transformed:
         names = [transform.name for transform in transforms]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"there is more than one transform of the name {min(twice)!r}")
-
-    @property
-    def display(self) -> str:
-        """Name the real place."""
-        return self.real.display
-
-    @property
-    def lanes(self) -> int:
-        """As many as the real place has."""
-        return self.real.lanes
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the real place is on a server."""
-        return is_remote(self.real)
-
-    async def identify(self) -> ScanComplete:
-        """Say what the real root is."""
-        return await self.real.identify()
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:

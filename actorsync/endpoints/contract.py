@@ -28,6 +28,7 @@ __all__ = [
     "Endpoint",
     "Foresighted",
     "Glancing",
+    "InFront",
     "Relocation",
     "Session",
     "Staged",
@@ -281,3 +282,34 @@ def keeps_times(endpoint: Endpoint) -> bool:
     taken for equal because its time is.
     """
     return bool(getattr(endpoint, "keeps_times", True))
+
+
+@attrs.frozen
+class InFront:
+    """Base of what stands before an endpoint, ``real``: the same in all that a subclass does not do differently."""
+
+    real: Endpoint
+
+    @property
+    def display(self) -> str:
+        """Name the real place."""
+        return self.real.display
+
+    @property
+    def lanes(self) -> int:
+        """As many as the real place has."""
+        return self.real.lanes
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the real place is on a server."""
+        return is_remote(self.real)
+
+    @property
+    def keeps_times(self) -> bool:
+        """As the real place does."""
+        return keeps_times(self.real)
+
+    async def identify(self) -> ScanComplete:
+        """Say what the real root is."""
+        return await self.real.identify()

@@ -16,43 +16,22 @@ import trio
 from actorsync.endpoints.contract import (
     Content,
     Endpoint,
+    InFront,
     Relocation,
     Session,
     Staged,
     Upload,
-    keeps_times,
     nothing_ahead,
 )
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, ScanComplete
+from actorsync.model.entry import Entry, Kind, Listing
 
 __all__ = ["DryRun", "DryRunSession"]
 
 
 @attrs.frozen
-class DryRun:
+class DryRun(InFront):
     """The endpoint ``real`` as a plan sees it."""
-
-    real: Endpoint
-
-    @property
-    def display(self) -> str:
-        """Name the real place."""
-        return self.real.display
-
-    @property
-    def lanes(self) -> int:
-        """As many as the real place has."""
-        return self.real.lanes
-
-    @property
-    def keeps_times(self) -> bool:
-        """As the real place does."""
-        return keeps_times(self.real)
-
-    async def identify(self) -> ScanComplete:
-        """Say what the real root is."""
-        return await self.real.identify()
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[DryRunSession]:
