@@ -15,7 +15,8 @@ Layout, from the nouns up (each layer imports only those before it):
 * ``wording``, ``sink``, ``progress``, ``live_view``: what is shown, and how. ``signals``, ``foreground``: a run in the
   foreground, which Ctrl-C stops.
 * ``pipeline``: what a caller adds to a run. ``sync``, ``scripting``, ``saved_plan``, ``events``: runs for programs.
-* ``cli``, ``inspection``, ``demo``: the commands.
+* ``plugins``: endpoints that are not built in, by the scheme of their URLs.
+* ``cli``, ``inspection``, ``demo``, ``rehearsal``: the commands.
 * ``testing``: public; embedded servers, faults, and the conformance suite every endpoint passes.
 """
 
