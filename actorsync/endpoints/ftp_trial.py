@@ -128,13 +128,13 @@ class FtpTrials(FtpLink):
         async def hear() -> Reply:
             return checked("STOR", await self._control.reply())
 
-        taken: bool | None = None
-        if self._known.waits_for_word:
-            if (reply := await hear()).is_preliminary:
-                taken = await speak()
-        else:
-            taken, reply = await data.converse(speak, hear)
+        async def wait() -> None:
+            return None
+
+        taken, reply = await data.converse(wait if self._known.waits_for_word else speak, hear)
         is_begun = reply.is_preliminary
+        if is_begun and self._known.waits_for_word:
+            taken = await speak()
         if is_begun:
             reply = checked("STOR", await self._stored(data, patient=taken is True))
         self._believe(data, reply)
