@@ -236,6 +236,7 @@ def test_a_run_over_connections_that_get_lost(
                 if report.exit_code == 0:
                     break
             assert reconnects
+            assert report.exit_code == 0, report
         files = []
         async with target.open_session() as session:
             for directory in ["", *(f"d{number}" for number in range(5))]:
@@ -571,3 +572,20 @@ async def test_a_commit_that_another_run_began_is_done_again(tmp_path: Path) -> 
         (result,) = await session.commit([Staged("a", ".tmp", 3, found.mtime_ns)])
     assert isinstance(result, OperationRefused)
     assert result.retry
+
+
+async def test_what_was_put_in_place_does_not_make_way_when_that_is_asked_for_again(tmp_path: Path) -> None:
+    """A connection was lost in between. Nobody sees the file gone, not for a moment."""
+    endpoint = keeps_old(tmp_path)
+    (tmp_path / "a").write_text("old")
+    async with endpoint.open_session() as session:
+        staged, _ = await session.stage(Upload("a", ".actorsync-0002.tmp", MemoryContent(b"new")))
+        assert isinstance(staged, Staged)
+        (once,) = await session.commit([staged])
+        store = endpoint._store
+        assert store is not None
+        moved: list[tuple[str, str]] = []
+        store.move = lambda old, new: moved.append((old, new))
+        assert await session.commit([staged]) == [once]
+    assert moved == []
+    assert (tmp_path / "a").read_text() == "new"

@@ -283,6 +283,8 @@ class Store:
                 if not self._replaces:
                     self._remove_file(aside_of(staged.temporary))  # of an attempt that did not come to its end
                 return
+        if self.look(staged.temporary) is None:  # it was put in place before: nothing is to make way for it again
+            raise FileNotFoundError(errno.ENOENT, temporary)
         move(final, aside)
         try:
             move(temporary, final)
