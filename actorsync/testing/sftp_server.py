@@ -38,6 +38,8 @@ _MUTATING = frozenset(
     ]
 )
 _LEAVING = 2.0  # seconds that stopping waits for sessions to close their files
+#: Turns of the loop that are given to what is closed.
+_TURNS = 5
 _TICK = 0.02  # seconds between two looks at the clock, where a fault happens at a time
 
 
@@ -295,8 +297,10 @@ class _Hub:
 
     async def close(self) -> None:
         self.closing.set()
-        for connection in self.connected.copy():
-            connection.abort()
+        for _ in range(_TURNS):  # one that was let in just now is a connection in a turn or two, and closed in another
+            for connection in self.connected.copy():
+                connection.abort()
+            await asyncio.sleep(0)
         if self.channels:  # they close the files that they have open
             await asyncio.wait(self.channels, timeout=_LEAVING)
 
