@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ftplib
+import gc
 import io
+import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -423,3 +426,17 @@ async def test_a_client_is_killed_by_the_sftp_server(root: Path) -> None:
 def test_a_fault_can_be_given_as_a_value(root: Path) -> None:
     with EmbeddedSftpServer(root, faults=[ServerFault("cut", "store", 1)]) as it:
         assert it.faults.faults[0].name == "cut"
+
+
+def test_a_connection_that_comes_as_an_sftp_server_stops_is_closed(root: Path) -> None:
+    """asyncio leaves the socket of one open that it has accepted and not set up when its server is closed."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(20):
+            with contextlib.ExitStack() as sockets, EmbeddedSftpServer(root) as server:
+                knocks = [sockets.enter_context(socket.socket()) for _ in range(40)]
+                for knock in knocks:
+                    knock.setblocking(False)
+                    knock.connect_ex((server.host, server.port))
+        gc.collect()
+    assert [str(warning.message) for warning in warned if issubclass(warning.category, ResourceWarning)] == []

@@ -38,7 +38,7 @@ _MUTATING = frozenset(
     ]
 )
 _LEAVING = 2.0  # seconds that stopping waits for sessions to close their files
-#: Turns of the loop that are given to what is closed.
+#: Turns of the loop in which a connection that was accepted is set up.
 _TURNS = 5
 _TICK = 0.02  # seconds between two looks at the clock, where a fault happens at a time
 
@@ -225,6 +225,12 @@ class _Thread:
         clock = self.loop.create_task(hub.watch_the_clock())
         await self.stopping.wait()
         clock.cancel()
+        # First no more are let in, and those that were get set up: asyncio loses sight of one that is not when its
+        # server is closed, and leaves its socket open.
+        for listening in acceptor.sockets:
+            self.loop.remove_reader(listening.fileno())
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         acceptor.close()
         await hub.close()
 
@@ -297,10 +303,8 @@ class _Hub:
 
     async def close(self) -> None:
         self.closing.set()
-        for _ in range(_TURNS):  # one that was let in just now is a connection in a turn or two, and closed in another
-            for connection in self.connected.copy():
-                connection.abort()
-            await asyncio.sleep(0)
+        for connection in self.connected.copy():
+            connection.abort()
         if self.channels:  # they close the files that they have open
             await asyncio.wait(self.channels, timeout=_LEAVING)
 
