@@ -25,15 +25,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from actorsync.actors.transformed import Transform
+    from actorsync.actors.pipeline import Change, ListingStage, OperationStage, Stage, listing_stage, operation_stage
+    from actorsync.endpoints.wrappers.transform import Transform
     from actorsync.model.entry import Entry, Kind, Listing
     from actorsync.model.event import Event, Report
     from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
-    from actorsync.pipeline import Change, ListingStage, OperationStage, Stage, listing_stage, operation_stage
     from actorsync.profile import Profile
-    from actorsync.saved_plan import Plan, Step
-    from actorsync.scripting import Stop, apply, plan, run
-    from actorsync.sync import ConnectionState, Levels, Sync, load_profile, open_sync
+    from actorsync.runs.blocking import Stop, apply, plan, run
+    from actorsync.runs.open_sync import ConnectionState, Levels, Sync, load_profile, open_sync
+    from actorsync.runs.saved_plan import Plan, Step
 
 __all__ = [
     "Change",
@@ -72,35 +72,35 @@ __version__ = "0.1.0"
 
 #: Where each name is. It is imported when it is first asked for: ``actorsync --version`` needs none of them.
 _HOMES: Final = {
-    "Change": "pipeline",
-    "ConnectionState": "sync",
+    "Change": "actors.pipeline",
+    "ConnectionState": "runs.open_sync",
     "Copy": "model.operation",
     "Entry": "model.entry",
     "Event": "model.event",
     "Failed": "model.operation",
     "Kind": "model.entry",
-    "Levels": "sync",
+    "Levels": "runs.open_sync",
     "Listing": "model.entry",
-    "ListingStage": "pipeline",
+    "ListingStage": "actors.pipeline",
     "MakeDirectory": "model.operation",
     "Move": "model.operation",
-    "OperationStage": "pipeline",
-    "Plan": "saved_plan",
+    "OperationStage": "actors.pipeline",
+    "Plan": "runs.saved_plan",
     "Profile": "profile",
     "Remove": "model.operation",
     "Report": "model.event",
-    "Stage": "pipeline",
-    "Step": "saved_plan",
-    "Stop": "scripting",
-    "Sync": "sync",
-    "Transform": "actors.transformed",
-    "apply": "scripting",
-    "listing_stage": "pipeline",
-    "load_profile": "sync",
-    "open_sync": "sync",
-    "operation_stage": "pipeline",
-    "plan": "scripting",
-    "run": "scripting",
+    "Stage": "actors.pipeline",
+    "Step": "runs.saved_plan",
+    "Stop": "runs.blocking",
+    "Sync": "runs.open_sync",
+    "Transform": "endpoints.wrappers.transform",
+    "apply": "runs.blocking",
+    "listing_stage": "actors.pipeline",
+    "load_profile": "runs.open_sync",
+    "open_sync": "runs.open_sync",
+    "operation_stage": "actors.pipeline",
+    "plan": "runs.blocking",
+    "run": "runs.blocking",
 }
 
 

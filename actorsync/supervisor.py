@@ -31,29 +31,29 @@ from typing import Protocol
 import attrs
 import trio
 
-from actorsync.actors.channels import Blocking, Fact, Finding, Settlement, in_thread
-from actorsync.actors.connection import Connection
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.connections.connection import Connection
+from actorsync.actors.connections.pool import Pool
 from actorsync.actors.feed import Feed
-from actorsync.actors.limit import Bandwidth, Limited
-from actorsync.actors.planner import Memory, Planner
-from actorsync.actors.pool import Pool
+from actorsync.actors.messages import Blocking, Fact, Finding, Settlement, in_thread
+from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.planner.planner import Memory, Planner
 from actorsync.actors.recorder import FactStore, Observer, Recorder
-from actorsync.actors.remote_source import RemoteSource
-from actorsync.actors.restart import Backoff
 from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.source_pool import RemoteSource
 from actorsync.actors.stages import Gate, ListingStages, blamed
 from actorsync.actors.statistics import ConnectionLevel, Statistics
-from actorsync.actors.transformed import Transform, Transformed
 from actorsync.endpoints.contract import Endpoint, is_remote
+from actorsync.endpoints.wrappers.bandwidth import Bandwidth, Limited
+from actorsync.endpoints.wrappers.transform import Transform, Transformed
 from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, StageFailed, TargetUnreachable
 from actorsync.model.entry import Entry
 from actorsync.model.event import Report, Started, Stopped, Warned
 from actorsync.model.operation import Batch
-from actorsync.pipeline import Pipeline
-from actorsync.planning.guard import DeleteLimit
+from actorsync.planning.pool_size import Sizing
+from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
-from actorsync.planning.sizing import Sizing
 
 #: How many batches are given out ahead, for each connection that has many lanes.
 _AHEAD = 4

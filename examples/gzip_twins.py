@@ -16,7 +16,7 @@ from trio.abc import ReceiveChannel, SendChannel
 
 import actorsync
 from actorsync import Entry, Kind, Listing, Transform, listing_stage
-from actorsync.streams import gzip_stream
+from actorsync.transforms import gzip_stream
 
 ASSETS = (".css", ".html", ".js", ".svg")
 LEAST_BYTES = 500  # what is smaller is not worth it

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import trio
 
+from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.endpoints.simple import SimpleSession
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
-from actorsync.plugins import Location, Unusable
 
 TABLE = "CREATE TABLE IF NOT EXISTS tree (path TEXT PRIMARY KEY, parent TEXT, data BLOB, mtime_ns INTEGER)"
 ENTRIES = "SELECT path, data IS NULL, length(data), mtime_ns FROM tree WHERE "

@@ -31,14 +31,14 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.heap import share_one_heap
+from actorsync.cli.malloc import share_one_heap
 from actorsync.model.event import Event, Report, Stopped
 from actorsync.profile import Profile, load_profile
-from actorsync.runner import run_forever, run_once
-from actorsync.testing.commands import Command
-from actorsync.testing.faults import How
-from actorsync.testing.proxy import FaultProxy, open_fault_proxy
-from actorsync.testing.wire import open_wire_proxy
+from actorsync.runs.runner import run_forever, run_once
+from actorsync.testing.network.faults import How
+from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.network.proxy import open_wire_proxy
+from actorsync.testing.servers.command_log import Command
 from tests.support import FtpTarget, debian_servers, ssh_servers
 from tests.support.mirror import contents, temporaries
 from tests.support.observer import Observer, self_evident, strays

@@ -17,11 +17,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.channels import holding, inline
-from actorsync.actors.restart import Backoff, Lives, restarting
+from actorsync.actors.connections.backoff import Backoff, Lives, restarting
+from actorsync.actors.messages import holding, inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.contract import Session
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
@@ -31,7 +31,7 @@ from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise, the_cause
-from actorsync.testing.faulty import Faulty, When
+from actorsync.testing.faulty_endpoint import Faulty, When
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from actorsync.model.event import Connected
-from actorsync.testing.faults import Cut, CutData, Fault, How, Truncate, When
-from actorsync.testing.wire import CutWire, Direction, WireFault
+from actorsync.testing.network.faults import Cut, CutData, Fault, How, Truncate, When
+from actorsync.testing.network.proxy import CutWire, Direction, WireFault
 from tests.support.any_side import FTPES, LOCAL, OLD, Side, Sides, fill, put
 from tests.support.forks import Forks
 from tests.support.mirror import Run, contents, mirror, settings_for, temporaries, times

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from actorsync.endpoints.asyncio_thread import AsyncioLoop, AsyncioThread, Doorbell
+from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread, Doorbell
 
 
 def threads() -> list[threading.Thread]:
@@ -288,7 +288,7 @@ async def test_nothing_is_left_when_the_holder_is_cancelled_with_work_under_way(
 
 PROGRAM = """
 import asyncio, threading, trio
-from actorsync.endpoints.asyncio_thread import AsyncioThread
+from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
 
 async def fail():
     raise ZeroDivisionError

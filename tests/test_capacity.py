@@ -19,15 +19,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.restart import Backoff
+from actorsync.actors.connections.backoff import Backoff
 from actorsync.endpoints.contract import Endpoint
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.local_tree import Opened
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.local.tree import Opened
 from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
 from actorsync.model.event import Connected, Event, Resized, Retired, TurnedAway
-from actorsync.model.glance import Glance
 from actorsync.model.operation import Copy, Done, Failed, Returned
+from actorsync.model.row import Glance
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget, debian_servers, ftp, ssh_servers, ssh_target
 from tests.support.mirror import Run, contents, mirror, temporaries

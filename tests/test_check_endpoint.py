@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Content, Staged, Upload, nothing_ahead
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.testing import DEMANDS, SOURCE_DEMANDS, DemandsUnmet, Unmet, check_endpoint, check_source

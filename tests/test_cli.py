@@ -18,14 +18,15 @@ from typing import cast
 import attrs
 import pytest
 
-from actorsync import __version__, runner
-from actorsync.cli import run_command
+from actorsync import __version__
+from actorsync.cli.check import report_on
+from actorsync.cli.commands import run_command
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, TargetUnreachable
-from actorsync.inspection import report_on
 from actorsync.journal import journal_path, state_directory
 from actorsync.model.entry import Listing
 from actorsync.profile import load_profile
+from actorsync.runs import runner
 from actorsync.testing import EmbeddedFtpServer
 
 CANARY = "CANARY-4711"
@@ -109,7 +110,7 @@ def temporaries(server: EmbeddedFtpServer) -> list[str]:
 
 def test_version_and_profile_errors_do_without_trio() -> None:
     code = (
-        "import sys; from actorsync.cli import run_command; "
+        "import sys; from actorsync.cli.commands import run_command; "
         "assert run_command(['--version']) == 0; assert run_command(['run', 'nope.toml']) == 2; "
         "assert 'trio' not in sys.modules and 'rich' not in sys.modules"
     )
@@ -520,7 +521,7 @@ def test_m122_second_ctrl_c_cancels(number: int, code: int, source: Path, slow_s
 def test_third_ctrl_c_leaves_at_once_even_when_the_loop_is_stuck(source: Path, tmp_path: Path) -> None:
     profile = write_profile(source, str(tmp_path / "target"))
     stuck = (
-        "import sys, time, actorsync.runner as runner\n"
+        "import sys, time, actorsync.runs.runner as runner\n"
         "async def stuck(*_, **__):\n"
         "    print('stuck', flush=True)\n"
         "    while True: time.sleep(60)\n"

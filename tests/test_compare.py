@@ -10,8 +10,8 @@ import attrs
 import pytest
 from trio.testing import MockClock
 
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.memory_tree import File
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.memory.tree import File
 from actorsync.errors import OperationRefused
 from actorsync.model.event import Confirmed
 from actorsync.testing import EmbeddedFtpServer

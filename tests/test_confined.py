@@ -20,13 +20,13 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, parent_of
-from actorsync.planning.temporary import temporary_name
+from actorsync.planning.temporary_names import temporary_name
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.conformance import MemoryContent
+from actorsync.testing.conformance.demands import MemoryContent
 from tests.support.any_side import OLD, Side, put
 from tests.support.ftp import endpoint_for
 from tests.support.mirror import contents, mirror

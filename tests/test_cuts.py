@@ -18,9 +18,9 @@ import pytest
 import trio
 
 from actorsync.model.event import Resized
-from actorsync.testing.faults import Cut, Duplicate, Fault, Hold, How, Swallow, When
-from actorsync.testing.proxy import FaultProxy, open_fault_proxy
-from actorsync.testing.wire import CutWire, Direction
+from actorsync.testing.network.faults import Cut, Duplicate, Fault, Hold, How, Swallow, When
+from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.network.proxy import CutWire, Direction
 from tests.support import FtpTarget, ftp
 from tests.support.debian_servers import Options, Tls, some_data_ports
 from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, proxy_before

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from actorsync.cli import cli
+from actorsync.cli.commands import cli
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
 from tests.support.matrix import ROWS, rows_in, rows_of
 
@@ -61,7 +61,7 @@ def test_the_reconcile_table_is_printed_from_the_code() -> None:
 
 
 def layer_of(module: str) -> str:
-    """``actorsync.endpoints.ftp`` is in ``endpoints``; ``actorsync.journal_file`` in ``journal``."""
+    """``actorsync.endpoints.ftp.endpoint`` is in ``endpoints``; ``actorsync.journal.file`` in ``journal``."""
     return module.split(".")[1].partition("_")[0]
 
 

@@ -12,14 +12,14 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
 from actorsync.testing import SOURCE_DEMANDS, check_source
-from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place
-from actorsync.testing.faulty import Faulty, RandomFaults, When
-from actorsync.testing.source_conformance import LONG_TREE, TREE, fill
+from actorsync.testing.conformance.demands import CHECKS, Check, MemoryContent, Place
+from actorsync.testing.conformance.source_demands import LONG_TREE, TREE, fill
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
 from tests.support import FtpTarget, ssh_servers
 from tests.support.ftp import endpoint_for, fresh_folder, home
 from tests.support.ssh_target import SshTarget

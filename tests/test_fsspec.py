@@ -20,12 +20,13 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorsync.cli import run_command
-from actorsync.endpoints.beside import aside_of
+from actorsync.cli.commands import run_command
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.fsspec import FsspecEndpoint, open_fsspec
-from actorsync.endpoints.fsspec_entries import entry_of, version_of
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.fsspec.endpoint import FsspecEndpoint, open_fsspec
+from actorsync.endpoints.fsspec.entries import entry_of, version_of
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.plugins import Location, Reveal, Unusable
+from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -39,13 +40,12 @@ from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind, join, parent_of
 from actorsync.model.event import Report
 from actorsync.planning.selection import Selection
-from actorsync.plugins import Location, Reveal, Unusable
 from actorsync.profile import MaxDelete, Profile, load_profile
-from actorsync.runner import plan_once, run_once
+from actorsync.runs.runner import plan_once, run_once
 from actorsync.supervisor import Policy, supervise
 from actorsync.testing import DEMANDS, check_endpoint
-from actorsync.testing.conformance import MemoryContent, StallingContent
-from actorsync.testing.faulty import Faulty, RandomFaults
+from actorsync.testing.conformance.demands import MemoryContent, StallingContent
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
 
 _numbers = itertools.count()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_journal
 from actorsync.planning.selection import Selection

@@ -19,15 +19,15 @@ import pytest
 import trio
 import trio.testing
 
-from actorsync.actors.restart import Backoff
+from actorsync.actors.connections.backoff import Backoff
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.ftp_session import FtpSession
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.glance import Glance
-from actorsync.testing.conformance import MTIME_NS, MemoryContent, StallingContent
-from actorsync.testing.faults import (
+from actorsync.model.row import Glance
+from actorsync.testing.conformance.demands import MTIME_NS, MemoryContent, StallingContent
+from actorsync.testing.network.faults import (
     Cut,
     CutData,
     Fault,
@@ -42,7 +42,7 @@ from actorsync.testing.faults import (
     Truncate,
     When,
 )
-from actorsync.testing.proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
 from tests.support import FtpTarget, debian_servers
 from tests.support.evil import Answer, EvilServer, evil_server
 from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, home, serving

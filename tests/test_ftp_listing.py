@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from actorsync.model.entry import Kind
 from actorsync.model.text import display
-from actorsync.protocols.ftp import Reply
-from actorsync.protocols.ftp_listing import ListedEntry, ParsedListing, mlst_kind, parse_list, parse_mlsd
-from actorsync.protocols.ftp_replies import parse_mdtm_time
+from actorsync.protocols.ftp.listing import ListedEntry, ParsedListing, mlst_kind, parse_list, parse_mlsd
+from actorsync.protocols.ftp.replies import parse_mdtm_time
+from actorsync.protocols.ftp.wire import Reply
 
 FILE, DIRECTORY, LINK, OTHER = Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER
 

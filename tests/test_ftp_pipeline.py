@@ -19,7 +19,7 @@ import trio
 from actorsync.model.event import Adopted
 from actorsync.model.operation import Copy, Done, Failed
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
 from tests.support import FtpTarget, debian_servers
 from tests.support.ftp import PYFTPDLIB, endpoint_for, fresh_folder, serving
 from tests.support.mirror import Run, contents, mirror, mirror_process, temporaries, times

@@ -12,12 +12,12 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Session
-from actorsync.endpoints.ftp_session import FtpSession
+from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.faults import Cut, CutData, Fault, How, RefuseData, Slice, Swallow, Truncate
-from actorsync.testing.proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.network.faults import Cut, CutData, Fault, How, RefuseData, Slice, Swallow, Truncate
+from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
 from tests.support import FtpTarget
 from tests.support.ftp import endpoint_for, fresh_folder
 

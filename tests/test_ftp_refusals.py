@@ -14,9 +14,9 @@ import trio
 from actorsync.endpoints.contract import Session, Staged, Upload
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry
-from actorsync.testing.conformance import MemoryContent
-from actorsync.testing.faults import Cut
-from actorsync.testing.proxy import open_fault_proxy
+from actorsync.testing.conformance.demands import MemoryContent
+from actorsync.testing.network.faults import Cut
+from actorsync.testing.network.ftp_proxy import open_fault_proxy
 from tests.support.evil import EvilServer, evil_server
 from tests.support.ftp import endpoint_for
 from tests.support.mirror import mirror

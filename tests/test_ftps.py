@@ -18,9 +18,8 @@ import attrs
 import pytest
 import trio
 
-from actorsync.actors.restart import Backoff
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.tls import (
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.ftp.certificates import (
     TlsPolicy,
     UntrustedServer,
     check_pin,
@@ -29,6 +28,7 @@ from actorsync.endpoints.tls import (
     make_context,
     warn_of_clear_text,
 )
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError
 from tests.support import FtpTarget, certificates, debian_servers
 from tests.support.certificates import identity

@@ -17,8 +17,8 @@ import trio
 from actorsync.endpoints.contract import Upload
 from actorsync.errors import ConnectionLost
 from actorsync.model.operation import Copy, Done
-from actorsync.testing.conformance import CHECKS, Check, MemoryContent, Place
-from actorsync.testing.faults import CutData, Fault, How, Refuse, Truncate
+from actorsync.testing.conformance.demands import CHECKS, Check, MemoryContent, Place
+from actorsync.testing.network.faults import CutData, Fault, How, Refuse, Truncate
 from tests.support import FtpTarget, debian_servers
 from tests.support.debian_servers import Options, Tls, some_data_ports
 from tests.support.ftp import NAMES, PYFTPDLIB, endpoint_for, fresh_folder, home, proxy_before, serving

@@ -15,14 +15,14 @@ from typing import Final
 
 import pytest
 
-from actorsync.endpoints.sftp_session import _fault_of
+from actorsync.endpoints.sftp.session import _fault_of
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, ProfileError, ProtocolError
 from actorsync.model.text import display
 from actorsync.profile import load_profile
-from actorsync.protocols import ftp_replies as replies
-from actorsync.protocols.ftp import Reply, ReplyParser
-from actorsync.protocols.ftp_listing import mlst_kind, parse_list, parse_mlsd
-from actorsync.protocols.sftp import Names, PacketParser, parse_reply, parse_version
+from actorsync.protocols.ftp import replies
+from actorsync.protocols.ftp.listing import mlst_kind, parse_list, parse_mlsd
+from actorsync.protocols.ftp.wire import Reply, ReplyParser
+from actorsync.protocols.sftp.packets import Names, PacketParser, parse_reply, parse_version
 
 INPUTS: Final = int(os.environ.get("ACTORSYNC_INPUTS", "200000"))
 

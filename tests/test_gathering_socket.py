@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from actorsync.endpoints.gathering_socket import ConnectedSocket
+from actorsync.endpoints.ssh.batching_transport import ConnectedSocket
 
 
 def test_m001_a_peer_that_is_gone_already_leaves_no_socket_behind() -> None:

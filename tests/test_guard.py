@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
-from actorsync.planning.guard import Gone, Removals, objection, why_withheld, withheld
+from actorsync.planning.removal_guard import Gone, Removals, objection, why_withheld, withheld
 from actorsync.profile.units import MaxDelete
 
 ROOT = ScanComplete(Entry("", Kind.DIRECTORY), device=7)

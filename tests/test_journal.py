@@ -24,7 +24,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actorsync import journal_file, journal_schema
 from actorsync.errors import FatalError, JournalLocked
 from actorsync.journal import (
     Journal,
@@ -35,6 +34,8 @@ from actorsync.journal import (
     read_runs,
     state_directory,
 )
+from actorsync.journal import file as journal_file
+from actorsync.journal import schema as journal_schema
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, ScanComplete, join, parent_of
 from actorsync.model.event import (
     Adopted,
@@ -52,7 +53,6 @@ from actorsync.model.event import (
     Swept,
     Troubled,
 )
-from actorsync.model.glance import glance_of
 from actorsync.model.operation import (
     Copy,
     Done,
@@ -66,6 +66,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.row import glance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

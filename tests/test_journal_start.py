@@ -18,9 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from actorsync import journal_file, journal_place, journal_schema
 from actorsync.errors import FatalError
+from actorsync.journal import file as journal_file
+from actorsync.journal import network_filesystem as journal_place
 from actorsync.journal import open_journal, read_troubles, state_directory
+from actorsync.journal import schema as journal_schema
 from actorsync.model.entry import Kind
 from tests.support.site import Ran, Site, tree
 

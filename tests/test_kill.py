@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from actorsync.endpoints.sftp import LANES
+from actorsync.endpoints.sftp.endpoint import LANES
 from tests.support import FtpTarget, debian_servers, ftp, ssh_servers
 from tests.support.changing_source import Source
 from tests.support.forks import Forks

@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from actorsync.endpoints.sftp import LANES
+from actorsync.endpoints.sftp.endpoint import LANES
 from actorsync.journal import open_journal
 from tests.support import FtpTarget, ftp, seccomp, ssh_servers
 from tests.support.changing_source import KIB

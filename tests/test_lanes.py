@@ -15,11 +15,11 @@ from trio.testing import MockClock
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.model.event import Connected, Event, Retired, Warned
 from actorsync.model.operation import Copy, Done, Failed, Returned
-from actorsync.testing.faulty import Faulty, When
+from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.memory_mirror import LANES, ONE, PATIENT, Counted, Mirror
 
 

@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actorsync.actors.limit import Bandwidth, Bucket, Limited
 from actorsync.actors.shutdown import GOODBYE, Shutdown
 from actorsync.actors.statistics import Statistics
-from actorsync.actors.transformed import Transform
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
+from actorsync.cli.output.lines import progress_text
 from actorsync.endpoints.contract import Endpoint, Session, Upload, gate_of
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.bandwidth import Bandwidth, Bucket, Limited
+from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_memory_journal
 from actorsync.model.operation import Done
 from actorsync.profile import load_profile
-from actorsync.progress import progress_text
-from actorsync.runner import policy_of
+from actorsync.runs.runner import policy_of
 from tests.support.any_side import FTPES, LOCAL, Sides, put
 from tests.support.memory_mirror import ONE, Mirror
 from tests.support.mirror import contents, mirror

@@ -17,11 +17,11 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Relocation, Session, Staged, Upload
-from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import GuardRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.text import display
-from actorsync.testing.conformance import MemoryContent
+from actorsync.testing.conformance.demands import MemoryContent
 from tests.support.disks import small_disk
 
 BIG = 400_000  # more than what is read whole while it is opened

@@ -13,19 +13,19 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.memory_tree import File
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.memory.tree import File
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Record
 from actorsync.model.event import Confirmed, Event, MovesIntended, Planned, RemovalsRefused
 from actorsync.model.operation import Done, Failed, MakeDirectory, Move, Remove, Skipped
-from actorsync.planning.moves import candidates, has_to_be_read, may_be, pair
 from actorsync.planning.reconcile import Action, Decision
+from actorsync.planning.renames import candidates, has_to_be_read, may_be, pair
 from actorsync.planning.schedule import BATCH, Schedule
 from actorsync.profile.units import MaxDelete
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.faulty import Faulty, When
+from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support import FtpTarget, ssh_servers
 from tests.support import ftp as ftp_servers
 from tests.support.memory_mirror import ONE, Mirror
@@ -432,7 +432,7 @@ async def test_a_drain_leaves_moves_to_the_next_run(synced: Mirror, autojump_clo
 async def test_more_than_may_be_held_back(
     synced: Mirror, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("actorsync.actors.planner._MOST_HELD", 3)
+    monkeypatch.setattr("actorsync.actors.planner.planner._MOST_HELD", 3)
     await run(synced)
     synced.source.rename("d", "c")
     report = await run(synced)

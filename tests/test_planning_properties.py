@@ -30,9 +30,9 @@ from actorsync.model.operation import (
     Returned,
     Skipped,
 )
-from actorsync.planning.guard import Gone, withheld
-from actorsync.planning.moves import pair
 from actorsync.planning.reconcile import Action, Decision, reconcile, removals_below
+from actorsync.planning.removal_guard import Gone, withheld
+from actorsync.planning.renames import pair
 from actorsync.planning.schedule import Schedule
 
 TRIPLES = int(os.environ.get("ACTORSYNC_TRIPLES", "5000"))

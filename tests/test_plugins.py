@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
+from actorsync.endpoints.plugins import Location, Unusable, registered
 from actorsync.errors import ProfileError
-from actorsync.plugins import Location, Unusable, registered
 from actorsync.profile import Profile, load_profile
-from actorsync.runner import open_endpoints, run_once
+from actorsync.runs.runner import open_endpoints, run_once
 from tests.support.plugged import install
 
 #: An endpoint that is a tree in memory, kept by its location so that a test can look at it.
 GOOD = """
-    from actorsync.endpoints.memory import MemoryEndpoint
+    from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 
     places = {}
 
@@ -217,7 +217,7 @@ def test_a_factory_says_what_is_wrong_with_the_profile(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
-        from actorsync.plugins import Unusable
+        from actorsync.endpoints.plugins import Unusable
 
         def open_endpoint(location):
             raise Unusable("url", "has no bucket; write foo://bucket/dir")
@@ -254,7 +254,7 @@ def test_nothing_is_looked_up_for_what_is_built_in(shop: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from actorsync.profile import load_profile; "
         f"load_profile(Path({str(shop)!r})); "
-        "assert not {'actorsync.plugins', 'importlib.metadata', 'fsspec'} & {*sys.modules}"
+        "assert not {'actorsync.endpoints.plugins', 'importlib.metadata', 'fsspec'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

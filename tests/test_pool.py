@@ -14,13 +14,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.channels import inline
-from actorsync.actors.lane import LOSSES
-from actorsync.actors.pool import Pool, Role
-from actorsync.actors.restart import Backoff
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.connections.lane import LOSSES
+from actorsync.actors.connections.pool import Pool, Role
+from actorsync.actors.messages import inline
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Upload
-from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import (
     ConnectionLost,
     LoginLapsed,
@@ -43,11 +43,11 @@ from actorsync.model.event import (
     TurnedAway,
 )
 from actorsync.model.operation import Failed, Fault, Returned
+from actorsync.planning.pool_size import Sizing
 from actorsync.planning.selection import Selection
-from actorsync.planning.sizing import Sizing
 from actorsync.profile import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
-from actorsync.testing.faulty import Faulty, FaultySession, When
+from actorsync.testing.faulty_endpoint import Faulty, FaultySession, When
 
 T = TypeVar("T")
 

@@ -17,13 +17,13 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.endpoints.local import LocalEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_memory_journal
 from actorsync.model.event import Reconnecting, Report
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
-from actorsync.runner import repeat
+from actorsync.runs.runner import repeat
 from actorsync.supervisor import Clock, Policy, supervise
 from tests.support import FtpTarget, evil, ftp, ssh_servers
 from tests.support.evil import evil_server

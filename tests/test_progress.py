@@ -20,9 +20,22 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Rate, Statistics
+from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines, progress_text
+from actorsync.cli.output.live_view import LiveView
+from actorsync.cli.output.messages import (
+    change_of,
+    duration_text,
+    json_line,
+    parked_table,
+    plan_summary,
+    records_of,
+    runs_table,
+    size_text,
+    summary,
+)
+from actorsync.cli.output.streams import Sink
 from actorsync.endpoints.contract import Upload
 from actorsync.journal import Run
-from actorsync.live_view import LiveView
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
 from actorsync.model.event import (
     Adopted,
@@ -64,19 +77,6 @@ from actorsync.model.operation import (
     Skipped,
     Survey,
     Sweep,
-)
-from actorsync.progress import JsonLines, Lines, Output, PlanLines, progress_text
-from actorsync.sink import Sink
-from actorsync.wording import (
-    change_of,
-    duration_text,
-    json_line,
-    parked_table,
-    plan_summary,
-    records_of,
-    runs_table,
-    size_text,
-    summary,
 )
 
 FILE = Entry("dir/a.txt", Kind.FILE, 3)

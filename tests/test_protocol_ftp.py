@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
 from actorsync.model.text import display, shorten
-from actorsync.protocols import ftp, ftp_dialogues, ftp_replies
-from actorsync.protocols.ftp import Dialogue, ProtocolError, Reply, ReplyParser, command_line
-from actorsync.protocols.ftp_replies import Features, TimeSetter
+from actorsync.protocols.ftp import dialogues as ftp_dialogues
+from actorsync.protocols.ftp import replies as ftp_replies
+from actorsync.protocols.ftp import wire as ftp
+from actorsync.protocols.ftp.replies import Features, TimeSetter
+from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, ReplyParser, command_line
 
 T = TypeVar("T")
 

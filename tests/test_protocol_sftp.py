@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
-from actorsync.protocols import sftp
-from actorsync.protocols.sftp import (
+from actorsync.protocols.sftp import packets as sftp
+from actorsync.protocols.sftp.packets import (
     Attributes,
     Data,
     Extended,

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import ssh_servers
 from tests.support.any_side import OLD, Side, put

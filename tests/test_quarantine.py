@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
 from actorsync.model.event import Event, Recovered, RemovalsWithheld, Report, Scanned, Troubled
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove
-from actorsync.planning.quarantine import (
+from actorsync.planning.parking import (
     FIRST_DELAY,
     LONGEST_DELAY,
     PARK_AFTER,
@@ -35,7 +35,7 @@ from actorsync.planning.quarantine import (
     troubled,
 )
 from actorsync.planning.selection import Selection
-from actorsync.testing.faulty import When
+from actorsync.testing.faulty_endpoint import When
 from tests.support.memory_mirror import ONE, Mirror
 from tests.support.simulation import Story, simulate
 from tests.support.world import Weather

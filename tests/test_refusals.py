@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actorsync.errors import TargetFull
-from actorsync.protocols.refusals import Attempt, Finding, Hint, find, hint_of, judge
+from actorsync.protocols.upload_diagnosis import Attempt, Finding, Hint, find, hint_of, judge
 
 AT_ONCE = Attempt(60_000, "no", 553, is_begun=False)
 BEGUN = Attempt(60_000, "no more", 451, is_begun=True, stored=5_000, may_pass=True)

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import trio
 
-from actorsync import rehearsal
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.journal import state_directory
 from actorsync.profile import load_profile
-from actorsync.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
-from actorsync.rehearsal_words import report, run_text
-from actorsync.testing.server_faults import parse_fault
+from actorsync.rehearsal import rehearsal
+from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
+from actorsync.rehearsal.report import report, run_text
+from actorsync.testing.servers.faults import parse_fault
 
 BIG = bytes(range(256)) * 1200  # 300 KiB
 HASTY = (sys.executable, "-m", "tests.support.hasty_run")

@@ -12,13 +12,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.remote_source import LOSSES, RemoteSource
+from actorsync.actors.source_pool import LOSSES, RemoteSource
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 from actorsync.model.event import Confirmed, Reconnecting, Warned
-from actorsync.testing.faulty import Faulty, RandomFaults, When
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
 from tests.support.memory_mirror import ONE, Mirror
 
 SECOND = 10**9

@@ -17,20 +17,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync import runner
-from actorsync.actors.channels import inline
-from actorsync.actors.restart import Backoff
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.messages import inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.dry_run import DryRun
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.sftp import LANES, SftpEndpoint
-from actorsync.endpoints.ssh_policy import HostTrust
-from actorsync.endpoints.tls import TlsPolicy
+from actorsync.cli.check import status
+from actorsync.endpoints.ftp.certificates import TlsPolicy
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.sftp.endpoint import LANES, SftpEndpoint
+from actorsync.endpoints.ssh.settings import HostTrust
+from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import FatalError, JournalLocked, ProfileError
-from actorsync.inspection import status
 from actorsync.journal import (
     journal_path,
     open_journal,
@@ -43,7 +42,8 @@ from actorsync.model.event import Event, Report, Started, Stopped
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
 from actorsync.profile import BothSecrets, MaxDelete, Profile, Secret, Secrets, load_profile
-from actorsync.runner import BREATH, open_endpoints, plan_once, policy_of, repeat, run_forever, run_once
+from actorsync.runs import runner
+from actorsync.runs.runner import BREATH, open_endpoints, plan_once, policy_of, repeat, run_forever, run_once
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing import EmbeddedFtpServer
 
@@ -138,7 +138,8 @@ def test_m105_an_sftp_endpoint_is_that_of_the_profile(source: Path, tmp_path: Pa
 
 def test_what_is_slow_to_import_is_imported_only_for_sftp() -> None:
     code = (
-        "import sys, actorsync.cli, actorsync.foreground, actorsync.inspection, actorsync.endpoints.ftp; "
+        "import sys, actorsync.cli.commands, actorsync.cli.foreground, actorsync.cli.check; "
+        "import actorsync.endpoints.ftp.endpoint; "
         "slow = {'asyncssh', 'rich', 'pathspec', 'keyring', 'cryptography', 'pyftpdlib'} & set(sys.modules); "
         "assert not slow, slow"
     )

@@ -12,7 +12,7 @@ import pytest
 
 import actorsync
 from actorsync import Copy, Plan, operation_stage
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.errors import PlanOutdated, ProfileError
 from actorsync.events import Done, Event, MakeDirectory, Remove
 from tests.support import FtpTarget, ftp, ssh_servers

@@ -9,17 +9,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.channels import Fact, Finding, Several, Turn
+from actorsync.actors.messages import Fact, Finding, Several, Turn
 from actorsync.actors.scanner import Scanner, is_slow, select
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints import local_tree
 from actorsync.endpoints.contract import Endpoint
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.local_tree import Tree
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.local import tree as local_tree
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.local.tree import Tree
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
 from actorsync.model.event import Scanned
-from actorsync.model.glance import Glance, encode, entries_of, glance_of
+from actorsync.model.row import Glance, encode, entries_of, glance_of
 from actorsync.planning.selection import Selection
 
 ENTRIES = (

@@ -30,8 +30,8 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.planning.guard import Gone, withheld
 from actorsync.planning.reconcile import Action, reconcile, removals_below
+from actorsync.planning.removal_guard import Gone, withheld
 from actorsync.planning.schedule import BATCH, RETURNS, Schedule
 
 

@@ -22,11 +22,11 @@ from trio.abc import ReceiveChannel, SendChannel
 
 import actorsync
 from actorsync import Event, Listing, listing_stage
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.errors import JournalLocked, ProfileError, StageFailed
 from actorsync.events import Started, Stopped
-from actorsync.testing.faults import Throttle
-from actorsync.testing.proxy import FaultProxy, fault_proxy
+from actorsync.testing.network.faults import Throttle
+from actorsync.testing.network.ftp_proxy import FaultProxy, fault_proxy
 from tests.support import FtpTarget, ftp
 from tests.support.mirror import contents, temporaries
 from tests.support.program import intents_of, run_again, write_profile

@@ -20,10 +20,10 @@ import asyncssh
 import pytest
 import trio
 
-from actorsync.testing.certificates import self_signed_certificate
-from actorsync.testing.server_faults import FaultPlan, Happened, ServerFault, parse_fault
-from actorsync.testing.servers import EmbeddedFtpServer
-from actorsync.testing.sftp_server import EmbeddedSftpServer
+from actorsync.testing.servers.certificates import self_signed_certificate
+from actorsync.testing.servers.faults import FaultPlan, Happened, ServerFault, parse_fault
+from actorsync.testing.servers.ftp import EmbeddedFtpServer
+from actorsync.testing.servers.sftp import EmbeddedSftpServer
 
 DATA = bytes(range(256)) * 1024  # 256 KiB: more than fits into one read
 

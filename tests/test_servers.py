@@ -16,8 +16,7 @@ import pytest
 import trio
 
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.commands import is_mutating
-from actorsync.testing.faults import (
+from actorsync.testing.network.faults import (
     Cut,
     CutData,
     Duplicate,
@@ -30,7 +29,8 @@ from actorsync.testing.faults import (
     Throttle,
     Truncate,
 )
-from actorsync.testing.proxy import FaultProxy, fault_proxy, open_fault_proxy
+from actorsync.testing.network.ftp_proxy import FaultProxy, fault_proxy, open_fault_proxy
+from actorsync.testing.servers.command_log import is_mutating
 from tests.support import FtpTarget, debian_servers
 
 LOST = (ConnectionError, EOFError)

@@ -19,9 +19,9 @@ import pytest
 import trio
 
 from actorsync.testing import EmbeddedSftpServer
-from actorsync.testing.faults import How
-from actorsync.testing.sftp_packets import LastWords, SftpRequest
-from actorsync.testing.wire import CutWire, Direction, WireProxy, open_wire_proxy
+from actorsync.testing.network.faults import How
+from actorsync.testing.network.proxy import CutWire, Direction, WireProxy, open_wire_proxy
+from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest
 from tests.support import ssh_servers
 from tests.support.small_job import SENT, faults_in_log, write_source
 from tests.support.ssh_target import SshTarget, endpoint_for

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
-from actorsync.protocols import sftp
-from actorsync.protocols import sftp_dialogues as ask
-from actorsync.protocols.sftp import Attributes, Names, Reply, Status
+from actorsync.protocols.sftp import dialogues as ask
+from actorsync.protocols.sftp import packets as sftp
+from actorsync.protocols.sftp.packets import Attributes, Names, Reply, Status
 from tests.support.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree, only, play
 
 WITHOUT_POSIX_RENAME = {name: of for name, of in EXTENSIONS.items() if name != POSIX_RENAME}

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import trio
 
-from actorsync.actors.restart import Backoff
+from actorsync.actors.connections.backoff import Backoff
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.errors import ConnectionLost
 from actorsync.model.operation import Copy, Done
 from actorsync.testing import EmbeddedSftpServer
-from actorsync.testing.conformance import MemoryContent, StallingContent
-from actorsync.testing.faults import How
-from actorsync.testing.wire import CutWire, Direction, HoldWire, WireFault, WireProxy, open_wire_proxy
+from actorsync.testing.conformance.demands import MemoryContent, StallingContent
+from actorsync.testing.network.faults import How
+from actorsync.testing.network.proxy import CutWire, Direction, HoldWire, WireFault, WireProxy, open_wire_proxy
 from tests.support import evil_sftp
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, mirror, temporaries, times
 from tests.support.scenarios import MIB, write

@@ -13,7 +13,7 @@ import trio
 
 from actorsync.model.event import Adopted
 from actorsync.model.operation import Copy, Done, Failed
-from actorsync.testing.sftp_server import EmbeddedSftpServer
+from actorsync.testing.servers.sftp import EmbeddedSftpServer
 from tests.support.mirror import contents, mirror, mirror_process, temporaries, times
 from tests.support.scenarios import MIB, ODD_NAMES, big_tree, change_everything, tree_to_be_changed, write
 from tests.support.ssh_servers import (

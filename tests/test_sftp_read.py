@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.endpoints.sftp_session import SftpSession
+from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
-from actorsync.protocols.sftp import Data, Reply, Status
+from actorsync.protocols.sftp.packets import Data, Reply, Status
 from tests.support.sftp_tree import ROOT, Call, SftpTree, only
 from tests.support.sftp_tree_wire import session_with
 

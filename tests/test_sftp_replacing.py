@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from actorsync.model.event import Event
 from actorsync.model.operation import Failed
-from actorsync.protocols.sftp import Reply, Status
+from actorsync.protocols.sftp.packets import Reply, Status
 from tests.support.memory_mirror import LANES, Mirror
 from tests.support.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree
 from tests.support.sftp_tree_wire import TreeEndpoint

@@ -22,13 +22,13 @@ import asyncssh
 import pytest
 import trio
 
-from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
+from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.errors import ConnectionLost, FatalError, LoginRefused
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.testing import EmbeddedSftpServer
-from actorsync.testing import sftp_packets as raw
-from actorsync.testing.sftp_packets import SftpRequest
-from actorsync.testing.wire import open_wire_proxy
+from actorsync.testing.network.proxy import open_wire_proxy
+from actorsync.testing.servers import sftp_packets as raw
+from actorsync.testing.servers.sftp_packets import SftpRequest
 from tests.support import evil_sftp
 from tests.support.debian_servers import PASSWORD
 from tests.support.mirror import Run, contents, mirror, mirror_process, temporaries
@@ -635,6 +635,6 @@ async def test_m022_versions_that_we_do_not_speak(instead: evil_sftp.Counted, em
 
 def test_nothing_of_asyncssh_is_imported_before_it_is_needed() -> None:
     """It takes longer to import than all the rest."""
-    program = "import sys, actorsync.testing, actorsync.endpoints.ssh_policy; print('asyncssh' in sys.modules)"
+    program = "import sys, actorsync.testing, actorsync.endpoints.ssh.settings; print('asyncssh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

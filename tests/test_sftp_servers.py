@@ -21,8 +21,8 @@ import pytest
 import trio
 
 from actorsync.testing import EmbeddedSftpServer
-from actorsync.testing import sftp_packets as raw
-from actorsync.testing.wire import CutWire, HoldWire, WireFault, open_wire_proxy
+from actorsync.testing.network.proxy import CutWire, HoldWire, WireFault, open_wire_proxy
+from actorsync.testing.servers import sftp_packets as raw
 from tests.support import evil_sftp, ssh_servers
 from tests.support.ssh_keys import agent, make_key
 from tests.support.ssh_servers import NAMES, OPENSSH, Options, openssh_server, require

@@ -11,13 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.endpoints import sftp_link
 from actorsync.endpoints.contract import Content, Staged, Upload
-from actorsync.endpoints.sftp_link import PIECE
+from actorsync.endpoints.sftp import connection as sftp_link
+from actorsync.endpoints.sftp.connection import PIECE
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind
-from actorsync.protocols import sftp
-from actorsync.protocols.sftp import Reply, Status
+from actorsync.protocols.sftp import packets as sftp
+from actorsync.protocols.sftp.packets import Reply, Status
 from tests.support.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, only
 from tests.support.sftp_tree_wire import session_with
 

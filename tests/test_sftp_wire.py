@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorsync.endpoints.sftp_wire import Flight, SftpWire
+from actorsync.endpoints.sftp.requests import Flight, SftpWire
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
-from actorsync.protocols import sftp
-from actorsync.protocols.sftp import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp import packets as sftp
+from actorsync.protocols.sftp.packets import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
 from tests.support.sftp_tree_wire import encode, version
 
 STALL = 10.0

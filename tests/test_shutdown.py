@@ -21,8 +21,8 @@ from trio.testing import MockClock
 from actorsync.actors.shutdown import GOODBYE, Shutdown
 from actorsync.model.event import Connected, Event, Reconnecting, Report, Started
 from actorsync.profile import load_profile
-from actorsync.runner import run_once
-from actorsync.signals import Step, StopRequests
+from actorsync.runs.runner import run_once
+from actorsync.runs.stop_signals import Step, StopRequests
 
 # ---- the object
 

@@ -17,7 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join
 from actorsync.model.event import Confirmed, Event, Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.sizing import FIRST_PATIENCE, LEARNT_PATIENCE, LONGEST_PATIENCE, Sizing
+from actorsync.planning.pool_size import FIRST_PATIENCE, LEARNT_PATIENCE, LONGEST_PATIENCE, Sizing
 
 
 def test_a_fixed_size_is_all_that_is_allowed() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
+from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.endpoints.simple import SimpleSession
-from actorsync.plugins import Location, Unusable
 from actorsync.testing import DEMANDS, check_endpoint
 from examples.sqlite_endpoint import SqliteEndpoint, open_endpoint
 from tests.support.plugged import install

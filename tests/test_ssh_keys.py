@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actorsync.endpoints import ssh_keys
-from actorsync.endpoints.ssh_keys import HOST_KEY_ALGORITHMS, HostKeys, load_client_keys, read_host_keys
-from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
+from actorsync.endpoints.ssh import host_keys as ssh_keys
+from actorsync.endpoints.ssh.host_keys import HOST_KEY_ALGORITHMS, HostKeys, load_client_keys, read_host_keys
+from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.errors import LoginRefused
 from actorsync.model.text import display
 

@@ -12,11 +12,7 @@ from trio.abc import ReceiveChannel, SendChannel
 from trio.testing import MockClock
 
 from actorsync.actors.feed import CAPACITY, Feed
-from actorsync.errors import GuardRefused, OperationRefused, StageFailed
-from actorsync.model.entry import Entry, Kind, Listing, join, name_of
-from actorsync.model.event import Adopted, Event, Report, Scanned, Stopped, Warned
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned
-from actorsync.pipeline import (
+from actorsync.actors.pipeline import (
     Change,
     ListingStage,
     OperationStage,
@@ -25,7 +21,11 @@ from actorsync.pipeline import (
     listing_stage,
     operation_stage,
 )
-from actorsync.testing.faulty import Faulty
+from actorsync.errors import GuardRefused, OperationRefused, StageFailed
+from actorsync.model.entry import Entry, Kind, Listing, join, name_of
+from actorsync.model.event import Adopted, Event, Report, Scanned, Stopped, Warned
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned
+from actorsync.testing.faulty_endpoint import Faulty
 from tests.support.memory_mirror import Mirror
 from tests.test_actors import at
 

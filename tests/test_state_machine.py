@@ -20,15 +20,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actorsync.actors.restart import Backoff
-from actorsync.endpoints.memory_tree import Directory, File
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.journal import Journal
 from actorsync.model.entry import Kind
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Policy
-from actorsync.testing import simulation
+from tests.support import virtual_time as simulation
 from tests.support.world import EPOCH_NS, SECOND_NS, Stop, Weather, World
 
 EXAMPLES = os.environ.get("ACTORSYNC_EXAMPLES")

@@ -25,10 +25,10 @@ import trio
 from actorsync.actors.shutdown import GOODBYE
 from actorsync.journal import journal_path, state_directory
 from actorsync.profile import load_profile
-from actorsync.signals import LEAVE_SECONDS
-from actorsync.testing.faults import Cut, CutData, Fault, Throttle
-from actorsync.testing.proxy import FaultProxy, fault_proxy
-from actorsync.testing.wire import CutWire, WireFault, WireProxy, open_wire_proxy
+from actorsync.runs.stop_signals import LEAVE_SECONDS
+from actorsync.testing.network.faults import Cut, CutData, Fault, Throttle
+from actorsync.testing.network.ftp_proxy import FaultProxy, fault_proxy
+from actorsync.testing.network.proxy import CutWire, WireFault, WireProxy, open_wire_proxy
 from tests.support import FtpTarget, ftp, ssh_servers
 from tests.support.changing_source import Source
 from tests.support.mirror import contents, temporaries

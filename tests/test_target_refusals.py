@@ -19,8 +19,8 @@ from actorsync.endpoints.contract import Relocation, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.text import display
-from actorsync.planning.temporary import temporary_name
-from actorsync.testing.conformance import MemoryContent, content_with_descriptor
+from actorsync.planning.temporary_names import temporary_name
+from actorsync.testing.conformance.demands import MemoryContent, content_with_descriptor
 from tests.support import any_server, debian_servers
 from tests.support.any_server import AnyServer
 from tests.support.disks import read_only, small_disk

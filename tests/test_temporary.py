@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.temporary import aside_name, oddness, signature, temporary_name, trial_name
+from actorsync.planning.temporary_names import aside_name, oddness, signature, temporary_name, trial_name
 
 TOKEN = "0123456789abcdef"
 

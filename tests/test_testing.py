@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import actorsync.testing
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer, Visitor, self_signed_certificate
-from actorsync.testing.server_faults import NAMES, PLACES
+from actorsync.testing.servers.faults import NAMES, PLACES
 from actorsync.testing.visitor import Version
 
 ROOT = Path(__file__).parent.parent

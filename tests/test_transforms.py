@@ -17,23 +17,23 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.actors.transformed import Transform, Transformed
+from actorsync.cli.output.lines import progress_text
 from actorsync.endpoints.contract import Endpoint, Session, size_of
-from actorsync.endpoints.dry_run import DryRun
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.dry_run import DryRun
+from actorsync.endpoints.wrappers.transform import Transform, Transformed
 from actorsync.errors import OperationRefused, TransformFailed
 from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended
 from actorsync.model.operation import Copy, Done, Failed
+from actorsync.planning.fingerprint import is_stamped, stamp
 from actorsync.planning.reconcile import looks_equal
-from actorsync.planning.stamp import is_stamped, stamp
-from actorsync.progress import progress_text
-from actorsync.streams import gzip_stream
-from actorsync.testing.faults import Cut, CutData, Fault, Truncate
-from actorsync.testing.faulty import Faulty, RandomFaults
-from actorsync.testing.wire import CutWire
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
+from actorsync.testing.network.faults import Cut, CutData, Fault, Truncate
+from actorsync.testing.network.proxy import CutWire
+from actorsync.transforms import gzip_stream
 from tests.support.any_side import FTPES, LOCAL, OLD, Side, Sides, put
 from tests.support.forks import Forks
 from tests.support.memory_mirror import ONE, Mirror

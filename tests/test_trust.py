@@ -14,14 +14,14 @@ import asyncssh
 import attrs
 import pytest
 
-from actorsync.cli import run_command
-from actorsync.endpoints.ssh_policy import ShownHostKey
+from actorsync.cli.commands import run_command
+from actorsync.cli.trust import Visit, show, visit_of
+from actorsync.endpoints.ssh.known_hosts import places_of
+from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError, TargetUnreachable
-from actorsync.known_hosts import places_of
 from actorsync.profile import load_profile
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.sftp_server import EmbeddedSftpServer
-from actorsync.trust import Visit, show, visit_of
+from actorsync.testing.servers.sftp import EmbeddedSftpServer
 from tests.support.terminal import on_terminal, without_terminal
 
 CANARY = "CANARY-4711"

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.model.event import Confirmed
-from actorsync.planning.temporary import temporary_name
+from actorsync.planning.temporary_names import temporary_name
 from tests.support.memory_mirror import Mirror
 from tests.support.site import Ran, Site, tree
 

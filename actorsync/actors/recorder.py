@@ -9,8 +9,8 @@ from typing import Protocol
 import attrs
 import trio
 
-from actorsync.actors.channels import Blocking, Fact, Registration, Settlement, Several, Unissued, holding, in_thread
 from actorsync.actors.feed import Feed
+from actorsync.actors.messages import Blocking, Fact, Registration, Settlement, Several, Unissued, holding, in_thread
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from actorsync.actors.channels import Fact, Finding, Several, Turn, holding
+from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Glancing, Session
 from actorsync.model.entry import Kind, Problem, join
 from actorsync.model.event import Scanned
-from actorsync.model.glance import CODES, Glance, decode, glance_of
+from actorsync.model.row import CODES, Glance, decode, glance_of
 from actorsync.planning.selection import Selection
 
 __all__ = ["WALKERS", "Scanner", "is_slow", "select"]

@@ -15,13 +15,13 @@ import attrs
 import trio
 from trio.abc import ReceiveChannel, SendChannel
 
-from actorsync.actors.channels import Finding, holding
+from actorsync.actors.messages import Finding, holding
+from actorsync.actors.pipeline import Change, Hook, ListingStage, OperationStage
 from actorsync.errors import FatalError, GuardRefused, StageFailed
 from actorsync.model.entry import Kind, Listing, Problem, ScanComplete, ancestors, name_of
-from actorsync.model.glance import Glance, decode, entries_of, glance_of
 from actorsync.model.operation import Failed
+from actorsync.model.row import Glance, decode, entries_of, glance_of
 from actorsync.model.text import display, shorten
-from actorsync.pipeline import Change, Hook, ListingStage, OperationStage
 
 __all__ = ["Gate", "ListingStages", "OperationStages", "Verdict", "blamed"]
 

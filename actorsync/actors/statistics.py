@@ -6,8 +6,8 @@ from collections import deque
 
 import attrs
 
-from actorsync.actors.limit import Bandwidth
 from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 
 __all__ = ["ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 

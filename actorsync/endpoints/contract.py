@@ -21,7 +21,7 @@ import attrs
 
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.glance import Glance
+from actorsync.model.row import Glance
 
 __all__ = [
     "Content",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_of
-from actorsync.planning.stamp import is_stamped
+from actorsync.planning.fingerprint import is_stamped
 
 __all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy", "reconcile", "removals_below"]
 

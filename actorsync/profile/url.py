@@ -42,7 +42,9 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
         if authority not in {"", "localhost"} or not rest:
             raise ValueError("a file URL has three slashes and an absolute path: file:///srv/www")
         return _parse_directory(os.fsdecode(_unquoted(rest)), base)
-    from actorsync import plugins  # what is installed is looked through only for a scheme that is not built in
+    from actorsync.endpoints import (
+        plugins,  # what is installed is looked through only for a scheme that is not built in
+    )
 
     if len(found := plugins.find(scheme)) != 1:
         raise ValueError(plugins.unregistered(scheme, found))

@@ -17,9 +17,8 @@ Of the rest of actorsync, only ``demo``, ``rehearsal`` and its command import an
 most used for is here as well; docs/testing.md shows it at work.
 """
 
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.testing.certificates import certificate_sha256, self_signed_certificate
-from actorsync.testing.check import (
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.testing.conformance.check import (
     DEMANDS,
     SOURCE_DEMANDS,
     DemandsUnmet,
@@ -27,8 +26,8 @@ from actorsync.testing.check import (
     check_endpoint,
     check_source,
 )
-from actorsync.testing.commands import Answer, Command, CommandLog
-from actorsync.testing.faults import (
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
+from actorsync.testing.network.faults import (
     Cut,
     CutData,
     Duplicate,
@@ -41,13 +40,14 @@ from actorsync.testing.faults import (
     Throttle,
     Truncate,
 )
-from actorsync.testing.faulty import Faulty, RandomFaults
-from actorsync.testing.proxy import FaultProxy, fault_proxy, open_fault_proxy
-from actorsync.testing.server_faults import FaultPlan, Happened, ServerFault, parse_fault
-from actorsync.testing.servers import EmbeddedFtpServer, embedded_ftp_server
-from actorsync.testing.sftp_server import EmbeddedSftpServer, embedded_sftp_server
+from actorsync.testing.network.ftp_proxy import FaultProxy, fault_proxy, open_fault_proxy
+from actorsync.testing.network.proxy import CutWire, HoldWire, WireProxy, open_wire_proxy, wire_proxy
+from actorsync.testing.servers.certificates import certificate_sha256, self_signed_certificate
+from actorsync.testing.servers.command_log import Answer, Command, CommandLog
+from actorsync.testing.servers.faults import FaultPlan, Happened, ServerFault, parse_fault
+from actorsync.testing.servers.ftp import EmbeddedFtpServer, embedded_ftp_server
+from actorsync.testing.servers.sftp import EmbeddedSftpServer, embedded_sftp_server
 from actorsync.testing.visitor import Broken, Seen, Version, Visitor, is_temporary
-from actorsync.testing.wire import CutWire, HoldWire, WireProxy, open_wire_proxy, wire_proxy
 
 __all__ = [
     "DEMANDS",

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from actorsync.testing.certificates import self_signed_certificate
-from actorsync.testing.servers import EmbeddedFtpServer
-from actorsync.testing.sftp_server import EmbeddedSftpServer
+from actorsync.testing.servers.certificates import self_signed_certificate
+from actorsync.testing.servers.ftp import EmbeddedFtpServer
+from actorsync.testing.servers.sftp import EmbeddedSftpServer
 
 __all__ = [
     "MakeFtpServer",

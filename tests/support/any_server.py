@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.sftp import SftpEndpoint
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 from tests.support import FtpTarget, debian_servers, ftp, ssh_servers
 from tests.support.ssh_target import SshTarget
 

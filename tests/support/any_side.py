@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.endpoints.local import LocalEndpoint
-from actorsync.testing.faults import Fault, Throttle
-from actorsync.testing.proxy import open_fault_proxy
-from actorsync.testing.wire import WireFault, open_wire_proxy
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.testing.network.faults import Fault, Throttle
+from actorsync.testing.network.ftp_proxy import open_fault_proxy
+from actorsync.testing.network.proxy import WireFault, open_wire_proxy
 from tests.support import debian_servers
 from tests.support.any_server import AnyServer, running
 from tests.support.ftp import home

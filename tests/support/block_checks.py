@@ -15,8 +15,8 @@ from typing import Any
 import click
 import yaml
 
-from actorsync import journal_schema
-from actorsync.cli import cli
+from actorsync.cli.commands import cli
+from actorsync.journal import schema as journal_schema
 from bench.__main__ import parse as parse_bench
 from tests.support.blocks import ROOT
 

@@ -18,13 +18,13 @@ from unittest.mock import patch
 
 import trio
 
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.memory_tree import Directory, File
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Kind, join
 from actorsync.model.operation import Operation, Outcome
 from actorsync.planning.schedule import Schedule
-from actorsync.testing.simulation import channels_of, stream
+from tests.support.virtual_time import channels_of, stream
 from tests.support.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS
 
 if TYPE_CHECKING:

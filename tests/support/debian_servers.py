@@ -25,7 +25,7 @@ from typing import Literal, Self
 import attrs
 import pytest
 
-from actorsync.endpoints.tls import TlsPolicy
+from actorsync.endpoints.ftp.certificates import TlsPolicy
 from tests.support import FtpTarget, certificates
 
 __all__ = [

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 
 import attrs
 
-from actorsync.testing import sftp_packets as raw
-from actorsync.testing.sftp_packets import LastWords, SftpRequest
+from actorsync.testing.servers import sftp_packets as raw
+from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest
 
 __all__ = [
     "HOSTILE_NAMES",

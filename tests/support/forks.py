@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import attrs
 
-from actorsync.endpoints import sftp  # noqa: F401 - so that no child has to import it
+from actorsync.endpoints.sftp import endpoint as sftp  # noqa: F401 - so that no child has to import it
 from tests.support import seccomp
 from tests.support.mirror import run_as_told
 

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from actorsync.endpoints.ftp import FtpEndpoint
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.faults import Fault
-from actorsync.testing.proxy import FaultProxy, open_fault_proxy
-from actorsync.testing.wire import WireFault
+from actorsync.testing.network.faults import Fault
+from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
+from actorsync.testing.network.proxy import WireFault
 from tests.support import FtpTarget, certificates, debian_servers
 from tests.support.evil import EvilServer
 from tests.support.matrix import note_server

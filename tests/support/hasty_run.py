@@ -6,10 +6,10 @@ import sys
 
 import attrs
 
-from actorsync import runner
+from actorsync.cli.rehearsal_child import main
 from actorsync.endpoints.contract import Endpoint
 from actorsync.profile import BothSecrets, Profile
-from actorsync.rehearsal_child import main
+from actorsync.runs import runner
 
 open_endpoints = runner.open_endpoints
 

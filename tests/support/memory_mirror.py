@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from actorsync.actors.channels import inline
+from actorsync.actors.connections.backoff import Backoff
 from actorsync.actors.feed import Feed
-from actorsync.actors.restart import Backoff
+from actorsync.actors.messages import inline
+from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Session, Upload
-from actorsync.endpoints.memory import MemoryEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
 from actorsync.model.event import Event, Report
 from actorsync.model.operation import Copy, Done, Failed, Skipped
-from actorsync.pipeline import Pipeline
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise

@@ -24,18 +24,18 @@ from typing import Any
 import attrs
 import trio
 
-from actorsync.actors.restart import Backoff
-from actorsync.actors.transformed import Transform
+from actorsync.actors.connections.backoff import Backoff
 from actorsync.endpoints.contract import Content, Endpoint
-from actorsync.endpoints.ftp import FtpEndpoint
-from actorsync.endpoints.local import LocalEndpoint, LocalSession
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint, LocalSession
+from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_journal, open_memory_journal
 from actorsync.model.event import Event, Report, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
-from actorsync.streams import gzip_stream
 from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.transforms import gzip_stream
 from tests.support import FtpTarget
 from tests.support.matrix import note_server
 from tests.support.ssh_target import SshTarget

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from actorsync.testing.commands import Command
+from actorsync.testing.servers.command_log import Command
 from actorsync.testing.visitor import Watcher, is_temporary
 
 __all__ = ["Observer", "is_temporary", "is_whole", "self_evident", "strays"]

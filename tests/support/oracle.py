@@ -13,7 +13,7 @@ The invariants, and when each is checked:
                                                     announced that is not durable
 8   removed is only what is ours and proven gone    at every removal
 9   no temporary that the journal does not know     at every upload and sweep, after every run and at every crash
-10  one writer, ordered                             at every command; outcomes by `actorsync.testing.trace`
+10  one writer, ordered                             at every command; outcomes by `tests.support.trace`
 12  bounded: time, steps, channels, the schedule    `tests.support.world`
 ==  ==============================================  ==================================================================
 
@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.memory_tree import Directory, File, Node
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name_of, parent_of
 from actorsync.model.event import Adopted, Confirmed, Doomed, Event, Forgotten, Intended, MovesIntended, Swept

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.journal import journal_path, open_journal, state_directory
 from actorsync.profile import load_profile
 from tests.support import FtpTarget

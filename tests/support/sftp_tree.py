@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.errors import ConnectionLost
-from actorsync.protocols.sftp import Attributes, Data, Dialogue, Extended, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp.packets import Attributes, Data, Dialogue, Extended, Handle, Names, Reply, Request, Status
 
 __all__ = ["EXTENSIONS", "POSIX_RENAME", "ROOT", "Call", "Node", "SftpTree", "any_order", "only", "play"]
 

@@ -10,10 +10,10 @@ from random import Random
 import attrs
 import trio
 
-from actorsync.endpoints.sftp_session import Server, SftpSession
-from actorsync.endpoints.sftp_wire import SftpWire
+from actorsync.endpoints.sftp.requests import SftpWire
+from actorsync.endpoints.sftp.session import Server, SftpSession
 from actorsync.model.entry import Entry, Kind, ScanComplete
-from actorsync.protocols.sftp import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp.packets import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
 from tests.support.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, any_order
 
 __all__ = ["TreeChannel", "TreeEndpoint", "background", "encode", "session_with", "version"]

@@ -17,14 +17,14 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.restart import Backoff
-from actorsync.endpoints.memory_tree import Directory, File
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.journal import Journal
 from actorsync.model.entry import join
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Policy
-from actorsync.testing import simulation
+from tests.support import virtual_time as simulation
 from tests.support.climate import Climate
 from tests.support.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS, Stop, Weather, World
 

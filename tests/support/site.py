@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from actorsync.cli import run_command
+from actorsync.cli.commands import run_command
 from actorsync.journal import journal_path, state_directory
 from actorsync.profile import load_profile
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from actorsync.actors.restart import Backoff
+from actorsync.actors.connections.backoff import Backoff
 from actorsync.endpoints.contract import Endpoint
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Entry, Kind
@@ -27,7 +27,7 @@ from actorsync.model.operation import Copy, Done, MakeDirectory
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
-from actorsync.testing.commands import Command
+from actorsync.testing.servers.command_log import Command
 from tests.support.disk_log import Story
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, temporaries, times
 from tests.support.observer import strays

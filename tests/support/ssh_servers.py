@@ -22,7 +22,7 @@ from typing import Any, Self
 import attrs
 import pytest
 
-from actorsync.testing.sftp_server import EmbeddedSftpServer
+from actorsync.testing.servers.sftp import EmbeddedSftpServer
 from tests.support import debian_servers
 from tests.support.ssh_keys import Key, make_key
 from tests.support.ssh_target import ASYNCSSH, NAMES, OPENSSH, Name, SshTarget, endpoint_for

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.testing.wire import WireFault, WireProxy, open_wire_proxy
+from actorsync.testing.network.proxy import WireFault, WireProxy, open_wire_proxy
 from tests.support.mirror import Run, contents, mirror, times
 from tests.support.ssh_servers import fresh_folder
 from tests.support.ssh_target import SshTarget, endpoint_for

@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import attrs
 
-from actorsync.endpoints.ssh_policy import HostTrust, SshLogin
+from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from tests.support.matrix import note_server
 
 if TYPE_CHECKING:
-    from actorsync.endpoints.sftp import SftpEndpoint
+    from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 
 __all__ = ["ASYNCSSH", "NAMES", "OPENSSH", "Name", "SshTarget", "endpoint_for"]
 
@@ -68,7 +68,7 @@ class SshTarget:
 
 def endpoint_for(server: SshTarget, path: str = "", **settings: Any) -> SftpEndpoint:
     """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
-    from actorsync.endpoints.sftp import SftpEndpoint
+    from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 
     note_server(server.name)
     known: dict[str, Any] = {"host": server.host, "port": server.port, "login": server.login, "trust": server.trust}

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Endpoint
-from actorsync.testing.faults import Swallow
+from actorsync.testing.network.faults import Swallow
 from tests.support.disk_log import DiskLog
 from tests.support.mirror import Run
 from tests.support.small_job import SmallJob, faults_on_disk

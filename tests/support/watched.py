@@ -9,14 +9,14 @@ from typing import TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.memory import MemoryEndpoint, MemorySession
-from actorsync.endpoints.memory_tree import Directory, Node
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
+from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Listing, Record, ScanComplete
 from actorsync.model.event import Event, Troubled
-from actorsync.model.glance import Glance
-from actorsync.testing.faulty import Faulty, FaultySession
+from actorsync.model.row import Glance
+from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.oracle import Oracle
 
 __all__ = ["WatchedJournal", "WatchedSource", "WatchedTarget"]

@@ -18,19 +18,19 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.endpoints.memory import MemoryEndpoint
-from actorsync.endpoints.memory_tree import Directory, File, Special
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.memory.tree import Directory, File, Special
 from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.event import Report
-from actorsync.planning.quarantine import LONGEST_DELAY
+from actorsync.planning.parking import LONGEST_DELAY
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
-from actorsync.testing.faulty import Faulty, When
-from actorsync.testing.simulation import inline
-from actorsync.testing.trace import NEVER_PLANNED, check_trace
+from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.oracle import Oracle, below
+from tests.support.trace import NEVER_PLANNED, check_trace
+from tests.support.virtual_time import inline
 from tests.support.watched import WatchedJournal, WatchedSource, WatchedTarget
 
 __all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Stop", "Weather", "World", "fresh_journal"]

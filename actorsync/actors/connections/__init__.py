@@ -1,0 +1,1 @@
+"""The connection actors: each owns one session, and its lanes carry the operations."""

@@ -1,0 +1,1 @@
+"""The command line: ``commands`` parses it, the other modules do what one command says."""

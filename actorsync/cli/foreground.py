@@ -1,0 +1,187 @@
+"""A run or a plan in the foreground: signals, output, and the exit code. What the commands ``run`` and ``plan`` do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import trio
+
+from actorsync.actors.recorder import Observer
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import Statistics
+from actorsync.cli.malloc import share_one_heap
+from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines
+from actorsync.cli.output.messages import change_of
+from actorsync.cli.output.streams import Sink, tell_bug
+from actorsync.errors import ActorsyncError
+from actorsync.model.event import Event
+from actorsync.profile import Profile, format_duration
+from actorsync.runs.runner import apply_once, ask_first, make_plan, run_forever, run_once
+from actorsync.runs.saved_plan import Plan
+from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
+
+__all__ = ["PENDING", "Options", "Show", "apply", "plan", "run"]
+
+#: Exit code of ``plan --exit-code`` when there is something to do.
+PENDING = 9
+
+Show = Literal["quiet", "normal", "verbose", "json"]
+
+
+@attrs.frozen
+class Options:
+    """How a run is shown and stopped."""
+
+    show: Show = "normal"
+    is_once: bool = False
+    is_rebuilding: bool = False
+    stops_on_enter: bool = False
+    ends_afterwards: bool = False
+    """Whether the process ends with the run, so that signals that come later have nothing to stop."""
+
+
+def run(profile: Profile, options: Options) -> int:
+    """Mirror, once or for as long as the profile says; give the exit code."""
+    share_one_heap()
+    profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
+    statistics = Statistics()
+    shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
+    every = None if options.is_once else profile.sync.every
+    output = _output(options.show, statistics, "" if every is None else format_duration(every))
+    observers: list[Observer] = [output.observe]
+
+    async def work() -> int:
+        if every is not None:
+            return await run_forever(
+                profile,
+                shutdown=shutdown,
+                observers=observers,
+                statistics=statistics,
+                is_rebuilding=options.is_rebuilding,
+            )
+        report = await run_once(
+            profile,
+            shutdown=shutdown,
+            observers=observers,
+            statistics=statistics,
+            is_rebuilding=options.is_rebuilding,
+        )
+        return report.exit_code
+
+    return _stoppable(work, shutdown, output, options)
+
+
+def apply(profile: Profile, plan: Plan, options: Options) -> int:
+    """Do what a saved plan says, or nothing; give the exit code."""
+    share_one_heap()
+    profile = ask_first(profile)
+    statistics = Statistics()
+    shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
+    output = _output(options.show, statistics, "")
+
+    async def work() -> int:
+        report = await apply_once(profile, plan, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+        return report.exit_code
+
+    return _stoppable(work, shutdown, output, options)
+
+
+def plan(
+    profile: Profile,
+    *,
+    as_json: bool = False,
+    has_exit_code: bool = False,
+    save_to: Path | None = None,
+    ends_afterwards: bool = False,
+) -> int:
+    """Show what a run would do, and change nothing; give the exit code. A plan that is whole may be saved."""
+    profile = ask_first(profile, is_plan=True)
+    statistics = Statistics()
+    shutdown = Shutdown(0.0, profile.shutdown.cancel)
+    output: Output = PlanLines(statistics, sys.stdout, sys.stderr)
+    if as_json:
+        output = JsonLines(statistics, sys.stdout, sys.stderr)
+    has_changes = False
+
+    def watch(event: Event) -> None:
+        nonlocal has_changes
+        has_changes = has_changes or change_of(event) is not None
+
+    async def work() -> int:
+        made = await make_plan(
+            profile,
+            shutdown=shutdown,
+            observers=[watch, output.observe],
+            statistics=statistics,
+        )
+        report = made.report
+        if save_to is not None and report.error is None and not (report.drained or report.cancelled):
+            await trio.to_thread.run_sync(made.save, save_to)
+        return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
+
+    return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
+
+
+def _output(show: Show, statistics: Statistics, every: str) -> Output:
+    if show == "json":
+        return JsonLines(statistics, sys.stdout, sys.stderr)
+    if show == "quiet":
+        return Output(statistics, sys.stdout, sys.stderr)
+    is_terminal = Sink(sys.stderr).isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+    kind = Lines
+    if is_terminal:
+        from actorsync.cli.output.live_view import LiveView  # slow to import, and of use only here
+
+        kind = LiveView
+    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
+
+
+def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:
+    """Do ``work`` and give the exit code: the first signal drains, the second cancels, the third leaves the process.
+
+    So does the end of the time that a signal gives: after the first that is `Shutdown.longest`.
+    """
+
+    def drain() -> None:
+        shutdown.drain()
+        output.stopping(shutdown.drain_seconds)
+
+    def cancel() -> None:
+        shutdown.cancel(within=CANCEL_SECONDS)
+        output.stopping(None)
+
+    steps = [Step(drain, shutdown.longest), Step(cancel, LEAVE_SECONDS)]
+    requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards)
+    return requests.run(partial(_in_foreground, work, shutdown, output, requests, options.stops_on_enter))
+
+
+async def _in_foreground(
+    work: Callable[[], Awaitable[int]],
+    shutdown: Shutdown,
+    output: Output,
+    requests: StopRequests,
+    stops_on_enter: bool,
+) -> int:
+    """Do ``work`` beside its output, and make an exit code of whatever comes of it."""
+    code = ActorsyncError.exit_code
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run, shutdown.cancelling)
+        async with trio.open_nursery() as beside:
+            if stops_on_enter:
+                beside.start_soon(drain_on_enter, 0, requests.stop)
+            try:
+                code = await work()
+            except ActorsyncError as error:
+                output.complain(str(error))
+                code = error.exit_code
+            except Exception as bug:  # noqa: BLE001 - the last one to see it
+                await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
+            beside.cancel_scope.cancel()
+        output.close()
+    return requests.forced_code if code == 130 or output.is_abandoned else code

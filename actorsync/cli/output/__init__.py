@@ -1,0 +1,1 @@
+"""What commands print: messages, JSON records, progress lines and the live view."""

@@ -1,0 +1,273 @@
+"""Endpoints in whatever `fsspec <https://filesystem-spec.readthedocs.io>`_ knows: S3, Azure, WebDAV, SMB and more.
+
+The extra ``fsspec`` of the package, plus the library that fsspec names for the place. `open_fsspec` is what the
+project's own entry points lead to.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import trio
+
+from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
+from actorsync.endpoints.fsspec.session import FsspecSession, Threads
+from actorsync.endpoints.fsspec.store import Store
+from actorsync.endpoints.plugins import Location, Unusable
+from actorsync.errors import GuardRefused, LoginRefused, ProfileError
+from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.text import display, hidden
+
+__all__ = ["LANES", "FsspecEndpoint", "open_fsspec"]
+
+#: Files in flight for each of the run's connections, each in a thread.
+LANES: Final = 8
+
+#: Object stores: the host of the URL is the bucket, and what a user and a password are called there.
+_BUCKETS: Final[Mapping[str, tuple[str, str] | None]] = {
+    **dict.fromkeys(("s3", "s3a"), ("key", "secret")),
+    **dict.fromkeys(("az", "abfs", "abfss"), ("account_name", "account_key")),
+    **dict.fromkeys(("gs", "gcs"), None),
+}
+#: Stores whose options can be told from what their library's class takes.
+_TOLD: Final = frozenset({*_BUCKETS, "smb", "memory", "file", "local"})
+_WEB: Final = frozenset({"http", "https"})
+_WEBDAV: Final = frozenset({"webdav", "webdavs"})
+
+
+@attrs.frozen
+class _Plan:
+    """How a place is opened: the class of fsspec, what it is called with, and where the root is."""
+
+    make: Callable[..., Any]
+    root: str
+    arguments: Mapping[str, object]
+    secrets: Mapping[str, Callable[[], str]]
+    is_flat: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def open_fsspec(location: Location, /) -> FsspecEndpoint:
+    """Give the endpoint of a place. Imports fsspec and the place's library, and connects to nothing."""
+    protocol = location.scheme.removeprefix("fsspec").removeprefix("+") or ""
+    if not protocol:
+        raise Unusable("url", "names no protocol; write fsspec+NAME://, with a name that fsspec has")
+    if protocol in _WEB:
+        raise Unusable("url", f"{protocol}:// has no listings that are known to be complete; use webdav:// if it can")
+    try:
+        import fsspec  # an extra, and slow to import
+    except ImportError:
+        raise Unusable("url", f"{location.scheme}:// needs fsspec; run: pip install 'actorsync[fsspec]'") from None
+    try:
+        kind = fsspec.get_filesystem_class("webdav" if protocol == "webdavs" else protocol)
+    except ValueError:
+        raise Unusable("url", f"fsspec has no protocol {display(protocol)!r}") from None
+    except ImportError as error:
+        raise Unusable("url", f"{location.scheme}:// needs a library: {said(error, str)}") from None
+    return FsspecEndpoint(location, _plan(location, protocol, kind), protocol)
+
+
+def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
+    arguments: dict[str, object] = dict(location.options)
+    secrets = dict(location.secrets)
+    if protocol in _TOLD:
+        _check_options(kind, [*arguments, *secrets])
+    if protocol in _BUCKETS:
+        return _bucket_plan(location, kind, arguments, secrets, _BUCKETS[protocol])
+    if protocol in _WEBDAV:
+        return _webdav_plan(location, protocol, kind, arguments, secrets)
+    if location.password is not None:
+        secrets["password"] = location.password
+    if protocol in {"memory", "file", "local"}:
+        if location.user or location.port or location.password or (location.host and protocol != "memory"):
+            raise Unusable("url", f"{location.scheme}:// has no user, password or port; write {location.scheme}:///dir")
+        root = "/" + "/".join(filter(None, (location.host, location.path.strip("/"))))
+        return _Plan(kind, root.rstrip("/") if protocol == "memory" else root, arguments, secrets)
+    url = f"{protocol}://{location.host}{f':{location.port}' if location.port else ''}/{location.path}"
+    if mark := next((mark for mark in "?#" if mark in url), None):
+        raise Unusable("url", f"has a {mark} in its path, which fsspec cannot do with {protocol}://")
+    arguments = {**kind._get_kwargs_from_urls(url), **arguments}
+    if location.user:
+        arguments["user" if protocol == "hdfs" else "username"] = location.user
+    return _Plan(kind, str(kind._strip_protocol(url)), arguments, secrets)
+
+
+def _bucket_plan(
+    location: Location,
+    kind: Any,
+    arguments: dict[str, object],
+    secrets: dict[str, Callable[[], str]],
+    names: tuple[str, str] | None,
+) -> _Plan:
+    scheme = location.scheme
+    if not location.host:
+        raise Unusable("url", f"has no bucket; write it like {scheme}://bucket/dir")
+    if location.port:
+        raise Unusable("url", f"has a port, and {scheme}:// has a bucket there; see the options of the library")
+    if names is None and (location.user or location.password):
+        raise Unusable("url", f"{scheme}:// has no user and no password; see the option token")
+    if names is not None:
+        arguments |= {names[0]: location.user} if location.user else {}
+        secrets |= {names[1]: location.password} if location.password else {}
+    root = "/".join(filter(None, (location.host, location.path.strip("/"))))
+    return _Plan(kind, root, {**arguments, "use_listings_cache": False}, secrets, is_flat=True)
+
+
+def _webdav_plan(
+    location: Location,
+    protocol: str,
+    kind: Any,
+    arguments: dict[str, object],
+    secrets: dict[str, Callable[[], str]],
+) -> _Plan:
+    if not location.host:
+        raise Unusable("url", f"has no host; write it like {protocol}://host/dir")
+    host = f"[{location.host}]" if ":" in location.host else location.host
+    port = f":{location.port}" if location.port else ""
+    arguments["base_url"] = f"{'https' if protocol == 'webdavs' else 'http'}://{host}{port}"
+    warnings: tuple[str, ...] = ()
+    if location.password is not None:
+        secrets["password"] = location.password
+        if protocol == "webdav":
+            warnings = ("the password and all files travel in clear; use webdavs:// if the server can",)
+    make = partial(_webdav, kind, location.user)
+    return _Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
+
+
+def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: object) -> Any:
+    if user or password:
+        arguments["auth"] = (user, password or "")
+    return kind(**arguments)
+
+
+def _webdav_move(client: Any, old: str, new: str) -> None:
+    """Rename a file in one request, over what has the name. What fsspec has for it would copy."""
+    try:
+        client.move(old, new, overwrite=True)
+    except Exception as error:
+        if type(error).__name__ == "ResourceNotFound":
+            raise FileNotFoundError(errno.ENOENT, old) from error
+        raise
+
+
+def _webdav_fault(name: str) -> str | None:
+    """Say why a name cannot be used, or None: servers were seen to cut at a semicolon, and the library strips."""
+    if ";" in name:
+        return "has a semicolon, which some WebDAV servers take for the end of a name"
+    return "begins or ends with a space, which the WebDAV library leaves out" if name != name.strip() else None
+
+
+def _check_options(kind: Any, names: list[str]) -> None:
+    """Refuse an option that the library does not have: it would be ignored without a word."""
+    known = {
+        name
+        for one in kind.__mro__
+        if (init := vars(one).get("__init__")) is not None and one is not object
+        for name, parameter in inspect.signature(init).parameters.items()
+        if parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL} and name != "self"
+    }
+    for name in names:
+        if name not in known:
+            raise Unusable(f"options.{name}", f"unknown option; known: {', '.join(sorted(known))}")
+
+
+class FsspecEndpoint:
+    """A tree in a file system of fsspec, with one instance of it for all sessions."""
+
+    is_remote = True
+    """There is a server behind it, in all likelihood."""
+    keeps_times = False
+    """fsspec has no way to set the time of a file."""
+    lanes = LANES
+
+    def __init__(self, location: Location, plan: _Plan, protocol: str) -> None:
+        self._location, self._plan, self._protocol = location, plan, protocol
+        self._threads = Threads()
+        self._store: Store | None = None
+        self._opening = trio.Lock()
+        self._refusal: str | None = None
+
+    @property
+    def display(self) -> str:
+        """Name the place, without secrets."""
+        return display(self._location.url)
+
+    async def identify(self) -> ScanComplete:
+        """Say that the root is a directory. Raises `GuardRefused` when it is none that can be listed."""
+        async with self.open_session() as session:
+            found = await session.list_directory("")
+        if found.problem is not None:
+            raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
+        return ScanComplete(Entry("", Kind.DIRECTORY))
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[FsspecSession]:
+        """Connect, if nobody has: the first to come does it for all, and looks whether it is let in."""
+        async with self._opening:
+            if self._refusal is not None:
+                raise LoginRefused(self._refusal)
+            if self._store is None:
+                try:
+                    self._store = await self._threads.call(self._open)
+                except LoginRefused as refused:
+                    self._refusal = f"{self.display}: {refused}"
+                    raise LoginRefused(self._refusal) from None
+        yield FsspecSession(self._threads, self._store, self._described(self._store), self._warnings(self._store))
+
+    def _open(self) -> Store:
+        """Make the instance, and have a look at the root: there need not be one."""
+        revealed = {name: reveal() for name, reveal in self._plan.secrets.items()}
+        hide = partial(hidden, [*revealed.values()])
+        arguments = {**self._plan.arguments, **revealed, "skip_instance_cache": True}
+        try:
+            fs = self._plan.make(**arguments)
+        except TypeError as error:
+            raise ProfileError(f"{self._location.table}.options: {said(error, hide)}") from None
+        except Exception as error:
+            raise unopened(error, hide) from error
+        is_strict = self._location.table == "source"
+        move = None if self._plan.is_flat else _move_of(fs, self._protocol)
+        store = Store(fs, self._plan.root, hide, move, is_flat=self._plan.is_flat, is_strict=is_strict)
+        if self._protocol in _WEBDAV:
+            store.fault = _webdav_fault
+        try:
+            fs.info(store.at(""))
+        except Exception as error:
+            if not is_missing(error):
+                raise unopened(error, hide) from error
+        return store
+
+    def _described(self, store: Store) -> list[tuple[str, str]]:
+        kind = type(store.fs)
+        how = "renamed" if store.move is not None else "copied there, and the temporary removed"
+        return [
+            ("library", display(f"{kind.__module__.partition('.')[0]} ({kind.__name__})")),
+            ("root", display(store.root or "/")),
+            ("directories", "none of their own: an empty one is not kept" if store.is_flat else "kept"),
+            ("replacing", how),
+            ("times", "of the arrival, not of the source"),
+        ]
+
+    def _warnings(self, store: Store) -> tuple[str, ...]:
+        if store.move is not None or store.is_flat or self._protocol == "memory":
+            return self._plan.warnings
+        half = f"{self._protocol}:// cannot rename: a file may be seen half copied while it gets its name"
+        return (*self._plan.warnings, half)
+
+
+def _move_of(fs: Any, protocol: str) -> Callable[[str, str], object] | None:
+    """Give what renames one file, in place of what has its name; None where the store has only fsspec's own way."""
+    from fsspec import AbstractFileSystem
+
+    if protocol in _WEBDAV:
+        return partial(_webdav_move, fs.client)
+    if type(fs).mv is AbstractFileSystem.mv:
+        return None
+    move: Callable[[str, str], object] = fs.mv
+    return move

@@ -1,0 +1,100 @@
+"""What fsspec, and the many libraries behind it, raise: as the errors of the contract.
+
+Each library has classes of its own, and none of them is imported here: what is not one of Python's own is told by the
+names of its classes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
+from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, OperationRefused, TargetFull
+from actorsync.model.text import display, shorten
+
+__all__ = ["is_missing", "outcome_of", "said", "unopened"]
+
+_MOST: Final = 300
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NETWORK: Final = frozenset(
+    {
+        *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT),
+        *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.ENOTCONN),
+    }
+)
+#: aiohttp, botocore, azure, httpx, requests, smbprotocol, paramiko.
+_LOST: Final = frozenset(
+    {
+        *("ClientConnectionError", "ClientPayloadError", "ServerDisconnectedError"),
+        *("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "HTTPClientError"),
+        *("ServiceRequestError", "ServiceResponseError", "TransportError", "ConnectionError", "Timeout"),
+        *("SMBConnectionClosed", "SSHException"),
+    }
+)
+#: The same libraries, for who we are.
+_UNKNOWN: Final = frozenset(
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
+        *("ClientAuthenticationError", "DefaultCredentialsError", "RefreshError"),
+        *("SMBAuthenticationError", "LogonFailure", "AuthenticationException"),
+    }
+)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Tell whether there is nothing by that name. What is below a file is not there either."""
+    return isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def outcome_of(doing: str, path: str, error: Exception, hide: Callable[[str], str]) -> OperationRefused:
+    """Give the refusal that an error is to one path. Raises `ConnectionLost` when it is none of the path's.
+
+    An error that nobody knows is told as it is, and may pass when it is done again.
+    """
+    if isinstance(error, OperationRefused):
+        return error
+    if isinstance(error, ActorsyncError):
+        raise error
+    if is_own_limit(error):
+        raise own_limit(error) from error
+    if _is_lost(error):
+        raise ConnectionLost(said(error, hide)) from error
+    text = f"cannot {doing} {display(path)!r}: {said(error, hide)}"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return TargetFull(text)
+    return OperationRefused(text, retry=not isinstance(error, OSError | ValueError | NotImplementedError))
+
+
+def unopened(error: Exception, hide: Callable[[str], str]) -> ActorsyncError:
+    """Give what an error means to somebody who wants to connect."""
+    if isinstance(error, ActorsyncError):
+        return error
+    if is_own_limit(error):
+        return own_limit(error)
+    if isinstance(error, PermissionError) or _names(error) & _UNKNOWN:
+        return LoginRefused(said(error, hide))
+    return ConnectionLost(said(error, hide))
+
+
+def said(error: BaseException, hide: Callable[[str], str]) -> str:
+    """Give what an error says, in one line without secrets."""
+    if isinstance(error, OSError) and error.errno is not None and type(error).__module__ == "builtins":
+        return os.strerror(error.errno)
+    text = " ".join(hide(str(error)).split())
+    return shorten(display(f"{type(error).__name__}: {text}" if text else type(error).__name__), _MOST)
+
+
+def _is_lost(error: BaseException) -> bool:
+    if isinstance(error, ConnectionError | TimeoutError | EOFError | socket.gaierror):
+        return True
+    return bool(_names(error) & _LOST) or (isinstance(error, OSError) and error.errno in _NETWORK)
+
+
+def _names(error: BaseException) -> set[str]:
+    """Give the names of the classes of an error, but Python's own, which are told apart by what they are."""
+    return {one.__name__ for one in type(error).__mro__ if one.__module__ != "builtins"}

@@ -1,0 +1,350 @@
+"""A directory of this machine, as source or as target.
+
+The system calls are in ``local_tree`` and ``local_writer``; here they are sent to worker threads, as many as possible
+in one hop: one for a directory, one for a small file (open, look, read, look again), one for writing a small file.
+A hop is never abandoned: when a cancelled call returns, no thread is still at work behind it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
+
+import attrs
+import trio
+
+from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, gate_of, nothing_ahead
+from actorsync.endpoints.local.openat import entry_of, is_same, reason_of, refusal, shown
+from actorsync.endpoints.local.page_cache import Readiness
+from actorsync.endpoints.local.tree import Opened, Tree
+from actorsync.endpoints.local.writer import Writer
+from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
+from actorsync.errors import OperationRefused, Vanished
+from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.row import Glance
+from actorsync.model.text import display
+
+__all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
+
+_THREADS: Final = 32
+#: How often, and how long at first, to wait for descriptors to come free: each wait is twice as long as the one before.
+_WAITS, _FIRST_WAIT = 6, 0.02
+#: Hops under way that open files. Whoever comes while so many are under way shares the next one.
+_OPENERS: Final = 4
+_PIECE: Final = 1 << 20
+_MOVED_PIECE: Final = 8 << 20
+#: Seconds in which a piece is gathered; what comes slowly is written as it comes.
+_PATIENCE: Final = 0.5
+
+_ArgsT = TypeVarTuple("_ArgsT")
+_ResultT = TypeVar("_ResultT")
+
+
+class LocalEndpoint:
+    """The tree below ``root``, which may be a link to a directory: it is resolved once, here.
+
+    With ``links="follow"`` a link is listed and read as what it leads to, where that is inside the root and no
+    directory round in a circle. Otherwise a link is a link: ``"skip"`` and ``"error"`` differ only for the scanner.
+    """
+
+    def __init__(self, root: Path, *, links: Literal["skip", "follow", "error"] = "skip") -> None:
+        self.root = Path(os.path.realpath(root))
+        self.links = links
+        self.tree = Tree(os.fspath(self.root), follow=links == "follow")
+        self._limiter = trio.CapacityLimiter(_THREADS)
+        #: For what may take as long as a file is big: slow files keep no directory waiting, and nobody else's threads.
+        self._transfers = trio.CapacityLimiter(_THREADS)
+        self._readiness: Readiness | None = None
+        self._openings: list[_Opening] = []
+        self._openers = trio.Semaphore(_OPENERS)
+
+    @property
+    def display(self) -> str:
+        return display(os.fspath(self.root))
+
+    @property
+    def lanes(self) -> int:
+        """One: other connections are other threads."""
+        return 1
+
+    async def identify(self) -> ScanComplete:
+        """Look at the root. Raises `GuardRefused` when it is missing, no directory, or cannot be read."""
+        return await self.hop(self.tree.identify)
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[LocalSession]:
+        """Open a session; the root need not exist yet."""
+        await trio.lowlevel.checkpoint()
+        yield LocalSession(self)
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory, in one hop."""
+        try:
+            return await _patiently(self.hop, self.tree.list_directory, directory)
+        except OSError as error:
+            return Listing(directory, problem=Problem(directory, reason_of(error)))
+
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        """List as many directories as are worth a hop, in one."""
+        try:
+            return await _patiently(self.hop, self.tree.glance, directories)
+        except OSError as error:
+            return [Glance(directories[0], problem=Problem(directories[0], reason_of(error)))]
+
+    async def open_file(self, path: str) -> Opened:
+        """Open a file; in a thread, if it has to be waited for, in one hop with what others want to have opened.
+
+        Raises what opening raises.
+        """
+        if self._readiness is None:
+            self._readiness = Readiness(self.tree.root)
+        if self._readiness.is_told:
+            try:
+                if (opened := self.tree.open_now(path, self._readiness)) is not None:
+                    return opened
+            except OSError as error:
+                if not is_own_limit(error):
+                    raise
+        return await _patiently(self._open_file, path)
+
+    async def _open_file(self, path: str) -> Opened:
+        mine = _Opening(path)
+        self._openings.append(mine)
+        try:
+            async with self._openers:
+                if not mine.is_taken:
+                    await self._open_all()
+            await mine.done.wait()
+        except trio.Cancelled:
+            mine.give_up()
+            raise
+        return mine.opened()
+
+    async def _open_all(self) -> None:
+        batch, self._openings = [opening for opening in self._openings if not opening.is_given_up], []
+        for opening in batch:
+            opening.is_taken = True
+        with trio.CancelScope(shield=True):  # the others of the batch have not been cancelled
+            results = await self.hop(self.tree.open_all, [opening.path for opening in batch])
+        for opening, result in zip(batch, results, strict=True):
+            opening.end(result)
+
+    async def hop(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
+        """Do something that blocks, in a thread."""
+        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+    async def transfer(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
+        """Move a piece of a file, in a thread."""
+        return await trio.to_thread.run_sync(function, *args, limiter=self._transfers)
+
+
+@attrs.define(eq=False)
+class _Opening:
+    """A file that somebody wants to have opened."""
+
+    path: str
+    is_taken: bool = False
+    is_given_up: bool = False
+    done: trio.Event = attrs.Factory(trio.Event)
+    result: Opened | OSError | OperationRefused | None = None
+
+    def end(self, result: Opened | OSError | OperationRefused) -> None:
+        """Hand over the result, or close what nobody wants any more."""
+        self.result = result
+        self.done.set()
+        if self.is_given_up:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Say that nobody waits."""
+        self.is_given_up = True
+        if isinstance(self.result, Opened) and self.result.fd >= 0:
+            os.close(self.result.fd)
+
+    def opened(self) -> Opened:
+        """Give the open file, or raise what kept it closed."""
+        assert self.result is not None
+        if isinstance(self.result, Opened):
+            return self.result
+        raise self.result
+
+
+class LocalContent:
+    """One open file; one that is small was read when it was opened, and needs its descriptor no more."""
+
+    def __init__(self, endpoint: LocalEndpoint, opened: Opened) -> None:
+        self._endpoint, self._opened = endpoint, opened
+        self._entry = entry_of(opened.path, opened.status)
+        self._offset = 0
+
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    def fileno(self) -> int | None:
+        """Give the descriptor of a file that is not small."""
+        return self._opened.fd if self._opened.fd >= 0 else None
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read on, from memory or in a thread."""
+        if self._opened.fd >= 0:
+            return await self._in_thread(os.read, self._opened.fd, max_bytes)
+        piece = self._opened.data[self._offset : self._offset + max_bytes]
+        self._offset += len(piece)
+        return piece
+
+    async def is_unchanged(self) -> bool:
+        """Compare device, inode, size and times with those at the opening.
+
+        What was read whole is as good as its two looks, before and after: what happened to the file since then did
+        not touch these bytes.
+        """
+        if self._opened.fd >= 0:
+            return is_same(self._opened.status, await self._in_thread(os.fstat, self._opened.fd))
+        return self._opened.unchanged
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self._opened.fd >= 0:
+            os.close(self._opened.fd)
+
+    async def _in_thread(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
+        try:
+            return await self._endpoint.transfer(function, *args)
+        except OSError as error:
+            raise refusal("read", self._opened.path, error) from error
+
+
+class LocalSession:
+    """A session of a `LocalEndpoint`. There is no connection that could be lost."""
+
+    def __init__(self, endpoint: LocalEndpoint) -> None:
+        self._endpoint = endpoint
+        self._tree = endpoint.tree
+        self._hop = endpoint.hop
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory, in one hop."""
+        return await self._endpoint.list_directory(directory)
+
+    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+        """List as many directories as are worth a hop, in one."""
+        return await self._endpoint.glance(directories)
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        """Open a regular file, in one hop. Raises `OwnLimit` when no descriptor comes free for it."""
+        try:
+            opened = await self._endpoint.open_file(path)
+        except FileNotFoundError as error:
+            raise Vanished(f"cannot open {shown(path)}: it is gone") from error
+        except OSError as error:
+            if is_own_limit(error):
+                raise own_limit(error) from error
+            raise refusal("open", path, error) from error
+        content = LocalContent(self._endpoint, opened)
+        try:
+            yield content
+        finally:
+            content.close()
+
+    async def stage(
+        self,
+        upload: Upload,
+        *,
+        commit: Sequence[Staged] = (),
+        ahead: Callable[[], bool] = nothing_ahead,
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Commit what was staged before, then write, sync and verify the temporary."""
+        committed = await self.commit(commit) if commit else []
+        writer = Writer(self._tree.root, self._tree.names, upload)
+        try:
+            staged = await self._write(writer, upload)
+        except OperationRefused as refused:
+            await self._hop(writer.discard)
+            return refused, committed
+        finally:
+            writer.close()
+        ahead()
+        return staged, committed
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename in one hop, with one fsync for each directory."""
+        return await self._hop(self._tree.commit, staged)
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make directories in one hop; ``""`` makes the root and the directories above it."""
+        return await self._hop(self._tree.make_directories, paths)
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename in one hop what is still as its entry says."""
+        return await self._hop(self._tree.move, relocations)
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove in one hop what is still as its entry says."""
+        return await self._hop(self._tree.remove, entries)
+
+    async def sweep(
+        self,
+        temporaries: Sequence[str],
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+    ) -> list[bool | OperationRefused]:
+        """Remove temporaries in one hop."""
+        return await self._hop(self._tree.sweep, temporaries)
+
+    async def abandon(self, temporary: str) -> bool:
+        """Remove the temporary: nothing is writing to it any more."""
+        return (await self.sweep([temporary])) == [True]
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Name the directory, and how links are taken."""
+        return (("directory", self._endpoint.display), ("symbolic links", self._endpoint.links))
+
+    def warnings(self) -> Sequence[str]:
+        """There is nothing to warn of."""
+        return ()
+
+    async def _write(self, writer: Writer, upload: Upload) -> Staged:
+        content, staged = upload.content, None
+        descriptor, gate = content.fileno(), gate_of(content)
+        while staged is None:
+            if descriptor is not None:
+                count = _MOVED_PIECE
+                if gate is not None:  # at the end there is nothing more to ask for, and to see that there is no more
+                    count = await gate(min(count, left)) if (left := content.entry.size - writer.sent) > 0 else 1
+                staged = await self._endpoint.transfer(writer.pull, descriptor, count)
+            else:
+                piece, is_last = await _read_piece(content)
+                staged = await self._endpoint.transfer(writer.put, piece, is_last)
+            upload.sent = writer.sent
+        return staged
+
+
+async def _patiently(do: Callable[[Unpack[_ArgsT]], Awaitable[_ResultT]], *args: *_ArgsT) -> _ResultT:
+    """Do what opens something; where there is nothing left to open it with, wait a little for others to close theirs.
+
+    Raises what ``do`` raises, in the end also for want of descriptors.
+    """
+    for wait in range(_WAITS):
+        try:
+            return await do(*args)
+        except OSError as error:
+            if not is_own_limit(error):
+                raise
+        await trio.sleep(_FIRST_WAIT * 2**wait)
+    return await do(*args)
+
+
+async def _read_piece(content: Content) -> tuple[bytes, bool]:
+    """Read one piece, or what has come of it after a while; and tell whether it is the last one."""
+    piece = await content.read(_PIECE)
+    until = trio.current_time() + _PATIENCE
+    while piece and len(piece) < _PIECE and trio.current_time() < until:
+        more = await content.read(_PIECE - len(piece))
+        if not more:
+            return piece, True
+        piece += more
+    return piece, not piece

@@ -1,0 +1,68 @@
+"""How a file of this machine gets another name: what has the new name already is never replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from actorsync.endpoints.contract import Relocation
+from actorsync.endpoints.local.name_claims import Names
+from actorsync.endpoints.local.openat import Walk, entry_of, shown
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry
+
+__all__ = ["move"]
+
+#: What a file system says that knows no second name for a file.
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def move(walk: Walk, root: str, names: Names, item: Relocation) -> Entry:
+    """Rename a file that is as its entry says. ``walk`` goes to its new directory, and a second one to the old."""
+    directory, name = walk.parent(item.path)
+    there = _look(directory, name)
+    with Walk(root) as other:
+        try:
+            old_directory, old_name = other.parent(item.entry.path)
+            found = _look(old_directory, old_name)
+        except FileNotFoundError:
+            found = None
+        if found is None:
+            if there is not None and _is_as(item.entry, entry_of(item.path, there)):
+                return entry_of(item.path, there)  # by an earlier call
+            raise OperationRefused(f"cannot move {shown(item.entry.path)}: it is gone")
+        if not _is_as(item.entry, entry_of(item.path, found)):
+            raise OperationRefused(f"{shown(item.entry.path)} was changed by somebody else: not moved")
+        if there is not None:
+            raise OperationRefused(f"something is in the place of {shown(item.path)}")
+        with names.claimed(directory, item.path):
+            _rename(old_directory, old_name, directory, name)
+    now = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not os.path.samestat(found, now) or not _is_as(item.entry, entry_of(item.path, now)):
+        raise OperationRefused(f"{shown(item.path)} was moved, and replaced by somebody else")
+    return entry_of(item.path, now)
+
+
+def _rename(old_directory: int, old_name: str, directory: int, name: str) -> None:
+    """Rename as a link and an unlink, so that the kernel replaces nothing. In between, the file has both names."""
+    try:
+        os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
+    else:
+        os.unlink(old_name, dir_fd=old_directory)
+
+
+def _look(directory: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _is_as(entry: Entry, found: Entry) -> bool:
+    """Whether a file is what it was, for all that is remembered of it."""
+    return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}

@@ -1,0 +1,153 @@
+"""How a local path is walked: one component at a time, by descriptor, never through a symbolic link.
+
+So nothing that is planted or swapped during a run leads out of the root. Names become arguments of system calls here,
+and errors of the system become refusals.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from types import TracebackType
+from typing import Final, Self
+
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, name_of, parent_of
+from actorsync.model.text import display
+from actorsync.protocols.upload_diagnosis import full
+
+__all__ = [
+    "KINDS_BY_FORMAT",
+    "Walk",
+    "components",
+    "entry_of",
+    "is_same",
+    "reason_of",
+    "refusal",
+    "shown",
+    "temporary_beside",
+]
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_PASSING: Final = frozenset(
+    {errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETXTBSY}
+)
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+KINDS_BY_FORMAT: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
+
+
+def shown(path: str) -> str:
+    """Give ``path`` in quotes, fit for one line of a terminal."""
+    return f"'{display(path)}'"
+
+
+def refusal(doing: str, path: str, error: OSError) -> OperationRefused:
+    """Turn an error of the system into the refusal of one operation. Here, no room is said plainly."""
+    if error.errno in _NO_ROOM:
+        return full(f"cannot {doing} {shown(path)}: {reason_of(error)}")
+    retry = error.errno in _PASSING
+    return OperationRefused(f"cannot {doing} {shown(path)}: {reason_of(error)}", retry=retry)
+
+
+def reason_of(error: OSError) -> str:
+    """Say what went wrong, in the words of the system."""
+    if error.errno == errno.ELOOP:
+        return "It is a symbolic link"
+    if error.errno == errno.ENOTDIR:
+        return "Not a directory, or a symbolic link"
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def entry_of(path: str, status: os.stat_result) -> Entry:
+    """Describe ``path`` from its status."""
+    return Entry(
+        path,
+        KINDS_BY_FORMAT.get(stat.S_IFMT(status.st_mode), Kind.OTHER),
+        status.st_size if stat.S_ISREG(status.st_mode) else 0,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        stat.S_IMODE(status.st_mode) & 0o777 if stat.S_ISREG(status.st_mode) else None,
+    )
+
+
+def components(path: str) -> list[str]:
+    """Split ``path``, or refuse it."""
+    names = path.split("/") if path else []
+    for name in names:
+        if name in {"", ".", ".."} or "\0" in name:
+            raise OperationRefused(f"{shown(path)} is not a path below the root")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise OperationRefused(f"{shown(path)} cannot be the name of a local file") from error
+    return names
+
+
+def temporary_beside(path: str, temporary: str) -> str:
+    """Give the name of ``temporary``, which has to be in the same directory as ``path``."""
+    if parent_of(temporary) != parent_of(path):
+        raise ValueError(f"{temporary!r} is not in the directory of {path!r}")
+    components(path)
+    return components(temporary)[-1]
+
+
+def is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether two looks at one file saw the same version of it."""
+    return os.path.samestat(one, other) and (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
+        other.st_size,
+        other.st_mtime_ns,
+        other.st_ctime_ns,
+    )
+
+
+class Walk:
+    """Directories below a root by descriptor, one open at a time. Going down from the last one is the cheap way."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._at: list[str] = []
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def directory(self, path: str) -> int:
+        """Open a directory; the descriptor is good until the next call."""
+        names = components(path)
+        if self._fd < 0 or names[: len(self._at)] != self._at:
+            self._step(self._open_root(), [])
+        for name in names[len(self._at) :]:
+            self._step(os.open(name, _DIRECTORY, dir_fd=self._fd), [*self._at, name])
+        return self._fd
+
+    def parent(self, path: str) -> tuple[int, str]:
+        """Open the directory that holds ``path``, and give the name of ``path`` in it."""
+        if not path:
+            raise OperationRefused("the root cannot be written over, or removed")
+        components(path)
+        return self.directory(parent_of(path)), name_of(path)
+
+    def status(self, path: str) -> os.stat_result:
+        """Describe what stands at ``path`` itself, be it a link."""
+        if not path:
+            return os.fstat(self.directory(""))
+        directory, name = self.parent(path)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+    def _open_root(self) -> int:
+        try:
+            return os.open(self._root, _DIRECTORY)
+        except FileNotFoundError as error:  # not as for any other path: nothing may pass as gone because all of it is
+            raise OperationRefused(f"the root {shown(self._root)} is not there") from error
+
+    def _step(self, fd: int, names: list[str]) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._at = fd, names

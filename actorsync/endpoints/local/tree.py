@@ -1,0 +1,376 @@
+"""A local tree: the blocking half of ``actorsync.endpoints.local.endpoint``, one method for each hop to a thread.
+
+Paths are walked as ``local_walk`` does it. *Reading* with ``follow`` resolves a path first: it has to stay inside
+the root, and what it resolved to is then walked like any other, so that a link swapped in between gains nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import attrs
+
+from actorsync.endpoints.contract import Relocation, Staged
+from actorsync.endpoints.local.move import move
+from actorsync.endpoints.local.name_claims import Names, require_itself
+from actorsync.endpoints.local.openat import (
+    KINDS_BY_FORMAT,
+    Walk,
+    components,
+    entry_of,
+    is_same,
+    reason_of,
+    refusal,
+    shown,
+    temporary_beside,
+)
+from actorsync.endpoints.local.page_cache import Readiness
+from actorsync.endpoints.shared.resource_limits import is_own_limit
+from actorsync.errors import GuardRefused, OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+from actorsync.model.row import CODES, Glance, Row, entries_of
+
+__all__ = ["Opened", "Tree"]
+
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: As many entries, or seconds, as are worth a hop to a thread: a cancel waits for the end of it.
+_MANY_ROWS, _LONG_ENOUGH = 2_000, 0.02
+
+#: The number of each kind, by the topmost bits of a mode.
+_FORMAT_BITS: Final = 12
+_FILE, _LINK = CODES[Kind.FILE], CODES[Kind.LINK]
+_KINDS: Final = [CODES[KINDS_BY_FORMAT.get(bits << _FORMAT_BITS, Kind.OTHER)] for bits in range(16)]
+
+#: A file up to this size is read whole while it is opened.
+_SMALL: Final = 256 << 10
+
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
+
+
+@attrs.frozen
+class Opened:
+    """A file open for reading: by descriptor, or, when it is small, read already, with its status after that."""
+
+    path: str
+    status: os.stat_result
+    fd: int = -1
+    data: bytes = b""
+    unchanged: bool = True
+
+
+@attrs.frozen
+class Tree:
+    """The tree below ``root``. Every method blocks; a batch gives one result for each item, in order."""
+
+    root: str
+    follow: bool = False
+    names: Names = attrs.Factory(Names)
+
+    def identify(self) -> ScanComplete:
+        """Look at the root. Raises `GuardRefused` when it is no directory that can be read."""
+        try:
+            with Walk(self.root) as walk, os.scandir(walk.directory("")) as found:
+                next(found, None)
+                status = walk.status("")
+        except OSError as error:
+            raise GuardRefused(f"cannot use {shown(self.root)} as a root: {reason_of(error)}") from error
+        except OperationRefused as refused:
+            raise GuardRefused(str(refused)) from refused
+        return ScanComplete(entry_of("", status), status.st_dev)
+
+    def list_directory(self, directory: str) -> Listing:
+        """Describe everything in one directory; what vanishes meanwhile was never there.
+
+        Raises ``OSError`` when it is our own side that has no descriptor or memory left, and nothing else.
+        """
+        (glance,) = self.glance([directory])
+        return Listing(directory, tuple(entries_of(directory, glance.rows)), problem=glance.problem)
+
+    def glance(self, directories: Sequence[str]) -> list[Glance]:
+        """Describe what is in the first of the directories, and in those behind it until it is enough for one hop.
+
+        Raises as `list_directory` does, and only because of the first one.
+        """
+        glances: list[Glance] = []
+        rows, end = 0, time.monotonic() + _LONG_ENOUGH
+        with Walk(self.root) as walk:
+            for directory in directories:
+                try:
+                    glances.append(Glance(directory, self._rows(walk, directory)))
+                except OSError as error:
+                    if is_own_limit(error):
+                        if glances:
+                            break
+                        raise
+                    problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
+                    glances.append(Glance(directory, problem=problem))
+                except OperationRefused as refused:
+                    glances.append(Glance(directory, problem=Problem(directory, str(refused))))
+                rows += len(glances[-1].rows)
+                if rows >= _MANY_ROWS or time.monotonic() >= end:
+                    break
+        return glances
+
+    def _rows(self, walk: Walk, directory: str) -> list[Row]:
+        """Look at all that is in a directory. Passed by every path of every run: it has to be quick, so it is flat."""
+        rows: list[Row] = []
+        kinds, is_following = _KINDS, self.follow
+        with os.scandir(walk.directory(self._resolve(directory))) as found:
+            for item in found:
+                try:
+                    status = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                name, kind = item.name, kinds[status.st_mode >> _FORMAT_BITS]
+                if is_following and kind == _LINK:
+                    status = self._followed(join(directory, name)) or status
+                    kind = kinds[status.st_mode >> _FORMAT_BITS]
+                rows.append(
+                    (
+                        name.encode("utf-8", "surrogateescape"),
+                        kind,
+                        status.st_size if kind == _FILE else 0,
+                        status.st_mtime_ns,
+                        status.st_ctime_ns,
+                        status.st_ino,
+                    )
+                )
+        rows.sort()
+        return rows
+
+    def open_all(self, paths: Sequence[str]) -> list[Opened | OSError | OperationRefused]:
+        """Open regular files; those of one directory, one after the other, go down to it only once."""
+        results: list[Opened | OSError | OperationRefused] = []
+        with Walk(self.root) as walk:
+            for path in paths:
+                try:
+                    opened = self._open(walk, path, _read_whole)
+                    assert opened is not None
+                    results.append(opened)
+                except (OSError, OperationRefused) as error:
+                    results.append(error)
+        return results
+
+    def open_now(self, path: str, readiness: Readiness) -> Opened | None:
+        """Open one regular file as `open_all` does, but never wait for a disk to read it: then, None."""
+        with Walk(self.root) as walk:
+            return self._open(walk, path, readiness.read)
+
+    def _open(self, walk: Walk, path: str, read: Callable[[int, int], bytes | None]) -> Opened | None:
+        """Open a regular file, and nothing else: what is a FIFO or a device is not even touched."""
+        directory, name = walk.parent(self._resolve(path))
+        _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        fd = os.open(name, _READ, dir_fd=directory)
+        try:
+            status = os.fstat(fd)
+            _require_regular(path, status)
+            if status.st_size > _SMALL:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+                return Opened(path, status, fd)
+            data = read(fd, status.st_size)
+            unchanged = data is not None and len(data) == status.st_size and is_same(status, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return None if data is None else Opened(path, status, data=data, unchanged=unchanged)
+
+    def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename each temporary over its final name."""
+        return self._batch("put in place", staged, lambda item: (item.path,), self._commit)
+
+    def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename what is still as its entry says, where nothing has the new name."""
+
+        def do(walk: Walk, item: Relocation) -> Entry:
+            return move(walk, self.root, self.names, item)
+
+        return self._batch("move", relocations, lambda item: (item.path, item.entry.path), do)
+
+    def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make each directory; the root with the directories above it."""
+        return self._batch("make directory", paths, lambda path: (path,), self._make)
+
+    def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove what is still as its entry says."""
+        return self._batch("remove", entries, lambda entry: (entry.path,), _remove)
+
+    def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove temporaries, whatever their state."""
+        return self._batch("remove", temporaries, lambda path: (path,), _unlink)
+
+    def _batch(
+        self,
+        doing: str,
+        items: Sequence[_ItemT],
+        paths_of: Callable[[_ItemT], Sequence[str]],
+        do: Callable[[Walk, _ItemT], _ResultT],
+    ) -> list[_ResultT | OperationRefused]:
+        """Do each item, then make it durable: one fsync for each directory that something was done in.
+
+        The first of an item's paths is the one that it is called by.
+        """
+        results: list[_ResultT | OperationRefused] = []
+        touched: dict[str, list[int]] = {}
+        with Walk(self.root) as walk:
+            for index, item in enumerate(items):
+                paths = paths_of(item)
+                try:
+                    results.append(do(walk, item))
+                    for path in paths:
+                        touched.setdefault(parent_of(path), []).append(index)
+                except OSError as error:
+                    results.append(refusal(doing, paths[0], error))
+                except OperationRefused as refused:
+                    results.append(refused)
+            for directory, indices in touched.items():
+                try:
+                    _make_durable(walk, directory)
+                except OSError as error:
+                    for index in indices:
+                        results[index] = refusal(doing, paths_of(items[index])[0], error)
+        return results
+
+    def _commit(self, walk: Walk, staged: Staged) -> Entry:
+        directory, final = walk.parent(staged.path)
+        temporary = temporary_beside(staged.path, staged.temporary)
+        try:
+            found = os.stat(temporary, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return _committed_before(staged, directory, final)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != staged.size:
+            raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary was changed", retry=True)
+        with self.names.claimed(directory, staged.path):
+            os.rename(temporary, final, src_dir_fd=directory, dst_dir_fd=directory)
+        now = os.stat(final, dir_fd=directory, follow_symlinks=False)
+        # Not by the inode alone: that of a file which was just removed is the next one's. A rename changes the ctime.
+        if not os.path.samestat(found, now) or _looks(found) != _looks(now):
+            raise OperationRefused(f"{shown(staged.path)} was put in place, and replaced by somebody else", retry=True)
+        return entry_of(staged.path, now)
+
+    def _make(self, walk: Walk, path: str) -> Entry:
+        if not path:
+            return self._make_root(walk)
+        directory, name = walk.parent(path)
+        try:
+            os.mkdir(name, dir_fd=directory)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                raise
+            if self.names.may_fold:
+                require_itself(directory, path)
+        return entry_of(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+
+    def _make_root(self, walk: Walk) -> Entry:
+        missing = self.root
+        while not os.path.lexists(missing):
+            missing = os.path.dirname(missing)
+        os.makedirs(self.root, exist_ok=True)
+        above = self.root
+        while above != missing:
+            above = os.path.dirname(above)
+            with Walk(above) as parent:
+                _make_durable(parent, "")
+        return entry_of("", walk.status(""))
+
+    def _resolve(self, path: str) -> str:
+        """Give the path without links that ``path`` stands for; itself unless links are followed."""
+        components(path)
+        if not self.follow:
+            return path
+        real, root = os.path.realpath(os.path.join(self.root, path)), self.root.rstrip("/")
+        if real == self.root:
+            return ""
+        if not real.startswith(root + "/"):
+            raise OperationRefused(f"{shown(path)} leads out of the root")
+        return real[len(root) + 1 :]
+
+    def _followed(self, path: str) -> os.stat_result | None:
+        """Describe what the link at ``path`` leads to; None when that is nowhere, outside, or round in a circle."""
+        try:
+            with Walk(self.root) as walk:
+                status = walk.status(self._resolve(path))
+                names = components(parent_of(path))
+                above = ["", *("/".join(names[: depth + 1]) for depth in range(len(names)))]
+                circle = stat.S_ISDIR(status.st_mode) and any(
+                    os.path.samestat(status, walk.status(self._resolve(directory))) for directory in above
+                )
+        except (OSError, OperationRefused):
+            return None
+        return None if circle else status
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OperationRefused(f"cannot open {shown(path)}: it is not a regular file")
+
+
+def _read_whole(fd: int, size: int) -> bytes:
+    """Read to the end, or one byte past ``size``: then the file has grown, and will not be used."""
+    data = os.read(fd, size + 1)
+    while len(data) <= size and (more := os.read(fd, size + 1 - len(data))):
+        data += more
+    return data
+
+
+def _make_durable(walk: Walk, directory: str) -> None:
+    try:
+        os.fsync(walk.directory(directory))
+    except OSError as error:
+        # Removed meanwhile, by us or by others; or a file system that knows no fsync of directories.
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
+            raise
+
+
+def _looks(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mode, status.st_size, status.st_mtime_ns
+
+
+def _committed_before(staged: Staged, directory: int, final: str) -> Entry:
+    """The temporary is gone: either an earlier commit went through, or somebody took it away."""
+    try:
+        found = entry_of(staged.path, os.stat(final, dir_fd=directory, follow_symlinks=False))
+    except FileNotFoundError:
+        found = None
+    if (
+        found is None
+        or (found.kind, found.size) != (Kind.FILE, staged.size)
+        or staged.mtime_ns not in {None, found.mtime_ns}
+    ):
+        raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary is gone", retry=True)
+    return found
+
+
+def _remove(walk: Walk, entry: Entry) -> bool:
+    try:
+        directory, name = walk.parent(entry.path)
+        found = entry_of(entry.path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        if entry.kind is Kind.DIRECTORY:
+            os.rmdir(name, dir_fd=directory)
+            return True
+        if (found.kind, found.size) != (entry.kind, entry.size) or entry.mtime_ns not in {None, found.mtime_ns}:
+            raise OperationRefused(f"{shown(entry.path)} was changed by somebody else: not removed")
+        os.unlink(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return True
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return False
+        raise
+    return True
+
+
+def _unlink(walk: Walk, temporary: str) -> bool:
+    try:
+        directory, name = walk.parent(temporary)
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    return True

@@ -1,0 +1,110 @@
+"""How a temporary is written: made, filled, timed, synced and verified through one descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Final
+
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.local.name_claims import Names
+from actorsync.endpoints.local.openat import Walk, refusal, shown, temporary_beside
+from actorsync.errors import OperationRefused
+
+__all__ = ["Writer"]
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+
+
+class Writer:
+    """One temporary, by descriptor from its making to its last byte; `close` it whatever happens."""
+
+    def __init__(self, root: str, names: Names, upload: Upload) -> None:
+        self._names, self._root = names, root
+        self._path, self._temporary, self._source = upload.path, upload.temporary, upload.content.entry
+        self._size = upload.size
+        self._fd = -1
+        self._made = False
+        self.sent = 0
+
+    def put(self, piece: bytes, is_last: bool) -> Staged | None:
+        """Write the next piece; after the last one, verify, and give what is staged."""
+        try:
+            self._make()
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            self.sent += len(piece)
+            return self._finish() if is_last or self._is_too_long() else None
+        except OSError as error:
+            raise refusal("write", self._path, error) from error
+
+    def pull(self, source: int, count: int) -> Staged | None:
+        """Move up to ``count`` bytes from a descriptor without having them pass through us; at its end, as `put`."""
+        try:
+            self._make()
+            moved = _move(source, self._fd, count)
+            self.sent += moved
+            return self._finish() if not moved or self._is_too_long() else None
+        except OSError as error:
+            raise refusal("write", self._path, error) from error
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Let go, and remove the temporary if it was made here. What cannot be removed is left to a sweep."""
+        self.close()
+        if self._made:
+            with contextlib.suppress(OSError, OperationRefused), Walk(self._root) as walk:
+                directory, name = walk.parent(self._temporary)
+                os.unlink(name, dir_fd=directory)
+
+    def _make(self) -> None:
+        if self._fd < 0:
+            temporary_beside(self._path, self._temporary)
+            with Walk(self._root) as walk:
+                directory, name = walk.parent(self._temporary)
+                self._fd = os.open(name, _CREATE, 0o666, dir_fd=directory)
+                self._made = True
+                self._names.learn(directory, name)
+
+    def _is_too_long(self) -> bool:  # or we would run after a file that grows as fast as we copy
+        return self._size is not None and self.sent > self._size
+
+    def _finish(self) -> Staged:
+        if self._size is not None and self.sent != self._size:
+            raise OperationRefused(f"{shown(self._source.path)} changed while it was read", retry=True)
+        if (mtime_ns := self._source.mtime_ns) is not None:
+            _set_time(self._fd, mtime_ns)
+        os.fsync(self._fd)
+        status = os.fstat(self._fd)
+        self.close()
+        if status.st_size != self.sent:
+            raise OperationRefused(
+                f"cannot write {shown(self._path)}: {status.st_size} of {self.sent} bytes arrived", retry=True
+            )
+        return Staged(self._path, self._temporary, self.sent, status.st_mtime_ns)
+
+
+def _move(source: int, target: int, count: int) -> int:
+    """Copy by reference where the file system can, else inside the kernel."""
+    try:
+        if moved := os.copy_file_range(source, target, count):
+            return moved
+    except OSError as error:
+        if error.errno not in _NOT_IN_KERNEL:
+            raise
+    return os.sendfile(target, source, None, count)
+
+
+def _set_time(fd: int, mtime_ns: int) -> None:
+    """Set the time where the file system can hold it. What it then is, is read back: nothing depends on it."""
+    with contextlib.suppress(OSError, OverflowError):
+        os.utime(fd, ns=(mtime_ns, mtime_ns))

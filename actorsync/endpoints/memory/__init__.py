@@ -1,0 +1,1 @@
+"""A tree in memory, for tests and simulations."""

@@ -1,0 +1,335 @@
+"""A tree in memory, for simulations: no threads, no clock of its own, and a checkpoint at every step.
+
+Whatever two tasks can do to each other on a real server they can do here, at a checkpoint: see a temporary that is half
+written, replace a file while it is read, take a directory away under a writer. The test API of `MemoryEndpoint` is
+synchronous, for whoever plays the rest of the world.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.memory.tree import Directory, File, MemoryTree
+from actorsync.errors import (
+    ConnectionLost,
+    GuardRefused,
+    OperationRefused,
+    TargetFull,
+    TooManyConnections,
+    Vanished,
+)
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+
+__all__ = ["MemoryEndpoint", "MemorySession"]
+
+_PIECES: Final = 3
+#: Bytes that are read at once of what does not say how big it is.
+_UNSIZED: Final = 64 * 1024
+_EPOCH_NS: Final = 1_700_000_000 * 10**9
+_TICK_NS: Final = 10**6
+
+
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
+
+
+class MemoryEndpoint(MemoryTree):
+    """A tree of files and directories in memory.
+
+    ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
+    ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
+    (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
+    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``fold`` makes one
+    of names that it makes equal (``str.casefold``). ``log`` has every mutating command that sessions were told to do,
+    as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``remove``, ``sweep``
+    and ``abandon``.
+
+    What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
+    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make, remove or open a
+    path.
+    """
+
+    def __init__(
+        self,
+        display: str = "memory",
+        *,
+        now: Callable[[], int] | None = None,
+        precision_ns: int = 1,
+        inodes: bool = True,
+        exists: bool = True,
+        lanes: int = 1,
+        max_sessions: int | None = None,
+        is_remote: bool = False,
+        fold: Callable[[str], str] | None = None,
+    ) -> None:
+        super().__init__(
+            now=now or itertools.count(_EPOCH_NS, _TICK_NS).__next__,
+            precision_ns=precision_ns,
+            inodes=inodes,
+            exists=exists,
+            fold=fold,
+        )
+        self.display = display
+        self.lanes = lanes
+        self.max_sessions = max_sessions
+        self.is_remote = is_remote
+        self.sessions = 0
+        self.capacity: int | None = None
+        self.device = 1
+        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
+        self.log: list[tuple[str, str]] = []
+
+    async def identify(self) -> ScanComplete:
+        """Look at the root. Raises `GuardRefused` when there is none."""
+        await trio.lowlevel.checkpoint()
+        root = self.find("")
+        if root is None:
+            raise GuardRefused("the root is not there")
+        return ScanComplete(self.entry("", root), self.device)
+
+    def has_room(self, more: int) -> bool:
+        """Tell whether ``more`` bytes would fit."""
+        return self.capacity is None or sum(map(len, self.files().values())) + more <= self.capacity
+
+    def check_trouble(self, path: str) -> None:
+        """Raise what there is in store for ``path``."""
+        if path in self.trouble:
+            raise self.trouble[path]
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        """Open a session; the root need not exist yet."""
+        await trio.lowlevel.checkpoint()
+        if self.max_sessions is not None and self.sessions >= self.max_sessions:
+            raise TooManyConnections(f"there are {self.sessions} sessions, which is all that there may be")
+        self.sessions += 1
+        try:
+            yield MemorySession(self)
+        finally:
+            self.sessions -= 1
+
+
+class _MemoryContent:
+    """An open file: bytes written in place are seen, a file renamed over it is not."""
+
+    def __init__(self, node: File, entry: Entry) -> None:
+        self._node, self._entry = node, entry
+        self._identity = self._look()
+        self._offset = 0
+
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    def fileno(self) -> None:
+        """There is no descriptor."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read what the file holds at this moment."""
+        await trio.lowlevel.checkpoint()
+        piece = self._node.data[self._offset : self._offset + max_bytes]
+        self._offset += len(piece)
+        return piece
+
+    async def is_unchanged(self) -> bool:
+        """Compare size and times with those at the opening."""
+        await trio.lowlevel.checkpoint()
+        return self._identity == self._look()
+
+    def _look(self) -> tuple[int, int, int]:
+        return len(self._node.data), self._node.mtime_ns, self._node.ctime_ns
+
+
+class MemorySession:
+    """A session of a `MemoryEndpoint`. It cannot be lost, unless ``actorsync.testing.faulty_endpoint`` stands before
+    it.
+    """
+
+    def __init__(self, endpoint: MemoryEndpoint) -> None:
+        self._endpoint = endpoint
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory as it is at one moment."""
+        await trio.lowlevel.checkpoint()
+        node = self._endpoint.find(directory)
+        if not isinstance(node, Directory):
+            vanished = node is None and directory != ""
+            reason = "is not there" if node is None else "is not a directory"
+            return Listing(directory, problem=Problem(directory, reason, vanished=vanished))
+        children = [(join(directory, name), child) for name, child in node.children.items()]
+        return Listing(directory, tuple(self._endpoint.entry(path, child) for path, child in children))
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        """Open one file."""
+        await trio.lowlevel.checkpoint()
+        self._endpoint.check_trouble(path)
+        node = self._endpoint.find(path)
+        if node is None:
+            raise Vanished(f"cannot open {path!r}: it is gone")
+        if not isinstance(node, File):
+            raise OperationRefused(f"cannot open {path!r}: it is not a regular file")
+        yield _MemoryContent(node, self._endpoint.entry(path, node))
+
+    async def stage(
+        self,
+        upload: Upload,
+        *,
+        commit: Sequence[Staged] = (),
+        ahead: Callable[[], bool] = nothing_ahead,
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Commit what was staged before, then write the temporary in three pieces, a checkpoint before each."""
+        committed = await self.commit(commit)
+        try:
+            return await self._write(upload, ahead), committed
+        except OperationRefused as refused:
+            return refused, committed
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename one after the other."""
+        return [await self._one("commit", item.path, self._commit, item) for item in staged]
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make one after the other."""
+        return [await self._one("make", path, self._make, path) for path in paths]
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename one after the other what is still as its entry says."""
+        return [await self._one("move", item.path, self._move, item) for item in relocations]
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove one after the other what is still as its entry says."""
+        return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
+
+    async def sweep(
+        self,
+        temporaries: Sequence[str],
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+    ) -> list[bool | OperationRefused]:
+        """Remove one temporary after the other."""
+        return [await self._one("sweep", path, self._sweep, path) for path in temporaries]
+
+    async def abandon(self, temporary: str) -> bool:
+        """Remove the temporary."""
+        return await self._one("abandon", temporary, self._sweep, temporary) is True
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Say that this is memory."""
+        return (("memory", self._endpoint.display),)
+
+    def warnings(self) -> Sequence[str]:
+        """There is nothing to warn of."""
+        return ()
+
+    async def _one(
+        self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT
+    ) -> _ResultT | OperationRefused:
+        await trio.lowlevel.checkpoint()
+        self._endpoint.log.append((verb, path))
+        try:
+            return do(item)
+        except OperationRefused as refused:
+            return refused
+
+    async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+        endpoint = self._endpoint
+        await trio.lowlevel.checkpoint()
+        endpoint.log.append(("stage", upload.temporary))
+        endpoint.check_trouble(upload.path)
+        if endpoint.find(upload.temporary) is not None:
+            raise OperationRefused(f"{upload.temporary!r} is there already")
+        node = endpoint.new_file()
+        endpoint.put(upload.temporary, node)
+        try:
+            await self._fill(node, upload)
+        except OperationRefused:
+            if endpoint.find(upload.temporary) is node:
+                endpoint.take(upload.temporary)
+            raise
+        ahead()
+        return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
+
+    async def _fill(self, node: File, upload: Upload) -> None:
+        source, size = upload.content.entry, upload.size
+        while piece := await upload.content.read(_UNSIZED if size is None else size // _PIECES + 1):
+            await trio.lowlevel.checkpoint()
+            if not self._endpoint.has_room(len(piece)):
+                raise TargetFull("there is no room left")
+            node.data += piece
+            self._endpoint.touch(node)
+            upload.sent += len(piece)
+        await trio.lowlevel.checkpoint()
+        if upload.sent != upload.due:
+            raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
+        if self._endpoint.find(upload.temporary) is not node:
+            raise OperationRefused(f"{upload.temporary!r} was taken away", retry=True)
+        self._endpoint.touch(node, source.mtime_ns)
+
+    def _make(self, path: str) -> Entry:
+        self._endpoint.check_trouble(path)
+        if (other := self._endpoint.shown_as(path)) != path:
+            raise OperationRefused(f"{other!r} is in its place")
+        return self._endpoint.make(path)
+
+    def _commit(self, staged: Staged) -> Entry:
+        if parent_of(staged.temporary) != parent_of(staged.path):
+            raise ValueError(f"{staged.temporary!r} is not in the directory of {staged.path!r}")
+        node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
+        time = None if staged.mtime_ns is None else self._endpoint.rounded(staged.mtime_ns)
+        committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
+        if node is None and final is not None and committed:  # by an earlier call
+            return self._endpoint.entry(staged.path, final)
+        if (other := self._endpoint.shown_as(staged.path)) != staged.path:
+            raise OperationRefused(f"{other!r} is in its place")
+        if not isinstance(node, File) or len(node.data) != staged.size:
+            raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
+        self._endpoint.rename(staged.temporary, staged.path)
+        return self._endpoint.entry(staged.path, node)
+
+    def _move(self, item: Relocation) -> Entry:
+        self._endpoint.check_trouble(item.path)
+        node, there = self._endpoint.find(item.entry.path), self._endpoint.find(item.path)
+        if node is None and there is not None and _is_as(item.entry, self._endpoint.entry(item.path, there)):
+            return self._endpoint.entry(item.path, there)  # by an earlier call
+        if node is None:
+            raise OperationRefused(f"{item.entry.path!r} is gone")
+        if not _is_as(item.entry, self._endpoint.entry(item.entry.path, node)):
+            raise OperationRefused(f"{item.entry.path!r} was changed by somebody else: not moved")
+        if there is not None:
+            raise OperationRefused(f"something is in the place of {item.path!r}")
+        self._endpoint.rename(item.entry.path, item.path)
+        return self._endpoint.entry(item.path, node)
+
+    def _remove(self, entry: Entry) -> bool:
+        self._endpoint.check_trouble(entry.path)
+        node = self._endpoint.find(entry.path)
+        if node is None:
+            if self._endpoint.find("") is None:
+                raise OperationRefused("the root is not there")
+            return True
+        found = self._endpoint.entry(entry.path, node)
+        if found.kind is not entry.kind or (entry.kind is Kind.FILE and not _is_as(entry, found)):
+            raise OperationRefused(f"{entry.path!r} was changed by somebody else: not removed")
+        if isinstance(node, Directory) and node.children:
+            return False
+        self._endpoint.take(entry.path)
+        return True
+
+    def _sweep(self, temporary: str) -> bool:
+        node = self._endpoint.find(temporary)
+        if isinstance(node, Directory):
+            raise OperationRefused(f"{temporary!r} is a directory")
+        if node is not None:
+            self._endpoint.take(temporary)
+        return True
+
+
+def _is_as(entry: Entry, found: Entry) -> bool:
+    """Whether a file is what it was, for all that is remembered of it."""
+    return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}

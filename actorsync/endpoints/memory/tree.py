@@ -1,0 +1,241 @@
+"""A file system in memory, for ``actorsync.endpoints.memory.endpoint``: synchronous, and with a clock from outside."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+import attrs
+
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+
+__all__ = ["Directory", "File", "MemoryTree", "Node", "Special"]
+
+_LONGEST_NAME: Final = 255
+
+
+@attrs.define(eq=False)
+class File:
+    data: bytes
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@attrs.define(eq=False)
+class Directory:
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    children: dict[str, Node] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Special:
+    """A symbolic link, or a pipe, a socket, a device: what is seen in a listing and never opened."""
+
+    kind: Kind
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+Node: TypeAlias = File | Directory | Special
+
+
+class MemoryTree:
+    """Files and directories, and the two ways to change them: as the rest of the world, or as a session.
+
+    With ``fold`` two names are one when it gives the same for both (``str.casefold``: as on Windows or a Mac); the name
+    that was given last is the one that is shown.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], int],
+        precision_ns: int,
+        inodes: bool,
+        exists: bool,
+        fold: Callable[[str], str] | None = None,
+    ) -> None:
+        self._now, self._precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
+        self._next_inode = itertools.count(1).__next__
+        self._root: Directory | None = self._new_directory() if exists else None
+
+    # The rest of the world: what happens to the tree without any session.
+
+    def write(self, path: str, data: bytes, mtime_ns: int | None = None) -> None:
+        """Write a file in place, making it and the directories above it where they are missing."""
+        self.mkdir(parent_of(path))
+        if isinstance(node := self.find(path), File):
+            node.data = data
+            self.touch(node, mtime_ns)
+        else:
+            self.put(path, self.new_file(data, mtime_ns))
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory, and those above it, where they are missing."""
+        if self.find(path) is None:
+            if path:
+                self.mkdir(parent_of(path))
+            self.make(path)
+
+    def delete(self, path: str) -> None:
+        """Delete a file, or a directory with everything in it; ``""`` is the root itself."""
+        if path:
+            self.take(path)
+        else:
+            self._root = None
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file or directory, replacing what is there. Who has the replaced file open keeps it."""
+        node = self.find(old)
+        if node is None:
+            raise OperationRefused(f"{old!r} is not there")
+        if old != new:
+            self.put(new, node)
+            if name_of(old) in self._parent(old)[0].children:  # where names are folded, it may have been the same one
+                self.take(old)
+
+    def link(self, old: str, new: str) -> None:
+        """Give a file a second name, as a hard link does: both are the same file from now on."""
+        node = self.find(old)
+        if not isinstance(node, File):
+            raise OperationRefused(f"{old!r} is not a file")
+        self.put(new, node)
+        self.touch(node, node.mtime_ns)
+
+    def put_special(self, path: str, kind: Kind) -> None:
+        """Put a symbolic link or something special there; above it stand directories."""
+        node = Special(kind, 0, 0, self._next_inode())
+        self.touch(node)
+        self.put(path, node)
+
+    def files(self) -> dict[str, bytes]:
+        """Give the content of every file, temporaries too."""
+        return {path: node.data for path, node in self._walk() if isinstance(node, File)}
+
+    def directories(self) -> set[str]:
+        """Give every directory but the root."""
+        return {path for path, node in self._walk() if path and isinstance(node, Directory)}
+
+    # The file system, for the session.
+
+    def find(self, path: str) -> Node | None:
+        """Give what is at ``path``."""
+        node: Node | None = self._root
+        for name in path.split("/") if path else ():
+            if not isinstance(node, Directory):
+                return None
+            node = node.children.get(self._stored(node, name))
+        return node
+
+    def shown_as(self, path: str) -> str:
+        """Give the name, with its directory, under which what is at ``path`` is listed: another where names fold."""
+        directory = self.find(parent_of(path))
+        if not path or not isinstance(directory, Directory):
+            return path
+        return join(parent_of(path), self._stored(directory, name_of(path)))
+
+    def _stored(self, directory: Directory, name: str) -> str:
+        """Give the name by which what is meant by ``name`` is stored, if anything is."""
+        if self._fold is None or name in directory.children:
+            return name
+        folded = self._fold(name)
+        return next((other for other in directory.children if self._fold(other) == folded), name)
+
+    def entry(self, path: str, node: Node) -> Entry:
+        """Describe a node as far as this endpoint tells."""
+        return Entry(
+            path,
+            _kind_of(node),
+            len(node.data) if isinstance(node, File) else 0,
+            node.mtime_ns,
+            node.ctime_ns if self._inodes else None,
+            node.inode if self._inodes else None,
+        )
+
+    def new_file(self, data: bytes = b"", mtime_ns: int | None = None) -> File:
+        """Make a file that has no name yet."""
+        node = File(data, 0, 0, self._next_inode())
+        self.touch(node, mtime_ns)
+        return node
+
+    def touch(self, node: Node, mtime_ns: int | None = None) -> None:
+        """Give a node the time now, or ``mtime_ns``."""
+        node.ctime_ns = self._now()
+        mtime_ns = node.ctime_ns if mtime_ns is None else mtime_ns
+        node.mtime_ns = self.rounded(mtime_ns)
+
+    def set_precision(self, precision_ns: int) -> None:
+        """Keep times as coarsely as this from now on."""
+        self._precision_ns = precision_ns
+
+    def rounded(self, mtime_ns: int) -> int:
+        """Give the time as this place keeps it."""
+        return mtime_ns - mtime_ns % self._precision_ns
+
+    def make(self, path: str) -> Entry:
+        """Make one directory, or find it there."""
+        node = self.find(path)
+        if node is None:
+            node = self._new_directory()
+            if path:
+                self.put(path, node)
+            else:
+                self._root = node
+        if not isinstance(node, Directory):
+            raise OperationRefused(f"{path!r} is not a directory")
+        return self.entry(path, node)
+
+    def put(self, path: str, node: Node) -> None:
+        """Give a node its name, replacing a file by a file."""
+        directory, name = self._parent(path)
+        if len(name.encode("utf-8", "surrogateescape")) > _LONGEST_NAME:
+            raise OperationRefused(f"the name of {path!r} is too long")
+        stored = self._stored(directory, name)
+        if isinstance(directory.children.get(stored), Directory):
+            raise OperationRefused(f"{path!r} is a directory")
+        if stored != name:
+            del directory.children[stored]
+        directory.children[name] = node
+        self.touch(directory)
+
+    def take(self, path: str) -> Node:
+        """Take a node out of the tree."""
+        directory, name = self._parent(path)
+        name = self._stored(directory, name)
+        if name not in directory.children:
+            raise OperationRefused(f"{path!r} is not there")
+        self.touch(directory)
+        return directory.children.pop(name)
+
+    def _parent(self, path: str) -> tuple[Directory, str]:
+        if not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise OperationRefused(f"{path!r} is not a path below the root")
+        parent = self.find(parent_of(path))
+        if not isinstance(parent, Directory):
+            raise OperationRefused(f"the directory of {path!r} is not there")
+        return parent, name_of(path)
+
+    def _new_directory(self) -> Directory:
+        node = Directory(0, 0, self._next_inode())
+        self.touch(node)
+        return node
+
+    def _walk(self) -> Iterator[tuple[str, Node]]:
+        waiting: list[tuple[str, Node]] = [] if self._root is None else [("", self._root)]
+        while waiting:
+            path, node = waiting.pop()
+            yield path, node
+            if isinstance(node, Directory):
+                waiting.extend((join(path, name), child) for name, child in sorted(node.children.items(), reverse=True))
+
+
+def _kind_of(node: Node) -> Kind:
+    if isinstance(node, Special):
+        return node.kind
+    return Kind.FILE if isinstance(node, File) else Kind.DIRECTORY

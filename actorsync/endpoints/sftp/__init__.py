@@ -1,0 +1,1 @@
+"""SFTP: the requests of ``protocols.sftp`` over a channel of ``endpoints.ssh``."""

@@ -1,0 +1,1 @@
+"""Endpoints that wrap an endpoint: dry runs, bandwidth limits, content transforms."""

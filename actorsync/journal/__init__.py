@@ -1,0 +1,27 @@
+"""The journal: what both sides looked like when they last agreed, in one SQLite file per profile.
+
+``journal`` reads, ``writes`` turns events into rows, ``schema`` holds the tables and their versions, ``file`` opens and
+locks the file, and ``network_filesystem`` refuses a place on which SQLite's locks cannot be trusted.
+"""
+
+from actorsync.journal.journal import (
+    Journal,
+    Run,
+    journal_path,
+    open_journal,
+    open_memory_journal,
+    read_runs,
+    read_troubles,
+    state_directory,
+)
+
+__all__ = [
+    "Journal",
+    "Run",
+    "journal_path",
+    "open_journal",
+    "open_memory_journal",
+    "read_runs",
+    "read_troubles",
+    "state_directory",
+]

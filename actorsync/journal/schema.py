@@ -1,0 +1,399 @@
+"""What a journal looks like inside: its tables, what a row says, and how rows are read.
+
+Nothing here knows of files or locks. What facts do to the rows is in ``actorsync.journal.writes``.
+
+* Paths are BLOBs, as (directory, name): any name a file system can hold is kept as it is, byte for byte, and the
+  children of a directory stand together on disk in the order in which they are asked for. The root is ("", "").
+* Numbers have no declared type. SQLite keeps what fits in 64 bits as an integer; what does not (an inode of a large
+  file system, the year 9999 in nanoseconds) is kept as decimal text, exactly, so that it compares equal next time.
+* The CHECKs are what ``PRAGMA quick_check`` verifies when a journal is opened, beside the structure of the file. They
+  are written to be quick: a BLOB is what sorts after everything else, and ``IN`` would take ten times as long.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import attrs
+import cattrs
+
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
+from actorsync.model.event import Report, Troubled
+from actorsync.model.row import KINDS, Glance, decode, encode, entries_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "APPLICATION_ID",
+    "KINDS",
+    "RUNS_KEPT",
+    "SCHEMA_VERSION",
+    "Run",
+    "Unreadable",
+    "Value",
+    "bounds",
+    "count_owned",
+    "create",
+    "decode",
+    "dump",
+    "encode",
+    "fit",
+    "index_files",
+    "migrate",
+    "prepare",
+    "read_ceiling",
+    "read_children",
+    "read_differences",
+    "read_familiar",
+    "read_intents",
+    "read_meta",
+    "read_pending",
+    "read_record",
+    "read_root",
+    "read_runs",
+    "read_subtree",
+    "read_troubles",
+    "split",
+    "version_of",
+    "write_meta",
+]
+
+APPLICATION_ID: Final = 0x61637379  # "acsy"
+SCHEMA_VERSION: Final = 3
+RUNS_KEPT: Final = 100
+
+_TROUBLES: Final = """
+-- paths that failed in the last runs: how often in a row, since when, and when they are tried again if they are parked;
+-- and the source that failed. No source: it was to be removed
+CREATE TABLE troubles (
+    path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
+    failures INTEGER NOT NULL CHECK (failures < x''), since REAL NOT NULL, failed_at REAL NOT NULL, retry_at REAL,
+    reason BLOB NOT NULL CHECK (reason >= x''),
+    source_kind CHECK (source_kind BETWEEN 1 AND 4),
+    source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode
+) WITHOUT ROWID;
+"""
+
+_SCHEMA: Final = """
+-- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
+-- ceiling: connections that the server lets in
+CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- both sides of a path as they were when they last agreed. No source: found on the target, not ours
+CREATE TABLE records (
+    directory BLOB NOT NULL CHECK (directory >= x''),
+    name BLOB NOT NULL CHECK (name >= x''),
+    source_kind CHECK (source_kind BETWEEN 1 AND 4),
+    source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode,
+    target_kind NOT NULL CHECK (target_kind BETWEEN 1 AND 4),
+    target_size NOT NULL CHECK (target_size < x''), target_mtime, target_ctime, target_inode,
+    digest BLOB, checksum BLOB,
+    PRIMARY KEY (directory, name)
+) WITHOUT ROWID;
+
+-- temporaries that may exist on the target, and the file that each is for
+CREATE TABLE intents (
+    path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
+    final BLOB, size, mtime
+) WITHOUT ROWID;
+
+-- no report: still running, or killed
+CREATE TABLE runs (id INTEGER PRIMARY KEY, started_at REAL NOT NULL, report TEXT);
+
+-- for people
+CREATE VIEW tree AS SELECT
+    CAST(CASE WHEN directory = x'' THEN name ELSE directory || '/' || name END AS TEXT) AS path,
+    CASE WHEN source_kind IS NULL THEN 'foreign' ELSE 'ours' END AS owner,
+    CASE target_kind WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'link' ELSE 'other' END AS kind,
+    target_size AS size,
+    datetime(source_mtime / 1000000000, 'unixepoch') AS source_time,
+    datetime(target_mtime / 1000000000, 'unixepoch') AS target_time
+    FROM records;
+"""
+
+#: What makes a journal of a version one of the next.
+_STEPS: Final = {1: _TROUBLES, 2: "ALTER TABLE records ADD COLUMN checksum BLOB"}
+
+#: Made when it is first needed, not with the rest: a first mirror does not pay for it, nor who has no use for it.
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
+_SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?
+    AND source_size = ? AND source_mtime = ? AND NOT (directory = ? AND name = ?) LIMIT 1"""
+
+_CHILDREN: Final = """
+SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
+    FROM records WHERE directory = ? AND name > x''"""
+# A row whose times prove nothing, since it has a digest, is given no kind: it equals nothing that was looked at.
+_ROWS: Final = """
+SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode
+    FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
+_RECORD: Final = """
+SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
+    FROM records WHERE directory = ? AND name = ?"""
+_PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
+    WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
+
+#: Rows that are compared at once: first a few, which tell a directory that is not known, and then more.
+_FIRST_PIECE, _PIECE = 16, 1_000
+
+T = TypeVar("T")
+
+#: What a column holds.
+Value: TypeAlias = int | str | bytes | None
+
+_converter: Final = cattrs.Converter()
+
+
+@attrs.frozen
+class Run:
+    """One run of a profile. Without a ``report`` it is still going on, or was killed."""
+
+    id: int
+    started_at: float
+    report: Report | None
+
+
+class Unreadable(Exception):
+    """A value in a journal is none that was ever written there."""
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make a connection fit for the functions below: text is a number that SQLite could not hold, or cast to a BLOB."""
+    connection.text_factory = _number_in_text
+
+
+def _number_in_text(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Unreadable("a text where a number should be") from None
+
+
+def _parsed(text: str | bytes, kind: type[T]) -> T:
+    try:
+        return _converter.structure(json.loads(text), kind)
+    except Exception as error:  # cattrs raises whatever a class makes of what it is given
+        raise Unreadable(f"no {kind.__name__}") from error
+
+
+def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
+    """Make the tables of a fresh journal in an empty database."""
+    header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES}")
+    write_meta(connection, "profile", profile_id)
+    write_meta(connection, "name", name)
+    connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Give the version of the schema that a journal has."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an older journal up to `SCHEMA_VERSION`, in one transaction: it is of the one version or of the other."""
+    version = version_of(connection)
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            connection.execute(_STEPS[step])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+# Rows
+
+
+def split(path: str) -> tuple[bytes, bytes]:
+    """Give the key of a path: its directory and its name."""
+    directory, _, name = encode(path).rpartition(b"/")
+    return directory, name
+
+
+def bounds(directory: str) -> tuple[bytes, bytes, bytes, bytes]:
+    """Give what a condition on a directory, which is not the root, and on those below it has to be given.
+
+    "0" follows "/": what is between "a/" and "a0" begins with "a/". Of what sorts between "a" and "a/", only "a"
+    itself belongs here, and not "a-b".
+    """
+    start = encode(directory)
+    return start, start + b"0", start, start + b"/"
+
+
+def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[str, Record]]:
+    """Build names and records of rows. Passed by every path of every run: it has to be quick, and so it is flat."""
+    kinds: Any = KINDS  # CHECKed: never the None before the first
+    prefix = join(directory, "") if directory else ""
+    for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, t_kind, t_size, t_mtime, t_ctime, t_inode, *digests in rows:
+        name = name_.decode("utf-8", "surrogateescape")
+        path = prefix + name
+        source = None if s_kind is None else Entry(path, kinds[s_kind], s_size, s_mtime, s_ctime, s_inode)
+        yield name, Record(source, Entry(path, kinds[t_kind], t_size, t_mtime, t_ctime, t_inode), *digests)
+
+
+# Reading
+
+
+def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, Record]:
+    """Give the records of the direct children, by name."""
+    return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
+
+
+def read_differences(connection: sqlite3.Connection, glance: Glance) -> tuple[Listing, dict[str, Record]]:
+    """Give what of ``glance`` is not exactly as recorded, and the records that are not of such entries, by name.
+
+    Of an unchanged directory nothing is left, and nothing is built: most of what a run with nothing to do consists of.
+    """
+    if _is_as_recorded(connection, glance):
+        return Listing(glance.directory, (), glance.hidden), {}
+    left = {row[0]: row for row in glance.rows}
+    differing: list[tuple[Any, ...]] = []
+    for row in connection.execute(_CHILDREN, (encode(glance.directory),)):
+        if row[11] is None and left.get(row[0]) == row[:6]:  # with a digest, the times prove nothing
+            del left[row[0]]
+        else:
+            differing.append(row)
+    rest = Listing(glance.directory, tuple(entries_of(glance.directory, left.values())), glance.hidden)
+    return rest, dict(_records(differing, glance.directory))
+
+
+def _is_as_recorded(connection: sqlite3.Connection, glance: Glance) -> bool:
+    rows, seen, piece = glance.rows, 0, _FIRST_PIECE
+    cursor = connection.execute(_ROWS, (encode(glance.directory),))
+    while True:
+        recorded = cursor.fetchmany(piece)
+        if rows[seen : seen + len(recorded)] != recorded:
+            return False
+        seen += len(recorded)
+        if len(recorded) < piece:
+            return seen == len(rows)
+        piece = _PIECE
+
+
+def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]:
+    """Give the records strictly below, parents before children. More than one statement: needs a transaction.
+
+    A parent's own directory is a proper prefix of its children's, and so comes before it.
+    """
+    if directory:
+        parents = connection.execute(_PARENTS_IN_TREE, bounds(directory))
+    else:
+        parents = connection.execute("SELECT DISTINCT directory FROM records ORDER BY directory")
+    return [record for (parent,) in parents for record in read_children(connection, decode(parent)).values()]
+
+
+def read_record(connection: sqlite3.Connection, path: str) -> Record | None:
+    """Give the record of one path, which may be the root."""
+    rows = connection.execute(_RECORD, split(path)).fetchall()
+    return next((record for _, record in _records(rows, parent_of(path))), None)
+
+
+def index_files(connection: sqlite3.Connection) -> None:
+    """Make sure that `read_familiar` is quick."""
+    connection.execute(_INDEX)
+
+
+def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> set[str]:
+    """Give the paths of those files that are recorded, by inode, size and time, under another path as well."""
+    familiar = set()
+    for entry in entries:
+        key = [fit(value) for value in (entry.inode, entry.size, entry.mtime_ns)]
+        if connection.execute(_SAME_FILE, (*key, *split(entry.path))).fetchone() is not None:
+            familiar.add(entry.path)
+    return familiar
+
+
+def fit(value: Value) -> Value:
+    """Give a number that SQLite cannot hold as the text that stands for it."""
+    return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
+
+
+def read_intents(connection: sqlite3.Connection) -> list[str]:
+    """Give the temporaries that may exist on the target, in order."""
+    return [decode(path) for (path,) in connection.execute("SELECT path FROM intents ORDER BY path")]
+
+
+def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
+    """Give the temporaries, each with the file it is for where that is not known to have arrived."""
+    pending: list[tuple[str, Entry | None]] = []
+    for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
+        source: Entry | None = None
+        if final is not None:
+            source = Entry(decode(final), Kind.FILE, int(size), None if mtime is None else int(mtime))
+            record = read_record(connection, source.path)
+            known = record.source if record is not None else None
+            if known is not None and (known.size, known.mtime_ns) == (source.size, source.mtime_ns):
+                source = None
+        pending.append((decode(path), source))
+    return pending
+
+
+def count_owned(connection: sqlite3.Connection) -> int:
+    """Count the records that have a source, without the root."""
+    query = "SELECT count(*) FROM records WHERE source_kind IS NOT NULL AND name > x''"
+    return int(connection.execute(query).fetchone()[0])
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """Give one value of the journal itself."""
+    row = connection.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else decode(row[0])
+
+
+def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
+    """Give the last runs, newest first."""
+    rows = connection.execute(
+        "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [
+        Run(run, started_at, None if report is None else _parsed(report, Report)) for run, started_at, report in rows
+    ]
+
+
+def read_troubles(connection: sqlite3.Connection) -> list[Troubled]:
+    """Give the paths that failed in the last runs, in order; none from a journal that is too old to know of any."""
+    if version_of(connection) < 2:
+        return []
+    kinds: Any = KINDS
+    query = """SELECT path, failures, since, failed_at, retry_at, reason,
+        source_kind, source_size, source_mtime, source_ctime, source_inode FROM troubles ORDER BY path"""
+    troubles = []
+    for encoded, failures, since, failed_at, retry_at, reason, kind, *numbers in connection.execute(query):
+        path = decode(encoded)
+        source = None if kind is None else Entry(path, kinds[kind], *numbers)
+        troubles.append(Troubled(path, source, failures, since, failed_at, decode(reason), retry_at))
+    return troubles
+
+
+def dump(value: Report | ScanComplete) -> str:
+    """Give the text that stands for a report or a root: ASCII, and exact for any number and any path."""
+    return json.dumps(_converter.unstructure(value))
+
+
+def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
+    """Give the source's root as the last scan found it."""
+    text = read_meta(connection, "root")
+    return None if text is None else _parsed(text, ScanComplete)
+
+
+def read_ceiling(connection: sqlite3.Connection) -> int | None:
+    """Give how many connections the server was seen to allow."""
+    text = read_meta(connection, "ceiling")
+    return None if text is None else _number_in_text(encode(text))
+
+
+# Writing
+
+
+def write_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
+    """Set one value of the journal itself."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, CAST(? AS TEXT))", (key, encode(value)))

@@ -1,0 +1,206 @@
+"""What each fact does to the rows of a journal: one ``match``, and a few statements.
+
+The caller holds the transaction. Every value is a parameter, and paths are BLOBs: a name is never part of a statement.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from actorsync.journal.schema import Value, bounds, dump, fit, split, write_meta
+from actorsync.model.entry import Entry, Kind, ScanComplete, join
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Doomed,
+    Event,
+    Forgotten,
+    Intended,
+    MovesIntended,
+    Recovered,
+    Resized,
+    SurveyComplete,
+    Swept,
+    Troubled,
+)
+from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove, Skipped, Survey, Sweep
+from actorsync.model.row import CODES, decode, encode
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from actorsync.model.entry import Listing
+
+__all__ = ["write_facts"]
+
+_DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
+#: Rows for one statement: SQLite hands the interpreter over once for each, not once for each row. Older ones take no
+#: more than 999 values.
+_ROWS: Final = 64
+_COLUMNS: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_VALUES: Final = tuple(", ".join([_COLUMNS] * count) for count in range(_ROWS + 1))
+_UPSERT: Final = "INSERT OR REPLACE INTO records VALUES {}"
+_INSERT: Final = "INSERT INTO records VALUES {} ON CONFLICT DO NOTHING"
+_UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# What is known of a temporary may come in two steps: see `Intended`.
+_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?)
+    ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
+_DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
+# What times did not prove before, they do not prove now: the digest stays, as a checksum.
+_DOOM: Final = """UPDATE records SET digest = x'', checksum = CASE WHEN digest > x'' THEN digest ELSE checksum END
+    WHERE directory = ? AND name = ? AND source_kind IS NOT NULL"""
+_DELETE_DOOMED: Final = f"{_DELETE} AND digest = x''"
+_DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
+_DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
+    WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) AND source_kind IS NULL"""
+
+_DELETE_TREE: Final = "DELETE FROM records WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
+
+_Half: TypeAlias = tuple[int | None, int | None, int | None, int | None, int | None]
+_Row: TypeAlias = tuple[Value, ...]
+_NO_SOURCE: Final[_Half] = (None, None, None, None, None)
+
+
+def write_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:
+    """Do to the rows what the facts ask for, in their order."""
+    agreed: list[_Row] = []
+    for fact in facts:
+        if isinstance(fact, Adopted | Confirmed):
+            checksum = fact.checksum if isinstance(fact, Confirmed) else None
+            agreed.append(_row(fact.source, fact.target, fact.digest, checksum))
+            continue
+        _put(connection, _UPSERT, agreed)
+        agreed = []
+        _write_fact(connection, fact)
+    _put(connection, _UPSERT, agreed)
+
+
+def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
+    """Do to the rows what one fact asks for; most facts ask for nothing."""
+    match fact:
+        case Done(operation=operation):
+            _write_done(connection, operation.path, fact)
+        case Intended(temporaries, source):
+            purpose: tuple[Value, Value, Value] = (None, None, None)
+            if source is not None:
+                purpose = (encode(source.path), fit(source.size), fit(source.mtime_ns))
+            connection.executemany(
+                _INTEND,
+                [(encode(path), *purpose) for path in temporaries],
+            )
+        case Swept(temporaries):
+            _drop_intents(connection, temporaries)
+        case Doomed(paths):
+            connection.executemany(_DOOM, [split(path) for path in paths])
+        case MovesIntended(moves):
+            connection.executemany(_DOOM, [split(move.target.path) for move in moves])
+            rows = [_row(move.source, attrs.evolve(move.target, path=move.path), b"", move.checksum) for move in moves]
+            _put(connection, _UPSERT, rows)
+        case Skipped(operation=Move() as move):
+            connection.execute(_DELETE_DOOMED, split(move.path))
+        case Skipped(operation=Remove(Entry(path))):
+            connection.execute(_DELETE, split(path))
+        case Forgotten(path):
+            connection.execute(_DELETE, split(path))
+            _drop_foreign(connection, path)
+        case SurveyComplete():
+            write_meta(connection, "surveyed", "1")
+        case ScanComplete():
+            write_meta(connection, "root", dump(fact))
+        case Troubled():
+            half = map(fit, _half(fact.source) if fact.source is not None else _NO_SOURCE)
+            counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))
+            connection.execute(_UPSERT_TROUBLE, (encode(fact.path), *counted, *half))
+        case Recovered(path):
+            connection.execute("DELETE FROM troubles WHERE path = ?", (encode(path),))
+        case Resized(ceiling=int(ceiling)):
+            write_meta(connection, "ceiling", str(ceiling))
+
+
+def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
+    match done.operation:
+        case Copy():
+            assert done.source is not None, f"a copy that does not say what was read: {path}"
+            assert done.target is not None, f"a copy that does not say what is there: {path}"
+            _upsert(connection, done.source, done.target, done.digest, done.checksum)
+            if done.operation.replaces:
+                connection.execute(_DELETE_TREE, bounds(path))  # a file has nothing in it, whatever was there before
+            if done.temporary is not None:
+                _drop_intents(connection, (done.temporary,))
+        case Move(source, before):
+            assert done.target is not None, f"a move that does not say what is there: {path}"
+            _upsert(connection, source, done.target, done.digest, done.checksum)
+            connection.execute(_DELETE, split(before.path))
+        case MakeDirectory(source):
+            assert done.target is not None, f"a directory that does not say what is there: {path}"
+            _upsert(connection, source, done.target)
+        case Remove(target):
+            connection.execute(_DELETE, split(path))
+            if target.kind is Kind.DIRECTORY:
+                _drop_foreign(connection, path)
+        case Survey():
+            assert done.listing is not None, f"a survey without a listing: {path}"
+            _write_listing(connection, done.listing)
+        case Sweep(recovers=recovers):
+            if not recovers:  # else what the dead run sent last may be on its way: the end of this one looks again
+                _drop_intents(connection, (path,))
+            if done.source is not None and done.target is not None:
+                _upsert(connection, done.source, done.target)
+
+
+def _half(entry: Entry) -> _Half:
+    return (CODES[entry.kind], entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+
+
+def _upsert(
+    connection: sqlite3.Connection,
+    source: Entry,
+    target: Entry,
+    digest: bytes | None = None,
+    checksum: bytes | None = None,
+) -> None:
+    _put(connection, _UPSERT, [_row(source, target, digest, checksum)])
+
+
+def _row(source: Entry, target: Entry, digest: bytes | None, checksum: bytes | None) -> _Row:
+    assert source.path == target.path, f"two sides, two paths: {source.path!r}, {target.path!r}"
+    return (*split(target.path), *_half(source), *_half(target), digest, checksum)
+
+
+def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -> None:
+    rest = iter(rows)
+    while piece := list(islice(rest, _ROWS)):
+        values = [value for row in piece for value in row]
+        try:
+            connection.execute(statement.format(_VALUES[len(piece)]), values)
+        except OverflowError:  # rare, and found out by SQLite sooner than by us
+            connection.execute(statement.format(_VALUES[len(piece)]), [fit(value) for value in values])
+
+
+def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) -> None:
+    connection.executemany("DELETE FROM intents WHERE path = ?", [(encode(path),) for path in temporaries])
+
+
+def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
+    """Replace what is known of foreign entries in one directory by what was found there; what is ours stays.
+
+    What stood below a directory that is no longer there goes as well: a foreign record that outlives its entry
+    could be adopted, and the file then be believed to be on the target.
+    """
+    found = [entry for entry in listing.entries if entry.kind in (Kind.FILE, Kind.DIRECTORY)]
+    if listing.problem is None:
+        directories = {entry.path for entry in found if entry.kind is Kind.DIRECTORY}
+        known = connection.execute(_DIRECTORIES, (encode(listing.directory),)).fetchall()
+        for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
+            _drop_foreign(connection, path)
+        connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
+    _put(connection, _INSERT, ((*split(it.path), *_NO_SOURCE, *_half(it), None, None) for it in found if it.path))
+
+
+def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:
+    """Drop the foreign records strictly below ``directory``, which is not there."""
+    connection.execute(_DELETE_FOREIGN_IN_TREE, bounds(directory))

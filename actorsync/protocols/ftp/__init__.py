@@ -1,0 +1,1 @@
+"""FTP wire formats without I/O: commands, replies, dialogues, listings."""

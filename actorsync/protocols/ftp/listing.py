@@ -1,0 +1,246 @@
+"""Reading directories: what MLSD sends (RFC 3659 section 7) and what LIST sends (no standard at all).
+
+A listing decides about removals, so the question is never only what it says, but whether all of it was understood.
+Whatever is not understood makes it *not whole*: the directory is then unknown, and nothing in it may be removed.
+
+Names are chosen by whoever can write to the server. One with a slash would lead out of the directory, one with a line
+break can forge a second entry. Neither becomes an entry here, and a listing that holds one is not whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+import attrs
+
+from actorsync.model.entry import Kind
+from actorsync.model.text import display, shorten
+from actorsync.protocols.ftp.replies import parse_mdtm_time
+from actorsync.protocols.ftp.wire import Reply
+
+__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd"]
+
+_SHOWN = 200  # characters of a line in a problem
+_MAX_PROBLEMS = 20  # a directory of 100,000 lines in a foreign dialect has one problem, not 100,000
+
+
+@attrs.frozen
+class ListedEntry:
+    """One name in a directory, as the server describes it. What it does not tell is ``None``.
+
+    Only files have a size. Entries of LIST never have a time. ``unique`` is the same for what is the same file or
+    directory, by whatever name it is reached (RFC 3659 section 7.5.2), and is not compared.
+    """
+
+    name: str
+    kind: Kind
+    size: int | None = None
+    mtime_ns: int | None = None
+    unique: str | None = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen
+class ParsedListing:
+    """What was understood of one listing.
+
+    ``is_whole`` says that every line was understood; if not, ``problems`` says why, fit to be shown.
+    ``has_dot_entries`` says that the directory itself (and for LIST its parent, too) was listed. That is the only
+    way to tell LIST's answer for an empty directory from that for one which may not be read: both are empty, and both
+    end with 226. MLSD needs it less, as it refuses those; pyftpdlib's never has it, nor has LIST in DOS form.
+    """
+
+    entries: tuple[ListedEntry, ...]
+    has_dot_entries: bool
+    is_whole: bool
+    problems: tuple[str, ...]
+
+
+def parse_mlsd(data: bytes) -> ParsedListing:
+    """Read a whole listing as MLSD sent it. Never raises: what cannot be understood is a problem."""
+    return _parse(data, _mlsd_entry, needed_dots=1)
+
+
+def parse_list(data: bytes) -> ParsedListing:
+    """Read a whole listing as LIST sent it, in the form of Unix' ``ls -l`` or of DOS. Never raises.
+
+    Its times are left out: they are local to a place that nobody tells, precise to the minute at best, and to the
+    day for old files. Ask with MDTM where a time is needed.
+    """
+    return _parse(data, _list_entry, needed_dots=2)
+
+
+_FORBIDDEN = re.compile(r"[/\0\r\n]")
+
+
+class _NotUnderstoodError(Exception):
+    """Why one line is no entry."""
+
+
+def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dots: int) -> ParsedListing:
+    problems: list[str] = []
+    entries: list[ListedEntry] = []
+    dots: set[str] = set()
+    for line in _lines(data, problems):
+        try:
+            entry = read(line)
+            if entry is None:
+                continue
+            if entry.kind is Kind.DIRECTORY and entry.name in {".", ".."}:
+                dots.add(entry.name)
+                continue
+            _check_name(entry.name)
+        except _NotUnderstoodError as error:
+            problems.append(f'{error}: "{shorten(display(line), _SHOWN)}"')
+        else:
+            entries.append(entry)
+    names = [entry.name for entry in entries]
+    repeated = {name for name, count in Counter(names).items() if count > 1} if len(set(names)) < len(names) else set()
+    problems += [f'listed more than once: "{shorten(display(name), _SHOWN)}"' for name in sorted(repeated)]
+    if len(problems) > _MAX_PROBLEMS:
+        problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more"]
+    return ParsedListing(
+        entries=tuple(entry for entry in entries if entry.name not in repeated) if repeated else tuple(entries),
+        has_dot_entries=len(dots) >= needed_dots,
+        is_whole=not problems,
+        problems=tuple(problems),
+    )
+
+
+def _lines(data: bytes, problems: list[str]) -> list[str]:
+    """Cut at CRLF only: a lone CR or LF is part of a name. Just a listing without any CRLF is cut at LF.
+
+    A last line without its end is what remains when the connection breaks; a name cut short is another name.
+    """
+    end = b"\r\n" if b"\r\n" in data else b"\n"
+    *lines, rest = data.split(end)
+    if rest:
+        problems.append(f'ends in the middle of a line: "{_shown(rest)}"')
+    return [line.decode("utf-8", "surrogateescape") for line in lines if line]
+
+
+def _shown(data: bytes) -> str:
+    return shorten(display(data[: 4 * _SHOWN].decode("utf-8", "surrogateescape")), _SHOWN)
+
+
+def _check_name(name: str) -> None:
+    if name in {"", ".", ".."}:
+        raise _NotUnderstoodError("a name that is none")
+    # A backslash is not looked for: it is a letter like any other on the servers that can hold one in a name.
+    if forbidden := _FORBIDDEN.search(name):
+        raise _NotUnderstoodError(f"a name may not hold {forbidden[0]!r}")
+
+
+# --- MLSD
+
+_MLSD_KINDS = {"file": Kind.FILE, "dir": Kind.DIRECTORY}
+_MLSD_DOTS = {"cdir": ".", "pdir": ".."}
+_MLSD_LINKS = ("os.unix=slink", "os.unix=symlink")
+_SIZE = re.compile(r"[0-9]{1,19}")
+
+
+def _mlsd_entry(line: str) -> ListedEntry:
+    # No fact holds a space, so the first one ends them, and a name may begin with the next. The target of a link does
+    # come with spaces from some; then what looks like a name still holds facts.
+    head, _, name = line.partition(" ")
+    if not head.endswith(";") and ";" in name:
+        raise _NotUnderstoodError("facts and a name that cannot be told apart")
+    facts = {key.lower(): value for key, _, value in [fact.partition("=") for fact in head.split(";")]}
+    if (type_ := facts.get("type", "").lower()) == "":
+        raise _NotUnderstoodError("an entry without a type")
+    if dot := _MLSD_DOTS.get(type_):
+        return ListedEntry(dot, Kind.DIRECTORY)  # whatever its name is: some give the full path
+    is_link = type_.startswith(_MLSD_LINKS)
+    kind = Kind.LINK if is_link else _MLSD_KINDS.get(type_, Kind.OTHER)
+    size = facts.get("size") if kind is Kind.FILE else None
+    if size is not None and not _SIZE.fullmatch(size):
+        raise _NotUnderstoodError("a size that is none")
+    return ListedEntry(
+        name=name,
+        kind=kind,
+        size=None if size is None else int(size),
+        mtime_ns=parse_mdtm_time(facts.get("modify", "")),
+        unique=facts.get("unique") or None,
+    )
+
+
+def mlst_kind(reply: Reply) -> Kind | None:
+    """Read from the reply to MLST what the one path is. ``None``: refused, or not understood."""
+    found = mlst_entry(reply)
+    return None if found is None else found.kind
+
+
+def mlst_entry(reply: Reply) -> ListedEntry | None:
+    """Read from the reply to MLST all that it says of the one path. ``None``: refused, or not understood.
+
+    The facts are those of a listing; the name may be told in any way.
+    """
+    if not reply.is_positive or len(reply.lines) != 3:
+        return None
+    try:
+        return _mlsd_entry(reply.lines[1].removeprefix(" "))
+    except _NotUnderstoodError:
+        return None
+
+
+# --- LIST
+
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_DAY = r"[0-9]{1,2}"
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}"
+_DATE = "|".join(
+    (
+        rf"{_MONTH} +{_DAY} +(?:{_CLOCK}|[0-9]{{4}})",
+        rf"{_DAY} +{_MONTH} +(?:{_CLOCK}|[0-9]{{4}})",
+        rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} +{_CLOCK}(?::[0-9]{{2}}(?:\.[0-9]+ +[+-][0-9]{{4}})?)?",
+    )
+)
+# The columns up to the date are counted (a number of links, then owner and group, of which the second may be missing or
+# hold a space): were they "anything", a name that looks like columns could stand in for columns not understood.
+# One space ends the date. Any more belong to the name.
+_UNIX = re.compile(
+    r"(?P<kind>[-a-zA-Z])[-rwxsStTlL]{9}[.+@]? *[0-9]+ +(?:[^ ]+ +){0,3}?"
+    rf"(?P<size>[0-9]{{1,19}}|[0-9]+, *[0-9]+) +(?i:{_DATE}) (?P<name>.*)",
+    re.DOTALL,
+)
+_UNIX_KINDS = {"-": Kind.FILE, "d": Kind.DIRECTORY, "l": Kind.LINK}
+
+# IIS fills <DIR> up with ten spaces, to the width of its column of sizes, which ends with one space.
+_DOS = re.compile(
+    rf"[0-9]{{2}}-[0-9]{{2}}-(?:[0-9]{{4}}|[0-9]{{2}}) +{_CLOCK} ?(?i:[AP]M)? +"
+    r"(?:(?P<size>[0-9]{1,19}) |<(?P<tag>[A-Z]+)> {1,10})(?P<name>.*)",
+    re.DOTALL,
+)
+_DOS_KINDS = {
+    None: Kind.FILE,
+    "DIR": Kind.DIRECTORY,
+    "JUNCTION": Kind.LINK,
+    "SYMLINK": Kind.LINK,
+    "SYMLINKD": Kind.LINK,
+}
+
+_TOTAL = re.compile(r"total [0-9]+", re.IGNORECASE)
+
+
+def _list_entry(line: str) -> ListedEntry | None:
+    if match := _UNIX.fullmatch(line):
+        kind = _UNIX_KINDS.get(match["kind"], Kind.OTHER)
+        name = _link_name(match["name"]) if kind is Kind.LINK else match["name"]
+    elif match := _DOS.fullmatch(line):
+        kind, name = _DOS_KINDS.get(match["tag"], Kind.OTHER), match["name"]
+    elif _TOTAL.fullmatch(line):
+        return None
+    else:
+        raise _NotUnderstoodError("a line that is not understood")
+    size = match["size"] if kind is Kind.FILE else None
+    if size is not None and not _SIZE.fullmatch(size):
+        raise _NotUnderstoodError("a size that is none")
+    return ListedEntry(name, kind, None if size is None else int(size))
+
+
+def _link_name(text: str) -> str:
+    name, *targets = text.split(" -> ")
+    if len(targets) > 1:
+        raise _NotUnderstoodError("a link of which the name cannot be told from its target")
+    return name

@@ -1,0 +1,1 @@
+"""SFTP wire formats without I/O: packets and dialogues."""

@@ -1,0 +1,234 @@
+"""Runs for a script: calls that block, and that Ctrl-C stops as gracefully as it does on the command line."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import NoReturn, TypeVar
+
+import attrs
+import trio
+
+from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
+from actorsync.actors.recorder import Observer
+from actorsync.actors.shutdown import Shutdown
+from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.model.event import Report
+from actorsync.profile import Profile
+from actorsync.runs.open_sync import profile_of
+from actorsync.runs.runner import apply_once, ask_first, make_plan, policy_of, run_once
+from actorsync.runs.saved_plan import Plan
+from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests
+from actorsync.supervisor import Policy
+
+__all__ = ["Stop", "apply", "plan", "run"]
+
+T = TypeVar("T")
+
+
+class Stop:
+    """Stops runs from any thread, or from a signal handler. One may be given to many calls; it stops them all.
+
+    A stop that was asked for stays: a run that begins later ends at once. Each way is harder than the one before, and
+    none takes back another.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._runs: list[tuple[trio.lowlevel.TrioToken, Shutdown]] = []
+        self._lock = threading.RLock()  # a signal handler may come while its own thread has it
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a stop was asked for, of whatever kind."""
+        return self._asked > 0
+
+    def drain(self) -> None:
+        """Finish the files that are on their way, begin no more."""
+        self._ask(1)
+
+    def cancel(self) -> None:
+        """Abort what is on its way, and tidy it up."""
+        self._ask(2)
+
+    def now(self) -> None:
+        """Abort, and leave everything as it is. The next run tidies up."""
+        self._ask(3)
+
+    def ask(self) -> None:
+        """Ask once more: the first time drains, the second cancels, the third stops now. What a Ctrl-C does."""
+        self._ask(min(self._asked + 1, 3))
+
+    def _ask(self, how: int) -> None:
+        with self._lock:
+            if how > self._asked:
+                self._asked = how
+                for token, shutdown in self._runs:
+                    with suppress(trio.RunFinishedError):
+                        token.run_sync_soon(_stop, shutdown, how)
+
+    @contextmanager
+    def _stopping(self, shutdown: Shutdown) -> Iterator[None]:
+        """Have this stop a run; in the thread of trio, while the block lasts."""
+        entry = trio.lowlevel.current_trio_token(), shutdown
+        with self._lock:
+            self._runs.append(entry)
+            if self._asked:
+                _stop(shutdown, self._asked)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs.remove(entry)
+
+
+def _stop(shutdown: Shutdown, how: int) -> None:
+    (shutdown.drain, shutdown.cancel, shutdown.now)[how - 1]()
+
+
+def run(
+    profile: Profile | str | os.PathLike[str],
+    *,
+    overrides: Mapping[str, str] | None = None,
+    stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
+    before_commit: Hook | None = None,
+    after_run: AfterRun | None = None,
+    observers: Sequence[Observer] = (),
+    stop: Stop | None = None,
+) -> Report:
+    """Mirror once, and return the report when that is done, or was stopped. For programs without an event loop.
+
+    ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
+    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `actorsync.actors.pipeline` says;
+    ``transforms`` make the content of files on their way, see `Transform`. ``observers`` are called with each event, in
+    another thread, and must not wait.
+
+    In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run: the first finishes the files that are on
+    their way, the second tidies up and is done within a second, and the third returns at once; if something that cannot
+    be stopped holds the run up by then, `KeyboardInterrupt` is raised and the run is left to itself. The report says
+    what was done, and its ``exit_code`` is the one that the command line would end with. In other threads (under
+    asyncio: ``await asyncio.to_thread(actorsync.run, ...)``) there are no signals; give it a `Stop`.
+
+    How a run ends is in the report, also when it failed: a server that stayed away, a guard that refused. Raised are
+    `ProfileError`, `JournalLocked` and `FatalError` (its subclass `StageFailed` among them), and `RuntimeError` where
+    trio is running already: see `open_sync` for that.
+    """
+    pipeline = Pipeline(tuple(stages), before_commit, after_run)
+
+    async def work(loaded: Profile, shutdown: Shutdown) -> Report:
+        return await run_once(
+            loaded, shutdown=shutdown, observers=observers, policy=_policy(loaded, transforms), pipeline=pipeline
+        )
+
+    return _blocking(partial(profile_of, profile, overrides), ask_first, work, stop)
+
+
+def plan(
+    profile: Profile | str | os.PathLike[str],
+    *,
+    overrides: Mapping[str, str] | None = None,
+    stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
+    observers: Sequence[Observer] = (),
+    stop: Stop | None = None,
+) -> Plan:
+    """Give what `run` would do, and change nothing. It may be saved, reviewed, and given to `apply` later.
+
+    Everything else is as with `run`. A plan that was stopped is raised as `KeyboardInterrupt`: it is not whole.
+    """
+
+    async def work(loaded: Profile, shutdown: Shutdown) -> Plan:
+        made = await make_plan(
+            loaded,
+            shutdown=shutdown,
+            observers=observers,
+            policy=_policy(loaded, transforms),
+            pipeline=Pipeline(tuple(stages)),
+        )
+        if made.report.drained or made.report.cancelled:
+            raise KeyboardInterrupt
+        return made
+
+    return _blocking(partial(profile_of, profile, overrides), partial(ask_first, is_plan=True), work, stop)
+
+
+def apply(
+    plan: Plan,
+    profile: Profile | str | os.PathLike[str],
+    *,
+    overrides: Mapping[str, str] | None = None,
+    stages: Sequence[Stage] = (),
+    transforms: Sequence[Transform] = (),
+    before_commit: Hook | None = None,
+    after_run: AfterRun | None = None,
+    observers: Sequence[Observer] = (),
+    stop: Stop | None = None,
+) -> Report:
+    """Do what a plan says, all of it and nothing else. Everything else is as with `run`.
+
+    Raises `PlanOutdated`, and has changed nothing, when either side has moved since the plan was made: a file of the
+    source is another one, or the target is not what it was where something is to be done. ``overrides``, ``stages``
+    and ``transforms`` have to be those that the plan was made with.
+    """
+    pipeline = Pipeline(tuple(stages), before_commit, after_run)
+
+    async def work(loaded: Profile, shutdown: Shutdown) -> Report:
+        return await apply_once(
+            loaded, plan, shutdown=shutdown, observers=observers, policy=_policy(loaded, transforms), pipeline=pipeline
+        )
+
+    return _blocking(partial(profile_of, profile, overrides), ask_first, work, stop)
+
+
+def _policy(profile: Profile, transforms: Sequence[Transform]) -> Policy:
+    return attrs.evolve(policy_of(profile), transforms=tuple(transforms))
+
+
+def _blocking(
+    load: Callable[[], Profile],
+    ask: Callable[[Profile], Profile],
+    work: Callable[[Profile, Shutdown], Awaitable[T]],
+    stop: Stop | None,
+) -> T:
+    """Load the profile and do ``work`` under trio, with the signals where there are any.
+
+    They are listened to from here on: one that comes while the profile is read drains what has not begun. Only while
+    somebody is asked for a password, Ctrl-C is what it is at any prompt.
+    """
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError("trio is running in this thread; use actorsync.open_sync, or call this in another thread")
+    shutdown = Shutdown()
+
+    async def main(known: Profile | None = None) -> T | Profile:
+        with ExitStack() as stack:
+            if stop is not None:
+                stack.enter_context(stop._stopping(shutdown))
+            profile = await trio.to_thread.run_sync(load) if known is None else known
+            shutdown.allow(profile.shutdown.drain, profile.shutdown.cancel)
+            asks = known is None and (profile.target.is_asking or profile.source.is_asking)
+            return profile if asks and not shutdown.draining.is_set() else await work(profile, shutdown)
+
+    result = _run(main, shutdown)
+    if isinstance(result, Profile):
+        result = _run(partial(main, ask(result)), shutdown)
+        assert not isinstance(result, Profile)
+    return result
+
+
+def _run(main: Callable[[], Awaitable[T]], shutdown: Shutdown) -> T:
+    if threading.current_thread() is not threading.main_thread():
+        return trio.run(main)
+    steps = [
+        Step(shutdown.drain, lambda: shutdown.longest),
+        Step(lambda: shutdown.cancel(within=CANCEL_SECONDS), LEAVE_SECONDS),
+        Step(shutdown.now, LEAVE_SECONDS),
+    ]
+    return StopRequests(steps, leave=_abandon).run(main)
+
+
+def _abandon(_: int) -> NoReturn:
+    raise KeyboardInterrupt("the run could not be stopped, and was left to itself")

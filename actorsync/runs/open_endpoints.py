@@ -1,0 +1,118 @@
+"""From a profile to its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
+from actorsync.model.text import hidden
+from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
+
+__all__ = ["open_endpoints"]
+
+
+def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:
+    """Give source and target. Nothing is connected, and no file is opened.
+
+    Without ``secrets`` the profile's own are looked up when the login needs them, which blocks.
+    """
+    secrets = secrets or BothSecrets()
+    source: Endpoint
+    if profile.source.is_remote:
+        source = _endpoint(profile.source, secrets.source, "source")
+    else:
+        source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links)
+    return source, _endpoint(profile.target, secrets.target, "target")
+
+
+def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+    """Give the endpoint of a place; ``table`` is where the profile has its keys, for errors."""
+    match place.scheme:
+        case "file":
+            return LocalEndpoint(Path(place.path))
+        case "sftp":
+            return _sftp_endpoint(place, secrets, table)
+        case _ if place.is_plugged:
+            return _plugged_endpoint(place, secrets, table)
+        case _:
+            return _ftp_endpoint(place, secrets, table)
+
+
+def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+    from actorsync.endpoints.ftp.certificates import TlsPolicy
+    from actorsync.endpoints.ftp.endpoint import FtpEndpoint  # slow to import, as the other is
+
+    password = _revealing(secrets.password, place.password)
+    assert password is not None, "an FTP server has a password"
+    tls = None
+    if place.scheme != "ftp":
+        tls = TlsPolicy(
+            is_implicit=place.scheme == "ftps",
+            ca_file=place.ca_file,
+            certificate_sha256=place.certificate_sha256,
+            minimum_version=place.tls_min_version,
+        )
+    return FtpEndpoint(place.host, place.port, place.user, password, place.path, tls=tls, table=table)
+
+
+def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+    from actorsync.endpoints.sftp.endpoint import SftpEndpoint  # slow to import, and of use only here
+
+    assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
+    return SftpEndpoint(
+        host=place.host,
+        port=place.port,
+        login=SshLogin(
+            user=place.user,
+            key_file=place.key_file,
+            passphrase=_revealing(secrets.passphrase, place.passphrase),
+            password=_revealing(secrets.password, place.password),
+            agent=place.agent,
+            table=table,
+        ),
+        trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key, table=table),
+        path=place.path,
+        fsync=place.fsync,
+        **({} if place.lanes is None else {"lanes": place.lanes}),
+    )
+
+
+def _plugged_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+    from actorsync.endpoints.plugins import Location, open_plugged  # looks through what is installed
+
+    looked_up = dict(secrets.options)
+    revealed: list[str] = []
+
+    def noting(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:
+        """Give what reveals a secret, and has it kept out of what is said after that."""
+        reveal = _revealing(secret, origin)
+
+        def revealing() -> str:
+            assert reveal is not None
+            revealed.append(reveal())
+            return revealed[-1]
+
+        return None if reveal is None else revealing
+
+    named = {name: noting(looked_up.get(name), origin) for name, origin in place.options.secrets}
+    location = Location(
+        scheme=place.scheme,
+        host=place.host,
+        port=place.port,
+        user=place.user,
+        path=place.path,
+        password=noting(secrets.password, place.password),
+        options=dict(place.options.values),
+        secrets={name: reveal for name, reveal in named.items() if reveal is not None},
+        table=table,
+    )
+    return open_plugged(location, place.where or table, partial(hidden, revealed))
+
+
+def _revealing(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:
+    """Give what reveals ``secret``, or, where it was not looked up, looks it up now."""
+    return None if origin is None else lambda: (secret or origin.resolve()).reveal()

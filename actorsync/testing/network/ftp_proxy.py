@@ -1,0 +1,374 @@
+"""A proxy between an FTP client and a real server, on which the network misbehaves as ordered.
+
+It listens on another loopback address with the port of the server, and for each 227 or 229 reply that passes also
+on the data port that the reply names. A client that connects to the address of its control connection, as clients
+should, comes through the proxy with its data as well, and nothing has to be rewritten::
+
+    client ── 127.0.0.77:2121 ── proxy ── 127.0.0.1:2121 ── server
+           ── 127.0.0.77:30011 ─       ── 127.0.0.1:30011 ─
+
+The server must listen on one address, not on all, and Linux is needed: only there is the whole of 127/8 loopback.
+Before a server with TLS, whose replies cannot be read, it has to be told the data ports: see `open_fault_proxy`.
+The faults are described in `actorsync.testing.network.faults`; without any, the proxy is a command log for any server.
+Through TLS nothing can be read; such control connections fail by bytes and packets, as in
+`actorsync.testing.network.proxy`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+
+import attrs
+import trio
+
+from actorsync.testing.network.faults import (
+    Cut,
+    CutData,
+    Duplicate,
+    Fault,
+    Hold,
+    How,
+    Late,
+    Refuse,
+    RefuseData,
+    Slice,
+    Swallow,
+    Throttle,
+    Truncate,
+)
+from actorsync.testing.network.links import Arming, Lines, Link, Pump, listen, listen_somewhere, reach, send_sliced
+from actorsync.testing.network.proxy import WireFault, WireProxy
+from actorsync.testing.network.threads import in_a_thread
+from actorsync.testing.servers.command_log import Answer, Command, CommandLog
+
+__all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
+
+_HOSTS = [f"127.0.0.{number}" for number in range(100, 255)]
+_CHUNK = 65536
+_NARROW = 4096
+_TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
+_AtReply = Cut | Hold | Late | Swallow | Duplicate
+_PASSIVE = re.compile(rb"229 .*\(\|\|\|(\d+)\|\)|227 .*?\d+,\d+,\d+,\d+,(\d+),(\d+)")
+
+
+@asynccontextmanager
+async def open_fault_proxy(
+    upstream: tuple[str, int],
+    *faults: Fault,
+    host: str | None = None,
+    data_ports: Sequence[int] = (),
+    wire: Sequence[WireFault | None] = (),
+) -> AsyncIterator[FaultProxy]:
+    """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
+
+    ``host`` is the loopback address to listen on; by default, one between 127.0.0.100 and 127.0.0.254 that is free.
+    Those below are left to callers who choose: one with many data ports there would be in the way of another proxy.
+    At the end of the block every connection is closed. An error that the block raises comes out as it is, not in
+    a group.
+
+    ``data_ports`` are the ports that a server with TLS may name. It is then taken for one: control connections pass
+    as they are, nothing is logged, and no fault happens but `Refuse`, and `CutData` and `Truncate` without a verb. The
+    n-th control connection has the n-th of the faults in ``wire``.
+    """
+    listener, *data_listeners = listen_somewhere([upstream[1], *data_ports], [host] if host else _HOSTS)
+    sealed = WireProxy(upstream, listener.socket.getsockname()[0], list(wire), 0, 0) if data_ports else None
+    proxy = FaultProxy(upstream, listener.socket.getsockname()[0], sealed)
+    for fault in faults:
+        proxy.arm(fault)
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(proxy._serve, listener)
+        for port, data_listener in zip(data_ports, data_listeners, strict=True):
+            nursery.start_soon(proxy._serve_sealed, data_listener, port)
+        try:
+            yield proxy
+        except BaseException as error:  # noqa: BLE001 - carried out of the nursery, which would make a group of it
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def fault_proxy(
+    upstream: tuple[str, int], *faults: Fault, host: str | None = None
+) -> AbstractContextManager[FaultProxy]:
+    """Run `open_fault_proxy` in a thread of its own: for tests without trio, blocking clients, subprocesses."""
+    return in_a_thread("fault-proxy", lambda: open_fault_proxy(upstream, *faults, host=host))
+
+
+@attrs.define(eq=False)
+class FaultProxy:
+    """A running proxy; obtained from `open_fault_proxy` or `fault_proxy`, not made. Its logs may be read anywhere."""
+
+    upstream: tuple[str, int]
+    host: str
+    sealed: WireProxy | None = attrs.field(default=None, repr=False)
+    """What control connections to a server with TLS pass through; its ``fired`` has what happened there."""
+
+    commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
+    """Every line that clients sent, whether it was passed on or cut off, as ``(connection, verb, argument)``."""
+    answers: list[Answer] = attrs.field(factory=list, init=False, repr=False)
+    """What the server finally said to each line, as ``(command, code)``, whether or not the client heard it."""
+    fired: list[Fault] = attrs.field(factory=list, init=False, repr=False)
+    """Which faults happened, in order; a test that counts on one should look."""
+    connections: int = attrs.field(default=0, init=False)
+    """How many control connections were accepted so far."""
+
+    _arms: list[Arming] = attrs.field(factory=list, init=False, repr=False)
+    _links: set[Link] = attrs.field(factory=set, init=False, repr=False)
+    _slice: int = attrs.field(default=0, init=False, repr=False)
+    _rate: int = attrs.field(default=0, init=False, repr=False)
+
+    @property
+    def port(self) -> int:
+        """The control port, the same as the server's."""
+        return self.upstream[1]
+
+    @property
+    def lines(self) -> list[str]:
+        """The commands as text, each after the number of its connection: ``["1 USER demo", "1 PASS ***"]``."""
+        return [f"{command.session} {command}" for command in self.commands.copy()]
+
+    @property
+    def mutating(self) -> list[Command]:
+        """Those of the commands that can change the tree."""
+        return self.commands.mutating
+
+    def arm(self, fault: Fault) -> None:
+        """Add a fault, from any thread; it counts from now on."""
+        match fault:
+            case Slice(size):
+                self._slice = size
+            case Throttle(rate):
+                self._rate = rate
+            case _:
+                self._arms.append(Arming(fault, self.fired))
+
+    def cut(self, how: How) -> int:
+        """Cut every connection that there is, control and data, now; give how many. Not for other threads."""
+        links = self._links.copy()
+        for link in links:
+            link.cut(how)
+        return len(links) + (self.sealed.cut(how) if self.sealed is not None else 0)
+
+    async def _run(self, link: Link, up: Pump, down: Pump) -> None:
+        self._links.add(link)
+        try:
+            await link.run(up, down)
+        finally:
+            self._links.discard(link)
+
+    async def _serve(self, listener: trio.SocketListener) -> None:
+        async with listener, trio.open_nursery() as nursery:
+            while True:
+                client = await listener.accept()
+                self.connections += 1
+                fault = self.sealed.next_fault() if self.sealed is not None else None
+                nursery.start_soon(_Session(self, self.connections, nursery, fault).run, client)
+
+    async def _serve_sealed(self, listener: trio.SocketListener, port: int) -> None:
+        async with listener, trio.open_nursery() as nursery:
+            unknown = _Session(self, 0, nursery)  # whose connection it belongs to cannot be told
+            while True:
+                nursery.start_soon(unknown.pass_data, await listener.accept(), port)
+
+
+@attrs.define(eq=False)
+class _Session:
+    """One control connection, with the data connections that come out of it."""
+
+    proxy: FaultProxy
+    number: int
+    nursery: trio.Nursery  # of the proxy: a data connection may outlive its control connection
+    fault: WireFault | None = None  # where nothing can be read
+    verb: str = ""  # of the last transfer: more lines may follow it before its data does
+    data_listener: trio.SocketListener | None = None
+    # Each line passed on and not finally answered, with what shall happen to its reply.
+    waiting: deque[tuple[Command, list[_AtReply]]] = attrs.field(factory=deque)
+
+    async def run(self, client: trio.SocketStream) -> None:
+        how: How | None = None
+        for arm in self.proxy._arms:
+            if isinstance(arm.fault, Refuse) and arm.counts(arm.fault.at_connection) and arm.fires():
+                how = arm.fault.how
+        if self.proxy.sealed is not None:
+            await self.proxy.sealed.join(client, self.fault, how)
+            return
+        server = await reach(*self.proxy.upstream, client)
+        if server is None:
+            return
+        try:
+            await self.proxy._run(Link(client, server, how), self._lines_up, self._replies_down)
+        finally:
+            self._forget_listener()
+
+    async def _lines_up(self, link: Link) -> None:
+        async for line in Lines(link.client):
+            command = self.proxy.commands.record(self.number, line.rstrip(b"\r\n").decode(errors="surrogateescape"))
+            if command.verb in _TRANSFERS:
+                self.verb = command.verb
+            faults = list(self._faults_at(command.verb))
+            for fault in faults:
+                if isinstance(fault, Cut) and fault.when == "before":
+                    link.cut(fault.how)
+                    return
+                if isinstance(fault, Late):
+                    await trio.sleep(fault.seconds)
+            self.waiting.append((command, faults))
+            await link.server.send_all(line)
+        await link.server.send_eof()
+
+    def _faults_at(self, verb: str) -> Iterator[_AtReply]:
+        for arm in self.proxy._arms:
+            fault = arm.fault
+            if isinstance(fault, Cut | Hold | Late | Swallow | Duplicate) and fault.verb in ("", verb):
+                key = self.number if fault.per_connection else 0
+                if arm.counts(fault.at_line, key) and arm.fires():
+                    yield fault
+
+    async def _replies_down(self, link: Link) -> None:
+        reply = b""
+        async for line in Lines(link.server):
+            # A reply goes on until a line with its code and a space; inner lines may look like anything else.
+            reply += line
+            if reply[3:4] != b"-" or line[:4] == reply[:3] + b" ":
+                await self._pass_reply(link, reply)
+                reply = b""
+        await send_sliced(link.client, reply, self.proxy._slice)
+        await link.client.send_eof()
+
+    async def _pass_reply(self, link: Link, reply: bytes) -> None:
+        faults = self._faults_of(reply)
+        if passive := _PASSIVE.match(reply):
+            extended, high, low = passive.groups()
+            self._forget_listener()
+            if not self._refuses_data("EPSV" if extended else "PASV"):
+                self._expect_data(int(extended) if extended else int(high) * 256 + int(low))
+        for fault in faults:
+            match fault:
+                case Cut(when="unheard" | "unanswered"):
+                    link.cut(fault.how)
+                    return
+                case Hold():
+                    await trio.sleep(fault.seconds)
+                case Swallow():
+                    reply = b""
+                case Duplicate():
+                    reply *= 2
+        await send_sliced(link.client, reply, self.proxy._slice)
+        for fault in faults:
+            if isinstance(fault, Cut) and fault.when == "after":
+                link.cut(fault.how)
+
+    def _faults_of(self, reply: bytes) -> list[_AtReply]:
+        """Take note of a reply, and give what shall happen to it."""
+        if not self.waiting:
+            return []
+        if reply[:1] == b"1":  # another will follow
+            return [fault for fault in self.waiting[0][1] if isinstance(fault, Cut) and fault.when == "unheard"]
+        command, faults = self.waiting.popleft()
+        if reply[:3].isdigit():
+            self.proxy.answers.append(Answer(command, int(reply[:3])))
+        return faults
+
+    def _refuses_data(self, verb: str) -> bool:
+        return any(
+            isinstance(arm.fault, RefuseData)
+            and arm.fault.verb in ("", verb)
+            and arm.counts(arm.fault.at_reply)
+            and arm.fires()
+            for arm in self.proxy._arms
+        )
+
+    def _expect_data(self, port: int) -> None:
+        self.data_listener = listen(self.proxy.host, port)
+        if self.proxy._rate:  # or a small file is gone at once, and where it waits nobody sees
+            self.data_listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
+        self.nursery.start_soon(self._serve_data, self.data_listener, port)
+
+    def _forget_listener(self) -> None:
+        # Closed at once, not when its task gets to run: the server may name the same port again.
+        if self.data_listener is not None:
+            self.data_listener.socket.close()
+            self.data_listener = None
+
+    async def _serve_data(self, listener: trio.SocketListener, port: int) -> None:
+        try:
+            client = await listener.accept()
+        except trio.ClosedResourceError:
+            return
+        finally:
+            listener.socket.close()
+        await self.pass_data(client, port)
+
+    async def pass_data(self, client: trio.SocketStream, port: int) -> None:
+        server = await reach(self.proxy.upstream[0], port, client)
+        if server is None:
+            return
+        transfer = _Transfer(self)
+        await self.proxy._run(Link(client, server), transfer.up, transfer.down)
+
+
+@attrs.define(eq=False)
+class _Transfer:
+    """One data connection."""
+
+    session: _Session
+    passed: int = 0
+    armed: list[Arming] | None = None  # None until the first byte, when the command is known
+
+    async def up(self, link: Link) -> None:
+        await self._copy(link, link.client, link.server, 0)
+
+    async def down(self, link: Link) -> None:
+        await self._copy(link, link.server, link.client, self.session.proxy._slice)
+
+    async def _copy(self, link: Link, source: trio.SocketStream, sink: trio.SocketStream, slice_size: int) -> None:
+        rate = self.session.proxy._rate
+        size = min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
+        while chunk := await source.receive_some(size):
+            fault = self._strike(len(chunk))
+            if fault is not None:
+                chunk = chunk[: fault.after - self.passed]
+            await send_sliced(sink, chunk, slice_size)
+            self.passed += len(chunk)
+            match fault:
+                case CutData(how=how):
+                    link.cut(how)
+                    return
+                case Truncate():
+                    await sink.send_eof()
+                    while await source.receive_some(_CHUNK):
+                        pass
+                    return
+            if rate:
+                await trio.sleep(len(chunk) / rate)
+        fault = self._strike(0)
+        if isinstance(fault, CutData):
+            link.cut(fault.how)
+            return
+        await sink.send_eof()
+
+    def _strike(self, size: int) -> CutData | Truncate | None:
+        """Return the fault that ends this transfer within the next ``size`` bytes, or at its end when 0."""
+        if self.armed is None:
+            self.armed = [arm for arm in self.session.proxy._arms if self._concerns(arm)]
+        for arm in self.armed:
+            fault = arm.fault
+            assert isinstance(fault, CutData | Truncate)
+            due = self.passed + size > fault.after if size else self.passed == fault.after
+            if due and (size or isinstance(fault, CutData)) and arm.fires():
+                return fault
+        return None
+
+    def _concerns(self, arm: Arming) -> bool:
+        fault = arm.fault
+        return (
+            isinstance(fault, CutData | Truncate)
+            and fault.verb in ("", self.session.verb)
+            and arm.counts(fault.at_transfer)
+        )

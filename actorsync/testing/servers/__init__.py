@@ -1,0 +1,1 @@
+"""Embedded servers for tests: FTP by pyftpdlib, SFTP by asyncssh, with faults."""

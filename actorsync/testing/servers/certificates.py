@@ -1,0 +1,55 @@
+"""A certificate that signs itself, for an embedded server: to be pinned, and trusted by nobody else."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from actorsync.testing.servers.profiles import write_private
+
+__all__ = ["certificate_sha256", "self_signed_certificate"]
+
+_NAME = "actorsync embedded server"
+_LIFETIME = timedelta(days=30)
+
+
+def self_signed_certificate(path: Path, host: str = "127.0.0.1") -> Path:
+    """Write a new key and its certificate for ``host`` into one file, readable by you alone; give its path."""
+    # asyncssh depends on it, so it is always there; it is slow to import.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
+    now = datetime.now(UTC)
+    try:
+        host_name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        host_name = x509.DNSName(host)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.SubjectAlternativeName([host_name]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = certificate.public_bytes(serialization.Encoding.PEM)
+    return write_private(path, (private + public).decode())
+
+
+def certificate_sha256(path: Path) -> str:
+    """Give the fingerprint of the first certificate in a file, as ``target.certificate-sha256`` takes it."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    body = path.read_text().partition(begin)[2].partition(end)[0]
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(f"{begin}{body}{end}\n")).hexdigest()

@@ -1,0 +1,357 @@
+"""What can go wrong at an embedded server, in a form that people can write: ``cut@store:3``.
+
+A fault is a name, and the place where it happens::
+
+    NAME@PLACE[:COUNT][*TIMES]
+
+The embedded servers take such texts (`EmbeddedFtpServer`, `EmbeddedSftpServer`: ``faults``), and so does ``actorsync
+rehearse``. They are the same for both protocols, and under TLS, because the server itself does what is ordered. What
+stands before a server that is not ours is in `actorsync.testing.network.ftp_proxy` and
+`actorsync.testing.network.proxy`.
+
+`NAMES` and `PLACES` say what there is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, Literal, cast, get_args
+
+import attrs
+
+__all__ = [
+    "FTP_STEPS",
+    "NAMES",
+    "PLACES",
+    "SFTP_STEPS",
+    "FaultPlan",
+    "Happened",
+    "Name",
+    "ServerFault",
+    "Step",
+    "parse_fault",
+    "plan_of",
+    "step_names",
+]
+
+Name = Literal["cut", "reset", "silence", "drop", "refuse", "truncate", "kill", "full", "capacity", "slow"]
+Step = Literal["store", "rename", "mkdir", "remove", "list", "times", "size"]
+
+#: What can happen.
+NAMES: Final[Mapping[Name, str]] = {
+    "cut": "the connection is closed",
+    "reset": "the connection is reset",
+    "silence": "the connection stays open, and nothing comes any more",
+    "drop": "what was asked for is done, and the answer is lost together with the connection",
+    "refuse": "the server says no, and does nothing",
+    "truncate": "the server keeps of the file what has come, and says that all is well",
+    "kill": "the client is killed (kill -9)",
+    "full": "the server has no more room, until the run ends: full@5MB",
+    "capacity": "the server lets so many connections in, and no more: capacity@4",
+    "slow": "the server takes so much data a second on each connection: slow@200KB",
+}
+
+#: Where it can happen.
+PLACES: Final[Mapping[str, str]] = {
+    "connect": "a connection comes in",
+    "login": "somebody logs in",
+    "line": "any command (FTP) or request (SFTP)",
+    "store": "a file is begun (STOR; OPEN for writing)",
+    "rename": "a file gets its name (RNTO; RENAME)",
+    "mkdir": "a directory is made (MKD; MKDIR)",
+    "remove": "something is removed (DELE, RMD; REMOVE, RMDIR)",
+    "list": "a directory is listed (MLSD, LIST, NLST; OPENDIR)",
+    "times": "a file gets its time (MFMT, MDTM; SETSTAT, FSETSTAT)",
+    "size": "a file is looked at (SIZE; STAT, LSTAT)",
+    "data": "so much of the files has arrived: data:100KB",
+    "1.5s": "so long after the first connection of the run",
+}
+
+#: Which commands a step consists of.
+FTP_STEPS: Final[Mapping[Step, Collection[str]]] = {
+    "store": ("STOR", "STOU", "APPE"),
+    "rename": ("RNTO",),
+    "mkdir": ("MKD", "XMKD"),
+    "remove": ("DELE", "RMD", "XRMD"),
+    "list": ("MLSD", "LIST", "NLST"),
+    "times": ("MFMT", "MDTM"),
+    "size": ("SIZE",),
+}
+SFTP_STEPS: Final[Mapping[Step, Collection[str]]] = {
+    "store": ("CREATE",),
+    "rename": ("POSIX-RENAME", "RENAME"),
+    "mkdir": ("MKDIR",),
+    "remove": ("REMOVE", "RMDIR"),
+    "list": ("OPENDIR",),
+    "times": ("SETSTAT", "FSETSTAT"),
+    "size": ("STAT", "LSTAT"),
+}
+
+_COMMANDS: Final = frozenset({"line", *get_args(Step)})
+_EVERYWHERE: Final = frozenset({"connect", "login", "data", "time"}) | _COMMANDS
+_WHERE: Final[Mapping[Name, frozenset[str]]] = {
+    "cut": _EVERYWHERE,
+    "reset": _EVERYWHERE,
+    "silence": _EVERYWHERE,
+    "kill": _EVERYWHERE,
+    "drop": _COMMANDS,
+    "refuse": _COMMANDS | {"connect", "login"},
+    "truncate": frozenset({"data"}),
+}
+#: Those that are no moment: they hold from then on, or from the beginning.
+_STATES: Final = frozenset({"full", "capacity", "slow"})
+
+_SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)s")
+_SIZE = re.compile(r"(\d{1,15})(?:([KMG])(i?)B|B)?")
+_NUMBER = re.compile(r"[1-9]\d{0,8}")
+
+
+@attrs.frozen
+class ServerFault:
+    """One fault: ``name`` happens at every ``count``-th ``place``, ``times`` times, and then never again.
+
+    ``place`` is one of `PLACES`, ``"time"`` for seconds, and ``""`` where there is none. ``count`` is bytes for
+    ``data``, seconds for ``time``, and for ``full``, ``slow`` and ``capacity`` what is behind their ``@``. As text
+    (``str``), it is as it was written.
+    """
+
+    name: Name
+    place: str
+    count: float
+    times: int = 1
+    text: str = attrs.field(default="", eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_fault(text: str) -> ServerFault:
+    """Read ``"cut@store:3"``; ``ValueError`` with the part that is wrong, and what is known."""
+    written, at, rest = text.partition("@")
+    if written not in NAMES:
+        raise ValueError(f"there is no fault {written!r}{_did_you_mean(written, NAMES)}")
+    name = cast("Name", written)
+    if not at:
+        raise ValueError(f"{name!r} has no place; write it like {_example(name)}")
+    where, star, times = rest.partition("*")
+    if star and not _NUMBER.fullmatch(times):
+        raise ValueError(f"{times!r} is not how often it happens; write it like {name}@{where}*2")
+    repeated = int(times) if star else 1
+    if name in _STATES:
+        if star:
+            raise ValueError(f"{name!r} is not something that happens so many times; leave *{times} out")
+        return ServerFault(name, "", _amount(name, where), text=text)
+    place, count = _read_place(name, where)
+    if place not in _WHERE[name]:
+        known = ", ".join(one for one in PLACES if one in _WHERE[name])
+        raise ValueError(f"{name!r} cannot happen at {where!r}; it can at: {known}")
+    return ServerFault(name, place, count, repeated, text)
+
+
+def _amount(name: str, where: str) -> float:
+    if name == "capacity":
+        if not _NUMBER.fullmatch(where):
+            raise ValueError(f"{where!r} is not a number of connections; write it like capacity@4")
+        return int(where)
+    size = _read_size(where)
+    if not size:
+        raise ValueError(f"{where!r} is not a size; write it like {_example(name)}")
+    return size
+
+
+def _read_place(name: str, where: str) -> tuple[str, float]:
+    if found := _SECONDS.fullmatch(where):
+        return "time", float(found[1])
+    place, colon, count = where.partition(":")
+    if place not in PLACES or place == "1.5s":
+        raise ValueError(f"there is no place {place!r}{_did_you_mean(place, PLACES)}")
+    if place == "data":
+        size = _read_size(count)
+        if not size:
+            raise ValueError(f"{count!r} is not a size; write it like {name}@data:100KB")
+        return place, size
+    if colon and not _NUMBER.fullmatch(count):
+        raise ValueError(f"{count!r} is not a number; write it like {name}@{place}:3")
+    return place, int(count) if colon else 1
+
+
+def _read_size(text: str) -> int | None:
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        return None
+    base = 1024 if found[3] else 1000
+    return int(found[1]) * int(base ** (" KMG".index(found[2]) if found[2] else 0))
+
+
+def _example(name: str) -> str:
+    return {"full": "full@5MB", "capacity": "capacity@4", "slow": "slow@200KB", "truncate": "truncate@data:100KB"}.get(
+        name, f"{name}@store:3"
+    )
+
+
+def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(known)}"
+
+
+def step_names(verb: str, steps: Mapping[Step, Collection[str]]) -> list[str]:
+    """Give the places that a command is: ``["line", "store"]`` for a STOR."""
+    return ["line", *(step for step, verbs in steps.items() if verb in verbs)]
+
+
+@attrs.frozen
+class Happened:
+    """That a fault happened: in which run (see `FaultPlan.begin`), and what was going on."""
+
+    fault: ServerFault
+    run: int
+    where: str
+
+
+def _parsed(faults: Iterable[ServerFault | str]) -> tuple[ServerFault, ...]:
+    return tuple(parse_fault(fault) if isinstance(fault, str) else fault for fault in faults)
+
+
+@attrs.define(eq=False)
+class FaultPlan:
+    """Faults with what they have counted so far: what a server asks at each step whether something is to happen.
+
+    Give a server the faults, and it makes its own; make one to look at what happened, to share it between servers, or
+    to have somebody killed. Raises ``ValueError`` for a text that is no fault. It is asked in the server's thread, and
+    may be looked at in any.
+    """
+
+    faults: tuple[ServerFault, ...] = attrs.field(default=(), converter=_parsed)
+    kill: Callable[[], object] | None = None
+    """Kills the client, for faults that do."""
+    watch: Callable[[Happened], object] | None = None
+    """Is told of each fault as it happens, in the server's thread."""
+
+    happened: list[Happened] = attrs.field(factory=list, init=False)
+    """What happened, in order; whoever counts on a fault should look."""
+    run: int = attrs.field(default=1, init=False)
+    """The number of the run that is going on."""
+    received: int = attrs.field(default=0, init=False)
+    """Bytes of files that have arrived."""
+    seen: dict[str, int] = attrs.field(factory=dict, init=False)
+    """How often each place has come up."""
+
+    _began: float = attrs.field(default=math.inf, init=False, repr=False)
+    _is_full: bool = attrs.field(default=False, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self.kill is None and any(fault.name == "kill" for fault in self.faults):
+            raise ValueError("'kill' needs somebody to kill: give FaultPlan(faults, kill=process.kill)")
+
+    def arm(self, *faults: ServerFault | str) -> None:
+        """Add faults, from any thread. Places go on being counted, from the first connection on."""
+        self.faults = (*self.faults, *_parsed(faults))
+        self._check()
+
+    @property
+    def capacity(self) -> int | None:
+        """How many connections are let in."""
+        return min((int(fault.count) for fault in self.faults if fault.name == "capacity"), default=None)
+
+    @property
+    def rate(self) -> int | None:
+        """How many bytes a second are taken on a connection."""
+        return min((int(fault.count) for fault in self.faults if fault.name == "slow"), default=None)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether something happens at a time, so that `due` has to be asked."""
+        return any(fault.place == "time" for fault in self.faults)
+
+    def count_of(self, fault: ServerFault) -> int:
+        """Give how often a fault happened."""
+        return sum(one.fault is fault for one in self.happened)
+
+    def never_happened(self) -> list[ServerFault]:
+        """Give those that have not happened yet."""
+        return [fault for fault in self.faults if not self.count_of(fault)]
+
+    def begin(self, run: int) -> None:
+        """Begin a run: there is room again, and times count from its first connection. In any thread."""
+        self.run, self._began, self._is_full = run, math.inf, False
+
+    # What servers ask.
+
+    def at(self, places: Iterable[str], where: str) -> Name | None:
+        """Count one more of each of the ``places``; give what is to happen, if anything."""
+        found: Name | None = None
+        for place in places:
+            if place == "connect" and self._began == math.inf:
+                self._began = time.monotonic()
+            self.seen[place] = self.seen.get(place, 0) + 1
+            for fault in self.faults:
+                is_due = fault.place == place and self.seen[place] % fault.count == 0
+                if is_due and self.count_of(fault) < fault.times:
+                    found = self._strike(fault, where) or found
+        return found
+
+    def data(self, size: int, where: str) -> tuple[Name | None, int]:
+        """Count bytes that have come; give what is to happen, if anything, and how many come before it."""
+        before, self.received = self.received, self.received + size
+        for fault in self.faults:
+            if fault.name == "slow" and not self.count_of(fault):
+                self._strike(fault, where)
+            elif fault.name == "full" and (self._is_full or self._fills(fault, where)):
+                return "full", max(0, min(size, int(fault.count) - before))
+            elif fault.place == "data" and self.count_of(fault) < fault.times:
+                due = int(fault.count) * (before // int(fault.count) + 1)
+                if self.received >= due and (found := self._strike(fault, where)) is not None:
+                    return found, due - before
+        return None, size
+
+    def due(self, *, is_connected: bool) -> list[Name]:
+        """Give what is to happen to all connections, because it is time; it waits until there are any."""
+        passed = time.monotonic() - self._began
+        timed = [fault for fault in self.faults if fault.place == "time" and self.count_of(fault) < fault.times]
+        found = [
+            self._strike(fault, f"{fault.count:g} s after the first connection")
+            for fault in timed
+            # Once in a run: the clock of each begins anew.
+            if passed >= fault.count
+            and not self._happened_in_this_run(fault)
+            and (is_connected or fault.name == "kill")
+        ]
+        return [name for name in found if name is not None]
+
+    def turned_away(self) -> None:
+        """Take note that somebody was not let in."""
+        for fault in self.faults:
+            if fault.name == "capacity" and not self._happened_in_this_run(fault):
+                self._strike(fault, "somebody is turned away")
+
+    def _happened_in_this_run(self, fault: ServerFault) -> bool:
+        return any(one.fault is fault and one.run == self.run for one in self.happened)
+
+    def _fills(self, fault: ServerFault, where: str) -> bool:
+        # Once: in the runs that follow, somebody has made room.
+        if self.received < fault.count or self.count_of(fault):
+            return False
+        self._strike(fault, where)
+        self._is_full = True
+        return True
+
+    def _strike(self, fault: ServerFault, where: str) -> Name | None:
+        happened = Happened(fault, self.run, where)
+        self.happened.append(happened)
+        if fault.name == "kill":
+            cast("Callable[[], object]", self.kill)()
+        if self.watch is not None:
+            self.watch(happened)
+        return None if fault.name == "kill" else fault.name
+
+
+def plan_of(faults: FaultPlan | Iterable[ServerFault | str]) -> FaultPlan:
+    """Give the plan that is meant: the one that is given, or a new one of these faults."""
+    return faults if isinstance(faults, FaultPlan) else FaultPlan(tuple(faults))
