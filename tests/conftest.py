@@ -11,12 +11,13 @@ import hypothesis
 import pytest
 
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
-from tests.support import FtpTarget, ssh_servers
+from tests.support import FtpTarget
 from tests.support.canary import Watch, seen_in
-from tests.support.debian_servers import PASSWORD
-from tests.support.ftp import NAMES, home, serving
-from tests.support.matrix import DOCUMENT, Matrix, servers_noted
-from tests.support.ssh_target import SshTarget
+from tests.support.docs.matrix import DOCUMENT, Matrix, servers_noted
+from tests.support.servers import ssh_servers
+from tests.support.servers.debian_servers import PASSWORD
+from tests.support.servers.ftp import NAMES, home, serving
+from tests.support.servers.ssh_target import SshTarget
 
 # Whoever runs this under nohup, or in the background of a script, has these ignored, and every process that is started
 # here would have so, too.

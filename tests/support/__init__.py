@@ -9,7 +9,7 @@ from urllib.parse import quote
 import attrs
 
 from actorsync.endpoints.ftp.certificates import TlsPolicy
-from tests.support.matrix import note_server
+from tests.support.docs.matrix import note_server
 
 __all__ = ["FtpTarget"]
 

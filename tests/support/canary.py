@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.support.debian_servers import PASSWORD
+from tests.support.servers.debian_servers import PASSWORD
 
 __all__ = ["Watch", "seen_in"]
 

@@ -37,9 +37,10 @@ from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.transforms import gzip_stream
 from tests.support import FtpTarget
-from tests.support.matrix import note_server
-from tests.support.ssh_target import SshTarget
-from tests.support.ssh_target import endpoint_for as sftp_endpoint_for
+from tests.support.docs.matrix import note_server
+from tests.support.root import ROOT
+from tests.support.servers.ssh_target import SshTarget
+from tests.support.servers.ssh_target import endpoint_for as sftp_endpoint_for
 
 __all__ = [
     "QUICK",
@@ -212,7 +213,7 @@ def mirror_process(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, **(environment or {})},
     )
     assert process.stdin is not None

@@ -14,6 +14,7 @@ import pytest
 from actorsync.cli.commands import run_command
 from actorsync.journal import journal_path, state_directory
 from actorsync.profile import load_profile
+from tests.support.root import ROOT
 
 __all__ = ["Ran", "Site", "tree"]
 
@@ -95,7 +96,7 @@ class Site:
         if os.geteuid() == 0:
             lost = "-dac_override,-dac_read_search"
             words = ["setpriv", f"--bounding-set={lost}", f"--inh-caps={lost}", *words]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+        done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
         return Ran(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
 
     def fill(self) -> None:

@@ -28,9 +28,9 @@ from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
 from actorsync.testing.servers.command_log import Command
-from tests.support.disk_log import Story
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, temporaries, times
 from tests.support.observer import strays
+from tests.support.system.disk_log import Story
 
 __all__ = ["SmallJob", "faults_in_log", "faults_on_disk", "write_source"]
 

@@ -15,9 +15,9 @@ import trio
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.testing.network.faults import Swallow
-from tests.support.disk_log import DiskLog
 from tests.support.mirror import Run
 from tests.support.small_job import SmallJob, faults_on_disk
+from tests.support.system.disk_log import DiskLog
 
 __all__ = ["IS_COMPLETE", "Sweep", "some"]
 

@@ -1,0 +1,350 @@
+"""The limit of speed: the bucket on a clock of its own, the gate on virtual time, and runs that it holds back."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from actorsync.actors.shutdown import GOODBYE, Shutdown
+from actorsync.actors.statistics import Statistics
+from actorsync.cli.commands import run_command
+from actorsync.cli.output.lines import progress_text
+from actorsync.endpoints.contract import Endpoint, Session, Upload, gate_of
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.bandwidth import Bandwidth, Bucket, Limited
+from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.journal import open_memory_journal
+from actorsync.model.operation import Done
+from actorsync.profile import load_profile
+from actorsync.runs.runner import policy_of
+from tests.support.mirror import contents, mirror
+from tests.support.servers.any_side import FTPES, LOCAL, Sides, put
+from tests.support.world.memory_mirror import ONE, Mirror
+
+KIB = 1024
+
+
+# The bucket.
+
+
+@given(
+    rate=st.floats(1, 1e9), asked=st.lists(st.integers(1, 1 << 20), min_size=1, max_size=20), late=st.floats(0, 0.01)
+)
+def test_no_more_passes_than_the_rate_and_a_piece_or_two(rate: float, asked: list[int], late: float) -> None:
+    bucket, now, passed = Bucket(rate), 0.0, 0
+    for most in asked:
+        while wait := bucket.wait(now):
+            now += wait + late
+        count = bucket.take(most)
+        assert 0 < count <= most
+        passed += count
+        assert passed <= rate * now + 2 * bucket.piece + 1
+
+
+def test_what_was_not_used_is_not_saved_up() -> None:
+    bucket = Bucket(10_000)
+    bucket.wait(0.0)
+    assert bucket.wait(3_600.0) == 0, "an hour later"
+    passed = 0
+    while not bucket.wait(3_600.0):
+        passed += bucket.take(1 << 20)
+    assert passed <= 2 * bucket.piece
+
+
+def test_what_did_not_come_passes_later() -> None:
+    bucket = Bucket(10_000)
+    bucket.wait(0.0)
+    assert [bucket.take(1_024), bucket.take(1_000)] == [1_024, 1_000]
+    bucket.give_back(999)
+    assert bucket.wait(0.0) == pytest.approx(0.0001)
+
+
+@pytest.mark.parametrize("limit", [0, -1, math.inf, math.nan])
+def test_what_is_no_limit_is_refused(limit: float) -> None:
+    bandwidth = Bandwidth(2.0)
+    with pytest.raises(ValueError, match="None is no limit"):
+        bandwidth.limit = limit
+    assert bandwidth.limit == 2.0
+
+
+# The gate.
+
+
+async def read_all(source: Endpoint, path: str, note: Callable[[int], None] = lambda count: None) -> bytes:
+    data = b""
+    async with source.open_session() as session, session.open(path) as content:
+        while piece := await content.read(1 << 20):
+            data += piece
+            note(len(piece))
+    return data
+
+
+def tree(**files: int) -> MemoryEndpoint:
+    memory = MemoryEndpoint()
+    for name, size in files.items():
+        memory.write(name, random.Random(name).randbytes(size))
+    return memory
+
+
+async def test_files_share_the_limit_and_none_waits_for_another(autojump_clock: MockClock) -> None:
+    source = Limited(tree(**{f"f{n}": 10 * KIB for n in range(64)}), Bandwidth(10 * KIB))
+    began, longest, ends = trio.current_time(), 0.0, []
+
+    async def read(path: str) -> None:
+        nonlocal longest
+        before = began
+
+        def note(count: int) -> None:
+            nonlocal before, longest
+            longest, before = max(longest, trio.current_time() - before), trio.current_time()
+
+        assert len(await read_all(source, path, note)) == 10 * KIB
+        ends.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(read, f"f{number}")
+    assert 63 < max(ends) < 66, "640 KiB"
+    assert min(ends) > 50, "all of them went on, and none before the others"
+    assert longest < 10, "nobody is silent for as long as a server has patience"
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(100 * KIB, 10), (10 * KIB, 100), (None, 0), (10**9, 0)])
+async def test_a_changed_limit_is_told_to_those_who_wait(
+    limit: float | None, seconds: float, autojump_clock: MockClock
+) -> None:
+    bandwidth = Bandwidth(KIB)  # with which it would take twenty minutes
+    source, began = Limited(tree(f=1000 * KIB + 10 * KIB), bandwidth), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read_all, source, "f")
+        await trio.sleep(9.5)
+        bandwidth.limit = limit
+    assert trio.current_time() - began == pytest.approx(9.5 + seconds, abs=0.2 + seconds / 50)
+
+
+async def test_without_a_limit_nothing_is_waited_for_until_there_is_one(autojump_clock: MockClock) -> None:
+    bandwidth, began = Bandwidth(), trio.current_time()
+    source = Limited(tree(f=1 << 20), bandwidth)
+    async with source.open_session() as session, session.open("f") as content:
+        assert len(await content.read(1 << 19)) == 1 << 19
+        assert trio.current_time() == began
+        bandwidth.limit = 2 << 18
+        while await content.read(1 << 19):
+            pass
+    assert trio.current_time() - began == pytest.approx(1, abs=0.1)
+
+
+async def test_who_is_cancelled_holds_nobody_up(autojump_clock: MockClock) -> None:
+    bandwidth = Bandwidth(KIB)
+    source, began = Limited(tree(a=100 * KIB, b=2 * KIB), bandwidth), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(2.5):
+            nursery.start_soon(read_all, source, "b")
+            await read_all(source, "a")
+    assert trio.current_time() - began < 4
+
+
+async def test_a_descriptor_is_given_out_and_the_gate_with_it(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(1 << 20))
+    source = Limited(LocalEndpoint(tmp_path), Bandwidth(10_000))
+    async with source.open_session() as session, session.open("f") as content:
+        gate = gate_of(content)
+        assert content.fileno() is not None
+        assert gate is not None
+        assert await gate(1 << 20) == KIB
+
+
+# Runs.
+
+
+def test_a_profile_without_a_limit_puts_nothing_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('[source]\npath = "a"\n[target]\nurl = "b"\n')
+    assert policy_of(load_profile(tmp_path / "p.toml")).bandwidth is None
+    limited = policy_of(load_profile(tmp_path / "p.toml", ["sync.bwlimit=512K"])).bandwidth
+    assert limited is not None
+    assert limited.limit == 512 * KIB
+
+
+def test_the_command_line_has_the_last_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("public", "mirror"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "public/f").write_bytes(b"content")
+    profile = tmp_path / "p.toml"
+    profile.write_text('[source]\npath = "public"\n[target]\nurl = "mirror"\n[sync]\nbwlimit = "1K"\n')
+    assert run_command(["run", str(profile), "--bwlimit", "fast"]) == 2
+    assert "Invalid value for '--bwlimit': \"fast\" is not a rate" in capsys.readouterr().err
+    assert run_command(["run", str(profile), "--bwlimit", "off"]) == 0
+    assert contents(tmp_path / "mirror") == contents(tmp_path / "public")
+
+
+async def test_a_run_takes_the_time_that_its_bytes_take(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.write("big", bytes(200 * KIB))
+    mirror.fill(100)
+    bandwidth, shown = Bandwidth(10 * KIB), []
+
+    def observe(event: object) -> None:
+        if isinstance(event, Done):
+            shown.append(progress_text(mirror.statistics, 10 * KIB))
+
+    report = await mirror.run(policy=attrs.evolve(ONE, connections=3, bandwidth=bandwidth), observe=observe)
+    assert (report.exit_code, report.copied) == (0, 101)
+    assert report.seconds == pytest.approx(report.copied_bytes / (10 * KIB), rel=0.05)
+    assert mirror.target.files() == mirror.source.files()
+    assert "10.0 KiB/s (limit 10.0 KiB/s)" in shown[0]
+
+
+async def test_a_limit_is_set_and_taken_back_while_a_run_goes_on(autojump_clock: MockClock) -> None:
+    mirror, bandwidth = Mirror(), Bandwidth()
+    mirror.source.write("big", bytes(1 << 20))
+    began = trio.current_time()
+
+    async def change() -> None:
+        bandwidth.limit = KIB
+        await trio.sleep(20)
+        bandwidth.limit = None
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(change)
+        report = await mirror.run(policy=attrs.evolve(ONE, bandwidth=bandwidth))
+    assert report.exit_code == 0
+    assert trio.current_time() - began == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize(("verb", "most"), [("drain", 35 + GOODBYE), ("cancel", 5 + GOODBYE), ("now", GOODBYE)])
+async def test_a_run_is_stopped_in_time_however_low_the_limit(
+    verb: str, most: float, autojump_clock: MockClock
+) -> None:
+    mirror = Mirror(shutdown=Shutdown(drain_seconds=30, cancel_seconds=5), statistics=Statistics())
+    for number in range(20):
+        mirror.source.write(f"f{number}", bytes(1 << 20))
+
+    async def stop() -> None:
+        await trio.sleep(10)
+        getattr(mirror.shutdown, verb)()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        report = await mirror.run(policy=attrs.evolve(ONE, connections=3, bandwidth=Bandwidth(KIB)))
+    assert report.exit_code == (3 if verb == "drain" else 130)
+    assert report.seconds <= 10 + most
+    assert not mirror.target.files() or verb == "now", "nothing is left half sent"
+
+
+class Noting:
+    """A target that notes what kind of content it is given."""
+
+    def __init__(self, real: MemoryEndpoint) -> None:
+        self._real, self.kinds = real, set[type]()
+        self.display, self.lanes, self.identify = real.display, real.lanes, real.identify
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self._real.open_session() as session:
+            yield _NotingSession(session, self)
+
+
+@attrs.frozen
+class _NotingSession:
+    _session: Session
+    _place: Noting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def stage(self, upload: Upload, **rest: Any) -> Any:
+        self._place.kinds.add(type(upload.content))
+        return await self._session.stage(upload, **rest)
+
+
+async def test_without_a_limit_nothing_stands_before_a_content(autojump_clock: MockClock) -> None:
+    mirror = Mirror(wall_ns=lambda: 3 * 10**18)
+    mirror.fill(3)
+    async with mirror.source.open_session() as session, session.open("d/0") as content:
+        as_it_is = type(content)
+    plain, limited = Noting(mirror.target), Noting(MemoryEndpoint())
+    assert (await mirror.run(plain)).copied == 3
+    mirror.journal = open_memory_journal()
+    assert (await mirror.run(limited, policy=attrs.evolve(ONE, bandwidth=Bandwidth()))).copied == 3
+    assert plain.kinds == {as_it_is}
+    assert as_it_is not in limited.kinds
+
+
+@attrs.define(eq=False)
+class Thinned(trio.abc.ReceiveStream):
+    """One byte of each piece."""
+
+    stream: trio.abc.ReceiveStream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self.stream.receive_some(1_000))[:1]
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+async def test_what_is_made_on_the_way_counts_as_it_is_sent(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.write("f", bytes(1 << 20))
+    thinned = Transform("thinned", ["*"], Thinned)
+    report = await mirror.run(policy=attrs.evolve(ONE, transforms=(thinned,), bandwidth=Bandwidth(KIB)))
+    assert report.copied_bytes == -(-(1 << 20) // 1_000)
+    assert report.seconds < 3, "a million bytes were read, and a thousand sent"
+
+
+# Real ones.
+
+
+@pytest.fixture(scope="module")
+def sides() -> Iterator[Sides]:
+    with Sides.made() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        (LOCAL, LOCAL),
+        (LOCAL, "pyftpdlib"),
+        (LOCAL, FTPES),
+        (LOCAL, "asyncssh"),
+        ("pyftpdlib", LOCAL),
+        ("asyncssh", "pyftpdlib"),
+    ],
+)
+async def test_all_arrives_as_slowly_as_it_may(sides: Sides, kind: str, other: str) -> None:
+    source, target = sides.side(kind), sides.side(other)
+    rng = random.Random(kind + other)
+    for number, size in enumerate([0, 1, 700, 3_000, 100_000, 40_000]):
+        put(source, f"d{number % 2}/{number}", rng.randbytes(size))
+    source.adopt()
+    bandwidth = Bandwidth(400_000)
+    run = await mirror(source.endpoint(), target.endpoint(), None, bandwidth=bandwidth, settled=True)
+    assert (run.report.exit_code, run.report.copied) == (0, 6), run.report
+    assert contents(target.root) == contents(source.root)
+    assert run.report.seconds > 0.2, "143 kB at 400 kB/s"
+
+
+@pytest.mark.parametrize("other", ["pyftpdlib", "asyncssh"])
+async def test_who_waits_for_a_low_limit_is_not_taken_for_lost(sides: Sides, other: str) -> None:
+    """Neither by us, who have less patience here than a file takes, nor by the server."""
+    source, target = sides.side(LOCAL), sides.side(other)
+    for number in range(3):
+        put(source, f"{number}", random.Random(number).randbytes(15_000))
+    place = target.endpoint(stall_seconds=2.0)
+    run = await mirror(source.endpoint(), place, None, bandwidth=Bandwidth(15_000), settled=True, connections=3)
+    assert (run.report.exit_code, run.report.reconnects) == (0, 0), run.report
+    assert run.report.seconds > 2.5, "all were on their way for longer than anybody is silent"
+    assert contents(target.root) == contents(source.root)

@@ -1,0 +1,405 @@
+"""A source that can be lost: whose loss it is, and what a run does without a source. Trees in memory, virtual time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actorsync.actors.source_pool import LOSSES, RemoteSource
+from actorsync.endpoints.contract import Content
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
+from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.event import Confirmed, Reconnecting, Warned
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
+from tests.support.world.memory_mirror import ONE, Mirror
+
+SECOND = 10**9
+NOW = 1_700_000_000 * SECOND
+DAY = 86_400 * SECOND
+
+
+def a_source(**settings: Any) -> MemoryEndpoint:
+    """Give a tree as a server tells of it, whose files are days old."""
+    settings = {"precision_ns": SECOND, "inodes": False, "lanes": 3, **settings}
+    return MemoryEndpoint("source", is_remote=True, now=lambda: NOW - 3 * DAY, **settings)
+
+
+def a_mirror(files: int = 30, **settings: Any) -> Mirror:
+    mirror = Mirror(source=a_source(**settings), wall_ns=lambda: NOW)
+    mirror.fill(files)
+    return mirror
+
+
+@attrs.define(eq=False)
+class Server:
+    """A source with a say in what becomes of each login, listing and read."""
+
+    endpoint: MemoryEndpoint
+    entering: Callable[[], None] = lambda: None
+    reading: Callable[[str], None] = lambda path: None
+    listed: Callable[[Listing], Listing] = lambda listing: listing
+    using: Callable[[Any], None] = lambda session: None
+    tells_times: bool = True
+    logins: int = 0
+    sessions: int = 0
+    most: int = 0
+
+    display = "the server"
+    is_remote = True
+
+    @property
+    def lanes(self) -> int:
+        return self.endpoint.lanes
+
+    async def identify(self) -> ScanComplete:
+        return await self.endpoint.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Any]:
+        self.logins += 1
+        self.entering()
+        async with self.endpoint.open_session() as session:
+            self.sessions += 1
+            self.most = max(self.most, self.sessions)
+            try:
+                yield _Session(session, self)
+            finally:
+                self.sessions -= 1
+
+
+class _Session:
+    def __init__(self, session: Any, server: Server) -> None:
+        self._session, self._server = session, server
+        self.used = trio.current_time()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def list_directory(self, directory: str) -> Listing:
+        self._server.using(self)
+        self._server.reading(directory)
+        return self._server.listed(await self._session.list_directory(directory))
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        self._server.using(self)
+        async with self._session.open(path) as content:
+            yield _Content(content, self._server)
+
+
+class _Content:
+    def __init__(self, content: Any, server: Server) -> None:
+        self._content, self._server = content, server
+
+    @property
+    def entry(self) -> Entry:
+        entry: Entry = self._content.entry
+        return entry if self._server.tells_times else attrs.evolve(entry, mtime_ns=None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def read(self, max_bytes: int) -> bytes:
+        self._server.reading(self._content.entry.path)
+        return await self._content.read(max_bytes)  # type: ignore[no-any-return]
+
+
+async def test_sessions_are_few_and_shared(autojump_clock: MockClock) -> None:
+    """As many as there are connections to the target, and one for the scan, however many lanes want to read."""
+    for lanes in (1, 3, 20):
+        mirror = a_mirror(100, lanes=lanes)
+        server = Server(mirror.source)
+        report = await mirror.run(source=server, policy=attrs.evolve(ONE, connections=2))
+        assert (report.exit_code, report.copied) == (0, 100)
+        assert server.most <= 3
+        assert server.logins == server.most, "each was used until the end"
+        assert server.sessions == 0
+
+
+@pytest.mark.parametrize("most", [1, 2])
+async def test_a_server_that_lets_in_fewer(most: int, autojump_clock: MockClock) -> None:
+    mirror = a_mirror(40, lanes=1, max_sessions=most)
+    report = await mirror.run(policy=attrs.evolve(ONE, connections=3))
+    assert (report.exit_code, report.copied) == (0, 40)
+    assert mirror.target.files() == mirror.source.files()
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_losses_of_the_source_are_nobody_s_fault(seed: int, autojump_clock: MockClock) -> None:
+    """Each file arrives, the connections to the target stay, and nothing is left half done."""
+    mirror = a_mirror(60)
+    rng = random.Random(seed)
+    mirror.source.write("big", rng.randbytes(100_000))
+    faults = RandomFaults(rng, 0.03, kinds=("lose", "wait"))
+    report = await mirror.run(source=Faulty(mirror.source, faults), policy=attrs.evolve(ONE, connections=2))
+    assert (report.exit_code, report.copied, report.failures) == (0, 61, ())
+    assert not mirror.seen(Reconnecting)
+    assert mirror.target.files() == mirror.source.files()
+    mirror.check_one_outcome_each()
+    mirror.check_nothing_left()
+    assert (await mirror.run()).copied == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_losses_on_both_sides(seed: int, autojump_clock: MockClock) -> None:
+    mirror = a_mirror(40)
+    source = Faulty(mirror.source, RandomFaults(random.Random(seed), 0.02, kinds=("lose", "wait")))
+    target = Faulty(mirror.target, RandomFaults(random.Random(-seed - 1), 0.02, kinds=("lose", "wait")))
+    for _ in range(3):
+        report = await mirror.run(target, source=source, policy=attrs.evolve(ONE, connections=2))
+        if report.exit_code == 0:
+            break
+    assert report.exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+    mirror.check_nothing_left()
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+async def test_a_file_that_breaks_every_connection_fails_alone(lanes: int, autojump_clock: MockClock) -> None:
+    mirror = a_mirror(30, lanes=lanes)
+    tries = 0
+
+    def reading(path: str) -> None:
+        nonlocal tries
+        if path == "d/7":
+            tries += 1
+            raise ConnectionLost("cut")
+
+    report = await mirror.run(source=Server(mirror.source, reading=reading), policy=attrs.evolve(ONE, connections=2))
+    assert (report.exit_code, report.copied) == (1, 29)
+    assert dict(report.failures) == {"d/7": f"the connection to the source was lost {LOSSES} times over it: cut"}
+    assert LOSSES <= tries <= LOSSES + 2, "one may end a rest, and it is tried again when its directory was made anew"
+    mirror.check_nothing_left()
+
+
+async def test_a_directory_that_breaks_every_connection_is_unknown(autojump_clock: MockClock) -> None:
+    mirror = a_mirror(5)
+    mirror.source.write("e/f", b"f")
+    assert (await mirror.run()).copied == 6
+    mirror.source.write("e/g", b"g")
+    mirror.source.delete("d/1")
+
+    def reading(path: str) -> None:
+        if path == "d":
+            raise ConnectionLost("cut")
+
+    report = await mirror.run(source=Server(mirror.source, reading=reading))
+    assert (report.exit_code, report.copied, report.removed) == (1, 1, 0)
+    assert "d/1" in mirror.target.files(), "nothing in it is known to be gone"
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 5])
+async def test_a_source_that_stays_away_ends_the_run_and_removes_nothing(after: int, autojump_clock: MockClock) -> None:
+    mirror = a_mirror(30, lanes=1)
+    assert (await mirror.run()).copied == 30
+    for number in range(10):
+        mirror.source.delete(f"d/{number}")
+    mirror.source.write("e/new", b"new")
+    calls = 0
+
+    def away(path: str = "") -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise ConnectionLost("connection refused")
+
+    report = await mirror.run(source=Server(mirror.source, entering=away, reading=away))
+    assert (report.exit_code, report.removed) == (5, 0)
+    assert report.error == "the source the server stayed away: connection refused"
+    assert len(mirror.target.files()) >= 30
+    assert [warned.text for warned in mirror.seen(Warned)] in (
+        [],
+        ["no connection to the source: connection refused; trying again"],
+    )
+    assert (await mirror.run()).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_a_login_that_is_refused_says_whose_it_is(autojump_clock: MockClock) -> None:
+    mirror = a_mirror(3)
+
+    def entering() -> None:
+        raise LoginRefused("ftp://u@h/: 530 wrong")
+
+    server = Server(mirror.source, entering=entering)
+    report = await mirror.run(source=server)
+    assert (report.exit_code, report.error) == (6, "the source ftp://u@h/: 530 wrong")
+    assert server.logins == 1
+
+
+async def test_a_root_that_cannot_be_listed_is_a_guard_s_affair(autojump_clock: MockClock) -> None:
+    mirror = a_mirror(3)
+    assert (await mirror.run()).copied == 3
+
+    def listed(listing: Listing) -> Listing:
+        return Listing(listing.directory, problem=Problem(listing.directory, "550 closed"))
+
+    report = await mirror.run(source=Server(mirror.source, listed=listed))
+    assert (report.exit_code, report.removed) == (4, 0)
+    assert report.error == "cannot use the source the server as a root: 550 closed"
+    mirror.source.delete("d")
+    report = await mirror.run()
+    assert (report.exit_code, report.removed, len(mirror.target.files())) == (0, 4, 0), "max-delete is 100%"
+
+
+async def test_what_a_listing_that_was_cut_short_does_not_show_is_not_removed(autojump_clock: MockClock) -> None:
+    mirror = a_mirror(10)
+    mirror.source.write("e/f/g", b"g")
+    mirror.source.write("really gone", b"x")
+    mirror.source.write("h/really gone too", b"y")
+    assert (await mirror.run()).copied == 13
+    mirror.source.delete("really gone")
+    mirror.source.delete("h")
+
+    def listed(listing: Listing) -> Listing:
+        return attrs.evolve(listing, entries=listing.entries[: 5 if listing.directory == "d" else 1])
+
+    report = await mirror.run(source=Server(mirror.source, listed=listed))
+    assert report.exit_code == 1
+    reason = "not removed: the source has it, though a listing did not show it"
+    assert set(dict(report.failures).values()) == {reason}
+    assert mirror.target.files() == mirror.source.files(), "what is really gone went"
+    assert (await mirror.run()).exit_code == 0
+
+
+async def test_a_directory_that_is_said_to_be_gone_and_still_stands_there_is_closed(autojump_clock: MockClock) -> None:
+    mirror = a_mirror(3)
+    assert (await mirror.run()).copied == 3
+
+    def listed(listing: Listing) -> Listing:
+        if listing.directory != "d":
+            return listing
+        return Listing("d", problem=Problem("d", "550", vanished=True))
+
+    report = await mirror.run(source=Server(mirror.source, listed=listed))
+    assert (report.exit_code, report.removed) == (1, 0), "it is not passed over without a word"
+
+
+async def test_a_drain_while_the_source_is_away(autojump_clock: MockClock) -> None:
+    mirror = a_mirror(30, lanes=1)
+    reads = 0
+
+    def reading(path: str) -> None:
+        nonlocal reads
+        reads += 1
+        if reads == 12:
+            away.set()
+        if away.is_set():
+            raise ConnectionLost("cut")
+
+    def entering() -> None:
+        if away.is_set():
+            raise ConnectionLost("refused")
+
+    away = trio.Event()
+
+    async def drain() -> None:
+        await away.wait()
+        await trio.sleep(0.2)
+        mirror.shutdown.drain()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain)
+        report = await mirror.run(source=Server(mirror.source, reading=reading, entering=entering))
+    assert (report.exit_code, report.drained) == (3, True)
+    assert report.seconds < 5
+    mirror.check_nothing_left()
+
+
+async def test_connections_that_the_server_closes_when_nobody_uses_them(autojump_clock: MockClock) -> None:
+    """All of them, again and again; nobody's failure, and no reason to give up."""
+    endpoint = a_source(lanes=1)
+    endpoint.write("a", b"a")
+    losses = 0
+
+    def idle(session: Any) -> None:
+        nonlocal losses
+        now = trio.current_time()
+        if now - session.used > 5:
+            losses += 1
+            raise ConnectionLost("421 Timeout")
+        session.used = now
+
+    source = RemoteSource(Server(endpoint, using=idle), 4, ONE.backoff, trio.Event())
+    facts, _read_by_nobody = trio.open_memory_channel[Any](100)
+
+    async def read(session: Any) -> None:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with session.open("a") as content:
+                    await trio.sleep(0.1)
+                    assert await content.read(10) == b"a"
+                    assert await content.is_unchanged()
+                    return
+            except SourceLost:
+                assert tries <= 2
+
+    async with source.kept(facts), source.open_session() as session:
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(read, session)
+                assert (await session.list_directory("")).problem is None
+            await trio.sleep(100)
+    assert losses >= 19
+
+
+# Times.
+
+
+@pytest.mark.parametrize("skew", [-20 * 3600, -5, 0, 5, 20 * 3600])
+async def test_a_file_that_is_written_again_within_its_second(skew: int, autojump_clock: MockClock) -> None:
+    """Whatever the server's clock says: what looks as it did when it was read is read once more, and then believed."""
+    now = NOW
+    source = MemoryEndpoint(
+        "source", is_remote=True, now=lambda: now + skew * SECOND, precision_ns=SECOND, inodes=False
+    )
+    mirror = Mirror(source=source, wall_ns=lambda: now)
+    source.write("a", b"one")
+    source.write("b", b"two")
+    assert (await mirror.run()).copied == 2
+    source.write("a", b"ONE")
+    now += 10 * SECOND
+    began = trio.current_time()
+    report = await mirror.run()
+    assert (report.copied, mirror.target.files()) == (1, {"a": b"ONE", "b": b"two"})
+    assert [event.source.path for event in mirror.seen(Confirmed)] == ["b"]
+    assert trio.current_time() - began < 5
+    now += 3_600 * SECOND
+    await mirror.run()
+    assert [event.source.path for event in mirror.seen(Confirmed)] == ["a"], "which was sent again when it was young"
+    reads: list[str] = []
+
+    def decide(verb: str, when: When) -> None:
+        if verb == "read":
+            reads.append(verb)
+
+    assert (await mirror.run(source=Faulty(source, decide))).copied == 0
+    assert not reads
+
+
+async def test_a_server_that_tells_no_times_is_read_again_each_time(autojump_clock: MockClock) -> None:
+    """Its sizes alone prove nothing."""
+    mirror = a_mirror(2)
+
+    def listed(listing: Listing) -> Listing:
+        return attrs.evolve(listing, entries=tuple(attrs.evolve(it, mtime_ns=None) for it in listing.entries))
+
+    server = Server(mirror.source, listed=listed, tells_times=False)
+    assert (await mirror.run(source=server)).copied == 2
+    assert (await mirror.run(source=server)).copied == 0
+    mirror.source.write("d/0", b"1" * 9)
+    for copied in (1, 0, 0):
+        assert (await mirror.run(source=server)).copied == copied
+        assert len(mirror.seen(Confirmed)) == 2 - copied
+    assert mirror.target.files() == mirror.source.files()

@@ -1,0 +1,214 @@
+"""The connection is cut at every request of a small job, and at packets on every SFTP server: none twice, none half.
+
+Requests can only be seen by the server that is in this process: there the network fails when a request is there and
+nothing is done, when it is done and the answer is lost, and after the answer. On all servers it fails at packets of the
+encrypted stream, of which nobody knows what they hold.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+import attrs
+import pytest
+import trio
+
+from actorsync.testing import EmbeddedSftpServer
+from actorsync.testing.network.faults import How
+from actorsync.testing.network.proxy import CutWire, Direction, WireProxy, open_wire_proxy
+from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest
+from tests.support.servers import ssh_servers
+from tests.support.servers.ssh_target import SshTarget, endpoint_for
+from tests.support.small_job import SENT, faults_in_log, write_source
+from tests.support.sweeps import IS_COMPLETE, Sweep, some
+
+When = Literal["before", "unanswered", "after"]
+
+HOWS: tuple[How, ...] = get_args(How)
+FOLDER = "site"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("source"))
+
+
+# ---- at every request
+
+
+@attrs.define(eq=False)
+class AtRequest:
+    """Cuts the first connection at its ``number``-th request. Its methods are for the server, and called in its thread.
+
+    The cut ``after`` an answer is one of the channel, for only that comes in order behind the answer.
+    """
+
+    number: int
+    when: When
+    how: How
+    proxy: WireProxy
+    token: trio.lowlevel.TrioToken = attrs.Factory(trio.lowlevel.current_trio_token)
+    fired: list[SftpRequest] = attrs.Factory(list)
+    cuts: list[CutWire] = attrs.Factory(list)
+    seen: int = 0
+    _requests: dict[int, SftpRequest] = attrs.Factory(dict)
+
+    def instead(self, request: SftpRequest) -> bytes | None:
+        """See a request before anything is done."""
+        if request.session == 1:
+            self.seen = request.index
+            self._requests[request.id if request.verb != "INIT" else -1] = request
+        return self._cut(request) if self.when == "before" and self._is_it(request) else None
+
+    def distort(self, request: SftpRequest, answer: bytes) -> bytes:
+        """See an answer before it is sent. ``request`` is the last that came, and this may answer another."""
+        if request.session == 1:
+            is_version = request.verb == "INIT"
+            request = self._requests.get(-1 if is_version else int.from_bytes(answer[5:9], "big"), request)
+        if self.when == "before" or not self._is_it(request):
+            return answer
+        if self.when == "unanswered":
+            return self._cut(request)
+        self.fired.append(request)
+        return LastWords(answer)
+
+    def _is_it(self, request: SftpRequest) -> bool:
+        return request.session == 1 and request.index == self.number and not self.fired
+
+    def _cut(self, request: SftpRequest) -> bytes:
+        self.fired.append(request)
+        self.token.run_sync_soon(self._cut_here)
+        return b""
+
+    def _cut_here(self) -> None:
+        self.proxy.cut(self.how)
+        self.cuts.append(CutWire(how=self.how))
+
+
+@asynccontextmanager
+async def a_server(folder: Path) -> AsyncIterator[tuple[EmbeddedSftpServer, SshTarget]]:
+    """Run a server for one job: what it is told to do is for all of its connections."""
+    (folder / "root" / FOLDER).mkdir(parents=True)
+    with ExitStack() as stack:
+        serving = ssh_servers.embedded_server(folder / "root", folder)
+        yield await trio.to_thread.run_sync(stack.enter_context, serving)
+        with trio.CancelScope(shield=True):  # in a thread: it waits for its own connections, which wait for us
+            await trio.to_thread.run_sync(stack.pop_all().close)
+
+
+async def cut_at_request(
+    sweep: Sweep, folder: Path, at: tuple[int, When, How], fired: list[SftpRequest], *, can_replace: bool = True
+) -> int:
+    """Make one run that is cut at a request, 0 for none; give how many requests the first connection had."""
+    number, when, how = at
+    async with (
+        sweep.place() as place,
+        a_server(folder / f"{number} {when} {how}") as (server, target),
+        open_wire_proxy((server.host, server.port)) as proxy,
+    ):
+        if not can_replace:
+            server.without = frozenset(["posix-rename@openssh.com"])
+        fault = AtRequest(number, when, how, proxy)
+        server.instead, server.distort = fault.instead, fault.distort
+        endpoint = endpoint_for(target, FOLDER, host=proxy.host, lanes=1, stall_seconds=2.0, connect_seconds=3.0)
+        root = target.root / FOLDER
+        run, wrong = await sweep.run(root, None, endpoint, place=place, fired=fault.cuts, sets_aside=not can_replace)
+        wrong += faults_in_log(server.mutating, f"/{FOLDER}")
+        if can_replace != ("RENAME" not in {command.verb for command in server.mutating}):
+            wrong.append("that is not how this server renames")
+        if run is not None and fault.fired and when != "after" and not run.report.reconnects:
+            wrong.append("nobody noticed")
+        fired += fault.fired
+    sweep.wrong += [f"{at} ({fault.fired}): {text}" for text in wrong]
+    return fault.seen
+
+
+async def at_requests(
+    source: Path, folder: Path, when: When, *, count: int | None = None, can_replace: bool = True
+) -> set[str]:
+    """Make one run for each request, or for so many of them, cut in one of the three ways; gives their verbs.
+
+    Where the sweep is complete it is one for each request and way.
+    """
+    fired: list[SftpRequest] = []
+    async with Sweep.of(source) as sweep:
+        requests = await cut_at_request(sweep, folder, (0, when, "rst"), fired, can_replace=can_replace)
+        sweep.assert_well()
+        hows: Sequence[How] = ("fin",) if when == "after" else HOWS
+        async with trio.open_nursery() as nursery:
+            every = range(1, requests + 1)
+            for number in every if count is None else some(every, count, when):
+                for how in hows if IS_COMPLETE else hows[number % len(hows) :][:1]:
+                    at = (number, when, how)
+                    nursery.start_soon(partial(cut_at_request, sweep, folder, at, fired, can_replace=can_replace))
+    assert len(fired) >= sweep.runs - 4, "the last few requests are not always there"
+    return {request.verb for request in fired}
+
+
+@pytest.mark.parametrize("when", get_args(When))
+async def test_m004_m005_m006_m008_m009_m010_m011_cut_at_every_request(
+    source: Path, server_folder: Path, when: When
+) -> None:
+    verbs = await at_requests(source, server_folder, when)
+    assert verbs >= {"INIT", "REALPATH", "READDIR", "MKDIR", "CREATE", "WRITE", "CLOSE", "LSTAT", "REMOVE", "RMDIR"}
+    assert "POSIX-RENAME" in verbs
+
+
+@pytest.mark.parametrize("when", get_args(When))
+async def test_m033_m050_cut_at_requests_to_a_server_that_cannot_replace(
+    source: Path, server_folder: Path, when: When
+) -> None:
+    """The old file is set aside, and whatever happens then, it or the new one is there at the end."""
+    await at_requests(source, server_folder, when, count=15, can_replace=False)
+
+
+# ---- at packets, of which only the number is known
+
+numbers = itertools.count(1)
+
+
+async def cut_at_packet(sweep: Sweep, server: SshTarget, fault: CutWire, fired: list[CutWire], *, lanes: int) -> None:
+    path = f"cut{next(numbers)}"
+    root = ssh_servers.fresh_folder(server, path)
+    async with sweep.place() as place, open_wire_proxy((server.host, server.port), [fault]) as proxy:
+        endpoint = endpoint_for(server, path, host=proxy.host, lanes=lanes, stall_seconds=2.0, connect_seconds=3.0)
+        in_hand = min(lanes, len(SENT))
+        run, wrong = await sweep.run(root, server.uid, endpoint, in_hand=in_hand, place=place, fired=proxy.fired)
+        if fault.packet is not None and fault.packet < LOGIN and run is not None and not run.report.reconnects:
+            wrong.append("nobody noticed")
+        fired += [fault] if proxy.fired else []
+    sweep.wrong += [f"{fault}: {text}" for text in wrong]
+
+
+#: Packets in each direction until a connection is logged in, about; and those of the rest of the job over one lane.
+LOGIN, REST = 8, 30
+
+
+@pytest.mark.parametrize("how", HOWS)
+async def test_m004_m011_cut_in_a_login(shared_sftp_server: SshTarget, source: Path, how: How) -> None:
+    """The versions, the exchange of keys, the key of the client, the channel, SFTP itself."""
+    await at_packets(shared_sftp_server, source, range(1, LOGIN), how, 6, lanes=1)
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("how", HOWS)
+async def test_m005_m006_m010_m011_cut_at_some_packets(
+    shared_sftp_server: SshTarget, source: Path, how: How, lanes: int
+) -> None:
+    await at_packets(shared_sftp_server, source, range(LOGIN, LOGIN + REST // min(lanes, 2)), how, 6, lanes=lanes)
+
+
+async def at_packets(server: SshTarget, source: Path, packets: range, how: How, count: int, *, lanes: int) -> None:
+    fired: list[CutWire] = []
+    directions: tuple[Direction, ...] = get_args(Direction)
+    places = list(itertools.product(packets, directions))
+    async with Sweep.of(source) as sweep, trio.open_nursery() as nursery:
+        for packet, direction in some(places, count, f"{server.name} {how} {packets}"):
+            fault = CutWire(packet=packet, direction=direction, how=how)
+            nursery.start_soon(partial(cut_at_packet, sweep, server, fault, fired, lanes=lanes))
+    assert len(fired) > sweep.runs / 2

@@ -1,0 +1,527 @@
+"""The benchmark's pure parts: its trees, its table, what it refuses. Nothing is timed here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import attrs
+import pytest
+
+from actorsync.profile import load_profile
+from bench.__main__ import parse, present
+from bench.cases import Case, Outcome, Round, can_run, keep, kept
+from bench.credentials import PORT, Credentials, make_credentials
+from bench.limits import Conditions, Limit, limit_of_again, limit_of_first, walk_seconds, wire_limit
+from bench.link import Unusable
+from bench.measure import Measurement, measure
+from bench.peers import PEERS, Job
+from bench.plots import Bar, Line, bars, draw, lines
+from bench.report import ratio, render, summarise
+from bench.servers import SERVERS, USUAL, Language, Place
+from bench.suites import CLAIMS, MATRIX, SUITES, Claim, Claims
+from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place, written_since
+from tests.support.root import ROOT
+
+TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
+CASE = Case("small", "vsftpd", 50, 8, ("actorsync", "lftp"))
+
+
+def fingerprint(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        digest.update(os.fsencode(path.relative_to(root)))
+        if path.is_file():
+            digest.update(f"{path.stat().st_size} {path.stat().st_mtime}".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def measured(seconds: float, failure: str | None = None) -> Measurement:
+    return Measurement(seconds, cpu=seconds / 10, peak_mib=20, failure=failure)
+
+
+def done(peer: str, first: float, again: float, failure: str | None = None) -> Round:
+    return Round("vsftpd", peer, measured(first, failure), measured(again), difference=None)
+
+
+def outcome(*rounds: Round, limits: dict[str, Limit] | None = None, case: Case = CASE) -> Outcome:
+    return Outcome(case, {"cpus": 2}, {"first": Limit(20, "trips")} if limits is None else limits, list(rounds))
+
+
+def render_rounds(rounds: list[Round]) -> str:
+    return render([outcome(*rounds)])
+
+
+class TestTrees:
+    def test_the_same_workload_gives_the_same_paths_bytes_and_times(self, tmp_path: Path) -> None:
+        sizes = [make_tree(TINY, tmp_path / name) for name in ("one", "other")]
+        assert sizes[0] == sizes[1]
+        assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "other")
+
+    def test_another_seed_gives_another_tree(self, tmp_path: Path) -> None:
+        make_tree(TINY, tmp_path / "one")
+        make_tree(TINY, tmp_path / "other", seed=2)
+        assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "other")
+
+    def test_a_tree_is_what_its_workload_says(self, tmp_path: Path) -> None:
+        total = make_tree(TINY, tmp_path / "tree")
+        files = [path for path in (tmp_path / "tree").rglob("*") if path.is_file()]
+        folders = [path for path in (tmp_path / "tree").rglob("*") if path.is_dir()]
+        assert (len(files), len(folders)) == (TINY.file_count, TINY.folders)
+        assert total == sum(path.stat().st_size for path in files) <= TINY.most_bytes
+        assert max(len(path.relative_to(tmp_path / "tree").parts) for path in folders) <= TINY.depth
+
+    def test_the_run_with_nothing_to_do_is_on_the_tree_of_many(self) -> None:
+        many, nothing = WORKLOADS["many"], WORKLOADS["nothing-to-do"]
+        assert attrs.evolve(nothing, about=many.about, in_place=False, known=False) == many
+
+    def test_a_million_are_a_million(self) -> None:
+        million = WORKLOADS["million"]
+        assert million.file_count + million.folders == 1_000_000
+
+    def test_a_scaled_workload_keeps_something_of_everything(self) -> None:
+        scaled = WORKLOADS["changed"].scaled(0.0001)
+        assert (scaled.files, scaled.folders, scaled.changed, scaled.last) == (10, 1, 1, 0)
+
+    def test_changes_are_spread_over_the_folders_and_undone(self, tmp_path: Path) -> None:
+        workload = attrs.evolve(TINY, files=40, changed=5, last=0)
+        make_tree(workload, tmp_path / "tree")
+        before = {path: path.stat() for path in (tmp_path / "tree").rglob("*.dat")}
+        untouched = fingerprint(tmp_path / "tree")
+        with change(workload, tmp_path / "tree"):
+            others = [path for path, was in before.items() if path.stat().st_size != was.st_size]
+            assert {path.parent for path in others} == {path.parent for path in before}
+            assert [path for path, was in before.items() if path.stat().st_mtime != was.st_mtime] == others
+            assert len(others) == 5
+        assert fingerprint(tmp_path / "tree") == untouched
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_what_is_put_in_place_is_equal_and_stays_out_of_the_source(self, linked: bool, tmp_path: Path) -> None:
+        source, target = tmp_path / "source", tmp_path / "target"
+        workload = attrs.evolve(TINY, linked=linked)
+        make_tree(workload, source)
+        target.mkdir()
+        put_in_place(workload, source, target, 60_077)
+        assert difference(source, target) is None
+        assert other_times(source, target) == 0
+        assert {path.stat().st_uid for path in target.rglob("*") if path.is_dir()} == {60_077}
+        shutil.rmtree(target)
+        assert len(list(source.rglob("*.*"))) == TINY.file_count
+
+    def test_equal_trees_have_no_difference(self, tmp_path: Path) -> None:
+        make_tree(TINY, tmp_path / "one")
+        make_tree(TINY, tmp_path / "other")
+        assert difference(tmp_path / "one", tmp_path / "other") is None
+
+    def test_a_difference_is_named(self, tmp_path: Path) -> None:
+        one, other = tmp_path / "one", tmp_path / "other"
+        make_tree(TINY, one)
+        make_tree(TINY, other)
+        video = (other / "last.bin").read_bytes()
+        (other / "last.bin").write_bytes(video[:-1] + bytes([video[-1] ^ 1]))
+        assert difference(one, other) == "last.bin differs"
+        (other / "left-over.tmp").touch()
+        assert difference(one, other) == "1 too many, the first left-over.tmp"
+        (other / "last.bin").unlink()
+        assert difference(one, other) == "1 missing, the first last.bin"
+
+    def test_what_is_written_again_is_seen_although_it_is_equal(self, tmp_path: Path) -> None:
+        make_tree(TINY, tmp_path / "tree")
+        assert written_since(tmp_path / "tree", time.time() + 60) == 0
+        assert written_since(tmp_path / "tree", time.time() - 60) == TINY.file_count
+
+    def test_a_folder_in_the_place_of_a_file_is_a_difference(self, tmp_path: Path) -> None:
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one/thing").touch()
+        (tmp_path / "other/thing").mkdir(parents=True)
+        assert difference(tmp_path / "one", tmp_path / "other") == "thing differs"
+
+    def test_a_part_of_a_second_makes_no_other_time(self, tmp_path: Path) -> None:
+        one, other = tmp_path / "one", tmp_path / "other"
+        make_tree(TINY, one)
+        make_tree(TINY, other)
+        file = other / "last.bin"
+        seconds = int(file.stat().st_mtime)
+        os.utime(file, (seconds, seconds + 0.75))
+        assert other_times(one, other) == 0
+        os.utime(file, (seconds, seconds + 1))
+        assert other_times(one, other) == 1
+
+
+class TestTable:
+    def test_ratios_are_actorsync_to_the_peer(self) -> None:
+        table = render_rounds([done("actorsync", 40.0, 0.5), done("lftp", 80.0, 2.0)])
+        ours, theirs = (
+            [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "vsftpd" in line
+        )
+        assert ours == ["vsftpd", "actorsync", "40.00", "0.50", "20 trips", "2.00", "4.00", "20", "equal", "-", "-"]
+        assert theirs[4:] == ["20 trips", "4.00", "8.00", "20", "equal", "0.500", "0.250"]
+
+    def test_every_line_of_the_table_is_of_one_width(self) -> None:
+        table = render_rounds([done("actorsync", 4.0, 0.5), done("lftp", 1234.5, 2.0)])
+        assert len({len(line) for line in table.splitlines()}) == 1
+
+    def test_rounds_are_summed_up_by_their_median(self) -> None:
+        (row,) = summarise([done("lftp", seconds, 1.0) for seconds in (9.0, 2.0, 3.0)])
+        assert row.first == 3.0
+
+    def test_a_failed_round_is_never_compared(self) -> None:
+        table = render_rounds([done("actorsync", 1.0, 1.0, "exit 7: no"), done("lftp", 80.0, 2.0)])
+        ours, theirs = (line.split() for line in table.splitlines() if line.startswith("| vsftpd"))
+        assert ours.count("-") == 7
+        assert theirs[-4:] == ["-", "|", "-", "|"]
+        assert table.endswith("actorsync against vsftpd failed: exit 7: no")
+
+    def test_an_unequal_target_is_a_failure(self) -> None:
+        (row,) = summarise([attrs.evolve(done("lftp", 1.0, 1.0), difference="a differs")])
+        assert (row.first, row.failure) == (None, "a differs")
+
+    def test_times_that_are_not_the_sources_are_told_and_no_failure(self) -> None:
+        rounds = [attrs.evolve(done("lftp", 1.0, 1.0), other_times=number) for number in (0, 90)]
+        (row,) = summarise(rounds)
+        assert (row.first, row.failure, row.target) == (1.0, None, "equal but times")
+
+    def test_a_peer_that_cannot_run_on_a_server_has_its_line(self) -> None:
+        table = render_rounds([done("actorsync", 4.0, 0.5), Round("vsftpd", "rsync", None, None, None)])
+        theirs = next(line for line in table.splitlines() if "| rsync" in line)
+        assert [cell.strip() for cell in theirs.split("|")[1:-1]] == [
+            "vsftpd",
+            "rsync",
+            "-",
+            "-",
+            "20 trips",
+            *"------",
+        ]
+
+    def test_without_a_first_run_the_second_is_compared(self) -> None:
+        rounds = [attrs.evolve(done(peer, 1.0, again), first=None) for peer, again in (("actorsync", 1), ("lftp", 4))]
+        assert render_rounds(rounds).splitlines()[-1].split("|")[-3:-1] == [
+            f" {'-':<{len('first: actorsync/peer')}} ",
+            f" {'0.250':<{len('again: actorsync/peer')}} ",
+        ]
+
+    def test_a_ratio_is_the_median_of_the_rounds_and_needs_both_sides_of_each(self) -> None:
+        assert ratio([1.0, 9.0, 2.0], [2.0, 3.0, 8.0]) == 0.5
+        assert ratio([1.0], []) is ratio([], []) is None
+
+
+class TestLimits:
+    HERE = Conditions(round_trip=0.05, bytes_per_second=1e8, walk=0.25)
+
+    def first(
+        self, workload: str, language: Language, size: int = 8_000_000, connections: int = 8
+    ) -> tuple[float, str]:
+        limit = limit_of_first(WORKLOADS[workload], size, language, connections, self.HERE)
+        return round(limit.seconds, 3), limit.by
+
+    def test_small_files_cost_round_trips(self) -> None:
+        assert wire_limit(2_000, 3, 0.05, 8) == pytest.approx(37.5)
+        assert self.first("small", "ftp") == (37.5, "trips")
+        assert self.first("small", "ftpes") == (50, "trips")
+
+    def test_a_file_has_no_use_for_more_connections_than_one(self) -> None:
+        assert wire_limit(1, 3, 0.05, 8) == wire_limit(1, 3, 0.05, 1)
+
+    def test_sftp_waits_for_no_single_file(self) -> None:
+        assert self.first("small", "sftp") == (0.25, "walk")
+        assert self.first("small", "sftp", size=10**9) == (10, "bytes")
+
+    def test_a_big_file_costs_its_bytes(self) -> None:
+        assert self.first("big", "ftp", size=1 << 30, connections=1) == (10.737, "bytes")
+
+    def test_to_adopt_is_to_list_every_folder(self) -> None:
+        assert self.first("adopt", "ftp") == (18.75, "trips")
+        assert self.first("adopt", "sftp") == (0.25, "walk")
+
+    def test_what_changed_is_all_that_is_sent(self) -> None:
+        assert self.first("changed", "ftp") == (18.75, "trips")
+
+    def test_a_run_with_nothing_to_do_looks_at_everything_once(self) -> None:
+        assert limit_of_again(self.HERE) == Limit(0.25, "walk")
+
+    def test_the_walk_is_a_program_that_runs(self, tmp_path: Path) -> None:
+        make_tree(TINY, tmp_path / "tree")
+        assert 0 < walk_seconds(tmp_path / "tree") < 1
+
+
+class TestKeeping:
+    def test_what_is_kept_comes_back_and_the_last_word_counts(self, tmp_path: Path) -> None:
+        path, old, new = tmp_path / "results/file.jsonl", done("lftp", 2.0, 1.0), done("lftp", 3.0, 1.0)
+        keep(path, outcome(old))
+        keep(path, outcome(new, Round("vsftpd", "rsync", None, None, None)))
+        ((case, one),) = kept(path).items()
+        assert case == CASE
+        assert one == outcome(new, Round("vsftpd", "rsync", None, None, None))
+
+    def test_another_scale_is_another_case(self, tmp_path: Path) -> None:
+        path = tmp_path / "results/file.jsonl"
+        keep(path, outcome())
+        assert attrs.evolve(CASE, scale=0.1) not in kept(path)
+
+    def test_without_a_file_nothing_is_kept(self, tmp_path: Path) -> None:
+        assert kept(tmp_path / "absent.jsonl") == {}
+
+
+class TestSuites:
+    LFTP = Claim(CASE, "time", 0.48, "lftp")
+
+    def held(self, claim: Claim, *outcomes: Outcome) -> str:
+        return claim.held({one.case: one for one in outcomes})
+
+    def test_a_claim_is_held_by_the_median_of_the_rounds(self) -> None:
+        ours, theirs = ([done(peer, first, 1.0) for first in (2.0, 3.0, 40.0)] for peer in ("actorsync", "lftp"))
+        faster = [attrs.evolve(one, first=measured(one.first.seconds * 0.4)) for one in ours if one.first]
+        assert self.held(self.LFTP, outcome(*faster, *theirs)) == "yes"
+        assert self.held(self.LFTP, outcome(*ours, *theirs)) == "NO"
+
+    def test_what_was_not_run_or_failed_is_not_held(self) -> None:
+        assert self.held(self.LFTP) == "not run"
+        assert self.held(self.LFTP, outcome(done("actorsync", 1.0, 1.0), done("lftp", 9.0, 1.0, "exit 1"))) == "FAILED"
+
+    def test_figures_of_its_own(self) -> None:
+        one = outcome(done("actorsync", 2.0, 100.0))
+        assert Claim(CASE, "peak, MB", 120).value({CASE: one}) == pytest.approx(20 * 1.048576)
+        assert Claim(CASE, "processor, s", 1).value({CASE: one}) == pytest.approx(0.2)
+
+    def test_a_share_of_a_core_is_of_the_time_waited(self) -> None:
+        waited = Round("vsftpd", "actorsync", None, Measurement(60.0, 0.03, 20), None)
+        assert Claim(CASE, "share of a core", 0.001).value({CASE: outcome(waited)}) == pytest.approx(0.0005)
+
+    def test_twice_the_files_are_compared_with_once(self) -> None:
+        twice = attrs.evolve(CASE, scale=2.0)
+        claim = Claim(twice, "half the files", 2.1, half=CASE)
+        once = outcome(done("actorsync", 2.0, 1.0))
+        assert self.held(claim, once, outcome(done("actorsync", 4.0, 1.0), case=twice)) == "yes"
+        assert self.held(claim, once, outcome(done("actorsync", 5.0, 1.0), case=twice)) == "NO"
+        assert self.held(claim, outcome(done("actorsync", 4.0, 1.0), case=twice)) == "FAILED"
+
+    def test_the_table(self) -> None:
+        conditions = {"cpus": 2, "processor": "x", "memory_gib": 1, "kernel": "6", "versions": {"lftp": "4.9"}}
+        one = attrs.evolve(outcome(done("actorsync", 40.0, 1.0), done("lftp", 100.0, 1.0)), conditions=conditions)
+        text = Claims([self.LFTP, attrs.evolve(self.LFTP, case=attrs.evolve(CASE, link=None))]).show({CASE: one})
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        assert cells[2] == [
+            *("FTP small, 50 ms, 8 connections", "vsftpd", "lftp", "0.400", "0.48", "yes", "40.00", "100.00", "20")
+        ]
+        assert cells[3][3:] == ["-", "0.48", "not run", "-", "-", "-"]
+        assert "Rounds of a case: 1. Machine: 2 CPUs (x), 1 GiB, Linux 6." in text
+        assert text.endswith("Versions: lftp 4.9.")
+
+    @pytest.mark.parametrize("name", SUITES)
+    def test_every_peer_can_work_with_the_server_of_its_case(self, name: str) -> None:
+        cases = SUITES[name].cases
+        assert len(set(cases)) == len(cases) > 10
+        assert all(can_run(case.server, peer) for case in cases for peer in case.peers)
+
+    def test_every_claim_is_on_what_its_case_runs(self) -> None:
+        assert all({"actorsync", one.peer or "actorsync"} <= set(one.case.peers) for one in CLAIMS.claims)
+        assert all((one.half is not None) == (one.figure == "half the files") for one in CLAIMS.claims)
+
+    def test_a_part_is_chosen_by_a_piece_of_its_line(self) -> None:
+        assert {case.server for case in CLAIMS.only("sftp SMALL").cases} == {"openssh"}
+        assert CLAIMS.only("no such").cases == []
+
+    def test_a_scaled_suite_has_cases_of_its_own(self) -> None:
+        for suite in SUITES.values():
+            assert not set(suite.scaled(0.01).cases) & set(suite.cases)
+
+    def test_what_is_missing_of_the_grid_is_no_good_end(self) -> None:
+        full = {case: outcome(done("actorsync", 1.0, 1.0), case=case) for case in MATRIX.cases}
+        assert MATRIX.ended_well(full)
+        assert not MATRIX.ended_well({})
+
+
+class TestPlots:
+    def drawn(self, text: str) -> ET.Element:
+        return ET.fromstring(text)
+
+    def marks(self, root: ET.Element, tag: str) -> list[ET.Element]:
+        return root.findall(f"{{http://www.w3.org/2000/svg}}{tag}")
+
+    def test_a_bar_for_each_ratio_and_a_stroke_at_the_most(self) -> None:
+        root = self.drawn(bars("a < b", [Bar("FTP & SFTP", "lftp", 0.5, 1.0), Bar("other", "rsync", 18.0, 2.0)]))
+        widths = [float(bar.attrib["width"]) for bar in self.marks(root, "rect")]
+        assert widths[1] == pytest.approx(36 * widths[0], rel=0.02)
+        assert sum(rule.attrib["class"] == "most" for rule in self.marks(root, "line")) == 2
+        assert {"FTP & SFTP: lftp", "0.50", "18.00"} <= {text.text for text in self.marks(root, "text")}
+
+    def test_what_halves_at_each_step_is_a_straight_line(self) -> None:
+        data = [Line("lftp", [(1, 8.0), (2, 4.0), (4, 2.0)]), Line("actorsync", [(1, 2.0), (2, 1.0), (4, 0.5)])]
+        root = self.drawn(lines("seconds", "connections", data))
+        ours, theirs = (
+            [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+            for line in self.marks(root, "polyline")
+        )
+        for one in (ours, theirs):
+            assert one[1] == pytest.approx(tuple((a + b) / 2 for a, b in zip(one[0], one[2], strict=True)), abs=0.2)
+        assert all(low[1] > high[1] for low, high in zip(ours, theirs, strict=True))
+
+    def test_one_point_can_be_drawn(self) -> None:
+        assert self.drawn(lines("seconds", "connections", [Line("lftp", [(8, 1.0)])])) is not None
+
+    def test_only_what_was_measured_is_drawn(self) -> None:
+        assert draw(CLAIMS, MATRIX, {}) == {}
+        cases = [case for case in MATRIX.cases if case.link == 50]
+        ran = {case: outcome(*(done(peer, 9.0, 1.0) for peer in case.peers), case=case) for case in cases}
+        assert set(draw(CLAIMS, MATRIX, ran)) == {"connections.svg", "round-trip.svg"}
+        claim = CLAIMS.claims[0]
+        ran = {claim.case: outcome(*(done(peer, 9.0, 1.0) for peer in claim.case.peers), case=claim.case)}
+        assert set(draw(CLAIMS, MATRIX, ran)) == {"ratios.svg"}
+
+
+class TestArguments:
+    def test_defaults(self) -> None:
+        options = parse([])
+        assert (options.workload, options.link, options.connections, options.runs) == ("small", 50, 8, None)
+        assert options.server is options.peer is None
+
+    def test_several_servers_and_peers(self) -> None:
+        options = parse(["--server", "vsftpd", "proftpd", "--peer", "lftp", "--link", "loopback"])
+        assert (options.server, options.peer, options.link) == (["vsftpd", "proftpd"], ["lftp"], "loopback")
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            ("--workload huge", "invalid choice: 'huge'"),
+            ("--server iis", "invalid choice: 'iis'"),
+            ("--link slow", "'slow' is not loopback or a number from 1 to 2000"),
+            ("--link 0", "'0' is not loopback or a number from 1 to 2000"),
+            ("--connections 0", "'0' is not a number from 1 to 100"),
+            ("--scale 0", "'0' is not a number above 0, up to 10"),
+            ("--scale half", "'half' is not a number above 0, up to 10"),
+            ("--runs many", "'many' is not a number from 1 to 100"),
+        ],
+    )
+    def test_refusals(self, arguments: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as refused:
+            parse(arguments.split())
+        assert refused.value.code == 2
+        assert reason in capsys.readouterr().err
+
+    def test_who_is_asked_for_must_be_there(self) -> None:
+        known, found = {"lftp": "apt install lftp", "rclone": "apt install rclone"}, {"lftp": "4.9", "rclone": None}
+        with pytest.raises(Unusable, match="apt install rclone"):
+            present("peers", ["lftp", "rclone"], known, found)
+
+    def test_who_is_not_asked_for_may_be_absent(self, capsys: pytest.CaptureFixture[str]) -> None:
+        known, found = {"lftp": "apt install lftp", "rclone": "apt install rclone"}, {"lftp": "4.9", "rclone": None}
+        assert present("peers", None, known, found) == {"lftp": "4.9"}
+        assert capsys.readouterr().err == "left out: rclone: apt install rclone\n"
+
+
+def test_who_can_run_where_is_what_the_docs_say() -> None:
+    documented: dict[str, set[str]] = {}
+    for line in ROOT.joinpath("docs/performance.md").read_text().splitlines():
+        if len(cells := line.split("|")) == 5 and (servers := set(re.findall(r"`(\S+)`", cells[1])) & set(SERVERS)):
+            documented |= dict.fromkeys(servers, set(re.findall(r"\w+", cells[3])) & set(PEERS))
+    assert documented == {server: {peer for peer in PEERS if can_run(server, peer)} for server in SERVERS}
+
+
+def test_rsync_needs_a_shell_on_the_server() -> None:
+    assert [server for server in SERVERS if can_run(server, "rsync")] == ["openssh"]
+
+
+def test_a_call_without_names_takes_servers_that_there_are() -> None:
+    assert set(USUAL) < set(SERVERS)
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh-keygen")
+    return make_credentials(tmp_path_factory.mktemp("bench") / "credentials", "10.77.0.2")
+
+
+@pytest.fixture
+def job(credentials: Credentials, tmp_path: Path) -> Job:
+    (tmp_path / "state").mkdir()
+    return Job(tmp_path / "tree", "10.77.0.2", "folder", 8, tmp_path / "state", credentials)
+
+
+def command(peer: str, server: str, job: Job) -> list[str]:
+    make = PEERS[peer].command_for(SERVERS[server].speaks)
+    assert make is not None
+    return make(job)
+
+
+class TestCredentials:
+    def test_the_server_is_known_by_where_it_listens(self, credentials: Credentials) -> None:
+        place, algorithm, _, *_ = credentials.known_hosts.read_text().split()
+        assert (place, algorithm) == (f"[10.77.0.2]:{PORT}", "ssh-ed25519")
+
+    def test_what_is_secret_is_its_owners_alone(self, credentials: Credentials) -> None:
+        for path in (credentials.key_file, credentials.host_key, credentials.certificate):
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert "PRIVATE KEY" in path.read_text()
+
+
+class TestConfigurations:
+    @pytest.mark.parametrize("name", SERVERS)
+    def test_every_place_is_filled_in(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
+        place = Place("/usr/sbin/program", "10.77.0.2", tmp_path / "home", tmp_path / "own", credentials)
+        written = f"{place.configuration(SERVERS[name])} {shlex.join(SERVERS[name].command(place))}"
+        assert not {"{", "}"} & set(written)
+        if "ftpes" in SERVERS[name].speaks:
+            assert str(credentials.certificate) in written
+
+    @pytest.mark.parametrize("name", ["pyftpdlib", "pyftpdlib-tls", "asyncssh"])
+    def test_scripts_are_python(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
+        place = Place(sys.executable, "10.77.0.2", tmp_path / "home", tmp_path / "own", credentials)
+        compile(place.configuration(SERVERS[name]), name, "exec")
+
+
+class TestCommands:
+    @pytest.mark.parametrize(("server", "scheme"), [("vsftpd", "ftp"), ("vsftpd-tls", "ftpes"), ("openssh", "sftp")])
+    def test_the_profile_is_one_that_actorsync_takes(self, server: str, scheme: str, job: Job) -> None:
+        written = Path(command("actorsync", server, job)[-1])
+        assert written.stat().st_mode & 0o777 == 0o600
+        target = load_profile(written).target
+        assert target.display == f"{scheme}://mirror@10.77.0.2:2121/folder"
+        assert (target.password is None) == (scheme == "sftp")
+
+    def test_the_profile_holds_no_password(self, job: Job) -> None:
+        written = Path(command("actorsync", "vsftpd", job)[-1])
+        assert "password = { env = " in written.read_text()
+
+    @pytest.mark.parametrize("peer", ["actorsync", "lftp"])
+    def test_a_peer_is_given_what_it_verifies_ftps_by(self, peer: str, job: Job) -> None:
+        words = " ".join(command(peer, "proftpd-tls", job))
+        profile = job.state / "profile.toml"
+        words += profile.read_text() if profile.exists() else ""
+        assert str(job.credentials.ca_file) in words
+
+    @pytest.mark.parametrize("peer", ["actorsync", "lftp", "rclone", "rsync"])
+    def test_a_peer_is_given_what_it_verifies_sftp_by(self, peer: str, job: Job) -> None:
+        words = " ".join(command(peer, "openssh", job))
+        profile = job.state / "profile.toml"
+        words += profile.read_text() if profile.exists() else ""
+        assert str(job.credentials.known_hosts) in words
+        assert str(job.credentials.key_file) in words
+
+
+class TestMeasuring:
+    def test_a_failure_is_what_was_said_last(self, tmp_path: Path) -> None:
+        one = measure(["sh", "-c", "echo first; echo last; exit 7"], tmp_path, 20)
+        assert one.failure == "exit 7: last"
+
+    def test_one_that_takes_too_long_is_stopped(self, tmp_path: Path) -> None:
+        one = measure(["sleep", "30"], tmp_path, 0.1)
+        assert one.seconds < 5
+        assert one.failure == "stopped after 0 s: nothing"
+
+    def test_a_helper_that_is_left_behind_is_counted_and_ended(self, tmp_path: Path) -> None:
+        busy = "import os, time\nwhile time.process_time() < 0.5: pass\nopen('ready', 'x')\ntime.sleep(60)"
+        (tmp_path / "helper.py").write_text(busy)
+        script = 'cd "$1"; setsid "$2" helper.py & echo $! > "$1/pid"; until [ -e "$1/ready" ]; do sleep 0.05; done'
+        one = measure(["sh", "-c", script, "sh", str(tmp_path), sys.executable], tmp_path, 20)
+        assert one.failure is None
+        assert one.cpu >= 0.5
+        assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

@@ -1,0 +1,135 @@
+"""What the documentation shows is what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import click
+
+from actorsync.cli.commands import cli
+from actorsync.planning.reconcile import TABLE, Action, Source, Target
+from tests.support.docs.matrix import ROWS, rows_in, rows_of
+from tests.support.root import ROOT
+
+#: Which layer may import which: the drawing of docs/design.md as data. ``errors`` and ``model`` are open to all.
+MAY_IMPORT = {
+    "model": set(),
+    "planning": set(),
+    "protocols": set(),
+    "endpoints": {"protocols", "planning", "plugins"},
+    "journal": set(),
+    "pipeline": set(),
+    "actors": {"planning", "pipeline", "endpoints.contract"},
+    "supervisor": {"actors", "pipeline", "planning", "endpoints.contract"},
+    "plugins": {"endpoints.contract"},
+    "profile": {"planning", "plugins"},
+    "known_hosts": set(),
+    "trust": {"endpoints.ssh_policy", "known_hosts", "profile"},
+    "saved": {"endpoints.contract", "pipeline"},
+    "runner": {"supervisor", "actors", "endpoints", "journal", "pipeline", "plugins", "profile", "saved_plan"},
+    "sync": {"actors", "pipeline", "profile", "runner", "supervisor"},
+    "scripting": {"actors", "pipeline", "profile", "runner", "saved_plan", "signals", "supervisor", "sync"},
+    "wording": {"journal", "profile"},
+    "sink": set(),
+    "heap": set(),
+    "signals": {"actors", "sink"},
+    "progress": {"actors", "sink", "wording", "profile"},
+    "foreground": {
+        *("actors", "heap", "live_view", "profile", "progress", "runner", "saved_plan", "signals", "sink", "wording"),
+    },
+}
+
+
+def reconcile_table() -> str:
+    targets = list(Target)
+    lines = ["| source \\ target | " + " | ".join(target.value for target in targets) + " |"]
+    lines.append("|---" * (len(targets) + 1) + "|")
+    for source in Source:
+        actions = [TABLE.get((source, target)) for target in targets]
+        cells = ["" if action is None else "-" if action is Action.NOTHING else action.value for action in actions]
+        lines.append(f"| {source.value} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def test_the_reconcile_table_is_printed_from_the_code() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    printed = text.partition("<!-- reconcile table: begin -->\n")[2].partition("\n<!-- reconcile table: end -->")[0]
+    assert printed == reconcile_table()
+
+
+def layer_of(module: str) -> str:
+    """``actorsync.endpoints.ftp.endpoint`` is in ``endpoints``; ``actorsync.journal.file`` in ``journal``."""
+    return module.split(".")[1].partition("_")[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return {name for name in names if name.split(".")[0] in {"actorsync", "trio"}}
+
+
+def test_imports_follow_the_drawing() -> None:
+    offences = []
+    for path in sorted((ROOT / "actorsync").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if module.count(".") == 1 and module.endswith("__init__"):
+            continue
+        layer = layer_of(module)
+        if layer not in MAY_IMPORT:
+            continue
+        for name in imports_of(path):
+            if name.partition(".")[0] == "trio":
+                if layer in {"model", "planning", "protocols", "plugins", "profile", "journal"}:
+                    offences.append(f"{module} imports trio")
+                continue
+            inside = name == "actorsync" or layer_of(name) in {layer, "errors", "model"}
+            allowed = any(name.startswith(f"actorsync.{other}") for other in MAY_IMPORT[layer])
+            if not inside and not allowed:
+                offences.append(f"{module} imports {name}")
+    assert offences == []
+
+
+def test_every_row_of_the_fault_matrix_names_its_tests() -> None:
+    """Both ways: whatever a test claims by its name stands in its row, and whatever a row names is a test."""
+    written = {row.number: row for row in rows_in((ROOT / "docs/reliability.md").read_text())}
+    claimed: dict[int, set[str]] = {number: set() for number in ROWS}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for name in re.findall(r"def (test_\w+)", path.read_text()):
+            for number in rows_of(name):
+                claimed[number].add(name)
+    assert list(written) == list(ROWS)
+    assert {number: row.names for number, row in written.items()} == claimed, "pytest --matrix brings it up to date"
+    assert sum(bool(row.names) for row in written.values()) >= 120
+    for row in written.values():
+        assert row.names or row.tests.startswith("none: "), f"row {row.number} has no test, and does not say why"
+        assert set(row.result.split()[1::2]) <= {"passed", "passed,"}, row
+
+
+def test_the_readme_has_exactly_two_commands_for_a_clone() -> None:
+    blocks = (ROOT / "README.md").read_text().split("```")[1::2]
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("make ")]
+    assert commands == ["make demo", "make test"]
+
+
+def test_every_link_leads_somewhere() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for part in path.read_text().split("](")[1:]:
+            target = part.partition(")")[0].partition("#")[0]
+            if target and not target.startswith("http"):
+                assert (path.parent / target).exists(), f"{path.name} links {target}"
+
+
+def test_every_command_has_its_section_and_every_option_is_told_there() -> None:
+    text = (ROOT / "docs/cli.md").read_text()
+    for_all = text.partition("\n## ")[0]
+    sections = {
+        head.split()[1].rstrip("`"): body for head, body in re.findall(r"(?ms)^## `(.*?)`$(.*?)(?=^## |\Z)", text)
+    }
+    assert sections.keys() == cli.commands.keys()
+    for name, command in cli.commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert f"`{max(option.opts, key=len)}" in for_all + sections[name], f"{name} {option.opts}"

@@ -1,0 +1,68 @@
+"""The site of the documentation: it is built without a warning, and every page of it is found."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import actorsync
+from tests.support.root import ROOT
+
+DOCS = ROOT / "docs"
+
+
+def test_the_site(tmp_path: Path) -> None:
+    """A link that leads nowhere, a page that nobody lists, a name that is none: all of them fail the build.
+
+    One test, so that it is built once, whoever runs the others.
+    """
+    trees = str(tmp_path / "trees")
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", trees, str(DOCS), str(site)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    check_pages(site)
+    check_independence(site)
+    check_names(site)
+
+
+def check_pages(site: Path) -> None:
+    written = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
+    sources = [path for suffix in ("md", "rst") for path in DOCS.rglob(f"*.{suffix}") if "_build" not in path.parts]
+    assert {path.relative_to(DOCS).with_suffix("").as_posix() for path in sources} <= written
+    assert "[Unreleased]" in (site / "changelog.html").read_text()
+
+
+def check_independence(site: Path) -> None:
+    """No script, font or style of a third party: what a reader does is nobody else's affair."""
+    for path in site.rglob("*.html"):
+        outside = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="((?:https?:)?//[^"]*)"', path.read_text())
+        assert outside == [], path.name
+
+
+def check_names(site: Path) -> None:
+    """Every public name has its place; what `actorsync` exports has it there."""
+    for page in ("actorsync", "errors", "testing"):
+        text = (site / "api" / f"{page}.html").read_text()
+        module = "actorsync" if page == "actorsync" else f"actorsync.{page}"
+        for name in getattr(importlib.import_module(module), "__all__", ()):
+            is_elsewhere = page != "actorsync" and name in getattr(actorsync, "__all__", ())
+            assert f'id="{module}.{name}"' in text or is_elsewhere or name.startswith("__"), f"{module}.{name}"
+
+
+def test_every_page_is_in_the_table_of_contents_and_within_reach_of_the_readme() -> None:
+    """The first is what the site has, the second what a forge has."""
+    listed = {name for names in runpy.run_path(str(DOCS / "conf.py"))["PAGES"].values() for name in names}
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= listed, "name it in PAGES of docs/conf.py"
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        links = re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text())
+        waiting += {(page.parent / link).resolve() for link in links} - seen
+    assert set(DOCS.glob("*.md")) <= seen, "link it from a page that README.md leads to"

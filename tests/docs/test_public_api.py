@@ -1,0 +1,101 @@
+"""The public API, pinned: what it has, and how it is called. Who changes it changes ``public_api.txt``, for all to see.
+
+``python -m tests.docs.test_public_api`` writes the file anew.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import attrs
+import pytest
+
+from tests.support.root import ROOT
+
+PINNED = Path(__file__).with_name("public_api.txt")
+MODULES = ("actorsync", "actorsync.events", "actorsync.errors", "actorsync.testing")
+
+
+def described(module: str) -> Iterator[str]:
+    home = importlib.import_module(module)
+    for name in sorted(home.__all__):
+        thing = getattr(home, name)
+        yield f"{module}.{name}{shape_of(thing)}"
+        if inspect.isclass(thing) and not issubclass(thing, BaseException | enum.Enum):
+            for member in sorted(vars(thing)):
+                if not member.startswith("_") and member not in {f.name for f in fields_of(thing)}:
+                    yield f"{module}.{name}.{member}{shape_of(inspect.getattr_static(thing, member))}"
+
+
+def fields_of(thing: type) -> tuple[Any, ...]:
+    return attrs.fields(thing) if attrs.has(thing) else ()
+
+
+def shape_of(thing: Any) -> str:
+    """Give how something is called, or what it is, without what differs from one Python to the next."""
+    if isinstance(thing, classmethod | staticmethod):
+        thing = thing.__func__
+    if inspect.isclass(thing) and issubclass(thing, enum.Enum):
+        return f": {', '.join(thing.__members__)}"
+    if inspect.isclass(thing) and issubclass(thing, BaseException):
+        return f"({', '.join(base.__name__ for base in thing.__bases__)})"
+    if inspect.isclass(thing) and getattr(thing, "_is_protocol", False):
+        return ": protocol"
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        signature = str(inspect.signature(thing)).replace("'", "")
+        signature = re.sub(r"<factory>|NOTHING|<[^<>]* at 0x[0-9a-f]+>|Factory\([^()]*\)", "...", signature)
+        return ("" if inspect.isclass(thing) or not inspect.iscoroutinefunction(thing) else ": async ") + signature
+    if isinstance(thing, property):
+        assert thing.fget is not None
+        return f" -> {inspect.signature(thing.fget).return_annotation}"
+    if isinstance(thing, UnionType):
+        return f" = {' | '.join(arg.__name__ for arg in get_args(thing))}"
+    return f": {type(thing).__name__}" if not isinstance(thing, str) else ": str"
+
+
+def text() -> str:
+    return "".join(f"{line}\n" for module in MODULES for line in described(module))
+
+
+def test_the_public_api_is_as_pinned() -> None:
+    assert text() == PINNED.read_text(), "the public API changed; if intended: python -m tests.docs.test_public_api"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_names_are_where_they_say_and_tell_what_a_caller_can_rely_on(module: str) -> None:
+    home = importlib.import_module(module)
+    for name in home.__all__:
+        thing = getattr(home, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        assert not re.search(r"\._|<", f"{thing.__module__}.{thing.__qualname__}"), name
+        assert getattr(importlib.import_module(thing.__module__), thing.__name__) is thing
+        assert inspect.getdoc(thing), f"{name} has no docstring"
+
+
+def test_the_examples_are_strictly_typed_for_who_has_only_the_package(tmp_path: Path) -> None:
+    """Each alone, from elsewhere, without the project's own settings."""
+    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n")
+    for example in sorted((ROOT / "examples").glob("*.py")):
+        (tmp_path / example.name).write_text(example.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+if __name__ == "__main__":
+    PINNED.write_text(text())

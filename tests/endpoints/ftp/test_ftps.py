@@ -1,0 +1,499 @@
+"""FTPS: who is believed, what is refused, and that nothing of ours goes to anybody else.
+
+A refusal is told by exit code 6 and one line; what counts besides is what the server has heard by then. Real servers
+under TLS are in ``test_ftps_servers``.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+import pytest
+import trio
+
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.ftp.certificates import (
+    TlsPolicy,
+    UntrustedServer,
+    check_pin,
+    fingerprint,
+    handshake_error,
+    make_context,
+    warn_of_clear_text,
+)
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError
+from tests.support import FtpTarget
+from tests.support.mirror import Run, mirror
+from tests.support.servers import certificates, debian_servers
+from tests.support.servers.certificates import identity
+from tests.support.servers.debian_servers import Options, Tls
+from tests.support.servers.evil import EvilServer, evil_server
+from tests.support.servers.ftp import PYFTPDLIB, endpoint_for, serving
+
+PASSWORD = "CANARY-4711"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> TlsPolicy:
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    path.write_bytes(certificates.authority())
+    return TlsPolicy(ca_file=path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "small").write_bytes(b"small")
+    (folder / "big").write_bytes(b"0123456789" * 20_000)
+    return folder
+
+
+async def one_run(server: EvilServer | FtpTarget, source: Path, policy: TlsPolicy, **settings: Any) -> Run:
+    endpoint = endpoint_for(server, **{"tls": policy, **settings})
+    run = await mirror(
+        source, endpoint, None, connections=1, backoff=Backoff(0.01, 0.02, tries=3), settled=True, seconds=20
+    )
+    assert PASSWORD not in str(run)
+    return run
+
+
+async def meet(endpoint: FtpEndpoint) -> None:
+    async with endpoint.open_session():
+        pass
+
+
+async def refusal(server: EvilServer | FtpTarget, policy: TlsPolicy) -> str:
+    """Give the one line that a server is refused with."""
+    endpoint = endpoint_for(server, tls=policy)
+    with pytest.raises(LoginRefused) as caught:
+        await meet(endpoint)
+    assert caught.value.exit_code == 6
+    text = str(caught.value)
+    assert text.startswith(f"{endpoint.display}: ")
+    assert "\n" not in text and PASSWORD not in text
+    return text
+
+
+# ---- it works, when nothing is wrong
+
+
+@pytest.mark.parametrize("is_implicit", [False, True])
+async def test_files_arrive_and_nothing_is_sent_in_clear(is_implicit: bool, source: Path, policy: TlsPolicy) -> None:
+    tls = identity().server_context()
+    async with evil_server(tls=tls, is_implicit=is_implicit) as server:
+        run = await one_run(server, source, attrs.evolve(policy, is_implicit=is_implicit))
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert {path: len(data) for path, data in server.files.items()} == {"/small": 5, "/big": 200_000}
+    begin = ["PBSZ 0", "PROT P", "USER demo"]
+    assert server.commands[:4] == ([*begin, f"PASS {PASSWORD}"] if is_implicit else ["AUTH TLS", *begin])
+    assert server.count("CCC") == 0
+
+
+def test_the_place_is_shown_with_how_it_is_reached() -> None:
+    explicit, implicit = TlsPolicy(), TlsPolicy(is_implicit=True)
+    assert FtpEndpoint("h", user="u", path="p").display == "ftp://u@h/p"
+    assert FtpEndpoint("h", user="u", path="p", tls=explicit).display == "ftpes://u@h/p"
+    assert FtpEndpoint("h", 990, user="u", path="p", tls=implicit).display == "ftps://u@h/p"
+    assert FtpEndpoint("h", 21, user="u", path="p", tls=implicit).display == "ftps://u@h:21/p"
+
+
+async def test_a_connection_says_what_protects_it(policy: TlsPolicy) -> None:
+    async with (
+        evil_server(tls=identity().server_context()) as server,
+        endpoint_for(server, tls=policy).open_session() as session,
+    ):
+        said = dict(session.describe())["security"]
+        assert said == f"TLSv1.3, TLS_AES_256_GCM_SHA384, certificate SHA-256 {identity().sha256}"
+        assert session.warnings() == ()
+    async with evil_server() as server, endpoint_for(server).open_session() as session:
+        assert dict(session.describe())["security"] == "none: everything travels in clear"
+        assert session.warnings() == (), "it is on this machine"
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "warns"),
+    [
+        ("198.51.100.7", "anonymous", False),
+        ("8.8.8.8", "me", True),
+        ("8.8.8.8", "anonymous", False),
+        ("8.8.8.8", "FTP", False),
+        ("2606:4700::1111", "me", True),
+        ("::ffff:8.8.8.8", "me", True),
+        ("::ffff:10.0.0.1", "me", False),
+        ("127.0.0.1", "me", False),
+        ("::1", "me", False),
+        ("10.1.2.3", "me", False),
+        ("192.168.1.1", "me", False),
+        ("169.254.1.1", "me", False),
+        ("fe80::1%eth0", "me", False),
+        ("fd00::1", "me", False),
+    ],
+)
+def test_who_is_warned_of_clear_text(address: str, user: str, warns: bool) -> None:
+    said = warn_of_clear_text("example.org", address, user)
+    assert bool(said) is warns
+    assert all("in clear to example.org" in line and "ftpes://" in line for line in said)
+
+
+# ---- m093 to m096: what comes before the login
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"500 what?", b"502 no", b"504 not TLS", b"530 log in first", b"431 no certificate", b"200 ok", b"334 AAAA"],
+)
+async def test_m093_auth_refused(answer: bytes, source: Path, policy: TlsPolicy) -> None:
+    async with evil_server({"AUTH": answer}, tls=identity().server_context()) as server:
+        assert answer.decode() in await refusal(server, policy)
+        run = await one_run(server, source, policy)
+    assert run.report.exit_code == 6
+    assert set(server.commands) == {"AUTH TLS"}
+    assert len(server.commands) == 2, "and each of the two tried it once"
+
+
+async def test_m093_a_server_that_has_no_tls(embedded: Any, source: Path, policy: TlsPolicy) -> None:
+    run = await one_run(embedded, source, policy)
+    assert run.report.exit_code == 6
+    assert {command.verb for command in embedded.commands} == {"AUTH"}
+
+
+async def test_m093_auth_goes_unanswered(source: Path, policy: TlsPolicy) -> None:
+    """That is a network that fails; it is no reason to go on in clear, either."""
+    async with evil_server({"AUTH": b""}) as server:
+        run = await one_run(server, source, policy, stall_seconds=0.1, connect_seconds=0.2)
+    assert run.report.exit_code == 5
+    assert set(server.commands) == {"AUTH TLS"}
+
+
+@pytest.mark.parametrize("greeting", [b"230 you are in\r\n", b"331 password?\r\n", b"200 ok\r\n"])
+@pytest.mark.parametrize("is_implicit", [False, True])
+async def test_m094_only_220_is_a_greeting(greeting: bytes, is_implicit: bool, source: Path, policy: TlsPolicy) -> None:
+    tls = identity().server_context()
+    async with evil_server(greeting=greeting, tls=tls, is_implicit=is_implicit) as server:
+        run = await one_run(server, source, attrs.evolve(policy, is_implicit=is_implicit))
+    assert run.report.exit_code == 5
+    assert server.commands == []
+
+
+@pytest.mark.parametrize("injected", [b"230 ok\r\n", b"220 hello\r\n230 ok\r\n", b"2", b"\r\n", b"\x16\x03\x03"])
+async def test_m095_bytes_behind_the_234(injected: bytes, source: Path, policy: TlsPolicy) -> None:
+    async with evil_server({"AUTH": b"234 go on\r\n" + injected + b"\n"}, tls=identity().server_context()) as server:
+        assert "in clear" in await refusal(server, policy)
+        run = await one_run(server, source, policy)
+    assert run.report.exit_code == 6
+    assert set(server.commands) == {"AUTH TLS"}
+
+
+@pytest.mark.parametrize("answer", [b"534 no", b"536 no", b"431 not now", b"502 what?"])
+async def test_m096_prot_p_refused(answer: bytes, source: Path, policy: TlsPolicy) -> None:
+    async with evil_server({"PROT": answer}, tls=identity().server_context()) as server:
+        assert answer.decode() in await refusal(server, policy)
+        run = await one_run(server, source, policy)
+    assert run.report.exit_code == 6
+    assert set(server.commands) == {"AUTH TLS", "PBSZ 0", "PROT P"}
+
+
+# ---- m097: data connections
+
+
+@pytest.mark.parametrize("fault", ["expired", "another host", "unknown authority", "self-signed"])
+async def test_m097_a_data_connection_with_another_certificate(
+    fault: certificates.Fault, source: Path, policy: TlsPolicy
+) -> None:
+    tls, other = identity().server_context(), identity(fault).server_context()
+    async with evil_server(tls=tls, data_tls=other) as server:
+        run = await one_run(server, source, policy)
+    assert run.report.exit_code == 6
+    assert server.files == {}
+
+
+async def test_m097_a_data_connection_with_another_certificate_than_the_pinned(source: Path) -> None:
+    """Even one that is good for whoever trusts authorities."""
+    pinned = TlsPolicy(certificate_sha256=identity("self-signed").sha256)
+    tls, other = identity("self-signed").server_context(), identity().server_context()
+    async with evil_server(tls=tls, data_tls=other) as server:
+        run = await one_run(server, source, pinned)
+        with pytest.raises(LoginRefused, match=r"data connection to 127\.0\.0\.1: .* certificate-sha256"):
+            async with endpoint_for(server, tls=pinned).open_session() as session:
+                await session.list_directory("")
+    assert run.report.exit_code == 6
+    assert server.files == {}
+
+
+async def test_m097_a_listing_in_clear(policy: TlsPolicy) -> None:
+    async with evil_server(tls=identity().server_context(), data_tls="clear", listing=b"x" * 100) as server:
+        with pytest.raises(LoginRefused, match="the answer is not TLS"):
+            async with endpoint_for(server, tls=policy).open_session() as session:
+                await session.list_directory("")
+
+
+async def test_m097_an_upload_in_clear(source: Path, policy: TlsPolicy) -> None:
+    """Who waits for a file in clear gets our first word of TLS, and nothing of the file."""
+    async with evil_server(tls=identity().server_context(), data_tls="clear") as server:
+        server.listing = b""
+        run = await one_run(server, source, policy, stall_seconds=0.2)
+    assert run.report.exit_code != 0
+    assert not any(b"small" in data or b"0123456789" in data for data in server.files.values())
+
+
+@pytest.mark.parametrize("answer", [b"522 session reuse required", b"425 no data connection"])
+async def test_m097_a_session_that_is_not_resumed_is_a_lost_connection(answer: bytes, policy: TlsPolicy) -> None:
+    """With a new connection comes a new session."""
+    async with evil_server({"MLSD": answer}, tls=identity().server_context()) as server:
+        with pytest.raises(ConnectionLost, match="resumed"):
+            async with endpoint_for(server, tls=policy).open_session() as session:
+                await session.list_directory("")
+
+
+async def test_m087_a_thief_on_the_data_port_gets_nothing(source: Path, policy: TlsPolicy) -> None:
+    """The port is the peer's, as it should be, and somebody else listens there: an accident, or a race that he won."""
+    stolen = b""
+
+    async def take(stream: trio.SocketStream) -> None:
+        nonlocal stolen
+        with suppress(trio.BrokenResourceError):
+            async for piece in stream:
+                stolen += piece
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, take, [listener])
+        answers = {
+            "EPSV": b"229 here (|||%d|)" % listener.socket.getsockname()[1],
+            "MLSD": b"500 what?",
+            "LIST": b"226",
+        }
+        async with evil_server(answers, tls=identity().server_context()) as server:
+            run = await one_run(server, source, policy, stall_seconds=0.2)
+        nursery.cancel_scope.cancel()
+    assert run.report.exit_code != 0
+    assert stolen and stolen[:2] == b"\x16\x03", "our first word of TLS"
+    assert b"small" not in stolen and b"0123456789" not in stolen
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_m086_m087_we_connect_and_never_listen(is_secure: bool, source: Path, policy: TlsPolicy) -> None:
+    """Whatever is refused; and where we connect to is where the control connection leads."""
+    answers = {"EPSV": b"500 what?", "PASV": b"500 what?"}
+    async with evil_server(answers, tls=identity().server_context() if is_secure else None) as server:
+        run = await one_run(server, source, policy, **({} if is_secure else {"tls": None}))
+        assert run.report.exit_code == 1
+        assert not {"PORT", "EPRT"} & {line.split()[0] for line in server.commands}
+        server.answers = {}
+        async with endpoint_for(server, tls=policy if is_secure else None).open_session() as session:
+            data, _ = await session._open_data()
+            assert data._socket.getpeername()[0] == session._control.peer[0]
+            session.let_go()
+
+
+# ---- m098: certificates
+
+REASONS: dict[certificates.Fault, str] = {
+    "expired": "has expired",
+    "not yet valid": "is not valid yet",
+    "another host": "is for another address",
+    "another address": "is for another address",
+    "self-signed": "is self-signed",
+    "unknown authority": "is signed by an unknown authority",
+}
+
+
+@pytest.mark.parametrize("is_implicit", [False, True])
+@pytest.mark.parametrize("fault", get_args(certificates.Fault))
+async def test_m098_a_certificate_that_is_not_good(
+    fault: certificates.Fault, is_implicit: bool, source: Path, policy: TlsPolicy
+) -> None:
+    policy = attrs.evolve(policy, is_implicit=is_implicit)
+    async with evil_server(tls=identity(fault).server_context(), is_implicit=is_implicit) as server:
+        said = await refusal(server, policy)
+        run = await one_run(server, source, policy)
+        assert run.report.exit_code == 6
+        assert not {"USER", "PASS", "PBSZ"} & {line.split()[0] for line in server.commands}
+        assert REASONS[fault] in said
+        assert "set ca-file or certificate-sha256 in [target]" in said
+        assert f"SHA-256 {identity(fault).sha256}" in said
+
+        # The way out, as it was told.
+        pinned = attrs.evolve(policy, certificate_sha256=said.rpartition("SHA-256 ")[2].rstrip(")"))
+        run = await one_run(server, source, pinned)
+        assert (run.report.exit_code, run.failures) == (0, {})
+
+
+async def test_m098_another_host_name(policy: TlsPolicy) -> None:
+    async with evil_server(tls=identity("another host").server_context()) as server:
+        said = await refusal_for(server, policy, "localhost")
+        assert "is for another host name" in said
+
+
+async def refusal_for(server: EvilServer, policy: TlsPolicy, host: str) -> str:
+    with pytest.raises(LoginRefused) as caught:
+        await meet(endpoint_for(server, host=host, tls=policy))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["self-signed", None])
+async def test_m098_ca_file_is_a_way_out(fault: certificates.Fault | None, tmp_path: Path) -> None:
+    """A self-signed certificate may be its own authority, if it is for this host; the system's store knows neither."""
+    async with evil_server(tls=identity(fault).server_context()) as server:
+        assert REASONS["self-signed" if fault else "unknown authority"] in await refusal(server, TlsPolicy())
+        trusted = tmp_path / "trusted.pem"
+        trusted.write_text(identity(fault).certificate if fault else certificates.authority().decode())
+        if fault is None:
+            await meet(endpoint_for(server, tls=TlsPolicy(ca_file=trusted)))
+        else:
+            assert "another address" in await refusal(server, TlsPolicy(ca_file=trusted))
+
+
+async def test_m098_another_certificate_than_the_pinned(source: Path, policy: TlsPolicy) -> None:
+    pinned = TlsPolicy(certificate_sha256="0" * 64)
+    async with evil_server(tls=identity().server_context()) as server:
+        said = await refusal(server, pinned)
+        run = await one_run(server, source, pinned)
+    assert run.report.exit_code == 6
+    assert identity().sha256 in said
+    assert set(server.commands) == {"AUTH TLS"}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_m098_a_ca_file_that_is_none(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ProfileError, match=r"ca-file .*ca\.pem cannot be used: (No such file|it holds no cert)"):
+        make_context(TlsPolicy(ca_file=path))
+
+
+def test_m098_what_a_context_demands() -> None:
+    context = make_context(TlsPolicy())
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert make_context(TlsPolicy(minimum_version="1.3")).minimum_version is ssl.TLSVersion.TLSv1_3
+    assert make_context(TlsPolicy(certificate_sha256="0" * 64)).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_m098_a_pin_is_of_the_whole_certificate() -> None:
+    der = ssl.PEM_cert_to_DER_cert(identity().certificate)
+    check_pin(TlsPolicy(), None)
+    check_pin(TlsPolicy(certificate_sha256=fingerprint(der)), der)
+    for shown in (der + b"\0", der[:-1], b"", None):
+        with pytest.raises(UntrustedServer):
+            check_pin(TlsPolicy(certificate_sha256=fingerprint(der)), shown)
+
+
+# ---- m099: versions
+
+
+@contextmanager
+def old_server(version: ssl.TLSVersion, *, is_implicit: bool) -> Iterator[tuple[int, list[bytes]]]:
+    """Serve with the standard library, which says in the end what it dislikes; gives the port, and what it hears."""
+    context, heard = identity().server_context(), list[bytes]()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.maximum_version = version
+
+    def serve() -> None:
+        with suppress(OSError):  # among them those of TLS, and the end
+            while True:
+                connection = listener.accept()[0]
+                with connection, suppress(ssl.SSLError, ConnectionError):
+                    if not is_implicit:
+                        connection.sendall(b"220 hello\r\n")
+                        heard.append(connection.recv(1000))
+                        connection.sendall(b"234 go on\r\n")
+                    with context.wrap_socket(connection, server_side=True) as secured:
+                        heard.append(secured.recv(1000))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], heard
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.parametrize("is_implicit", [False, True])
+async def test_m099_old_versions(version: ssl.TLSVersion, is_implicit: bool, policy: TlsPolicy) -> None:
+    policy = attrs.evolve(policy, is_implicit=is_implicit)
+    with (
+        old_server(version, is_implicit=is_implicit) as (port, heard),
+        pytest.raises(LoginRefused, match="no version of TLS in common"),
+    ):
+        await meet(FtpEndpoint("127.0.0.1", port, tls=policy))
+    assert heard == ([] if is_implicit else [b"AUTH TLS\r\n"])
+
+
+@pytest.mark.parametrize("name", [PYFTPDLIB, *debian_servers.NAMES])
+async def test_m099_a_real_server_that_is_old(name: str, server_folder: Path, policy: TlsPolicy) -> None:
+    with serving(name, server_folder, Options(tls=Tls("1.1"))) as server:
+        # Pure-FTPd says 234 and then, in clear, that it cannot: which of the two is heard first is a matter of luck.
+        assert "TLS" in await refusal(server, policy)
+
+
+async def test_m099_at_least_1_3(server_folder: Path, policy: TlsPolicy) -> None:
+    with serving(PYFTPDLIB, server_folder, Options(tls=Tls("1.2"))) as server:
+        await meet(endpoint_for(server, tls=policy))
+        assert "no version of TLS" in await refusal(server, attrs.evolve(policy, minimum_version="1.3"))
+
+
+# ---- m100: the end of a stream
+
+
+async def test_m100_a_listing_without_its_end_is_none(policy: TlsPolicy) -> None:
+    listing = b"type=file;size=1;modify=20240101000000; one\r\n"
+    async with (
+        evil_server(tls=identity().server_context(), listing=listing) as server,
+        endpoint_for(server, tls=policy).open_session() as session,
+    ):
+        assert [entry.path for entry in (await session.list_directory("")).entries] == ["one"]
+        server.says_goodbye = False
+        with pytest.raises(ConnectionLost, match="cut off"):
+            await session.list_directory("")
+
+
+# ---- what a handshake fails of
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "words")
+    error.reason = reason
+    return error
+
+
+ERRORS: list[tuple[BaseException | None, type[ActorsyncError], str]] = [
+    (None, ConnectionLost, "hung up"),
+    (ssl.SSLEOFError(8, "EOF"), ConnectionLost, "hung up"),
+    (ConnectionResetError(104, "Connection reset by peer"), ConnectionLost, "Connection reset by peer"),
+    (tls_error("TLSV1_ALERT_INTERNAL_ERROR"), ConnectionLost, "tlsv1 alert internal error"),
+    (tls_error("BAD_SIGNATURE"), ConnectionLost, "bad signature"),
+    (tls_error("WRONG_VERSION_NUMBER"), LoginRefused, "not TLS"),
+    (tls_error("UNSUPPORTED_PROTOCOL"), LoginRefused, "no version"),
+    (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), LoginRefused, "no version"),
+    (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), LoginRefused, "strong enough"),
+]
+
+
+@pytest.mark.parametrize(("cause", "kind", "words"), ERRORS)
+def test_what_a_handshake_fails_of(cause: BaseException | None, kind: type[ActorsyncError], words: str) -> None:
+    error = handshake_error(cause)
+    assert type(error) is kind
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("answer", [b"", b"220 hello\r\n"], ids=["hangs up", "in clear"])
+async def test_implicit_tls_with_somebody_who_has_none(answer: bytes, source: Path, policy: TlsPolicy) -> None:
+    implicit = attrs.evolve(policy, is_implicit=True)
+    async with evil_server(greeting=answer or b"421 bye\r\n") as server:
+        run = await one_run(server, source, implicit)
+    assert run.report.exit_code == 6, "it speaks first, and no TLS"
+    assert not any("USER" in line for line in server.commands)

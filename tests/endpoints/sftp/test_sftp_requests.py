@@ -1,0 +1,392 @@
+"""The wire under SFTP: every reply finds its own, and a connection that is lost is lost for everybody at once."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+from random import Random
+
+import attrs
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actorsync.endpoints.sftp.requests import Flight, SftpWire
+from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
+from actorsync.protocols.sftp import packets as sftp
+from actorsync.protocols.sftp.packets import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
+from tests.support.servers.sftp_tree_wire import encode, version
+
+STALL = 10.0
+
+
+@attrs.define(eq=False)
+class Line:
+    """A channel that keeps what is sent, for a test to answer by hand."""
+
+    sent: list[bytes] = attrs.Factory(list)
+    aborted: int = 0
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+    def identities(self) -> list[int]:
+        """Give the ids of all requests so far."""
+        found, data = [], b"".join(self.sent[1:])
+        while data:
+            length, _, identity = struct.unpack_from(">IBI", data)
+            found.append(identity)
+            data = data[4 + length :]
+        return found
+
+
+async def begun() -> tuple[SftpWire, Line]:
+    """Give a wire on which the version is agreed."""
+    wire, line = SftpWire(STALL), Line()
+    wire.feed(version({"a@b": "1"}))
+    assert await wire.begin(line) == {"a@b": "1"}
+    assert line.sent == [sftp.INIT]
+    return wire, line
+
+
+def look(count: int) -> list[Request]:
+    return [sftp.lstat(f"/{number}") for number in range(count)]
+
+
+def attributes(number: int) -> Attributes:
+    return Attributes(number, 0o100644, number)
+
+
+async def fails(wire: SftpWire, flight: Flight, failed: list[str]) -> None:
+    with pytest.raises(ConnectionLost) as caught:
+        await wire.landed(flight)
+    failed.append(str(caught.value))
+
+
+# --- Replies
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 99), st.lists(st.integers(0, 400)))
+@settings(max_examples=40, deadline=None)
+def test_replies_find_their_flights_in_whatever_order_and_pieces(sizes: list[int], seed: int, cuts: list[int]) -> None:
+    async def main() -> None:
+        wire, line = await begun()
+        flights = [wire.launch(look(size)) for size in sizes]
+        identities = line.identities()
+        answers = [encode(identity, attributes(number)) for number, identity in enumerate(identities)]
+        Random(seed).shuffle(answers)
+        data = b"".join(answers)
+        edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+        for start, end in itertools.pairwise(edges):
+            wire.feed(data[start:end])
+        first = 0
+        for flight, size in zip(flights, sizes, strict=True):
+            assert await wire.landed(flight) == [attributes(number) for number in range(first, first + size)]
+            first += size
+
+    trio.run(main)
+
+
+async def test_each_waits_for_its_own(autojump_clock: MockClock) -> None:
+    wire, _ = await begun()
+    landed: list[str] = []
+
+    async def exchange(name: str, count: int) -> None:
+        await wire.exchange(look(count))
+        landed.append(name)
+
+    async with trio.open_nursery() as nursery:
+        for name, count in (("one", 2), ("two", 1)):
+            nursery.start_soon(exchange, name, count)
+            await wait_all_tasks_blocked()
+        for identity, expected in ((3, ["two"]), (2, ["two"]), (1, ["two", "one"])):
+            wire.feed(encode(identity, attributes(0)))
+            await wait_all_tasks_blocked()
+            assert landed == expected
+
+
+async def test_a_refusal_answers_anything(autojump_clock: MockClock) -> None:
+    wire, _ = await begun()
+    requests = [sftp.lstat("/a"), sftp.open_new("/a"), sftp.read(b"h", 0, 1), sftp.real_path("."), sftp.file_system("")]
+    flight = wire.launch(requests)
+    for identity in range(1, 6):
+        wire.feed(encode(identity, Status(identity + 1)))
+    assert await wire.landed(flight) == [Status(code) for code in range(2, 7)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        (sftp.lstat("/a"), Handle(b"h")),
+        (sftp.open_new("/a"), Attributes()),
+        (sftp.remove("/a"), Attributes()),
+        (sftp.close(b"h"), Data(b"")),
+        (sftp.read(b"h", 0, 1), Names(())),
+        (sftp.real_path("."), Data(b"")),
+        (sftp.read_directory(b"h"), Extended(b"")),
+        (sftp.file_system("/"), Attributes()),
+        (sftp.rename_over("/a", "/b"), Extended(b"")),
+    ],
+)
+async def test_m020_a_reply_of_the_wrong_type_loses_the_connection_for_everybody(
+    request_: Request, reply: Reply, autojump_clock: MockClock
+) -> None:
+    wire, line = await begun()
+    failed: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for requests in ([request_], look(3)):
+            nursery.start_soon(fails, wire, wire.launch(requests), failed)
+        await wait_all_tasks_blocked()
+        wire.feed(encode(1, reply))
+    kind = type(reply).__name__.lower()
+    assert failed == [f"the server answers request {request_.kind} with {kind}"] * 2
+    assert line.aborted == 1
+    assert trio.current_time() < STALL, "they were woken up"
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [[9], [0], [2**32 - 1], [1, 1]],
+    ids=["never asked", "zero", "the last", "twice"],
+)
+async def test_m020_an_answer_to_what_was_not_asked_loses_the_connection_for_everybody(
+    identities: Sequence[int], autojump_clock: MockClock
+) -> None:
+    wire, line = await begun()
+    failed: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(fails, wire, wire.launch(look(2)), failed)
+        await wait_all_tasks_blocked()
+        wire.feed(b"".join(encode(identity, attributes(1)) for identity in identities))
+    assert failed == ["the server answers what it was not asked"] * 3
+    assert line.aborted == 1
+    assert trio.current_time() < STALL
+    with pytest.raises(ConnectionLost, match="what it was not asked"):
+        wire.launch(look(1))
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0\0", b"SSH-2.0-x\r\n", encode(1, attributes(1))[:4] + b"\x07\0\0\0\1"])
+async def test_m091_what_is_no_sftp_loses_the_connection(data: bytes, autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    failed: list[str] = []
+    flight = wire.launch(look(1))
+    wire.feed(data.ljust(40, b"\0"))
+    await fails(wire, flight, failed)
+    assert line.aborted == 1
+    wire.feed(encode(1, attributes(1)))  # what comes after that is nobody's
+    await fails(wire, flight, failed)
+    assert failed[0] == failed[1]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_m091_whatever_comes_never_raises_in_the_one_who_brings_it(pieces: list[bytes]) -> None:
+    async def main() -> None:
+        wire, _ = await begun()
+        wire.launch(look(3))
+        for piece in pieces:
+            wire.feed(piece)
+        wire.lose("gone")
+
+    trio.run(main)
+
+
+# --- Losing the connection
+
+
+async def test_a_loss_wakes_up_everybody_at_once(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    failed: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for count in (1, 2, 128):
+            nursery.start_soon(fails, wire, wire.launch(look(count)), failed)
+        await wait_all_tasks_blocked()
+        wire.lose("reset by peer")
+        wire.lose("and something else")
+    assert failed == ["reset by peer"] * 3, "the first reason is the reason"
+    assert (line.aborted, trio.current_time()) == (1, 0)
+
+
+async def test_after_a_loss_nothing_is_sent(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    wire.lose("gone")
+    for requests in (look(1), [sftp.part(b"h")]):
+        with pytest.raises(ConnectionLost, match="gone"):
+            wire.launch(requests)
+    wire.part(b"h")
+    assert line.sent == [sftp.INIT]
+
+
+async def test_a_flight_that_is_whole_before_the_loss_keeps_its_replies(autojump_clock: MockClock) -> None:
+    wire, _ = await begun()
+    whole, half = wire.launch(look(2)), wire.launch(look(2))
+    for identity in (3, 2, 1):
+        wire.feed(encode(identity, attributes(identity)))
+    wire.lose("gone")
+    assert await wire.landed(whole) == [attributes(1), attributes(2)]
+    with pytest.raises(ConnectionLost, match="gone"):
+        await wire.landed(half)
+
+
+async def test_whoever_is_cancelled_leaves_the_others_alone(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    with trio.move_on_after(1) as scope:
+        await wire.exchange(look(2))
+    assert scope.cancelled_caught
+    flight = wire.launch(look(1))
+    for identity in (1, 2, 3):  # the answers to what nobody waits for are still answers
+        wire.feed(encode(identity, attributes(identity)))
+    assert await wire.landed(flight) == [attributes(3)]
+    assert line.aborted == 0
+
+
+# --- Silence
+
+
+async def test_m011_m017_silence_loses_the_connection(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    failed: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(fails, wire, wire.launch(look(1)), failed)
+    assert failed == ["no answer in time"] * 2
+    assert trio.current_time() == pytest.approx(STALL)
+    assert line.aborted == 1
+
+
+async def test_m017_a_trickle_keeps_the_connection(autojump_clock: MockClock) -> None:
+    """One reply takes seventy seconds to come, byte for byte, with a pause that is just short enough."""
+    wire, line = await begun()
+    answer = encode(1, Status(4, "slow"))
+    assert len(answer) == 25
+
+    async def trickle() -> None:
+        for place in range(len(answer)):
+            await trio.sleep(0.28 * STALL)
+            wire.feed(answer[place : place + 1])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trickle)
+        assert await wire.exchange(look(1)) == [Status(4, "slow")]
+    assert trio.current_time() == pytest.approx(25 * 0.28 * STALL)
+    assert line.aborted == 0
+
+
+async def test_m017_a_server_that_answers_others_for_ever_and_never_one_is_left(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    failed: list[str] = []
+
+    async def others() -> None:
+        while True:
+            flight = wire.launch(look(1))
+            await trio.sleep(STALL / 2)
+            wire.feed(encode(line.identities()[-1], attributes(1)))
+            await wire.landed(flight)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fails, wire, wire.launch(look(1)), failed)
+        with pytest.raises(ConnectionLost):
+            await others()
+    assert failed == ["no answer in time"]
+    assert STALL < trio.current_time() <= 11 * STALL
+
+
+async def test_m017_a_connection_that_nobody_waits_for_may_be_silent(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    await trio.sleep(100 * STALL)
+    flight = wire.launch(look(1))
+    wire.feed(encode(1, attributes(1)))
+    assert await wire.landed(flight) == [attributes(1)]
+    assert line.aborted == 0
+
+
+# --- Parting
+
+
+async def test_nobody_waits_for_a_parting_request(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+    assert await wire.exchange([sftp.part(b"h")]) == [sftp.OK]
+    flight = wire.launch([sftp.lstat("/a"), sftp.part(b"h"), sftp.lstat("/b")])
+    wire.part(b"h")
+    assert line.identities() == [1, 2, 3, 4, 5]
+    for identity in (4, 2):
+        wire.feed(encode(identity, attributes(identity)))
+    assert await wire.landed(flight) == [attributes(2), sftp.OK, attributes(4)]
+    for identity, reply in ((3, sftp.OK), (1, Status(4)), (5, Status(9, "?"))):
+        wire.feed(encode(identity, reply))
+    assert line.aborted == 0
+    wire.feed(encode(5, sftp.OK))
+    assert line.aborted == 1, "but once only"
+
+
+# --- Beginning
+
+
+async def test_m022_a_server_of_another_version(autojump_clock: MockClock) -> None:
+    wire = SftpWire(STALL)
+    wire.feed(version({}, 6))
+    with pytest.raises(ProtocolError, match="version 6"):
+        await wire.begin(Line())
+
+
+async def test_m011_a_server_that_says_nothing(autojump_clock: MockClock) -> None:
+    wire, line = SftpWire(STALL), Line()
+    with pytest.raises(ConnectionLost, match="no answer in time"):
+        await wire.begin(line)
+    assert trio.current_time() == pytest.approx(STALL)
+    assert line.aborted == 1
+
+
+async def test_a_connection_that_is_lost_before_it_begins(autojump_clock: MockClock) -> None:
+    wire = SftpWire(STALL)
+    wire.lose("gone")
+    with pytest.raises(ConnectionLost, match="gone"):
+        await wire.begin(Line())
+    assert trio.current_time() == 0
+
+
+async def test_m020_answers_before_any_question(autojump_clock: MockClock) -> None:
+    wire, line = SftpWire(STALL), Line()
+    wire.feed(version({}) + encode(1, sftp.OK))
+    assert await wire.begin(line) == {}
+    with pytest.raises(ConnectionLost, match="what it was not asked"):
+        wire.launch(look(1))
+
+
+# --- Dialogues
+
+
+async def test_a_dialogue_is_played_to_its_end(autojump_clock: MockClock) -> None:
+    wire, _ = await begun()
+
+    def dialogue() -> sftp.Dialogue[list[Reply]]:
+        first = yield look(1)
+        second = yield look(2)
+        return first + second
+
+    async def serve() -> None:
+        for identity in (1, 3, 2):
+            await wait_all_tasks_blocked()
+            wire.feed(encode(identity, attributes(identity)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        assert await wire.play(dialogue()) == [attributes(1), attributes(2), attributes(3)]
+
+
+async def test_a_dialogue_that_refuses_has_sent_nothing_more(autojump_clock: MockClock) -> None:
+    wire, line = await begun()
+
+    def dialogue() -> sftp.Dialogue[None]:
+        yield [sftp.lstat("/a\0")]
+
+    with pytest.raises(OperationRefused):
+        await wire.play(dialogue())
+    assert line.sent == [sftp.INIT]

@@ -1,0 +1,248 @@
+"""Every endpoint passes the same suite. A new kind of endpoint joins by one line in ``PLACES``."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Entry
+from actorsync.testing import SOURCE_DEMANDS, check_source
+from actorsync.testing.conformance.demands import CHECKS, Check, MemoryContent, Place
+from actorsync.testing.conformance.source_demands import LONG_TREE, TREE, fill
+from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
+from tests.support import FtpTarget
+from tests.support.servers import ssh_servers
+from tests.support.servers.ftp import endpoint_for, fresh_folder, home
+from tests.support.servers.ssh_target import SshTarget
+from tests.support.servers.ssh_target import endpoint_for as ssh_endpoint_for
+
+#: What an SFTP server may have beyond the protocol, and we use where it is.
+EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com"})
+
+OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
+
+
+@asynccontextmanager
+async def local(path: Path) -> AsyncIterator[Place]:
+    yield Place(LocalEndpoint(path))
+
+
+@asynccontextmanager
+async def local_follow(path: Path) -> AsyncIterator[Place]:
+    yield Place(LocalEndpoint(path, links="follow"))
+
+
+@asynccontextmanager
+async def memory(path: Path) -> AsyncIterator[Place]:
+    yield Place(MemoryEndpoint())
+
+
+@asynccontextmanager
+async def memory_like_ftp(path: Path) -> AsyncIterator[Place]:
+    yield Place(MemoryEndpoint(precision_ns=10**9, inodes=False))
+
+
+@asynccontextmanager
+async def faultless(path: Path) -> AsyncIterator[Place]:
+    yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None))
+
+
+PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, faultless)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
+async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) -> None:
+    async with open_place(tmp_path) as place:
+        await check(place)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_ftp_conformance(shared_ftp_server: FtpTarget, check: Check) -> None:
+    fresh_folder(shared_ftp_server, check.__name__)
+    await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_sftp_conformance(shared_sftp_server: SshTarget, check: Check) -> None:
+    ssh_servers.fresh_folder(shared_sftp_server, check.__name__)
+    await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__)))
+
+
+@pytest.fixture(scope="module")
+def bare_sftp_server() -> Iterator[SshTarget]:
+    """A server that speaks version 3 and not a word more: it cannot replace a file in one stroke."""
+    with home() as folder:
+        root = folder / "root"
+        root.mkdir()
+        with ssh_servers.embedded_server(root, folder, without=EXTENSIONS) as (_, target):
+            yield target
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_m050_sftp_conformance_without_extensions(bare_sftp_server: SshTarget, check: Check) -> None:
+    ssh_servers.fresh_folder(bare_sftp_server, check.__name__)
+    await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
+
+
+@pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
+async def test_source_conformance(open_place: OpenPlace, tmp_path: Path) -> None:
+    async with open_place(tmp_path) as place:
+        await fill(place.endpoint, LONG_TREE)
+        await check_source(lambda tree: place.endpoint)
+
+
+#: A long listing is demanded of servers as targets already, and takes them long to fill.
+QUICK = [demand for demand in SOURCE_DEMANDS if demand != "listings_are_complete"]
+
+
+async def test_ftp_source_conformance(shared_ftp_server: FtpTarget) -> None:
+    fresh_folder(shared_ftp_server, "source")
+    endpoint = endpoint_for(shared_ftp_server, "/source")
+    await fill(endpoint, TREE)
+    for demand in QUICK:
+        await check_source(lambda tree: endpoint, only=demand)
+
+
+async def test_sftp_source_conformance(shared_sftp_server: SshTarget) -> None:
+    ssh_servers.fresh_folder(shared_sftp_server, "source")
+    endpoint = ssh_endpoint_for(shared_sftp_server, "source")
+    await fill(endpoint, TREE)
+    for demand in QUICK:
+        await check_source(lambda tree: endpoint, only=demand)
+
+
+async def test_a_missing_root_is_made_on_demand(tmp_path: Path) -> None:
+    for endpoint in (LocalEndpoint(tmp_path / "a" / "b"), MemoryEndpoint(exists=False)):
+        async with endpoint.open_session() as session:
+            problem = (await session.list_directory("")).problem
+            assert problem is not None
+            assert not problem.vanished
+            root, below = await session.make_directories(["", "below"])
+            assert isinstance(root, Entry)
+            assert isinstance(below, Entry)
+            assert len((await session.list_directory("")).entries) == 1
+
+
+# Memory: what a simulation can see in between.
+
+
+async def test_a_half_written_temporary_is_observable() -> None:
+    endpoint = MemoryEndpoint()
+    seen: set[int] = set()
+
+    async def watch() -> None:
+        while True:
+            seen.update(len(data) for data in endpoint.files().values())
+            await trio.lowlevel.checkpoint()
+
+    async with endpoint.open_session() as session, trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        for _ in range(10):
+            upload = Upload("final", "temporary", MemoryContent(b"x" * 9))
+            staged, _ = await session.stage(upload)
+            assert isinstance(staged, Staged)
+            assert await session.sweep(["temporary"]) == [True]
+        nursery.cancel_scope.cancel()
+    assert seen >= {4, 8, 9}
+    assert endpoint.log[:2] == [("stage", "temporary"), ("sweep", "temporary")]
+
+
+async def test_open_content_sees_writes_in_place_but_no_rename_over_it() -> None:
+    endpoint = MemoryEndpoint()
+    endpoint.write("d/file", b"old old")
+    async with endpoint.open_session() as session, session.open("d/file") as content:
+        endpoint.write("d/new", b"new")
+        endpoint.rename("d/new", "d/file")
+        assert await content.read(100) == b"old old"
+        assert await content.is_unchanged()
+        async with session.open("d/file") as content:
+            endpoint.write("d/file", b"sum")
+            assert await content.read(100) == b"sum"
+            assert not await content.is_unchanged()
+    assert endpoint.files() == {"d/file": b"sum"}
+    endpoint.delete("d")
+    assert (endpoint.files(), endpoint.directories()) == ({}, set())
+
+
+# Faults.
+
+
+def fault_at(verb: str, when: When, error: Exception) -> Callable[[str, When], None]:
+    def decide(now: str, moment: When) -> None:
+        if (now, moment) == (verb, when):
+            raise error
+
+    return decide
+
+
+async def test_a_lost_session_stays_lost_and_a_new_one_does_not() -> None:
+    memory = MemoryEndpoint()
+    endpoint = Faulty(memory, fault_at("commit", "after", ConnectionLost("cut")))
+    async with endpoint.open_session() as session:
+        staged, _ = await session.stage(Upload("final", "temporary", MemoryContent(b"content")))
+        assert isinstance(staged, Staged)
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await session.commit([staged])
+        with pytest.raises(ConnectionLost):
+            await session.list_directory("")
+    assert memory.files() == {"final": b"content"}, "it was done, and nobody heard"
+    async with endpoint.open_session() as session:
+        assert (await session.list_directory("")).problem is None
+
+
+async def test_a_connection_lost_in_the_middle_of_a_file_leaves_a_half_temporary() -> None:
+    memory = MemoryEndpoint()
+    reads = iter([None, None, None, ConnectionLost("cut")])
+
+    def decide(verb: str, when: When) -> None:
+        if verb == "read" and (error := next(reads)) is not None:
+            raise error
+
+    async with Faulty(memory, decide).open_session() as session:
+        upload = Upload("final", "temporary", MemoryContent(b"x" * 9))
+        with pytest.raises(ConnectionLost):
+            await session.stage(upload)
+    assert memory.files() == {"temporary": b"x" * 4}
+    assert upload.sent == 4
+
+
+@pytest.mark.parametrize("verb", ["read", "stage", "commit", "list_directory"])
+async def test_a_refusal_is_a_value_and_the_session_goes_on(verb: str) -> None:
+    async with Faulty(MemoryEndpoint(), fault_at(verb, "before", OperationRefused("no"))).open_session() as session:
+        staged, _ = await session.stage(Upload("final", "temporary", MemoryContent(b"content")))
+        assert isinstance(staged, OperationRefused if verb in {"read", "stage"} else Staged)
+        if isinstance(staged, Staged):
+            (entry,) = await session.commit([staged])
+            assert isinstance(entry, OperationRefused if verb == "commit" else Entry)
+        assert ((await session.list_directory("")).problem is not None) is (verb == "list_directory")
+
+
+async def test_random_faults_are_the_same_for_the_same_seed(autojump_clock: MockClock) -> None:
+    async def story() -> list[str]:
+        endpoint = Faulty(MemoryEndpoint(), RandomFaults(random.Random(7), 0.1))
+        told: list[str] = []
+        for number in range(50):
+            try:
+                async with endpoint.open_session() as session:
+                    told.append(str(await session.make_directories([str(number)])))
+            except ConnectionLost as lost:
+                told.append(str(lost))
+        return told
+
+    first = await story()
+    assert first == await story()
+    assert any("lost" in line for line in first)
+    assert any("refused" in line for line in first)
+    assert trio.current_time() > 1

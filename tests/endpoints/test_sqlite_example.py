@@ -1,0 +1,72 @@
+"""The examples do what the documentation says, and are what it shows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import trio
+
+from actorsync.cli.commands import run_command
+from actorsync.endpoints.plugins import Location, Unusable
+from actorsync.endpoints.simple import SimpleSession
+from actorsync.testing import DEMANDS, check_endpoint
+from examples.sqlite_endpoint import SqliteEndpoint, open_endpoint
+from tests.support.plugged import install
+from tests.support.root import ROOT
+
+EXAMPLE = ROOT / "examples" / "sqlite_endpoint.py"
+
+
+#: SQLite waits for the disk at the end of each transaction: here, where there is none to wait for.
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@pytest.mark.parametrize("demand", DEMANDS)
+async def test_the_sqlite_endpoint_keeps_the_contract(demand: str) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        file = Path(folder, "site.db")
+        await trio.Path(file).touch()
+        await check_endpoint(lambda: SqliteEndpoint(file), only=demand)
+
+
+def test_it_is_a_target_and_a_source_of_profiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    install(tmp_path / "site", monkeypatch, EXAMPLE.read_text(), {"sqlite": "open_endpoint"}, "sqlite_endpoint")
+    (tmp_path / "public" / "d").mkdir(parents=True)
+    (tmp_path / "public" / "d" / "a.html").write_text("hello")
+    (tmp_path / "push.toml").write_text(
+        f'[source]\npath = "public"\n[target]\nurl = "sqlite://{tmp_path}/site.db"\n[sync]\ndelete = true\n'
+    )
+    (tmp_path / "pull.toml").write_text(
+        f'[source]\nurl = "sqlite://{tmp_path}/site.db"\n[target]\nurl = "mirror"\n[sync]\ndelete = true\n'
+    )
+    for content in ("hello", "changed"):
+        (tmp_path / "public" / "d" / "a.html").write_text(content)
+        for profile in ("push.toml", "pull.toml"):
+            assert run_command(["run", "--quiet", str(tmp_path / profile)]) == 0
+        assert (tmp_path / "mirror" / "d" / "a.html").read_text() == content
+    assert run_command(["plan", "--exit-code", str(tmp_path / "push.toml")]) == 0
+    (tmp_path / "site.db").unlink()
+    assert run_command(["run", str(tmp_path / "pull.toml")]) == 4
+    assert f"sqlite://{tmp_path}/site.db is not there" in capsys.readouterr().err
+    assert (tmp_path / "mirror" / "d" / "a.html").exists()
+
+
+def test_a_url_without_a_file() -> None:
+    for location in (Location(scheme="sqlite", host="host", path="a"), Location(scheme="sqlite")):
+        with pytest.raises(Unusable, match=r"names no file; write sqlite:///srv/site\.db"):
+            open_endpoint(location)
+
+
+def test_it_is_under_a_hundred_lines_and_shown_as_it_is() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 100
+    assert f"```python\n{EXAMPLE.read_text()}```" in (ROOT / "docs" / "endpoints.md").read_text()
+
+
+def test_a_session_lacks_none_of_its_functions() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        SimpleSession()  # type: ignore[abstract]

@@ -1,0 +1,270 @@
+"""Plans that are saved and applied: as they were reviewed, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import actorsync
+from actorsync import Copy, Plan, operation_stage
+from actorsync.cli.commands import run_command
+from actorsync.errors import PlanOutdated, ProfileError
+from actorsync.events import Done, Event, MakeDirectory, Remove
+from tests.support import FtpTarget
+from tests.support.mirror import contents
+from tests.support.scenarios import write
+from tests.support.servers import ftp, ssh_servers
+from tests.support.servers.ssh_target import ASYNCSSH, SshTarget
+from tests.support.system.program import write_profile
+
+OLD = 1_600_000_000
+
+
+class Site:
+    """A source, a target, and a profile."""
+
+    def __init__(self, folder: Path, target: FtpTarget | SshTarget | Path) -> None:
+        self.source = folder / "source"
+        self.root = target if isinstance(target, Path) else target.root / "site"
+        self.profile = write_profile(
+            folder / "profile.toml", self.source, target, "site", "[sync]", "delete = true", 'max-delete = "100%"'
+        )
+        self.put("a", "1")
+        self.put("gone", "22")
+        self.put("d/changed", "333")
+
+    def put(self, path: str, text: str, when: int = OLD) -> None:
+        write(self.source / path, text.encode())
+        os.utime(self.source / path, (when, when))
+
+    def mirror(self) -> None:
+        assert actorsync.run(self.profile).exit_code == 0
+        assert self.is_mirrored()
+
+    def is_mirrored(self) -> bool:
+        return contents(self.root) == contents(self.source)
+
+    def change(self) -> None:
+        self.put("new/deep", "4444")
+        self.put("d/changed", "other", OLD + 100)
+        (self.source / "gone").unlink()
+
+
+@pytest.fixture(params=["directory", "ftp", "sftp"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, server_folder: Path) -> Iterator[Site]:
+    match request.param:
+        case "directory":
+            yield Site(tmp_path, tmp_path / "target")
+        case "ftp":
+            with ftp.serving(ftp.PYFTPDLIB, server_folder) as server:
+                yield Site(tmp_path, server)
+        case _:
+            with ssh_servers.serving(ASYNCSSH, server_folder) as ssh:
+                yield Site(tmp_path, ssh)
+
+
+def test_a_plan_says_what_a_run_would_do_and_is_applied(site: Site, tmp_path: Path) -> None:
+    site.mirror()
+    site.change()
+    plan = actorsync.plan(site.profile)
+    assert {(type(operation), operation.path) for operation in plan.operations} == {
+        (MakeDirectory, "new"),
+        (Copy, "new/deep"),
+        (Copy, "d/changed"),
+        (Remove, "gone"),
+    }
+    assert plan.report.exit_code == 0
+    assert not site.is_mirrored()
+    plan.save(tmp_path / "plan")
+    assert (tmp_path / "plan").stat().st_mode & 0o777 == 0o600
+    saved = Plan.load(tmp_path / "plan")
+    assert saved == plan
+    report = actorsync.apply(saved, site.profile)
+    assert (report.exit_code, report.copied, report.removed) == (0, 2, 1)
+    assert site.is_mirrored()
+    with pytest.raises(PlanOutdated, match="is as it should be, or gone from the source"):
+        actorsync.apply(saved, site.profile)
+
+
+def test_a_plan_for_a_target_that_is_not_known_yet(site: Site) -> None:
+    plan = actorsync.plan(site.profile)
+    assert len(plan.steps) == 4
+    assert all(step.target is None for step in plan.steps)
+    assert actorsync.apply(plan, site.profile).exit_code == 0
+    assert site.is_mirrored()
+
+
+MOVES: dict[str, tuple[str, str]] = {
+    "a planned file has changed": ("source", '"new/deep" has changed on the source'),
+    "a planned file is gone": ("unlink", '"new/deep" is as it should be, or gone from the source'),
+    "there is one more": ("more", '"more" would be changed, too'),
+    "what is to be replaced was changed": ("target", '"d/changed" was changed on the target by somebody else'),
+    "what is to be removed was changed": ("removal", '"gone" was changed on the target by somebody else'),
+    "a name is taken": ("taken", '"new" was changed on the target by somebody else'),
+    "what is to be replaced is gone": ("vanished", '"d/changed" was changed on the target by somebody else'),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_plan_is_refused_when_either_side_has_moved_and_nothing_is_changed(move: str, site: Site) -> None:
+    what, text = MOVES[move]
+    site.mirror()
+    site.change()
+    plan = actorsync.plan(site.profile)
+    match what:
+        case "source":
+            site.put("new/deep", "5555", OLD + 1)
+        case "unlink":
+            (site.source / "new/deep").unlink()
+        case "more":
+            site.put("more", "6")
+        case "target":
+            write(site.root / "d/changed", b"by hand")
+        case "removal":
+            write(site.root / "gone", b"by hand")
+        case "taken":
+            write(site.root / "new/mine", b"by hand")
+        case "vanished":
+            (site.root / "d/changed").unlink()
+    before = contents(site.root)
+    with pytest.raises(PlanOutdated) as raised:
+        actorsync.apply(plan, site.profile)
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert contents(site.root) == before
+    assert actorsync.plan(site.profile).report.exit_code == 0
+
+
+def test_a_run_in_between_makes_a_plan_useless(site: Site) -> None:
+    site.mirror()
+    site.change()
+    plan = actorsync.plan(site.profile)
+    site.mirror()
+    site.put("d/changed", "once more", OLD + 300)
+    with pytest.raises(PlanOutdated):
+        actorsync.apply(plan, site.profile)
+
+
+def test_what_changes_while_a_plan_is_applied_fails_alone(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+    site.put("z/late", "1")
+    plan = actorsync.plan(site.profile)
+
+    def change(event: Event) -> None:
+        if isinstance(event, Done) and event.operation.path == "":  # the run itself begins, and the checks are over
+            site.put("z/late", "another", OLD + 5)
+            site.put("z/unplanned", "new")
+
+    report = actorsync.apply(plan, site.profile, observers=[change])
+    failures = dict(report.failures)
+    assert not (site.root / "z/unplanned").exists()
+    if failures:
+        assert report.exit_code == 1
+        assert failures.keys() <= {"z/late", "z/unplanned"}
+        assert set(failures.values()) == {"it has changed since the plan was checked"}
+
+
+def test_a_plan_of_another_profile(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+    other = write_profile(tmp_path / "other.toml", site.source, tmp_path / "elsewhere")
+    with pytest.raises(PlanOutdated, match=r"the plan is for .*target, and the profile says .*elsewhere"):
+        actorsync.apply(actorsync.plan(site.profile), other)
+
+
+def test_what_a_stage_leaves_out_is_not_planned(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+
+    @operation_stage
+    async def only_a(receive: Any, send: Any) -> None:
+        async for operation in receive:
+            if operation.path == "a":
+                await send.send(operation)
+
+    plan = actorsync.plan(site.profile, stages=[only_a])
+    assert [operation.path for operation in plan.operations] == ["a"]
+    report = actorsync.apply(plan, site.profile, stages=[only_a])
+    assert (report.exit_code, report.copied) == (0, 1)
+    assert contents(site.root).keys() == {"a"}
+
+
+BAD_PLANS: dict[str, tuple[bytes | None, str]] = {
+    "none": (None, "the plan cannot be read: No such file or directory"),
+    "empty": (b"", "is no plan; write one with: actorsync plan --save"),
+    "other json": (b'["x"]', "is no plan"),
+    "binary": (b"\xff\xfe\x00", "is no plan"),
+    "newer": (b'{"actorsync-plan": 2}', "is a plan of another version of actorsync; make it anew"),
+    "damaged": (b'{"actorsync-plan": 1, "profile": "x"}', "is a damaged plan; make it anew"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PLANS)
+def test_a_file_that_is_no_plan(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, text = BAD_PLANS[kind]
+    if content is not None:
+        (tmp_path / "plan").write_bytes(content)
+    with pytest.raises(ProfileError) as raised:
+        Plan.load(tmp_path / "plan")
+    assert str(raised.value).endswith(text) or text in str(raised.value)
+    site = Site(tmp_path, tmp_path / "target")
+    assert run_command(["apply", str(site.profile), str(tmp_path / "plan")]) == 2
+    assert capsys.readouterr().err == f"actorsync: {raised.value}\n"
+
+
+def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+    plan = actorsync.plan(site.profile)
+    with pytest.raises(ProfileError, match="the plan cannot be written: No such file or directory"):
+        plan.save(tmp_path / "nowhere" / "plan")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ProfileError, match="the plan cannot be written: Is a directory"):
+        plan.save(tmp_path / "folder")
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_odd_names_come_back_from_a_file(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+    with open(os.fsencode(site.source) + b"/\xff\n\xe2\x82\xac", "wb") as file:
+        file.write(b"odd")
+    plan = actorsync.plan(site.profile)
+    plan.save(tmp_path / "plan")
+    assert Plan.load(tmp_path / "plan") == plan
+    json.loads((tmp_path / "plan").read_text("ascii"))
+    assert actorsync.apply(Plan.load(tmp_path / "plan"), site.profile).exit_code == 0
+
+
+def test_the_command_line_saves_and_applies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+    arguments = [str(site.profile), str(tmp_path / "plan")]
+    assert run_command(["plan", arguments[0], "--save", arguments[1]]) == 0
+    assert "+ a\n" in capsys.readouterr().out
+    assert run_command(["apply", *arguments]) == 0
+    assert site.is_mirrored()
+    assert run_command(["apply", *arguments]) == 4
+    assert "nothing was changed" in capsys.readouterr().err
+
+
+def test_a_rename_is_planned_and_applied_as_one(site: Site, tmp_path: Path) -> None:
+    site.mirror()
+    (site.source / "d").rename(site.source / "e")
+    plan = actorsync.plan(site.profile)
+    kinds = sorted((type(operation).__name__, operation.path) for operation in plan.operations)
+    assert kinds == [("MakeDirectory", "e"), ("Move", "e/changed"), ("Remove", "d")]
+    plan.save(tmp_path / "plan")
+    report = actorsync.apply(Plan.load(tmp_path / "plan"), site.profile)
+    assert (report.exit_code, report.moved, report.copied) == (0, 1, 0)
+    assert site.is_mirrored()
+
+
+def test_a_rename_is_not_applied_when_the_file_was_changed_on_the_target(site: Site) -> None:
+    site.mirror()
+    (site.source / "d").rename(site.source / "e")
+    plan = actorsync.plan(site.profile)
+    write(site.root / "d/changed", b"by hand")
+    with pytest.raises(PlanOutdated, match='"d/changed" was changed on the target by somebody else'):
+        actorsync.apply(plan, site.profile)
+    assert not (site.root / "e").exists()

@@ -1,0 +1,75 @@
+"""An SFTP server as tests see it, and endpoints that lead to it. `ssh_servers` starts one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import attrs
+
+from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
+from tests.support.docs.matrix import note_server
+
+if TYPE_CHECKING:
+    from actorsync.endpoints.sftp.endpoint import SftpEndpoint
+
+__all__ = ["ASYNCSSH", "NAMES", "OPENSSH", "Name", "SshTarget", "endpoint_for"]
+
+Name = Literal["openssh", "asyncssh"]
+OPENSSH: Name = "openssh"
+ASYNCSSH: Name = "asyncssh"
+NAMES: tuple[Name, ...] = (OPENSSH, ASYNCSSH)
+
+
+@attrs.frozen
+class SshTarget:
+    """A running SFTP server as a test sees it, whichever it is."""
+
+    name: Name
+    host: str
+    port: int
+    user: str
+    password: str = attrs.field(repr=False)
+    client_key: Path
+    known_hosts: Path
+    root: Path
+    uid: int | None = None
+    """Who the server is when it touches files under the root; None: this process."""
+
+    @property
+    def trust(self) -> HostTrust:
+        """Believe this server's key, and no other."""
+        return HostTrust(self.known_hosts)
+
+    @property
+    def login(self) -> SshLogin:
+        """Log in with the key."""
+        return SshLogin(self.user, key_file=self.client_key)
+
+    @property
+    def password_login(self) -> SshLogin:
+        """Log in with the password."""
+        return SshLogin(self.user, password=lambda: self.password)
+
+    def url(self, path: str = "") -> str:
+        """The URL of a path below the root; it holds the user, and no password."""
+        note_server(self.name)
+        return f"sftp://{quote(self.user)}@{self.host}:{self.port}/{quote(path.lstrip('/'))}"
+
+    def adopt(self) -> None:
+        """Give all that a test has put under the root to the server, which could not change it otherwise."""
+        if self.uid is not None:
+            for folder, _, files in os.walk(self.root):
+                for path in [folder, *(os.path.join(folder, name) for name in files)]:
+                    os.chown(path, self.uid, self.uid, follow_symlinks=False)
+
+
+def endpoint_for(server: SshTarget, path: str = "", **settings: Any) -> SftpEndpoint:
+    """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
+    from actorsync.endpoints.sftp.endpoint import SftpEndpoint
+
+    note_server(server.name)
+    known: dict[str, Any] = {"host": server.host, "port": server.port, "login": server.login, "trust": server.trust}
+    return SftpEndpoint(**{**known, "path": path, **settings})

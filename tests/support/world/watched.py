@@ -1,0 +1,213 @@
+"""What is watched by an oracle: a target, a source and a journal that tell it what is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import attrs
+
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
+from actorsync.endpoints.memory.tree import Directory, Node
+from actorsync.errors import OperationRefused
+from actorsync.journal import Journal
+from actorsync.model.entry import Entry, Listing, Record, ScanComplete
+from actorsync.model.event import Event, Troubled
+from actorsync.model.row import Glance
+from actorsync.testing.faulty_endpoint import Faulty, FaultySession
+from tests.support.world.oracle import Oracle
+
+__all__ = ["WatchedJournal", "WatchedSource", "WatchedTarget"]
+
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
+
+
+class WatchedTarget(MemoryEndpoint):
+    """A target whose every command and every change is shown to an oracle.
+
+    ``saw`` is told the kind of each trouble that it gave.
+    """
+
+    def __init__(
+        self, now: Callable[[], int], precision_ns: int, *, exists: bool, saw: Callable[[str], None] = lambda kind: None
+    ) -> None:
+        self.oracle: Oracle | None = None
+        self._saw = saw
+        super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
+        self.log = _Log(self._command)
+        self.busy: dict[str, list[str]] = {}
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[MemorySession]:
+        async with super().open_session():
+            yield _WatchedTargetSession(self)
+
+    def has_room(self, more: int) -> bool:
+        if super().has_room(more):
+            return True
+        self._saw("full")
+        return False
+
+    def check_trouble(self, path: str) -> None:
+        if path in self.trouble:
+            self._saw("cursed")
+        super().check_trouble(path)
+
+    @contextmanager
+    def working_on(self, path: str, verb: str) -> Iterator[None]:
+        """10: at most one of us changes what is at one path at a time. A directory may be made sure of by several."""
+        others = self.busy.setdefault(path, [])
+        if others and {*others, verb} != {"make"} and self.oracle is not None:
+            self.oracle.blame(f"10: {verb} {path!r}, and {others} are under way")
+        others.append(verb)
+        try:
+            yield
+        finally:
+            others.remove(verb)
+
+    def put(self, path: str, node: Node) -> None:
+        super().put(path, node)
+        if self.oracle is not None:
+            self.oracle.was_put(path, node)
+
+    def take(self, path: str) -> Node:
+        node = super().take(path)
+        if self.oracle is not None:
+            self.oracle.was_taken(path, node)
+        return node
+
+    def fork(self) -> WatchedTarget:
+        """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
+        copy = WatchedTarget(self._now, self._precision_ns, exists=False, saw=self._saw)
+        copy._root = None if self._root is None else _copy_of(self._root)
+        copy.lanes, copy.max_sessions, copy.trouble = self.lanes, self.max_sessions, self.trouble
+        copy.capacity = self.capacity
+        return copy
+
+    def _command(self, verb: str, path: str) -> None:
+        if self.oracle is not None:
+            self.oracle.was_told(verb, path)
+
+
+def _copy_of(directory: Directory) -> Directory:
+    children: dict[str, Node] = {
+        name: _copy_of(node) if isinstance(node, Directory) else attrs.evolve(node)
+        for name, node in directory.children.items()
+    }
+    return attrs.evolve(directory, children=children)
+
+
+class _WatchedTargetSession(MemorySession):
+    """A session that shows which path it is at work on."""
+
+    _endpoint: WatchedTarget
+
+    async def _one(
+        self, verb: str, path: str, do: Callable[[_ItemT], _ResultT], item: _ItemT
+    ) -> _ResultT | OperationRefused:
+        if isinstance(item, Staged) and self._endpoint.find(item.temporary) is None:
+            return await super()._one(verb, path, do, item)  # what is gone cannot be renamed: this only looks
+        with self._endpoint.working_on(path, verb):
+            return await super()._one(verb, path, do, item)
+
+    async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+        with self._endpoint.working_on(upload.path, "stage"):
+            return await super()._write(upload, ahead)
+
+
+class _Log(list[tuple[str, str]]):
+    def __init__(self, told: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self._told = told
+
+    def append(self, command: tuple[str, str]) -> None:
+        super().append(command)
+        self._told(*command)
+
+
+@attrs.frozen
+class WatchedSource(Faulty):
+    """A source that goes wrong, and keeps what each directory was said to hold in this run."""
+
+    listings: dict[str, Listing] = attrs.field(factory=dict)
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[FaultySession]:
+        async with self.endpoint.open_session() as session:
+            watched = _WatchedSession(session, self.decide)
+            watched.listings = self.listings
+            yield watched
+
+
+class _WatchedSession(FaultySession):
+    listings: dict[str, Listing]
+
+    async def list_directory(self, directory: str) -> Listing:
+        listing = await super().list_directory(directory)
+        self.listings[directory] = listing
+        return listing
+
+
+class WatchedJournal:
+    """A journal whose facts are shown to an oracle once they are durable.
+
+    ``meet`` may raise what a journal can: it is asked before every read (``"read"``), and around every ``apply``
+    (``"before"`` it: nothing of it is durable; ``"after"`` it: all is, and nobody is told).
+    """
+
+    def __init__(
+        self,
+        inner: Journal,
+        oracle: Oracle,
+        step: Callable[[], None],
+        meet: Callable[[str], None] = lambda when: None,
+    ) -> None:
+        self.inner, self._oracle, self._step, self._meet = inner, oracle, step, meet
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.inner.is_fresh
+
+    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
+        self._meet("read")
+        return self.inner.differences(glance)
+
+    def familiar(self, entries: Sequence[Entry]) -> set[str]:
+        self._meet("read")
+        return self.inner.familiar(entries)
+
+    def subtree(self, directory: str) -> Sequence[Record]:
+        self._meet("read")
+        return self.inner.subtree(directory)
+
+    def ceiling(self) -> int | None:
+        return self.inner.ceiling()
+
+    def owned_count(self) -> int:
+        self._meet("read")
+        return self.inner.owned_count()
+
+    def intents(self) -> Sequence[str]:
+        return self.inner.intents()
+
+    def pending(self) -> Sequence[tuple[str, Entry | None]]:
+        self._meet("read")
+        return self.inner.pending()
+
+    def root(self) -> ScanComplete | None:
+        return self.inner.root()
+
+    def troubles(self) -> Sequence[Troubled]:
+        self._meet("read")
+        return self.inner.troubles()
+
+    def apply(self, facts: Sequence[Event]) -> None:
+        self._step()
+        self._meet("before")
+        self.inner.apply(facts)
+        self._oracle.was_recorded(facts)
+        self._meet("after")
+        self._step()

@@ -1,0 +1,192 @@
+"""``actorsync.testing`` as its users have it: what docs/testing.md shows, in a project of theirs and under mypy."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import actorsync.testing
+from actorsync.cli.commands import run_command
+from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer, Visitor, self_signed_certificate
+from actorsync.testing.servers.faults import NAMES, PLACES
+from actorsync.testing.visitor import Version
+from tests.support.root import ROOT
+
+PAGE = (ROOT / "docs/testing.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+FILES = {block.partition("\n")[0].removeprefix("# "): block for block in BLOCKS if re.match(r"# \w+\.py\n", block)}
+
+
+def python(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_what_the_page_shows_runs(tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text("\n".join(BLOCKS))
+    python("-W", "error", "page.py", cwd=tmp_path)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project of somebody else, with the files of the page and nothing of ours."""
+    assert set(FILES) == {"conftest.py", "test_deploy.py"}
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    return tmp_path
+
+
+def test_a_project_uses_the_fixtures(project: Path) -> None:
+    assert "4 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+
+
+def test_a_project_that_uses_them_passes_mypy(project: Path) -> None:
+    assert "Success" in python("-m", "mypy", "--strict", "--cache-dir", "cache", "test_deploy.py", cwd=project)
+
+
+def test_who_does_not_enable_the_fixtures_has_none(project: Path) -> None:
+    (project / "conftest.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--fixtures", "-q"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert "sftp_server" not in done.stdout
+
+
+def test_every_name_of_a_fault_is_on_the_page() -> None:
+    table = PAGE.partition("## With faults")[2].partition("Before a server")[0]
+    shown = set(re.findall(r"`([a-z]+)(?:[@:][^`]*)?`", table))
+    assert set(NAMES) | (set(PLACES) - {"1.5s"}) <= shown
+
+
+def test_what_is_exported_is_there() -> None:
+    assert len(set(actorsync.testing.__all__)) == len(actorsync.testing.__all__)
+    assert all(hasattr(actorsync.testing, name) for name in actorsync.testing.__all__)
+
+
+# ---- Profiles
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "ftpes", "ftps", "sftp"])
+def test_the_profile_of_a_server_is_ready_to_use(scheme: str, tmp_path: Path) -> None:
+    source, root = tmp_path / 'a "source"', tmp_path / "root"
+    source.mkdir()
+    root.mkdir()
+    (source / "a").write_text("a")
+    server: EmbeddedFtpServer | EmbeddedSftpServer = EmbeddedSftpServer(root)
+    if scheme != "sftp":
+        certificate = None if scheme == "ftp" else self_signed_certificate(tmp_path / "pem")
+        server = EmbeddedFtpServer(root, certificate=certificate, is_implicit=scheme == "ftps")
+    with server:
+        profile = server.write_profile(tmp_path / "p.toml", source, "a folder", "[sync]\nconnections = 1")
+        assert run_command(["run", str(profile), "--quiet"]) == 0
+    assert (root / "a folder/a").read_text() == "a"
+
+
+# ---- The visitor
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """An old version, a new one, and the folder where they are to be seen."""
+    for name in ("old", "new", "site"):
+        (tmp_path / name / "d").mkdir(parents=True)
+    for name in ("old", "site"):
+        (tmp_path / name / "a").write_text("old")
+        (tmp_path / name / "d/b").write_text("old")
+    (tmp_path / "new/a").write_text("new")
+    (tmp_path / "new/d/b").write_text("new")
+    (tmp_path / "new/c").write_text("new")
+    return tmp_path / "old", tmp_path / "new", tmp_path / "site"
+
+
+def test_a_visitor_sees_one_version_after_the_other(trees: tuple[Path, Path, Path]) -> None:
+    old, new, site = trees
+    visitor = Visitor(site, [old, new])
+    visitor.look()
+    assert (visitor.seen().complete, visitor.seen().showing, visitor.seen().mixed_seconds) == ((True, False), (2, 0), 0)
+    (site / ".actorsync-ab12.tmp").write_text("half")
+    for name in ("a", "c", "d/b"):
+        (site / name).write_text("new")
+        visitor.look()
+    (site / ".actorsync-ab12.tmp").unlink()
+    visitor.look()
+    seen = visitor.seen()
+    assert (seen.complete, seen.showing, seen.is_whole, seen.looks) == ((False, True), (0, 3), True, 5)
+    assert (seen.temporaries, seen.left, seen.strangers) == (1, (), ())
+    assert seen.mixed_seconds > 0
+
+
+@pytest.mark.parametrize("content", ["", "ne", "newer", "nld", "\0\0\0"])
+def test_a_visitor_sees_what_is_of_no_version(content: str, trees: tuple[Path, Path, Path]) -> None:
+    old, new, site = trees
+    visitor = Visitor(site, [old, new])
+    (site / "d/b").write_text(content)
+    visitor.look()
+    visitor.look()
+    assert [(one.path, one.size, one.look) for one in visitor.seen().broken] == [("d/b", len(content), 1)]
+    (site / "d/b").write_text("new")
+    visitor.look()
+    assert not visitor.seen().is_whole, "what was seen was seen"
+
+
+def test_a_visitor_misses_what_was_there(trees: tuple[Path, Path, Path]) -> None:
+    old, new, site = trees
+    (old / "gone").write_text("old")
+    (site / "gone").write_text("old")
+    (site / "stranger").write_text("whose?")
+    visitor = Visitor(site, [old, new])
+    visitor.look()
+    (site / "a").unlink()
+    (site / "gone").unlink()  # the new version has it no more
+    visitor.look()
+    assert (visitor.seen().missing, visitor.seen().broken, visitor.seen().strangers) == (("a",), (), ("stranger",))
+
+
+def test_a_visitor_does_not_judge_by_a_version_that_has_changed(trees: tuple[Path, Path, Path]) -> None:
+    old, new, site = trees
+    visitor = Visitor(site, [old, new])
+    (site / "a").write_text("new, and what came later")
+    (new / "a").write_text("something else meanwhile")
+    for tree in (new, site):
+        (tree / "came").write_text("later")
+        (tree / "d/b").write_text("new")
+        (tree / "c").write_text("new")
+    visitor.look()
+    for tree in (new, site):
+        (tree / "c").unlink()
+    visitor.look()
+    seen = visitor.seen()
+    assert (set(seen.changed), seen.broken, seen.missing, seen.strangers) == ({"a", "c", "came"}, (), (), ())
+    assert seen.complete == (False, True)
+
+
+def test_a_visitor_finds_what_is_broken_while_he_watches(trees: tuple[Path, Path, Path]) -> None:
+    old, new, site = trees
+    visitor = Visitor(site, [old, new])
+    with visitor.watching(pause=0):
+        while visitor.looks < 2:
+            pass
+        (site / "a").write_text("half")
+        looks = visitor.looks
+        while visitor.looks < looks + 2:
+            pass
+        (site / "a").write_text("new")
+    assert {one.path for one in visitor.seen().broken} == {"a"}
+
+
+def test_a_version_is_what_takes_part(trees: tuple[Path, Path, Path]) -> None:
+    _, new, _ = trees
+    (new / "link").symlink_to("a")
+    (new / "d/loop").symlink_to("..")
+    assert sorted(Version.of(new).files) == ["a", "c", "d/b"]
+    assert sorted(Version.of(new, follows_links=True).files) == ["a", "c", "d/b", "link"]
+    assert sorted(Version.of(new, selects=lambda path, _: not path.startswith("d")).files) == ["a", "c"]
+    assert Version.of(new).size == 9
+    with pytest.raises(NotADirectoryError):
+        Version.of(new / "a")
