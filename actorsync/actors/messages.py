@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actorsync.model.entry import ScanComplete
-from actorsync.model.event import Doomed, Event, Intended, MovesIntended
+from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended
 from actorsync.model.operation import Outcome
 from actorsync.model.row import Glance
 
@@ -44,7 +44,7 @@ Settlement: TypeAlias = Outcome
 class Registration:
     """What is about to be done to the target. ``durable`` is set when a crash can no longer forget it."""
 
-    intended: Intended | Doomed | MovesIntended
+    intended: Intended | RemovalIntended | MovesIntended
     durable: trio.Event
 
 

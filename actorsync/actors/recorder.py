@@ -14,8 +14,10 @@ from actorsync.actors.messages import Blocking, Fact, Registration, Settlement, 
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
+    BreakerOpened,
     Connected,
     Event,
+    LoginDeferred,
     Planned,
     Reconnecting,
     RemovalsRefused,
@@ -24,8 +26,6 @@ from actorsync.model.event import (
     Resumed,
     Retired,
     Scanned,
-    Suspended,
-    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Skipped
@@ -48,8 +48,8 @@ _PASSING = (
     Connected,
     Reconnecting,
     Retired,
-    TurnedAway,
-    Suspended,
+    LoginDeferred,
+    BreakerOpened,
     Resumed,
     Warned,
 )

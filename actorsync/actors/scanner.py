@@ -10,7 +10,7 @@ import trio
 
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import Endpoint, Glancing, Session
+from actorsync.endpoints.contract import BulkListing, Endpoint, Session
 from actorsync.model.entry import Kind, Problem, join
 from actorsync.model.event import Scanned
 from actorsync.model.row import CODES, Glance, decode, glance_of
@@ -107,7 +107,7 @@ class Scanner:
 
     async def _look_now(self, session: Session, directories: Sequence[str]) -> Sequence[Glance]:
         began = trio.current_time()
-        if isinstance(session, Glancing):
+        if isinstance(session, BulkListing):
             found = await session.glance(directories)
         else:
             found = [glance_of(await session.list_directory(directories[0]))]

@@ -24,11 +24,11 @@ from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.row import Glance
 
 __all__ = [
+    "BulkListing",
     "Content",
     "Endpoint",
-    "Foresighted",
-    "Glancing",
-    "InFront",
+    "EndpointWrapper",
+    "PrefetchingSession",
     "Relocation",
     "Session",
     "Staged",
@@ -203,7 +203,7 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class Glancing(Protocol):
+class BulkListing(Protocol):
     """What a session may offer beside the contract: to list many directories at once."""
 
     async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
@@ -214,7 +214,7 @@ class Glancing(Protocol):
 
 
 @runtime_checkable
-class Foresighted(Protocol):
+class PrefetchingSession(Protocol):
     """What a session may offer beside the contract: to list a directory, and to prepare the listing that follows."""
 
     async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
@@ -285,7 +285,7 @@ def keeps_times(endpoint: Endpoint) -> bool:
 
 
 @attrs.frozen
-class InFront:
+class EndpointWrapper:
     """Base of what stands before an endpoint, ``real``: the same in all that a subclass does not do differently."""
 
     real: Endpoint

@@ -47,15 +47,15 @@ from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import (
     Adopted,
     Confirmed,
-    Doomed,
     Forgotten,
     Intended,
     MovesIntended,
+    Parked,
     Recovered,
+    RemovalIntended,
     Resized,
     SurveyComplete,
     Swept,
-    Troubled,
 )
 from actorsync.model.operation import Done, Move, Remove, Skipped
 
@@ -162,7 +162,7 @@ class Journal:
         with self._read() as connection:
             return schema.read_pending(connection)
 
-    def troubles(self) -> list[Troubled]:
+    def troubles(self) -> list[Parked]:
         """Give the paths that failed in the last runs, in order: those that are parked, and those on the way there."""
         with self._read() as connection:
             return schema.read_troubles(connection)
@@ -184,11 +184,20 @@ class Journal:
 
     def _matters(self, fact: Event) -> bool:
         match fact:
-            case Done() | Adopted() | Confirmed() | Doomed() | Intended() | MovesIntended() | Swept() | Forgotten():
+            case (
+                Done()
+                | Adopted()
+                | Confirmed()
+                | RemovalIntended()
+                | Intended()
+                | MovesIntended()
+                | Swept()
+                | Forgotten()
+            ):
                 return True
             case Skipped(operation=Move() | Remove()):
                 return True
-            case Troubled() | Recovered():
+            case Parked() | Recovered():
                 return True
             case SurveyComplete():
                 return self.is_fresh
@@ -289,7 +298,7 @@ def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
         return schema.read_runs(reader, limit)
 
 
-def read_troubles(directory: Path, profile_id: str) -> list[Troubled]:
+def read_troubles(directory: Path, profile_id: str) -> list[Parked]:
     """Give the paths of a profile that failed in its last runs, in order; none without a journal."""
     path = journal_path(directory, profile_id)
     reader = open_reader(path, profile_id)

@@ -19,7 +19,7 @@ import attrs
 import cattrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
-from actorsync.model.event import Report, Troubled
+from actorsync.model.event import Parked, Report
 from actorsync.model.row import KINDS, Glance, decode, encode, entries_of
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
     ]
 
 
-def read_troubles(connection: sqlite3.Connection) -> list[Troubled]:
+def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
     """Give the paths that failed in the last runs, in order; none from a journal that is too old to know of any."""
     if version_of(connection) < 2:
         return []
@@ -370,7 +370,7 @@ def read_troubles(connection: sqlite3.Connection) -> list[Troubled]:
     for encoded, failures, since, failed_at, retry_at, reason, kind, *numbers in connection.execute(query):
         path = decode(encoded)
         source = None if kind is None else Entry(path, kinds[kind], *numbers)
-        troubles.append(Troubled(path, source, failures, since, failed_at, decode(reason), retry_at))
+        troubles.append(Parked(path, source, failures, since, failed_at, decode(reason), retry_at))
     return troubles
 
 

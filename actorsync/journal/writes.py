@@ -15,16 +15,16 @@ from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
     Confirmed,
-    Doomed,
     Event,
     Forgotten,
     Intended,
     MovesIntended,
+    Parked,
     Recovered,
+    RemovalIntended,
     Resized,
     SurveyComplete,
     Swept,
-    Troubled,
 )
 from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove, Skipped, Survey, Sweep
 from actorsync.model.row import CODES, decode, encode
@@ -94,7 +94,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             )
         case Swept(temporaries):
             _drop_intents(connection, temporaries)
-        case Doomed(paths):
+        case RemovalIntended(paths):
             connection.executemany(_DOOM, [split(path) for path in paths])
         case MovesIntended(moves):
             connection.executemany(_DOOM, [split(move.target.path) for move in moves])
@@ -111,7 +111,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             write_meta(connection, "surveyed", "1")
         case ScanComplete():
             write_meta(connection, "root", dump(fact))
-        case Troubled():
+        case Parked():
             half = map(fit, _half(fact.source) if fact.source is not None else _NO_SOURCE)
             counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))
             connection.execute(_UPSERT_TROUBLE, (encode(fact.path), *counted, *half))

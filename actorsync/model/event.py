@@ -15,16 +15,19 @@ from actorsync.model.operation import Move, Outcome
 
 __all__ = [
     "Adopted",
+    "BreakerOpened",
     "Confirmed",
     "Connected",
-    "Doomed",
     "Event",
     "Forgotten",
     "Intended",
+    "LoginDeferred",
     "MovesIntended",
+    "Parked",
     "Planned",
     "Reconnecting",
     "Recovered",
+    "RemovalIntended",
     "RemovalsRefused",
     "RemovalsWithheld",
     "Report",
@@ -35,10 +38,7 @@ __all__ = [
     "Started",
     "Stopped",
     "SurveyComplete",
-    "Suspended",
     "Swept",
-    "Troubled",
-    "TurnedAway",
     "Warned",
 ]
 
@@ -116,7 +116,7 @@ class Intended:
 
 
 @attrs.frozen
-class Doomed:
+class RemovalIntended:
     """These entries may be gone from the target from now on. Durable before the wire is told to remove them.
 
     What the source has there again by the next run is then sent, and not believed to be on the target.
@@ -159,7 +159,7 @@ class RemovalsWithheld:
 
 
 @attrs.frozen
-class Troubled:
+class Parked:
     """A path has failed, for the ``failures``-th time in a row of runs; told at the end of a run.
 
     ``source`` is what was to be sent, None for what was to be removed; ``since`` is the time of the first of these
@@ -214,7 +214,7 @@ class Resized:
 
 
 @attrs.frozen
-class TurnedAway:
+class LoginDeferred:
     """A connection came to the door with others, and was turned away. It comes again; one at a time they do, now."""
 
     connection: int
@@ -222,7 +222,7 @@ class TurnedAway:
 
 
 @attrs.frozen
-class Suspended:
+class BreakerOpened:
     """Something that all need does not work, and is left to one that tries it now and then.
 
     ``cause`` is ``down`` when the server is away, or will have none of our connections: one of them asks for it. It is
@@ -313,19 +313,19 @@ Event: TypeAlias = (
     | SurveyComplete
     | Adopted
     | Confirmed
-    | Doomed
+    | RemovalIntended
     | Intended
     | MovesIntended
     | Forgotten
     | RemovalsRefused
     | RemovalsWithheld
-    | Troubled
+    | Parked
     | Recovered
     | Connected
     | Reconnecting
     | Resized
-    | TurnedAway
-    | Suspended
+    | LoginDeferred
+    | BreakerOpened
     | Resumed
     | Retired
     | Warned

@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from actorsync.model.entry import Entry, Kind, parent_of
-from actorsync.model.event import Recovered, Troubled
+from actorsync.model.event import Parked, Recovered
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
 from actorsync.model.text import duration_text
 
@@ -29,7 +29,7 @@ FIRST_DELAY: Final = 60.0
 LONGEST_DELAY: Final = 3_600.0
 
 
-def is_parked(trouble: Troubled) -> bool:
+def is_parked(trouble: Parked) -> bool:
     """Tell whether a path has failed so often that it is left alone for a while."""
     return trouble.failures >= PARK_AFTER
 
@@ -41,17 +41,17 @@ def delay_after(failures: int) -> float:
     return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - PARK_AFTER, 32))
 
 
-def is_due(trouble: Troubled, now: float) -> bool:
+def is_due(trouble: Parked, now: float) -> bool:
     """Tell whether the time of a path is up. A clock that was set back to before the failure keeps nobody waiting."""
     return not trouble.failed_at <= now < trouble.failed_at + delay_after(trouble.failures)
 
 
-def troubled(before: Troubled | None, path: str, source: Entry | None, reason: str, now: float) -> Troubled:
+def troubled(before: Parked | None, path: str, source: Entry | None, reason: str, now: float) -> Parked:
     """Count one more failure. Another version of the source, or a first failure, begins a new row."""
     if before is None or not _is_same(before.source, source):
-        return Troubled(path, source, 1, now, now, reason)
+        return Parked(path, source, 1, now, now, reason)
     failures = before.failures + 1
-    failed = Troubled(path, source, failures, before.since, now, reason)
+    failed = Parked(path, source, failures, before.since, now, reason)
     return failed if not is_parked(failed) else attrs.evolve(failed, retry_at=now + delay_after(failures))
 
 
@@ -68,7 +68,7 @@ class Quarantine:
     ``is_patient`` says to leave alone what is parked and has not changed; otherwise everything is tried.
     """
 
-    troubles: Mapping[str, Troubled]
+    troubles: Mapping[str, Parked]
     now: float
     is_patient: bool
     _met: set[str] = attrs.Factory(set)
@@ -77,7 +77,7 @@ class Quarantine:
     _is_in_doubt: bool = False
 
     @classmethod
-    def of(cls, troubles: Iterable[Troubled], now: float, *, is_patient: bool) -> Quarantine:
+    def of(cls, troubles: Iterable[Parked], now: float, *, is_patient: bool) -> Quarantine:
         """Begin a run with what the journal remembers."""
         return cls({trouble.path: trouble for trouble in troubles}, now, is_patient)
 
@@ -109,7 +109,7 @@ class Quarantine:
         elif isinstance(outcome, Done) and operation.path in self.troubles:
             self._done.add(operation.path)
 
-    def conclude(self, unseen: Collection[str], now: float) -> Iterator[Troubled | Recovered]:
+    def conclude(self, unseen: Collection[str], now: float) -> Iterator[Parked | Recovered]:
         """Say what is to be remembered of a run that came to its end. ``unseen``: directories that were not listed.
 
         A path has recovered when it was done, or when there is nothing more to be done about it: it is gone, or

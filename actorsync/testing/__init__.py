@@ -21,8 +21,8 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.testing.conformance.check import (
     DEMANDS,
     SOURCE_DEMANDS,
+    CheckFailed,
     DemandsUnmet,
-    Unmet,
     check_endpoint,
     check_source,
 )
@@ -54,6 +54,7 @@ __all__ = [
     "SOURCE_DEMANDS",
     "Answer",
     "Broken",
+    "CheckFailed",
     "Command",
     "CommandLog",
     "Cut",
@@ -80,7 +81,6 @@ __all__ = [
     "Swallow",
     "Throttle",
     "Truncate",
-    "Unmet",
     "Version",
     "Visitor",
     "WireProxy",

@@ -22,7 +22,7 @@ from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
-from actorsync.model.event import Event, Recovered, RemovalsWithheld, Report, Scanned, Troubled
+from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Report, Scanned
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove
 from actorsync.planning.parking import (
     FIRST_DELAY,
@@ -63,13 +63,13 @@ def test_the_third_failure_in_a_row_parks_for_a_minute_and_each_further_one_for_
 
 @pytest.mark.parametrize("changed", [attrs.evolve(FILE, size=4), attrs.evolve(FILE, inode=9), None])
 def test_another_version_begins_a_new_row(changed: Entry | None) -> None:
-    before = Troubled("x", FILE, 7, 1.0, 2.0, "no", 99.0)
-    assert troubled(before, "x", changed, "never", 50.0) == Troubled("x", changed, 1, 50.0, 50.0, "never")
+    before = Parked("x", FILE, 7, 1.0, 2.0, "no", 99.0)
+    assert troubled(before, "x", changed, "never", 50.0) == Parked("x", changed, 1, 50.0, 50.0, "never")
     assert troubled(before, "x", FILE, "never", 50.0).failures == 8
 
 
 def test_a_directory_is_the_same_whatever_its_times_say() -> None:
-    before = Troubled("x", Entry("x", Kind.DIRECTORY, 0, 1, 1, 5), 3, 1.0, 2.0, "no", 99.0)
+    before = Parked("x", Entry("x", Kind.DIRECTORY, 0, 1, 1, 5), 3, 1.0, 2.0, "no", 99.0)
     later = Entry("x", Kind.DIRECTORY, 4096, 2, 2, 5)
     assert troubled(before, "x", later, "no", 50.0).failures == 4
     assert Quarantine.of([before], 3.0, is_patient=True).why_not("x", later) is not None
@@ -79,7 +79,7 @@ def test_a_directory_is_the_same_whatever_its_times_say() -> None:
 def test_m058_a_path_is_due_when_its_time_is_up_and_when_the_clock_was_set_back(
     failures: int, failed_at: float, later: float
 ) -> None:
-    trouble = Troubled("x", FILE, failures, 0.0, failed_at, "no")
+    trouble = Parked("x", FILE, failures, 0.0, failed_at, "no")
     now = failed_at + later
     waits = failed_at <= now < failed_at + delay_after(failures)
     assert is_due(trouble, now) is not waits
@@ -89,11 +89,11 @@ def test_m058_a_path_is_due_when_its_time_is_up_and_when_the_clock_was_set_back(
 # What a run makes of it.
 
 
-def quarantine_of(*troubles: Troubled, is_patient: bool = True, now: float = 100.0) -> Quarantine:
+def quarantine_of(*troubles: Parked, is_patient: bool = True, now: float = 100.0) -> Quarantine:
     return Quarantine.of(troubles, now, is_patient=is_patient)
 
 
-PARKED = Troubled("x", FILE, 4, 10.0, 90.0, "553 never", 210.0)
+PARKED = Parked("x", FILE, 4, 10.0, 90.0, "553 never", 210.0)
 
 
 def test_why_not() -> None:
@@ -106,7 +106,7 @@ def test_why_not() -> None:
     assert quarantine_of(attrs.evolve(PARKED, failures=2)).why_not("x", FILE) is None
 
 
-def conclusions(quarantine: Quarantine, *unseen: str) -> list[Troubled | Recovered]:
+def conclusions(quarantine: Quarantine, *unseen: str) -> list[Parked | Recovered]:
     return list(quarantine.conclude(set(unseen), 100.0))
 
 
@@ -123,7 +123,7 @@ def test_what_fails_again_is_counted_and_what_is_done_has_recovered() -> None:
         quarantine.why_not(outcome.operation.path, FILE)
         quarantine.settle(outcome)
     failed, recovered = conclusions(quarantine)
-    assert failed == Troubled("x", None, 1, 100.0, 100.0, "no")  # of two failures of one path, the last counts
+    assert failed == Parked("x", None, 1, 100.0, 100.0, "no")  # of two failures of one path, the last counts
     assert recovered == Recovered("y", was_parked=False)
 
 
@@ -293,7 +293,7 @@ async def test_a_pass_that_tries_nothing_connects_to_nothing_and_writes_nothing(
     assert (report.exit_code, report.failed, report.parked, report.copied) == (1, 1, 1, 0)
     assert report.failures == (("bad", "parked after 3 failures, tried again in 50.0 s: 553 never"),)
     assert (site.memory, site.target.opened) == (memory, opened)
-    assert not site.seen(Troubled)
+    assert not site.seen(Parked)
 
 
 async def test_a_run_without_failures_leaves_nothing_in_quarantine_and_writes_nothing(
@@ -311,7 +311,7 @@ async def test_a_run_without_failures_leaves_nothing_in_quarantine_and_writes_no
 async def test_the_third_failure_is_announced_with_the_next_try(site: Site, autojump_clock: MockClock) -> None:
     for number in (1, 2, 3):
         await site.passes(1)
-        (trouble,) = site.seen(Troubled)
+        (trouble,) = site.seen(Parked)
         assert (trouble.path, trouble.failures, trouble.reason) == ("bad", number, "553 never")
     now = wall_ns() / 1e9
     assert trouble.retry_at == pytest.approx(now + 60)

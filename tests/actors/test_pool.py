@@ -32,15 +32,15 @@ from actorsync.errors import (
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
 from actorsync.model.event import (
+    BreakerOpened,
     Connected,
     Event,
+    LoginDeferred,
     Reconnecting,
     Report,
     Resized,
     Resumed,
     Retired,
-    Suspended,
-    TurnedAway,
 )
 from actorsync.model.operation import Failed, Fault, Returned
 from actorsync.planning.pool_size import Sizing
@@ -386,7 +386,7 @@ async def test_m015_a_server_that_counts_those_at_the_door_lets_them_all_in_one_
     assert target.endpoint.files() == source.files()
     assert len(target.let_in) == 8, "and all of them work"
     assert target.let_in[-1] - target.let_in[0] < 8 * (target.seconds + 0.1) + 0.6
-    turned_away = [event.connection for event in told.of(TurnedAway)]
+    turned_away = [event.connection for event in told.of(LoginDeferred)]
     assert 0 < len(turned_away) <= 7 - startups
     assert len(turned_away) == len(set(turned_away)), "nobody is turned away twice"
     assert told.of(Resized) == [], "that is no limit of how many there may be"
@@ -542,10 +542,10 @@ async def test_m001_m029_an_outage_and_its_end_are_told_once(autojump_clock: Moc
         nursery.start_soon(trouble)
         told = await mirror(source, target, open_memory_journal(), attrs.evolve(POLICY, connections=4))
     assert told.report.exit_code == 0
-    seen = [event for event in told.events if isinstance(event, Suspended | Resumed)]
-    assert [type(event) for event in seen] == [Suspended, Resumed] * 3
+    seen = [event for event in told.events if isinstance(event, BreakerOpened | Resumed)]
+    assert [type(event) for event in seen] == [BreakerOpened, Resumed] * 3
     assert {event.cause for event in seen} == {"down"}
-    assert {event.reason for event in seen if isinstance(event, Suspended)} == {"reset"}
+    assert {event.reason for event in seen if isinstance(event, BreakerOpened)} == {"reset"}
 
 
 async def test_m126_a_bug_in_the_pool_ends_the_run_with_its_own_traceback(
@@ -722,7 +722,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert len(target.refused) <= connections * lanes, "those that were under way, and nobody afterwards"
     unsent = [event for event in told.of(Failed) if event.fault is Fault.UNSENT]
     assert told.report.copied + len(unsent) + len(target.refused) == 500
-    (suspended,) = told.of(Suspended)
+    (suspended,) = told.of(BreakerOpened)
     assert (suspended.cause, suspended.delay) == ("full", 10.0)
     assert suspended.reason in {f"{path}: the server's disk is full" for path in target.refused}
     assert {event.reason for event in unsent} == {f"not sent: the target is full ({suspended.reason})"}
@@ -749,7 +749,10 @@ async def test_m031_a_file_too_big_for_the_target_keeps_no_other_from_being_sent
             f"not sent: the target is full ({target.refused[0]}: the server's disk is full)"
         ),
     }
-    assert [type(event) for event in told.events if isinstance(event, Suspended | Resumed)] == [Suspended, Resumed]
+    assert [type(event) for event in told.events if isinstance(event, BreakerOpened | Resumed)] == [
+        BreakerOpened,
+        Resumed,
+    ]
 
 
 async def test_m031_a_target_that_has_room_again_is_noticed(autojump_clock: MockClock) -> None:
@@ -801,4 +804,4 @@ async def test_m031_a_rename_without_room_is_no_reason_to_send_more(autojump_clo
     told = await mirror(source, Faulty(target, decide), open_memory_journal(), attrs.evolve(POLICY, connections=1))
     assert told.report.exit_code == 1
     assert target.files().keys() <= source.files().keys(), "and no temporary is left"
-    assert told.of(Suspended)
+    assert told.of(BreakerOpened)

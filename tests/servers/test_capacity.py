@@ -25,7 +25,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.local.tree import Opened
 from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
-from actorsync.model.event import Connected, Event, Resized, Retired, TurnedAway
+from actorsync.model.event import Connected, Event, LoginDeferred, Resized, Retired
 from actorsync.model.operation import Copy, Done, Failed, Returned
 from actorsync.model.row import Glance
 from actorsync.testing import EmbeddedFtpServer
@@ -117,7 +117,7 @@ async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
         assert len(run.of(Connected)) == LIMIT
         learnt = run.of(Resized)[0]
         assert (learnt.connections, learnt.ceiling, learnt.before) == (LIMIT, LIMIT, WANTED)
-        assert len(run.of(TurnedAway)) <= 8, "those that came together; nobody tries what another has learnt"
+        assert len(run.of(LoginDeferred)) <= 8, "those that came together; nobody tries what another has learnt"
         assert ceiling_in(tmp_path / "state") == LIMIT
 
         for number in range(0, 300, 2):
@@ -126,7 +126,7 @@ async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
         check(run, source, root)
         assert 1 < len(run.of(Connected)) <= LIMIT
         # The sessions of the first run may count for a moment yet.
-        assert len(run.of(Connected)) + len(run.of(TurnedAway)) <= LIMIT + 2, "it begins with what it knows"
+        assert len(run.of(Connected)) + len(run.of(LoginDeferred)) <= LIMIT + 2, "it begins with what it knows"
 
 
 @pytest.mark.parametrize("startups", ["1:100:2", "2:100:3"])
@@ -140,7 +140,7 @@ async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
         run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=8)
         check(run, source, root)
         assert len(run.of(Connected)) == 8
-        assert run.of(TurnedAway)
+        assert run.of(LoginDeferred)
         check_nobody_is_blamed(run)
         assert ceiling_in(tmp_path / "state") is None, "it keeps as many as come one after the other"
 

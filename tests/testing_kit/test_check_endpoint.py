@@ -15,7 +15,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing
-from actorsync.testing import DEMANDS, SOURCE_DEMANDS, DemandsUnmet, Unmet, check_endpoint, check_source
+from actorsync.testing import DEMANDS, SOURCE_DEMANDS, CheckFailed, DemandsUnmet, check_endpoint, check_source
 
 Results = list[Entry | OperationRefused]
 
@@ -39,7 +39,7 @@ async def unmet(make: Callable[[], MemoryEndpoint], only: str | None = None, sec
     """Each demand that is not met, and why."""
     with pytest.raises(DemandsUnmet) as caught:
         await check_endpoint(make, only=only, seconds=seconds)
-    faults = [fault for fault in caught.value.exceptions if isinstance(fault, Unmet)]
+    faults = [fault for fault in caught.value.exceptions if isinstance(fault, CheckFailed)]
     assert len(faults) == len(caught.value.exceptions)
     for fault in faults:
         assert f"\n  {fault.demand}: {fault.statement} But: {fault.why}" in str(caught.value)

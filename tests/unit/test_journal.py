@@ -40,18 +40,18 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, ScanCom
 from actorsync.model.event import (
     Adopted,
     Confirmed,
-    Doomed,
     Event,
     Forgotten,
     Intended,
     MovesIntended,
+    Parked,
     Recovered,
+    RemovalIntended,
     Report,
     Scanned,
     Started,
     SurveyComplete,
     Swept,
-    Troubled,
 )
 from actorsync.model.operation import (
     Copy,
@@ -381,7 +381,7 @@ FACTS = (
     | st.builds(Forgotten, PATHS)
     | st.builds(Intended, TEMPORARIES)
     | st.builds(Swept, TEMPORARIES)
-    | st.builds(Doomed, st.lists(PATHS, max_size=3).map(tuple))
+    | st.builds(RemovalIntended, st.lists(PATHS, max_size=3).map(tuple))
     | st.builds(MovesIntended, st.lists(MOVES, max_size=3).map(tuple))
     | st.builds(Skipped, MOVES, st.just("because"))
     | st.builds(done_move, MOVES, DIGESTS, DIGESTS)
@@ -397,7 +397,7 @@ def troubles(draw: st.DrawFn) -> Event:
     source = draw(st.none() | entries(st.just(path)))
     moments = st.floats(0, 2**33)
     reason = draw(st.sampled_from(["553 no", "caf\udce9", ""]))
-    return Troubled(
+    return Parked(
         path, source, draw(st.integers(1, 99)), draw(moments), draw(moments), reason, draw(st.none() | moments)
     )
 
@@ -409,7 +409,7 @@ FACTS = FACTS | troubles() | st.builds(Recovered, PATHS, st.booleans())
 class Model:
     """What a journal should hold, in the plainest way."""
 
-    troubles: dict[str, Troubled] = attrs.Factory(dict)
+    troubles: dict[str, Parked] = attrs.Factory(dict)
     records: dict[str, Record] = attrs.Factory(dict)
     intents: set[str] = attrs.Factory(set)
     fresh: bool = True
@@ -438,7 +438,7 @@ class Model:
                 self.drop_foreign(path)
             case Intended(temporaries):
                 self.intents.update(temporaries)
-            case Doomed(paths):
+            case RemovalIntended(paths):
                 self.doom(paths)
             case Swept(temporaries):
                 self.intents.difference_update(temporaries)
@@ -446,7 +446,7 @@ class Model:
                 self.fresh = False
             case ScanComplete():
                 self.root = fact
-            case Troubled(path):
+            case Parked(path):
                 self.troubles[path] = fact
             case Recovered(path):
                 self.troubles.pop(path, None)

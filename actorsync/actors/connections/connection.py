@@ -17,13 +17,13 @@ from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
 from actorsync.endpoints.contract import Endpoint, Session, keeps_times
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
+    BreakerOpened,
     Connected,
+    LoginDeferred,
     Reconnecting,
     Resized,
     Resumed,
     Retired,
-    Suspended,
-    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Batch
@@ -175,7 +175,7 @@ class Connection:
         before = self._known_size
         place = self.pool.turned_away(self.level.number, error)
         if place is Place.WAITING:
-            await self._facts.send(TurnedAway(self.level.number, str(error)))
+            await self._facts.send(LoginDeferred(self.level.number, str(error)))
         elif place is Place.OUTSIDE:
             await self._tell_size(str(error), before)
             await self._give_back(str(error))
@@ -236,7 +236,7 @@ class Connection:
         is let in with what was good before.
         """
         if self.pool.is_away(self.level.number, error):
-            await self._facts.send(Suspended("down", str(error), delay))
+            await self._facts.send(BreakerOpened("down", str(error), delay))
         if self.pool.is_locked_out:
             return False
         self.level.state = "reconnecting"

@@ -16,7 +16,7 @@ from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import (
     Content,
     Endpoint,
-    Foresighted,
+    PrefetchingSession,
     Relocation,
     Session,
     Staged,
@@ -25,7 +25,7 @@ from actorsync.endpoints.contract import (
 )
 from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, Listing, ancestors, join, name_of, parent_of
-from actorsync.model.event import Doomed, Event, Intended, MovesIntended, Resumed, Suspended, Swept
+from actorsync.model.event import BreakerOpened, Event, Intended, MovesIntended, RemovalIntended, Resumed, Swept
 from actorsync.model.operation import (
     Batch,
     Copy,
@@ -278,7 +278,7 @@ class Lane:
             case Remove():
                 await self.gate.passed()
                 self._state("removing")
-                await self._announce(Doomed(tuple(operation.path for operation in batch)))
+                await self._announce(RemovalIntended(tuple(operation.path for operation in batch)))
                 removed = await target.remove([o.target for o in batch if isinstance(o, Remove)])
                 return _all_removed(batch, removed)
             case Sweep():
@@ -291,7 +291,7 @@ class Lane:
                 self._state("surveying")
                 return [await self._survey(target, operation) for operation in batch]
 
-    async def _announce(self, intended: Doomed | MovesIntended) -> None:
+    async def _announce(self, intended: RemovalIntended | MovesIntended) -> None:
         """Have written down what a crash may not forget."""
         registration = Registration(intended, trio.Event())
         await self._facts.send(registration)
@@ -311,7 +311,7 @@ class Lane:
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
-            if isinstance(target, Foresighted):
+            if isinstance(target, PrefetchingSession):
                 listing = await target.list_directory_ahead(survey.path, self._look_ahead_to_survey)
             else:
                 listing = await target.list_directory(survey.path)
@@ -362,7 +362,7 @@ class Lane:
         """Fail a file that found no room, and with it, from now on, all that are not smaller."""
         full, now = self.pool.full, trio.current_time()
         is_news = full.failed(self, f"{copy.path}: {refusal}", now, copy.source.size)
-        suspended = [Suspended("full", full.reason, full.seconds_left(now))] if is_news else []
+        suspended = [BreakerOpened("full", full.reason, full.seconds_left(now))] if is_news else []
         return [_failed(copy, refusal), *suspended]
 
     async def _end(self, copy: Copy, *news: Event) -> None:

@@ -19,11 +19,11 @@ from actorsync.model.event import (
     Adopted,
     Confirmed,
     Forgotten,
+    Parked,
     Planned,
     RemovalsRefused,
     RemovalsWithheld,
     SurveyComplete,
-    Troubled,
 )
 from actorsync.model.operation import (
     Batch,
@@ -87,7 +87,7 @@ class Memory(Protocol):
 
     def root(self) -> ScanComplete | None: ...
 
-    def troubles(self) -> Iterable[Troubled]: ...
+    def troubles(self) -> Iterable[Parked]: ...
 
 
 @attrs.define(eq=False)

@@ -19,16 +19,19 @@ from actorsync.journal.schema import Run
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.event import (
     Adopted,
+    BreakerOpened,
     Confirmed,
     Connected,
-    Doomed,
     Event,
     Forgotten,
     Intended,
+    LoginDeferred,
     MovesIntended,
+    Parked,
     Planned,
     Reconnecting,
     Recovered,
+    RemovalIntended,
     RemovalsRefused,
     RemovalsWithheld,
     Report,
@@ -39,10 +42,7 @@ from actorsync.model.event import (
     Started,
     Stopped,
     SurveyComplete,
-    Suspended,
     Swept,
-    Troubled,
-    TurnedAway,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Returned, Skipped
@@ -68,6 +68,14 @@ __all__ = [
     "unsent_text",
     "warning_text",
 ]
+
+#: Events whose record keeps the name that it had when scripts began to read it; all others are named after their class.
+_RECORD_NAMES: Final = {
+    BreakerOpened: "suspended",
+    LoginDeferred: "turned_away",
+    Parked: "troubled",
+    RemovalIntended: "doomed",
+}
 
 _RESULTS: Final = {
     0: "in sync",
@@ -133,7 +141,7 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield True, reason
         case Retired(connection, reason):
             yield True, f"connection {connection} gave up: {display(reason)}"
-        case Suspended("full", reason, delay):
+        case BreakerOpened("full", reason, delay):
             again = f"another one is tried in {duration_text(delay)}, a smaller one before"
             yield True, f"no more files are sent: the target is full ({display(reason)}); {again}"
         case Resumed("full"):
@@ -141,7 +149,7 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
         case Resized(connections, ceiling, reason, before) if connections < before:
             known = "; as many as the server lets in" if ceiling == connections else ""
             yield False, f"up to {counted(connections, 'connection')}: {display(reason)}{known}"
-        case TurnedAway(connection, reason):
+        case LoginDeferred(connection, reason):
             yield False, f"connection {connection}: {display(reason)}; logins go one at a time from now on"
         case Reconnecting(connection, reason, delay):
             yield False, f"connection {connection}: {display(reason)}; trying again in {duration_text(delay)}"
@@ -155,7 +163,7 @@ def unsent_text(count: int, reason: str) -> str:
 def parking_text(event: Event) -> str | None:
     """Give what is to be said of a path that is parked now, or that was; None of any other event."""
     match event:
-        case Troubled(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
+        case Parked(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
             left = duration_text(retry_at - failed_at)
             return f"parked: {_named(path)}: {failures} failures in a row, tried again in {left}"
         case Recovered(path, was_parked=True):
@@ -253,7 +261,7 @@ _MOST_PARKED: Final = 20
 _LONGEST_REASON: Final = 200
 
 
-def parked_table(parked: Sequence[Troubled]) -> Iterator[str]:
+def parked_table(parked: Sequence[Parked]) -> Iterator[str]:
     """Give the paths that are parked as the lines of a table, the first of them if there are many."""
     if not parked:
         return
@@ -289,7 +297,7 @@ def json_line(record: dict[str, Any]) -> str:
 
 def records_of(event: Event) -> Iterator[dict[str, Any]]:
     """Give an event as flat records; each problem of a scanned directory is a record of its own."""
-    name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
+    name = _RECORD_NAMES.get(type(event)) or re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
     match event:
         case Done(operation, target, temporary=temporary):
             record = _operation(name, operation)
@@ -310,14 +318,14 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, **_entry(source)}
         case Intended(temporaries) | Swept(temporaries):
             yield {"event": name, "temporaries": list(temporaries)}
-        case Doomed(paths):
+        case RemovalIntended(paths):
             yield {"event": name, "paths": list(paths)}
         case MovesIntended(moves):
             yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
         case Stopped(report):
             shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
             yield {"event": name, "result": result_of(report), **shown}
-        case Troubled():
+        case Parked():
             yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
         case ScanComplete() | SurveyComplete():
             yield {"event": name}
@@ -331,8 +339,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | Connected()
             | Reconnecting()
             | Resized()
-            | TurnedAway()
-            | Suspended()
+            | LoginDeferred()
+            | BreakerOpened()
             | Resumed()
             | Retired()
             | Warned()

@@ -15,7 +15,7 @@ from typing import Final, cast
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, InFront, Session, gate_of, size_of
+from actorsync.endpoints.contract import Content, EndpointWrapper, Session, gate_of, size_of
 from actorsync.model.entry import Entry, Listing
 
 __all__ = ["Bandwidth", "Bucket", "Limited"]
@@ -105,7 +105,7 @@ class Bandwidth:
 
 
 @attrs.frozen
-class Limited(InFront):
+class Limited(EndpointWrapper):
     """The source ``real``, whose files are read no quicker than ``bandwidth`` allows. Its sessions list and open."""
 
     bandwidth: Bandwidth

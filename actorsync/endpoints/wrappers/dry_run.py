@@ -16,7 +16,7 @@ import trio
 from actorsync.endpoints.contract import (
     Content,
     Endpoint,
-    InFront,
+    EndpointWrapper,
     Relocation,
     Session,
     Staged,
@@ -30,7 +30,7 @@ __all__ = ["DryRun", "DryRunSession"]
 
 
 @attrs.frozen
-class DryRun(InFront):
+class DryRun(EndpointWrapper):
     """The endpoint ``real`` as a plan sees it."""
 
     @asynccontextmanager

@@ -20,7 +20,7 @@ from typing import Final, TypeVar, cast
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, InFront, Session
+from actorsync.endpoints.contract import Content, EndpointWrapper, Session
 from actorsync.errors import TransformFailed
 from actorsync.model.entry import Entry, Kind, Listing, join
 from actorsync.model.row import CODES, Glance, Row, decode
@@ -110,7 +110,7 @@ def _in_order(transforms: Iterable[Transform]) -> tuple[Transform, ...]:
 
 
 @attrs.frozen
-class Transformed(InFront):
+class Transformed(EndpointWrapper):
     """The source ``real``, with what ``transforms`` make of some of its files. Its sessions list and open.
 
     They list what is there: a path that only an origin gives a content is added to a listing by whoever wants it, with

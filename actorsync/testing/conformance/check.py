@@ -33,9 +33,9 @@ from actorsync.testing.conformance.source_demands import SOURCE_CHECKS, Tree, fi
 __all__ = [
     "DEMANDS",
     "SOURCE_DEMANDS",
+    "CheckFailed",
     "DemandsUnmet",
     "MakeEndpoint",
-    "Unmet",
     "check_endpoint",
     "check_source",
 ]
@@ -56,7 +56,7 @@ DEMANDS: Sequence[str] = (*map(_name, CHECKS), *map(_name, SOURCE_CHECKS))
 SOURCE_DEMANDS: Sequence[str] = tuple(map(_name, SOURCE_CHECKS))
 
 
-class Unmet(AssertionError):
+class CheckFailed(AssertionError):
     """One demand that an endpoint does not meet.
 
     ``demand`` is its name, ``statement`` what it says, ``why`` what was found instead. The cause is what was raised.
@@ -67,7 +67,7 @@ class Unmet(AssertionError):
         self.demand, self.statement, self.why = demand, statement, why
 
 
-class DemandsUnmet(ExceptionGroup[Unmet]):
+class DemandsUnmet(ExceptionGroup[CheckFailed]):
     """All the demands that an endpoint does not meet; its text has a line for each."""
 
 
@@ -138,14 +138,14 @@ async def _check(demands: dict[str, _Demand], known: Sequence[str], only: str | 
         raise DemandsUnmet(f"{len(unmet)} of {len(chosen)} demands unmet:{lines}", unmet)
 
 
-async def _fault(name: str, demand: _Demand, seconds: float) -> Unmet | None:
+async def _fault(name: str, demand: _Demand, seconds: float) -> CheckFailed | None:
     """Try one demand; give what is wrong. What is raised to end the test itself goes on."""
     check, run = demand
     try:
         with trio.fail_after(seconds):
             await run()
     except Exception as error:  # noqa: BLE001 - whatever a strange endpoint raises is the answer
-        unmet = Unmet(name, (check.__doc__ or "").partition("\n")[0], _why(error, seconds))
+        unmet = CheckFailed(name, (check.__doc__ or "").partition("\n")[0], _why(error, seconds))
         unmet.__cause__ = error
         return unmet
     return None

@@ -33,7 +33,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name_of, parent_of
-from actorsync.model.event import Adopted, Confirmed, Doomed, Event, Forgotten, Intended, MovesIntended, Swept
+from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.supervisor import Policy
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Oracle", "below"]
 #: What is announced only when a crash cannot take it back.
-_LASTING: Final = (Done, Adopted, Confirmed, Doomed, Intended, MovesIntended, Swept, Forgotten)
+_LASTING: Final = (Done, Adopted, Confirmed, RemovalIntended, Intended, MovesIntended, Swept, Forgotten)
 
 
 @attrs.define(eq=False)
@@ -172,7 +172,7 @@ class Oracle:
                     self.unrecorded -= {operation.path, operation.target.path}
                 case Skipped(Remove() as operation):
                     self.unrecorded.discard(operation.path)
-                case Doomed(paths):
+                case RemovalIntended(paths):
                     self.doomed.update(paths)
                 case MovesIntended(moves):
                     self.moving.update({move.path: move for move in moves})

@@ -14,7 +14,7 @@ from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Listing, Record, ScanComplete
-from actorsync.model.event import Event, Troubled
+from actorsync.model.event import Event, Parked
 from actorsync.model.row import Glance
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
@@ -200,7 +200,7 @@ class WatchedJournal:
     def root(self) -> ScanComplete | None:
         return self.inner.root()
 
-    def troubles(self) -> Sequence[Troubled]:
+    def troubles(self) -> Sequence[Parked]:
         self._meet("read")
         return self.inner.troubles()
 
