@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cache
 
 import pytest
 
 from tests.support.root import ROOT
-from tools.figures import folder_imports, measure
+from tools.figures import Figures, folder_imports, measure
 
 PACKAGE = ROOT / "actorsync"
 
@@ -40,12 +41,19 @@ OF_ENDPOINTS_FOR_ACTORS = {"endpoints", "endpoints.wrappers"}
 EXEMPT = {"Report"}
 
 
+@cache
+def figures() -> Figures:
+    """Measure the package once."""
+    return measure([PACKAGE])
+
+
 def rank(folder: str) -> int:
     """Return the number of the layer that a folder is in."""
     (found,) = (number for number, layer in enumerate(LAYERS) if folder.split(".")[0] in layer)
     return found
 
 
+@cache
 def imports() -> Mapping[str, AbstractSet[str]]:
     """Return the imports between folders without ``actorsync/__init__.py``, which hands names on to users."""
     face = {"", "__init__", "__version__"}
@@ -53,7 +61,7 @@ def imports() -> Mapping[str, AbstractSet[str]]:
 
 
 def test_no_folder_has_more_than_sixteen_modules() -> None:
-    assert {str(folder): count for folder, count in measure([PACKAGE]).folders.items() if count > 16} == {}
+    assert {str(folder): count for folder, count in figures().folders.items() if count > 16} == {}
 
 
 def test_no_import_goes_upward() -> None:
@@ -86,15 +94,14 @@ def test_actors_know_endpoints_by_their_contract() -> None:
 
 
 def test_no_class_is_too_big() -> None:
-    big = [it for it in measure([PACKAGE]).classes if it.methods > 25 or it.fields > 20]
+    big = [it for it in figures().classes if it.methods > 25 or it.fields > 20]
     assert [it for it in big if it.place.rpartition(":")[2] not in EXEMPT] == []
 
 
 def test_a_long_file_says_why_at_its_top() -> None:
-    figures = measure([PACKAGE])
-    long = {path for path, count in figures.files.items() if count > 400}
-    assert long - figures.explained == set(), 'its docstring has to say: "... is one file because ..."'
+    long = {path for path, count in figures().files.items() if count > 400}
+    assert long - figures().explained == set(), 'its docstring has to say: "... is one file because ..."'
 
 
 def test_the_supervisor_is_the_diagram() -> None:
-    assert measure([PACKAGE]).files[PACKAGE / "supervisor.py"] < 200
+    assert figures().files[PACKAGE / "supervisor.py"] < 200
