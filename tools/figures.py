@@ -99,14 +99,16 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def folder_imports(package: Path) -> dict[str, set[str]]:
     """Return which folders each folder of the package imports at run time; a module at the top is named by itself.
 
-    Imports under ``if TYPE_CHECKING`` count as well: they make a drawing harder to read in the same way.
+    Imports under ``if TYPE_CHECKING`` count as well: they make a drawing harder to read in the same way. The
+    ``__init__.py`` of a folder hands names on, so what it imports from below its own folder does not count.
     """
     found: dict[str, set[str]] = {}
     for path in sorted(package.rglob("*.py")):
         here = _folder(".".join(path.relative_to(package.parent).with_suffix("").parts), package)
         for name in _imports(ast.parse(path.read_text())):
             there = _folder(name, package)
-            if name.split(".")[0] == package.name and there != here:
+            is_own_face = path.name == "__init__.py" and there.startswith(f"{here}.")
+            if name.split(".")[0] == package.name and there != here and not is_own_face:
                 found.setdefault(here, set()).add(there)
     return found
 
