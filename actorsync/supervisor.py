@@ -49,8 +49,9 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth, Limited
 from actorsync.endpoints.wrappers.transform import Transform, Transformed
 from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, StageFailed, TargetUnreachable
 from actorsync.model.entry import Entry
-from actorsync.model.event import Report, Started, Stopped, Warned
+from actorsync.model.event import Started, Stopped, Warned
 from actorsync.model.operation import Batch
+from actorsync.model.report import Report
 from actorsync.planning.pool_size import Sizing
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection

@@ -22,13 +22,13 @@ from actorsync.model.event import (
     Reconnecting,
     RemovalsRefused,
     RemovalsWithheld,
-    Report,
     Resumed,
     Retired,
     Scanned,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Skipped
+from actorsync.model.report import Report
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
 

@@ -41,7 +41,6 @@ from actorsync.journal.file import (
     open_pair,
     open_reader,
 )
-from actorsync.journal.schema import Run
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import (
@@ -58,17 +57,17 @@ from actorsync.model.event import (
     Swept,
 )
 from actorsync.model.operation import Done, Move, Remove, Skipped
+from actorsync.model.report import Report, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from actorsync.model.entry import Record
-    from actorsync.model.event import Event, Report
+    from actorsync.model.event import Event
     from actorsync.model.row import Glance
 
 __all__ = [
     "Journal",
-    "Run",
     "journal_path",
     "open_journal",
     "open_memory_journal",

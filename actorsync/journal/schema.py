@@ -15,11 +15,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-import attrs
 import cattrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
-from actorsync.model.event import Parked, Report
+from actorsync.model.event import Parked
+from actorsync.model.report import Report, Run
 from actorsync.model.row import KINDS, Glance, decode, encode, entries_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ __all__ = [
     "KINDS",
     "RUNS_KEPT",
     "SCHEMA_VERSION",
-    "Run",
     "Unreadable",
     "Value",
     "bounds",
@@ -146,15 +145,6 @@ T = TypeVar("T")
 Value: TypeAlias = int | str | bytes | None
 
 _converter: Final = cattrs.Converter()
-
-
-@attrs.frozen
-class Run:
-    """One run of a profile. Without a ``report`` it is still going on, or was killed."""
-
-    id: int
-    started_at: float
-    report: Report | None
 
 
 class Unreadable(Exception):

@@ -12,6 +12,7 @@ import attrs
 
 from actorsync.model.entry import Entry, Problem, ScanComplete
 from actorsync.model.operation import Move, Outcome
+from actorsync.model.report import Report
 
 __all__ = [
     "Adopted",
@@ -30,7 +31,6 @@ __all__ = [
     "RemovalIntended",
     "RemovalsRefused",
     "RemovalsWithheld",
-    "Report",
     "Resized",
     "Resumed",
     "Retired",
@@ -262,40 +262,6 @@ class Swept:
     """Temporaries that existed no longer do."""
 
     temporaries: tuple[str, ...]
-
-
-@attrs.frozen
-class Report:
-    """What a run did. Counts are of files unless they say otherwise, sizes in bytes, times in seconds.
-
-    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all, also those that are
-    ``parked`` and were not tried. ``left`` counts what was not done, also the removals that were ``withheld``.
-    ``refused``, ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command
-    line returns for it.
-    """
-
-    exit_code: int
-    started_at: float
-    seconds: float
-    copied: int = 0
-    copied_bytes: int = 0
-    directories_made: int = 0
-    removed: int = 0
-    adopted: int = 0
-    files_seen: int = 0
-    hidden: int = 0
-    failed: int = 0
-    skipped: int = 0
-    left: int = 0
-    reconnects: int = 0
-    parked: int = 0
-    withheld: int = 0
-    moved: int = 0
-    failures: tuple[tuple[str, str], ...] = ()
-    refused: str | None = None
-    drained: bool = False
-    cancelled: bool = False
-    error: str | None = None
 
 
 @attrs.frozen

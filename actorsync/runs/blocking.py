@@ -16,7 +16,7 @@ from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.wrappers.transform import Transform
-from actorsync.model.event import Report
+from actorsync.model.report import Report
 from actorsync.profile import Profile
 from actorsync.runs.open_sync import profile_of
 from actorsync.runs.runner import apply_once, ask_first, make_plan, policy_of, run_once

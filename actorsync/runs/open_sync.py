@@ -18,7 +18,8 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Rate, Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
-from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.event import Event, Stopped
+from actorsync.model.report import Report
 from actorsync.profile import Profile
 from actorsync.profile import load as loading
 from actorsync.runs.runner import policy_of, run_once

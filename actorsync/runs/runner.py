@@ -36,7 +36,8 @@ from actorsync.errors import (
 )
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
 from actorsync.journal.file import naming, open_reader
-from actorsync.model.event import Event, Report, Stopped, Warned
+from actorsync.model.event import Event, Stopped, Warned
+from actorsync.model.report import Report
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.saved_plan import Notes, Plan, check_target, only

@@ -37,12 +37,12 @@ from actorsync.model.event import (
     Event,
     LoginDeferred,
     Reconnecting,
-    Report,
     Resized,
     Resumed,
     Retired,
 )
 from actorsync.model.operation import Failed, Fault, Returned
+from actorsync.model.report import Report
 from actorsync.planning.pool_size import Sizing
 from actorsync.planning.selection import Selection
 from actorsync.profile import MaxDelete

@@ -19,7 +19,8 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import GOODBYE, Shutdown
-from actorsync.model.event import Connected, Event, Reconnecting, Report, Started
+from actorsync.model.event import Connected, Event, Reconnecting, Started
+from actorsync.model.report import Report
 from actorsync.profile import load_profile
 from actorsync.runs.runner import run_once
 from actorsync.runs.stop_signals import Step, StopRequests

@@ -20,8 +20,9 @@ from trio.testing import MockClock
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join
-from actorsync.model.event import Confirmed, Event, Report
+from actorsync.model.event import Confirmed, Event
 from actorsync.model.operation import Copy, Done, Move, Remove, Skipped
+from actorsync.model.report import Report
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Policy
 from tests.support.world import long_run

@@ -23,8 +23,9 @@ from actorsync.actors.pipeline import (
 )
 from actorsync.errors import GuardRefused, OperationRefused, StageFailed
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of
-from actorsync.model.event import Adopted, Event, Report, Scanned, Stopped, Warned
+from actorsync.model.event import Adopted, Event, Scanned, Stopped, Warned
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned
+from actorsync.model.report import Report
 from actorsync.testing.faulty_endpoint import Faulty
 from tests.actors.test_supervisor import at
 from tests.support.world.memory_mirror import Mirror

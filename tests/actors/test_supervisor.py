@@ -25,8 +25,9 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
-from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Report, Retired, Stopped, SurveyComplete
+from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Retired, Stopped, SurveyComplete
 from actorsync.model.operation import Copy, Done, Failed, Returned, Survey
+from actorsync.model.report import Report
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete

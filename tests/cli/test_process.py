@@ -20,7 +20,8 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_memory_journal
-from actorsync.model.event import Reconnecting, Report
+from actorsync.model.event import Reconnecting
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.runs.runner import repeat

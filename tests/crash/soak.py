@@ -32,7 +32,8 @@ import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.cli.malloc import share_one_heap
-from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.event import Event, Stopped
+from actorsync.model.report import Report
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.runner import run_forever, run_once
 from actorsync.testing.network.faults import How

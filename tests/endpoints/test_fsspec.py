@@ -38,7 +38,7 @@ from actorsync.errors import (
 )
 from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind, join, parent_of
-from actorsync.model.event import Report
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.profile import MaxDelete, Profile, load_profile
 from actorsync.runs.runner import plan_once, run_once

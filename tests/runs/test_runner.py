@@ -38,8 +38,9 @@ from actorsync.journal import (
     read_troubles,
     state_directory,
 )
-from actorsync.model.event import Event, Report, Started, Stopped
+from actorsync.model.event import Event, Started, Stopped
 from actorsync.model.operation import Copy, Done
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.profile import BothSecrets, MaxDelete, Profile, Secret, Secrets, load_profile
 from actorsync.runs import runner

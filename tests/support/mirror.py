@@ -30,8 +30,9 @@ from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint, LocalSession
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_journal, open_memory_journal
-from actorsync.model.event import Event, Report, Started
+from actorsync.model.event import Event, Started
 from actorsync.model.operation import Copy, Done
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise

@@ -25,15 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actorsync.errors import FatalError, JournalLocked
-from actorsync.journal import (
-    Journal,
-    Run,
-    journal_path,
-    open_journal,
-    open_memory_journal,
-    read_runs,
-    state_directory,
-)
+from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, read_runs, state_directory
 from actorsync.journal import file as journal_file
 from actorsync.journal import schema as journal_schema
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, ScanComplete, join, parent_of
@@ -47,7 +39,6 @@ from actorsync.model.event import (
     Parked,
     Recovered,
     RemovalIntended,
-    Report,
     Scanned,
     Started,
     SurveyComplete,
@@ -66,6 +57,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.report import Report, Run
 from actorsync.model.row import glance_of
 
 if TYPE_CHECKING:

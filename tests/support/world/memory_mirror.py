@@ -22,8 +22,9 @@ from actorsync.endpoints.contract import Endpoint, Session, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
-from actorsync.model.event import Event, Report
+from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, Skipped
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise

@@ -24,7 +24,7 @@ from actorsync.endpoints.memory.tree import Directory, File, Special
 from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
-from actorsync.model.event import Report
+from actorsync.model.report import Report
 from actorsync.planning.parking import LONGEST_DELAY
 from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import Clock, Policy, supervise
