@@ -7,7 +7,7 @@ journal costs a survey and some comparisons, never a file: what it does not know
 * One writer. ``open_journal`` holds a lock on ``<journal>.lock`` for as long as the journal is open; the kernel lets
   go of it when the process dies, however it dies.
 * ``apply`` is one transaction, durable when it returns: write-ahead log, ``synchronous=FULL``.
-* Two connections. Reads go over a read-only one of their own, so that ``children`` never waits for the disk while
+* Two connections. Reads go over a read-only one of their own, so that they never wait for the disk while
   another thread is in ``apply``; each read sees one state, with all that was committed before it. A journal in
   memory has only one connection, and there reads and writes take turns.
 
@@ -102,11 +102,6 @@ class Journal:
         with self._read() as connection:
             return schema.read_root(connection)
 
-    def children(self, directory: str) -> dict[str, Record]:
-        """Give the records of the direct children, by name."""
-        with self._read() as connection:
-            return schema.read_children(connection, directory)
-
     def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
         """Leave out what is as it was: give the rest of ``glance``, and the records that this does not account for.
 
@@ -151,13 +146,11 @@ class Journal:
         with self._read() as connection:
             return schema.read_ceiling(connection)
 
-    def intents(self) -> list[str]:
-        """Give the temporaries that may exist on the target, in order."""
-        with self._read() as connection:
-            return schema.read_intents(connection)
-
     def pending(self) -> list[tuple[str, Entry | None]]:
-        """Give the same temporaries, each with the file it is for where the journal does not know that it arrived."""
+        """Return the temporaries that may exist on the target, in order of their paths.
+
+        Each comes with the source file that it is for, or with None where that is unknown or has arrived.
+        """
         with self._read() as connection:
             return schema.read_pending(connection)
 

@@ -47,7 +47,6 @@ __all__ = [
     "read_children",
     "read_differences",
     "read_familiar",
-    "read_intents",
     "read_meta",
     "read_pending",
     "read_record",
@@ -305,11 +304,6 @@ def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> s
 def fit(value: Value) -> Value:
     """Give a number that SQLite cannot hold as the text that stands for it."""
     return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
-
-
-def read_intents(connection: sqlite3.Connection) -> list[str]:
-    """Give the temporaries that may exist on the target, in order."""
-    return [decode(path) for (path,) in connection.execute("SELECT path FROM intents ORDER BY path")]
 
 
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:

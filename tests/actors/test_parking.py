@@ -253,7 +253,7 @@ class Site(Mirror):
     @property
     def memory(self) -> object:
         journal = self.journal
-        return journal.record(""), journal.subtree(""), journal.intents(), journal.root(), journal.troubles()
+        return journal.record(""), journal.subtree(""), journal.pending(), journal.root(), journal.troubles()
 
     @property
     def failures(self) -> dict[str, int]:

@@ -727,7 +727,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert suspended.reason in {f"{path}: the server's disk is full" for path in target.refused}
     assert {event.reason for event in unsent} == {f"not sent: the target is full ({suspended.reason})"}
     assert target.endpoint.directories() == source.directories(), "directories are made"
-    assert journal.intents() == []
+    assert journal.pending() == []
     assert not [path for path in target.endpoint.files() if ".tmp" in path], "what is whole has its name"
     assert told.report.seconds < 20
 

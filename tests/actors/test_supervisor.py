@@ -240,7 +240,7 @@ async def test_m127_a_connection_that_retires_gives_its_work_to_the_others(
     assert len(mirror.seen(Retired)) == 1
     assert mirror.seen(Returned)
     assert mirror.target.files() == mirror.source.files()
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
@@ -260,7 +260,7 @@ async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_an
     report = await mirror.run()
     assert (report.exit_code, report.copied, report.failed) == (1, 3, 1)
     assert report.failures == (("poison", "the connection was lost 5 times over it: it died"),)
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
     assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
 
 
@@ -274,7 +274,7 @@ async def test_m127_what_was_taken_ahead_is_not_forgotten_when_the_one_before_it
     report = await mirror.run(target=target)
     assert (report.exit_code, report.copied) == (1, 1)
     assert [path for path, _ in report.failures] == ["poison"]
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 # Holding.
@@ -571,7 +571,7 @@ async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_res
     report = await mirror.run(target=breaking)
     assert (report.exit_code, report.failed, report.copied) == (1, 1, 3)
     assert "the connection was lost 5 times over it" in report.failures[0][1]
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_a_run_that_is_cancelled_from_outside_is_no_bug(autojump_clock: MockClock) -> None:
@@ -608,7 +608,7 @@ async def test_what_a_dead_run_sent_last_may_arrive_after_the_next_has_swept(aut
 
     assert (await mirror.run(target=Faulty(mirror.target, decide))).exit_code == 0
     assert mirror.target.files() == mirror.source.files()
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_clock: MockClock) -> None:
@@ -622,7 +622,7 @@ async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_
 
     report = await mirror.run(target=Faulty(mirror.target, decide))
     assert report.exit_code in {1, 3}
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
     assert mirror.target.files() == {}
 
 

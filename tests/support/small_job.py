@@ -128,8 +128,8 @@ class SmallJob:
         wrong += [f"{path} was left" for path in temporaries(self.root)]
         if sum(self.opened.values()) - len(SENT) > in_hand * max(1, run.report.reconnects):
             wrong.append(f"sent again: {dict(self.opened)}")
-        if self.journal.intents():
-            wrong.append(f"still in the journal: {self.journal.intents()}")
+        if pending := self.journal.pending():
+            wrong.append(f"still in the journal: {[path for path, _ in pending]}")
         return wrong
 
 

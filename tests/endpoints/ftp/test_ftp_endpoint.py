@@ -37,7 +37,7 @@ async def test_m074_a_name_that_cannot_be_sent_fails_alone_and_leaves_nothing_be
             report = await supervise(LocalEndpoint(source), target, journal, policy)
             assert (report.exit_code, report.copied, report.failed) == (1, copied, 1)
             assert "0xFF" in report.failures[0][1]
-            assert journal.intents() == []
+            assert journal.pending() == []
 
 
 async def test_m001_a_refused_connection_is_called_so() -> None:

@@ -140,6 +140,6 @@ class Mirror:
     def check_nothing_left(self) -> None:
         """There are no temporaries on the target, and none in the journal, which holds what the target has."""
         assert not [path for path in self.target.files() if ".tmp" in path]
-        assert self.journal.intents() == []
+        assert self.journal.pending() == []
         recorded = {r.target.path for r in self.journal.subtree("") if r.target.kind is Kind.FILE}
         assert recorded == self.target.files().keys()

@@ -160,7 +160,7 @@ class World:
         self.oracle.check_target()
         assert self.source.log == [], f"3: the source was changed: {self.source.log}"
         if report is not None and report.exit_code == 0:
-            assert not self.oracle.journal.intents(), "9: a run that ended well left temporaries"
+            assert not self.oracle.journal.pending(), "9: a run that ended well left temporaries"
         if report is not None and self._has_journal_failed and self.weather.stop is None:
             assert report.exit_code == 7, f"7: the journal could not be written, and the run ended in {report}"
 
@@ -326,7 +326,7 @@ class World:
         oracle = self.oracle
         oracle.journal = old.copy_to_memory()
         oracle.forget_intents()
-        oracle.intended = set(oracle.journal.intents())
+        oracle.intended = {path for path, _ in oracle.journal.pending()}
         for record in oracle.journal.subtree(""):
             path = record.target.path
             oracle.unrecorded.add(path)
@@ -479,7 +479,7 @@ class World:
 
     def _journal_now(self) -> object:
         journal = self.oracle.journal
-        return journal.record(""), journal.subtree(""), journal.intents(), journal.root(), journal.is_fresh
+        return journal.record(""), journal.subtree(""), journal.pending(), journal.root(), journal.is_fresh
 
     # Time.
 
