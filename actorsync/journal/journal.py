@@ -43,20 +43,7 @@ from actorsync.journal.file import (
 )
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.event import (
-    Adopted,
-    Confirmed,
-    Forgotten,
-    Intended,
-    MovesIntended,
-    Parked,
-    Recovered,
-    RemovalIntended,
-    Resized,
-    SurveyComplete,
-    Swept,
-)
-from actorsync.model.operation import Done, Move, Remove, Skipped
+from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.report import Report, Run
 
 if TYPE_CHECKING:
@@ -169,34 +156,20 @@ class Journal:
 
         Facts that change nothing do not even begin a transaction: a run with nothing to do writes nothing.
         """
-        if not any(map(self._matters, facts)):
+        if not any(is_durable(fact) and not self._is_known(fact) for fact in facts):
             return
         with self._transaction() as connection:
             write_facts(connection, facts)
 
-    def _matters(self, fact: Event) -> bool:
+    def _is_known(self, fact: Event) -> bool:
+        """Return whether the journal holds exactly this already."""
         match fact:
-            case (
-                Done()
-                | Adopted()
-                | Confirmed()
-                | RemovalIntended()
-                | Intended()
-                | MovesIntended()
-                | Swept()
-                | Forgotten()
-            ):
-                return True
-            case Skipped(operation=Move() | Remove()):
-                return True
-            case Parked() | Recovered():
-                return True
             case SurveyComplete():
-                return self.is_fresh
+                return not self.is_fresh
             case Resized(ceiling=ceiling):
-                return ceiling is not None and ceiling != self.ceiling()
+                return ceiling == self.ceiling()
             case ScanComplete():
-                return fact != self.root()
+                return fact == self.root()
             case _:
                 return False
 

@@ -6,12 +6,12 @@ of a run is always `Stopped`.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from actorsync.model.entry import Entry, Problem, ScanComplete
-from actorsync.model.operation import Move, Outcome
+from actorsync.model.operation import Done, Move, Outcome, Remove, Skipped
 from actorsync.model.report import Report
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "SurveyComplete",
     "Swept",
     "Warned",
+    "is_durable",
 ]
 
 
@@ -299,3 +300,35 @@ Event: TypeAlias = (
     | Stopped
     | Outcome
 )
+
+#: Events that the journal records. The others only tell what goes on.
+_DURABLE: Final = (
+    Done,
+    ScanComplete,
+    SurveyComplete,
+    Adopted,
+    Confirmed,
+    Intended,
+    RemovalIntended,
+    MovesIntended,
+    Forgotten,
+    Swept,
+    Parked,
+    Recovered,
+)
+
+
+def is_durable(event: Event) -> bool:
+    """Return whether the journal records ``event``.
+
+    The recorder commits such an event before it publishes it, and publishes any other at once: a run with nothing to do
+    does not wait for the disk. A skipped move or removal is recorded because the target no longer has the file. A
+    connection limit is recorded once the server has shown one.
+    """
+    match event:
+        case Skipped(operation):
+            return isinstance(operation, Move | Remove)
+        case Resized(ceiling=ceiling):
+            return ceiling is not None
+        case _:
+            return isinstance(event, _DURABLE)
