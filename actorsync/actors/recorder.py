@@ -166,6 +166,11 @@ class Recorder:
         if self.feed is not None:
             self.feed.observe(event)
 
+    def release_reader(self) -> None:
+        """Wait no more for the reader of ``feed``."""
+        if self.feed is not None:
+            self.feed.release()
+
     def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # the planner is gone; the journal still wants to know
             settled.send_nowait(outcome)

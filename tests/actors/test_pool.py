@@ -45,8 +45,9 @@ from actorsync.model.operation import Failed, Fault, Returned
 from actorsync.model.report import Report
 from actorsync.planning.pool_size import Sizing
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession, When
 
 T = TypeVar("T")
@@ -88,9 +89,11 @@ async def mirror(source: Endpoint, target: object, journal: Journal, policy: Pol
             source,
             target,  # type: ignore[arg-type]
             journal,
-            policy,
-            observers=[events.append],
-            clock=Clock(token=lambda: f"{next(tokens):016x}", blocking=inline),
+            RunOptions(
+                policy,
+                observers=[events.append],
+                clock=Clock(token=lambda: f"{next(tokens):016x}", blocking=inline),
+            ),
         )
     return Told(report, events)
 

@@ -484,7 +484,7 @@ async def test_a_hook_that_hangs_afterwards_is_cut_short_when_the_run_is_stopped
         getattr(mirror.shutdown, verb)()
     assert trio.current_time() - began <= mirror.shutdown.longest
     assert [event.text for event in mirror.seen(Warned)] == [
-        "the hook after_run was not done when the time for stopping was over"
+        "the hook after_run was cancelled: it did not return in the time that a stop allows"
     ]
     assert isinstance(mirror.events[-1], Stopped)
 

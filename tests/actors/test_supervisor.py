@@ -20,6 +20,7 @@ from trio.testing import MockClock
 from actorsync.actors.connections.backoff import Backoff, Lives, restarting
 from actorsync.actors.messages import holding, inline
 from actorsync.actors.shutdown import Shutdown
+from actorsync.ending import the_cause
 from actorsync.endpoints.contract import Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
@@ -30,8 +31,9 @@ from actorsync.model.operation import Copy, Done, Failed, Returned, Survey
 from actorsync.model.report import Report
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise, the_cause
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
 
 T = TypeVar("T")
@@ -68,10 +70,12 @@ class Mirror:
                 source or self.source,
                 target or self.target,
                 journal or self.journal,
-                self.policy,
-                shutdown=self.shutdown,
-                observers=[self.events.append, *([observe] if observe else [])],
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(tokens):016x}", blocking=self._slowly),
+                RunOptions(
+                    self.policy,
+                    shutdown=self.shutdown,
+                    observers=[self.events.append, *([observe] if observe else [])],
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(tokens):016x}", blocking=self._slowly),
+                ),
             )
         assert self.events[-1] == Stopped(report)
         return report

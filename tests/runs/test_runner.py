@@ -42,10 +42,14 @@ from actorsync.model.event import Event, Started, Stopped
 from actorsync.model.operation import Copy, Done
 from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import BothSecrets, MaxDelete, Profile, Secret, Secrets, load_profile
-from actorsync.runs import runner
-from actorsync.runs.runner import BREATH, open_endpoints, plan_once, policy_of, repeat, run_forever, run_once
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.runs import repeat as repeat_module
+from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.options import options_for, policy_of
+from actorsync.runs.repeat import BREATH, repeat, run_forever
+from actorsync.runs.runner import make_plan, run_once
+from actorsync.supervisor import supervise
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.root import ROOT
 
@@ -175,7 +179,7 @@ def replaced(events: Sequence[Event]) -> set[str]:
 
 async def test_once_mirrors_and_is_remembered(profile: Profile, source: Path, tmp_path: Path) -> None:
     events: list[Event] = []
-    report = await run_once(profile, observers=[events.append])
+    report = await run_once(profile, options_for(profile, observers=[events.append]))
     assert (report.exit_code, report.copied) == (0, 2)
     assert tree(tmp_path / "target") == tree(source)
     assert isinstance(events[0], Started)
@@ -185,15 +189,15 @@ async def test_once_mirrors_and_is_remembered(profile: Profile, source: Path, tm
     (source / "a.txt").write_text("changed")
     (source / "new.txt").write_text("new")
     events.clear()
-    await run_once(profile, observers=[events.append])
+    await run_once(profile, options_for(profile, observers=[events.append]))
     assert replaced(events) == {"a.txt"}
 
 
 async def test_statistics_begin_at_nothing_in_each_run(profile: Profile) -> None:
     statistics = Statistics()
-    await run_once(profile, statistics=statistics)
+    await run_once(profile, options_for(profile, statistics=statistics))
     assert (statistics.files_planned, statistics.files_done, statistics.bytes_done) == (2, 2, 3)
-    await run_once(profile, statistics=statistics)
+    await run_once(profile, options_for(profile, statistics=statistics))
     assert (statistics.files_planned, statistics.files_done, statistics.bytes_done) == (0, 0, 0)
     assert len(statistics.connections) == 4
 
@@ -207,7 +211,8 @@ async def test_m119_the_lock_is_held_for_the_whole_run(profile: Profile) -> None
 async def test_a_server_that_is_down_is_given_up_after_the_back_off(source: Path, embedded: EmbeddedFtpServer) -> None:
     profile = make_profile(source, embedded.url)
     embedded.stop()
-    report = await run_once(profile, policy=attrs.evolve(policy_of(profile), backoff=IMPATIENT, connections=2))
+    policy = attrs.evolve(policy_of(profile), backoff=IMPATIENT, connections=2)
+    report = await run_once(profile, options_for(profile, policy=policy))
     assert report.exit_code == 5
     assert report.error is not None
     assert "stayed away" in report.error
@@ -228,7 +233,7 @@ async def test_a_drain_before_the_first_step_does_nothing(profile: Profile, tmp_
     shutdown = Shutdown()
     shutdown.drain()
     events: list[Event] = []
-    report = await run_once(profile, shutdown=shutdown, observers=[events.append])
+    report = await run_once(profile, options_for(profile, shutdown=shutdown, observers=[events.append]))
     assert (report.exit_code, report.drained) == (3, True)
     assert events == [Stopped(report)]
     assert not (tmp_path / "target").exists()
@@ -248,7 +253,7 @@ async def test_a_drain_ends_the_wait_for_a_password(source: Path, embedded: Embe
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drain_after, shutdown, 0.1)
-            report = await run_once(profile, shutdown=shutdown)
+            report = await run_once(profile, options_for(profile, shutdown=shutdown))
     released.set()
     assert report.exit_code == 3
     assert embedded.commands == []
@@ -277,7 +282,7 @@ async def test_a_run_that_is_cancelled_from_outside_is_remembered(source: Path, 
     with EmbeddedFtpServer(server_folder / "root", throttle=1 << 20) as server:
         profile = make_profile(source, server.url)
         with trio.move_on_after(0.5) as scope:
-            await run_once(profile, shutdown=Shutdown(cancel_seconds=0.5))
+            await run_once(profile, options_for(profile, shutdown=Shutdown(cancel_seconds=0.5)))
     assert scope.cancelled_caught
     (report,) = runs(profile)
     assert report is not None
@@ -287,7 +292,7 @@ async def test_a_run_that_is_cancelled_from_outside_is_remembered(source: Path, 
 
 
 async def test_m133_a_plan_touches_neither_journal_nor_target(profile: Profile, source: Path, tmp_path: Path) -> None:
-    report = await plan_once(profile)
+    report = (await make_plan(profile)).report
     assert (report.exit_code, report.copied, report.directories_made) == (0, 2, 1)
     assert not (tmp_path / "target").exists()
     assert not state_directory().exists()
@@ -300,7 +305,7 @@ async def test_m133_a_plan_touches_neither_journal_nor_target(profile: Profile, 
     with open_journal(state_directory(), profile.identity):  # also while a run is going on
         events: list[Event] = []
         profile = attrs.evolve(profile, sync=attrs.evolve(profile.sync, delete=True))
-        report = await plan_once(profile, observers=[events.append])
+        report = (await make_plan(profile, options_for(profile, observers=[events.append]))).report
     assert (report.copied, report.removed, replaced(events)) == (1, 1, {"sub/b.txt"})
     assert journal.read_bytes() == before
     assert tree(tmp_path / "target") == {"a.txt": b"a", "sub/b.txt": b"bb"}
@@ -317,7 +322,7 @@ async def test_a_plan_adopts_what_is_there(source: Path, embedded: EmbeddedFtpSe
     await run_once(profile)
     journal_path(state_directory(), profile.identity).unlink()
     before = list(embedded.mutating)
-    report = await plan_once(profile)
+    report = (await make_plan(profile)).report
     assert (report.copied, report.adopted, report.directories_made, report.removed) == (0, 2, 0, 0)
     assert embedded.mutating == before
 
@@ -328,16 +333,16 @@ async def test_a_plan_asks_for_the_password_only_when_the_target_must_be_listed(
     profile = make_profile(source, embedded.url)
     hidden = attrs.evolve(profile, target=load_profile(profile.path, ['target.password={ env = "NOT_SET" }']).target)
     with pytest.raises(ProfileError):
-        await plan_once(hidden)
+        await make_plan(hidden)
     await run_once(profile)
-    assert (await plan_once(hidden)).exit_code == 0
+    assert (await make_plan(hidden)).report.exit_code == 0
 
 
 async def test_a_dry_run_of_a_root_that_cannot_be_listed_is_one_of_an_empty_target() -> None:
     source, target = MemoryEndpoint("source"), MemoryEndpoint("target", exists=False)
     source.write("a", b"1")
     report = await supervise(
-        source, DryRun(target), open_memory_journal(), Policy(Selection(), MaxDelete(50, is_percent=True))
+        source, DryRun(target), open_memory_journal(), RunOptions(Policy(Selection(), MaxDelete(50, is_percent=True)))
     )
     assert (report.exit_code, report.copied, report.skipped) == (0, 1, 0)
     assert target.log == []
@@ -430,7 +435,8 @@ async def test_every_pass_sees_the_source_as_it_is_then(autojump_clock: MockCloc
 
     async def one_pass() -> Report:
         policy = Policy(Selection(), MaxDelete(50, is_percent=True))
-        report = await supervise(source, target, journal, policy, shutdown=shutdown, clock=Clock(blocking=inline))
+        options = RunOptions(policy, shutdown=shutdown, clock=Clock(blocking=inline))
+        report = await supervise(source, target, journal, options)
         reports.append(report)
         return report
 
@@ -477,7 +483,7 @@ async def test_forever_asks_for_the_password_once_and_keeps_the_lock(source: Pat
                 shutdown.drain()
 
     with trio.fail_after(10):
-        assert await run_forever(profile, shutdown=shutdown, observers=[watch]) == 0
+        assert await run_forever(profile, options_for(profile, shutdown=shutdown, observers=[watch])) == 0
     assert [report.copied for report in stopped] == [2, 1]
     assert runs(profile) == stopped[::-1]
     assert asked == ["resolve"]
@@ -508,7 +514,7 @@ async def test_each_secret_is_looked_up_once_for_all_passes(profile: Profile) ->
             shutdown.drain()
 
     with trio.fail_after(10):
-        assert await run_forever(every, shutdown=shutdown, observers=[watch]) == 0
+        assert await run_forever(every, options_for(every, shutdown=shutdown, observers=[watch])) == 0
     assert sorted(asked) == ["passphrase", "password"]
 
 
@@ -516,7 +522,7 @@ async def test_the_first_pass_tries_what_the_others_leave_alone(
     profile: Profile, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "target" / "a.txt" / "theirs").mkdir(parents=True)  # where a file is wanted
-    monkeypatch.setattr(runner, "BREATH", 0.0)
+    monkeypatch.setattr(repeat_module, "BREATH", 0.0)
     every = attrs.evolve(profile, sync=attrs.evolve(profile.sync, every=0.001))
 
     async def passes(count: int) -> list[tuple[int, int]]:
@@ -530,7 +536,7 @@ async def test_the_first_pass_tries_what_the_others_leave_alone(
                     shutdown.drain()
 
         with trio.fail_after(20):
-            assert await run_forever(every, shutdown=shutdown, observers=[watch]) == 1
+            assert await run_forever(every, options_for(every, shutdown=shutdown, observers=[watch])) == 1
         return [(report.failed, report.parked) for report in stopped]
 
     assert await passes(5) == [(1, 0), (1, 0), (1, 0), (1, 1), (1, 1)]
@@ -548,7 +554,7 @@ async def test_a_journal_that_cannot_be_used_is_fatal(profile: Profile) -> None:
     journal = journal_path(state_directory(), profile.identity)
     journal.parent.mkdir(parents=True)
     journal.write_text("not a journal")
-    for begin in (run_once, plan_once):
+    for begin in (run_once, make_plan):
         with pytest.raises(FatalError):
             await begin(profile)
     assert journal.read_text() == "not a journal"

@@ -26,8 +26,9 @@ from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, Skipped
 from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 
 __all__ = ["LANES", "ONE", "PATIENT", "Counted", "Mirror"]
 
@@ -112,13 +113,15 @@ class Mirror:
                 source or self.source,
                 target or self.target,
                 self.journal,
-                policy,
-                shutdown=self.shutdown,
-                observers=[self.events.append, observe],
-                statistics=self.statistics,
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
-                pipeline=pipeline,
-                feed=feed,
+                RunOptions(
+                    policy,
+                    shutdown=self.shutdown,
+                    observers=[self.events.append, observe],
+                    statistics=self.statistics,
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+                    pipeline=pipeline or Pipeline(),
+                    feed=feed,
+                ),
             )
 
     def seen(self, kind: type[T]) -> list[T]:

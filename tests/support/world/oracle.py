@@ -36,7 +36,7 @@ from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name
 from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
-from actorsync.supervisor import Policy
+from actorsync.policy import Policy
 
 if TYPE_CHECKING:
     from tests.support.world.watched import WatchedTarget

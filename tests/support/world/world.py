@@ -26,8 +26,9 @@ from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.report import Report
 from actorsync.planning.parking import LONGEST_DELAY
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.trace import NEVER_PLANNED, check_trace
 from tests.support.virtual_time import inline
@@ -138,10 +139,12 @@ class World:
                 source,
                 Faulty(self.target, self._decide_target),
                 WatchedJournal(oracle.journal, oracle, self._step, self._meet_journal),
-                self.policy,
-                shutdown=shutdown,
-                observers=[oracle.published],
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self._token):016x}", blocking=inline),
+                RunOptions(
+                    self.policy,
+                    shutdown=shutdown,
+                    observers=[oracle.published],
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self._token):016x}", blocking=inline),
+                ),
             )
         self.is_running = False
         self.all_steps += self.steps
