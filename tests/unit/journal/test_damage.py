@@ -86,7 +86,7 @@ def refuse(tmp_path: Path, reason: str) -> None:
         (spoil_profile, "another profile .'somebody'"),
     ],
 )
-def test_m113_a_damaged_journal_is_refused_and_left_alone(
+def test_m113_a_damaged_journal_is_refused_and_unchanged(
     tmp_path: Path, used: Path, spoil: object, reason: str
 ) -> None:
     assert callable(spoil)
@@ -94,7 +94,7 @@ def test_m113_a_damaged_journal_is_refused_and_left_alone(
     refuse(tmp_path, reason)
 
 
-def test_m118_a_newer_schema_is_refused_and_left_alone(tmp_path: Path, used: Path) -> None:
+def test_m118_a_newer_schema_is_refused_and_unchanged(tmp_path: Path, used: Path) -> None:
     spoil_version(used)
     refuse(tmp_path, "it has schema 4, and this actorsync knows 3")
 
@@ -102,7 +102,7 @@ def test_m118_a_newer_schema_is_refused_and_left_alone(tmp_path: Path, used: Pat
 @pytest.mark.parametrize(
     "statement", ["PRAGMA user_version = 9", "UPDATE records SET target_kind = 9", "UPDATE meta SET value = 'q'"]
 )
-def test_m113_not_even_the_log_of_a_killed_run_is_touched(tmp_path: Path, used: Path, statement: str) -> None:
+def test_m113_a_refused_journal_keeps_its_write_ahead_log(tmp_path: Path, used: Path, statement: str) -> None:
     program = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     pass
 
 
-def test_a_copy_is_recorded_and_its_intent_dropped(journal: Journal) -> None:
+def test_a_copy_is_recorded_and_drops_its_intent(journal: Journal) -> None:
     journal.apply([Intended(("a/.t1", "a/.t2"))])
     journal.apply([copied("a/x", 9, ".t0", b"\0digest"), copied("a/y", temporary="a/.t1")])
 
@@ -30,14 +30,14 @@ def test_a_copy_is_recorded_and_its_intent_dropped(journal: Journal) -> None:
     assert journal.record("a/x") == Record(file("a/x", 10), file("a/x", 10))
 
 
-def test_what_is_recorded_is_what_was_read_and_what_the_target_said(journal: Journal) -> None:
+def test_a_record_holds_what_was_read_and_what_the_target_listed(journal: Journal) -> None:
     read, said = file("x", 2, 200), file("x", 2, 100)
     journal.apply([Done(Copy(file("x", 1, 1)), target=said, source=read)])
 
     assert journal.record("x") == Record(read, said)
 
 
-def test_m111_an_intent_knows_its_file_until_that_has_arrived(journal: Journal) -> None:
+def test_m111_an_intent_names_its_file_until_the_file_has_arrived(journal: Journal) -> None:
     source = Entry("a/f", Kind.FILE, 5, -3, ctime_ns=7, inode=9)
     bare = Entry("a/f", Kind.FILE, 5, -3)
     journal.apply([Intended(("a/.t1",), source), Intended(("a/.t2",))])
@@ -48,7 +48,7 @@ def test_m111_an_intent_knows_its_file_until_that_has_arrived(journal: Journal) 
     assert journal.pending() == [("a/.t1", None), ("a/.t2", None)]
 
 
-def test_m111_a_swept_temporary_may_tell_that_its_file_has_arrived(journal: Journal) -> None:
+def test_m111_a_sweep_records_a_file_that_has_arrived(journal: Journal) -> None:
     source, target = Entry("f", Kind.FILE, 5, 3_000_000_001), Entry("f", Kind.FILE, 5, 3_000_000_000)
     journal.apply([Intended((".t",), source), Done(Sweep(".t", source), target, source)])
     assert journal.record("f") == Record(source, target)
@@ -57,14 +57,14 @@ def test_m111_a_swept_temporary_may_tell_that_its_file_has_arrived(journal: Jour
     assert journal.pending() == []
 
 
-def test_intents_go_when_swept(journal: Journal) -> None:
+def test_swept_intents_are_dropped(journal: Journal) -> None:
     journal.apply([Intended((".1", ".2", ".3", ".3"))])
     journal.apply([Done(Sweep(".1", recovers=False)), Done(Sweep(".3")), Swept((".2", ".unknown"))])
 
     assert intents(journal) == [".3"]
 
 
-def test_directories_the_root_among_them(journal: Journal) -> None:
+def test_directories_are_recorded_and_the_root_too(journal: Journal) -> None:
     journal.apply([Done(MakeDirectory(folder(path)), target=folder(path)) for path in ("", "a", "a/b")])
 
     assert journal.record("") == Record(folder(""), folder(""))
@@ -73,7 +73,7 @@ def test_directories_the_root_among_them(journal: Journal) -> None:
     assert journal.owned_count() == 2
 
 
-def test_removed_and_forgotten_records_are_gone(journal: Journal) -> None:
+def test_removed_and_forgotten_records_are_deleted(journal: Journal) -> None:
     journal.apply(adopted("1", "2", "3", "4", "5"))
     journal.apply(
         [
@@ -89,7 +89,7 @@ def test_removed_and_forgotten_records_are_gone(journal: Journal) -> None:
     assert sorted(children(journal, "")) == ["4", "5"]
 
 
-def test_a_survey_adds_what_is_not_ours_and_drops_what_is_not_there(journal: Journal) -> None:
+def test_a_survey_adds_foreign_entries_and_drops_missing_ones(journal: Journal) -> None:
     journal.apply([*adopted("d/ours"), surveyed("d", file("d/gone"), file("d/ours", 99), folder("d/sub"))])
     link = Entry("d/link", Kind.LINK)
     journal.apply([surveyed("d", folder("d/sub"), file("d/new"), link)])
@@ -102,21 +102,21 @@ def test_a_survey_adds_what_is_not_ours_and_drops_what_is_not_there(journal: Jou
     assert journal.owned_count() == 1
 
 
-def test_a_survey_refreshes_what_is_not_ours(journal: Journal) -> None:
+def test_a_survey_updates_foreign_entries(journal: Journal) -> None:
     journal.apply([surveyed("", file("x", 1))])
     journal.apply([surveyed("", file("x", 2))])
 
     assert journal.record("x") == Record(None, file("x", 2))
 
 
-def test_a_survey_that_failed_drops_nothing(journal: Journal) -> None:
+def test_a_failed_survey_drops_nothing(journal: Journal) -> None:
     journal.apply([surveyed("", file("x"))])
     journal.apply([surveyed("", problem=Problem("", "450 busy"))])
 
     assert list(children(journal, "")) == ["x"]
 
 
-def test_nothing_foreign_outlives_the_directory_it_was_in(journal: Journal) -> None:
+def test_foreign_records_are_deleted_with_their_directory(journal: Journal) -> None:
     journal.apply([surveyed("", folder("a"), folder("a-b"), folder("b")), surveyed("a-b", file("a-b/x"))])
     journal.apply([surveyed("a", folder("a/s")), surveyed("a/s", file("a/s/x")), surveyed("b", file("b/x"))])
     journal.apply([surveyed("", folder("a-b"), folder("b"))])
@@ -128,7 +128,7 @@ def test_nothing_foreign_outlives_the_directory_it_was_in(journal: Journal) -> N
     assert [record.target.path for record in journal.subtree("")] == ["a-b", "a-b/x"]
 
 
-def test_a_survey_makes_a_journal_no_longer_fresh(journal: Journal) -> None:
+def test_a_complete_survey_ends_freshness(journal: Journal) -> None:
     assert journal.is_fresh
     journal.apply([surveyed("", file("x"))])
     assert journal.is_fresh
@@ -136,7 +136,7 @@ def test_a_survey_makes_a_journal_no_longer_fresh(journal: Journal) -> None:
     assert not journal.is_fresh
 
 
-def test_the_root_of_the_last_scan_is_remembered(tmp_path: Path) -> None:
+def test_the_root_of_the_last_scan_is_kept(tmp_path: Path) -> None:
     first = ScanComplete(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
     second = attrs.evolve(first, device=None)
     with open_journal(tmp_path, "p") as journal:
@@ -170,7 +170,7 @@ def test_facts_without_effect_begin_no_transaction(journal: Journal) -> None:
     assert not [statement for statement in statements if not statement.startswith("SELECT")]
 
 
-def test_all_facts_or_none(journal: Journal) -> None:
+def test_a_failing_fact_undoes_the_whole_batch(journal: Journal) -> None:
     broken = Done(Copy(file("y")), target=None)
     with pytest.raises(AssertionError, match="what was read"):
         journal.apply([copied("x"), broken])
@@ -180,7 +180,7 @@ def test_all_facts_or_none(journal: Journal) -> None:
     assert list(children(journal, "")) == ["x"]
 
 
-def test_m090_sql_from_names(journal: Journal) -> None:
+def test_m090_names_are_never_part_of_a_statement(journal: Journal) -> None:
     names = [
         "'); DROP TABLE records; --",
         '"',

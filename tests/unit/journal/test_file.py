@@ -40,7 +40,7 @@ def test_any_profile_id_makes_a_file_name(tmp_path: Path, profile_id: str) -> No
     assert path.parent == tmp_path
 
 
-def test_journals_live_in_the_users_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_journals_are_in_the_state_directory_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     assert state_directory() == tmp_path / "actorsync"
@@ -80,7 +80,7 @@ with open_journal(Path(sys.argv[1]), "p") as journal:
 
 
 @pytest.mark.parametrize("lines", [1, 2, 61, 400])
-def test_m111_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, lines: int) -> None:
+def test_m111_kill_9_loses_nothing_acknowledged(tmp_path: Path, lines: int) -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(lines)]
@@ -96,7 +96,7 @@ def test_m111_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, lines: 
         assert journal.owned_count() == 20 * len(batches)
 
 
-def test_m111_kill_9_while_it_was_made(tmp_path: Path) -> None:
+def test_m111_kill_9_during_creation_leaves_no_half_journal(tmp_path: Path) -> None:
     path = journal_path(tmp_path, "p")
     with open_journal(tmp_path, "p") as journal:
         journal.apply(adopted("old"))
@@ -112,7 +112,7 @@ def test_m111_kill_9_while_it_was_made(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"p.journal", "p.journal.lock"}
 
 
-def test_a_closed_journal_says_so(tmp_path: Path) -> None:
+def test_a_closed_journal_raises_fatal_error(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p") as journal:
         pass
     journal.close()
@@ -132,7 +132,7 @@ with open_journal(Path(sys.argv[1]), "p"):
 """
 
 
-def test_m119_only_one_at_a_time_and_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
+def test_m119_one_process_holds_the_lock_until_it_dies(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
@@ -155,7 +155,7 @@ def test_m119_only_one_at_a_time_and_the_lock_dies_with_its_holder(tmp_path: Pat
         pass
 
 
-def test_the_users_name_for_a_profile_and_the_view_for_people(tmp_path: Path) -> None:
+def test_the_file_names_its_profile_and_has_a_readable_view(tmp_path: Path) -> None:
     for name in ("old", "new", ""):
         with open_journal(tmp_path, "p", name=name) as journal:
             journal.apply([*adopted("d/é"), surveyed("", file("x", 3, 10**18))])

@@ -227,7 +227,7 @@ def is_below(path: str, directory: str) -> bool:
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(batches=st.lists(st.lists(FACTS, max_size=12), max_size=3), asked=st.sets(PATHS, max_size=4))
-def test_any_facts_leave_what_a_plain_dictionary_says(batches: list[list[Event]], asked: set[str]) -> None:
+def test_any_facts_leave_the_same_as_in_a_dictionary(batches: list[list[Event]], asked: set[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         model = Model()
         for batch in batches:

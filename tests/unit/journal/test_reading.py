@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     pass
 
 
-def test_subtrees_go_by_component_and_parents_come_first(journal: Journal) -> None:
+def test_a_subtree_goes_by_component_with_parents_first(journal: Journal) -> None:
     journal.apply(
         adopted("a", "ab", "a-b", "a-b/x", "a/x", "a/b", "a/b/c", "a/b-c", "a/b/c/d", "a.b/x", "a0", "a0/x", "b")
     )
@@ -42,7 +42,7 @@ def test_reads_are_indexed(query: str) -> None:
     assert [row[3].startswith("SEARCH records USING PRIMARY KEY (directory") for row in rows] == [True]
 
 
-def test_differences_leave_out_what_is_as_it_was(journal: Journal) -> None:
+def test_differences_leave_out_unchanged_entries(journal: Journal) -> None:
     def entry(name: str, **changes: Any) -> Entry:
         return attrs.evolve(Entry(f"d/{name}", Kind.FILE, 3, 1_000, ctime_ns=2_000, inode=7), **changes)
 
@@ -70,7 +70,7 @@ def test_differences_leave_out_what_is_as_it_was(journal: Journal) -> None:
     assert {"gone", "theirs", "racy"} <= records.keys()
 
 
-def test_familiar_files_are_those_that_have_another_path_as_well(tmp_path: Path) -> None:
+def test_a_file_recorded_under_another_path_is_familiar(tmp_path: Path) -> None:
     source = Entry("d/old", Kind.FILE, 3, 5, 7, 2**64 - 1)
     foreign = Entry("theirs", Kind.FILE, 3, 5, 7, 11)
     with open_journal(tmp_path, "p") as journal:
@@ -89,7 +89,7 @@ def test_familiar_files_are_those_that_have_another_path_as_well(tmp_path: Path)
 DIFFERENT: list[dict[str, Any]] = [{"inode": 8}, {"size": 4}, {"mtime_ns": 6}, {"mtime_ns": None}]
 
 
-def test_reads_see_what_was_committed_while_another_thread_writes(tmp_path: Path) -> None:
+def test_reads_beside_a_writer_see_whole_transactions(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p") as journal:
 
         def write() -> None:

@@ -32,7 +32,7 @@ def test_runs_are_kept_newest_first_and_a_hundred_of_them(tmp_path: Path) -> Non
         assert journal.runs(3) == expected
 
 
-def test_a_report_of_an_older_actorsync_is_read(tmp_path: Path) -> None:
+def test_a_report_without_a_newer_field_is_read(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p") as journal:
         journal.end_run(journal.begin_run(1.0), REPORT)
         with journal._transaction() as connection:
@@ -40,7 +40,7 @@ def test_a_report_of_an_older_actorsync_is_read(tmp_path: Path) -> None:
         assert journal.runs(1)[0].report == attrs.evolve(REPORT, moved=0)
 
 
-def test_runs_are_read_only_by_their_profile(tmp_path: Path) -> None:
+def test_runs_of_another_profile_are_refused(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p"):
         pass
     journal_path(tmp_path, "p").rename(journal_path(tmp_path, "q"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     pass
 
 
-def test_m116_a_full_disk_loses_only_what_was_not_acknowledged(tmp_path: Path) -> None:
+def test_m116_a_full_disk_loses_only_unacknowledged_facts(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p") as journal:
         journal.apply(adopted("before"))
         (pages,) = journal._writer.execute("PRAGMA page_count").fetchone()
@@ -33,7 +33,7 @@ def test_m116_a_full_disk_loses_only_what_was_not_acknowledged(tmp_path: Path) -
         assert list(children(journal, "")) == ["after", "before"]
 
 
-def test_m116_a_disk_that_refuses_to_be_written(tmp_path: Path) -> None:
+def test_m116_a_write_error_is_fatal_and_keeps_committed_facts(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p") as journal:
         journal.apply(adopted("before"))
         size = Path(f"{journal_path(tmp_path, 'p')}-wal").stat().st_size
@@ -50,7 +50,7 @@ def test_m116_a_disk_that_refuses_to_be_written(tmp_path: Path) -> None:
         assert list(children(journal, "")) == ["after", "before"]
 
 
-def test_m116_a_journal_that_became_read_only(tmp_path: Path) -> None:
+def test_m116_a_read_only_journal_is_fatal(tmp_path: Path) -> None:
     with open_journal(tmp_path, "p") as journal:
         journal._writer.execute("PRAGMA query_only = ON")
         for write in (
@@ -62,7 +62,7 @@ def test_m116_a_journal_that_became_read_only(tmp_path: Path) -> None:
                 write()
 
 
-def test_m116_somebody_else_writes_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_m116_a_lock_of_another_program_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "BUSY_SECONDS", 0.05)
     with (
         open_journal(tmp_path, "p") as journal,
@@ -77,7 +77,7 @@ def test_m116_somebody_else_writes_to_it(tmp_path: Path, monkeypatch: pytest.Mon
         assert list(children(journal, "")) == ["x"]
 
 
-def test_m116_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_m116_a_state_directory_that_cannot_be_made_is_fatal(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FatalError, match="Not a directory"), open_journal(tmp_path / "file" / "state", "p"):
         pass
