@@ -119,7 +119,8 @@ class Field:
         with open_journal(self.journal, "test") as journal:
             now = {path: os.stat(self.source / path) for path, digest in self.new.items() if digest is not None}
             records = {path: journal.record(path) for path in now}
-            assert set(temporaries(self.target)) <= set(journal.intents()), "a temporary that nobody knows of"
+            unknown = set(temporaries(self.target)) - dict(journal.pending()).keys()
+            assert not unknown, "temporaries that the journal does not know"
         return {
             path
             for path, record in records.items()
@@ -161,7 +162,7 @@ class Field:
         assert times(self.target) == times(self.source)
         assert temporaries(self.target) == []
         with open_journal(self.journal, "test") as journal:
-            assert journal.intents() == []
+            assert journal.pending() == []
         return True
 
 

@@ -13,7 +13,8 @@ from actorsync.cli.commands import run_command
 from actorsync.endpoints.plugins import Location, Unusable, registered
 from actorsync.errors import ProfileError
 from actorsync.profile import Profile, load_profile
-from actorsync.runs.runner import open_endpoints, run_once
+from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.runner import run_once
 from tests.support.plugged import install
 
 #: An endpoint that is a tree in memory, kept by its location so that a test can look at it.

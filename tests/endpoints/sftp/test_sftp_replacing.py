@@ -39,7 +39,7 @@ async def test_m033_m050_new_versions_replace_old_ones_whenever_the_connection_i
     report = await mirror.run(target)
     assert (report.exit_code, report.failed) == (0, 0)
     assert tree.files() == {f"{ROOT}/{path}": data for path, data in mirror.source.files().items()}
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(autojump_clock: MockClock) -> None:
