@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
-from actorsync.protocols.sftp.packets import Data, Reply, Status
+from actorsync.protocols.sftp.replies import Data, Reply, Status
 from tests.support.servers.sftp_tree import ROOT, Call, SftpTree, only
 from tests.support.servers.sftp_tree_wire import session_with
 
@@ -114,7 +114,7 @@ async def test_m092_a_server_that_gives_other_than_was_asked_for(length: int, au
     tree = SftpTree(instead=only("READ", Data(bytes(length))))
     tree.write(f"{ROOT}/f", bytes(10))
     async with session_with(tree) as (opened, _):
-        with pytest.raises(ConnectionLost, match=f"gives {length} bytes where 10 were asked for"):
+        with pytest.raises(ConnectionLost, match=f"sent {length} bytes in reply to a read of 10"):
             await download(opened)
 
 

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from actorsync.model.event import Event
 from actorsync.model.operation import Failed
-from actorsync.protocols.sftp.packets import Reply, Status
+from actorsync.protocols.sftp.replies import Reply, Status
 from tests.support.servers.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree
 from tests.support.servers.sftp_tree_wire import TreeEndpoint
 from tests.support.world.memory_mirror import LANES, Mirror
@@ -55,13 +55,13 @@ async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(a
     def lose(call: Call) -> Reply | None:
         """Lose it when the old version has just been set aside, and then whenever the new one is to get its name."""
         if call.verb == "RENAME" and (".actorsync+" in call.path or f"{ROOT}/f" not in tree.files()):
-            target.channels[-1].wire.lose("reset")
+            target.channels[-1].requests.lose("reset")
             return Status(4)
         return None
 
     tree.instead = lose
     tree.after = lambda call: (
-        target.channels[-1].wire.lose("reset") if call.verb == "RENAME" and ".actorsync+" in call.new else None
+        target.channels[-1].requests.lose("reset") if call.verb == "RENAME" and ".actorsync+" in call.new else None
     )
 
     def observe(event: Event) -> None:

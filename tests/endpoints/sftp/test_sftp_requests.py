@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorsync.endpoints.sftp.requests import Flight, SftpWire
+from actorsync.endpoints.sftp.requests import Flight, RequestPipeline
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp import requests as sftp
+from actorsync.protocols.sftp.packets import INIT
+from actorsync.protocols.sftp.replies import OK, Attributes, Data, Extended, Handle, Names, Reply, Status
+from actorsync.protocols.sftp.requests import Dialogue, Request
 from tests.support.servers.sftp_tree_wire import encode, version
 
 STALL = 10.0
@@ -46,12 +48,12 @@ class Line:
         return found
 
 
-async def begun() -> tuple[SftpWire, Line]:
+async def begun() -> tuple[RequestPipeline, Line]:
     """Give a wire on which the version is agreed."""
-    wire, line = SftpWire(STALL), Line()
+    wire, line = RequestPipeline(STALL), Line()
     wire.feed(version({"a@b": "1"}))
-    assert await wire.begin(line) == {"a@b": "1"}
-    assert line.sent == [sftp.INIT]
+    assert await wire.start(line) == {"a@b": "1"}
+    assert line.sent == [INIT]
     return wire, line
 
 
@@ -63,9 +65,9 @@ def attributes(number: int) -> Attributes:
     return Attributes(number, 0o100644, number)
 
 
-async def fails(wire: SftpWire, flight: Flight, failed: list[str]) -> None:
+async def fails(wire: RequestPipeline, flight: Flight, failed: list[str]) -> None:
     with pytest.raises(ConnectionLost) as caught:
-        await wire.landed(flight)
+        await wire.replies(flight)
     failed.append(str(caught.value))
 
 
@@ -77,7 +79,7 @@ async def fails(wire: SftpWire, flight: Flight, failed: list[str]) -> None:
 def test_replies_find_their_flights_in_whatever_order_and_pieces(sizes: list[int], seed: int, cuts: list[int]) -> None:
     async def main() -> None:
         wire, line = await begun()
-        flights = [wire.launch(look(size)) for size in sizes]
+        flights = [wire.send(look(size)) for size in sizes]
         identities = line.identities()
         answers = [encode(identity, attributes(number)) for number, identity in enumerate(identities)]
         Random(seed).shuffle(answers)
@@ -87,7 +89,7 @@ def test_replies_find_their_flights_in_whatever_order_and_pieces(sizes: list[int
             wire.feed(data[start:end])
         first = 0
         for flight, size in zip(flights, sizes, strict=True):
-            assert await wire.landed(flight) == [attributes(number) for number in range(first, first + size)]
+            assert await wire.replies(flight) == [attributes(number) for number in range(first, first + size)]
             first += size
 
     trio.run(main)
@@ -114,10 +116,10 @@ async def test_each_waits_for_its_own(autojump_clock: MockClock) -> None:
 async def test_a_refusal_answers_anything(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
     requests = [sftp.lstat("/a"), sftp.open_new("/a"), sftp.read(b"h", 0, 1), sftp.real_path("."), sftp.file_system("")]
-    flight = wire.launch(requests)
+    flight = wire.send(requests)
     for identity in range(1, 6):
         wire.feed(encode(identity, Status(identity + 1)))
-    assert await wire.landed(flight) == [Status(code) for code in range(2, 7)]
+    assert await wire.replies(flight) == [Status(code) for code in range(2, 7)]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +143,11 @@ async def test_m020_a_reply_of_the_wrong_type_loses_the_connection_for_everybody
     failed: list[str] = []
     async with trio.open_nursery() as nursery:
         for requests in ([request_], look(3)):
-            nursery.start_soon(fails, wire, wire.launch(requests), failed)
+            nursery.start_soon(fails, wire, wire.send(requests), failed)
         await wait_all_tasks_blocked()
         wire.feed(encode(1, reply))
     kind = type(reply).__name__.lower()
-    assert failed == [f"the server answers request {request_.kind} with {kind}"] * 2
+    assert failed == [f"the server replied to request {request_.kind} with {kind}"] * 2
     assert line.aborted == 1
     assert trio.current_time() < STALL, "they were woken up"
 
@@ -162,21 +164,21 @@ async def test_m020_an_answer_to_what_was_not_asked_loses_the_connection_for_eve
     failed: list[str] = []
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(fails, wire, wire.launch(look(2)), failed)
+            nursery.start_soon(fails, wire, wire.send(look(2)), failed)
         await wait_all_tasks_blocked()
         wire.feed(b"".join(encode(identity, attributes(1)) for identity in identities))
-    assert failed == ["the server answers what it was not asked"] * 3
+    assert failed == ["the server replied to a request that was not sent"] * 3
     assert line.aborted == 1
     assert trio.current_time() < STALL
-    with pytest.raises(ConnectionLost, match="what it was not asked"):
-        wire.launch(look(1))
+    with pytest.raises(ConnectionLost, match="a request that was not sent"):
+        wire.send(look(1))
 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\0", b"SSH-2.0-x\r\n", encode(1, attributes(1))[:4] + b"\x07\0\0\0\1"])
 async def test_m091_what_is_no_sftp_loses_the_connection(data: bytes, autojump_clock: MockClock) -> None:
     wire, line = await begun()
     failed: list[str] = []
-    flight = wire.launch(look(1))
+    flight = wire.send(look(1))
     wire.feed(data.ljust(40, b"\0"))
     await fails(wire, flight, failed)
     assert line.aborted == 1
@@ -190,7 +192,7 @@ async def test_m091_what_is_no_sftp_loses_the_connection(data: bytes, autojump_c
 def test_m091_whatever_comes_never_raises_in_the_one_who_brings_it(pieces: list[bytes]) -> None:
     async def main() -> None:
         wire, _ = await begun()
-        wire.launch(look(3))
+        wire.send(look(3))
         for piece in pieces:
             wire.feed(piece)
         wire.lose("gone")
@@ -206,7 +208,7 @@ async def test_a_loss_wakes_up_everybody_at_once(autojump_clock: MockClock) -> N
     failed: list[str] = []
     async with trio.open_nursery() as nursery:
         for count in (1, 2, 128):
-            nursery.start_soon(fails, wire, wire.launch(look(count)), failed)
+            nursery.start_soon(fails, wire, wire.send(look(count)), failed)
         await wait_all_tasks_blocked()
         wire.lose("reset by peer")
         wire.lose("and something else")
@@ -217,22 +219,22 @@ async def test_a_loss_wakes_up_everybody_at_once(autojump_clock: MockClock) -> N
 async def test_after_a_loss_nothing_is_sent(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     wire.lose("gone")
-    for requests in (look(1), [sftp.part(b"h")]):
+    for requests in (look(1), [sftp.close_unchecked(b"h")]):
         with pytest.raises(ConnectionLost, match="gone"):
-            wire.launch(requests)
-    wire.part(b"h")
-    assert line.sent == [sftp.INIT]
+            wire.send(requests)
+    wire.close_unchecked(b"h")
+    assert line.sent == [INIT]
 
 
 async def test_a_flight_that_is_whole_before_the_loss_keeps_its_replies(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
-    whole, half = wire.launch(look(2)), wire.launch(look(2))
+    whole, half = wire.send(look(2)), wire.send(look(2))
     for identity in (3, 2, 1):
         wire.feed(encode(identity, attributes(identity)))
     wire.lose("gone")
-    assert await wire.landed(whole) == [attributes(1), attributes(2)]
+    assert await wire.replies(whole) == [attributes(1), attributes(2)]
     with pytest.raises(ConnectionLost, match="gone"):
-        await wire.landed(half)
+        await wire.replies(half)
 
 
 async def test_whoever_is_cancelled_leaves_the_others_alone(autojump_clock: MockClock) -> None:
@@ -240,10 +242,10 @@ async def test_whoever_is_cancelled_leaves_the_others_alone(autojump_clock: Mock
     with trio.move_on_after(1) as scope:
         await wire.exchange(look(2))
     assert scope.cancelled_caught
-    flight = wire.launch(look(1))
+    flight = wire.send(look(1))
     for identity in (1, 2, 3):  # the answers to what nobody waits for are still answers
         wire.feed(encode(identity, attributes(identity)))
-    assert await wire.landed(flight) == [attributes(3)]
+    assert await wire.replies(flight) == [attributes(3)]
     assert line.aborted == 0
 
 
@@ -255,7 +257,7 @@ async def test_m011_m017_silence_loses_the_connection(autojump_clock: MockClock)
     failed: list[str] = []
     async with trio.open_nursery() as nursery:
         for _ in range(2):
-            nursery.start_soon(fails, wire, wire.launch(look(1)), failed)
+            nursery.start_soon(fails, wire, wire.send(look(1)), failed)
     assert failed == ["no answer in time"] * 2
     assert trio.current_time() == pytest.approx(STALL)
     assert line.aborted == 1
@@ -285,13 +287,13 @@ async def test_m017_a_server_that_answers_others_for_ever_and_never_one_is_left(
 
     async def others() -> None:
         while True:
-            flight = wire.launch(look(1))
+            flight = wire.send(look(1))
             await trio.sleep(STALL / 2)
             wire.feed(encode(line.identities()[-1], attributes(1)))
-            await wire.landed(flight)
+            await wire.replies(flight)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(fails, wire, wire.launch(look(1)), failed)
+        nursery.start_soon(fails, wire, wire.send(look(1)), failed)
         with pytest.raises(ConnectionLost):
             await others()
     assert failed == ["no answer in time"]
@@ -301,9 +303,9 @@ async def test_m017_a_server_that_answers_others_for_ever_and_never_one_is_left(
 async def test_m017_a_connection_that_nobody_waits_for_may_be_silent(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     await trio.sleep(100 * STALL)
-    flight = wire.launch(look(1))
+    flight = wire.send(look(1))
     wire.feed(encode(1, attributes(1)))
-    assert await wire.landed(flight) == [attributes(1)]
+    assert await wire.replies(flight) == [attributes(1)]
     assert line.aborted == 0
 
 
@@ -312,17 +314,17 @@ async def test_m017_a_connection_that_nobody_waits_for_may_be_silent(autojump_cl
 
 async def test_nobody_waits_for_a_parting_request(autojump_clock: MockClock) -> None:
     wire, line = await begun()
-    assert await wire.exchange([sftp.part(b"h")]) == [sftp.OK]
-    flight = wire.launch([sftp.lstat("/a"), sftp.part(b"h"), sftp.lstat("/b")])
-    wire.part(b"h")
+    assert await wire.exchange([sftp.close_unchecked(b"h")]) == [OK]
+    flight = wire.send([sftp.lstat("/a"), sftp.close_unchecked(b"h"), sftp.lstat("/b")])
+    wire.close_unchecked(b"h")
     assert line.identities() == [1, 2, 3, 4, 5]
     for identity in (4, 2):
         wire.feed(encode(identity, attributes(identity)))
-    assert await wire.landed(flight) == [attributes(2), sftp.OK, attributes(4)]
-    for identity, reply in ((3, sftp.OK), (1, Status(4)), (5, Status(9, "?"))):
+    assert await wire.replies(flight) == [attributes(2), OK, attributes(4)]
+    for identity, reply in ((3, OK), (1, Status(4)), (5, Status(9, "?"))):
         wire.feed(encode(identity, reply))
     assert line.aborted == 0
-    wire.feed(encode(5, sftp.OK))
+    wire.feed(encode(5, OK))
     assert line.aborted == 1, "but once only"
 
 
@@ -330,34 +332,34 @@ async def test_nobody_waits_for_a_parting_request(autojump_clock: MockClock) -> 
 
 
 async def test_m022_a_server_of_another_version(autojump_clock: MockClock) -> None:
-    wire = SftpWire(STALL)
+    wire = RequestPipeline(STALL)
     wire.feed(version({}, 6))
     with pytest.raises(ProtocolError, match="version 6"):
-        await wire.begin(Line())
+        await wire.start(Line())
 
 
 async def test_m011_a_server_that_says_nothing(autojump_clock: MockClock) -> None:
-    wire, line = SftpWire(STALL), Line()
+    wire, line = RequestPipeline(STALL), Line()
     with pytest.raises(ConnectionLost, match="no answer in time"):
-        await wire.begin(line)
+        await wire.start(line)
     assert trio.current_time() == pytest.approx(STALL)
     assert line.aborted == 1
 
 
 async def test_a_connection_that_is_lost_before_it_begins(autojump_clock: MockClock) -> None:
-    wire = SftpWire(STALL)
+    wire = RequestPipeline(STALL)
     wire.lose("gone")
     with pytest.raises(ConnectionLost, match="gone"):
-        await wire.begin(Line())
+        await wire.start(Line())
     assert trio.current_time() == 0
 
 
 async def test_m020_answers_before_any_question(autojump_clock: MockClock) -> None:
-    wire, line = SftpWire(STALL), Line()
-    wire.feed(version({}) + encode(1, sftp.OK))
-    assert await wire.begin(line) == {}
-    with pytest.raises(ConnectionLost, match="what it was not asked"):
-        wire.launch(look(1))
+    wire, line = RequestPipeline(STALL), Line()
+    wire.feed(version({}) + encode(1, OK))
+    assert await wire.start(line) == {}
+    with pytest.raises(ConnectionLost, match="a request that was not sent"):
+        wire.send(look(1))
 
 
 # --- Dialogues
@@ -366,7 +368,7 @@ async def test_m020_answers_before_any_question(autojump_clock: MockClock) -> No
 async def test_a_dialogue_is_played_to_its_end(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
 
-    def dialogue() -> sftp.Dialogue[list[Reply]]:
+    def dialogue() -> Dialogue[list[Reply]]:
         first = yield look(1)
         second = yield look(2)
         return first + second
@@ -378,15 +380,15 @@ async def test_a_dialogue_is_played_to_its_end(autojump_clock: MockClock) -> Non
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        assert await wire.play(dialogue()) == [attributes(1), attributes(2), attributes(3)]
+        assert await wire.run(dialogue()) == [attributes(1), attributes(2), attributes(3)]
 
 
 async def test_a_dialogue_that_refuses_has_sent_nothing_more(autojump_clock: MockClock) -> None:
     wire, line = await begun()
 
-    def dialogue() -> sftp.Dialogue[None]:
+    def dialogue() -> Dialogue[None]:
         yield [sftp.lstat("/a\0")]
 
     with pytest.raises(OperationRefused):
-        await wire.play(dialogue())
-    assert line.sent == [sftp.INIT]
+        await wire.run(dialogue())
+    assert line.sent == [INIT]

@@ -12,12 +12,10 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Content, Staged, Upload
-from actorsync.endpoints.sftp import connection as sftp_link
-from actorsync.endpoints.sftp.connection import PIECE
+from actorsync.endpoints.sftp.upload import PIECE, WINDOW
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Reply, Status
+from actorsync.protocols.sftp.replies import OK, Attributes, Reply, Status
 from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, only
 from tests.support.servers.sftp_tree_wire import session_with
 
@@ -154,7 +152,7 @@ async def test_no_more_big_writes_are_unanswered_than_the_window_holds(
             for number in range(files):
                 nursery.start_soon(stage_later, number)
         assert [len(data) for data in tree.files().values()] == [size] * files
-        assert 1 < channel.most <= sftp_link._IN_FLIGHT
+        assert 1 < channel.most <= WINDOW
 
 
 async def test_all_room_is_given_back(autojump_clock: MockClock) -> None:
@@ -172,7 +170,7 @@ async def test_all_room_is_given_back(autojump_clock: MockClock) -> None:
                 await opened.sweep([made.temporary])
             with trio.move_on_after(0.2):
                 await opened.stage(upload(bytes(40 * PIECE), name="cancelled"))
-        assert opened._room.value == sftp_link._IN_FLIGHT
+        assert opened._uploader._window.value == WINDOW
 
 
 @pytest.mark.parametrize("at", [0, 1, 5, 14, 20, 29])
@@ -272,7 +270,7 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
     def cut(call: Call) -> Reply | None:
         if call.verb == "STATVFS":
             tree.is_full = is_full
-        return sftp.OK if call.verb == "WRITE" and call.offset + len(call.data) == size else None
+        return OK if call.verb == "WRITE" and call.offset + len(call.data) == size else None
 
     tree.instead = cut
     result = await stage(tree, upload(content(size)))
@@ -286,14 +284,14 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
 @pytest.mark.parametrize("size", [9, 3 * PIECE])
 @pytest.mark.parametrize("more", [-2, 2])
 async def test_m018_a_server_that_shows_another_size(size: int, more: int, autojump_clock: MockClock) -> None:
-    tree = SftpTree(extensions={}, instead=only("LSTAT", sftp.Attributes(size + more, 0o100644, 1)))
+    tree = SftpTree(extensions={}, instead=only("LSTAT", Attributes(size + more, 0o100644, 1)))
     why = refused(await stage(tree, upload(content(size))), retry=True)
     assert why == f"the server has {size + more} of its {size} bytes"
     assert tree.files() == {}
 
 
 async def test_a_size_that_is_right_at_the_second_look_is_right(autojump_clock: MockClock) -> None:
-    looks = iter([sftp.Attributes(0, 0o100644, 1)])
+    looks = iter([Attributes(0, 0o100644, 1)])
     tree = SftpTree(instead=only("LSTAT", lambda call: next(looks, None)))
     assert isinstance(await stage(tree, upload(b"content")), Staged)
 

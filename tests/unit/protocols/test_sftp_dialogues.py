@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
 from actorsync.protocols.sftp import dialogues as ask
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Attributes, Names, Reply, Status
+from actorsync.protocols.sftp.replies import OK, Attributes, Names, Reply, Status
+from actorsync.protocols.sftp.requests import Dialogue
 from tests.support.servers.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree, only, play
 
 WITHOUT_POSIX_RENAME = {name: of for name, of in EXTENSIONS.items() if name != POSIX_RENAME}
+
+HINT = "check the permissions, the free space and the rules for names on the server"
 
 orders = st.none() | st.integers(0, 99)
 
@@ -177,9 +179,9 @@ def test_with_posix_rename_a_commit_is_one_flight() -> None:
 def test_m034_a_rename_that_says_ok_and_does_nothing(replaces: bool) -> None:
     made = site(2, replaces=replaces)
     verb = "POSIX-RENAME" if replaces else "RENAME"
-    made.tree.instead = lambda call: sftp.OK if call.verb == verb and call.path.endswith("/t") else None
+    made.tree.instead = lambda call: OK if call.verb == verb and call.path.endswith("/t") else None
     results = made.commit()
-    assert [str(result) for result in results] == ["the server says that it renamed it, and has not"] * 2
+    assert [str(result) for result in results] == ["the server reported that it renamed the file, but did not"] * 2
     assert made.tree.files() == {made.renames[0].final: OLD}, "the temporaries are gone, the old one is not"
 
 
@@ -190,13 +192,13 @@ def test_m034_a_rename_that_says_ok_and_loses_the_file() -> None:
         if call.verb != "POSIX-RENAME":
             return None
         del made.tree.nodes[call.path]
-        return sftp.OK
+        return OK
 
     made.tree.instead = lose
     results = made.commit()
     assert [isinstance(result, OperationRefused) and result.retry for result in results] == [True, True]
-    assert str(results[0]) == "after its rename the server shows 3 bytes under its name"
-    assert str(results[1]) == "after its rename the server shows no such file under its name"
+    assert str(results[0]) == "after the rename the server reports 3 bytes for the final name"
+    assert str(results[1]) == "after the rename the server reports no such file for the final name"
 
 
 @pytest.mark.parametrize("mtime", [78, None])
@@ -239,7 +241,7 @@ def test_m039_a_rename_that_is_refused(replaces: bool, code: int) -> None:
     results = made.commit()
     for result in results:
         assert isinstance(result, OperationRefused) and not result.retry
-        assert "the server does not give it its name: " in str(result) and "no!" in str(result)
+        assert "the server refused the rename to the final name: " in str(result) and "no!" in str(result)
     if replaces:  # else the old one cannot come back either: see below
         assert made.tree.files() == {made.renames[0].final: OLD}
 
@@ -248,7 +250,7 @@ def test_m033_the_old_file_comes_back_when_the_new_one_does_not_get_its_place() 
     made = site(1, replaces=False)
     made.tree.instead = only("RENAME", Status(3), path=made.renames[0].temporary)
     (result,) = made.commit()
-    assert str(result) == "the server does not give it its name: permission denied"
+    assert str(result) == f"the server refused the rename to the final name: permission denied; {HINT}"
     assert made.tree.files() == {made.renames[0].final: OLD}
     assert made.tree.nodes[made.renames[0].final].mtime == 11
 
@@ -317,7 +319,7 @@ def test_a_temporary_that_cannot_be_removed() -> None:
     tree = SftpTree()
     tree.mkdir(f"{ROOT}/t")
     left = [ask.Temporary(f"{ROOT}/t", f"{ROOT}/a"), ask.Temporary("/not/there", "/not/here", "/not/at/all")]
-    assert reasons(play(ask.sweep(left), tree)) == ["the server does not remove it: failure", None]
+    assert reasons(play(ask.sweep(left), tree)) == ["the server did not remove it: failure", None]
 
 
 # --- Directories
@@ -351,7 +353,12 @@ def test_what_is_in_the_way_of_a_directory() -> None:
         None,
     ]
     follow = play(ask.make_directories(["/r/file", "/r/link", "/r/nowhere", "/r/link/sub"], follow=True), tree)
-    assert reasons(follow) == ["a file is in its place", None, "the server does not make it: failure", None]
+    assert reasons(follow) == [
+        "a file is in its place",
+        None,
+        f"the server did not make the directory: failure; {HINT}",
+        None,
+    ]
     assert "/r/there/sub" in tree.nodes
 
 
@@ -364,7 +371,7 @@ def test_a_server_that_does_not_say_what_is_there_is_believed() -> None:
 def test_no_directories_ask_nothing() -> None:
     tree = SftpTree()
     assert (play(ask.make_directories([]), tree), play(ask.remove_directories([]), tree)) == ([], [])
-    assert (play(ask.remove_files([]), tree), play(ask.look([]), tree)) == ([], [])
+    assert (play(ask.remove_files([]), tree), play(ask.lstat_all([]), tree)) == ([], [])
     assert tree.calls == []
 
 
@@ -389,7 +396,7 @@ def test_directories_that_are_not_removed() -> None:
     tree.write("/r/full/f", b"")
     refused = play(ask.remove_directories(["/r/empty", "/r/full"]), tree)
     assert refused[1] is False
-    assert str(refused[0]) == "the server does not remove it: permission denied"
+    assert str(refused[0]) == "the server did not remove it: permission denied"
     tree.instead = lambda call: Status(3) if call.verb in {"RMDIR", "OPENDIR"} else None
     (closed,) = play(ask.remove_directories(["/r/closed"]), tree)
     assert isinstance(closed, OperationRefused), "nobody knows whether it holds something"
@@ -402,7 +409,7 @@ def test_files_that_are_removed() -> None:
     tree.mkdir("/r/d")
     assert reasons(play(ask.remove_files(["/r/f", "/r/l", "/r/gone", "/r/d"]), tree)) == [
         *(None, None, None),
-        "the server does not remove it: failure",
+        "the server did not remove it: failure",
     ]
 
 
@@ -411,8 +418,8 @@ def test_flights_are_bounded(count: int) -> None:
     tree = SftpTree()
     lengths = []
 
-    def measured() -> sftp.Dialogue[list[Attributes | Status]]:
-        dialogue = ask.look([f"/r/{number}" for number in range(count)])
+    def measured() -> Dialogue[list[Attributes | Status]]:
+        dialogue = ask.lstat_all([f"/r/{number}" for number in range(count)])
         with contextlib.suppress(StopIteration):
             flight = next(dialogue)
             while True:
@@ -494,4 +501,4 @@ def test_a_directory_is_mostly_read_in_two_round_trips() -> None:
     ],
 )
 def test_home(reply: Reply, expected: str) -> None:
-    assert play(ask.home(), SftpTree(instead=only("REALPATH", reply))) == expected
+    assert play(ask.login_directory(), SftpTree(instead=only("REALPATH", reply))) == expected
