@@ -16,7 +16,7 @@ from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread
 from actorsync.endpoints.ssh.channel import SshChannel
 from actorsync.endpoints.ssh.host_keys import HostKeys, load_client_keys, read_host_keys
-from actorsync.endpoints.ssh.login import Credentials, Refusal, fetch_host_key, open_channel
+from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, fetch_host_key, open_channel
 from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
 from actorsync.model.entry import Entry, Kind, ScanComplete
@@ -86,7 +86,7 @@ class SftpEndpoint:
         """
         try:
             with trio.fail_after(self.connect_seconds):
-                async with self._thread.held() as loop:
+                async with self._thread.running() as loop:
                     return await fetch_host_key(loop, (self.host, self.port), self._read_host_keys())
         except trio.TooSlowError:
             raise ConnectionLost("no answer in time") from None
@@ -94,7 +94,7 @@ class SftpEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
         """Connect, check the host key, log in, and start SFTP."""
-        async with self._thread.held() as loop, AsyncExitStack() as stack:
+        async with self._thread.running() as loop, AsyncExitStack() as stack:
             requests = RequestPipeline(self.stall_seconds)
             async with self._login_turn():
                 try:
@@ -128,7 +128,7 @@ class SftpEndpoint:
                 loop, (self.host, self.port), self._read_host_keys(), self._credentials, requests.feed, requests.lose
             )
             return await stack.enter_async_context(opening)
-        except Refusal as refused:
+        except CredentialsRejected as refused:
             if self._is_accepted:  # the same credentials were accepted before in this run
                 raise LoginLapsed(str(refused)) from None
             self._refusal = f"{self.display}: {refused}"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread, Doorbell
+from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread, Notifier
 
 
 def threads() -> list[threading.Thread]:
@@ -40,7 +40,7 @@ async def test_results_and_errors_come_across() -> None:
         return value, threading.current_thread() in threads()
 
     error = ZeroDivisionError("a bug")
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         assert await loop.run(lambda: give(1), never_called) == (1, True)
         with pytest.raises(ZeroDivisionError, match="a bug") as caught:
             await loop.run(lambda: give(error), never_called)
@@ -50,7 +50,7 @@ async def test_results_and_errors_come_across() -> None:
 
 
 async def test_what_cannot_even_begin_is_an_error() -> None:
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         with trio.fail_after(0.5), pytest.raises(ZeroDivisionError):
             await loop.run(lambda: 1 / 0, never_called)  # type: ignore[arg-type, return-value]
 
@@ -65,7 +65,7 @@ async def test_many_at_once() -> None:
 
         found.append(await loop.run(work, never_called))
 
-    async with AsyncioThread().held() as loop, trio.open_nursery() as nursery:
+    async with AsyncioThread().running() as loop, trio.open_nursery() as nursery:
         for number in range(200):
             nursery.start_soon(one, number)
     assert sorted(found) == list(range(200))
@@ -79,7 +79,7 @@ async def test_many_at_once() -> None:
 def test_what_is_posted_runs_in_its_order(bursts: list[int]) -> None:
     async def main() -> None:
         taken: list[tuple[int, int]] = []
-        async with AsyncioThread().held() as loop:
+        async with AsyncioThread().running() as loop:
             for burst, count in enumerate(bursts):
                 for number in range(count):
                     loop.post(taken.append, (burst, number))
@@ -95,7 +95,7 @@ async def test_what_is_posted_while_posts_are_taken_is_taken_too() -> None:
     taken: list[int] = []
     done = threading.Event()
 
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
 
         def post(number: int) -> None:
             taken.append(number)
@@ -112,11 +112,11 @@ async def test_what_is_posted_while_posts_are_taken_is_taken_too() -> None:
 async def test_posting_to_a_loop_that_has_ended_is_dropped() -> None:
     taken: list[int] = []
     thread = AsyncioThread()
-    async with thread.held() as old:
+    async with thread.running() as old:
         pass
     for number in range(3):
         old.post(taken.append, number)
-    async with thread.held() as new:
+    async with thread.running() as new:
         assert new is not old
         old.post(taken.append, 9)
         await new.run(nothing, never_called)
@@ -137,7 +137,7 @@ async def test_a_cancellation_does_not_wait_and_stops_the_work() -> None:
         finally:
             token.run_sync_soon(stopped.set)
 
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         await loop.run(nothing, never_called)
         with trio.fail_after(5):
             with trio.move_on_after(0.01) as scope:
@@ -165,7 +165,7 @@ async def test_what_comes_too_late_is_thrown_away_in_the_thread() -> None:
         token.run_sync_soon(over.set)
 
     with trio.fail_after(5):
-        async with AsyncioThread().held() as loop:
+        async with AsyncioThread().running() as loop:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(loop.run, stubborn, discard)
                 await begun.wait()
@@ -175,7 +175,7 @@ async def test_what_comes_too_late_is_thrown_away_in_the_thread() -> None:
 
 
 async def test_cancelled_before_it_begins() -> None:
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         with trio.CancelScope() as scope:
             scope.cancel()
             await loop.run(nothing, discard=lambda _: None)  # the thread may have been quicker
@@ -190,7 +190,7 @@ async def test_an_error_that_comes_too_late_is_nobody_s() -> None:
         finally:
             raise ZeroDivisionError
 
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         with trio.move_on_after(0.02):
             await loop.run(work, never_called)
         await loop.run(nothing, never_called)
@@ -206,7 +206,7 @@ async def test_all_who_hold_it_share_one_thread() -> None:
 
     async def hold(number: int) -> None:
         nonlocal most
-        async with thread.held() as loop:
+        async with thread.running() as loop:
             loops.add(loop)
             await loop.run(nothing, never_called)
             most = max(most, len(threads()))
@@ -230,7 +230,7 @@ async def test_it_starts_again_after_the_last_has_left() -> None:
     thread = AsyncioThread()
     loops = []
     for _ in range(3):
-        async with thread.held() as loop:
+        async with thread.running() as loop:
             await loop.run(nothing, never_called)
             loops.append(loop)
         assert threads() == []
@@ -244,17 +244,17 @@ async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
     begun: list[Any] = []
 
     async def hold(event: trio.Event) -> None:
-        async with thread.held():
+        async with thread.running():
             await event.wait()
 
     async def visit() -> None:
-        async with thread.held():
-            begun.append(thread._running)
+        async with thread.running():
+            begun.append(thread._current)
 
     async with trio.open_nursery() as nursery:
         for event in leave:
             nursery.start_soon(hold, event)
-        while thread._holders < len(leave):  # noqa: ASYNC110 - there is no event for it
+        while thread._users < len(leave):  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.001)
         async with thread._lock:
             leave[0].set()
@@ -272,7 +272,7 @@ async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 async def test_nothing_is_left_when_the_holder_fails(error: type[BaseException]) -> None:
     with pytest.raises(error):
-        async with AsyncioThread().held():
+        async with AsyncioThread().running():
             raise error
     assert threads() == []
 
@@ -280,7 +280,7 @@ async def test_nothing_is_left_when_the_holder_fails(error: type[BaseException])
 async def test_nothing_is_left_when_the_holder_is_cancelled_with_work_under_way() -> None:
     thread = AsyncioThread()
     with trio.move_on_after(0.05) as scope:
-        async with thread.held() as loop:
+        async with thread.running() as loop:
             await loop.run(asyncio.Event().wait, lambda result: None)
     assert scope.cancelled_caught
     assert threads() == []
@@ -300,7 +300,7 @@ async def left():
 
 async def main():
     thread = AsyncioThread()
-    async with thread.held() as loop:
+    async with thread.running() as loop:
         await loop.run(left, discard=print)
         with trio.move_on_after(0.05):
             await loop.run(asyncio.Event().wait, discard=print)
@@ -327,11 +327,11 @@ async def test_many_rings_are_answered_once_and_a_later_one_again() -> None:
         answers.append(trio.current_time())
         rung.set()
 
-    bell = Doorbell(answer)
+    bell = Notifier(answer)
 
     def ring() -> None:
         for _ in range(100):
-            bell.ring()
+            bell.notify()
 
     for count in (1, 2):
         ring()
@@ -350,17 +350,17 @@ async def test_a_ring_in_the_answer_is_answered() -> None:
 
     def answer() -> None:
         answers.append(1)
-        bell.ring() if len(answers) < 5 else over.set()
+        bell.notify() if len(answers) < 5 else over.set()
 
-    bell = Doorbell(answer)
-    bell.ring()
+    bell = Notifier(answer)
+    bell.notify()
     with trio.fail_after(5):
         await over.wait()
     assert len(answers) == 5
 
 
 def test_a_ring_after_trio_has_ended_is_heard_by_nobody() -> None:
-    async def main() -> Doorbell:
-        return Doorbell(lambda: never_called(None))
+    async def main() -> Notifier:
+        return Notifier(lambda: never_called(None))
 
-    trio.run(main).ring()
+    trio.run(main).notify()

@@ -46,7 +46,7 @@ def public(number: int = 0, algorithm: str = "ssh-ed25519") -> str:
 @pytest.fixture(autouse=True)
 def _no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Know nothing of this machine's keys."""
-    monkeypatch.setattr(ssh_keys, "_MACHINES_KNOWN_HOSTS", tmp_path / "machine")
+    monkeypatch.setattr(ssh_keys, "_SYSTEM_KNOWN_HOSTS", tmp_path / "machine")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
@@ -302,7 +302,9 @@ def test_a_key_without_a_passphrase_asks_nobody(tmp_path: Path) -> None:
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
     login = SshLogin("u", write_key(tmp_path / "k", passphrase="let me in"))
     assert load(login, "let me in") == [key().public_data]
-    assert refusal(login, "let me out") == f"{tmp_path}/k has another passphrase than target.passphrase gives"
+    assert refusal(login, "let me out") == (
+        f"{tmp_path}/k cannot be used: target.passphrase is not its passphrase; correct it"
+    )
     assert refusal(login, None) == f"{tmp_path}/k cannot be used: it needs a passphrase; set target.passphrase"
     assert "let me out" not in refusal(login, "let me out")
 
@@ -312,14 +314,14 @@ def test_what_is_no_key(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "k"
     path.write_bytes(text)
     path.chmod(0o600)
-    assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key"
+    assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key; set target.key-file"
 
 
 def test_nobody_is_asked_for_the_passphrase_of_what_is_no_key(tmp_path: Path) -> None:
     path = tmp_path / "k.pub"
     path.write_text(public())
     path.chmod(0o600)
-    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key"
+    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key; set target.key-file"
 
 
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:
@@ -333,7 +335,7 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660, 0o610, 0o777])
 def test_m106_a_key_that_others_can_read_is_not_used(mode: int, tmp_path: Path) -> None:
     path = write_key(tmp_path / "k", mode=mode)
-    assert refusal(SshLogin("u", path)) == f"{path} is a key that others can read; run: chmod 600 {path}"
+    assert refusal(SshLogin("u", path)) == f"{path} is a private key that others can read; run: chmod 600 {path}"
 
 
 def test_a_certificate_beside_the_key_is_offered_first(tmp_path: Path) -> None:
@@ -358,7 +360,7 @@ def test_what_lies_beside_a_key_and_is_not_its_own_is_a_refusal_at_most(beside: 
     try:
         found = load(SshLogin("u", path))
     except LoginRefused as refused:
-        assert "does not belong to it" in str(refused)  # noqa: PT017 - both are good
+        assert "belongs to another key" in str(refused)  # noqa: PT017 - both are good
     else:
         assert key().public_data in found
 
