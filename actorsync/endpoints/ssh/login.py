@@ -211,35 +211,43 @@ async def open_channel(
     except trio.Cancelled:
         loop.post(tunnel.discard)
         raise
-    except asyncssh.HostKeyNotVerifiable as error:
-        shown = clients[-1].shown if clients else None
-        raise LoginRefused(hosts.why_refused(shown) if shown is not None else reason_of(error)) from None
-    except asyncssh.PermissionDenied as error:
-        raise CredentialsRejected(
-            f"the server rejected the login of {credentials.user}: {reason_of(error)}; check user, key and password"
-        ) from None
-    except asyncssh.KeyExchangeFailed as error:
-        raise LoginRefused(
-            f"the server supports no secure SSH algorithms: {reason_of(error)}; upgrade the server's SSH software"
-        ) from None
-    except asyncssh.ChannelOpenError as error:
-        raise TooManyConnections(f"the server did not start SFTP: {reason_of(error)}") from error
+    except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied, asyncssh.KeyExchangeFailed) as error:
+        raise _refused(error, hosts, credentials, clients) from None
     except (OSError, asyncssh.Error, ValueError) as error:
-        if is_own_limit(error):
-            raise unopened(reason_of(error), error) from error
-        if (
-            not clients or not clients[-1].is_authenticating
-        ):  # as OpenSSH does at MaxStartups, and firewalls at their limit
-            raise TooManyConnections(
-                f"the server closed the connection before the login: {reason_of(error)}"
-            ) from error
-        raise ConnectionLost(reason_of(error)) from error
+        raise _failed(error, clients) from error
     try:
         yield channel
         channel.close()
     except BaseException:
         channel.abort()
         raise
+
+
+def _refused(
+    error: asyncssh.Error, hosts: HostKeys, credentials: Credentials, clients: Sequence[_Client]
+) -> LoginRefused | CredentialsRejected:
+    """Return what to raise for an error that would occur again at the next login."""
+    reason = reason_of(error)
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        key = clients[-1].shown if clients else None
+        return LoginRefused(reason if key is None else hosts.why_refused(key))
+    if isinstance(error, asyncssh.PermissionDenied):
+        return CredentialsRejected(
+            f"the server rejected the login of {credentials.user}: {reason}; check user, key and password"
+        )
+    return LoginRefused(f"the server supports no secure SSH algorithms: {reason}; upgrade the server's SSH software")
+
+
+def _failed(error: OSError | asyncssh.Error | ValueError, clients: Sequence[_Client]) -> ConnectionLost:
+    """Return what to raise for an error that may not occur again."""
+    reason = reason_of(error)
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return TooManyConnections(f"the server did not start SFTP: {reason}")
+    if is_own_limit(error):
+        return unopened(reason, error)
+    if not clients or not clients[-1].is_authenticating:  # as OpenSSH does at MaxStartups, and firewalls at their limit
+        return TooManyConnections(f"the server closed the connection before the login: {reason}")
+    return ConnectionLost(reason)
 
 
 async def fetch_host_key(loop: AsyncioLoop, address: tuple[str, int], hosts: HostKeys) -> ShownHostKey:
