@@ -47,7 +47,9 @@ def equal(source: Side, target: Side) -> None:
 @pytest.mark.parametrize(
     ("kind", "other"), [*PULLS, ("vsftpd", LOCAL), (FTPES, LOCAL), *(BETWEEN if IS_COMPLETE else BETWEEN[::2])]
 )
-async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
+async def test_mirror_copies_then_does_nothing_then_follows_changes(
+    sides: Sides, kind: str, other: str, tmp_path: Path
+) -> None:
     source, target = sides.side(kind), sides.side(other)
     fill(source, random.Random(kind + other))
 
@@ -78,7 +80,7 @@ async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, 
 
 
 @pytest.mark.parametrize("kind", ["vsftpd", PROFTPD, OPENSSH])
-async def test_a_directory_that_is_closed_to_us_is_unknown(sides: Sides, kind: str, tmp_path: Path) -> None:
+async def test_unreadable_directory_removes_nothing(sides: Sides, kind: str, tmp_path: Path) -> None:
     source, target = sides.side(kind), sides.side(LOCAL)
     for path in ("closed/a", "closed/deep/b", "open/c", "open/d"):
         put(source, path, path.encode() * 10)
@@ -114,7 +116,9 @@ CHANGES = ("grows", "shrinks", "is written anew", "is replaced", "vanishes")
     if IS_COMPLETE
     else [(PROFTPD, "is written anew"), (OPENSSH, "shrinks"), (PROFTPD, "vanishes")],
 )
-async def test_a_file_that_changes_while_it_is_read(sides: Sides, kind: str, change: str, tmp_path: Path) -> None:
+async def test_file_that_changes_during_the_read_arrives_as_one_version(
+    sides: Sides, kind: str, change: str, tmp_path: Path
+) -> None:
     """No other than a whole version has its name at any time, and a file that is gone is nobody's failure."""
     rng = random.Random(f"{kind} {change}")
     source, target = sides.side(kind), sides.side(LOCAL)
@@ -190,7 +194,7 @@ def wire_faults(rng: random.Random) -> list[WireFault | None]:
 
 
 @pytest.mark.parametrize(("kind", "other"), [*PULLS, *(BETWEEN if IS_COMPLETE else BETWEEN[1::2])])
-async def test_connections_that_are_cut_on_either_side(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
+async def test_mirror_completes_after_cuts_on_either_side(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
     """No half file has a final name at any time, nothing is removed that the source has, and it comes to its end."""
     rng = random.Random(f"cut {kind} {other}")
     source, target = sides.side(kind), sides.side(other)
@@ -248,7 +252,9 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.mark.parametrize(("kind", "other"), [(PROFTPD, LOCAL), (OPENSSH, PYFTPDLIB)])
-def test_kill_9_at_random_moments(sides: Sides, forks: Forks, kind: str, other: str, tmp_path: Path) -> None:
+def test_mirror_completes_after_kill_9_at_random_moments(
+    sides: Sides, forks: Forks, kind: str, other: str, tmp_path: Path
+) -> None:
     rng = random.Random(f"kill {kind} {other}")
     source, target = sides.side(kind), sides.side(other)
     assert source.server is not None

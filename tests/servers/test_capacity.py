@@ -105,7 +105,7 @@ class SlowToOpen(LocalEndpoint):
 
 
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, *debian_servers.NAMES])
-async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
+async def test_m014_pool_of_twenty_learns_a_limit_of_eight(
     name: str, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
     with served(name, server_folder, max_connections_per_address=LIMIT) as (endpoint, root, _):
@@ -130,7 +130,7 @@ async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
 
 
 @pytest.mark.parametrize("startups", ["1:100:2", "2:100:3"])
-async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
+async def test_m015_pool_of_eight_logs_in_below_max_startups(
     startups: str, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
     """``MaxStartups``: whoever comes while one is logging in is turned away, and all eight come in all the same."""
@@ -145,7 +145,9 @@ async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
         assert ceiling_in(tmp_path / "state") is None, "it keeps as many as come one after the other"
 
 
-async def test_m014_sshd_that_opens_one_channel_a_connection(source: Path, server_folder: Path, tmp_path: Path) -> None:
+async def test_m014_max_sessions_of_one_does_not_limit_the_pool(
+    source: Path, server_folder: Path, tmp_path: Path
+) -> None:
     with served(OPENSSH, server_folder, max_sessions=1) as (endpoint, root, _):
         run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=4)
         check(run, source, root)
@@ -164,7 +166,9 @@ class Dozing(LocalEndpoint):
 
 
 @pytest.mark.parametrize("name", ["vsftpd", "proftpd", ftp.PYFTPDLIB])
-async def test_m013_a_server_that_hangs_up_on_those_who_rest(name: str, server_folder: Path, tmp_path: Path) -> None:
+async def test_m013_idle_connection_closed_by_the_server_is_reopened(
+    name: str, server_folder: Path, tmp_path: Path
+) -> None:
     """The scan takes longer than the server's patience; the first thing to do after that is done all the same."""
     for number in range(6):
         write(tmp_path / "source" / f"{number}/x", b"%d" % number)
@@ -179,7 +183,7 @@ async def test_m013_a_server_that_hangs_up_on_those_who_rest(name: str, server_f
 
 
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, *debian_servers.NAMES, OPENSSH])
-async def test_m029_a_server_that_is_killed_and_restarted_twenty_times_in_one_run(
+async def test_m029_run_completes_while_the_server_restarts_twenty_times(
     name: str, server_folder: Path, tmp_path: Path
 ) -> None:
     source, restarts, files = tmp_path / "source", 20, 400
@@ -230,7 +234,7 @@ def no_descriptor_left() -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("is_relieved", [False, True])
-async def test_m129_a_source_without_descriptors_waits_a_little_and_blames_no_file(
+async def test_m129_source_without_descriptors_waits_and_fails_no_file(
     is_relieved: bool, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     write(tmp_path / "a", b"content")
@@ -265,9 +269,7 @@ async def relieved_later() -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, ssh_target.ASYNCSSH])
-async def test_m129_a_connection_for_which_there_is_no_descriptor_is_our_own_limit(
-    name: str, server_folder: Path
-) -> None:
+async def test_m129_connection_without_a_descriptor_is_a_local_limit(name: str, server_folder: Path) -> None:
     with ExitStack() as stack:
         if name == ftp.PYFTPDLIB:
             endpoint: Any = ftp.endpoint_for(stack.enter_context(ftp.serving(name, server_folder)))
@@ -306,7 +308,7 @@ def profile_for(server: Any, source: Path, path: Path, connections: int) -> Path
 
 
 @pytest.mark.parametrize(("name", "size"), [("vsftpd", 1_000), ("pure-ftpd", 300_000), (OPENSSH, 300_000)])
-def test_m129_thirty_two_descriptors_and_twenty_connections(
+def test_m129_run_completes_with_32_descriptors_and_twenty_connections(
     name: str, size: int, server_folder: Path, tmp_path: Path
 ) -> None:
     """``ulimit -n 32``: not enough for what was asked for, and enough for every file."""

@@ -107,7 +107,9 @@ LANES = 64  # more than one connection ever has in flight
 
 
 @pytest.mark.parametrize("cut", cuts("one", 16), ids=lambda cut: f"{cut.direction}-{cut.after}-{cut.how}")
-async def test_m004_m005_m006_m010_cut_at_some_byte(shared_sftp_server: SshTarget, source: Path, cut: CutWire) -> None:
+async def test_m004_m005_m006_m010_run_completes_after_a_cut_at_any_byte(
+    shared_sftp_server: SshTarget, source: Path, cut: CutWire
+) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, [cut], connections=1)
     job.assert_done(run, source, repeats=LANES)
@@ -116,13 +118,13 @@ async def test_m004_m005_m006_m010_cut_at_some_byte(shared_sftp_server: SshTarge
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_m006_m010_cut_again_and_again(shared_sftp_server: SshTarget, source: Path, seed: int) -> None:
+async def test_m006_m010_run_completes_after_many_cuts(shared_sftp_server: SshTarget, source: Path, seed: int) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, cuts(f"often {seed}", 6), connections=2)
     job.assert_done(run, source, repeats=6 * LANES)
 
 
-async def test_m111_what_was_committed_before_a_cut_is_not_sent_again(
+async def test_m111_committed_files_are_not_sent_again_after_a_cut(
     shared_sftp_server: SshTarget, tmp_path: Path
 ) -> None:
     for number in range(300):
@@ -135,7 +137,9 @@ async def test_m111_what_was_committed_before_a_cut_is_not_sent_again(
     assert len(done) == len(set(done)) == 300
 
 
-async def test_m006_a_big_file_is_cut_in_the_middle(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_m006_large_file_completes_after_a_cut_in_the_middle(
+    shared_sftp_server: SshTarget, tmp_path: Path
+) -> None:
     write(tmp_path / "big", random.Random("big").randbytes(4 * MIB))
     job = Job(shared_sftp_server)
     faults = [CutWire(after=2 * MIB, how="rst"), CutWire(after=3 * MIB, how="fin")]
@@ -144,14 +148,14 @@ async def test_m006_a_big_file_is_cut_in_the_middle(shared_sftp_server: SshTarge
     assert job.proxy.fired == faults
 
 
-async def test_m001_m002_connections_that_are_refused(shared_sftp_server: SshTarget, source: Path) -> None:
+async def test_m001_m002_run_completes_after_refused_connections(shared_sftp_server: SshTarget, source: Path) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, [CutWire(how="rst"), CutWire(how="fin"), CutWire(how="rst", direction="down")])
     job.assert_done(run, source, repeats=0)
     assert run.report.reconnects >= 2
 
 
-async def test_m001_a_server_that_nobody_reaches(asyncssh_server: SshTarget, source: Path) -> None:
+async def test_m001_unreachable_server_ends_with_exit_code_5(asyncssh_server: SshTarget, source: Path) -> None:
     backoff = Backoff(initial=0.01, cap=0.02, tries=3)
     run = await Job(asyncssh_server).run(source, [CutWire()] * 1000, backoff=backoff)
     assert run.report.exit_code == 5
@@ -162,7 +166,9 @@ async def test_m001_a_server_that_nobody_reaches(asyncssh_server: SshTarget, sou
 
 @pytest.mark.parametrize("after", [0, 1_000, HANDSHAKE, 2 * HANDSHAKE, 100_000, 500_000])
 @pytest.mark.parametrize("direction", ["up", "down"])
-async def test_m011_m017_silence(asyncssh_server: SshTarget, source: Path, after: int, direction: Direction) -> None:
+async def test_m011_m017_run_completes_after_a_silent_connection(
+    asyncssh_server: SshTarget, source: Path, after: int, direction: Direction
+) -> None:
     """A connection on which nothing comes any more is given up when the time for that is over."""
     job = Job(asyncssh_server)
     cut = CutWire(after=after, direction=direction, how="silence")
@@ -172,7 +178,7 @@ async def test_m011_m017_silence(asyncssh_server: SshTarget, source: Path, after
         assert run.report.reconnects >= 1
 
 
-async def test_m011_openssh_goes_silent(source: Path, server_folder: Path) -> None:
+async def test_m011_run_completes_after_a_silent_connection_to_openssh(source: Path, server_folder: Path) -> None:
     require(OPENSSH)
     (server_folder / "root").mkdir()
     with openssh_server(server_folder / "root", server_folder) as server:
@@ -184,7 +190,7 @@ async def test_m011_openssh_goes_silent(source: Path, server_folder: Path) -> No
 
 
 @pytest.mark.parametrize("verb", ["INIT", "REALPATH", "OPENDIR", "READDIR", "MKDIR", "CREATE", "WRITE", "CLOSE"])
-async def test_m017_a_reply_that_never_comes(verb: str, embedded_sftp: Embedded, source: Path) -> None:
+async def test_m017_run_completes_after_a_missing_reply(verb: str, embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.silence(verb)
     job = Job(target)
@@ -193,9 +199,7 @@ async def test_m017_a_reply_that_never_comes(verb: str, embedded_sftp: Embedded,
     assert server.instead.told <= 1
 
 
-async def test_m017_m027_a_link_that_is_slow_is_not_a_link_that_is_dead(
-    asyncssh_server: SshTarget, source: Path
-) -> None:
+async def test_m017_m027_slow_network_does_not_reconnect(asyncssh_server: SshTarget, source: Path) -> None:
     """The whole takes longer than the limit, and each of its packets does not."""
     job = Job(asyncssh_server)
     run = await job.run(source, connections=1, network={"rate": 400_000}, stall_seconds=1.5)
@@ -203,7 +207,7 @@ async def test_m017_m027_a_link_that_is_slow_is_not_a_link_that_is_dead(
     assert run.report.reconnects == 0
 
 
-async def test_m017_a_link_that_is_held_for_less_than_the_limit(asyncssh_server: SshTarget, source: Path) -> None:
+async def test_m017_pause_below_the_limit_does_not_reconnect(asyncssh_server: SshTarget, source: Path) -> None:
     job = Job(asyncssh_server)
     faults = [HoldWire(seconds=0.3, after=200_000), HoldWire(seconds=0.3, after=4_000, direction="down")]
     run = await job.run(source, faults, stall_seconds=5)
@@ -212,7 +216,7 @@ async def test_m017_a_link_that_is_held_for_less_than_the_limit(asyncssh_server:
     assert job.proxy.fired
 
 
-async def test_m026_a_few_bytes_at_a_time(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_m026_run_completes_with_three_bytes_at_a_time(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
     for number in range(10):
         write(tmp_path / f"d{number % 2}/{number}", b"%d" % number * 100)
     job = Job(shared_sftp_server)
@@ -221,7 +225,7 @@ async def test_m026_a_few_bytes_at_a_time(shared_sftp_server: SshTarget, tmp_pat
     assert run.report.reconnects == 0
 
 
-async def test_m002_servers_that_do_not_speak_ssh(source: Path, asyncssh_server: SshTarget) -> None:
+async def test_m002_server_without_ssh_loses_the_connection(source: Path, asyncssh_server: SshTarget) -> None:
     for says in (b"", b"220 hello\r\n", b"SSH-1.5-old\r\n", b"line\r\n" * 2000, b"\x16\x03\x01\x00", b"x" * 100_000):
         for closes in (True, False):
             with evil_sftp.open_tcp_liar(says, then_closes=closes) as (host, port, heard):
@@ -235,7 +239,7 @@ async def test_m002_servers_that_do_not_speak_ssh(source: Path, asyncssh_server:
 # ---- leaving
 
 
-async def test_m012_a_big_upload_over_a_link_that_goes_silent_is_left_at_once(
+async def test_m012_large_upload_over_a_silent_network_cancels_at_once(
     shared_sftp_server: SshTarget, tmp_path: Path
 ) -> None:
     with open(tmp_path / "big", "wb") as file:  # noqa: ASYNC230 - nothing else runs yet
@@ -259,7 +263,7 @@ async def test_m012_a_big_upload_over_a_link_that_goes_silent_is_left_at_once(
 
 
 @pytest.mark.parametrize("after", [0, 500, 1_500, 3_000])
-async def test_m012_m122_a_login_that_hangs_is_left_at_once(asyncssh_server: SshTarget, after: int) -> None:
+async def test_m012_m122_hanging_login_cancels_at_once(asyncssh_server: SshTarget, after: int) -> None:
     server = asyncssh_server
     cut = CutWire(after=after, how="silence")
     async with open_wire_proxy((server.host, server.port), [cut]) as proxy:
@@ -272,7 +276,7 @@ async def test_m012_m122_a_login_that_hangs_is_left_at_once(asyncssh_server: Ssh
 
 
 @pytest.mark.parametrize("size", [1_000, 3_000_000])
-async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
+async def test_abandon_after_a_cancellation_removes_the_temporary_or_loses_the_connection(
     shared_sftp_server: SshTarget, size: int
 ) -> None:
     """Cancelled after any number of steps, `abandon` removes the temporary, or says that the connection is lost."""
@@ -313,7 +317,7 @@ class After(trio.abc.Instrument):
             self.action()
 
 
-async def test_nothing_is_left_when_a_session_ends_in_an_error(asyncssh_server: SshTarget) -> None:
+async def test_failed_session_leaves_no_socket_and_no_thread(asyncssh_server: SshTarget) -> None:
     """Neither a socket (ResourceWarning is an error here) nor a thread that grows with each session."""
     fresh_folder(asyncssh_server, "sockets")
     endpoint = endpoint_for(asyncssh_server, "sockets")
@@ -339,7 +343,7 @@ async def test_nothing_is_left_when_a_session_ends_in_an_error(asyncssh_server: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_m029_the_server_restarts_several_times(name: Name, server_folder: Path, tmp_path: Path) -> None:
+async def test_m029_run_completes_while_the_server_restarts(name: Name, server_folder: Path, tmp_path: Path) -> None:
     require(name)
     source = tmp_path / "source"
     for number in range(400):
@@ -378,7 +382,7 @@ async def test_m029_the_server_restarts_several_times(name: Name, server_folder:
 
 
 @pytest.mark.parametrize("after", [0, 1, 100_000])
-async def test_m018_m051_a_short_write_that_was_acknowledged(
+async def test_m018_m051_acknowledged_short_write_is_refused(
     after: int, embedded_sftp: Embedded, tmp_path: Path
 ) -> None:
     """What did not arrive whole never gets its name; the next attempt may."""
@@ -403,7 +407,7 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_m052_fsync_where_it_is_offered(name: Name, server_folder: Path, source: Path) -> None:
+async def test_m052_fsync_is_sent_where_supported(name: Name, server_folder: Path, source: Path) -> None:
     require(name)
     (server_folder / "root").mkdir()
     with ExitStack() as stack:
@@ -418,13 +422,13 @@ async def test_m052_fsync_where_it_is_offered(name: Name, server_folder: Path, s
             assert sum(command.verb == "FSYNC" for command in server.commands) == 12
 
 
-async def test_m052_no_fsync_unless_asked_for(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m052_fsync_is_not_sent_by_default(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     await mirror(source, endpoint_for(target), None)
     assert not any(command.verb == "FSYNC" for command in server.commands)
 
 
-async def test_m052_fsync_that_fails_fails_the_file(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m052_failed_fsync_fails_the_file(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.refusal("FSYNC", at=3, times=1)
     run = await mirror(source, endpoint_for(target, fsync=True), None, settled=True)
@@ -442,7 +446,7 @@ async def test_m052_fsync_that_fails_fails_the_file(embedded_sftp: Embedded, sou
         (source / "new").unlink()
 
 
-async def test_m052_fsync_that_is_not_offered_is_said_and_done_without(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m052_unsupported_fsync_is_warned_of(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     server.without = frozenset(["fsync@openssh.com"])
     endpoint = endpoint_for(target, fsync=True)
@@ -455,7 +459,7 @@ async def test_m052_fsync_that_is_not_offered_is_said_and_done_without(embedded_
 SECONDS = (-(2**33), -1, 0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**33)
 
 
-async def test_m057_times_that_the_protocol_cannot_hold(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_m057_files_with_clamped_times_are_not_sent_again(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
     """Files are sent all the same, and what was made of the time does not have them sent again."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     for seconds in SECONDS:

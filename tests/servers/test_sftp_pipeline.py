@@ -63,7 +63,7 @@ async def site(shared_sftp_server: SshTarget, request: pytest.FixtureRequest, tm
 # ---- everything arrives, once
 
 
-async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, source: Path) -> None:
+async def test_large_tree_arrives_and_the_second_run_changes_nothing(site: Site, source: Path) -> None:
     # Of the slower server, which shares this process, a tenth is enough.
     big_tree(source, 100 * MIB if site.server.name == OPENSSH else 10 * MIB)
     # Not through the proxy, which is slower than any server.
@@ -86,7 +86,7 @@ async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, so
     assert state_of(site.root) == before
 
 
-async def test_more_big_files_at_once_than_may_be_in_flight(site: Site, source: Path) -> None:
+async def test_more_large_files_than_the_window_holds_arrive(site: Site, source: Path) -> None:
     for number in range(20):
         write(source / f"{number}", bytes([number]) * (2 * MIB))
     run = await mirror(source, endpoint_for(site.server, site.path), None, connections=1, seconds=20)
@@ -94,18 +94,18 @@ async def test_more_big_files_at_once_than_may_be_in_flight(site: Site, source: 
     assert contents(site.root) == contents(source)
 
 
-async def test_a_password_is_as_good_as_a_key(site: Site, source: Path) -> None:
+async def test_password_login_works(site: Site, source: Path) -> None:
     write(source / "d/file", b"by password")
     await site.succeed(source, login=site.server.password_login)
 
 
-async def test_m065_files_without_content(site: Site, source: Path) -> None:
+async def test_m065_empty_files_arrive(site: Site, source: Path) -> None:
     for number in range(5):
         write(source / f"{number}", b"")
     await site.succeed(source)
 
 
-async def test_permissions_of_files_go_along_and_those_of_folders_are_the_server_s(
+async def test_permissions_are_kept_for_files_and_not_for_directories(
     server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
     modes = (0o644, 0o600, 0o755)
@@ -123,7 +123,7 @@ async def test_permissions_of_files_go_along_and_those_of_folders_are_the_server
 # ---- names
 
 
-async def test_m079_m080_m083_every_name_arrives_exactly(site: Site, source: Path) -> None:
+async def test_m079_m080_m083_odd_names_arrive_exactly(site: Site, source: Path) -> None:
     for name in ODD_NAMES:
         write(source / name, os.fsencode(name))
         write(source / "folders" / name / "inside", b"inside")
@@ -135,19 +135,19 @@ async def test_m079_m080_m083_every_name_arrives_exactly(site: Site, source: Pat
     await site.succeed(source)
 
 
-async def test_m049_names_that_differ_in_case_only(site: Site, source: Path) -> None:
+async def test_m049_names_that_differ_only_in_case_arrive(site: Site, source: Path) -> None:
     for name in ("a", "A", "d/x", "D/x"):
         write(source / name, name.encode())
     await site.succeed(source)
 
 
-async def test_m081_names_at_the_limit(site: Site, source: Path) -> None:
+async def test_m081_longest_names_arrive(site: Site, source: Path) -> None:
     for name in ("x" * 255, "é" * 127, "日" * 85, "\N{PILE OF POO}" * 63, "e\u0301" + "x" * 252, "\t" + "x" * 200):
         write(source / name, b"long")
     await site.succeed(source)
 
 
-async def test_m082_paths_that_are_too_long_fail_alone(site: Site, source: Path) -> None:
+async def test_m082_too_long_paths_fail_and_the_rest_arrives(site: Site, source: Path) -> None:
     """And the connection goes on with the rest."""
     write(source / "z", b"and the rest")
     descriptor = os.open(source, os.O_RDONLY)
@@ -179,7 +179,7 @@ async def test_changes_of_every_kind_converge_in_one_run(site: Site, source: Pat
     await site.assert_nothing_to_do(source)
 
 
-async def test_without_delete_nothing_goes(site: Site, source: Path) -> None:
+async def test_without_delete_nothing_is_removed(site: Site, source: Path) -> None:
     for name in ("stays", "d/stays, too"):
         write(source / name, b"x")
     await site.succeed(source)
@@ -219,7 +219,7 @@ async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source:
     assert (site.root / "d/theirs").read_bytes() == b"theirs"
 
 
-async def test_m114_a_lost_journal_costs_a_survey(site: Site, source: Path) -> None:
+async def test_m114_lost_journal_costs_a_survey_only(site: Site, source: Path) -> None:
     for number in range(20):
         write(source / f"d{number % 3}" / f"{number}", b"content %d" % number)
     await site.succeed(source)
@@ -232,7 +232,7 @@ async def test_m114_a_lost_journal_costs_a_survey(site: Site, source: Path) -> N
     assert state_of(site.root) == before, "nothing is sent, nothing is removed: nobody knows that d0/0 was ours"
 
 
-async def test_m037_a_foreign_change_is_overwritten_but_never_deleted(site: Site, source: Path) -> None:
+async def test_m037_foreign_change_is_overwritten_but_never_removed(site: Site, source: Path) -> None:
     for name in ("sent again", "deleted", "deleted, too"):
         write(source / name, b"ours")
     await site.succeed(source)
@@ -251,7 +251,7 @@ async def test_m037_a_foreign_change_is_overwritten_but_never_deleted(site: Site
     assert (site.root / "deleted, too").read_bytes() == b"ours"
 
 
-async def test_a_folder_that_somebody_removed_is_made_again(site: Site, source: Path) -> None:
+async def test_removed_directory_is_made_again(site: Site, source: Path) -> None:
     for name in ("a/b/c/file", "a/b/other", "top"):
         write(source / name, b"one")
     await site.succeed(source)
@@ -262,7 +262,7 @@ async def test_a_folder_that_somebody_removed_is_made_again(site: Site, source: 
     assert (site.root / "a/b/c/file").read_bytes() == b"two, and longer"
 
 
-async def test_m047_a_link_to_its_own_folder_is_no_endless_tree(site: Site, source: Path) -> None:
+async def test_m047_link_to_its_own_directory_is_not_followed(site: Site, source: Path) -> None:
     write(source / "d/file", b"x")
     (site.root / "loop").symlink_to(".")
     (site.root / "outside").symlink_to("/etc")
@@ -297,7 +297,7 @@ async def test_m047_a_link_to_its_own_folder_is_no_endless_tree(site: Site, sour
     ],
     ids=lambda without: "+".join(name.partition("@")[0] for name in without),
 )
-async def test_m033_m050_asyncssh_without(
+async def test_m033_m050_replacement_works_without_extensions(
     without: tuple[str, ...],
     embedded_sftp: tuple[EmbeddedSftpServer, SshTarget],
     source: Path,
@@ -321,7 +321,7 @@ async def test_m033_m050_asyncssh_without(
     assert not any(request.verb == "POSIX-RENAME" for request in server.commands if POSIX_RENAME in without)
 
 
-async def test_m033_without_posix_rename_the_old_version_is_never_removed_first(
+async def test_m033_without_posix_rename_the_old_version_is_not_removed_first(
     embedded_sftp: tuple[EmbeddedSftpServer, SshTarget], source: Path, tmp_path: Path
 ) -> None:
     server, target = embedded_sftp
@@ -341,7 +341,7 @@ async def test_m033_without_posix_rename_the_old_version_is_never_removed_first(
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_m014_m015_fewer_connections_than_we_want(
+async def test_m014_m015_run_completes_with_fewer_connections_than_wanted(
     name: Name, server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
     """OpenSSH drops whoever comes while one is logging in; asyncssh whoever is the third."""
@@ -354,7 +354,7 @@ async def test_m014_m015_fewer_connections_than_we_want(
     assert contents(server_folder / "root") == contents(source)
 
 
-async def test_one_channel_for_each_connection_is_enough(server_folder: Path, source: Path, tmp_path: Path) -> None:
+async def test_one_channel_per_connection_is_enough(server_folder: Path, source: Path, tmp_path: Path) -> None:
     require(OPENSSH)
     for number in range(60):
         write(source / f"d{number % 4}" / f"{number}", b"content %d" % number)
@@ -368,7 +368,7 @@ async def test_one_channel_for_each_connection_is_enough(server_folder: Path, so
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_ipv6(name: Name, server_folder: Path, source: Path, tmp_path: Path) -> None:
+async def test_ipv6_server_is_reached(name: Name, server_folder: Path, source: Path, tmp_path: Path) -> None:
     require(name)
     write(source / "d/file", b"over IPv6")
     root = server_folder / "root"
@@ -391,7 +391,9 @@ async def over_ipv6(target: SshTarget, source: Path, tmp_path: Path) -> None:
     assert contents(target.root) == contents(source)
 
 
-async def test_paths_from_the_start_and_from_the_root(shared_sftp_server: SshTarget, source: Path) -> None:
+async def test_relative_paths_start_at_the_login_directory_and_absolute_ones_at_the_root(
+    shared_sftp_server: SshTarget, source: Path
+) -> None:
     """A path that begins with a slash is the server's own; one without begins where the login leads."""
     server = shared_sftp_server
     write(source / "file", b"somewhere")

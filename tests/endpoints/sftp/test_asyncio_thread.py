@@ -32,7 +32,7 @@ async def nothing() -> None:
 # Results.
 
 
-async def test_results_and_errors_come_across() -> None:
+async def test_run_returns_results_and_raises_errors_of_the_coroutine() -> None:
     async def give(value: object) -> object:
         await asyncio.sleep(0)
         if isinstance(value, Exception):
@@ -49,13 +49,13 @@ async def test_results_and_errors_come_across() -> None:
     assert threads() == []
 
 
-async def test_what_cannot_even_begin_is_an_error() -> None:
+async def test_work_that_raises_before_its_coroutine_raises_to_the_caller() -> None:
     async with AsyncioThread().running() as loop:
         with trio.fail_after(0.5), pytest.raises(ZeroDivisionError):
             await loop.run(lambda: 1 / 0, never_called)  # type: ignore[arg-type, return-value]
 
 
-async def test_many_at_once() -> None:
+async def test_two_hundred_concurrent_runs_all_return() -> None:
     found: list[int] = []
 
     async def one(number: int) -> None:
@@ -76,7 +76,7 @@ async def test_many_at_once() -> None:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10))
 @settings(max_examples=10, deadline=None)
-def test_what_is_posted_runs_in_its_order(bursts: list[int]) -> None:
+def test_posted_calls_run_in_order(bursts: list[int]) -> None:
     async def main() -> None:
         taken: list[tuple[int, int]] = []
         async with AsyncioThread().running() as loop:
@@ -91,7 +91,7 @@ def test_what_is_posted_runs_in_its_order(bursts: list[int]) -> None:
     trio.run(main)
 
 
-async def test_what_is_posted_while_posts_are_taken_is_taken_too() -> None:
+async def test_calls_posted_by_posted_calls_run() -> None:
     taken: list[int] = []
     done = threading.Event()
 
@@ -109,7 +109,7 @@ async def test_what_is_posted_while_posts_are_taken_is_taken_too() -> None:
     assert taken == list(range(51))
 
 
-async def test_posting_to_a_loop_that_has_ended_is_dropped() -> None:
+async def test_calls_posted_to_an_ended_loop_are_dropped() -> None:
     taken: list[int] = []
     thread = AsyncioThread()
     async with thread.running() as old:
@@ -127,7 +127,7 @@ async def test_posting_to_a_loop_that_has_ended_is_dropped() -> None:
 # Being cancelled.
 
 
-async def test_a_cancellation_does_not_wait_and_stops_the_work() -> None:
+async def test_cancelled_run_returns_at_once_and_cancels_the_coroutine() -> None:
     stopped = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -146,7 +146,7 @@ async def test_a_cancellation_does_not_wait_and_stops_the_work() -> None:
             await stopped.wait()
 
 
-async def test_what_comes_too_late_is_thrown_away_in_the_thread() -> None:
+async def test_result_after_cancellation_is_discarded_in_the_thread() -> None:
     """Work that is not stopped by being cancelled: thrown away means that no connection is left open."""
     thrown: list[tuple[str, bool]] = []
     begun, over = trio.Event(), trio.Event()
@@ -174,7 +174,7 @@ async def test_what_comes_too_late_is_thrown_away_in_the_thread() -> None:
     assert thrown == [("late", True)]
 
 
-async def test_cancelled_before_it_begins() -> None:
+async def test_run_in_a_cancelled_scope_is_cancelled() -> None:
     async with AsyncioThread().running() as loop:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -183,7 +183,7 @@ async def test_cancelled_before_it_begins() -> None:
         await loop.run(nothing, never_called)
 
 
-async def test_an_error_that_comes_too_late_is_nobody_s() -> None:
+async def test_error_after_cancellation_is_ignored() -> None:
     async def work() -> None:
         try:
             await asyncio.Event().wait()
@@ -199,7 +199,7 @@ async def test_an_error_that_comes_too_late_is_nobody_s() -> None:
 # Holding.
 
 
-async def test_all_who_hold_it_share_one_thread() -> None:
+async def test_concurrent_users_share_one_thread() -> None:
     thread = AsyncioThread()
     loops: set[AsyncioLoop] = set()
     most = 0
@@ -226,7 +226,7 @@ async def test_all_who_hold_it_share_one_thread() -> None:
     assert threads() == []
 
 
-async def test_it_starts_again_after_the_last_has_left() -> None:
+async def test_thread_starts_again_after_the_last_user_left() -> None:
     thread = AsyncioThread()
     loops = []
     for _ in range(3):
@@ -237,7 +237,7 @@ async def test_it_starts_again_after_the_last_has_left() -> None:
     assert len(set(loops)) == 3
 
 
-async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
+async def test_last_user_stops_the_newest_thread() -> None:
     """One leaves, one comes, one leaves: the second who leaves finds a thread running that was not there before."""
     thread = AsyncioThread()
     leave = [trio.Event(), trio.Event()]
@@ -270,14 +270,14 @@ async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-async def test_nothing_is_left_when_the_holder_fails(error: type[BaseException]) -> None:
+async def test_thread_ends_when_the_block_raises(error: type[BaseException]) -> None:
     with pytest.raises(error):
         async with AsyncioThread().running():
             raise error
     assert threads() == []
 
 
-async def test_nothing_is_left_when_the_holder_is_cancelled_with_work_under_way() -> None:
+async def test_thread_ends_when_the_block_is_cancelled_during_a_run() -> None:
     thread = AsyncioThread()
     with trio.move_on_after(0.05) as scope:
         async with thread.running() as loop:
@@ -311,7 +311,7 @@ assert threading.active_count() == 1 or all(t.daemon for t in threading.enumerat
 """
 
 
-def test_m136_nothing_on_standard_error() -> None:
+def test_m136_nothing_is_written_to_standard_error() -> None:
     done = subprocess.run([sys.executable, "-X", "dev", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -319,7 +319,7 @@ def test_m136_nothing_on_standard_error() -> None:
 # The doorbell.
 
 
-async def test_many_rings_are_answered_once_and_a_later_one_again() -> None:
+async def test_many_notifications_make_one_call_and_a_later_one_another() -> None:
     answers: list[float] = []
     rung = trio.Event()
 
@@ -344,7 +344,7 @@ async def test_many_rings_are_answered_once_and_a_later_one_again() -> None:
     assert 3 <= len(answers) <= 102, "as few as the threads allow"
 
 
-async def test_a_ring_in_the_answer_is_answered() -> None:
+async def test_notification_during_the_callback_makes_another_call() -> None:
     answers: list[int] = []
     over = trio.Event()
 
@@ -359,7 +359,7 @@ async def test_a_ring_in_the_answer_is_answered() -> None:
     assert len(answers) == 5
 
 
-def test_a_ring_after_trio_has_ended_is_heard_by_nobody() -> None:
+def test_notification_after_trio_has_ended_is_ignored() -> None:
     async def main() -> Notifier:
         return Notifier(lambda: never_called(None))
 

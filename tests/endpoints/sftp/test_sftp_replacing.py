@@ -15,7 +15,7 @@ from tests.support.world.memory_mirror import LANES, Mirror
 
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 @pytest.mark.parametrize("replaces", [True, False])
-async def test_m033_m050_new_versions_replace_old_ones_whenever_the_connection_is_lost(
+async def test_m033_m050_replacement_keeps_a_complete_version_when_the_connection_is_lost(
     replaces: bool, cut: int, autojump_clock: MockClock
 ) -> None:
     mirror = Mirror()
@@ -42,7 +42,7 @@ async def test_m033_m050_new_versions_replace_old_ones_whenever_the_connection_i
     assert mirror.journal.intents() == []
 
 
-async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(autojump_clock: MockClock) -> None:
+async def test_m033_old_version_is_restored_when_its_replacement_is_given_up(autojump_clock: MockClock) -> None:
     """The connection is lost over the rename each time, with the old version set aside. Nobody is left without it."""
     mirror = Mirror()
     tree = SftpTree(extensions={})
@@ -73,7 +73,7 @@ async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(a
     assert tree.files() == {f"{ROOT}/f": b"old", f"{ROOT}/g": b"other"}
 
 
-async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(autojump_clock: MockClock) -> None:
+async def test_m049_server_that_folds_case_keeps_the_first_of_two_names(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     tree = SftpTree(folds=True)
     target = TreeEndpoint(tree, lanes=LANES)

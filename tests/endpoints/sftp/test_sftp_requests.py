@@ -76,7 +76,7 @@ async def fails(wire: RequestPipeline, flight: Flight, failed: list[str]) -> Non
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 99), st.lists(st.integers(0, 400)))
 @settings(max_examples=40, deadline=None)
-def test_replies_find_their_flights_in_whatever_order_and_pieces(sizes: list[int], seed: int, cuts: list[int]) -> None:
+def test_replies_in_any_order_and_pieces_reach_their_flights(sizes: list[int], seed: int, cuts: list[int]) -> None:
     async def main() -> None:
         wire, line = await begun()
         flights = [wire.send(look(size)) for size in sizes]
@@ -95,7 +95,7 @@ def test_replies_find_their_flights_in_whatever_order_and_pieces(sizes: list[int
     trio.run(main)
 
 
-async def test_each_waits_for_its_own(autojump_clock: MockClock) -> None:
+async def test_tasks_wait_only_for_their_own_replies(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
     landed: list[str] = []
 
@@ -113,7 +113,7 @@ async def test_each_waits_for_its_own(autojump_clock: MockClock) -> None:
             assert landed == expected
 
 
-async def test_a_refusal_answers_anything(autojump_clock: MockClock) -> None:
+async def test_status_is_a_valid_reply_to_any_request(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
     requests = [sftp.lstat("/a"), sftp.open_new("/a"), sftp.read(b"h", 0, 1), sftp.real_path("."), sftp.file_system("")]
     flight = wire.send(requests)
@@ -136,7 +136,7 @@ async def test_a_refusal_answers_anything(autojump_clock: MockClock) -> None:
         (sftp.rename_over("/a", "/b"), Extended(b"")),
     ],
 )
-async def test_m020_a_reply_of_the_wrong_type_loses_the_connection_for_everybody(
+async def test_m020_reply_of_the_wrong_type_loses_the_connection_for_all_tasks(
     request_: Request, reply: Reply, autojump_clock: MockClock
 ) -> None:
     wire, line = await begun()
@@ -157,7 +157,7 @@ async def test_m020_a_reply_of_the_wrong_type_loses_the_connection_for_everybody
     [[9], [0], [2**32 - 1], [1, 1]],
     ids=["never asked", "zero", "the last", "twice"],
 )
-async def test_m020_an_answer_to_what_was_not_asked_loses_the_connection_for_everybody(
+async def test_m020_reply_to_an_unsent_request_loses_the_connection_for_all_tasks(
     identities: Sequence[int], autojump_clock: MockClock
 ) -> None:
     wire, line = await begun()
@@ -175,7 +175,7 @@ async def test_m020_an_answer_to_what_was_not_asked_loses_the_connection_for_eve
 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\0", b"SSH-2.0-x\r\n", encode(1, attributes(1))[:4] + b"\x07\0\0\0\1"])
-async def test_m091_what_is_no_sftp_loses_the_connection(data: bytes, autojump_clock: MockClock) -> None:
+async def test_m091_bytes_that_are_not_sftp_lose_the_connection(data: bytes, autojump_clock: MockClock) -> None:
     wire, line = await begun()
     failed: list[str] = []
     flight = wire.send(look(1))
@@ -189,7 +189,7 @@ async def test_m091_what_is_no_sftp_loses_the_connection(data: bytes, autojump_c
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
 @settings(max_examples=60, deadline=None)
-def test_m091_whatever_comes_never_raises_in_the_one_who_brings_it(pieces: list[bytes]) -> None:
+def test_m091_feed_never_raises(pieces: list[bytes]) -> None:
     async def main() -> None:
         wire, _ = await begun()
         wire.send(look(3))
@@ -203,7 +203,7 @@ def test_m091_whatever_comes_never_raises_in_the_one_who_brings_it(pieces: list[
 # --- Losing the connection
 
 
-async def test_a_loss_wakes_up_everybody_at_once(autojump_clock: MockClock) -> None:
+async def test_lost_connection_wakes_all_tasks_at_once(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     failed: list[str] = []
     async with trio.open_nursery() as nursery:
@@ -216,7 +216,7 @@ async def test_a_loss_wakes_up_everybody_at_once(autojump_clock: MockClock) -> N
     assert (line.aborted, trio.current_time()) == (1, 0)
 
 
-async def test_after_a_loss_nothing_is_sent(autojump_clock: MockClock) -> None:
+async def test_nothing_is_sent_after_the_connection_is_lost(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     wire.lose("gone")
     for requests in (look(1), [sftp.close_unchecked(b"h")]):
@@ -226,7 +226,7 @@ async def test_after_a_loss_nothing_is_sent(autojump_clock: MockClock) -> None:
     assert line.sent == [INIT]
 
 
-async def test_a_flight_that_is_whole_before_the_loss_keeps_its_replies(autojump_clock: MockClock) -> None:
+async def test_complete_flight_keeps_its_replies_after_the_connection_is_lost(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
     whole, half = wire.send(look(2)), wire.send(look(2))
     for identity in (3, 2, 1):
@@ -237,7 +237,7 @@ async def test_a_flight_that_is_whole_before_the_loss_keeps_its_replies(autojump
         await wire.replies(half)
 
 
-async def test_whoever_is_cancelled_leaves_the_others_alone(autojump_clock: MockClock) -> None:
+async def test_cancelled_task_does_not_disturb_the_others(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     with trio.move_on_after(1) as scope:
         await wire.exchange(look(2))
@@ -252,7 +252,7 @@ async def test_whoever_is_cancelled_leaves_the_others_alone(autojump_clock: Mock
 # --- Silence
 
 
-async def test_m011_m017_silence_loses_the_connection(autojump_clock: MockClock) -> None:
+async def test_m011_m017_silent_server_loses_the_connection(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     failed: list[str] = []
     async with trio.open_nursery() as nursery:
@@ -263,7 +263,7 @@ async def test_m011_m017_silence_loses_the_connection(autojump_clock: MockClock)
     assert line.aborted == 1
 
 
-async def test_m017_a_trickle_keeps_the_connection(autojump_clock: MockClock) -> None:
+async def test_m017_slow_bytes_keep_the_connection(autojump_clock: MockClock) -> None:
     """One reply takes seventy seconds to come, byte for byte, with a pause that is just short enough."""
     wire, line = await begun()
     answer = encode(1, Status(4, "slow"))
@@ -281,7 +281,7 @@ async def test_m017_a_trickle_keeps_the_connection(autojump_clock: MockClock) ->
     assert line.aborted == 0
 
 
-async def test_m017_a_server_that_answers_others_for_ever_and_never_one_is_left(autojump_clock: MockClock) -> None:
+async def test_m017_connection_is_lost_when_one_request_is_never_answered(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     failed: list[str] = []
 
@@ -300,7 +300,7 @@ async def test_m017_a_server_that_answers_others_for_ever_and_never_one_is_left(
     assert STALL < trio.current_time() <= 11 * STALL
 
 
-async def test_m017_a_connection_that_nobody_waits_for_may_be_silent(autojump_clock: MockClock) -> None:
+async def test_m017_idle_connection_may_be_silent(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     await trio.sleep(100 * STALL)
     flight = wire.send(look(1))
@@ -312,7 +312,7 @@ async def test_m017_a_connection_that_nobody_waits_for_may_be_silent(autojump_cl
 # --- Parting
 
 
-async def test_nobody_waits_for_a_parting_request(autojump_clock: MockClock) -> None:
+async def test_replies_to_unchecked_requests_are_not_waited_for(autojump_clock: MockClock) -> None:
     wire, line = await begun()
     assert await wire.exchange([sftp.close_unchecked(b"h")]) == [OK]
     flight = wire.send([sftp.lstat("/a"), sftp.close_unchecked(b"h"), sftp.lstat("/b")])
@@ -331,14 +331,14 @@ async def test_nobody_waits_for_a_parting_request(autojump_clock: MockClock) -> 
 # --- Beginning
 
 
-async def test_m022_a_server_of_another_version(autojump_clock: MockClock) -> None:
+async def test_m022_other_version_raises(autojump_clock: MockClock) -> None:
     wire = RequestPipeline(STALL)
     wire.feed(version({}, 6))
     with pytest.raises(ProtocolError, match="version 6"):
         await wire.start(Line())
 
 
-async def test_m011_a_server_that_says_nothing(autojump_clock: MockClock) -> None:
+async def test_m011_server_without_a_version_times_out(autojump_clock: MockClock) -> None:
     wire, line = RequestPipeline(STALL), Line()
     with pytest.raises(ConnectionLost, match="no answer in time"):
         await wire.start(line)
@@ -346,7 +346,7 @@ async def test_m011_a_server_that_says_nothing(autojump_clock: MockClock) -> Non
     assert line.aborted == 1
 
 
-async def test_a_connection_that_is_lost_before_it_begins(autojump_clock: MockClock) -> None:
+async def test_start_raises_on_a_lost_connection(autojump_clock: MockClock) -> None:
     wire = RequestPipeline(STALL)
     wire.lose("gone")
     with pytest.raises(ConnectionLost, match="gone"):
@@ -354,7 +354,7 @@ async def test_a_connection_that_is_lost_before_it_begins(autojump_clock: MockCl
     assert trio.current_time() == 0
 
 
-async def test_m020_answers_before_any_question(autojump_clock: MockClock) -> None:
+async def test_m020_reply_before_any_request_loses_the_connection(autojump_clock: MockClock) -> None:
     wire, line = RequestPipeline(STALL), Line()
     wire.feed(version({}) + encode(1, OK))
     assert await wire.start(line) == {}
@@ -365,7 +365,7 @@ async def test_m020_answers_before_any_question(autojump_clock: MockClock) -> No
 # --- Dialogues
 
 
-async def test_a_dialogue_is_played_to_its_end(autojump_clock: MockClock) -> None:
+async def test_run_returns_the_result_of_a_dialogue(autojump_clock: MockClock) -> None:
     wire, _ = await begun()
 
     def dialogue() -> Dialogue[list[Reply]]:
@@ -383,7 +383,7 @@ async def test_a_dialogue_is_played_to_its_end(autojump_clock: MockClock) -> Non
         assert await wire.run(dialogue()) == [attributes(1), attributes(2), attributes(3)]
 
 
-async def test_a_dialogue_that_refuses_has_sent_nothing_more(autojump_clock: MockClock) -> None:
+async def test_dialogue_with_an_unsendable_path_sends_nothing(autojump_clock: MockClock) -> None:
     wire, line = await begun()
 
     def dialogue() -> Dialogue[None]:

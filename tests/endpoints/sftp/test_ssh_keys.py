@@ -114,7 +114,7 @@ def hashed(host: str) -> str:
         (", {k}", HOST, 22, "unknown"),
     ],
 )
-def test_m101_what_a_line_says(line: str, host: str, port: int, expected: str, known: Path) -> None:
+def test_m101_standing_follows_from_a_line(line: str, host: str, port: int, expected: str, known: Path) -> None:
     words = {"h": HOST, "k": public(), "other": public(1)}
     text = line.format(**words, hashed=hashed(HOST), hashed_2222=hashed(f"[{HOST}]:2222"))
     known.write_text(text)
@@ -145,7 +145,7 @@ def test_m101_what_a_line_says(line: str, host: str, port: int, expected: str, k
         "x" * 100_000,
     ],
 )
-def test_m101_a_line_that_makes_no_sense_says_nothing_and_hides_none(bad: str, known: Path) -> None:
+def test_m101_invalid_line_is_skipped(bad: str, known: Path) -> None:
     text = f"{bad.replace('{k}', public(1))}\n{HOST} {public()}\n"
     known.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert standing(known) == "known"
@@ -156,38 +156,38 @@ def test_m101_a_line_that_makes_no_sense_says_nothing_and_hides_none(bad: str, k
     st.lists(st.text(max_size=30) | st.sampled_from(["@revoked", "|1|", "*", "!", ",", "ssh-ed25519 "]), max_size=12)
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_m101_whatever_is_in_a_file_is_no_crash(tmp_path: Path, words: list[str]) -> None:
+def test_m101_arbitrary_file_does_not_crash(tmp_path: Path, words: list[str]) -> None:
     known = tmp_path / "fuzzed"
     known.write_bytes("".join(words).encode("utf-8", "replace") + f"\n{HOST} {public()}\n".encode())
     assert standing(known) == "known"
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_m101_revoked_is_stronger_than_known_in_any_order(order: int, known: Path) -> None:
+def test_m101_revoked_overrides_known_in_any_order(order: int, known: Path) -> None:
     known.write_text("\n".join([f"{HOST} {public()}", f"@revoked * {public()}"][::order]))
     assert standing(known) == "revoked"
     assert standing(known, 1) == "changed"
 
 
-def test_m101_several_keys_of_one_host(known: Path) -> None:
+def test_m101_all_keys_of_a_host_are_known(known: Path) -> None:
     known.write_text(f"{HOST} {public(0)}\r\n{HOST} {public(1)}\r\n")
     assert [standing(known, number) for number in range(3)] == ["known", "known", "changed"]
 
 
-def test_m101_the_machine_s_file_counts_too(known: Path, tmp_path: Path) -> None:
+def test_m101_system_file_is_read_too(known: Path, tmp_path: Path) -> None:
     (tmp_path / "machine").write_text(f"{HOST} {public()}\n@revoked {HOST} {public(1)}\n")
     assert standing(known) == "known"
     known.write_text(f"{HOST} {public(1)}\n")
     assert [standing(known, number) for number in range(2)] == ["known", "revoked"]
 
 
-def test_m101_without_a_file_nobody_is_known(known: Path) -> None:
+def test_m101_without_a_file_every_key_is_unknown(known: Path) -> None:
     assert standing(known) == "unknown"
     assert read_host_keys(HOST, 22, HostTrust(known)) == HostKeys(HOST, HostTrust(known))
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path)], ids=["directory", "loop"])
-def test_m101_a_file_that_cannot_be_read_is_not_passed_over(make: Callable[[Path], None], known: Path) -> None:
+def test_m101_unreadable_file_refuses_the_login(make: Callable[[Path], None], known: Path) -> None:
     """It may hold what is revoked."""
     make(known)
     with pytest.raises(LoginRefused, match="known_hosts cannot be read: ") as caught:
@@ -198,7 +198,7 @@ def test_m101_a_file_that_cannot_be_read_is_not_passed_over(make: Callable[[Path
 # --- Pins
 
 
-def test_a_pin_is_the_only_one_that_counts(known: Path) -> None:
+def test_pin_overrides_files(known: Path) -> None:
     pin = key(1).get_fingerprint("sha256")
     known.write_text(f"{HOST} {public(0)}\n@revoked * {public(1)}\n")
     assert standing(known, 1, pin=pin) == "known"
@@ -213,7 +213,7 @@ def test_a_pin_is_the_only_one_that_counts(known: Path) -> None:
 
 
 @pytest.mark.parametrize(("port", "name"), [(22, HOST), (2222, f"[{HOST}]:2222")])
-def test_m101_what_is_shown_makes_the_server_known(port: int, name: str, known: Path) -> None:
+def test_m101_shown_line_makes_the_key_known(port: int, name: str, known: Path) -> None:
     hosts = read_host_keys(HOST, port, HostTrust(known))
     shown = hosts.shown(half())
     assert shown.algorithm == "ssh-ed25519"
@@ -228,7 +228,7 @@ def test_m101_what_is_shown_makes_the_server_known(port: int, name: str, known: 
     assert standing(known, port=port) == "known"
 
 
-def test_m102_reasons_say_what_is_wrong_and_what_to_do(known: Path) -> None:
+def test_m102_refusals_state_the_cause_and_what_to_do(known: Path) -> None:
     known.write_text(f"{HOST} {public(0)}\n@revoked * {public(1)}\n")
     hosts = read_host_keys(HOST, 22, HostTrust(known))
     changed = hosts.why_refused(half(2))
@@ -243,7 +243,7 @@ def test_m102_reasons_say_what_is_wrong_and_what_to_do(known: Path) -> None:
     assert f"target.host-key pins {pin}" in pinned and key(2).get_fingerprint() in pinned
 
 
-def test_m089_a_name_that_acts_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_m089_control_characters_in_a_path_are_escaped(tmp_path: Path) -> None:
     known = tmp_path / "known\x1b[2J\n"
     known.write_text(f"{HOST} {public(1)}")
     why = read_host_keys(HOST, 22, HostTrust(known)).why_refused(half())
@@ -253,7 +253,7 @@ def test_m089_a_name_that_acts_is_shown_as_it_is(tmp_path: Path) -> None:
 # --- What the server is asked to show
 
 
-def test_what_a_server_is_known_by_is_asked_for_first(known: Path) -> None:
+def test_algorithms_of_known_keys_come_first(known: Path) -> None:
     def algorithms() -> list[str]:
         return read_host_keys(HOST, 22, HostTrust(known)).algorithms
 
@@ -294,7 +294,7 @@ def refusal(login: SshLogin, *answers: str | None) -> str:
     return str(caught.value)
 
 
-def test_a_key_without_a_passphrase_asks_nobody(tmp_path: Path) -> None:
+def test_key_without_passphrase_does_not_ask_for_one(tmp_path: Path) -> None:
     path = write_key(tmp_path / "k")
     assert load(SshLogin("u", path)) == [key().public_data]
 
@@ -310,21 +310,21 @@ def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"no key", b"\xff\0" * 99, b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"])
-def test_what_is_no_key(text: bytes, tmp_path: Path) -> None:
+def test_file_that_is_not_a_key_is_refused(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "k"
     path.write_bytes(text)
     path.chmod(0o600)
     assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key; set target.key-file"
 
 
-def test_nobody_is_asked_for_the_passphrase_of_what_is_no_key(tmp_path: Path) -> None:
+def test_public_key_is_refused_without_asking_for_a_passphrase(tmp_path: Path) -> None:
     path = tmp_path / "k.pub"
     path.write_text(public())
     path.chmod(0o600)
     assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key; set target.key-file"
 
 
-def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_key_is_refused(tmp_path: Path) -> None:
     assert refusal(SshLogin("u", tmp_path / "k")) == (
         f"{tmp_path}/k cannot be read: No such file or directory; set target.key-file"
     )
@@ -333,12 +333,12 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660, 0o610, 0o777])
-def test_m106_a_key_that_others_can_read_is_not_used(mode: int, tmp_path: Path) -> None:
+def test_m106_key_that_others_can_read_is_refused(mode: int, tmp_path: Path) -> None:
     path = write_key(tmp_path / "k", mode=mode)
     assert refusal(SshLogin("u", path)) == f"{path} is a private key that others can read; run: chmod 600 {path}"
 
 
-def test_a_certificate_beside_the_key_is_offered_first(tmp_path: Path) -> None:
+def test_certificate_next_to_the_key_is_offered_first(tmp_path: Path) -> None:
     path = write_key(tmp_path / "k")
     certificate = key(1).generate_user_certificate(key(0), "us")
     (tmp_path / "k-cert.pub").write_bytes(certificate.export_certificate())
@@ -347,7 +347,7 @@ def test_a_certificate_beside_the_key_is_offered_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside", ["k-cert.pub", "k.pub"])
 @pytest.mark.parametrize("what", ["another", "nonsense", "directory"])
-def test_what_lies_beside_a_key_and_is_not_its_own_is_a_refusal_at_most(beside: str, what: str, tmp_path: Path) -> None:
+def test_foreign_file_next_to_a_key_is_ignored_or_refused(beside: str, what: str, tmp_path: Path) -> None:
     path = write_key(tmp_path / "k")
     if what == "directory":
         (tmp_path / beside).mkdir()
@@ -365,7 +365,7 @@ def test_what_lies_beside_a_key_and_is_not_its_own_is_a_refusal_at_most(beside: 
         assert key().public_data in found
 
 
-def test_the_usual_keys_that_need_no_passphrase() -> None:
+def test_default_keys_without_passphrase_are_loaded() -> None:
     folder = Path.home() / ".ssh"
     assert load(SshLogin("u")) == []
     write_key(folder / "id_ecdsa", 1)
@@ -379,13 +379,13 @@ def test_the_usual_keys_that_need_no_passphrase() -> None:
     assert load(SshLogin("u", agent=True)) == [key(1).public_data]
 
 
-def test_the_named_key_comes_without_the_usual_ones(tmp_path: Path) -> None:
+def test_configured_key_excludes_the_default_ones(tmp_path: Path) -> None:
     write_key(Path.home() / ".ssh" / "id_ed25519", 1)
     path = write_key(tmp_path / "k", 0)
     assert load(SshLogin("u", path)) == [key(0).public_data]
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
-def test_nothing_that_is_secret_is_shown() -> None:
+def test_repr_shows_no_secret() -> None:
     login = SshLogin("u", None, lambda: "passphrase", lambda: "password")
     assert "lambda" not in repr(login)

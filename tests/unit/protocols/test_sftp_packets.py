@@ -58,7 +58,7 @@ def reply_of(packet: bytes) -> tuple[int, Reply]:
 # --- Requests
 
 
-def test_what_is_said_first() -> None:
+def test_init_packet_offers_version_3() -> None:
     assert INIT.hex(" ", 4) == "00 00000501 00000003"
 
 
@@ -99,18 +99,18 @@ def test_what_is_said_first() -> None:
         (sftp.file_system("/a"), f"c8 2a2a2a2a 00000013 {b'statvfs@openssh.com'.hex()} 00000002 2f61", Extended),
     ],
 )
-def test_requests_are_as_the_draft_writes_them(request_: Request, expected: str, answer: type[Reply]) -> None:
+def test_requests_are_encoded_as_in_the_draft(request_: Request, expected: str, answer: type[Reply]) -> None:
     body = bytes.fromhex(expected)
     assert packet(0x2A2A2A2A, request_) == struct.pack(">I", len(body)) + body
     assert request_.answer is answer
 
 
-def test_only_a_parting_request_is_one() -> None:
+def test_only_close_unchecked_is_unchecked() -> None:
     assert sftp.close_unchecked(H).is_unchecked
     assert not sftp.close(H).is_unchecked
 
 
-def test_content_is_not_shown() -> None:
+def test_repr_shows_no_content() -> None:
     assert "secret" not in repr(sftp.write(H, 0, b"secret"))
 
 
@@ -133,7 +133,7 @@ BY_PATH: list[Callable[[str], Any]] = [
         ("é" * 2_048, "the path is 4096 bytes long, over the limit of 4095"),
     ],
 )
-def test_m074_paths_that_no_request_holds(path: str, why: str) -> None:
+def test_m074_unsendable_paths_are_refused(path: str, why: str) -> None:
     assert why_unsendable(path) == why
     for build in BY_PATH:
         with pytest.raises(OperationRefused, match="cannot be sent over SFTP") as caught:
@@ -145,13 +145,13 @@ def test_m074_paths_that_no_request_holds(path: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", ".", "/", "x" * 4_095, "/a\r\nb", "/\udcff\udc80", "/\x7f\x01", "/日本"])
-def test_paths_that_can_be_sent(path: str) -> None:
+def test_sendable_paths_are_accepted(path: str) -> None:
     assert why_unsendable(path) is None
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 @settings(max_examples=100)
-def test_m074_a_path_goes_out_byte_for_byte_or_not_at_all(path: str) -> None:
+def test_m074_path_is_sent_byte_for_byte_or_refused(path: str) -> None:
     try:
         body = sftp.lstat(path).body
     except OperationRefused:
@@ -169,7 +169,7 @@ FLAGS = [0x01, 0x02, 0x04, 0x08, 0x80000000]
 
 
 @pytest.mark.parametrize("chosen", range(2 ** len(FLAGS)))
-def test_attributes_with_every_combination_of_flags(chosen: int) -> None:
+def test_attributes_are_parsed_with_every_combination_of_flags(chosen: int) -> None:
     flags = sum(flag for place, flag in enumerate(FLAGS) if chosen >> place & 1)
     parts = {
         0x01: struct.pack(">Q", 2**40),
@@ -210,20 +210,20 @@ def test_attributes_with_every_combination_of_flags(chosen: int) -> None:
         ("c9 00000001 000102", Extended(b"\0\1\2")),
     ],
 )
-def test_replies(packet: str, reply: Reply) -> None:
+def test_replies_are_parsed(packet: str, reply: Reply) -> None:
     body = bytes.fromhex(packet)
     assert reply_of(struct.pack(">I", len(body)) + body) == (1, reply)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 3, 6, 100, 106, 200, 202, 255])
-def test_m020_what_answers_nothing(kind: int) -> None:
+def test_m020_packet_that_is_not_a_reply_raises(kind: int) -> None:
     with pytest.raises(ProtocolError, match=f"a packet of type {kind}, which is not a reply"):
         parse_reply(kind, memoryview(bytes(40)))
 
 
 @pytest.mark.parametrize("kind", [101, 102, 103, 104, 105, 201, 7])
 @pytest.mark.parametrize("length", range(4))
-def test_m091_a_packet_without_an_id(kind: int, length: int) -> None:
+def test_m091_packet_without_an_id_raises(kind: int, length: int) -> None:
     with pytest.raises(ProtocolError):
         parse_reply(kind, memoryview(bytes(length)))
 
@@ -243,7 +243,7 @@ def test_m091_a_packet_without_an_id(kind: int, length: int) -> None:
         "69 00000001 80000000 ffffffff 00000000 00000000",
     ],
 )
-def test_m091_lengths_and_counts_that_lie(packet: str) -> None:
+def test_m091_wrong_lengths_and_counts_raise(packet: str) -> None:
     with pytest.raises(ProtocolError, match="shorter than its own length fields say"):
         parse_reply(bytes.fromhex(packet)[0], memoryview(bytes.fromhex(packet)[1:]))
 
@@ -264,7 +264,7 @@ replies: st.SearchStrategy[Reply] = (
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), replies), max_size=8), st.data())
 @settings(max_examples=200)
-def test_m026_packets_cut_anywhere_are_the_same_packets(sent: list[tuple[int, Reply]], data: st.DataObject) -> None:
+def test_m026_packets_in_any_pieces_are_parsed(sent: list[tuple[int, Reply]], data: st.DataObject) -> None:
     wire = b"".join(encode(identity, reply) for identity, reply in sent)
     cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=20))
     found = packets(wire, cuts)
@@ -272,7 +272,7 @@ def test_m026_packets_cut_anywhere_are_the_same_packets(sent: list[tuple[int, Re
     assert [parse_reply(kind, memoryview(body)) for kind, body in found] == sent
 
 
-def test_m026_every_single_byte() -> None:
+def test_m026_packets_in_single_bytes_are_parsed() -> None:
     wire = version() + encode(1, Status(4, "no")) + encode(2, Data(bytes(70))) + encode(3, Names(()))
     assert packets(wire, range(len(wire))) == packets(wire)
     assert [kind for kind, _ in packets(wire)] == [2, 101, 103, 104]
@@ -301,13 +301,13 @@ def test_m091_an_arbitrary_packet_is_a_reply_or_a_protocol_error(kind: int, body
 
 
 @pytest.mark.parametrize("length", [0, MAX_PACKET + 1, 0x53534820, 2**32 - 1])  # the third is "SSH "
-def test_m091_a_length_that_no_server_has_reason_for(length: int) -> None:
+def test_m091_excessive_length_raises(length: int) -> None:
     for cuts in (range(0), range(4)):
         with pytest.raises(ProtocolError, match=f"a packet of {length} bytes, which is not SFTP"):
             packets(struct.pack(">I", length), cuts)
 
 
-def test_the_longest_packet() -> None:
+def test_longest_packet_is_parsed() -> None:
     ((kind, body),) = packets(struct.pack(">IB", MAX_PACKET, 103) + bytes(MAX_PACKET - 1), [1, 4, 70_000])
     assert (kind, len(body)) == (103, MAX_PACKET - 1)
 
@@ -316,7 +316,7 @@ def test_the_longest_packet() -> None:
 
 
 @pytest.mark.parametrize("extensions", [{}, {"a@b": "1"}, {"posix-rename@openssh.com": "1", "\udcff": ""}])
-def test_extensions(extensions: dict[str, str]) -> None:
+def test_extensions_are_parsed(extensions: dict[str, str]) -> None:
     ((kind, body),) = packets(version(extensions))
     assert parse_version(kind, memoryview(body)) == extensions
 
@@ -338,14 +338,14 @@ def test_extensions(extensions: dict[str, str]) -> None:
         ("02 00000003 ffffffff 61 00000000", "shorter than its own length fields say"),
     ],
 )
-def test_m022_versions_that_we_do_not_speak(packet: str, reason: str) -> None:
+def test_m022_unsupported_version_is_refused(packet: str, reason: str) -> None:
     body = bytes.fromhex(packet)
     with pytest.raises(ProtocolError, match=reason):
         parse_version(body[0], memoryview(body[1:]))
 
 
 @given(st.integers(0, 255), st.binary(max_size=60).flatmap(lambda rest: st.sampled_from([rest, b"\0\0\0\3" + rest])))
-def test_m022_an_arbitrary_first_packet(kind: int, body: bytes) -> None:
+def test_m022_arbitrary_first_packet_is_parsed_or_refused(kind: int, body: bytes) -> None:
     try:
         extensions = parse_version(kind, memoryview(body))
     except ProtocolError:
@@ -369,12 +369,12 @@ def test_m022_an_arbitrary_first_packet(kind: int, body: bytes) -> None:
         (Status(2, "x" * 1_000), f"no such file ({'x' * 299}…)"),
     ],
 )
-def test_m089_a_status_is_one_line_fit_to_be_shown(status: Status, shown: str) -> None:
+def test_m089_status_is_one_printable_line(status: Status, shown: str) -> None:
     assert str(status) == shown
 
 
 @pytest.mark.parametrize("code", range(32))
-def test_what_a_code_says(code: int) -> None:
+def test_status_codes_have_their_meaning(code: int) -> None:
     status = Status(code)
     expected = {0: (True, False, False), 1: (False, True, False), 2: (False, False, True), 10: (False, False, True)}
     assert (status.is_ok, status.is_end, status.is_missing) == expected.get(code, (False, False, False))
@@ -396,13 +396,13 @@ def test_what_a_code_says(code: int) -> None:
         (10**30, 2**32 - 1),
     ],
 )
-def test_m057_a_time_as_the_protocol_has_it(time_ns: int | None, expected: int | None) -> None:
+def test_m057_times_are_clamped_to_32_bits(time_ns: int | None, expected: int | None) -> None:
     assert seconds(time_ns) == expected
     sftp.fsetstat(H, mtime=seconds(time_ns), mode=None)
 
 
 @given(st.integers(), st.integers())
-def test_m057_later_is_never_earlier(one: int, other: int) -> None:
+def test_m057_clamping_keeps_the_order_of_times(one: int, other: int) -> None:
     first, second = seconds(min(one, other)), seconds(max(one, other))
     assert first is not None and second is not None and 0 <= first <= second < 2**32
 
@@ -423,7 +423,7 @@ def test_m057_later_is_never_earlier(one: int, other: int) -> None:
         (0xFFFF0000 | stat.S_IFREG, Kind.FILE),
     ],
 )
-def test_entries(permissions: int | None, kind: Kind | None) -> None:
+def test_entries_have_the_kind_of_their_permissions(permissions: int | None, kind: Kind | None) -> None:
     found = Attributes(5, permissions, 2**32 - 1)
     assert found.kind is kind
     is_file = kind is Kind.FILE
@@ -431,7 +431,7 @@ def test_entries(permissions: int | None, kind: Kind | None) -> None:
     assert entry_of("a", found) == expected
 
 
-def test_a_file_of_which_little_is_told() -> None:
+def test_file_with_few_attributes_has_an_entry() -> None:
     assert entry_of("a", Attributes(None, stat.S_IFREG, None)) == Entry("a", Kind.FILE, 0, None)
 
 
@@ -456,5 +456,5 @@ def room(blocks: int, free: int, files: int, free_files: int, *, reserved: int =
         (Status(0), None),
     ],
 )
-def test_m031_room(answer: Reply, expected: bool | None) -> None:
+def test_m031_room_is_read_from_statvfs(answer: Reply, expected: bool | None) -> None:
     assert has_room(answer) is expected
