@@ -1,6 +1,6 @@
-"""A network that fails, and servers that run out of space or restart: every file arrives whole, or is reported.
+"""Network failures, full disks and restarts of servers: every file arrives complete, or is reported.
 
-Networks fail in the proxy before both servers, at places that are random and the same in each run. Servers that lie
+A proxy in front of the servers makes the network fail at random places, which are the same in each run. Hostile servers
 are in ``test_sftp_security``.
 """
 
@@ -35,13 +35,13 @@ from tests.support.servers.ssh_target import ASYNCSSH, NAMES, Name, SshTarget, e
 Embedded = tuple[EmbeddedSftpServer, SshTarget]
 
 LEAVES_WITHIN = 5.0  # seconds: a bound on any reaction to being stopped, not a measure of speed
-#: Bytes that any login takes in one direction, about; and what the whole job below takes up the wire, about.
+#: Approximate bytes of a login in one direction, and of the whole job below from client to server.
 HANDSHAKE, JOB = 3_000, 900_000
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small job: 12 files in four folders, some of them of several packets."""
+    """A small job: 12 files in four directories, some of several packets."""
     folder = tmp_path_factory.mktemp("source")
     rng = random.Random("sftp faults")
     for number, size in enumerate((0, 1, 300, 32_768, 65_536, 200_000, 5, 0, 300_000, 70, 4_096, 150_000)):
@@ -50,7 +50,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Job:
-    """One run through a proxy with faults, into a folder of its own, with everything that can be said of it."""
+    """One run through a proxy with faults, into a new directory, and its checks."""
 
     _number = 0
 
@@ -81,7 +81,7 @@ class Job:
             )
 
     def assert_done(self, run: Run, source: Path, *, repeats: int) -> None:
-        """See that all is there, nothing else is, and no more than ``repeats`` files were sent again."""
+        """Check that all files and nothing else arrived, and that at most ``repeats`` files were sent again."""
         assert (run.report.exit_code, run.failures) == (0, {}), self.proxy.fired
         assert contents(self.root) == contents(source)
         assert times(self.root) == times(source)
@@ -93,7 +93,7 @@ class Job:
 
 
 def cuts(seed: str, count: int, hows: Sequence[How] = ("fin", "rst")) -> list[CutWire]:
-    """Choose places to cut: the same in each run; half of them within the login or the first requests."""
+    """Return random cuts, the same in each run; half of them fall into the login or the first requests."""
     rng = random.Random(seed)
     chosen = []
     for _ in range(count):
@@ -169,7 +169,7 @@ async def test_m001_unreachable_server_ends_with_exit_code_5(asyncssh_server: Ss
 async def test_m011_m017_run_completes_after_a_silent_connection(
     asyncssh_server: SshTarget, source: Path, after: int, direction: Direction
 ) -> None:
-    """A connection on which nothing comes any more is given up when the time for that is over."""
+    """A connection without received bytes is closed after the timeout."""
     job = Job(asyncssh_server)
     cut = CutWire(after=after, direction=direction, how="silence")
     run = await job.run(source, [cut], connections=1, connect_seconds=1.0, stall_seconds=1.0)
@@ -200,7 +200,7 @@ async def test_m017_run_completes_after_a_missing_reply(verb: str, embedded_sftp
 
 
 async def test_m017_m027_slow_network_does_not_reconnect(asyncssh_server: SshTarget, source: Path) -> None:
-    """The whole takes longer than the limit, and each of its packets does not."""
+    """The whole run takes longer than the limit, but no single packet does."""
     job = Job(asyncssh_server)
     run = await job.run(source, connections=1, network={"rate": 400_000}, stall_seconds=1.5)
     job.assert_done(run, source, repeats=0)
@@ -236,7 +236,7 @@ async def test_m002_server_without_ssh_loses_the_connection(source: Path, asyncs
                 assert b"CANARY" not in b"".join(heard)
 
 
-# ---- leaving
+# ---- cancellation
 
 
 async def test_m012_large_upload_over_a_silent_network_cancels_at_once(
@@ -256,7 +256,7 @@ async def test_m012_large_upload_over_a_silent_network_cancels_at_once(
         with trio.fail_after(30):
             await proxy.wait_passed("up", 8 * MIB)
         proxy.cut("silence")
-        await trio.sleep(0.2)  # until nothing fits into any buffer any more
+        await trio.sleep(0.2)  # until all buffers are full
         began = time.monotonic()
         nursery.cancel_scope.cancel()
     assert time.monotonic() - began < LEAVES_WITHIN
@@ -279,7 +279,7 @@ async def test_m012_m122_hanging_login_cancels_at_once(asyncssh_server: SshTarge
 async def test_abandon_after_a_cancellation_removes_the_temporary_or_loses_the_connection(
     shared_sftp_server: SshTarget, size: int
 ) -> None:
-    """Cancelled after any number of steps, `abandon` removes the temporary, or says that the connection is lost."""
+    """After a cancellation at any step, `abandon` removes the temporary, or raises `ConnectionLost`."""
     server = shared_sftp_server
     root = fresh_folder(server, f"cancelled{size}")
     endpoint = endpoint_for(server, root.name)
@@ -306,7 +306,7 @@ async def test_abandon_after_a_cancellation_removes_the_temporary_or_loses_the_c
 
 
 class After(trio.abc.Instrument):
-    """Does something once this run has taken so many steps."""
+    """Calls ``action`` after a number of task steps."""
 
     def __init__(self, steps: int, action: Callable[[], object]) -> None:
         self.left, self.action = steps, action
@@ -318,7 +318,7 @@ class After(trio.abc.Instrument):
 
 
 async def test_failed_session_leaves_no_socket_and_no_thread(asyncssh_server: SshTarget) -> None:
-    """Neither a socket (ResourceWarning is an error here) nor a thread that grows with each session."""
+    """The number of sockets and threads does not grow with each session (ResourceWarning is an error here)."""
     fresh_folder(asyncssh_server, "sockets")
     endpoint = endpoint_for(asyncssh_server, "sockets")
     counts = []
@@ -335,11 +335,11 @@ async def test_failed_session_leaves_no_socket_and_no_thread(asyncssh_server: Ss
                 await content.stalled.wait()
             nursery.cancel_scope.cancel()
         counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
-    assert counts[-1][0] <= counts[0][0] + 4, "those of the server, which runs in this process, close a little later"
+    assert counts[-1][0] <= counts[0][0] + 4, "the server runs in this process and closes its sockets a little later"
     assert counts[-1][1] <= counts[0][1] + 1
 
 
-# ---- servers that restart, or lose what they were given
+# ---- restarts and lost writes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -385,7 +385,7 @@ async def test_m029_run_completes_while_the_server_restarts(name: Name, server_f
 async def test_m018_m051_acknowledged_short_write_is_refused(
     after: int, embedded_sftp: Embedded, tmp_path: Path
 ) -> None:
-    """What did not arrive whole never gets its name; the next attempt may."""
+    """An incomplete file never gets its final name; the next attempt can succeed."""
     server, target = embedded_sftp
     write(tmp_path / "big", b"0123456789" * 100_000)
     (target.root / "big").write_bytes(b"old")
@@ -393,7 +393,7 @@ async def test_m018_m051_acknowledged_short_write_is_refused(
     run = await mirror(tmp_path, endpoint_for(target), None, settled=True)
     assert run.report.exit_code == 1
     assert list(run.failures) == ["big"]
-    assert ("full" if after == 0 else "bytes") in run.failures["big"], "what keeps nothing at all has no room"
+    assert ("full" if after == 0 else "bytes") in run.failures["big"], "a server that stores nothing counts as full"
     assert contents(target.root).keys() == {"big"}
     assert (target.root / "big").read_bytes() == b"old"
 
@@ -460,7 +460,7 @@ SECONDS = (-(2**33), -1, 0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**33)
 
 
 async def test_m057_files_with_clamped_times_are_not_sent_again(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
-    """Files are sent all the same, and what was made of the time does not have them sent again."""
+    """The files are sent once, and their clamped times do not make them differ in the next run."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     for seconds in SECONDS:
         write(source / f"{seconds}", b"%d" % seconds, seconds)

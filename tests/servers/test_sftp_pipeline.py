@@ -1,4 +1,4 @@
-"""Whole runs against SFTP servers: from a directory on this machine, over the wire, to what lies on a server's disk."""
+"""Whole runs against SFTP servers, from a local directory to the files on the server's disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POSIX_RENAME = "posix-rename@openssh.com"
 
 
 def state_of(root: Path) -> dict[str, tuple[int, int]]:
-    """Give what any write below ``root`` would change: inode and change time of everything."""
+    """Return the inode and change time of every path below ``root``: any write changes one of them."""
     return {
         os.path.join(folder, name): (found.st_ino, found.st_ctime_ns)
         for folder, folders, files in os.walk(root)
@@ -46,7 +46,7 @@ def state_of(root: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """An empty folder to mirror."""
+    """An empty directory to mirror."""
     folder = tmp_path / "source"
     folder.mkdir()
     return folder
@@ -54,29 +54,29 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def site(shared_sftp_server: SshTarget, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    """A folder of its own for each test, on each server."""
+    """A new directory for each test, on each server."""
     name = request.node.name.partition("[")[0]
     async with site_on(shared_sftp_server, name, tmp_path) as opened:
         yield opened
 
 
-# ---- everything arrives, once
+# ---- every file arrives once
 
 
 async def test_large_tree_arrives_and_the_second_run_changes_nothing(site: Site, source: Path) -> None:
-    # Of the slower server, which shares this process, a tenth is enough.
+    # The asyncssh server is slower and runs in this process, so it gets a tenth.
     big_tree(source, 100 * MIB if site.server.name == OPENSSH else 10 * MIB)
-    # Not through the proxy, which is slower than any server.
+    # Without the proxy, which is slower than the servers.
     run = await mirror(source, endpoint_for(site.server, site.path), site.journal)
     assert (run.report.exit_code, run.failures, run.report.reconnects) == (0, {}, 0)
     assert contents(site.root) == contents(source)
     assert times(site.root) == times(source)
     sent = [done.operation.path for done in run.of(Done) if isinstance(done.operation, Copy)]
-    assert sorted(sent) == sorted(times(source)), "each was sent once"
+    assert sorted(sent) == sorted(times(source)), "each file was sent once"
 
     before = state_of(site.root)
     await site.assert_nothing_to_do(source)
-    # Nor in another process, in another part of the world.
+    # Another process in another time zone has nothing to do either.
     process = mirror_process(
         source, site.server, site.journal, path=site.path, host=site.proxy.host, environment={"TZ": "America/New_York"}
     )
@@ -148,10 +148,10 @@ async def test_m081_longest_names_arrive(site: Site, source: Path) -> None:
 
 
 async def test_m082_too_long_paths_fail_and_the_rest_arrives(site: Site, source: Path) -> None:
-    """And the connection goes on with the rest."""
+    """The connection goes on with the other files."""
     write(source / "z", b"and the rest")
     descriptor = os.open(source, os.O_RDONLY)
-    for _ in range(20):  # deeper than any path may be: by descriptors
+    for _ in range(20):  # deeper than the longest path, so by descriptors
         os.mkdir("y" * 250, dir_fd=descriptor)
         deeper = os.open("y" * 250, os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)
@@ -190,7 +190,7 @@ async def test_without_delete_nothing_is_removed(site: Site, source: Path) -> No
     assert set(contents(site.root)) == {"stays", "d", "d/stays, too"}
 
 
-# ---- what others have put there
+# ---- foreign files
 
 
 async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source: Path) -> None:
@@ -207,12 +207,12 @@ async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source:
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert [event.source.path for event in run.of(Adopted) if event.source.path == "equal"] == ["equal"]
-    assert (site.root / "equal").stat().st_ino == equal, "it was not sent"
+    assert (site.root / "equal").stat().st_ino == equal, "the file was not sent"
     assert (site.root / "other").read_bytes() == b"ours"
     assert (site.root / "d/theirs").read_bytes() == b"theirs"
     assert (site.root / "their folder/theirs").read_bytes() == b"theirs"
 
-    shutil.rmtree(source / "d")  # now ours goes, and what is in it and not ours stays, with the folder
+    shutil.rmtree(source / "d")  # then our file is removed; the foreign file and its directory stay
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert not (site.root / "d/ours").exists()
@@ -229,7 +229,7 @@ async def test_m114_lost_journal_costs_a_survey_only(site: Site, source: Path) -
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert run.report.adopted == 19
-    assert state_of(site.root) == before, "nothing is sent, nothing is removed: nobody knows that d0/0 was ours"
+    assert state_of(site.root) == before, "nothing is sent or removed: without the journal, d0/0 is foreign"
 
 
 async def test_m037_foreign_change_is_overwritten_but_never_removed(site: Site, source: Path) -> None:
@@ -273,7 +273,7 @@ async def test_m047_link_to_its_own_directory_is_not_followed(site: Site, source
     assert (site.root / "outside").is_symlink()
 
 
-# ---- servers that can less
+# ---- servers without extensions
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ async def test_m033_m050_replacement_works_without_extensions(
     source: Path,
     tmp_path: Path,
 ) -> None:
-    """New versions replace old ones all the same, and nothing is left of how that was done."""
+    """New versions replace old ones, and no temporary is left."""
     server, target = embedded_sftp
     server.without = frozenset(without)
     tree_to_be_changed(source)
@@ -337,14 +337,14 @@ async def test_m033_without_posix_rename_the_old_version_is_not_removed_first(
     assert contents(target.root) == contents(source)
 
 
-# ---- fewer connections than we want
+# ---- connection limits
 
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_m014_m015_run_completes_with_fewer_connections_than_wanted(
     name: Name, server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
-    """OpenSSH drops whoever comes while one is logging in; asyncssh whoever is the third."""
+    """OpenSSH drops a connection while another one logs in; asyncssh drops the third connection."""
     for number in range(60):
         write(source / f"d{number % 4}" / f"{number}", b"content %d" % number)
     options = Options(max_connections=1 if name == OPENSSH else 2)
@@ -364,7 +364,7 @@ async def test_one_channel_per_connection_is_enough(server_folder: Path, source:
     assert contents(server_folder / "root") == contents(source)
 
 
-# ---- ways to a server
+# ---- addresses and paths
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -394,7 +394,7 @@ async def over_ipv6(target: SshTarget, source: Path, tmp_path: Path) -> None:
 async def test_relative_paths_start_at_the_login_directory_and_absolute_ones_at_the_root(
     shared_sftp_server: SshTarget, source: Path
 ) -> None:
-    """A path that begins with a slash is the server's own; one without begins where the login leads."""
+    """A path with a leading slash is absolute; others are relative to the login directory."""
     server = shared_sftp_server
     write(source / "file", b"somewhere")
     top = "" if server.name == ASYNCSSH else str(server.root)

@@ -1,4 +1,4 @@
-"""asyncio in a thread of its own, from trio: results, errors, cancellation, and that nothing of it is left behind."""
+"""An asyncio loop in its own thread, used from trio: results, errors, cancellation, and a clean end."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def never_called(result: object) -> NoReturn:
 
 
 async def nothing() -> None:
-    """Do nothing, in the other thread."""
+    """Do nothing in the other thread."""
 
 
 # Results.
 
 
 async def test_run_returns_results_and_raises_errors_of_the_coroutine() -> None:
-    async def give(value: object) -> object:
+    async def echo(value: object) -> object:
         await asyncio.sleep(0)
         if isinstance(value, Exception):
             raise value
@@ -41,11 +41,11 @@ async def test_run_returns_results_and_raises_errors_of_the_coroutine() -> None:
 
     error = ZeroDivisionError("a bug")
     async with AsyncioThread().running() as loop:
-        assert await loop.run(lambda: give(1), never_called) == (1, True)
+        assert await loop.run(lambda: echo(1), never_called) == (1, True)
         with pytest.raises(ZeroDivisionError, match="a bug") as caught:
-            await loop.run(lambda: give(error), never_called)
+            await loop.run(lambda: echo(error), never_called)
         assert caught.value is error
-        assert await loop.run(lambda: give(None), never_called) == (None, True), "it goes on after an error"
+        assert await loop.run(lambda: echo(None), never_called) == (None, True), "the thread goes on after an error"
     assert threads() == []
 
 
@@ -124,7 +124,7 @@ async def test_calls_posted_to_an_ended_loop_are_dropped() -> None:
     assert threads() == []
 
 
-# Being cancelled.
+# Cancellation.
 
 
 async def test_cancelled_run_returns_at_once_and_cancels_the_coroutine() -> None:
@@ -147,8 +147,8 @@ async def test_cancelled_run_returns_at_once_and_cancels_the_coroutine() -> None
 
 
 async def test_result_after_cancellation_is_discarded_in_the_thread() -> None:
-    """Work that is not stopped by being cancelled: thrown away means that no connection is left open."""
-    thrown: list[tuple[str, bool]] = []
+    """The work ignores its cancellation. Discarding the result is what closes a connection."""
+    discarded: list[tuple[str, bool]] = []
     begun, over = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -161,7 +161,7 @@ async def test_result_after_cancellation_is_discarded_in_the_thread() -> None:
         return "never"
 
     def discard(result: str) -> None:
-        thrown.append((result, threading.current_thread() in threads()))
+        discarded.append((result, threading.current_thread() in threads()))
         token.run_sync_soon(over.set)
 
     with trio.fail_after(5):
@@ -171,14 +171,14 @@ async def test_result_after_cancellation_is_discarded_in_the_thread() -> None:
                 await begun.wait()
                 nursery.cancel_scope.cancel()
             await over.wait()
-    assert thrown == [("late", True)]
+    assert discarded == [("late", True)]
 
 
 async def test_run_in_a_cancelled_scope_is_cancelled() -> None:
     async with AsyncioThread().running() as loop:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await loop.run(nothing, discard=lambda _: None)  # the thread may have been quicker
+            await loop.run(nothing, discard=lambda _: None)  # the thread may finish first
         assert scope.cancelled_caught
         await loop.run(nothing, never_called)
 
@@ -196,7 +196,7 @@ async def test_error_after_cancellation_is_ignored() -> None:
         await loop.run(nothing, never_called)
 
 
-# Holding.
+# Starting and stopping.
 
 
 async def test_concurrent_users_share_one_thread() -> None:
@@ -204,7 +204,7 @@ async def test_concurrent_users_share_one_thread() -> None:
     loops: set[AsyncioLoop] = set()
     most = 0
 
-    async def hold(number: int) -> None:
+    async def use(number: int) -> None:
         nonlocal most
         async with thread.running() as loop:
             loops.add(loop)
@@ -216,7 +216,7 @@ async def test_concurrent_users_share_one_thread() -> None:
     all_in = trio.Event()
     async with trio.open_nursery() as nursery:
         for number in range(20):
-            nursery.start_soon(hold, number)
+            nursery.start_soon(use, number)
         with trio.fail_after(5):
             while len(threads()) != 1:  # noqa: ASYNC110 - other threads have no event for it
                 await trio.sleep(0.001)
@@ -238,22 +238,22 @@ async def test_thread_starts_again_after_the_last_user_left() -> None:
 
 
 async def test_last_user_stops_the_newest_thread() -> None:
-    """One leaves, one comes, one leaves: the second who leaves finds a thread running that was not there before."""
+    """Two users leave while another starts a new thread; the second one to leave finds that new thread."""
     thread = AsyncioThread()
     leave = [trio.Event(), trio.Event()]
-    begun: list[Any] = []
+    started: list[Any] = []
 
-    async def hold(event: trio.Event) -> None:
+    async def use(event: trio.Event) -> None:
         async with thread.running():
             await event.wait()
 
     async def visit() -> None:
         async with thread.running():
-            begun.append(thread._current)
+            started.append(thread._current)
 
     async with trio.open_nursery() as nursery:
         for event in leave:
-            nursery.start_soon(hold, event)
+            nursery.start_soon(use, event)
         while thread._users < len(leave):  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.001)
         async with thread._lock:
@@ -264,7 +264,7 @@ async def test_last_user_stops_the_newest_thread() -> None:
             leave[1].set()
             await wait_all_tasks_blocked()
     left = threads()
-    for running in begun:
+    for running in started:
         await running.stop()  # for the tests that follow
     assert left == []
 
@@ -294,7 +294,7 @@ async def fail():
     raise ZeroDivisionError
 
 async def left():
-    asyncio.ensure_future(fail())  # nobody asks for what it came to
+    asyncio.ensure_future(fail())  # nothing retrieves its exception
     asyncio.ensure_future(asyncio.sleep(60))
     await asyncio.sleep(0)
 
@@ -316,47 +316,47 @@ def test_m136_nothing_is_written_to_standard_error() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# The doorbell.
+# The notifier.
 
 
 async def test_many_notifications_make_one_call_and_a_later_one_another() -> None:
-    answers: list[float] = []
-    rung = trio.Event()
+    calls: list[float] = []
+    called = trio.Event()
 
-    def answer() -> None:
-        answers.append(trio.current_time())
-        rung.set()
+    def callback() -> None:
+        calls.append(trio.current_time())
+        called.set()
 
-    bell = Notifier(answer)
+    notifier = Notifier(callback)
 
-    def ring() -> None:
+    def notify() -> None:
         for _ in range(100):
-            bell.notify()
+            notifier.notify()
 
     for count in (1, 2):
-        ring()
-        await rung.wait()
-        assert len(answers) == count
-        rung = trio.Event()
-    await trio.to_thread.run_sync(ring)
+        notify()
+        await called.wait()
+        assert len(calls) == count
+        called = trio.Event()
+    await trio.to_thread.run_sync(notify)
     with trio.fail_after(5):
-        await rung.wait()
-    assert 3 <= len(answers) <= 102, "as few as the threads allow"
+        await called.wait()
+    assert 3 <= len(calls) <= 102, "few, depending on the timing of the threads"
 
 
 async def test_notification_during_the_callback_makes_another_call() -> None:
-    answers: list[int] = []
+    calls: list[int] = []
     over = trio.Event()
 
-    def answer() -> None:
-        answers.append(1)
-        bell.notify() if len(answers) < 5 else over.set()
+    def callback() -> None:
+        calls.append(1)
+        notifier.notify() if len(calls) < 5 else over.set()
 
-    bell = Notifier(answer)
-    bell.notify()
+    notifier = Notifier(callback)
+    notifier.notify()
     with trio.fail_after(5):
         await over.wait()
-    assert len(answers) == 5
+    assert len(calls) == 5
 
 
 def test_notification_after_trio_has_ended_is_ignored() -> None:

@@ -1,4 +1,4 @@
-"""The socket under asyncssh: who closes it, whatever becomes of the connection."""
+"""The transport under asyncssh: when its socket is closed, and how writes are sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actorsync.endpoints.ssh.batching_transport import ConnectedSocket
 
 
 def test_m001_socket_is_closed_when_the_peer_is_gone() -> None:
-    sock = socket.socket()  # as good as one whose peer has reset it: it has no peer
+    sock = socket.socket()  # like a socket after a reset, it has no peer
 
     async def connect() -> None:
         await ConnectedSocket(sock).create_connection(asyncio.Protocol, "host", 22)

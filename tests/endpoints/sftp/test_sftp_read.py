@@ -1,4 +1,4 @@
-"""Reading over SFTP, with a model of a server behind the wire: short reads, files that change, answers that lie."""
+"""Reading over SFTP from a model of a server: short reads, files that change, invalid replies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def download(opened: SftpSession, path: str = "f", at_once: int = 1 << 20)
 
 
 def shorter(limits: Sequence[int]) -> Callable[[SftpTree], Callable[[Call], Reply | None]]:
-    """Have reads give less than was asked for."""
+    """Return a handler that answers reads with fewer bytes than requested."""
     rng = Random(1)
 
     def of(tree: SftpTree) -> Callable[[Call], Reply | None]:
@@ -91,7 +91,7 @@ async def test_m062_shrinking_file_ends_early_and_counts_as_changed(left: int, a
         while piece := await found.read(1 << 20):
             data += piece
         assert content(4_000_000).startswith(data)
-        assert left <= len(data) < 4_000_000, "no more than was on its way"
+        assert left <= len(data) < 4_000_000, "only what was in flight before the change"
         assert await found.read(1) == b""
         assert not await found.is_unchanged()
 

@@ -1,4 +1,4 @@
-"""Whole runs to a model of a server that replaces in one stroke or in two steps, cut anywhere, on virtual time."""
+"""Whole runs to a model of a server that replaces atomically or in two steps, with cuts anywhere, in virtual time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_m033_m050_replacement_keeps_a_complete_version_when_the_connectio
 
 
 async def test_m033_old_version_is_restored_when_its_replacement_is_given_up(autojump_clock: MockClock) -> None:
-    """The connection is lost over the rename each time, with the old version set aside. Nobody is left without it."""
+    """The connection is lost at each rename while the old version is set aside. The sweep restores that version."""
     mirror = Mirror()
     tree = SftpTree(extensions={})
     target = TreeEndpoint(tree, lanes=1)
@@ -53,7 +53,7 @@ async def test_m033_old_version_is_restored_when_its_replacement_is_given_up(aut
     mirror.source.write("f", b"the new one")
 
     def lose(call: Call) -> Reply | None:
-        """Lose it when the old version has just been set aside, and then whenever the new one is to get its name."""
+        """Lose the connection once the old version is set aside, and then at every rename of the new version."""
         if call.verb == "RENAME" and (".actorsync+" in call.path or f"{ROOT}/f" not in tree.files()):
             target.channels[-1].requests.lose("reset")
             return Status(4)
@@ -66,7 +66,7 @@ async def test_m033_old_version_is_restored_when_its_replacement_is_given_up(aut
 
     def observe(event: Event) -> None:
         if isinstance(event, Failed):
-            tree.instead = lambda call: None  # from here on the server is as it should be
+            tree.instead = lambda call: None  # from here on the server works normally
 
     report = await mirror.run(target, observe=observe)
     assert (report.exit_code, report.failed) == (1, 1)
@@ -85,7 +85,7 @@ async def test_m049_server_that_folds_case_keeps_the_first_of_two_names(autojump
         assert all("upper and lower case" in why for _, why in report.failures)
         lost = {path for path, _ in report.failures}
         kept = {"A", "a", "d/other", "D/Other", "d/own", "D/OWN 2"} - lost
-        assert sorted(tree.files().values()) == sorted(path.encode() for path in kept), "each once, and whole"
+        assert sorted(tree.files().values()) == sorted(path.encode() for path in kept), "each once, and complete"
     for path in lost:
         mirror.source.delete(path)
     assert (await mirror.run(target)).exit_code == 0

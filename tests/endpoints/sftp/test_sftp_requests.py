@@ -1,4 +1,4 @@
-"""The wire under SFTP: every reply finds its own, and a connection that is lost is lost for everybody at once."""
+"""The request pipeline: replies reach their flights, and a lost connection fails all waiting tasks at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STALL = 10.0
 
 @attrs.define(eq=False)
 class Line:
-    """A channel that keeps what is sent, for a test to answer by hand."""
+    """A channel that records what is sent; the test answers by hand."""
 
     sent: list[bytes] = attrs.Factory(list)
     aborted: int = 0
@@ -39,7 +39,7 @@ class Line:
         self.aborted += 1
 
     def identities(self) -> list[int]:
-        """Give the ids of all requests so far."""
+        """Return the ids of all requests so far."""
         found, data = [], b"".join(self.sent[1:])
         while data:
             length, _, identity = struct.unpack_from(">IBI", data)
@@ -49,7 +49,7 @@ class Line:
 
 
 async def begun() -> tuple[RequestPipeline, Line]:
-    """Give a wire on which the version is agreed."""
+    """Return a pipeline with a negotiated version, and its channel."""
     wire, line = RequestPipeline(STALL), Line()
     wire.feed(version({"a@b": "1"}))
     assert await wire.start(line) == {"a@b": "1"}
@@ -149,7 +149,7 @@ async def test_m020_reply_of_the_wrong_type_loses_the_connection_for_all_tasks(
     kind = type(reply).__name__.lower()
     assert failed == [f"the server replied to request {request_.kind} with {kind}"] * 2
     assert line.aborted == 1
-    assert trio.current_time() < STALL, "they were woken up"
+    assert trio.current_time() < STALL, "the tasks were woken before the timeout"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ async def test_m091_bytes_that_are_not_sftp_lose_the_connection(data: bytes, aut
     wire.feed(data.ljust(40, b"\0"))
     await fails(wire, flight, failed)
     assert line.aborted == 1
-    wire.feed(encode(1, attributes(1)))  # what comes after that is nobody's
+    wire.feed(encode(1, attributes(1)))  # bytes after the loss are ignored
     await fails(wire, flight, failed)
     assert failed[0] == failed[1]
 
@@ -212,7 +212,7 @@ async def test_lost_connection_wakes_all_tasks_at_once(autojump_clock: MockClock
         await wait_all_tasks_blocked()
         wire.lose("reset by peer")
         wire.lose("and something else")
-    assert failed == ["reset by peer"] * 3, "the first reason is the reason"
+    assert failed == ["reset by peer"] * 3, "the first reason counts"
     assert (line.aborted, trio.current_time()) == (1, 0)
 
 
@@ -243,7 +243,7 @@ async def test_cancelled_task_does_not_disturb_the_others(autojump_clock: MockCl
         await wire.exchange(look(2))
     assert scope.cancelled_caught
     flight = wire.send(look(1))
-    for identity in (1, 2, 3):  # the answers to what nobody waits for are still answers
+    for identity in (1, 2, 3):  # replies to cancelled requests are accepted
         wire.feed(encode(identity, attributes(identity)))
     assert await wire.replies(flight) == [attributes(3)]
     assert line.aborted == 0
@@ -264,7 +264,7 @@ async def test_m011_m017_silent_server_loses_the_connection(autojump_clock: Mock
 
 
 async def test_m017_slow_bytes_keep_the_connection(autojump_clock: MockClock) -> None:
-    """One reply takes seventy seconds to come, byte for byte, with a pause that is just short enough."""
+    """One reply arrives byte by byte over seventy seconds, with pauses below the limit."""
     wire, line = await begun()
     answer = encode(1, Status(4, "slow"))
     assert len(answer) == 25
@@ -309,7 +309,7 @@ async def test_m017_idle_connection_may_be_silent(autojump_clock: MockClock) -> 
     assert line.aborted == 0
 
 
-# --- Parting
+# --- Unchecked requests
 
 
 async def test_replies_to_unchecked_requests_are_not_waited_for(autojump_clock: MockClock) -> None:
@@ -325,10 +325,10 @@ async def test_replies_to_unchecked_requests_are_not_waited_for(autojump_clock: 
         wire.feed(encode(identity, reply))
     assert line.aborted == 0
     wire.feed(encode(5, OK))
-    assert line.aborted == 1, "but once only"
+    assert line.aborted == 1, "a second reply to the same request is an error"
 
 
-# --- Beginning
+# --- Start
 
 
 async def test_m022_other_version_raises(autojump_clock: MockClock) -> None:

@@ -1,8 +1,7 @@
-"""Who is talked to, what is told to them, and servers that lie.
+"""Host keys, logins, and servers that send invalid or hostile replies.
 
-A server that is not the one it should be learns nothing: no user, no password, no byte of a file. One that is, and
-lies, gets no path out of its root, no name that is not one, no memory without bound, and no version 3 where it speaks
-something else.
+An untrusted server receives no user name, no password and no byte of a file. A hostile server cannot name a path
+outside of the root, fill the memory, or make the client accept invalid names or another version of SFTP.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ async def one_run(target: SshTarget, source: Path, *, connections: int = 1, **se
 
 
 async def assert_refused(target: SshTarget, **settings: Any) -> str:
-    """See that the login is refused for good, and give the reason as the user sees it."""
+    """Check that the login is refused permanently, and return the message for the user."""
     endpoint = endpoint_for(target, **settings)
     with trio.fail_after(SECONDS), pytest.raises(LoginRefused) as refused:
         async with endpoint.open_session():
@@ -104,7 +103,7 @@ CASES: dict[str, Callable[[SshTarget, str], list[str]]] = {
     "m101_unknown": lambda target, other: [],
     "m101_known_elsewhere": lambda target, other: [f"another.example.org {key_of(target)}"],
     "m101_known_at_another_port": lambda target, other: [f"[{target.host}]:{target.port + 1} {key_of(target)}"],
-    "m101_a_file_of_noise": lambda target, other: ["garbage", "# comment", "\x00\x01", f"{where(target)} ssh-ed25519"],
+    "m101_invalid_lines": lambda target, other: ["garbage", "# comment", "\x00\x01", f"{where(target)} ssh-ed25519"],
     "m102_changed": lambda target, other: [f"{where(target)} {other}"],
     "m102_revoked": lambda target, other: [
         f"@revoked {where(target)} {key_of(target)}",
@@ -122,7 +121,7 @@ CASES: dict[str, Callable[[SshTarget, str], list[str]]] = {
 async def test_untrusted_host_key_refuses_the_login_once(
     case: str, shared_sftp_server: SshTarget, other_key: str, source: Path, tmp_path: Path
 ) -> None:
-    """One connection, no second try, nothing said about who we are."""
+    """One connection is made, without a retry and without credentials."""
     target = shared_sftp_server
     trust = knowing(target, tmp_path, *CASES[case](target, other_key))
     async with open_wire_proxy((target.host, target.port)) as proxy:
@@ -143,8 +142,8 @@ async def test_m102_untrusted_server_gets_no_credentials(
     trust = knowing(target, tmp_path, f"{where(target)} {other_key}")
     run = await one_run(target, source, connections=8, trust=trust, login=target.password_login)
     assert run.report.exit_code == 6
-    assert server.connections == 1, "it was tried once"
-    assert server.commands == [], "neither user nor password was sent"
+    assert server.connections == 1, "one attempt was made"
+    assert server.commands == [], "neither the user name nor the password was sent"
 
 
 async def test_m102_untrusted_openssh_gets_no_credentials(
@@ -231,7 +230,7 @@ async def test_m103_ssh_config_is_ignored(
 
 
 def test_m104_asyncssh_has_strict_key_exchange() -> None:
-    """Older ones write outside of their target, and are open to a cut of the first packets."""
+    """Older versions write outside of their target, and are open to Terrapin."""
     assert tuple(int(part) for part in version_of("asyncssh").split(".")[:3]) >= (2, 24, 1)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
@@ -267,7 +266,7 @@ async def test_m104_server_with_only_insecure_algorithms_is_refused(
 
 
 async def test_m104_strict_key_exchange_is_negotiated(server_folder: Path) -> None:
-    """What a middle man could cut off unseen (Terrapin) is cut off by neither side."""
+    """Strict key exchange prevents an attacker from removing the first packets (Terrapin)."""
     require(OPENSSH)
     (server_folder / "root").mkdir()
     options = Options(more="LogLevel DEBUG2")
@@ -370,7 +369,7 @@ async def test_password_is_sent_after_a_rejected_key(embedded_sftp: Embedded, tm
 
 
 async def test_m136_nothing_is_written_to_standard_error(server_folder: Path, source: Path, tmp_path: Path) -> None:
-    """Whatever happens to connections, what the user sees is ours."""
+    """No library writes its own messages when connections break."""
     require(OPENSSH)
     (server_folder / "root").mkdir()
     with openssh_server(server_folder / "root", server_folder) as server:
@@ -392,7 +391,7 @@ async def test_m136_nothing_is_written_to_standard_error(server_folder: Path, so
 
 @pytest.mark.parametrize("name", evil_sftp.HOSTILE_NAMES)
 async def test_m072_m073_m074_listing_with_a_hostile_name_is_a_problem(name: str, embedded_sftp: Embedded) -> None:
-    """One such name, and the whole listing is not believed."""
+    """A single such name makes the whole listing a problem."""
     server, target = embedded_sftp
     server.instead = evil_sftp.listing([".", "..", "good", name, "also good"])
     found = await list_root(target)
@@ -419,7 +418,7 @@ async def test_m072_hostile_listing_changes_nothing(
 
 
 async def test_m088_odd_names_are_listed_exactly(shared_sftp_server: SshTarget) -> None:
-    """With newlines, escapes and backslashes in them: nothing in SFTP makes two entries of one."""
+    """Newlines, escapes and backslashes in names are no separators in SFTP."""
     folder = fresh_folder(shared_sftp_server, "odd")
     names = (*ODD_NAMES, "a\n-rw-r--r-- 1 0 0 5 Jan 1 00:00 forged", "...", "\x7f", "a\rb")
     for name in names:
@@ -469,7 +468,7 @@ async def test_entries_without_attributes_are_looked_up(embedded_sftp: Embedded)
         assert entry == Entry("file", Kind.FILE, 5, 1_700_000_000 * 10**9)
 
 
-# ---- attributes, writes and renames that lie
+# ---- false attributes, writes and renames
 
 
 @pytest.mark.parametrize("verb", ["LSTAT", "STAT", "FSTAT"])
@@ -477,7 +476,7 @@ async def test_entries_without_attributes_are_looked_up(embedded_sftp: Embedded)
 async def test_m018_wrong_sizes_publish_no_unverified_file(
     verb: str, size: int, embedded_sftp: Embedded, tmp_path: Path
 ) -> None:
-    """What cannot be verified is not published; nothing breaks on a number that no file has."""
+    """An upload that cannot be verified is not published, and impossible sizes do not crash."""
     server, target = embedded_sftp
     write(tmp_path / "source" / "file", b"x" * 1_000)
     server.instead = evil_sftp.size_of(size, verb)
@@ -523,7 +522,7 @@ async def test_m010_removal_without_effect_is_no_success(embedded_sftp: Embedded
 async def test_m039_m089_refused_request_ends_in_a_one_line_report(
     verb: str, code: int, embedded_sftp: Embedded, source: Path
 ) -> None:
-    """Codes out of the table, texts that would move a terminal: a run ends, and says it in one line."""
+    """Unknown codes and terminal escapes in messages: the run ends, and each report is one printable line."""
     server, target = embedded_sftp
     server.instead = evil_sftp.refusal(verb, code=code, message="\x1b[31m\r\n\x07\u202e" + "x" * 5_000, times=2)
     run = await one_run(target, source)
@@ -539,7 +538,7 @@ async def test_m039_m089_refused_request_ends_in_a_one_line_report(
     assert not (run.report.exit_code == 0 and temporaries(target.root))
 
 
-# ---- packets that are none
+# ---- invalid packets
 
 
 def garbage(request: SftpRequest) -> bytes:
@@ -575,7 +574,7 @@ def end_in_the_middle(request: SftpRequest) -> bytes:
 async def test_m003_m020_m091_invalid_reply_reconnects_and_completes(
     verb: str, say: Callable[[SftpRequest], bytes], embedded_sftp: Embedded, source: Path
 ) -> None:
-    """The connection is given up, at once and not when it has been silent for long, and the next one does the work."""
+    """The connection is closed at once, not after the timeout, and the next connection does the work."""
     server, target = embedded_sftp
     lie = server.instead = evil_sftp.Counted(frozenset([verb]), say, times=1)
     endpoint = endpoint_for(target, stall_seconds=2 * SECONDS, connect_seconds=2 * SECONDS)
@@ -583,7 +582,7 @@ async def test_m003_m020_m091_invalid_reply_reconnects_and_completes(
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(target.root) == contents(source)
     assert temporaries(target.root) == []
-    if lie.told and verb != "CLOSE":  # nobody waits for what a directory that was read says when it is closed
+    if lie.told and verb != "CLOSE":  # the reply to closing a directory is not waited for
         assert run.report.reconnects >= 1
 
 
@@ -608,7 +607,7 @@ async def test_m020_unexpected_reply_reconnects_and_completes(
     assert contents(target.root) == contents(source)
     assert temporaries(target.root) == []
     if told:
-        assert run.report.reconnects >= 1, "who answers twice is out of step"
+        assert run.report.reconnects >= 1, "a duplicate reply closes the connection"
 
 
 @pytest.mark.parametrize(
@@ -625,7 +624,7 @@ async def test_m020_unexpected_reply_reconnects_and_completes(
         evil_sftp.refusal("INIT"),
         evil_sftp.cut_short("INIT"),
     ],
-    ids=["2", "0", "6", "half", "no value", "garbage", "huge", "a shell that talks", "status", "cut short"],
+    ids=["2", "0", "6", "half", "no value", "garbage", "huge", "shell output", "status", "cut short"],
 )
 async def test_m022_unsupported_version_is_refused(instead: evil_sftp.Counted, embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
@@ -639,7 +638,7 @@ async def test_m022_unsupported_version_is_refused(instead: evil_sftp.Counted, e
 
 
 def test_asyncssh_is_not_imported_before_it_is_needed() -> None:
-    """It takes longer to import than all the rest."""
+    """The import of asyncssh takes longer than that of all other modules."""
     program = "import sys, actorsync.testing, actorsync.endpoints.ssh.settings; print('asyncssh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Uploads over SFTP, with a model of a server behind the wire: windows, short writes, full disks, refusals."""
+"""Uploads over SFTP to a model of a server: windows, short writes, full disks, refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE
 
 @attrs.define
 class Made:
-    """Content of which ``entry`` says one thing, and ``data`` is another; never more than ``at_once`` in one read."""
+    """Content that holds ``data`` and reports ``said`` bytes; a read returns at most ``at_once`` bytes."""
 
     data: bytes
     said: int
@@ -66,11 +66,11 @@ def upload(data: bytes, said: int | None = None, *, at_once: int = 1 << 30, name
 async def stage(
     tree: SftpTree, made: Upload, *, fsync: bool = False, order: Random | None = None
 ) -> Staged | OperationRefused:
-    """Stage one file on a session of its own."""
+    """Stage one file in a new session."""
     async with session_with(tree, fsync=fsync, order=order) as (opened, _):
         staged, committed = await opened.stage(made)
         assert committed == []
-        await trio.sleep(1)  # for what nobody waits for
+        await trio.sleep(1)  # for requests whose replies are not waited for
         assert tree.open_handles == 0
         return staged
 
@@ -108,7 +108,7 @@ async def test_small_file_takes_two_round_trips_and_its_rename_a_third(autojump_
         assert trio.current_time() - began == pytest.approx(2.0)
         assert isinstance(staged, Staged)
         _, (entry,) = await opened.stage(upload(b"next", name="g"), commit=[staged])
-        assert trio.current_time() - began == pytest.approx(4.0), "the rename rides with the next file"
+        assert trio.current_time() - began == pytest.approx(4.0), "the rename is in flight with the next file"
     assert entry == Entry("f", Kind.FILE, 5, 1_700_000_000 * 10**9)
 
 
@@ -154,7 +154,7 @@ async def test_unanswered_large_writes_stay_within_the_window(
 
 
 async def test_window_is_free_again_after_every_kind_of_failure(autojump_clock: MockClock) -> None:
-    """After files that fail in every way there is as much of it as before: else one day all would wait for ever."""
+    """Otherwise uploads would wait forever once enough of them had failed."""
     tree = SftpTree()
     async with session_with(tree) as (opened, _):
         for refusal in (None, lambda call: Status(4) if call.offset > 3 * PIECE else None):
@@ -182,7 +182,7 @@ async def test_write_refused_in_the_middle_stops_the_upload(at: int, autojump_cl
     else:
         assert "lets nothing be stored in its directory (permission denied (no more))" in why
     assert tree.files() == {}, "the temporary was removed"
-    assert made.sent <= (at + 14) * PIECE, "there is no point in sending more"
+    assert made.sent <= (at + 14) * PIECE, "few bytes are sent after the refusal"
 
 
 @pytest.mark.parametrize("size", [10, 20 * PIECE])
@@ -201,20 +201,20 @@ async def test_m031_full_disk_is_reported(verb: str, size: int, autojump_clock: 
     assert asked == ROOT
 
 
-@pytest.mark.parametrize("extensions", [EXTENSIONS, {}], ids=["tells room", "tells nothing"])
+@pytest.mark.parametrize("extensions", [EXTENSIONS, {}], ids=["statvfs", "no statvfs"])
 @pytest.mark.parametrize("size", [10, 20 * PIECE])
 @pytest.mark.parametrize("verb", ["WRITE", "CLOSE"])
 async def test_m031_m032_target_is_full_when_the_probe_file_fails_too(
     verb: str, size: int, extensions: dict[str, str], autojump_clock: MockClock
 ) -> None:
-    """A quota, or a disk of which the server does not tell: what counts is whether a small file can still be stored."""
+    """For a quota, or a server without statvfs, the probe file decides whether the target is full."""
     tree = SftpTree(extensions=extensions)
     tree.instead = only(verb, lambda call: (verb == "WRITE" or tree._close(call)) and Status(4, "quota"))
     result = await stage(tree, upload(content(size)))
     assert isinstance(result, TargetFull)
     doing = " to close it" if verb == "CLOSE" else ""
     assert f"not even a small file can be stored any more (failure (quota){doing})" in str(result)
-    assert tree.files() == {}, "neither what was refused, nor what was tried"
+    assert tree.files() == {}, "neither the temporary nor the probe file is left"
 
 
 @pytest.mark.parametrize("verb", ["OPEN", "WRITE"])
@@ -255,8 +255,8 @@ async def test_m031_m039_many_refusals_make_few_probes(autojump_clock: MockClock
             folder = f"{number % 40}"
             made = Upload(f"{folder}/f", f"{folder}/.actorsync-{number}.tmp", Made(b"x", 1))
             assert "permission denied" in refused((await opened.stage(made))[0], retry=False)
-    opened_trials = [call.path for call in tree.calls if call.verb == "OPEN" and "try.actorsync-" in call.path]
-    assert 10 <= len(opened_trials) <= 20 * (1 + trio.current_time() // 10)
+    opened_probes = [call.path for call in tree.calls if call.verb == "OPEN" and "try.actorsync-" in call.path]
+    assert 10 <= len(opened_probes) <= 20 * (1 + trio.current_time() // 10)
     assert len(tree.calls) < 2_000
 
 
@@ -313,7 +313,7 @@ async def test_m062_content_of_another_length_is_refused_for_retry(
 async def test_m062_growing_large_file_is_sent_to_its_first_size(size: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     assert isinstance(await stage(tree, upload(content(size + 9), size)), Staged)
-    assert [len(data) for data in tree.files().values()] == [size], "whether it changed, its own look will tell"
+    assert [len(data) for data in tree.files().values()] == [size], "the lane checks afterwards whether it changed"
 
 
 @pytest.mark.parametrize(

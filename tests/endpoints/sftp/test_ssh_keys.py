@@ -1,4 +1,4 @@
-"""Who is believed and who we are: known_hosts files as they are found, pins, and the keys to log in with."""
+"""Host keys in known_hosts files and pins, and the client keys to log in with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOST = "files.example.org"
 
 
 def key(number: int = 0, algorithm: str = "ssh-ed25519") -> asyncssh.SSHKey:
-    """Give one of several keys, always the same for a number."""
+    """Return a private key; the same number gives the same key."""
     return _made(number, algorithm)
 
 
@@ -35,7 +35,7 @@ def _made(number: int, algorithm: str) -> asyncssh.SSHKey:
 
 
 def half(number: int = 0) -> asyncssh.SSHKey:
-    """Give the public half of a key, as a server shows it."""
+    """Return the public half of a key, as a server sends it."""
     return asyncssh.import_public_key(public(number))
 
 
@@ -45,7 +45,7 @@ def public(number: int = 0, algorithm: str = "ssh-ed25519") -> str:
 
 @pytest.fixture(autouse=True)
 def _no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Know nothing of this machine's keys."""
+    """Hide the keys of this machine."""
     monkeypatch.setattr(ssh_keys, "_SYSTEM_KNOWN_HOSTS", tmp_path / "machine")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -72,7 +72,7 @@ def hashed(host: str) -> str:
     ("line", "host", "port", "expected"),
     [
         ("{h} {k}", HOST, 22, "known"),
-        ("{h} {k}", HOST, 2222, "unknown"),  # the key of one port says nothing of another
+        ("{h} {k}", HOST, 2222, "unknown"),  # each port has its own key
         ("[{h}]:2222 {k}", HOST, 2222, "known"),
         ("[{h}]:2222 {k}", HOST, 2223, "unknown"),
         ("[{h}]:2222 {k}", HOST, 22, "unknown"),
@@ -101,7 +101,7 @@ def hashed(host: str) -> str:
         ("{hashed_2222} {k}", HOST, 22, "unknown"),
         ("@revoked {h} {k}", HOST, 22, "revoked"),
         ("@revoked * {k}", HOST, 2222, "revoked"),
-        ("@cert-authority *.example.org {k}", HOST, 22, "changed"),  # it signs for hosts, and is the key of none
+        ("@cert-authority *.example.org {k}", HOST, 22, "changed"),  # it signs keys of hosts, and is not a host key
         ("@cert-authority other.example.org {k}", HOST, 22, "unknown"),
         ("@whatever {h} {k}", HOST, 22, "unknown"),
         ("{h} {other}", HOST, 22, "changed"),
@@ -188,7 +188,7 @@ def test_m101_without_a_file_every_key_is_unknown(known: Path) -> None:
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path)], ids=["directory", "loop"])
 def test_m101_unreadable_file_refuses_the_login(make: Callable[[Path], None], known: Path) -> None:
-    """It may hold what is revoked."""
+    """The file may contain revoked keys."""
     make(known)
     with pytest.raises(LoginRefused, match="known_hosts cannot be read: ") as caught:
         standing(known)
@@ -206,10 +206,10 @@ def test_pin_overrides_files(known: Path) -> None:
     assert standing(known, 0, pin=pin.lower()) == "changed"
     known.unlink()
     known.mkdir()
-    assert standing(known, 1, pin=pin) == "known", "no file is looked at"
+    assert standing(known, 1, pin=pin) == "known", "no file is read"
 
 
-# --- What is shown
+# --- Messages
 
 
 @pytest.mark.parametrize(("port", "name"), [(22, HOST), (2222, f"[{HOST}]:2222")])
@@ -234,7 +234,7 @@ def test_m102_refusals_state_the_cause_and_what_to_do(known: Path) -> None:
     changed = hosts.why_refused(half(2))
     assert changed.startswith("THE HOST KEY HAS CHANGED: ")
     assert key(2).get_fingerprint() in changed and HOST in changed and str(known) in changed
-    assert public(2).split()[1] not in changed, "nobody is invited to add it"
+    assert public(2).split()[1] not in changed, "the message does not offer the line to add"
     revoked = hosts.why_refused(half(1))
     assert "is marked as revoked" in revoked and key(1).get_fingerprint() in revoked
     assert public(1).split()[1] not in revoked
@@ -250,7 +250,7 @@ def test_m089_control_characters_in_a_path_are_escaped(tmp_path: Path) -> None:
     assert why == display(why)
 
 
-# --- What the server is asked to show
+# --- Algorithms
 
 
 def test_algorithms_of_known_keys_come_first(known: Path) -> None:
@@ -280,10 +280,10 @@ def write_key(path: Path, number: int = 0, passphrase: str | None = None, mode: 
 
 
 def load(login: SshLogin, *answers: str | None) -> list[bytes]:
-    """Load, with what is answered to each question for a passphrase; give the public halves."""
+    """Load keys, with one answer for each request for a passphrase; return the public halves."""
     script = iter(answers)
     found = [pair.public_data for pair in load_client_keys(login, lambda: next(script))]
-    assert next(script, "all") == "all", "it was not asked for"
+    assert next(script, "all") == "all", "the passphrase was not requested"
     return found
 
 
@@ -374,7 +374,7 @@ def test_default_keys_without_passphrase_are_loaded() -> None:
     assert load(SshLogin("u")) == [key(0).public_data, key(1).public_data]
     (folder / "id_ed25519").write_text("nonsense")
     assert load(SshLogin("u")) == [key(1).public_data]
-    assert load(SshLogin("u", password=lambda: "p")) == [], "the password was meant"
+    assert load(SshLogin("u", password=lambda: "p")) == [], "a password replaces the default keys"
     assert load(SshLogin("u", agent=False)) == []
     assert load(SshLogin("u", agent=True)) == [key(1).public_data]
 

@@ -1,4 +1,4 @@
-"""Every SFTP dialogue, held with a model of a server: cut anywhere, in any order that a server may take, and again."""
+"""Every SFTP dialogue with a model of a server: interrupted anywhere, in any order of execution, and repeated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ orders = st.none() | st.integers(0, 99)
 
 
 def order_of(seed: int | None) -> Random | None:
-    """Give what has a server choose its order; the order of the requests for None."""
+    """Return the source of a random order for the server; None for the order of the requests."""
     return None if seed is None else Random(seed)
 
 
@@ -58,7 +58,7 @@ NEW, OLD = b"the new content", b"old"
 
 @attrs.frozen
 class Site:
-    """Files that are to be replaced or made, each with its temporary, on one server."""
+    """Files to replace or create, each with its temporary, on one server."""
 
     tree: SftpTree
     renames: list[ask.Rename]
@@ -72,7 +72,7 @@ class Site:
         return play(ask.sweep(left), self.tree, order=order_of(seed), requests=requests)
 
     def check(self, call: Call | None = None) -> None:
-        """Whatever happens: the old content or the new one is whole under its name, or the old one is set aside."""
+        """Check that the old or new content is complete under the final name, or the old one is set aside."""
         for number, item in enumerate(self.renames):
             files = self.tree.files()
             if was_there(number):
@@ -81,7 +81,7 @@ class Site:
             assert files.get(item.final) in {NEW, OLD, None}
 
     def check_end(self) -> None:
-        """All is new, and nothing else is there."""
+        """Check that all files are new, and nothing else exists."""
         assert self.tree.files() == {item.final: NEW for item in self.renames}
 
 
@@ -90,7 +90,7 @@ def was_there(number: int) -> bool:
 
 
 def site(count: int = 1, *, replaces: bool = True, sees_target_first: bool = False, tells_times: bool = True) -> Site:
-    """Have temporaries for ``count`` files, of which every second is there already."""
+    """Return a site with temporaries for ``count`` files, of which every second one exists already."""
     tree = SftpTree(
         extensions=EXTENSIONS if replaces else WITHOUT_POSIX_RENAME,
         sees_target_first=sees_target_first,
@@ -129,7 +129,7 @@ def test_m033_m050_interrupted_commit_can_be_repeated(
     assert [result for result in results if not isinstance(result, Attributes)] == []
     assert [result.size for result in results if isinstance(result, Attributes)] == [len(NEW)] * count
     made.check_end()
-    assert made.commit(seed) == results, "and once more"
+    assert made.commit(seed) == results, "a second repetition gives the same results"
     made.check_end()
 
 
@@ -155,7 +155,7 @@ def test_m033_m050_commit_interrupted_after_any_request_can_be_repeated(
 def test_m033_m111_sweep_cleans_up_after_an_interrupted_commit(
     kind: dict[str, bool], count: int, seed: int | None, cut: int, cuts: list[int]
 ) -> None:
-    """The process died in the middle of it: every file is old or new, under its name and alone."""
+    """The process died during the commit: each file is old or new, and no temporary is left."""
     made = site(count, **kind)
     with contextlib.suppress(ConnectionLost):
         made.commit(seed, cut)
@@ -166,7 +166,7 @@ def test_m033_m111_sweep_cleans_up_after_an_interrupted_commit(
             made.check()
     assert made.sweep(seed) == [None] * count
     files = made.tree.files()
-    assert set(files) <= {item.final for item in made.renames}, "nothing of ours is left"
+    assert set(files) <= {item.final for item in made.renames}, "no temporary is left"
     for number, item in enumerate(made.renames):
         assert files.get(item.final) in ({NEW, OLD} if was_there(number) else {NEW, None})
 
@@ -184,7 +184,7 @@ def test_m034_rename_without_effect_is_refused(replaces: bool) -> None:
     made.tree.instead = lambda call: OK if call.verb == verb and call.path.endswith("/t") else None
     results = made.commit()
     assert [str(result) for result in results] == ["the server reported that it renamed the file, but did not"] * 2
-    assert made.tree.files() == {made.renames[0].final: OLD}, "the temporaries are gone, the old one is not"
+    assert made.tree.files() == {made.renames[0].final: OLD}, "the temporaries are removed, the old file is kept"
 
 
 def test_m034_rename_that_loses_the_file_is_retried() -> None:
@@ -244,7 +244,7 @@ def test_m039_refused_rename_is_reported_for_each_file(replaces: bool, code: int
     for result in results:
         assert isinstance(result, OperationRefused) and not result.retry
         assert "the server refused the rename to the final name: " in str(result) and "no!" in str(result)
-    if replaces:  # else the old one cannot come back either: see below
+    if replaces:  # otherwise the refused rename prevents the restore as well
         assert made.tree.files() == {made.renames[0].final: OLD}
 
 
@@ -259,7 +259,7 @@ def test_m033_old_file_is_restored_when_the_rename_is_refused() -> None:
 
 @pytest.mark.parametrize("sees_target_first", [False, True])
 def test_m033_file_left_aside_by_an_earlier_attempt_is_removed(sees_target_first: bool) -> None:
-    """It was set aside, and then somebody else has put a file there."""
+    """The old file was set aside, and then another program created a file under the final name."""
     made = site(1, replaces=False, sees_target_first=sees_target_first)
     made.tree.write(made.renames[0].aside, OLD, 11)
     assert isinstance(made.commit()[0], Attributes)
@@ -401,7 +401,7 @@ def test_directories_that_cannot_be_removed_are_refused() -> None:
     assert str(refused[0]) == "the server did not remove it: permission denied"
     tree.instead = lambda call: Status(3) if call.verb in {"RMDIR", "OPENDIR"} else None
     (closed,) = play(ask.remove_directories(["/r/closed"]), tree)
-    assert isinstance(closed, OperationRefused), "nobody knows whether it holds something"
+    assert isinstance(closed, OperationRefused), "it is unknown whether the directory is empty"
 
 
 def test_removal_of_files_accepts_missing_ones() -> None:
@@ -469,7 +469,7 @@ def test_m061_interrupted_listing_is_a_problem(after: int, status: Status) -> No
     reads = itertools.count()
     tree.instead = lambda call: status if call.verb == "READDIR" and next(reads) == after else None
     assert play(ask.list_directory("/r"), tree) == status
-    assert tree.open_handles == 0, "the handle is closed all the same"
+    assert tree.open_handles == 0, "the handle is closed as well"
 
 
 @pytest.mark.parametrize("count", [0, 1_000, 5_000])
@@ -488,7 +488,7 @@ def test_small_directory_is_read_in_two_round_trips() -> None:
     assert tree.verbs() == ["OPENDIR", "READDIR", "READDIR", "CLOSE"]
 
 
-# --- Where the login leads
+# --- The login directory
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""SFTP as bytes: requests as the draft writes them, replies of every type, and whatever a server may send instead."""
+"""SFTP packets: requests as in the draft, replies of every type, and invalid packets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from actorsync.protocols.sftp.requests import Request, seconds, why_unsendable
 from tests.support.servers.sftp_tree_wire import encode, version
 
 H = b"\x00\x01\xff"
-"""A handle: bytes that are nothing to us."""
+"""A handle: opaque bytes."""
 
 
 def string(data: bytes) -> bytes:
@@ -43,14 +43,14 @@ def string(data: bytes) -> bytes:
 
 
 def packets(data: bytes, cuts: Sequence[int] = ()) -> list[tuple[int, bytes]]:
-    """Give all packets in ``data``, which comes in pieces cut at ``cuts``."""
+    """Return all packets in ``data``, fed in pieces that end at ``cuts``."""
     parser, edges = PacketParser(), [0, *sorted(cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
     return [(kind, bytes(body)) for piece in pieces for kind, body in parser.feed(piece)]
 
 
 def reply_of(packet: bytes) -> tuple[int, Reply]:
-    """Read the one reply in ``packet``."""
+    """Parse the one reply in ``packet``."""
     ((kind, body),) = packets(packet)
     return parse_reply(kind, memoryview(body))
 
@@ -193,7 +193,7 @@ def test_attributes_are_parsed_with_every_combination_of_flags(chosen: int) -> N
 @pytest.mark.parametrize(
     ("packet", "reply"),
     [
-        ("65 00000001 00000000", OK),  # without a text, as the first drafts had it
+        ("65 00000001 00000000", OK),  # without a message, as in the first drafts
         ("65 00000001 00000000 00000007 53756363657373 00000000", OK),
         ("65 00000001 00000004 00000000 00000000", Status(4)),
         ("65 00000001 00000004", Status(4)),
@@ -353,7 +353,7 @@ def test_m022_arbitrary_first_packet_is_parsed_or_refused(kind: int, body: bytes
     assert kind == 2 and body[:4] == b"\0\0\0\3" and all(isinstance(name, str) for name in extensions)
 
 
-# --- What it means
+# --- Meaning
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def room(blocks: int, free: int, files: int, free_files: int, *, reserved: int =
     [
         (room(100, 10, 100, 10), True),
         (room(100, 0, 100, 10), False),
-        (room(100, 0, 100, 10, reserved=50), False),  # what is kept for root is not for us
+        (room(100, 0, 100, 10, reserved=50), False),  # blocks that are reserved for root do not count
         (room(100, 10, 100, 0), False),
         (room(100, 10, 0, 0), True),  # btrfs counts no files
         (room(0, 0, 0, 0), True),
