@@ -44,7 +44,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.source_pool import RemoteSource
 from actorsync.actors.stages import Gate, ListingStages, blamed
 from actorsync.actors.statistics import ConnectionLevel, Statistics
-from actorsync.endpoints.contract import Endpoint, is_remote
+from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth, Limited
 from actorsync.endpoints.wrappers.transform import Transform, Transformed
 from actorsync.errors import ActorsyncError, GuardRefused, OperationRefused, StageFailed, TargetUnreachable
@@ -123,7 +123,7 @@ class Clock:
 
 
 async def supervise(
-    source: Endpoint,
+    source: Source,
     target: Endpoint,
     journal: JournalLike,
     policy: Policy,
@@ -159,7 +159,7 @@ async def supervise(
 
 @attrs.define(eq=False)
 class _Run:
-    source: Endpoint
+    source: Source
     target: Endpoint
     journal: JournalLike
     policy: Policy
@@ -182,7 +182,7 @@ class _Run:
             policy = attrs.evolve(policy, transforms=(*self.source.transforms, *policy.transforms))
             self.source = self.source.real
         self.remote = None
-        if is_remote(self.source):
+        if self.source.capabilities.is_remote:
             self.remote = RemoteSource(self.source, policy.connections, policy.backoff, shutdown.draining)
             self.source = self.remote
         made = Transformed(self.source, policy.transforms) if policy.transforms else None
@@ -207,7 +207,7 @@ class _Run:
             stamped=None if made is None else made.stamped,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
-        self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)
+        self.pool = Pool(sizing, self.statistics, self.target.capabilities.lanes, policy.backoff.jitter)
         gate = Gate(self.extras.before_commit)
         self.statistics.connections[:] = [ConnectionLevel(n) for n in range(1, policy.connections + 1)]
         self.connections = [
@@ -229,13 +229,13 @@ class _Run:
 
     async def pipeline(self) -> None:
         """Start every actor with its channel ends; return when all have stopped."""
-        n = self.policy.connections * self.target.lanes
+        n = self.policy.connections * self.target.capabilities.lanes
         send_found, found = send_listing, listings = trio.open_memory_channel[Finding](n)
         if self.extras.listing_stages:
             send_listing, listings = trio.open_memory_channel[Finding](n)
         # Short: what is in it has no order any more, and a directory that can be made only now waits behind it.
         send_batch, operations = trio.open_memory_channel[Batch](
-            self.policy.connections * min(self.target.lanes, _AHEAD)
+            self.policy.connections * min(self.target.capabilities.lanes, _AHEAD)
         )
         send_fact, facts = trio.open_memory_channel[Fact](16 * n)
         send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
@@ -245,7 +245,7 @@ class _Run:
             self.statistics,
             self.planner.turn,
             self.policy.links_are_errors,
-            WALKERS if self.source.lanes == 1 else _SHARING_WALKERS,
+            WALKERS if self.source.capabilities.lanes == 1 else _SHARING_WALKERS,
         )
         scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
@@ -399,7 +399,7 @@ def _leaves(raised: BaseException) -> Iterator[BaseException]:
         yield raised
 
 
-async def digest_of(source: Endpoint, path: str) -> tuple[Entry, bytes] | None:
+async def digest_of(source: Source, path: str) -> tuple[Entry, bytes] | None:
     """Read one file of ``source`` and give it with a digest of its content; None when it cannot be had whole."""
     digest = hashlib.blake2b(digest_size=32)
     try:

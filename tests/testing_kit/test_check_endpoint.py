@@ -164,7 +164,7 @@ class Mixes(MemorySession):
             session = self
 
             @attrs.frozen
-            class Mixed:
+            class Mixed(Content):
                 entry: Entry = content.entry
 
                 def fileno(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.contract import Content, Upload
 from actorsync.endpoints.ftp.connection import FtpLink
 from actorsync.endpoints.ftp.data import Data
 from actorsync.endpoints.shared.paths import trial_beside
@@ -42,7 +42,7 @@ def attempt_of(size: int, reply: Reply, *, is_begun: bool, stored: int | None = 
 
 
 @attrs.define(eq=False)
-class _Small:
+class _Small(Content):
     """The content of the small file."""
 
     data: bytes

@@ -146,7 +146,7 @@ class FtpReads(FtpLink):
 
 
 @attrs.define(eq=False)
-class FtpContent:
+class FtpContent(Content):
     """A file on its way. Never gives a byte more than the file had when it was opened."""
 
     entry: Entry

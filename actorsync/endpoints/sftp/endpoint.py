@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import trio
 
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Memory
 from actorsync.endpoints.sftp.requests import SftpWire
 from actorsync.endpoints.sftp.session import Server, SftpSession
@@ -57,9 +58,9 @@ class SftpEndpoint:
     _hosts: HostKeys | None = attrs.field(default=None, init=False, repr=False)
 
     @property
-    def is_remote(self) -> bool:
-        """Its sessions are connections."""
-        return True
+    def capabilities(self) -> Capabilities:
+        """As many lanes as the profile says."""
+        return Capabilities(lanes=self.lanes, is_remote=True)
 
     @property
     def display(self) -> str:

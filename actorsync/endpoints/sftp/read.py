@@ -38,7 +38,7 @@ class Reading:
 
 
 @attrs.define(eq=False)
-class _Content:
+class _Content(Content):
     """An open file on the server. Never gives a byte more than its size was when it was opened."""
 
     entry: Entry

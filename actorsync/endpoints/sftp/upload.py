@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from actorsync.endpoints.contract import Staged, Upload, gate_of, nothing_ahead
+from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp.connection import PIECE
 from actorsync.endpoints.sftp.probe import SftpTrials
 from actorsync.endpoints.sftp.requests import Flight
@@ -114,8 +114,8 @@ class SftpUploads(SftpTrials):
         if descriptor is None:
             piece = await upload.content.read(limit)
         else:
-            if (gate := gate_of(upload.content)) is not None:
-                limit = await gate(limit)
+            if (admit := upload.content.admit) is not None:
+                limit = await admit(limit)
             try:
                 piece = os.pread(descriptor, limit, upload.sent)
             except OSError as error:

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Endpoint, Relocation, Session, Staged, Upload
+from actorsync.endpoints.contract import Admit, Content, Endpoint, Relocation, Session, Staged, Upload
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.text import display, shorten
@@ -107,16 +107,21 @@ _checks: list[Check] = []
 # Content to send.
 
 
-class MemoryContent:
+class MemoryContent(Content):
     """A source file that is in memory. With a descriptor (see `content_with_descriptor`) it is on disk as well."""
 
-    def __init__(self, data: bytes, *, mtime_ns: int | None = MTIME_NS, descriptor: int | None = None) -> None:
-        self.entry = Entry("source", Kind.FILE, len(data), mtime_ns)
+    def __init__(self, data: bytes, *, entry: Entry | None = None, descriptor: int | None = None) -> None:
+        self._entry = Entry("source", Kind.FILE, len(data), MTIME_NS) if entry is None else entry
         self.at_end = not data
         self._data, self._offset, self._descriptor = data, 0, descriptor
 
+    @property
+    def entry(self) -> Entry:
+        """The entry that was given, or that of a file of this size."""
+        return self._entry
+
     def fileno(self) -> int | None:
-        """Give the descriptor, if there is one."""
+        """Return the descriptor, if there is one."""
         return self._descriptor
 
     async def read(self, max_bytes: int) -> bytes:
@@ -543,8 +548,7 @@ async def check_ahead_is_asked_once_at_the_end(place: Place) -> None:
 async def check_source_that_shrinks_is_refused(place: Place) -> None:
     """Content that is shorter than was announced is refused, with ``retry``, and leaves no temporary."""
     async with place.endpoint.open_session() as session:
-        content = MemoryContent(b"less than was announced")
-        content.entry = attrs.evolve(content.entry, size=1000)
+        content = MemoryContent(b"less than was announced", entry=Entry("source", Kind.FILE, 1000, MTIME_NS))
         upload = Upload("file", _temporary("file"), content)
         staged, _ = await session.stage(upload)
         _assert_refused(staged)
@@ -939,12 +943,14 @@ async def check_abandon_after_cancelling(place: Place) -> None:
 class UnsizedContent(MemoryContent):
     """Content whose size only its end tells, and whose file has another; ``fails`` where it cannot be made of it."""
 
-    size = None
-
     def __init__(self, data: bytes, *, fails: bool = False) -> None:
-        super().__init__(data)
-        self.entry = attrs.evolve(self.entry, size=len(data) * 3 + 7)
+        super().__init__(data, entry=Entry("source", Kind.FILE, len(data) * 3 + 7, MTIME_NS))
         self._fails = fails
+
+    @property
+    def size(self) -> None:
+        """None: only the end of the content tells."""
+        return None
 
     async def read(self, max_bytes: int) -> bytes:
         """Read on; in the end it may be refused."""
@@ -965,8 +971,12 @@ class GatedContent(MemoryContent):
         self.admitted += len(piece)
         return piece
 
-    async def admit(self, max_bytes: int) -> int:
-        """Let at most 10,000 bytes pass."""
+    @property
+    def admit(self) -> Admit:
+        """Rate-limit hook: lets at most 10,000 bytes pass."""
+        return self._admit
+
+    async def _admit(self, max_bytes: int) -> int:
         await trio.lowlevel.checkpoint()
         self.admitted += (count := min(max_bytes, 10_000))
         return count
@@ -1028,7 +1038,7 @@ async def check_a_gate_is_asked_for_what_is_taken_by_descriptor(place: Place) ->
 @_check
 async def check_lanes_side_by_side(place: Place) -> None:
     """As many tasks as the endpoint has lanes use one session at once, and two sessions are open at once."""
-    lanes = min(place.endpoint.lanes, 16)
+    lanes = min(place.endpoint.capabilities.lanes, 16)
     assert lanes >= 1, "an endpoint has one lane at least"
 
     async def work(session: Session, name: str) -> None:

@@ -171,7 +171,7 @@ async def check_paths_stay_below_the_root(endpoint: Endpoint) -> None:
 @_check
 async def check_sessions_side_by_side(endpoint: Endpoint) -> None:
     """As many tasks as the endpoint has lanes read over one session at once, and two sessions are open at once."""
-    lanes = min(endpoint.lanes, 16)
+    lanes = min(endpoint.capabilities.lanes, 16)
     assert lanes >= 1, "an endpoint has one lane at least"
 
     async def work(session: Session, path: str) -> None:

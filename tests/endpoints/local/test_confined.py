@@ -135,9 +135,7 @@ class _HostileSession:
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[MemoryContent]:
-        content = MemoryContent(b"!")
-        content.entry = Entry(path, Kind.FILE, 1, 1)
-        yield content
+        yield MemoryContent(b"!", entry=Entry(path, Kind.FILE, 1, 1))
 
 
 @pytest.mark.parametrize("is_remote", [False, True])

@@ -374,7 +374,8 @@ async def test_a_temporary_of_somebody_else_is_left_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize("mtime_ns", [-5 * 10**9, 0, 2**33 * 10**9, 2**62, None])
 async def test_m057_any_time_is_a_time(tmp_path: Path, mtime_ns: int | None) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
-        item, _ = await session.stage(Upload("file", "temporary", MemoryContent(b"content", mtime_ns=mtime_ns)))
+        content = MemoryContent(b"content", entry=Entry("source", Kind.FILE, 7, mtime_ns))
+        item, _ = await session.stage(Upload("file", "temporary", content))
         assert isinstance(item, Staged)
         (entry,) = await session.commit([item])
         assert isinstance(entry, Entry)

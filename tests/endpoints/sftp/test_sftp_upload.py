@@ -28,7 +28,7 @@ SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE
 
 
 @attrs.define
-class Made:
+class Made(Content):
     """Content of which ``entry`` says one thing, and ``data`` is another; never more than ``at_once`` in one read."""
 
     data: bytes
