@@ -21,7 +21,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import GuardRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.text import display
-from actorsync.testing.conformance.demands import MemoryContent
+from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.system.disks import small_disk
 
 BIG = 400_000  # more than what is read whole while it is opened
