@@ -8,10 +8,8 @@ from pathlib import Path
 
 import trio
 
-from actorsync.endpoints.plugins import Location, Unusable
-from actorsync.endpoints.simple import SimpleSession
+from actorsync.endpoints import Capabilities, Entry, Kind, Location, ScanComplete, SimpleSession, Unusable, parent_of
 from actorsync.errors import GuardRefused, OperationRefused
-from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
 
 TABLE = "CREATE TABLE IF NOT EXISTS tree (path TEXT PRIMARY KEY, parent TEXT, data BLOB, mtime_ns INTEGER)"
 ENTRIES = "SELECT path, data IS NULL, length(data), mtime_ns FROM tree WHERE "
@@ -28,7 +26,7 @@ def open_endpoint(location: Location, /) -> "SqliteEndpoint":
 class SqliteEndpoint:
     """The endpoint. Its root exists as soon as the file does."""
 
-    lanes = 1
+    capabilities = Capabilities()
 
     def __init__(self, file: Path) -> None:
         self.file = file

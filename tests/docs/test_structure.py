@@ -23,7 +23,7 @@ LAYERS = (
     {"endpoints", "transforms"},
     {"journal"},
     {"actors"},
-    {"policy", "ending", "supervisor"},
+    {"policy", "assembly", "ending", "supervisor"},
     {"profile"},
     {"runs"},
     {"events", "testing"},

@@ -23,7 +23,7 @@ from actorsync.endpoints.contract import Staged, Upload
 from actorsync.errors import ConnectionLost
 from actorsync.model.operation import Copy, Done
 from actorsync.testing import EmbeddedSftpServer
-from actorsync.testing.conformance.demands import MemoryContent, StallingContent
+from actorsync.testing.conformance.contents import MemoryContent, StallingContent
 from actorsync.testing.network.faults import How
 from actorsync.testing.network.proxy import CutWire, Direction, HoldWire, WireFault, WireProxy, open_wire_proxy
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, mirror, temporaries, times

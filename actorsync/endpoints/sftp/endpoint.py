@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import trio
 
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnection
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
@@ -57,9 +58,9 @@ class SftpEndpoint:
     _host_keys: HostKeys | None = attrs.field(default=None, init=False, repr=False)
 
     @property
-    def is_remote(self) -> bool:
-        """True: its sessions are connections to another machine."""
-        return True
+    def capabilities(self) -> Capabilities:
+        """As many lanes as the profile says."""
+        return Capabilities(lanes=self.lanes, is_remote=True)
 
     @property
     def display(self) -> str:

@@ -38,7 +38,7 @@ class _ReadWindow:
 
 
 @attrs.define(eq=False)
-class _Content:
+class _Content(Content):
     """An open file on the server. Returns at most as many bytes as the file had when it was opened."""
 
     entry: Entry

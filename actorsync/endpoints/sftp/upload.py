@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from actorsync.endpoints.contract import Staged, Upload, gate_of, nothing_ahead
+from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.rename import Renamer
@@ -131,8 +131,8 @@ class Uploader:
         if descriptor is None:
             piece = await upload.content.read(limit)
         else:
-            if (gate := gate_of(upload.content)) is not None:
-                limit = await gate(limit)
+            if (admit := upload.content.admit) is not None:
+                limit = await admit(limit)
             try:
                 piece = os.pread(descriptor, limit, upload.sent)
             except OSError as error:

@@ -26,7 +26,7 @@ SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE
 
 
 @attrs.define
-class Made:
+class Made(Content):
     """Content that holds ``data`` and reports ``said`` bytes; a read returns at most ``at_once`` bytes."""
 
     data: bytes

@@ -10,6 +10,7 @@ from random import Random
 import attrs
 import trio
 
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Server, SftpConnection
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
@@ -143,6 +144,11 @@ class TreeEndpoint:
     budget: list[int] = attrs.Factory(list)
     channels: list[TreeChannel] = attrs.Factory(list)
     display: str = "tree"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As many lanes as the test asked for."""
+        return Capabilities(lanes=self.lanes)
 
     async def identify(self) -> ScanComplete:
         """Say that the root is a directory."""
