@@ -1,14 +1,14 @@
-"""Looking without touching: what the commands ``check`` and ``status`` do."""
+"""Connecting to both sides without changing anything: what the command ``check`` does."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import attrs
 import trio
 
-from actorsync.cli.output.messages import parked_table, runs_table, warning_text
+from actorsync.cli.output.messages import warning_text
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import (
     ConnectionLost,
@@ -18,13 +18,11 @@ from actorsync.errors import (
     SourceUnreachable,
     TargetUnreachable,
 )
-from actorsync.journal import Run, journal_path, read_runs, read_troubles, state_directory
 from actorsync.model.text import display
-from actorsync.planning.parking import is_parked
 from actorsync.profile import Profile
 from actorsync.runs.open_endpoints import open_endpoints
 
-__all__ = ["check", "report_on", "status"]
+__all__ = ["check", "report_on"]
 
 
 async def check(profile: Profile) -> list[str]:
@@ -98,29 +96,3 @@ async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], list[str], str
 def _is_there(target: Endpoint) -> bool:
     root = getattr(target, "root", None)
     return root is None or os.path.lexists(root)
-
-
-def status(profile: Profile, limit: int = 10) -> Iterator[str]:
-    """Give the last runs, and what is parked, as the lines of tables. Works while a run is going on, locks nothing."""
-    runs = read_runs(state_directory(), profile.identity, limit)
-    if not runs:
-        yield "no runs yet"
-        return
-    newest = runs[0].id
-    holder = _holder(profile)
-
-    def is_running(run: Run) -> bool:
-        return run.id == newest and holder
-
-    yield from runs_table(runs, is_running)
-    yield from parked_table([it for it in read_troubles(state_directory(), profile.identity) if is_parked(it)])
-
-
-def _holder(profile: Profile) -> bool:
-    """Tell whether the process that the lock names is alive. To try the lock could keep a run from starting."""
-    journal = journal_path(state_directory(), profile.identity)
-    try:
-        os.kill(int(journal.with_name(f"{journal.name}.lock").read_text()), 0)
-    except (OSError, ValueError):
-        return False
-    return True

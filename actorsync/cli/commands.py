@@ -234,9 +234,9 @@ def init(profile: Path) -> int:
 def status(profile: Path, overrides: tuple[str, ...]) -> int:
     """Show the last runs, also while one is going on."""
     loaded = _load(profile, overrides)
-    from actorsync.cli import check as inspection
+    from actorsync.cli import status as runs
 
-    return _print(inspection.status(loaded))
+    return _print(runs.status(loaded))
 
 
 @cli.command()

@@ -16,8 +16,9 @@ from typing import Final
 
 import trio
 
-from actorsync.cli.output.messages import size_text, summary
+from actorsync.cli.output.messages import summary
 from actorsync.errors import FatalError
+from actorsync.model.text import size_text
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.runner import run_once
 from actorsync.testing import EmbeddedFtpServer

@@ -7,7 +7,7 @@ import sys
 import trio
 
 from actorsync.cli.malloc import share_one_heap
-from actorsync.cli.output.messages import json_line
+from actorsync.cli.output.json_records import json_line
 from actorsync.cli.output.streams import Sink
 from actorsync.model.text import display
 from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse

@@ -24,9 +24,8 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.cli.output.messages import size_text
 from actorsync.errors import ProfileError
-from actorsync.model.text import display
+from actorsync.model.text import display, size_text
 from actorsync.profile import EnvSecret, Profile
 from actorsync.testing.servers.certificates import certificate_sha256, self_signed_certificate
 from actorsync.testing.servers.faults import FaultPlan, ServerFault

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from actorsync.cli.output.messages import counted, size_text
-from actorsync.model.text import display, duration_text
+from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.rehearsal.rehearsal import MOST_RUNS, Began, Rehearsal, Result, Run
 from actorsync.testing.servers.faults import NAMES, PLACES, Happened, ServerFault
 

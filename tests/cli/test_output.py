@@ -19,17 +19,14 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Rate, Statistics
+from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines, progress_text
 from actorsync.cli.output.live_view import LiveView
 from actorsync.cli.output.messages import (
     change_of,
-    duration_text,
-    json_line,
     parked_table,
     plan_summary,
-    records_of,
     runs_table,
-    size_text,
     summary,
 )
 from actorsync.cli.output.streams import Sink
@@ -77,6 +74,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.text import duration_text, size_text
 from tests.support.root import ROOT
 
 FILE = Entry("dir/a.txt", Kind.FILE, 3)

@@ -16,18 +16,14 @@ from typing import Any, Final, TextIO
 import trio
 
 from actorsync.actors.statistics import Rate, Statistics
+from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.cli.output.messages import (
     change_of,
-    counted,
     did_nothing,
-    duration_text,
     is_whole,
-    json_line,
     only_waits,
     parking_text,
     plan_summary,
-    records_of,
-    size_text,
     summary,
     trouble_in,
     unsent_text,
@@ -46,7 +42,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.operation import Failed, Fault
-from actorsync.model.text import display
+from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.profile.units import format_duration
 
 __all__ = ["JsonLines", "Lines", "Output", "PlanLines", "progress_text"]

@@ -6,76 +6,45 @@ them as they are, and JSON escapes them.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
-
-import attrs
+from typing import Final
 
 from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
 from actorsync.journal.schema import Run
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Kind
 from actorsync.model.event import (
-    Adopted,
     BreakerOpened,
-    Confirmed,
-    Connected,
     Event,
-    Forgotten,
-    Intended,
     LoginDeferred,
-    MovesIntended,
     Parked,
-    Planned,
     Reconnecting,
     Recovered,
-    RemovalIntended,
     RemovalsRefused,
-    RemovalsWithheld,
     Report,
     Resized,
     Resumed,
     Retired,
     Scanned,
-    Started,
-    Stopped,
-    SurveyComplete,
-    Swept,
-    Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Returned, Skipped
-from actorsync.model.text import display, duration_text, shorten
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove
+from actorsync.model.text import counted, display, duration_text, shorten, size_text
 
 __all__ = [
     "change_of",
-    "counted",
     "did_nothing",
-    "duration_text",
     "is_whole",
-    "json_line",
     "only_waits",
     "parked_table",
     "parking_text",
     "plan_summary",
-    "records_of",
     "result_of",
     "runs_table",
-    "size_text",
     "summary",
     "trouble_in",
     "unsent_text",
     "warning_text",
 ]
-
-#: Events whose record keeps the name that it had when scripts began to read it; all others are named after their class.
-_RECORD_NAMES: Final = {
-    BreakerOpened: "suspended",
-    LoginDeferred: "turned_away",
-    Parked: "troubled",
-    RemovalIntended: "doomed",
-}
 
 _RESULTS: Final = {
     0: "in sync",
@@ -87,22 +56,6 @@ _RESULTS: Final = {
     FatalError.exit_code: "failed",
     130: "cancelled",
 }
-
-
-def size_text(size: float) -> str:
-    """Give a number of bytes as people say it: ``812 B``, ``3.4 MiB``."""
-    if size < 1024:
-        return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TiB"
-
-
-def counted(count: int, singular: str, plural: str = "") -> str:
-    """Give a number with its noun."""
-    return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
 # For people.
@@ -285,73 +238,3 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for started, *numbers, result in rows:
         cells = (number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True))
         yield "  ".join((started.ljust(widths[0]), *cells, result))
-
-
-# For programs.
-
-
-def json_line(record: dict[str, Any]) -> str:
-    r"""Give a record as one line of ASCII. A byte that is not UTF-8 is ``\udcXX`` in a path."""
-    return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
-
-
-def records_of(event: Event) -> Iterator[dict[str, Any]]:
-    """Give an event as flat records; each problem of a scanned directory is a record of its own."""
-    name = _RECORD_NAMES.get(type(event)) or re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
-    match event:
-        case Done(operation, target, temporary=temporary):
-            record = _operation(name, operation)
-            if isinstance(operation, Copy) and target is not None:
-                record |= {"size": target.size, "temporary": temporary}
-            if isinstance(operation, Move):
-                record |= {"from": operation.target.path, "size": operation.target.size}
-            yield record
-        case Failed(operation, reason, fault):
-            yield _operation(name, operation) | {"reason": reason, "fault": fault.value}
-        case Skipped(operation, reason) | Returned(operation, reason):
-            yield _operation(name, operation) | {"reason": reason}
-        case Scanned(directory, files, directories, hidden, problems):
-            yield {"event": name, "path": directory, "files": files, "directories": directories, "hidden": hidden}
-            for problem in problems:
-                yield {"event": "problem"} | attrs.asdict(problem)
-        case Adopted(source) | Confirmed(source):
-            yield {"event": name, **_entry(source)}
-        case Intended(temporaries) | Swept(temporaries):
-            yield {"event": name, "temporaries": list(temporaries)}
-        case RemovalIntended(paths):
-            yield {"event": name, "paths": list(paths)}
-        case MovesIntended(moves):
-            yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
-        case Stopped(report):
-            shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
-            yield {"event": name, "result": result_of(report), **shown}
-        case Parked():
-            yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
-        case ScanComplete() | SurveyComplete():
-            yield {"event": name}
-        case (
-            Started()
-            | Planned()
-            | Forgotten()
-            | RemovalsRefused()
-            | RemovalsWithheld()
-            | Recovered()
-            | Connected()
-            | Reconnecting()
-            | Resized()
-            | LoginDeferred()
-            | BreakerOpened()
-            | Resumed()
-            | Retired()
-            | Warned()
-        ):
-            yield {"event": name, **attrs.asdict(event)}
-
-
-def _operation(name: str, operation: Any) -> dict[str, Any]:
-    verb = re.sub(r"(?<!^)([A-Z])", r"_\1", type(operation).__name__).lower()
-    return {"event": name, "operation": verb, "path": operation.path}
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    return {"path": entry.path, "kind": entry.kind.value, "size": entry.size}
