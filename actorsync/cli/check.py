@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.cli.output.messages import warning_text
+from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import (
     ConnectionLost,
@@ -18,7 +19,7 @@ from actorsync.errors import (
     SourceUnreachable,
     TargetUnreachable,
 )
-from actorsync.model.text import display
+from actorsync.model.text import counted, display
 from actorsync.profile import Profile
 from actorsync.runs.open_endpoints import open_endpoints
 
@@ -26,10 +27,10 @@ __all__ = ["check", "report_on"]
 
 
 async def check(profile: Profile) -> list[str]:
-    """Look at both sides, and give what is there as lines, the verdict last. Changes nothing, and tries once.
+    """Connect to both sides once and return what was found as lines, the verdict last.
 
-    Raises what a run would end with: `GuardRefused` for a source that cannot be used, `LoginRefused`,
-    `TargetUnreachable`, `ProfileError`.
+    Raises what a run would end with: `GuardRefused` for an unusable source, `LoginRefused`, `SourceUnreachable`,
+    `TargetUnreachable`, `FatalError` or `ProfileError`.
     """
     secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)
@@ -40,18 +41,17 @@ async def check(profile: Profile) -> list[str]:
 
 
 async def report_on(source: Endpoint, target: Endpoint, of_source: _Seen | None = None) -> list[str]:
-    """Give the lines of `check` for two endpoints."""
+    """Return the lines of `check` for two endpoints."""
     of_source = of_source or _Seen()
     pairs, warnings, verdict = await _look(target)
     pairs = [("source", source.display), *of_source.pairs, ("target", target.display), *pairs]
-    width = max(len(label) for label, _ in pairs)
-    lines = [f"{label:<{width}}  {text}" for label, text in pairs]
-    return [*lines, *(warning_text(warning) for warning in [*of_source.warnings, *warnings]), verdict]
+    table = table_lines([(display(label), display(text)) for label, text in pairs])
+    return [*table, *(warning_text(warning) for warning in [*of_source.warnings, *warnings]), verdict]
 
 
 @attrs.frozen
 class _Seen:
-    """What was seen of a source that is on a server."""
+    """What a source on a server reported."""
 
     pairs: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
@@ -66,7 +66,7 @@ async def _look_at_source(source: Endpoint) -> _Seen:
     except LoginRefused as refused:
         raise LoginRefused(f"the source {refused}") from None
     except ConnectionLost as error:
-        raise SourceUnreachable(f"the source {source.display} cannot be reached: {error}") from error
+        raise SourceUnreachable(f"cannot reach the source {source.display}: {error}") from error
     if listing.problem is not None:
         reason = display(listing.problem.reason)
         raise GuardRefused(f"cannot use the source {source.display} as a root: {reason}")
@@ -79,18 +79,14 @@ async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], list[str], str
             listing = await session.list_directory("")
             pairs, warnings = list(session.describe()), list(session.warnings())
     except ConnectionLost as error:
-        raise TargetUnreachable(f"{target.display} cannot be reached: {error}") from error
+        raise TargetUnreachable(f"cannot reach {target.display}: {error}") from error
     if listing.problem is None:
-        count = len(listing.entries)
-        return (
-            pairs,
-            warnings,
-            f"ready: the target can be listed, and has {count} entr{'y' if count == 1 else 'ies'} at its top",
-        )
+        count = counted(len(listing.entries), "entry", "entries")
+        return pairs, warnings, f"ready: the target directory can be listed ({count})"
     reason = display(listing.problem.reason)
     if listing.problem.vanished or not _is_there(target):
-        return pairs, warnings, f"ready: the target directory is not there yet ({reason}); the first run makes it"
-    raise FatalError(f"{target.display} cannot be listed: {reason}")
+        return pairs, warnings, f"ready: the target directory does not exist yet ({reason}); the first run creates it"
+    raise FatalError(f"cannot list {target.display}: {reason}")
 
 
 def _is_there(target: Endpoint) -> bool:

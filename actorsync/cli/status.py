@@ -14,23 +14,26 @@ __all__ = ["status"]
 
 
 def status(profile: Profile, limit: int = 10) -> Iterator[str]:
-    """Give the last runs, and what is parked, as the lines of tables. Works while a run is going on, locks nothing."""
+    """Yield the last ``limit`` runs and the parked paths as lines of tables. Takes no lock: it works during a run."""
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"
         return
     newest = runs[0].id
-    holder = _holder(profile)
+    is_locked = _is_locked(profile)
 
     def is_running(run: Run) -> bool:
-        return run.id == newest and holder
+        return run.id == newest and is_locked
 
     yield from runs_table(runs, is_running)
     yield from parked_table([it for it in read_troubles(state_directory(), profile.identity) if is_parked(it)])
 
 
-def _holder(profile: Profile) -> bool:
-    """Tell whether the process that the lock names is alive. To try the lock could keep a run from starting."""
+def _is_locked(profile: Profile) -> bool:
+    """Return whether the process named in the lock file is alive.
+
+    The lock itself is not tried: that could prevent a run from starting.
+    """
     journal = journal_path(state_directory(), profile.identity)
     try:
         os.kill(int(journal.with_name(f"{journal.name}.lock").read_text()), 0)

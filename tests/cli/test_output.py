@@ -101,7 +101,7 @@ EVERY_EVENT: list[Event] = [
     Intended(("dir/.tmp",)),
     Forgotten("dir/a.txt"),
     RemovalsRefused("too many", 7),
-    RemovalsWithheld(2, "2 removals withheld"),
+    RemovalsWithheld(2, "2 removals postponed"),
     Parked("y", None, 1, 0.0, 0.0, "550 no"),
     Parked("x", FILE, 3, 0.0, 100.0, "553 never", 160.0),
     Recovered("y", was_parked=False),
@@ -134,10 +134,7 @@ EVERY_EVENT: list[Event] = [
 ]
 
 
-FULL = (
-    "no more files are sent: the target is full (a: the disk is full); another one is tried in 10.0 s, "
-    "a smaller one before"
-)
+FULL = "uploads paused: the target is full (a: the disk is full); retrying in 10.0 s, smaller files sooner"
 
 
 def test_every_kind_of_event_is_among_them() -> None:
@@ -319,14 +316,14 @@ async def test_lines_tell_beginning_trouble_and_end() -> None:
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
         "actorsync: too many",
-        "2 removals withheld",
-        "parked: x: 3 failures in a row, tried again in 1 min 00 s",
+        "2 removals postponed",
+        "parked: x: failed 3 times in a row; retrying in 1 min 00 s",
         "no longer parked: z",
-        "connection 1: the server hung up; trying again in 0.5 s",
-        "up to 8 connections: 421 too many; as many as the server lets in",
+        "connection 1: the server hung up; reconnecting in 0.5 s",
+        "reduced to 8 connections (the server's limit): 421 too many",
         FULL,
-        "the target has room again: files are sent",
-        "connection 1 gave up: the server hung up",
+        "uploads resumed: the target has space again",
+        "connection 1 failed for good: the server hung up",
         "warning: passwords travel in clear",
         "failed: dir/a.txt: no room",
         "failed: 1 more file: not sent: the target is full (a: the disk is full)",
@@ -426,7 +423,7 @@ LEFT_ALONE = Failed(Copy(FILE), "parked after 3 failures, tried again in 50.0 s:
 async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_nothing() -> None:
     begin, failed = Started("/src", "/dst", 1), Failed(Copy(FILE), "553 never")
     parked = Parked("dir/a.txt", FILE, 3, 0.0, 100.0, "553 never", 160.0)
-    wait = RemovalsWithheld(1, "1 removal withheld")
+    wait = RemovalsWithheld(1, "1 removal postponed")
     tried: list[Event] = [begin, failed, wait, parked, Stopped(Report(1, 0, 0.1, failed=1, left=1, withheld=1))]
     left_alone = Stopped(Report(1, 0, 0.1, failed=1, parked=1, left=1, withheld=1))
     waits: list[Event] = [begin, LEFT_ALONE, wait, left_alone]
@@ -439,10 +436,10 @@ async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_no
     over: list[Event] = [begin, Recovered("dir/a.txt", was_parked=True), Stopped(Report(0, 0, 0.1, copied=1))]
     lines = await lines_for([*tried, *waits, *waits, *waits, *tried, *waits, *more, *waits, *waits, *over])
     trouble = ["failed: dir/a.txt: 553 never"]
-    told = ["parked: dir/a.txt: 3 failures in a row, tried again in 1 min 00 s"]
-    rest = "1 removal withheld in 0.1 s"
+    told = ["parked: dir/a.txt: failed 3 times in a row; retrying in 1 min 00 s"]
+    rest = "1 removal postponed in 0.1 s"
     assert lines[1:] == [
-        *trouble, "1 removal withheld", *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
+        *trouble, "1 removal postponed", *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
         f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
         *trouble, *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
         f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
@@ -452,14 +449,14 @@ async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_no
     ]  # fmt: skip
     verbose = await lines_for([*waits, *waits], is_verbose=True)
     assert verbose.count("failed: dir/a.txt: parked after 3 failures, tried again in 50.0 s: 553 never") == 2
-    assert verbose.count("1 removal withheld") == 2
+    assert verbose.count("1 removal postponed") == 2
 
 
 async def test_of_many_paths_that_are_parked_ten_are_named() -> None:
     parked: list[Event] = [Parked(f"p{n}", None, 3, 0.0, 100.0, "no", 160.0) for n in range(13)]
     lines = await lines_for([Started("/s", "/t", 1), *parked, Stopped(Report(1, 0, 0.1, failed=13))])
-    assert lines[10].startswith("parked: p9: 3 failures in a row")
-    assert lines[11] == "3 more are parked, see actorsync status"
+    assert lines[10].startswith("parked: p9: failed 3 times in a row")
+    assert lines[11] == "3 more paths parked; run actorsync status to see them"
     assert len(lines) == 13
 
 
@@ -472,7 +469,7 @@ async def test_quiet_says_nothing_of_what_was_not_tried() -> None:
 def test_a_table_of_parked_paths_is_bounded() -> None:
     trouble = Parked("\x1b[31mred", None, 4, 0.0, 0.0, "no " * 400, 3600.0)
     lines = list(parked_table([attrs.evolve(trouble, path=f"{trouble.path}{n}") for n in range(23)]))
-    assert lines[0] == "23 paths parked; a run that you start tries them at once:"
+    assert lines[0] == "23 paths parked; the next run that you start retries them at once:"
     assert lines[-1] == "... and 3 more"
     assert len(lines) == 23
     assert "\x1b" not in "".join(lines) and max(map(len, lines)) < 300
@@ -512,7 +509,7 @@ async def test_quiet_tells_failures_only() -> None:
         "actorsync: failed: x: Permission denied",
         "actorsync: too many",
         f"actorsync: {FULL}",
-        "actorsync: connection 1 gave up: the server hung up",
+        "actorsync: connection 1 failed for good: the server hung up",
         "actorsync: failed: dir/a.txt: no room",
         "actorsync: failed: 1 more file: not sent: the target is full (a: the disk is full)",
     ]
@@ -555,7 +552,7 @@ async def test_m031_a_thousand_files_that_are_not_sent_are_one_line() -> None:
     story = [*first, *unsent, Stopped(Report(1, 0, 1.0, failed=1_001))]
     lines = await lines_for([*story, *story])
     assert lines[2:5] == [
-        "no more files are sent: the target is full (a: why); another one is tried in 10.0 s, a smaller one before",
+        "uploads paused: the target is full (a: why); retrying in 10.0 s, smaller files sooner",
         "failed: 1000 more files: not sent: full (a: why)",
         "not in sync: 0 copied (0 B), 0 removed, 1001 failed in 1.0 s",
     ]
@@ -574,12 +571,12 @@ async def test_sizes_of_the_pool_are_told_when_they_shrink() -> None:
             Resized(3, 3, "421 no", 5),
         ]
     ) == [
-        "up to 5 connections: this machine can open no more: Too many open files",
-        "up to 3 connections: 421 no; as many as the server lets in",
+        "reduced to 5 connections: this machine can open no more: Too many open files",
+        "reduced to 3 connections (the server's limit): 421 no",
     ]
     assert await lines_for([Started("/s", "/t", 16, automatic=True), LoginDeferred(2, "bye")]) == [
         "mirroring /s to /t, up to 16 connections",
-        "connection 2: bye; logins go one at a time from now on",
+        "connection 2: bye; logging in one connection at a time from now on",
     ]
 
 

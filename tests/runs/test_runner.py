@@ -21,7 +21,7 @@ from actorsync.actors.connections.backoff import Backoff
 from actorsync.actors.messages import inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.check import status
+from actorsync.cli.status import status
 from actorsync.endpoints.ftp.certificates import TlsPolicy
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
@@ -538,7 +538,7 @@ async def test_the_first_pass_tries_what_the_others_leave_alone(
     (trouble,) = read_troubles(state_directory(), profile.identity)
     assert (trouble.path, trouble.failures) == ("a.txt", 5)
     heading, columns, line = list(status(profile))[-3:]
-    assert heading == "1 path parked; a run that you start tries them at once:"
+    assert heading == "1 path parked; the next run that you start retries them at once:"
     assert columns.split() == ["FAILING", "SINCE", "FAILURES", "NEXT", "TRY", "PATH", "AND", "REASON"]
     assert re.search(r"  5  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a\.txt: ", line)
 

@@ -45,7 +45,7 @@ from actorsync.model.operation import Copy, Done, Failed, Move, Returned, Skippe
 
 __all__ = ["json_line", "records_of"]
 
-#: Events whose record keeps the name that it had when scripts began to read it; all others are named after their class.
+#: Events whose record name is part of the stable format; every other record is named after its class.
 _RECORD_NAMES: Final = {
     BreakerOpened: "suspended",
     LoginDeferred: "turned_away",
@@ -55,12 +55,12 @@ _RECORD_NAMES: Final = {
 
 
 def json_line(record: dict[str, Any]) -> str:
-    r"""Give a record as one line of ASCII. A byte that is not UTF-8 is ``\udcXX`` in a path."""
+    r"""Return a record as one line of ASCII. In paths, a byte that is not UTF-8 becomes ``\udcXX``."""
     return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
 
 
 def records_of(event: Event) -> Iterator[dict[str, Any]]:
-    """Give an event as flat records; each problem of a scanned directory is a record of its own."""
+    """Yield an event as flat records: one, and after a scanned directory one more for each problem in it."""
     name = _RECORD_NAMES.get(type(event)) or re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
     match event:
         case Done(operation, target, temporary=temporary):
