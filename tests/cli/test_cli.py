@@ -164,7 +164,7 @@ def test_json_is_one_event_a_line(source: Path, tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["run", "nope.toml"], "actorsync: nope.toml: there is no such file; write one with: actorsync init"),
+        (["run", "nope.toml"], "actorsync: nope.toml: no such file; create one with: actorsync init"),
         (["run", "{profile}", "--set", "sync.max-delte=3"], "unknown key; did you mean sync.max-delete?"),
         (
             ["run", "{profile}", "-v", "--json"],

@@ -105,7 +105,7 @@ def test_what_is_removed_and_what_is_not(pull: Pull) -> None:
     [
         (lambda server: ["source.url=" + url(server, "nowhere")], 4, "cannot use the source ftp://"),
         (lambda server: ['source.password={ env = "WRONG" }'], 6, "the source ftp://"),
-        (lambda server: ["sync.links=follow"], 2, "--set sync.links: links are followed on this machine only"),
+        (lambda server: ["sync.links=follow"], 2, "--set sync.links: links can only be followed in a source on"),
     ],
 )
 def test_a_source_that_cannot_be_used(

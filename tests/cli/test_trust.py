@@ -126,14 +126,14 @@ def test_nothing_typed_is_an_error(typed: str, asking: str, server: EmbeddedFtpS
         assert program.expect(question(server)).type(typed).end() == (
             2,
             "",
-            f"actorsync: {asking}: target.password: nothing was typed; try again, and type the password\n",
+            f"actorsync: {asking}: target.password: no password was entered; try again\n",
         )
     assert server.commands == []
 
 
 @pytest.mark.parametrize("command", ["run", "check", "plan"])
 def test_without_a_terminal_nobody_is_asked(command: str, asking: str, server: EmbeddedFtpServer) -> None:
-    line = 'there is no terminal to ask on; use password = { env = "..." } where nobody can type'
+    line = 'no terminal to ask for the password; use password = { env = "..." } instead'
     ending = (2, "", f"actorsync: {asking}: target.password: {line}\n")
     assert without_terminal("-m", "actorsync", command, asking) == ending
     assert server.commands == []
