@@ -31,6 +31,7 @@ from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, 
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
 
 __all__ = [
+    "RESULTS",
     "change_of",
     "did_nothing",
     "is_whole",
@@ -46,7 +47,8 @@ __all__ = [
     "warning_text",
 ]
 
-_RESULTS: Final = {
+#: The result of a run by its exit code; part of the JSON record.
+RESULTS: Final = {
     0: "in sync",
     1: "not in sync",
     3: "stopped early",
@@ -135,7 +137,7 @@ def _named(path: str) -> str:
 
 def result_of(report: Report) -> str:
     """Return in a word or two how a run ended; part of the JSON record."""
-    return _RESULTS.get(report.exit_code, f"exit code {report.exit_code}")
+    return RESULTS.get(report.exit_code, f"exit code {report.exit_code}")
 
 
 def did_nothing(report: Report) -> bool:

@@ -82,19 +82,18 @@ def _keep_code_whole(text: str) -> str:
 
 def fill(text: str) -> str:
     """Return the page with its generated parts up to date. A missing section is added after that of the key before."""
-    before, _, rest = text.partition(_BEGIN)
-    text = f"{before}{_BEGIN}\n{table()}\n{_END}{rest.partition(_END)[2]}"
+    start, _, rest = text.partition(_BEGIN)
+    text = f"{start}{_BEGIN}\n{table()}\n{_END}{rest.partition(_END)[2]}"
     after = ""
     for key in described_keys():
         title = f"### `{key}`"
         # A head ends with the list item of the example.
         section = re.compile(rf"^{re.escape(title)}\n(?:(?!###? ).*\n)*?- Example: .*", re.MULTILINE)
         new = f"{title}\n{head(key)}"
-        if title in text:
-            text = section.sub(lambda _, new=new: new, text, count=1)
-        else:
-            place = re.compile(rf"^{re.escape(after)}\n.*?(?=\n##|\Z)", re.MULTILINE | re.DOTALL)
-            text = place.sub(lambda found, new=new: f"{found[0]}\n{new}\n", text, count=1)
+        if found := section.search(text):
+            text = f"{text[: found.start()]}{new}{text[found.end() :]}"
+        elif before := re.search(rf"^{re.escape(after)}\n.*?(?=\n##|\Z)", text, re.MULTILINE | re.DOTALL):
+            text = f"{text[: before.end()]}\n{new}\n{text[before.end() :]}"
         after = title
     return text
 
