@@ -62,7 +62,7 @@ def test_run_returns_the_report(profile: Path) -> None:
 
 
 def test_run_raises_the_documented_errors(profile: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="there is no such file"):
+    with pytest.raises(ProfileError, match="no such file"):
         actorsync.run(tmp_path / "none.toml")
 
     @listing_stage

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from actorsync.actors.messages import inline
 from actorsync.actors.shutdown import Shutdown
-from actorsync.cli.check import status
+from actorsync.cli.status import status
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import JournalLocked
 from actorsync.journal import (
@@ -230,7 +230,7 @@ async def test_only_the_first_pass_tries_parked_paths(
     (trouble,) = read_troubles(state_directory(), profile.identity)
     assert (trouble.path, trouble.failures) == ("a.txt", 5)
     heading, columns, line = list(status(profile))[-3:]
-    assert heading == "1 path parked; a run that you start tries them at once:"
+    assert heading == "1 path parked; the next run that you start retries them at once:"
     assert columns.split() == ["FAILING", "SINCE", "FAILURES", "NEXT", "TRY", "PATH", "AND", "REASON"]
     assert re.search(r"  5  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a\.txt: ", line)
 
