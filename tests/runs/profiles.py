@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.shutdown import Shutdown
 from actorsync.journal import (
     read_runs,
