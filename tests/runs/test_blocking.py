@@ -169,7 +169,7 @@ def test_a_run_that_cannot_be_stopped_is_abandoned_at_the_third_signal(profile: 
         for _ in range(3):
             process.send_signal(signal.SIGINT)
             time.sleep(0.1)
-        assert process.stdout.read() == "the run could not be stopped, and was left to itself\n"
+        assert process.stdout.read() == "the run could not be stopped, and continues in a background thread\n"
         assert process.wait(30) == 5
 
 
