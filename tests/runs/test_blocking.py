@@ -230,7 +230,7 @@ def has_said_something(process: subprocess.Popen[str]) -> bool:
 
 
 def wait_until_it_listens(process: subprocess.Popen[str]) -> None:
-    """Wait until the run has its thread. Before that, Ctrl-C is what it is in any script that imports something."""
+    """Wait until the run has its thread. Before that, Ctrl-C acts as in any script."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         if len(os.listdir(f"/proc/{process.pid}/task")) > 1:

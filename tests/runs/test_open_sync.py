@@ -1,4 +1,4 @@
-"""Runs inside a program on trio: the block, its events and levels, and every way out of it."""
+"""Runs inside a program on trio: the block, its events and levels, and each way to end it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What facts leave in the rows of a journal."""
+"""The rows that facts leave in a journal."""
 
 from __future__ import annotations
 

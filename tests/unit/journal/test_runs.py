@@ -1,4 +1,4 @@
-"""The runs that a journal remembers."""
+"""The runs that a journal records."""
 
 from __future__ import annotations
 
