@@ -16,7 +16,7 @@ from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.source_pool import RemoteSource
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel
-from actorsync.endpoints.contract import Endpoint, is_remote
+from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.planning.pool_size import Sizing
@@ -54,23 +54,23 @@ class Actors:
 class _Source:
     """The source, as each actor sees it."""
 
-    listed: Endpoint
+    listed: Source
     """What the scanner lists."""
-    sent: Endpoint
+    sent: Source
     """What is read to be sent: behind the transforms and the bandwidth limit, where there are any."""
-    hashed: Endpoint
+    hashed: Source
     """What is read to be compared. On a server this counts against the bandwidth limit, on a disk it does not."""
     remote: RemoteSource | None
     transformed: Transformed | None
 
 
-def assemble(source: Endpoint, target: Endpoint, journal: RunJournal, options: RunOptions) -> Actors:
+def assemble(source: Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Actors:
     """Build every actor of a run, and set ``options.statistics`` up for its connections."""
     policy, shutdown = options.policy, options.shutdown
     seen = _source_of(source, options)
     planner = _planner(seen, journal, options)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
-    pool = Pool(sizing, options.statistics, target.lanes, policy.backoff.jitter)
+    pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
     options.statistics.bandwidth = policy.bandwidth
     stages = options.pipeline.listing_stages
     return Actors(
@@ -84,14 +84,14 @@ def assemble(source: Endpoint, target: Endpoint, journal: RunJournal, options: R
     )
 
 
-def _source_of(source: Endpoint, options: RunOptions) -> _Source:
+def _source_of(source: Source, options: RunOptions) -> _Source:
     policy = options.policy
     transforms = policy.transforms
     if isinstance(source, Transformed):
         transforms = (*source.transforms, *transforms)
         source = source.real
     remote: RemoteSource | None = None
-    if is_remote(source):
+    if source.capabilities.is_remote:
         source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
     transformed = Transformed(source, transforms) if transforms else None
     read = source if transformed is None else transformed
@@ -99,9 +99,9 @@ def _source_of(source: Endpoint, options: RunOptions) -> _Source:
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
 
 
-def _scanner(source: Endpoint, planner: Planner, options: RunOptions) -> Scanner:
+def _scanner(source: Source, planner: Planner, options: RunOptions) -> Scanner:
     policy = options.policy
-    walkers = WALKERS if source.lanes == 1 else _SHARING_WALKERS
+    walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
     return Scanner(source, policy.selection, options.statistics, planner.turn, policy.links_are_errors, walkers)
 
 
@@ -125,7 +125,7 @@ def _planner(source: _Source, journal: RunJournal, options: RunOptions) -> Plann
     )
 
 
-def _connections(source: Endpoint, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
+def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     gate = Gate(options.pipeline.before_commit)
     levels = options.statistics.connections

@@ -34,7 +34,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.source_pool import RemoteSource
 from actorsync.assembly import Actors, RunJournal, assemble
 from actorsync.ending import Ending
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.model.event import Started
 from actorsync.model.operation import Batch
 from actorsync.model.report import Report
@@ -46,7 +46,7 @@ __all__ = ["supervise"]
 _AHEAD: Final = 4
 
 
-async def supervise(source: Endpoint, target: Endpoint, journal: RunJournal, options: RunOptions) -> Report:
+async def supervise(source: Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Report:
     """Mirror ``source`` to ``target`` once, and return the report.
 
     A refusal (by a guard, of a login, by a server that cannot be reached) ends in the report, as failures of single
@@ -56,7 +56,7 @@ async def supervise(source: Endpoint, target: Endpoint, journal: RunJournal, opt
     actors, policy, clock = assemble(source, target, journal, options), options.policy, options.clock
     ending = Ending(actors, target, options, clock.wall_ns() / 1e9, trio.current_time())
     actors.recorder.publish(Started(source.display, target.display, policy.connections, policy.is_automatic))
-    return await ending.after(partial(_run, actors, policy.connections, target.lanes, options.shutdown))
+    return await ending.after(partial(_run, actors, policy.connections, target.capabilities.lanes, options.shutdown))
 
 
 async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.contract import Capabilities, Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
@@ -205,7 +205,7 @@ class Unreadable:
     directory: str
 
     display = "unreadable"
-    lanes = 1
+    capabilities = Capabilities()
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import pytest
@@ -19,7 +19,7 @@ from actorsync.actors.connections.lane import LOSSES
 from actorsync.actors.connections.pool import Pool, Role
 from actorsync.actors.messages import inline
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import Endpoint, Upload
+from actorsync.endpoints.contract import Capabilities, Endpoint, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import (
     ConnectionLost,
@@ -176,6 +176,10 @@ class Restarting:
     lanes: int = 3
     login: Callable[[], None] = lambda: None
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lanes=self.lanes)
+
     def restart(self) -> None:
         self.epoch += 1
         self.up_at = trio.current_time() + 3.0
@@ -224,7 +228,7 @@ async def test_an_automatic_pool_takes_as_many_as_are_of_use(autojump_clock: Moc
     class Wire:
         endpoint: MemoryEndpoint
         display: str = "narrow"
-        lanes: int = 1
+        capabilities: ClassVar = Capabilities()
 
         async def identify(self) -> ScanComplete:
             return await self.endpoint.identify()
@@ -266,7 +270,7 @@ async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock
     @attrs.define(eq=False)
     class Failing:
         display: str = "failing"
-        lanes: int = 1
+        capabilities: ClassVar = Capabilities()
 
         async def identify(self) -> ScanComplete:
             return await target.identify()
@@ -319,7 +323,6 @@ class Door:
     seconds: float = 0.25
     startups: int = 1_000
     most: int = 1_000
-    lanes: int = 1
     asked: list[float] = attrs.Factory(list)
     let_in: list[float] = attrs.Factory(list)
     refuse: Callable[[int], Exception | None] = lambda number: None
@@ -327,6 +330,7 @@ class Door:
     _inside: int = 0
 
     display = "door"
+    capabilities = Capabilities()
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()
@@ -672,6 +676,10 @@ class Disk:
     is_full: trio.Event = attrs.Factory(trio.Event)
 
     display = "disk"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lanes=self.lanes)
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()

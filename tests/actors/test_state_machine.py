@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.journal import Journal
@@ -74,7 +75,7 @@ class Mirroring(RuleBasedStateMachine):
         self.seed = seed
         rng = random.Random(seed)
         world = World(rng, precision_ns=SECOND_NS, source_precision_ns=1, exists=exists)
-        world.target.lanes = lanes
+        world.target.capabilities = Capabilities(lanes=lanes)
         world.policy = Policy(
             selection=Selection(exclude=list(exclude)),
             max_delete=MaxDelete.parse(limit),

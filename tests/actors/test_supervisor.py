@@ -21,7 +21,7 @@ from actorsync.actors.connections.backoff import Backoff, Lives, restarting
 from actorsync.actors.messages import holding, inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
-from actorsync.endpoints.contract import Session
+from actorsync.endpoints.contract import Capabilities, Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
@@ -114,7 +114,7 @@ class Picky:
     open: int = 0
 
     display = "picky"
-    lanes = 1
+    capabilities = Capabilities()
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()

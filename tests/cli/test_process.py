@@ -17,6 +17,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_memory_journal
@@ -143,7 +144,7 @@ async def test_m125_after_a_long_sleep_nobody_storms_the_server(mock_clock: Mock
     is_away, attempts = False, 0
 
     class Server:
-        display, lanes = "server", 1
+        display, capabilities = "server", Capabilities()
 
         @asynccontextmanager
         async def open_session(self) -> AsyncIterator[object]:

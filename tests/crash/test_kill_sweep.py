@@ -26,6 +26,7 @@ from tests.support.servers import ftp, ssh_servers
 from tests.support.servers.ssh_target import OPENSSH, SshTarget
 from tests.support.system import seccomp
 from tests.support.system.forks import Forked, Forks
+from tests.support.tiers import IS_FULL
 from tests.support.world.changing_source import KIB
 
 LOCAL, PROFTPD = "local", "proftpd"
@@ -176,6 +177,7 @@ def serving(name: str, folder: Path) -> Iterator[FtpTarget | SshTarget | None]:
             yield None
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("name", [LOCAL, PROFTPD, OPENSSH])
 def test_m006_m111_killed_at_each_system_call(name: str, forks: Forks, server_folder: Path, tmp_path: Path) -> None:
     with serving(name, server_folder) as server:
@@ -188,7 +190,7 @@ def test_m006_m111_killed_at_each_system_call(name: str, forks: Forks, server_fo
         # The order of threads is not the same in each run, so there may be a few calls more, or fewer.
         calls = list(range(1, count + 5))
         if os.environ.get("ACTORSYNC_SWEEP") != "all":
-            calls = random.Random(f"sweep {name}").sample(calls, SAMPLE[name])
+            calls = random.Random(f"sweep {name}").sample(calls, SAMPLE[name] // (1 if IS_FULL else 4))
         killed = sum(field.kill_at(call, IN_HAND[name]) for call in calls)
     print(f"{name}: {count} calls ({recorded.calls}), {killed} kills")
     assert killed >= len(calls) // 2

@@ -44,8 +44,8 @@ from actorsync.policy import Policy, RunOptions
 from actorsync.profile import MaxDelete, Profile, load_profile
 from actorsync.runs.runner import make_plan, run_once
 from actorsync.supervisor import supervise
-from actorsync.testing import DEMANDS, check_endpoint
-from actorsync.testing.conformance.demands import MemoryContent, StallingContent
+from actorsync.testing import CHECKS, check_endpoint
+from actorsync.testing.conformance.contents import MemoryContent, StallingContent
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
 
 _numbers = itertools.count()
@@ -122,10 +122,10 @@ def flat() -> FsspecEndpoint:
     return open_fsspec(Location(scheme="fsspec+flat", host=f"bucket{next(_numbers)}", path="site"))
 
 
-@pytest.mark.parametrize("demand", DEMANDS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
-async def test_conformance(place: Callable[[Path], FsspecEndpoint], demand: str, tmp_path: Path) -> None:
-    await check_endpoint(lambda: place(tmp_path), only=demand, keeps_times=False)
+async def test_conformance(place: Callable[[Path], FsspecEndpoint], check: str, tmp_path: Path) -> None:
+    await check_endpoint(lambda: place(tmp_path), only=check, keeps_times=False)
 
 
 async def test_a_store_without_directories() -> None:

@@ -182,7 +182,10 @@ class TestLocation:
             "def open_endpoint(it): raise OSError(f'bad {it.password()} and {it.secrets[\"token\"]()}')",
             "failed: OSError: bad *** and ***",
         ),
-        ("def open_endpoint(it): return None", "gave a NoneType, which is no endpoint: it has no display and no lanes"),
+        (
+            "def open_endpoint(it): return None",
+            "gave a NoneType, which is no endpoint: it has no display and no capabilities",
+        ),
     ],
 )
 def test_a_broken_plug_in_is_one_line_and_exit_code_2(

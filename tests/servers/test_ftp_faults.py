@@ -26,7 +26,7 @@ from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.row import Glance
-from actorsync.testing.conformance.demands import MTIME_NS, MemoryContent, StallingContent
+from actorsync.testing.conformance.contents import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.network.faults import (
     Cut,
     CutData,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Source
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
 
 __all__ = ["digest_of"]
 
 
-async def digest_of(source: Endpoint, path: str) -> tuple[Entry, bytes] | None:
+async def digest_of(source: Source, path: str) -> tuple[Entry, bytes] | None:
     """Read one file of ``source``, and return its entry as read with the digest of its content.
 
     Return None when the file cannot be read to its end, or changed while it was read.

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.ftp.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
+from actorsync.endpoints.ftp.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.control import Control, connected
 from actorsync.endpoints.ftp.data import Patience
-from actorsync.endpoints.ftp.session import FtpSession, Knowledge
+from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.ftp.tls import Security
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.errors import (
@@ -65,9 +67,9 @@ class FtpEndpoint:
         self._security = None if self.tls is None else Security(self.tls, self.host)
 
     @property
-    def is_remote(self) -> bool:
-        """Its sessions are connections."""
-        return True
+    def capabilities(self) -> Capabilities:
+        """One lane: an FTP connection carries one transfer after the other."""
+        return Capabilities(lanes=1, is_remote=True)
 
     @property
     def display(self) -> str:
@@ -76,11 +78,6 @@ class FtpEndpoint:
         scheme, usual = ("ftp", 21) if self.tls is None else ("ftps", 990) if self.tls.is_implicit else ("ftpes", 21)
         port = "" if self.port == usual else f":{self.port}"
         return display(f"{scheme}://{self.user}@{host}{port}/{self.path}")
-
-    @property
-    def lanes(self) -> int:
-        """One: an FTP connection carries one transfer after the other."""
-        return 1
 
     async def identify(self) -> ScanComplete:
         """Say that the root is a directory; a server cannot tell one file system from another."""
@@ -98,10 +95,10 @@ class FtpEndpoint:
                 session = await self._enter(control)
             try:
                 yield session
-                session.let_go()
+                session.connection.close_data()
                 await control.hang_up(command_line("QUIT"))
             finally:
-                session.let_go()
+                session.connection.close_data()
 
     async def _enter(self, control: Control) -> FtpSession:
         """Meet the server and log in: alone, until somebody was let in."""
@@ -160,12 +157,11 @@ class FtpEndpoint:
         known.greeting = greeting
         if known.has_mlsd is None:
             known.has_mlsd = known.features.has_mlst
-        if known.setter is None:
-            known.setter = known.features.time_setter
-        session = FtpSession(control, known, absolute_root(known.features.working_directory, self.path))
-        if self.tls is None:
-            session.concerns = warn_of_clear_text(self.host, str(control.peer[0]), self.user)
-        return session
+        if known.time_setter is None:
+            known.time_setter = known.features.time_setter
+        root = absolute_root(known.features.working_directory, self.path)
+        warnings = () if self.tls else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        return FtpSession(FtpConnection(control, known, root), warnings)
 
 
 @contextlib.contextmanager

@@ -20,8 +20,9 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Session, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.entry import Kind
 from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, Skipped
 from actorsync.model.report import Report
@@ -40,43 +41,31 @@ ONE = Policy(Selection(), MaxDelete.parse("100%"), delete=True, connections=1, b
 
 
 @attrs.define(eq=False)
-class Counted:
-    """An endpoint that counts its sessions, and knows how many operations each carries at once."""
+class Counted(EndpointWrapper[Endpoint]):
+    """An endpoint that counts its sessions, and the operations that each carries at once."""
 
-    endpoint: Endpoint
     warning: str | None = None
     sessions: int = 0
     busy: int = 0
     busiest: int = 0
 
-    display = "counted"
-
-    @property
-    def lanes(self) -> int:
-        return self.endpoint.lanes
-
-    async def identify(self) -> ScanComplete:
-        return await self.endpoint.identify()
-
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:
         self.sessions += 1
-        async with self.endpoint.open_session() as session:
+        async with self.real.open_session() as session:
             yield _CountedSession(session, self)
 
 
-class _CountedSession:
-    def __init__(self, session: Session, counted: Counted) -> None:
-        self._session, self._counted = session, counted
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+class _CountedSession(SessionWrapper):
+    def __init__(self, real: Session, counted: Counted) -> None:
+        super().__init__(real)
+        self._counted = counted
 
     async def stage(self, upload: Upload, **rest: Any) -> Any:
         self._counted.busy += 1
         self._counted.busiest = max(self._counted.busiest, self._counted.busy)
         try:
-            return await self._session.stage(upload, **rest)
+            return await self._real.stage(upload, **rest)
         finally:
             self._counted.busy -= 1
 

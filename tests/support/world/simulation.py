@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.journal import Journal
 from actorsync.model.entry import join
@@ -62,7 +63,7 @@ class Story(World):
         # A server that lets in fewer than are wanted: what goes on then must not depend on the faults of the story.
         self.most_sessions = random.Random(f"sessions of {seed}").choice((None, None, 1, 2))
         self.target.max_sessions = self.most_sessions
-        self.target.lanes = lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5))
+        self.target.capabilities = Capabilities(lanes=lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5)))
         self.old_journals: list[Journal] = []
         self.climate = Climate.of(seed) if climate is None else climate
         self.policy = self._any_policy()
