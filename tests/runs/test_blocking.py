@@ -214,7 +214,7 @@ def test_ctrl_c_at_random_moments_leaves_a_consistent_target(
             assert err == "", err
             assert "files sent" in out
             assert process.returncode in ({3} if presses == 1 else {3, 130})
-            assert set(temporaries(root)) <= set(intents_of(profile)), "a temporary that nobody knows of"
+            assert set(temporaries(root)) <= set(intents_of(profile)), "a temporary that the journal does not know"
             write(source / "more" / f"{rng.randrange(1_000)}", rng.randbytes(50_000))
         proxy._rate = 0
         assert run_again(profile) == 0
