@@ -1,4 +1,4 @@
-"""Profiles to run, and what their runs have left behind."""
+"""Profiles to run, and the results of their runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes, one after the other."""
+"""Repeated passes, in virtual time where no server takes part."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Pass = Callable[[], Awaitable[Report]]
 
 
 def passes(shutdown: Shutdown, *script: tuple[float, int], drains: bool = True) -> tuple[Pass, list[float]]:
-    """Give a pass that takes as long and ends as scripted; at the end of the last, a drain is asked for."""
+    """Return a pass that takes as long and ends as scripted. The last one requests a drain at its end."""
     started: list[float] = []
 
     async def one_pass() -> Report:
@@ -240,7 +240,7 @@ async def test_only_the_first_pass_tries_parked_paths(
 
 @attrs.define(eq=False)
 class Alarms:
-    """A wake-up that returns at given moments after the start; counts the calls, and those that were cancelled."""
+    """A wake-up that returns at given moments after the start, and counts its calls and cancellations."""
 
     at: list[float]
     calls: int = 0
