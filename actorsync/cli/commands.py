@@ -137,7 +137,7 @@ def plan(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Show what a run would change: + new, * changed, - removed, > moved. Changes nothing."""
+    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved."""
     loaded = _load(profile, overrides)
     from actorsync.cli import foreground
 
@@ -179,7 +179,7 @@ def apply(
 @_profile
 @_set
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
-    """Connect, log in, list both sides and show what the servers support. Changes nothing."""
+    """Log in, list both sides and show what the servers support. Changes nothing."""
     loaded = _load(profile, overrides).answered()
     from actorsync.cli import check as inspection
     from actorsync.runs.stop_signals import abortable
@@ -224,7 +224,7 @@ def trust(profile: Path, fingerprint: str | None, is_source: bool, overrides: tu
 @cli.command()
 @click.argument("profile", type=click.Path(path_type=Path), default=Path("actorsync.toml"))
 def init(profile: Path) -> int:
-    """Write a starter profile that explains every key (default: actorsync.toml)."""
+    """Write a starter profile that explains every key. The default file is actorsync.toml."""
     from actorsync.profile import TEMPLATE
 
     try:
@@ -252,7 +252,7 @@ def status(profile: Path, overrides: tuple[str, ...]) -> int:
 
 @cli.command()
 def demo() -> int:
-    """Mirror a small tree to an FTP server in this process and verify what the server holds."""
+    """Mirror a small tree to an FTP server in this process. Verifies the files on the server after each run."""
     from actorsync.cli import demo as demonstration
 
     return demonstration.run(lambda line: _print([line]))
@@ -304,7 +304,9 @@ def rehearse(
     verbose: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Run against a server in this process, with faults, and report what a visitor of the site would see.
+    """Run against a server in this process, with faults.
+
+    Reports what a visitor of the site would have seen.
 
     Your own server is not contacted and your journal is not opened. The exit code is 0 if every file was complete at
     every check and the target was in sync at the end, otherwise 1.
