@@ -62,7 +62,7 @@ def test_a_script_gets_the_report(profile: Path) -> None:
 
 
 def test_what_is_raised_is_what_is_documented(profile: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="there is no such file"):
+    with pytest.raises(ProfileError, match="no such file"):
         actorsync.run(tmp_path / "none.toml")
 
     @listing_stage
