@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -137,7 +137,7 @@ def plan(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Show what a run would change: + new, * changed, - removed, > moved. Changes nothing."""
+    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved."""
     loaded = _load(profile, overrides)
     from actorsync.cli import foreground
 
@@ -179,12 +179,12 @@ def apply(
 @_profile
 @_set
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
-    """Connect, log in, list both sides and show what the servers support. Changes nothing."""
+    """Log in, list both sides and show what the servers support. Changes nothing."""
     loaded = _load(profile, overrides).answered()
-    from actorsync.cli import check as inspection
+    from actorsync.cli.check import check as check_profile
     from actorsync.runs.stop_signals import abortable
 
-    code, lines = abortable(partial(inspection.check, loaded))
+    code, lines = abortable(partial(check_profile, loaded))
     return code or _print(lines or ())
 
 
@@ -216,7 +216,8 @@ def trust(profile: Path, fingerprint: str | None, is_source: bool, overrides: tu
     from actorsync.runs.stop_signals import abortable
 
     subject = host_keys.host_key_check(loaded, profile, is_source=is_source)
-    endpoint = cast("host_keys.ShowsHostKey", open_endpoints(loaded)[0 if is_source else 1])
+    endpoint = open_endpoints(loaded)[0 if is_source else 1]
+    assert isinstance(endpoint, host_keys.ShowsHostKey), "host_key_check accepts only sftp://"
     code, shown = abortable(partial(host_keys.show, endpoint, subject.url))
     return code if shown is None else _print(subject.trust(shown, fingerprint, partial(ask, is_hidden=False)))
 
@@ -224,7 +225,7 @@ def trust(profile: Path, fingerprint: str | None, is_source: bool, overrides: tu
 @cli.command()
 @click.argument("profile", type=click.Path(path_type=Path), default=Path("actorsync.toml"))
 def init(profile: Path) -> int:
-    """Write a starter profile that explains every key (default: actorsync.toml)."""
+    """Write a starter profile that explains every key. The default file is actorsync.toml."""
     from actorsync.profile import TEMPLATE
 
     try:
@@ -245,17 +246,17 @@ def init(profile: Path) -> int:
 def status(profile: Path, overrides: tuple[str, ...]) -> int:
     """Show the last runs and the parked paths. Works during a run."""
     loaded = _load(profile, overrides)
-    from actorsync.cli import status as runs
+    from actorsync.cli.status import status as status_lines
 
-    return _print(runs.status(loaded))
+    return _print(status_lines(loaded))
 
 
 @cli.command()
 def demo() -> int:
-    """Mirror a small tree to an FTP server in this process and verify what the server holds."""
-    from actorsync.cli import demo as demonstration
+    """Mirror a small tree to an FTP server in this process. Verifies the files on the server after each run."""
+    from actorsync.cli.demo import run as run_demo
 
-    return demonstration.run(lambda line: _print([line]))
+    return run_demo(lambda line: _print([line]))
 
 
 def _faults(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[ServerFault, ...]:
@@ -304,17 +305,19 @@ def rehearse(
     verbose: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Run against a server in this process, with faults, and report what a visitor of the site would see.
+    """Run against a server in this process, with faults.
+
+    Reports what a visitor of the site would have seen.
 
     Your own server is not contacted and your journal is not opened. The exit code is 0 if every file was complete at
     every check and the target was in sync at the end, otherwise 1.
     """
     loaded = _load(profile, overrides, needs_keys=False)
-    from actorsync.cli import rehearse as rehearsing
+    from actorsync.cli.rehearse import perform
     from actorsync.rehearsal.rehearsal import Rehearsal
 
     rehearsal = Rehearsal(loaded, faults, into, from_nothing)
-    return rehearsing.perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
+    return perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
 
 
 def _load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:

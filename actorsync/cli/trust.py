@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
@@ -30,6 +30,7 @@ SYSTEM_FILE: Final = Path("/etc/ssh/ssh_known_hosts")
 _YES: Final = "yes"
 
 
+@runtime_checkable
 class ShowsHostKey(Protocol):
     """An endpoint that can show its host key without a login."""
 

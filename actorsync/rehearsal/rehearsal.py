@@ -36,7 +36,7 @@ __all__ = ["MOST_RUNS", "Began", "Observer", "Rehearsal", "Result", "Run", "Said
 
 #: The largest number of runs.
 MOST_RUNS: Final = 10
-#: After so many failed runs in a row without a fault, the rehearsal gives up: the next run would fail as well.
+#: After so many failed runs in a row without a fault, the rehearsal ends: the next run would fail as well.
 _HOPELESS: Final = 2
 #: Disk space that a file takes besides its content, in bytes, roughly.
 _OVERHEAD: Final = 8192

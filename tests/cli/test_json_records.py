@@ -20,7 +20,7 @@ from actorsync.model.operation import (
 )
 from tests.support.every_event import EVERY_EVENT, EVIL
 
-#: Scripts read these names; the classes have other names now.
+#: Record names that are part of the stable format and differ from the class names.
 KEPT_NAMES: dict[type[Event], str] = {
     BreakerOpened: "suspended",
     LoginDeferred: "turned_away",
@@ -45,7 +45,7 @@ def snake_case(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
-def test_records_keep_names_as_they_are() -> None:
+def test_records_keep_unprintable_names() -> None:
     (record,) = records_of(Failed(MakeDirectory(EVIL), "why\u202e"))
     line = json_line(record)
     assert (

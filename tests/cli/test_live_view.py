@@ -24,7 +24,7 @@ from tests.support.every_event import FILE
 from tests.support.fake_terminal import FakeTerminal
 
 
-async def test_nobody_is_polled_for_between_passes() -> None:
+async def test_live_view_does_not_tick_between_passes() -> None:
     ticks: list[float] = []
 
     class Counting(LiveView):
@@ -46,7 +46,7 @@ async def test_nobody_is_polled_for_between_passes() -> None:
         output.close()
 
 
-async def test_the_live_view_shows_each_connection_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_live_view_shows_each_connection_and_is_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "30")
     monkeypatch.setenv("TERM", "xterm")
@@ -81,7 +81,7 @@ async def test_the_live_view_shows_each_connection_and_goes_away(monkeypatch: py
 
 
 @pytest.mark.parametrize(("width", "height"), [(20, 5), (40, 3), (200, 60)])
-async def test_the_live_view_fits_any_terminal(width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_live_view_fits_any_terminal(width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("LINES", str(height))
     monkeypatch.setenv("TERM", "xterm")
@@ -95,7 +95,7 @@ async def test_the_live_view_fits_any_terminal(width: int, height: int, monkeypa
     output.end()
 
 
-def test_the_rate_is_that_of_the_last_seconds() -> None:
+def test_rate_covers_only_the_last_seconds() -> None:
     rate = Rate(8)
     assert rate.value is None
     for second in range(20):

@@ -32,8 +32,8 @@ from actorsync.model.text import duration_text, size_text
 from tests.support.every_event import EVERY_EVENT, EVIL, FILE, FOLDER
 
 
-def test_every_kind_of_event_is_among_them() -> None:
-    """Or a new one could be missing from the lines and from the JSON, and nobody would notice."""
+def test_every_event_examples_cover_every_kind() -> None:
+    """Otherwise a new event could be missing from the lines and the JSON unnoticed."""
     assert {type(event) for event in EVERY_EVENT} == set(typing.get_args(Event))
 
 
@@ -125,7 +125,7 @@ def test_plan_summaries() -> None:
     assert plan_summary(report) == "1 file to copy (3 B), 2 directories to make, 4 to remove, 1 that cannot be done"
 
 
-def test_a_table_of_runs_lines_up() -> None:
+def test_runs_table_aligns_columns() -> None:
     table = list(
         runs_table(
             [
@@ -144,7 +144,7 @@ def test_a_table_of_runs_lines_up() -> None:
     )
 
 
-def test_a_table_of_parked_paths_is_bounded() -> None:
+def test_parked_table_names_at_most_twenty_paths() -> None:
     trouble = Parked("\x1b[31mred", None, 4, 0.0, 0.0, "no " * 400, 3600.0)
     lines = list(parked_table([attrs.evolve(trouble, path=f"{trouble.path}{n}") for n in range(23)]))
     assert lines[0] == "23 paths parked; the next run that you start retries them at once:"

@@ -67,7 +67,7 @@ async def lines_for(events: Sequence[Event], *, is_verbose: bool = False, every:
     return stream.getvalue().splitlines()
 
 
-async def test_lines_tell_beginning_trouble_and_end() -> None:
+async def test_lines_show_start_problems_and_summary() -> None:
     assert await lines_for(EVERY_EVENT) == [
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
@@ -100,7 +100,7 @@ async def test_verbose_lines_name_each_change() -> None:
     assert lines == ["+ dir/a.txt", "* old", "- dir/", "+ \\x1b[31mred\\xff\\x0a"]
 
 
-async def test_nothing_from_outside_reaches_a_terminal_as_it_is() -> None:
+async def test_control_characters_are_escaped_in_every_line() -> None:
     nasty = "\x1b]0;owned\x07\n\u202e\u2028\udcff"
     entry = Entry(nasty, Kind.FILE)
     events: list[Event] = [
@@ -123,7 +123,7 @@ async def test_nothing_from_outside_reaches_a_terminal_as_it_is() -> None:
     assert all(line.isprintable() for line in quiet.getvalue().splitlines())
 
 
-async def test_an_error_that_kept_everything_from_happening_is_all_there_is_to_say() -> None:
+async def test_run_that_only_failed_prints_only_the_error() -> None:
     assert await lines_for([Stopped(Report(6, 0, 0.1, error="no"))]) == ["actorsync: no"]
     assert await lines_for([Stopped(Report(5, 0, 0.1, copied=1, error="no"))]) == [
         "unreachable: 1 copied (0 B), 0 removed, 0 failed in 0.1 s",
@@ -131,7 +131,7 @@ async def test_an_error_that_kept_everything_from_happening_is_all_there_is_to_s
     ]
 
 
-async def test_the_same_loss_on_many_connections_is_told_once(autojump_clock: MockClock) -> None:
+async def test_same_loss_on_many_connections_is_reported_once(autojump_clock: MockClock) -> None:
     stream = io.StringIO()
     output = Lines(Statistics(), stream)
     output.observe(Started("/s", "/t", 3))
@@ -148,7 +148,7 @@ async def test_the_same_loss_on_many_connections_is_told_once(autojump_clock: Mo
     ]
 
 
-async def test_a_loop_does_not_repeat_that_there_is_nothing_to_do() -> None:
+async def test_repeated_pass_without_changes_prints_nothing() -> None:
     begin, idle = Started("/src", "/dst", 1), Stopped(Report(0, 0, 0.1, files_seen=3))
     failed, busy = Stopped(Report(1, 0, 0.1, failed=1)), Stopped(Report(0, 0, 0.1, copied=1))
     lines = await lines_for(
@@ -176,7 +176,7 @@ WARNED: list[Event] = [
 LEFT_ALONE = Failed(Copy(FILE), "parked after 3 failures, tried again in 50.0 s: 553 never", Fault.PARKED)
 
 
-async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_nothing() -> None:
+async def test_repeated_pass_reports_parked_path_only_when_tried() -> None:
     begin, failed = Started("/src", "/dst", 1), Failed(Copy(FILE), "553 never")
     parked = Parked("dir/a.txt", FILE, 3, 0.0, 100.0, "553 never", 160.0)
     wait = RemovalsWithheld(1, "1 removal postponed")
@@ -192,12 +192,12 @@ async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_no
     over: list[Event] = [begin, Recovered("dir/a.txt", was_parked=True), Stopped(Report(0, 0, 0.1, copied=1))]
     lines = await lines_for([*tried, *waits, *waits, *waits, *tried, *waits, *more, *waits, *waits, *over])
     trouble = ["failed: dir/a.txt: 553 never"]
-    told = ["parked: dir/a.txt: failed 3 times in a row; retrying in 1 min 00 s"]
+    parked_line = ["parked: dir/a.txt: failed 3 times in a row; retrying in 1 min 00 s"]
     rest = "1 removal postponed in 0.1 s"
     assert lines[1:] == [
-        *trouble, "1 removal postponed", *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
+        *trouble, "1 removal postponed", *parked_line, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
         f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
-        *trouble, *told, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
+        *trouble, *parked_line, f"not in sync: 0 copied (0 B), 0 removed, 1 failed, {rest}",
         f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
         f"not in sync: 2 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
         f"not in sync: 0 copied (0 B), 0 removed, 1 failed (1 parked), {rest}",
@@ -208,7 +208,7 @@ async def test_a_loop_tells_of_what_is_parked_when_it_was_tried_and_then_says_no
     assert verbose.count("1 removal postponed") == 2
 
 
-async def test_of_many_paths_that_are_parked_ten_are_named() -> None:
+async def test_many_parked_paths_are_named_up_to_ten() -> None:
     parked: list[Event] = [Parked(f"p{n}", None, 3, 0.0, 100.0, "no", 160.0) for n in range(13)]
     lines = await lines_for([Started("/s", "/t", 1), *parked, Stopped(Report(1, 0, 0.1, failed=13))])
     assert lines[10].startswith("parked: p9: failed 3 times in a row")
@@ -216,30 +216,30 @@ async def test_of_many_paths_that_are_parked_ten_are_named() -> None:
     assert len(lines) == 13
 
 
-async def test_quiet_says_nothing_of_what_was_not_tried() -> None:
+async def test_quiet_does_not_report_parked_paths() -> None:
     errors = io.StringIO()
     await shown(Output(Statistics(), io.StringIO(), errors), [LEFT_ALONE, Failed(Copy(FILE), "no room")])
     assert errors.getvalue() == "actorsync: failed: dir/a.txt: no room\n"
 
 
 @pytest.mark.parametrize("kind", [Lines, LiveView])
-async def test_a_warning_is_told_once(kind: type[Lines]) -> None:
+async def test_repeated_warning_is_shown_once(kind: type[Lines]) -> None:
     stream = FakeTerminal()
     output = kind(Statistics(), stream)
     for event in WARNED:
         output.observe(event)
     output.put(list(output._lines), None)
-    told = [line for line in stream.getvalue().splitlines() if line.startswith("warning")]
-    assert told == ["warning: in clear", "warning: old"]
+    warnings = [line for line in stream.getvalue().splitlines() if line.startswith("warning")]
+    assert warnings == ["warning: in clear", "warning: old"]
 
 
-async def test_a_warning_of_a_plan_is_no_part_of_its_result() -> None:
+async def test_warning_of_a_plan_goes_to_standard_error() -> None:
     out, errors = io.StringIO(), io.StringIO()
     await shown(PlanLines(Statistics(), out, errors), WARNED)
     assert (out.getvalue(), errors.getvalue()) == ("", "actorsync: warning: in clear\nactorsync: warning: old\n")
 
 
-async def test_a_warning_in_json_is_an_event_and_nothing_besides() -> None:
+async def test_warning_in_json_is_only_an_event() -> None:
     out, errors = io.StringIO(), io.StringIO()
     await shown(JsonLines(Statistics(), out, errors), WARNED)
     records = [json.loads(line) for line in out.getvalue().splitlines()]
@@ -247,7 +247,7 @@ async def test_a_warning_in_json_is_an_event_and_nothing_besides() -> None:
     assert errors.getvalue() == ""
 
 
-async def test_quiet_tells_failures_only() -> None:
+async def test_quiet_shows_only_failures() -> None:
     out, errors = io.StringIO(), io.StringIO()
     await shown(Output(Statistics(), out, errors), EVERY_EVENT)
     assert out.getvalue() == ""
@@ -261,14 +261,14 @@ async def test_quiet_tells_failures_only() -> None:
     ]
 
 
-async def test_json_has_every_event_and_failures_are_told_besides() -> None:
+async def test_json_has_every_event_and_failures_on_standard_error() -> None:
     out, errors = io.StringIO(), io.StringIO()
     output = JsonLines(Statistics(), out, errors)
     output.stopping(30.0)
     await shown(output, EVERY_EVENT)
     records = [json.loads(line) for line in out.getvalue().splitlines()]
     assert records[0] | {"time": 0} == {"event": "draining", "time": 0, "seconds": 30.0}
-    assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan is one of its own
+    assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan has a record of its own
     assert all(list(record)[:2] == ["event", "time"] for record in records)
     assert len(errors.getvalue().splitlines()) == 6
     assert [record for record in records if record["event"] in {"resized", "turned_away", "suspended", "resumed"}] == [
@@ -281,7 +281,7 @@ async def test_json_has_every_event_and_failures_are_told_besides() -> None:
     ]
 
 
-async def test_m031_a_thousand_files_that_are_not_sent_are_one_line() -> None:
+async def test_m031_thousand_unsent_files_are_one_line() -> None:
     unsent = [Failed(Copy(Entry(f"{n}", Kind.FILE)), "not sent: full (a: why)", Fault.UNSENT) for n in range(1_000)]
     first: list[Event] = [Started("/s", "/t", 1), Failed(Copy(FILE), "why"), BreakerOpened("full", "a: why", 10.0)]
     story = [*first, *unsent, Stopped(Report(1, 0, 1.0, failed=1_001))]
@@ -298,7 +298,7 @@ async def test_m031_a_thousand_files_that_are_not_sent_are_one_line() -> None:
     assert len(errors.getvalue().splitlines()) == 3
 
 
-async def test_sizes_of_the_pool_are_told_when_they_shrink() -> None:
+async def test_smaller_pool_is_reported() -> None:
     assert await lines_for(
         [
             Resized(6, None, "there is more to do", 4),
@@ -315,7 +315,7 @@ async def test_sizes_of_the_pool_are_told_when_they_shrink() -> None:
     ]
 
 
-async def test_a_plan_is_sorted_and_comes_at_the_end() -> None:
+async def test_plan_is_sorted_and_printed_at_the_end() -> None:
     out, errors = io.StringIO(), io.StringIO()
     changed = Done(Copy(Entry("z", Kind.FILE), replaces=True), FILE)
     moved = Done(Move(Entry("m", Kind.FILE), OLD), FILE)
@@ -329,19 +329,19 @@ async def test_a_plan_is_sorted_and_comes_at_the_end() -> None:
     )
 
 
-async def test_progress_is_told_every_ten_seconds(autojump_clock: MockClock) -> None:
+async def test_progress_is_shown_every_ten_seconds(autojump_clock: MockClock) -> None:
     stream = io.StringIO()
     statistics = Statistics(files_planned=10, bytes_planned=4096, is_total_known=True)
     output = Lines(statistics, stream)
     output.observe(Started("/s", "/t", 1))
-    told = []
+    counts = []
     for _ in range(30):
         await trio.sleep(1)
         statistics.bytes_done += 100
         output.tick()
-        told.append(len(output._lines))
-    assert told[8:11] == [1, 2, 2]
-    assert told[-1] == 4
+        counts.append(len(output._lines))
+    assert counts[8:11] == [1, 2, 2]
+    assert counts[-1] == 4
     assert output._lines[-1][1] == "0 of 10 files, 2.9 KiB of 4.0 KiB, 100 B/s, 11 s left"
 
 
@@ -351,7 +351,7 @@ class _Broken(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [None, _Broken()])
-async def test_m124_a_stream_that_is_gone_is_written_to_no_more(stream: TextIO | None) -> None:
+async def test_m124_failed_stream_is_not_written_again(stream: TextIO | None) -> None:
     sink = Sink(stream)
     assert sink.write("text") == 4
     assert sink.is_gone
@@ -359,10 +359,10 @@ async def test_m124_a_stream_that_is_gone_is_written_to_no_more(stream: TextIO |
     await shown(Lines(Statistics(), stream, is_verbose=True), EVERY_EVENT)
 
 
-async def test_after_a_cancel_nobody_is_waited_for_who_does_not_read() -> None:
+async def test_cancel_drops_output_that_is_not_read() -> None:
     reader, writer = os.pipe()
     cancelling = trio.Event()
-    stream = open(writer, "w")  # noqa: ASYNC230, SIM115 - closed by hand, when nobody reads any more
+    stream = open(writer, "w")  # noqa: ASYNC230, SIM115 - closed explicitly at the end
     output = Output(Statistics(), stream, None)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""The commands, with a source that is on a server: what they say, and with which code they end."""
+"""The commands with a remote source: their output and exit codes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_check_plan_run_and_status(pull: Pull, server: EmbeddedFtpServer) -> Non
     assert pull.command("status").out[-1].endswith("in sync")
 
 
-def test_what_is_removed_and_what_is_not(pull: Pull) -> None:
+def test_pull_removes_only_what_the_source_lost(pull: Pull) -> None:
     assert pull.command("run", "-q") == Ran(0, [], [])
     (pull.source.root / "sub/b.txt").unlink()
     assert pull.command("run", "-q") == Ran(0, [], [])
@@ -108,7 +108,7 @@ def test_what_is_removed_and_what_is_not(pull: Pull) -> None:
         (lambda server: ["sync.links=follow"], 2, "--set sync.links: links can only be followed in a source on"),
     ],
 )
-def test_a_source_that_cannot_be_used(
+def test_unusable_source_is_an_error(
     pull: Pull,
     server: EmbeddedFtpServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,7 +125,9 @@ def test_a_source_that_cannot_be_used(
     assert not pull.target.exists() or not os.listdir(pull.target)
 
 
-def test_a_host_key_of_the_source(pull: Pull, asyncssh_server: SshTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_source_adds_the_host_key_of_the_source(
+    pull: Pull, asyncssh_server: SshTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = pull.folder / "known_hosts"
     where = f"sftp://{asyncssh_server.user}@{asyncssh_server.host}:{asyncssh_server.port}/keyed"
     put(Side(ssh_servers.fresh_folder(asyncssh_server, "keyed")), "file", b"file")

@@ -1,4 +1,4 @@
-"""``actorsync rehearse``: the user's profile against an embedded server, with faults, under the eyes of a visitor."""
+"""``actorsync rehearse``: a profile against an embedded server, with faults, while a visitor checks the site."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAIVE = (sys.executable, "-m", "tests.support.naive_run")
 
 @pytest.fixture(autouse=True)
 def into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary folders are made, and are gone afterwards; this process may be started anywhere."""
+    """The parent of temporary folders; checks afterwards that it is empty."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", os.fspath(folder))
@@ -58,7 +58,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def write_profile(source: Path, scheme: str, *more: str) -> Path:
-    """A profile whose server is not there, and whose secrets cannot be looked up."""
+    """A profile whose server does not exist and whose secrets cannot be looked up."""
     path = source.parent / "shop.toml"
     url = f'url = "{scheme}://deploy@www.example.com/htdocs/www"'
     key = 'key-file = "no such key"\nknown-hosts = "nor this"' if scheme == "sftp" else ""
@@ -77,7 +77,7 @@ async def rehearsed(profile: Path, *faults: str, child: Sequence[str] = HASTY, *
 
 
 def is_good(result: Result) -> bool:
-    """All that a rehearsal of actorsync should come to, whatever goes wrong."""
+    """Check everything that a rehearsal of actorsync must achieve with any fault."""
     assert result.is_whole, result.seen
     assert result.has_converged, (result.runs, result.seen)
     assert result.exit_code == 0
@@ -88,7 +88,7 @@ def is_good(result: Result) -> bool:
 
 
 @pytest.mark.parametrize("scheme", ["ftpes", "ftps"])
-async def test_without_a_fault_one_run_is_enough(scheme: str, source: Path) -> None:
+async def test_rehearsal_without_faults_needs_one_run(scheme: str, source: Path) -> None:
     before = snapshot(source)
     result = await rehearsed(write_profile(source, scheme))
     assert is_good(result)
@@ -103,7 +103,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {os.fspath(path): (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in folder.rglob("*")}
 
 
-#: Each kind of fault once; those that may end a run have one of their own.
+#: Each kind of fault once; faults that may end a run are in separate groups.
 GROUPS: dict[str, tuple[tuple[str, ...], list[int]]] = {
     "connections": (("cut@store:2", "reset@rename:3", "drop@times:4", "cut@data:200KB", "silence@line:31"), [0]),
     "refusals": (("refuse@connect", "truncate@data:100000", "capacity@1", "slow@5MB"), [0]),
@@ -114,23 +114,23 @@ GROUPS: dict[str, tuple[tuple[str, ...], list[int]]] = {
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("scheme", ["ftp", "sftp"])
-async def test_a_visitor_sees_whole_files_whatever_happens(group: str, scheme: str, source: Path) -> None:
+async def test_visitor_sees_only_complete_files_despite_faults(group: str, scheme: str, source: Path) -> None:
     faults, codes = GROUPS[group]
     result = await rehearsed(write_profile(source, scheme), *faults)
     assert is_good(result)
     assert [run.exit_code for run in result.runs] == codes
 
 
-async def test_one_begins_from_nothing(source: Path) -> None:
+async def test_rehearsal_from_nothing_starts_with_an_empty_server(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "kill@store:3", from_nothing=True)
     assert result.seen.showing == (0, 9)
     assert (result.is_whole, result.has_converged, len(result.runs)) == (True, True, 2)
 
 
-# ---- The visitor can fail.
+# ---- Incomplete files and failing runs are reported.
 
 
-async def test_half_a_file_is_seen(source: Path) -> None:
+async def test_partial_file_is_reported(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "cut@data:100KB", child=NAIVE)
     assert {one.path for one in result.seen.broken} >= {"big.bin"}
     assert (result.is_whole, result.exit_code) == (False, 1)
@@ -139,14 +139,14 @@ async def test_half_a_file_is_seen(source: Path) -> None:
     assert lines[-1].startswith("files INCOMPLETE at some check")
 
 
-async def test_a_file_that_is_cut_short_is_seen_although_all_is_said_to_be_well(source: Path) -> None:
+async def test_truncated_file_is_reported_even_if_the_run_succeeds(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "truncate@data:100KB", child=NAIVE)
     assert [run.exit_code for run in result.runs] == [0]
     assert (result.is_whole, result.has_converged, result.exit_code) == (False, False, 1)
     assert list(report_lines(result))[-1] == "files INCOMPLETE at some check, and NOT in sync after 1 run"
 
 
-async def test_a_run_that_does_nothing_is_no_convergence(source: Path) -> None:
+async def test_run_that_does_nothing_does_not_converge(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "cut@store:99", child=(sys.executable, "-c", "pass"))
     assert (result.is_whole, result.has_converged, result.exit_code) == (True, False, 1)
     lines = list(report_lines(result))
@@ -155,7 +155,7 @@ async def test_a_run_that_does_nothing_is_no_convergence(source: Path) -> None:
 
 
 @pytest.mark.parametrize(("faults", "runs"), [((), 2), (("refuse@login*50",), 3)])
-async def test_runs_that_always_fail_come_to_an_end(
+async def test_rehearsal_ends_after_repeated_failures(
     faults: Sequence[str], runs: int, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rehearsal, "MOST_RUNS", 3)
@@ -169,7 +169,7 @@ async def test_runs_that_always_fail_come_to_an_end(
 # ---- The command.
 
 
-def test_the_command_says_what_was_seen(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rehearse_prints_the_report(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
     faults = ["--fault", "kill@rename:2", "--fault", "full@1GB"]
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp")), "--verbose", *faults]) == 0
     out, err = capfd.readouterr()
@@ -191,7 +191,7 @@ def test_the_command_says_what_was_seen(source: Path, capfd: pytest.CaptureFixtu
     assert "  2 | in sync: " in err
 
 
-def test_json_has_all_of_it(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rehearse_json_is_one_record(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["rehearse", os.fspath(write_profile(source, "sftp")), "--fault", "drop@store", "--json"]) == 0
     [line] = capfd.readouterr().out.splitlines()
     record = json.loads(line)
@@ -203,7 +203,7 @@ def test_json_has_all_of_it(source: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert (record["seen"]["new"], record["seen"]["old"], record["seen"]["broken"]) == (9, 0, [])
 
 
-def test_a_run_tells_some_of_what_failed() -> None:
+def test_run_text_shows_the_first_failures() -> None:
     lines = (*(f"failed: {number}: no" for number in range(5)), "not in sync: 0 copied")
     assert list(run_text(Run(1, 1, 2.0, lines, ()))) == [
         "run 1: exit code 1 after 2.0 s; not in sync: 0 copied",
@@ -222,7 +222,7 @@ def test_a_run_tells_some_of_what_failed() -> None:
         (["--set", "source.path=gone"], "actorsync: shop.toml: source.path: cannot be read: No such file"),
     ],
 )
-def test_what_cannot_be_rehearsed_is_one_line(
+def test_invalid_rehearsal_is_one_line(
     arguments: Sequence[str],
     line: str,
     source: Path,
@@ -247,7 +247,7 @@ def test_what_cannot_be_rehearsed_is_one_line(
         ),
     ],
 )
-def test_only_a_directory_to_a_server_is_rehearsed(
+def test_rehearsal_requires_local_source_and_remote_target(
     text: str, line: str, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = source.parent / "shop.toml"
@@ -256,7 +256,7 @@ def test_only_a_directory_to_a_server_is_rehearsed(
     assert capsys.readouterr().err.startswith(f"actorsync: shop.toml: {line}")
 
 
-def test_there_has_to_be_room(
+def test_rehearsal_without_disk_space_is_refused(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], into: Path
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100_000))
@@ -265,7 +265,7 @@ def test_there_has_to_be_room(
     assert capsys.readouterr().err == f"actorsync: {said}\n"
 
 
-def test_without_the_server_the_way_out_is_named(
+def test_rehearsal_without_pyftpdlib_says_what_to_install(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
@@ -275,7 +275,7 @@ def test_without_the_server_the_way_out_is_named(
     assert line.endswith("pip install 'actorsync[testing]'")
 
 
-def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_faults_prints_names_and_places(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["rehearse", "--list-faults"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^kill +the client is killed \(kill -9\)$", out, re.MULTILINE)
@@ -283,7 +283,7 @@ def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def begun(profile: Path) -> subprocess.Popen[str]:
-    """Give a rehearsal whose first run is under way, and takes long."""
+    """Start a rehearsal and return it while its first, slow run is in progress."""
     argv = [sys.executable, "-m", "actorsync", "rehearse", os.fspath(profile), "--verbose", "--fault", "slow@20KB"]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -292,7 +292,7 @@ def begun(profile: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_signal_leaves_nothing_behind(source: Path, into: Path) -> None:
+def test_signal_removes_the_temporary_folder(source: Path, into: Path) -> None:
     with begun(write_profile(source, "ftp")) as process:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -301,24 +301,24 @@ def test_a_signal_leaves_nothing_behind(source: Path, into: Path) -> None:
     assert list(into.iterdir()) == []
 
 
-def test_a_run_does_not_outlive_a_rehearsal_that_is_killed(source: Path, into: Path) -> None:
+def test_killed_rehearsal_ends_its_run(source: Path, into: Path) -> None:
     with begun(write_profile(source, "ftp")) as process:
         [run] = children_of(process.pid)
         process.kill()
         process.communicate(timeout=30)
     while Path(f"/proc/{run}/cmdline").exists() and b"rehearsal_child" in Path(f"/proc/{run}/cmdline").read_bytes():
         time.sleep(0.01)
-    for folder in into.iterdir():  # it could not remove that any more
+    for folder in into.iterdir():  # the killed process could not remove it
         shutil.rmtree(folder)
 
 
 def children_of(pid: int) -> list[str]:
-    """Those that any thread of a process has started."""
+    """Return the children that any thread of a process has started."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [child for file in files for child in file.read_text().split()]
 
 
-async def test_no_secret_comes_near_a_rehearsal(
+async def test_rehearsal_never_contains_a_secret_of_the_profile(
     source: Path, into: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACTORSYNC_TARGET_PASSWORD", "CANARY-4711")
@@ -336,7 +336,7 @@ async def test_no_secret_comes_near_a_rehearsal(
     assert "CANARY" not in "".join(capfd.readouterr())
 
 
-async def test_a_rehearsal_that_is_cancelled_ends_its_run(source: Path) -> None:
+async def test_cancelled_rehearsal_ends_its_run(source: Path) -> None:
     profile = load_profile(write_profile(source, "sftp"), needs_keys=False)
     with trio.CancelScope() as scope:
         await rehearse(
