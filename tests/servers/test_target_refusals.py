@@ -29,7 +29,7 @@ from tests.support.servers.any_server import AnyServer
 from tests.support.servers.ftp import home
 from tests.support.system.disks import read_only, small_disk
 
-ASKS_FOR_ROOM = "make room there, or have the quota raised"
+ASKS_FOR_ROOM = "free space there, or raise the quota"
 
 
 @pytest.fixture(scope="module", params=any_server.NAMES)
@@ -174,7 +174,7 @@ async def test_m017_m031_a_server_that_says_nothing_when_its_disk_is_full() -> N
         (root / "filler").write_bytes(bytes(256 * 1024))
         endpoint = server.endpoint(root, stall_seconds=0.5)
         async with endpoint.open_session() as session:
-            with pytest.raises(ConnectionLost, match="does not say whether it has the file"):
+            with pytest.raises(ConnectionLost, match="did not confirm that it has the file"):
                 await session.stage(upload("small", b"small"))
         async with endpoint.open_session() as session:
             assert_full((await session.stage(upload("small", b"small")))[0])
@@ -196,7 +196,7 @@ async def test_m032_a_quota_is_used_up(name: str, tmp_path: Path) -> None:
             for number in range(3):
                 assert isinstance(await put(session, f"{number}", bytes(300_000)), Entry)
             why = assert_not_full(await put(session, "old", bytes(300_000)))
-            assert why.startswith("the server has no room for its 300000 bytes, but for small files (552")
+            assert why.startswith("the server has no room for 300000 bytes, but for small files (552")
             assert "quota" in why
             results = [await put(session, f"{number}", b"small") for number in range(3, 14)]
             assert isinstance(results[0], Entry)
@@ -257,7 +257,7 @@ async def test_m039_a_directory_that_is_closed_to_us(server: AnyServer) -> None:
                 if (
                     server.uid is not None and server.name != "vsftpd"
                 ):  # it took files before, and says no more than 553
-                    assert "lets nothing be stored in its directory" in why or "denied" in why, why
+                    assert "accepts no file in its directory" in why or "denied" in why, why
             for path in ("shut/e", "shut/d/e"):
                 (made,) = await session.make_directories([path])
                 assert isinstance(made, Entry) is (path == "shut/d/e" and server.uid is not None)
@@ -438,7 +438,7 @@ async def test_m082_a_name_that_is_too_long_for_the_server_fails_alone(server: A
     async with server.endpoint(root).open_session() as session:
         for name in ("x" * 256, "日" * 86):
             why = assert_not_full(await put(session, name, b"long"))
-            assert "takes a file of another name" in why
+            assert "accepts another name" in why
             assert "rename or exclude it" in why
             assert_not_full((await session.make_directories([name]))[0])
         assert isinstance(await put(session, "good", b"the connection is good"), Entry)
@@ -451,7 +451,7 @@ async def test_m082_a_server_that_allows_no_dot_at_the_beginning() -> None:
     with home() as folder, any_server.running("pure-ftpd", folder, options) as server:
         async with server.endpoint(server.root).open_session() as session:
             why = assert_not_full(await put(session, "file", b"content"))
-        assert why.startswith("the server takes no name with a dot at its beginning (553")
+        assert why.startswith("the server rejects names that begin with a dot, which temporary uploads need (553")
         assert contents(server.root) == {}
 
 

@@ -60,7 +60,7 @@ async def test_a_file_that_is_cut_short_is_never_whole(shared_ftp_server: FtpTar
     put(shared_ftp_server, "short")
     for after in (0, 1, SIZE // 2, SIZE - 1):
         async with through(shared_ftp_server, "short", Truncate(verb="RETR", after=after)) as (session, proxy):
-            with pytest.raises(OperationRefused, match=f"it ended after {after} of {SIZE} bytes") as caught:
+            with pytest.raises(OperationRefused, match=f"the data ended after {after} of {SIZE} bytes") as caught:
                 await read(session)
             assert caught.value.retry
             assert proxy.fired
@@ -73,11 +73,11 @@ async def test_a_data_connection_that_is_cut(shared_ftp_server: FtpTarget, how: 
     put(shared_ftp_server, f"cut-{how}")
     faults = [CutData(verb="RETR", after=after, how=how) for after in (0, SIZE // 2)]
     async with through(shared_ftp_server, f"cut-{how}", *faults[:1]) as (session, proxy):
-        with pytest.raises(OperationRefused, match="it ended after 0 of"):
+        with pytest.raises(OperationRefused, match="the data ended after 0 of"):
             await read(session)
         proxy.arm(faults[1])
         try:
-            with pytest.raises(OperationRefused, match="it ended after"):
+            with pytest.raises(OperationRefused, match="the data ended after"):
                 await read(session)
             assert await read(session) == DATA
         except ConnectionLost:

@@ -89,9 +89,11 @@ async def test_m032_a_limit_of_a_file_s_size_is_no_full_target() -> None:
     async with evil_server(limit=50_000) as server, endpoint_for(server).open_session() as session:
         first, second = [await stage(session, "big", bytes(60_000)) for _ in range(2)]
         assert isinstance(first, OperationRefused) and first.retry
-        assert str(first) == "the server refuses it: 451 no more", "it could be the network as well"
+        assert str(first) == "the server refused the file: 451 no more", "it could be the network as well"
         assert isinstance(second, OperationRefused) and not second.retry
-        assert str(second).startswith("the server takes 50000 of its 60000 bytes, and small files (451 no more)")
+        assert str(second).startswith(
+            "the server stores only 50000 of 60000 bytes, and accepts small files (451 no more)"
+        )
         assert isinstance(await put(session, "small", b"small"), Entry)
     assert server.files == {"/small": b"small"}
 
@@ -109,7 +111,7 @@ async def test_m016_a_trial_without_a_data_connection_proves_nothing(at: bytes) 
     async with evil_server({"STOR": at}) as server, endpoint_for(server).open_session() as session:
         refused = await stage(session, "file", b"content")
         assert not isinstance(refused, TargetFull)
-        assert str(refused) == f"the server refuses it: {at.decode()}"
+        assert str(refused) == f"the server refused the file: {at.decode()}"
 
 
 async def test_m031_several_directories_that_take_no_more_are_a_full_target() -> None:
@@ -196,7 +198,7 @@ async def test_m033_what_cannot_be_put_back_is_not_forgotten() -> None:
         server.files["/.actorsync+0a.tmp"] = b"old"
         (result,) = await session.sweep([".actorsync-0a.tmp"], {".actorsync-0a.tmp": "f"})
         assert isinstance(result, OperationRefused)
-        assert "set aside, and stays there: 550 no" in str(result)
+        assert "set aside and could not be put back: 550 no" in str(result)
         assert server.files == {"/.actorsync+0a.tmp": b"old"}
 
 
@@ -208,7 +210,7 @@ async def test_m033_m039_a_file_that_may_neither_be_replaced_nor_moved_stays() -
         server.files["/f"] = b"old"
         refused = await put(session, "f", b"the new version")
         assert isinstance(refused, OperationRefused)
-        assert "does not let it take the place of what is there, nor set that aside (550 not that one)" in str(refused)
+        assert "neither replaces the existing file nor renames it aside (550 not that one)" in str(refused)
         assert server.files == {"/f": b"old"}
 
 
@@ -219,8 +221,8 @@ async def test_m082_a_final_name_that_is_refused_is_told_from_a_directory_that_i
     folders = {"/", "/shut"}
     async with evil_server({"RNTO": refuse}, folders=folders) as server, endpoint_for(server).open_session() as session:
         named, shut = [await put(session, path, b"content") for path in ("bad", "shut/f")]
-        assert "takes a file of another name in the same directory (553 what a name); rename or" in str(named)
-        assert str(shut) == "the server does not give it its name: 550 no renames"
+        assert "accepts another name in the same directory (553 what a name); rename or" in str(named)
+        assert str(shut) == "the server refused the rename to the final name: 550 no renames"
         assert isinstance(await put(session, "good", b"good"), Entry)
     assert server.files == {"/good": b"good"}
 

@@ -115,7 +115,7 @@ async def test_a_connection_says_what_protects_it(policy: TlsPolicy) -> None:
         assert said == f"TLSv1.3, TLS_AES_256_GCM_SHA384, certificate SHA-256 {identity().sha256}"
         assert session.warnings() == ()
     async with evil_server() as server, endpoint_for(server).open_session() as session:
-        assert dict(session.describe())["security"] == "none: everything travels in clear"
+        assert dict(session.describe())["security"] == "none: everything is sent in clear"
         assert session.warnings() == (), "it is on this machine"
 
 
@@ -368,7 +368,7 @@ def test_m098_a_ca_file_that_is_none(content: bytes | None, tmp_path: Path) -> N
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ProfileError, match=r"ca-file .*ca\.pem cannot be used: (No such file|it holds no cert)"):
+    with pytest.raises(ProfileError, match=r"ca-file .*ca\.pem cannot be used: (No such file|it contains no cert)"):
         make_context(TlsPolicy(ca_file=path))
 
 
@@ -427,7 +427,7 @@ async def test_m099_old_versions(version: ssl.TLSVersion, is_implicit: bool, pol
     policy = attrs.evolve(policy, is_implicit=is_implicit)
     with (
         old_server(version, is_implicit=is_implicit) as (port, heard),
-        pytest.raises(LoginRefused, match="no version of TLS in common"),
+        pytest.raises(LoginRefused, match="no TLS version in common"),
     ):
         await meet(FtpEndpoint("127.0.0.1", port, tls=policy))
     assert heard == ([] if is_implicit else [b"AUTH TLS\r\n"])
@@ -471,14 +471,14 @@ def tls_error(reason: str) -> ssl.SSLError:
 
 
 ERRORS: list[tuple[BaseException | None, type[ActorsyncError], str]] = [
-    (None, ConnectionLost, "hung up"),
-    (ssl.SSLEOFError(8, "EOF"), ConnectionLost, "hung up"),
+    (None, ConnectionLost, "closed the connection"),
+    (ssl.SSLEOFError(8, "EOF"), ConnectionLost, "closed the connection"),
     (ConnectionResetError(104, "Connection reset by peer"), ConnectionLost, "Connection reset by peer"),
     (tls_error("TLSV1_ALERT_INTERNAL_ERROR"), ConnectionLost, "tlsv1 alert internal error"),
     (tls_error("BAD_SIGNATURE"), ConnectionLost, "bad signature"),
     (tls_error("WRONG_VERSION_NUMBER"), LoginRefused, "not TLS"),
-    (tls_error("UNSUPPORTED_PROTOCOL"), LoginRefused, "no version"),
-    (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), LoginRefused, "no version"),
+    (tls_error("UNSUPPORTED_PROTOCOL"), LoginRefused, "no TLS version"),
+    (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), LoginRefused, "no TLS version"),
     (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), LoginRefused, "strong enough"),
 ]
 

@@ -22,7 +22,7 @@ from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, on
 from tests.support.servers.sftp_tree_wire import session_with
 
 MTIME_NS = 1_700_000_000_987_654_321
-TO_DO = "; make room there, or have the quota raised"
+TO_DO = "; free space there, or raise the quota"
 REFUSED = Status(4, "no")
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE + 7]
 
@@ -182,9 +182,9 @@ async def test_a_refusal_in_the_middle_of_a_big_file(at: int, autojump_clock: Mo
     made = upload(bytes(30 * PIECE))
     why = refused(await stage(tree, made), retry=False)
     if at:
-        assert why == "the server refuses it: permission denied (no more)"
+        assert why == "the server refused the file: permission denied (no more)"
     else:
-        assert "lets nothing be stored in its directory (permission denied (no more))" in why
+        assert "accepts no file in its directory (permission denied (no more))" in why
     assert tree.files() == {}, "the temporary was removed"
     assert made.sent <= (at + 14) * PIECE, "there is no point in sending more"
 
@@ -217,7 +217,7 @@ async def test_m031_m032_where_no_small_file_fits_either_the_target_is_full(
     result = await stage(tree, upload(content(size)))
     assert isinstance(result, TargetFull)
     doing = " to close it" if verb == "CLOSE" else ""
-    assert f"not even a small file can be stored any more (failure (quota){doing})" in str(result)
+    assert f"not even a small file could be stored (failure (quota){doing})" in str(result)
     assert tree.files() == {}, "neither what was refused, nor what was tried"
 
 
@@ -227,7 +227,9 @@ async def test_m032_m082_where_a_small_file_fits_it_is_this_one(verb: str, autoj
     tree = SftpTree(instead=only(verb, lambda call: None if call.offset == 0 < len(call.data) else REFUSED, path=path))
     why = refused(await stage(tree, upload(content(3 * PIECE))), retry=False)
     if verb == "OPEN":
-        assert why.startswith("the server takes no name with a dot at its beginning (failure (no)), and every file has")
+        assert why.startswith(
+            "the server rejects names that begin with a dot, which temporary uploads need (failure (no))"
+        )
     else:
         assert why.startswith(f"the server takes {PIECE} of its {3 * PIECE} bytes, and small files (failure (no)): ")
     assert tree.files() == {}
@@ -242,7 +244,7 @@ async def test_m082_a_name_that_is_refused_is_called_so(name: str, autojump_cloc
         assert isinstance(staged, Staged)
         (result,) = await opened.commit([staged])
     assert str(result) == (
-        "the server refuses it, and takes a file of another name in the same directory (failure (no)); "
+        "the server rejects its name, and accepts another name in the same directory (failure (no)); "
         "rename or exclude it"
     )
     assert tree.files() == {}
@@ -370,7 +372,7 @@ async def test_m052_fsync_comes_after_the_last_byte_and_before_the_close(size: i
     assert tree.verbs()[-4:] == ["FSETSTAT", "FSYNC", "CLOSE", "LSTAT"]
     tree = SftpTree(instead=only("FSYNC", Status(4, "I/O error")))
     why = refused(await stage(tree, upload(content(size)), fsync=True), retry=False)
-    assert why == "the server refuses it: failure (I/O error) to flush it to its disk"
+    assert why == "the server refused the file: failure (I/O error) to flush it to its disk"
     assert tree.files() == {}
 
 

@@ -89,19 +89,19 @@ def test_m031_nothing_is_full_where_a_small_file_fits(
 def test_what_nobody_could_look_into_is_told_as_it_was_said(refused: Attempt, again: bool) -> None:
     verdict = judge(refused, None, again=again)
     assert not isinstance(verdict, TargetFull)
-    assert refused.is_accepted or str(verdict) == f"the server refuses it: {refused.said}"
+    assert refused.is_accepted or str(verdict) == f"the server refused the file: {refused.said}"
 
 
 def test_m032_what_stops_at_the_same_byte_twice_is_not_tried_a_third_time() -> None:
     assert judge(BEGUN, Finding.THIS_FILE).retry
     again = judge(BEGUN, Finding.THIS_FILE, again=True)
     assert not again.retry
-    assert str(again).startswith("the server takes 5000 of its 60000 bytes, and small files (no more)")
-    assert "no room for its 60000 bytes, but for small files" in str(judge(hinted(BEGUN, "no room"), Finding.THIS_FILE))
+    assert str(again).startswith("the server stores only 5000 of 60000 bytes, and accepts small files (no more)")
+    assert "no room for 60000 bytes, but for small files" in str(judge(hinted(BEGUN, "no room"), Finding.THIS_FILE))
 
 
 def test_m082_a_dot_at_the_beginning_is_not_the_user_s() -> None:
-    assert "dot at its beginning" in str(judge(AT_ONCE, Finding.NAME, only_dot=True))
+    assert "begin with a dot" in str(judge(AT_ONCE, Finding.NAME, only_dot=True))
     assert "rename or exclude it" in str(judge(AT_ONCE, Finding.NAME))
 
 
