@@ -8,17 +8,15 @@ from pathlib import Path
 
 import trio
 
-from actorsync.endpoints.plugins import Location, Unusable
-from actorsync.endpoints.simple import SimpleSession
+from actorsync.endpoints import Capabilities, Entry, Kind, Location, ScanComplete, SimpleSession, Unusable, parent_of
 from actorsync.errors import GuardRefused, OperationRefused
-from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
 
 TABLE = "CREATE TABLE IF NOT EXISTS tree (path TEXT PRIMARY KEY, parent TEXT, data BLOB, mtime_ns INTEGER)"
 ENTRIES = "SELECT path, data IS NULL, length(data), mtime_ns FROM tree WHERE "
 
 
 def open_endpoint(location: Location, /) -> "SqliteEndpoint":
-    """What the entry point leads to. Nothing is opened yet."""
+    """Return the endpoint of a location. The entry point names this function. It opens nothing."""
     location.allow()
     if location.host or not location.path:
         raise Unusable("url", "names no file; write sqlite:///srv/site.db")
@@ -26,9 +24,9 @@ def open_endpoint(location: Location, /) -> "SqliteEndpoint":
 
 
 class SqliteEndpoint:
-    """The place. Its root is always there, once the file is."""
+    """The endpoint. Its root exists as soon as the file does."""
 
-    lanes = 1
+    capabilities = Capabilities()
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -38,7 +36,7 @@ class SqliteEndpoint:
         return f"sqlite://{self.file}"
 
     async def identify(self) -> ScanComplete:
-        """Before it is read from: a file that is missing must not look like an empty tree."""
+        """Describe the root. A missing file must not look like an empty tree."""
         if not await trio.Path(self.file).is_file():
             raise GuardRefused(f"{self.display} is not there")
         return ScanComplete(Entry("", Kind.DIRECTORY))

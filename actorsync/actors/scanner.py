@@ -10,7 +10,7 @@ import trio
 
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import BulkListing, Endpoint, Session
+from actorsync.endpoints.contract import BulkListing, ReadSession, Source
 from actorsync.model.entry import Kind, Problem, join
 from actorsync.model.event import Scanned
 from actorsync.model.row import CODES, Glance, decode, glance_of
@@ -41,7 +41,7 @@ class Scanner:
     times as long as threads that take turns. While the source is slow, nobody waits for it.
     """
 
-    source: Endpoint
+    source: Source
     selection: Selection
     statistics: Statistics
     turn: Turn
@@ -98,14 +98,14 @@ class Scanner:
             for _ in range(self.walkers):
                 nursery.start_soon(walker)
 
-    async def _look(self, session: Session, directories: Sequence[str]) -> Sequence[Glance]:
+    async def _look(self, session: ReadSession, directories: Sequence[str]) -> Sequence[Glance]:
         """Look at the first of the directories at least; in turn, unless the source is slow."""
         if self._is_slow:
             return await self._look_now(session, directories)
         async with self.turn.taken():
             return await self._look_now(session, directories)
 
-    async def _look_now(self, session: Session, directories: Sequence[str]) -> Sequence[Glance]:
+    async def _look_now(self, session: ReadSession, directories: Sequence[str]) -> Sequence[Glance]:
         began = trio.current_time()
         if isinstance(session, BulkListing):
             found = await session.glance(directories)

@@ -16,16 +16,16 @@ connection to the target is. What was not seen is not known to be gone, so nothi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import cast
 
 import attrs
 import trio
 
 from actorsync.actors.connections.backoff import Backoff
 from actorsync.actors.messages import Fact, holding
-from actorsync.endpoints.contract import Content, Endpoint, Session, size_of
+from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
+from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import (
     ActorsyncError,
     ConnectionLost,
@@ -55,7 +55,7 @@ _LAPSES = 3
 class _Link:
     """One connection, kept by a task of its own from its login to its end."""
 
-    session: Session | None = None
+    session: ReadSession | None = None
     error: ActorsyncError | None = None
     settled: trio.Event = attrs.Factory(trio.Event)
     """It is open, or is known not to be."""
@@ -73,14 +73,13 @@ def _has_rested(link: _Link) -> bool:
 
 
 @attrs.define(eq=False)
-class RemoteSource:
+class RemoteSource(EndpointWrapper[Source]):
     """The endpoint ``real`` behind a few connections that are shared. Of use only inside `kept`.
 
     Its sessions list and open; they raise `SourceUnreachable` when the server stays away, `LoginRefused` as ``real``
     does, and never `ConnectionLost`.
     """
 
-    real: Endpoint
     connections: int
     backoff: Backoff
     draining: trio.Event
@@ -102,14 +101,9 @@ class RemoteSource:
         self._limit = self.connections + 1
 
     @property
-    def display(self) -> str:
-        """Name the real place."""
-        return self.real.display
-
-    @property
-    def lanes(self) -> int:
-        """As many as the real place has."""
-        return self.real.lanes
+    def capabilities(self) -> Capabilities:
+        """What the real place can do. No session of this one is lost, so it does not count as remote."""
+        return attrs.evolve(self.real.capabilities, is_remote=False)
 
     @asynccontextmanager
     async def kept(self, facts: trio.MemorySendChannel[Fact]) -> AsyncIterator[None]:
@@ -129,10 +123,10 @@ class RemoteSource:
         return ScanComplete(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
-    async def open_session(self) -> AsyncIterator[Session]:
+    async def open_session(self) -> AsyncIterator[ReadSession]:
         """Give a session that borrows connections when it needs one."""
         await trio.lowlevel.checkpoint()
-        yield cast("Session", _RemoteSession(self))  # which nobody has written with
+        yield _RemoteSession(self)
 
     async def is_gone(self, entry: Entry) -> bool:
         """Ask for an entry by its name: whether it is gone, as a listing did not show it.
@@ -184,7 +178,7 @@ class RemoteSource:
 
     @property
     def _most_readers(self) -> int:
-        return max(1, min(self.connections, self._limit - 1)) * self.real.lanes
+        return max(1, min(self.connections, self._limit - 1)) * self.real.capabilities.lanes
 
     def _may_connect(self, *, is_reading: bool) -> bool:
         """Whether one more may be tried. Where some are open, one that failed is not tried again at once."""
@@ -194,7 +188,7 @@ class RemoteSource:
 
     def _find(self, *, is_alone: bool) -> _Link | None:
         """Give the connection with the fewest users, of those that may have one more."""
-        most = 1 if is_alone else self.real.lanes
+        most = 1 if is_alone else self.real.capabilities.lanes
         free = [link for link in self._links if link.users < most and not link.is_alone]
         return min(free, key=lambda link: link.users, default=None)
 
@@ -311,8 +305,8 @@ class RemoteSource:
 
 
 @attrs.frozen
-class _RemoteSession:
-    """A session of a `RemoteSource`: it lists and opens, and has no other verb."""
+class _RemoteSession(ReadSession):
+    """A session of a `RemoteSource`."""
 
     _source: RemoteSource
 
@@ -361,6 +355,14 @@ class _RemoteSession:
         above = await self.list_directory(parent_of(directory))
         return any(entry.path == directory and entry.kind is Kind.DIRECTORY for entry in above.entries)
 
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Return nothing: the connections of the pool are described by their own sessions."""
+        return ()
+
+    def warnings(self) -> Sequence[str]:
+        """Return nothing, for the same reason."""
+        return ()
+
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
         """Open a file. It has a connection, or a share in one, until this is left."""
@@ -391,37 +393,29 @@ class _RemoteSession:
                 source.give_back(link, is_reading=True)
 
 
-@attrs.frozen
-class _RemoteContent:
-    """A file of the source. A connection that is lost over it is a refusal here."""
+class _RemoteContent(ContentWrapper):
+    """A file of the source. A lost connection is a refusal here."""
 
-    _content: Content
-    _path: str
-    _source: RemoteSource
-    _link: _Link
+    __slots__ = ("_link", "_path", "_source")
 
-    @property
-    def entry(self) -> Entry:
-        return self._content.entry
-
-    @property
-    def size(self) -> int | None:
-        return size_of(self._content)
+    def __init__(self, real: Content, path: str, source: RemoteSource, link: _Link) -> None:
+        super().__init__(real)
+        self._path, self._source, self._link = path, source, link
 
     def fileno(self) -> None:
-        """Have every byte pass through us."""
+        """Return None: every byte passes through `read`."""
 
     async def read(self, max_bytes: int) -> bytes:
         """Read on. Raises `SourceLost` when the connection is."""
         try:
-            return await self._content.read(max_bytes)
+            return await self._real.read(max_bytes)
         except ConnectionLost as lost:
             raise self._source.lost_over(self._path, self._link, lost) from lost
 
     async def is_unchanged(self) -> bool:
         """Ask again what the file is. Raises `SourceLost` when the connection is."""
         try:
-            is_unchanged = await self._content.is_unchanged()
+            is_unchanged = await self._real.is_unchanged()
         except ConnectionLost as lost:
             raise self._source.lost_over(self._path, self._link, lost) from lost
         self._source.succeeded(self._path)

@@ -18,7 +18,8 @@ from actorsync.errors import (
     SourceUnreachable,
     TargetUnreachable,
 )
-from actorsync.journal import Run, journal_path, read_runs, read_troubles, state_directory
+from actorsync.journal import journal_path, read_runs, read_troubles, state_directory
+from actorsync.model.report import Run
 from actorsync.model.text import display
 from actorsync.planning.parking import is_parked
 from actorsync.profile import Profile

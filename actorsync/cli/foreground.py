@@ -12,7 +12,6 @@ from typing import Literal
 import attrs
 import trio
 
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.malloc import share_one_heap
@@ -22,7 +21,9 @@ from actorsync.cli.output.streams import Sink, tell_bug
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
-from actorsync.runs.runner import apply_once, ask_first, make_plan, run_forever, run_once
+from actorsync.runs.options import options_for
+from actorsync.runs.repeat import run_forever
+from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 
@@ -54,24 +55,12 @@ def run(profile: Profile, options: Options) -> int:
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     every = None if options.is_once else profile.sync.every
     output = _output(options.show, statistics, "" if every is None else format_duration(every))
-    observers: list[Observer] = [output.observe]
+    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
 
     async def work() -> int:
         if every is not None:
-            return await run_forever(
-                profile,
-                shutdown=shutdown,
-                observers=observers,
-                statistics=statistics,
-                is_rebuilding=options.is_rebuilding,
-            )
-        report = await run_once(
-            profile,
-            shutdown=shutdown,
-            observers=observers,
-            statistics=statistics,
-            is_rebuilding=options.is_rebuilding,
-        )
+            return await run_forever(profile, of_run, is_rebuilding=options.is_rebuilding)
+        report = await run_once(profile, of_run, is_rebuilding=options.is_rebuilding)
         return report.exit_code
 
     return _stoppable(work, shutdown, output, options)
@@ -84,9 +73,10 @@ def apply(profile: Profile, plan: Plan, options: Options) -> int:
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     output = _output(options.show, statistics, "")
+    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
 
     async def work() -> int:
-        report = await apply_once(profile, plan, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+        report = await apply_once(profile, plan, of_run)
         return report.exit_code
 
     return _stoppable(work, shutdown, output, options)
@@ -113,13 +103,10 @@ def plan(
         nonlocal has_changes
         has_changes = has_changes or change_of(event) is not None
 
+    of_run = options_for(profile, shutdown=shutdown, observers=[watch, output.observe], statistics=statistics)
+
     async def work() -> int:
-        made = await make_plan(
-            profile,
-            shutdown=shutdown,
-            observers=[watch, output.observe],
-            statistics=statistics,
-        )
+        made = await make_plan(profile, of_run)
         report = made.report
         if save_to is not None and report.error is None and not (report.drained or report.cancelled):
             await trio.to_thread.run_sync(made.save, save_to)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from actorsync.endpoints.ssh.known_hosts import places_of
+from actorsync.endpoints.ssh.known_hosts import lines_about
 from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ConnectionLost, LoginRefused, ProfileError, TargetUnreachable
 from actorsync.model.text import display
@@ -141,7 +141,7 @@ class Visit:
 
     def _told_by(self, shown: ShownHostKey) -> str:
         """Name the lines that say what the key's standing is; ``""`` when none could be found."""
-        found = [place for path in (self.known_hosts, self.system_file) for place in places_of(path, self.host)]
+        found = [line for path in (self.known_hosts, self.system_file) for line in lines_about(path, self.host)]
         _, _, blob = shown.line.split()[:3]
         match shown.standing:
             case "revoked":

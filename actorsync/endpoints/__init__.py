@@ -1,10 +1,96 @@
-"""Where trees live: one contract, and an implementation for each kind of place.
+"""The public face for authors of endpoints: all that an endpoint of your own needs, beside ``actorsync.errors``.
 
-``contract`` is what actors know; ``local``, ``memory``, ``ftp``, ``sftp`` and ``fsspec`` keep it, and every one of them
-passes ``actorsync.testing.check_endpoint``. ``simple`` makes a short one of your own. Foreign errors (of the system, of
-trio, of a server) are turned into the errors of ``actorsync.errors`` here, at the edge, and nowhere else.
+* The contract: `Endpoint`, `Session` and what they handle; `Source` and `ReadSession` for a place that is only read.
+* The short way: `SimpleSession`, a session made of blocking functions.
+* The entry point of a URL scheme: `EndpointFactory`, `Location`, `Unusable`.
+* The nouns: `Entry`, `Kind`, `Listing`, and the functions for paths.
+
+docs/endpoints.md explains them. The names in ``__all__`` are public. The modules and subpackages of this package are
+internal and may change: ``contract``, ``simple`` and ``plugins`` define these names; ``local``, ``memory``, ``ftp``,
+``sftp``, ``fsspec`` implement the contract, and each passes ``actorsync.testing.check_endpoint``; ``ssh`` and
+``shared`` are what several of them use; ``wrappers`` holds dry runs, limits and transforms. Errors of the system, of
+trio and of servers become errors of ``actorsync.errors`` here and nowhere else.
 """
 
-from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
+from __future__ import annotations
 
-__all__ = ["Content", "Endpoint", "Session", "Staged", "Upload"]
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from actorsync.endpoints.contract import (
+        Admit,
+        BulkListing,
+        Capabilities,
+        Content,
+        Endpoint,
+        PrefetchingSession,
+        ReadSession,
+        Relocation,
+        Session,
+        Source,
+        Staged,
+        Upload,
+        nothing_ahead,
+    )
+    from actorsync.endpoints.plugins import EndpointFactory, Location, OptionValue, Reveal, Unusable
+    from actorsync.endpoints.simple import SimpleSession
+    from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, name_of, parent_of
+    from actorsync.model.row import Glance, Row
+    from actorsync.model.text import display
+
+__all__ = [
+    "Admit",
+    "BulkListing",
+    "Capabilities",
+    "Content",
+    "Endpoint",
+    "EndpointFactory",
+    "Entry",
+    "Glance",
+    "Kind",
+    "Listing",
+    "Location",
+    "OptionValue",
+    "PrefetchingSession",
+    "Problem",
+    "ReadSession",
+    "Relocation",
+    "Reveal",
+    "Row",
+    "ScanComplete",
+    "Session",
+    "SimpleSession",
+    "Source",
+    "Staged",
+    "Unusable",
+    "Upload",
+    "display",
+    "join",
+    "name_of",
+    "nothing_ahead",
+    "parent_of",
+]
+
+#: The module that defines each name. It is imported on first use: a run without plug-ins needs few of them.
+_HOMES: Final = {
+    **dict.fromkeys(("EndpointFactory", "Location", "OptionValue", "Reveal", "Unusable"), "endpoints.plugins"),
+    **dict.fromkeys(("Entry", "Kind", "Listing", "Problem", "ScanComplete"), "model.entry"),
+    **dict.fromkeys(("join", "name_of", "parent_of"), "model.entry"),
+    **dict.fromkeys(("Glance", "Row"), "model.row"),
+    "SimpleSession": "endpoints.simple",
+    "display": "model.text",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"actorsync.{_HOMES.get(name, 'endpoints.contract')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

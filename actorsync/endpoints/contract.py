@@ -1,21 +1,29 @@
 """The contract between actors and endpoints: stage, verify, commit; verbs take batches.
 
-An *endpoint* is a place with a tree in it. A *session* is one open connection to it, owned by one task. Three kinds
-of error leave a session and no others: `ConnectionLost` (everything in flight has an unknown outcome; do it again on
-a new session), `OperationRefused` (one item was refused, the session is good), and bugs. Batch verbs return one result
-for each item, in order: a refusal is a value there, so that one bad item never hides what became of the rest.
+An *endpoint* is a place with a tree in it. A *session* is one open connection to an endpoint, owned by one task.
+`Source` and `ReadSession` are the part for reading; `Endpoint` and `Session` add the part for writing. Three kinds of
+error leave a session and no others:
 
-docs/endpoints.md says it at length, with an example; ``actorsync.testing.check_endpoint`` tells whether it is kept.
+* `ConnectionLost`: everything in flight has an unknown outcome. The caller repeats it on a new session.
+* `OperationRefused`: one item was refused. The session is still good.
+* anything else: a bug.
 
-Nothing is ever written onto a final name. `Session.stage` writes a temporary in the final name's directory and reads
-its size back; `Session.commit` renames it. Both replace nothing before the new content is whole and verified.
+A batch verb returns one result for each item, in order. There a refusal is a value, so one bad item never hides the
+outcome of the others.
+
+Nothing is ever written to a final name. `Session.stage` writes a temporary in the directory of the final name and
+reads its size back; `Session.commit` renames it. Neither replaces anything before the new content is whole and
+verified.
+
+docs/endpoints.md explains the contract with an example; ``actorsync.testing.check_endpoint`` checks an endpoint
+against it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -24,51 +32,65 @@ from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.row import Glance
 
 __all__ = [
+    "Admit",
     "BulkListing",
+    "Capabilities",
     "Content",
     "Endpoint",
-    "EndpointWrapper",
     "PrefetchingSession",
+    "ReadSession",
     "Relocation",
     "Session",
+    "Source",
     "Staged",
     "Upload",
-    "gate_of",
-    "is_remote",
-    "keeps_times",
     "nothing_ahead",
-    "size_of",
 ]
+
+Admit: TypeAlias = Callable[[int], Awaitable[int]]
+"""Takes a number of bytes, waits until some may pass, and returns how many."""
 
 
 class Content(Protocol):
     """One source file, open for reading once from its beginning.
 
-    Some content has more to say, by attributes that most have not: see `size_of` and `gate_of`.
+    A class that derives from this one inherits `size` and `admit`, and defines the rest.
     """
+
+    __slots__ = ()
 
     @property
     def entry(self) -> Entry:
-        """The file as it was when it was opened: of the open file itself, not of its name."""
+        """The entry of the open file itself, not of its name, as it was when the file was opened."""
+
+    @property
+    def size(self) -> int | None:
+        """The number of bytes to read; None if only the end of the content tells, as after a transform."""
+        return self.entry.size
+
+    @property
+    def admit(self) -> Admit | None:
+        """Rate-limit hook; None if unlimited. A caller that reads through `fileno` calls it before each piece."""
+        return None
 
     def fileno(self) -> int | None:
-        """Give a descriptor for ``os.sendfile``, or None when bytes must pass through us.
+        """Return a descriptor for ``os.sendfile``, or None if every byte has to pass through `read`.
 
-        Whoever uses it reads by offset; `read` works all the same.
+        Read from the descriptor by offset. `read` works as well.
         """
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read up to ``max_bytes``; empty at the end of the file."""
+        """Read up to ``max_bytes``; empty at the end of the file. Waits for the rate limit, if there is one."""
 
     async def is_unchanged(self) -> bool:
-        """Tell whether the open file still has the identity, size and times it was opened with."""
+        """Return whether the open file still has the identity, size and times that it was opened with."""
 
 
 @attrs.define
 class Upload:
-    """One file on its way to one final path, by way of one temporary that the journal already knows.
+    """One file on its way to one final path, through one temporary that the journal already knows.
 
-    ``sent`` counts the bytes handed to the wire so far; sessions keep it current for whoever shows progress.
+    ``sent`` is the number of bytes handed to the wire so far. Sessions keep it current for progress displays.
     """
 
     path: str
@@ -78,21 +100,21 @@ class Upload:
 
     @property
     def size(self) -> int | None:
-        """How many bytes there are to be sent; None when only the end of the content will tell."""
-        return size_of(self.content)
+        """The number of bytes to send; None if only the end of the content tells."""
+        return self.content.size
 
     @property
     def due(self) -> int:
-        """How many bytes the target must have: all there are to be sent, or all that were, where only the end tells."""
-        size = size_of(self.content)
+        """The size that the target must report: `size`, or ``sent`` if the size is known only at the end."""
+        size = self.content.size
         return self.sent if size is None else size
 
 
 @attrs.frozen
 class Staged:
-    """A temporary that is whole on the target: its size was read back. All that a commit needs, on any session.
+    """A whole temporary on the target, its size read back: all that a commit needs, on any session.
 
-    ``size`` is what was sent, which is not the source's size when the content was made of it on the way.
+    ``size`` is the number of bytes sent. It differs from the size of the source file if the content was transformed.
     """
 
     path: str
@@ -101,38 +123,51 @@ class Staged:
     mtime_ns: int | None
 
 
-_AS_ITS_FILE = -1
-
-
 @attrs.frozen
 class Relocation:
-    """A file of the target that is to get the name ``path``. ``entry`` is what it was under the old one."""
+    """A file of the target that gets the name ``path``. ``entry`` describes it under the old name."""
 
     entry: Entry
     path: str
 
 
 def nothing_ahead() -> bool:
-    """Say that no other upload follows this one."""
+    """Return False: no other upload follows this one."""
     return False
 
 
-class Session(Protocol):
-    """One open connection to one endpoint. Safe for use by as many tasks at once as the endpoint has ``lanes``."""
+class ReadSession(Protocol):
+    """One open connection for reading. As many tasks as the endpoint has `Capabilities.lanes` may use it at once."""
 
     async def list_directory(self, directory: str) -> Listing:
-        """List one directory, everything in it, in no particular order.
+        """List one directory: all its entries, in no particular order.
 
-        A directory that cannot be listed *completely* gives a `Listing` with a problem, never a shorter listing.
+        Returns a `Listing` with a problem if the directory cannot be listed *completely*, never a shorter listing.
         """
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file for reading.
 
-        Raises `Vanished` when it is gone, `OperationRefused` when it cannot be opened or is no regular file. Where
-        ``lanes`` is 1, nothing else is asked of the session before this is left. To leave it long before the end of
-        the file may cost the connection.
+        Where ``lanes`` is 1, the session carries nothing else until the block is left. Leaving the block long before
+        the end of the file may cost the connection.
+
+        Raises:
+            Vanished: the file is gone.
+            OperationRefused: the file cannot be opened, or is not a regular file.
         """
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Describe the other side as pairs of label and text, for ``actorsync check``."""
+
+    def warnings(self) -> Sequence[str]:
+        """Return what the user should know of this connection, a sentence each: for example, "not encrypted".
+
+        Every session of an endpoint returns the same warnings; the caller shows each one once.
+        """
+
+
+class Session(ReadSession, Protocol):
+    """One open connection for reading and writing."""
 
     async def stage(
         self,
@@ -141,175 +176,119 @@ class Session(Protocol):
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Write ``upload``'s temporary, verify its size, set its time; and commit what was staged before.
+        """Write the temporary of ``upload``, verify its size and set its time; also commit earlier uploads.
 
-        Where the wire allows, the commits ride in the upload's own round trips. ``ahead`` is called once, when the last
-        byte was handed over: it says whether another upload follows at once, so that its way can be prepared.
-        Returns what became of the upload, and of each commit as `commit` does. A refused upload leaves no temporary
-        behind; one whose size is not what its content said is refused, with ``retry``. Where the content does not say
-        (``upload.size`` is None), its end tells how much the target must have.
+        Where the wire allows, the commits travel in the round trips of the upload. The session calls ``ahead`` once,
+        after the last byte: the answer says whether another upload follows at once, so that it can be prepared.
+
+        Returns the outcome of the upload, and the outcomes of the commits as `commit` returns them. A refused upload
+        leaves no temporary. An upload is refused, with ``retry``, if its size differs from ``upload.due``.
         """
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Rename temporaries to their final names, replacing what is there, and read back what the target then says.
+        """Rename temporaries to their final names, replacing files, and return the entries that the target then shows.
 
-        May be called again with the same items on a new session when the connection was lost in between: an
-        item whose temporary is gone and whose final name has the staged size and time (as precisely as the target
-        keeps times) is done.
+        The caller repeats the same items on a new session if the connection was lost. An item is done already if its
+        temporary is gone and its final name has the staged size and time, as precisely as the target keeps times.
         """
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
-        """Make directories, parents standing before children. One that exists already is done. ``""`` is the root."""
+        """Make directories, parents before children. An existing directory is no error. ``""`` is the root."""
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Rename files that are as their entries say, and read back what the target then says of them.
+        """Rename files that still match their entries, and return the entries that the target then shows.
 
-        The directory of the new name is there. Nothing is replaced: where something has the new name, the file stays
-        where it is, and is refused, as one is that was changed by somebody else. May be called again when the
-        connection was lost in between: an item whose old name is gone, and whose new one has its size and time, is
-        done.
+        The directory of the new name exists. Nothing is replaced: if the new name is taken, or the file was changed,
+        the file keeps its old name and the item is refused. The caller repeats the items if the connection was lost.
+        An item is done already if its old name is gone and its new name has its size and time.
         """
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove files, and directories that are empty. True when the entry is gone, whoever removed it.
+        """Remove files and empty directories. True if the entry is gone, even if another program removed it.
 
-        A file whose size or time is no longer what ``entry`` says was changed by somebody else: it is refused. A
-        directory that is not empty gives False: what it holds is not ours.
+        A file is refused if its size or time differs from ``entry``: another program changed it. False means a
+        directory that is not empty: actorsync did not create what it contains.
         """
 
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
-        """Remove temporaries of our own making, whatever state they are in. True when one is gone.
+        """Remove temporaries that actorsync made, in any state. True if the temporary is gone.
 
-        ``finals`` gives the name that each was for, where that is known: a target that replaces a file in two steps
-        then puts back what a broken commit has left aside.
+        ``finals`` maps a temporary to its final name, where that is known. A target that replaces a file in two steps
+        then restores the old file that an interrupted commit set aside.
         """
 
     async def abandon(self, temporary: str) -> bool:
-        """Give up an upload that was interrupted: stop the transfer, remove its temporary, True when it is gone.
+        """Stop an interrupted upload and remove its temporary; return whether the temporary is gone.
 
         Called under a deadline, while the task is being cancelled. The session may be unusable afterwards.
-        """
-
-    def describe(self) -> Sequence[tuple[str, str]]:
-        """Say what the other side is and can do, as pairs of label and text for ``actorsync check``."""
-
-    def warnings(self) -> Sequence[str]:
-        """Say in a sentence each what the user should know of this connection, such as that passwords travel in clear.
-
-        Told again by every session of an endpoint; whoever shows it shows it once.
         """
 
 
 @runtime_checkable
 class BulkListing(Protocol):
-    """What a session may offer beside the contract: to list many directories at once."""
+    """Optional for a session: list many directories in one call."""
 
     async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
-        """List the first of the directories, and as many of those behind it as are not worth another call.
+        """List the first of the directories, and as many of the following as one call can cover.
 
-        What is true of `Session.list_directory` is true of each.
+        Each result keeps the promises of `ReadSession.list_directory`.
         """
 
 
 @runtime_checkable
 class PrefetchingSession(Protocol):
-    """What a session may offer beside the contract: to list a directory, and to prepare the listing that follows."""
+    """Optional for a session: list a directory, and prepare the next listing meanwhile."""
 
     async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
-        """List as `Session.list_directory` does. ``ahead`` is called once, when all has come but the last word.
+        """List as `ReadSession.list_directory` does, and call ``ahead`` once, before the last reply is read.
 
-        It says whether another listing follows at once. What is prepared for one that does not come is left behind.
+        ``ahead`` returns whether another listing follows at once. If none follows, the preparation is dropped.
         """
 
 
-class Endpoint(Protocol):
-    """A place with a tree in it."""
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What an endpoint can do, and what the engine has to allow for."""
+
+    lanes: int = 1
+    """Operations that one session carries at once: 1 if a connection does one thing at a time, as in FTP."""
+    is_remote: bool = False
+    """Whether sessions are connections to another machine: few, and liable to be lost. A remote source is pooled."""
+    keeps_times: bool = True
+    """Whether a committed file gets the time of its source.
+
+    If False, an existing file of the target is never assumed equal because of its time.
+    """
+
+
+class Source(Protocol):
+    """A place with a tree that can be read."""
 
     @property
     def display(self) -> str:
-        """Name the place for a user, without secrets."""
+        """The name of the place for a user, without secrets."""
 
     @property
-    def lanes(self) -> int:
-        """How many operations one session carries at once: 1 where a connection does one thing at a time (FTP)."""
+    def capabilities(self) -> Capabilities:
+        """What the place can do."""
 
     async def identify(self) -> ScanComplete:
-        """Say what the root is, before a scan relies on it.
+        """Describe the root. Called before a scan relies on it.
 
-        Raises `GuardRefused` when there is no directory that can be read.
+        Raises `GuardRefused` if there is no directory that can be read.
         """
+
+    def open_session(self) -> AbstractAsyncContextManager[ReadSession]:
+        """Open a connection: connected, logged in, ready.
+
+        Raises `ConnectionLost` if that fails for now, `LoginRefused` if it can never succeed.
+        """
+
+
+class Endpoint(Source, Protocol):
+    """A place with a tree that can be read and written."""
 
     def open_session(self) -> AbstractAsyncContextManager[Session]:
-        """Open a connection: connected, identified, ready.
-
-        Raises `ConnectionLost` when it cannot be made now, `LoginRefused` when it never will be.
-        """
-
-
-def is_remote(endpoint: Endpoint) -> bool:
-    """Tell whether the sessions of an endpoint are connections to another machine: few, and liable to be lost.
-
-    An endpoint of that kind has an attribute ``is_remote`` that is true.
-    """
-    return bool(getattr(endpoint, "is_remote", False))
-
-
-def size_of(content: Content) -> int | None:
-    """Tell how many bytes a content has: as many as its file, or None when that is not known before its end.
-
-    Content that is made of a file on the way (compressed, encrypted) has an attribute ``size`` that says so.
-    """
-    size: int | None = getattr(content, "size", _AS_ITS_FILE)
-    return content.entry.size if size == _AS_ITS_FILE else size
-
-
-def gate_of(content: Content) -> Callable[[int], Awaitable[int]] | None:
-    """Give what is to be asked before bytes of a content are taken by its descriptor; None where nobody minds.
-
-    It waits until some may pass, and tells how many of those that are asked for. Content whose speed is limited has
-    an attribute ``admit`` for it; its ``read`` asks by itself.
-    """
-    gate: Callable[[int], Awaitable[int]] | None = getattr(content, "admit", None)
-    return gate
-
-
-def keeps_times(endpoint: Endpoint) -> bool:
-    """Tell whether a file that is committed has the time of its source, and not that of its arrival.
-
-    An endpoint that cannot set times has an attribute ``keeps_times`` that is false: no file that is found on it is
-    taken for equal because its time is.
-    """
-    return bool(getattr(endpoint, "keeps_times", True))
-
-
-@attrs.frozen
-class EndpointWrapper:
-    """Base of what stands before an endpoint, ``real``: the same in all that a subclass does not do differently."""
-
-    real: Endpoint
-
-    @property
-    def display(self) -> str:
-        """Name the real place."""
-        return self.real.display
-
-    @property
-    def lanes(self) -> int:
-        """As many as the real place has."""
-        return self.real.lanes
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the real place is on a server."""
-        return is_remote(self.real)
-
-    @property
-    def keeps_times(self) -> bool:
-        """As the real place does."""
-        return keeps_times(self.real)
-
-    async def identify(self) -> ScanComplete:
-        """Say what the real root is."""
-        return await self.real.identify()
+        """Open a connection for reading and writing. Raises as `Source.open_session` does."""

@@ -123,7 +123,7 @@ def open_plugged(location: Location, where: str, hide: Callable[[str], str] = st
         return ProfileError(f"{where}.url: {named} {reason}{what}; repair or remove that package")
 
     try:
-        factory = found[0].load()
+        factory: EndpointFactory = found[0].load()
     except Unusable as unusable:
         raise ProfileError(f"{where}.{unusable.key}: {display(unusable.reason)}") from None
     except (Exception, SystemExit) as error:  # it is not our code: what it raises is its author's affair
@@ -140,7 +140,7 @@ def open_plugged(location: Location, where: str, hide: Callable[[str], str] = st
         raise broken("failed", error) from error
     if missing := _missing(endpoint):
         raise broken(f"gave a {type(endpoint).__name__}, which is no endpoint: it has no {' and no '.join(missing)}")
-    return endpoint  # type: ignore[no-any-return] # as far as can be seen from outside
+    return endpoint
 
 
 def unregistered(scheme: str, found: Collection[EntryPoint]) -> str:
@@ -157,7 +157,7 @@ def unregistered(scheme: str, found: Collection[EntryPoint]) -> str:
 
 
 def _missing(endpoint: object) -> Iterable[str]:
-    return [name for name in ("display", "lanes", "identify", "open_session") if not hasattr(endpoint, name)]
+    return [name for name in ("display", "capabilities", "identify", "open_session") if not hasattr(endpoint, name)]
 
 
 def _named(entry_point: EntryPoint) -> str:

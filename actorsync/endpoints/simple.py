@@ -274,7 +274,7 @@ def _is_as(entry: Entry, found: Entry) -> bool:
     return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}
 
 
-class _BytesContent:
+class _BytesContent(Content):
     """A file that was read when it was opened."""
 
     def __init__(self, entry: Entry, data: bytes, *, is_unchanged: bool) -> None:

@@ -7,9 +7,8 @@
 * ``proxy`` and ``faults``: a network that fails as ordered, in front of any FTP server.
 * ``wire``: the same in front of any server at all, with fewer ways to fail.
 * ``commands``: the command log that all of them keep.
-* ``check``: whether an endpoint of your own keeps the contract; what that demands is in ``conformance`` and
-  ``source_conformance``.
-* ``faulty``: an endpoint that fails as a simulation decides.
+* ``conformance``: the suite that checks an endpoint of your own against the contract.
+* ``faulty_endpoint``: a wrapper that makes any endpoint fail as a test decides.
 * ``simulation``: a whole run on virtual time, in an order that a seed decides. ``trace``: whether what it announced can
   be true.
 
@@ -19,10 +18,10 @@ most used for is here as well; docs/testing.md shows it at work.
 
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.testing.conformance.check import (
-    DEMANDS,
-    SOURCE_DEMANDS,
+    CHECKS,
+    SOURCE_CHECKS,
     CheckFailed,
-    DemandsUnmet,
+    ChecksFailed,
     check_endpoint,
     check_source,
 )
@@ -50,17 +49,17 @@ from actorsync.testing.servers.sftp import EmbeddedSftpServer, embedded_sftp_ser
 from actorsync.testing.visitor import Broken, Seen, Version, Visitor, is_temporary
 
 __all__ = [
-    "DEMANDS",
-    "SOURCE_DEMANDS",
+    "CHECKS",
+    "SOURCE_CHECKS",
     "Answer",
     "Broken",
     "CheckFailed",
+    "ChecksFailed",
     "Command",
     "CommandLog",
     "Cut",
     "CutData",
     "CutWire",
-    "DemandsUnmet",
     "Duplicate",
     "EmbeddedFtpServer",
     "EmbeddedSftpServer",

@@ -23,11 +23,9 @@ from actorsync.endpoints.contract import (
     Session,
     Staged,
     Upload,
-    is_remote,
-    keeps_times,
     nothing_ahead,
-    size_of,
 )
+from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
 
@@ -70,32 +68,16 @@ class RandomFaults:
 
 
 @attrs.frozen
-class Faulty:
-    """``endpoint``, with what ``decide`` makes go wrong."""
+class Faulty(EndpointWrapper[Endpoint]):
+    """The endpoint ``real``, with the faults that ``decide`` chooses."""
 
-    endpoint: Endpoint
+    real: Endpoint
     decide: Decide
-
-    @property
-    def display(self) -> str:
-        return self.endpoint.display
-
-    @property
-    def lanes(self) -> int:
-        return self.endpoint.lanes
-
-    @property
-    def is_remote(self) -> bool:
-        return is_remote(self.endpoint)
-
-    @property
-    def keeps_times(self) -> bool:
-        return keeps_times(self.endpoint)
 
     async def identify(self) -> ScanComplete:
         """Look at the root. There is no session that could be lost or refuse: it can only be slow."""
         await self._pass("identify", "before")
-        complete = await self.endpoint.identify()
+        complete = await self.real.identify()
         await self._pass("identify", "after")
         return complete
 
@@ -103,7 +85,7 @@ class Faulty:
     async def open_session(self) -> AsyncIterator[FaultySession]:
         """Open a session that can be lost; refusing a connection is losing it."""
         await self._pass("open_session", "before")
-        async with self.endpoint.open_session() as session:
+        async with self.real.open_session() as session:
             await self._pass("open_session", "after")
             yield FaultySession(session, self.decide)
 
@@ -115,18 +97,19 @@ class Faulty:
         await _wait(delay)
 
 
-class FaultySession:
+class FaultySession(SessionWrapper):
     """A session that refuses everything once its connection is lost."""
 
-    def __init__(self, session: Session, decide: Decide) -> None:
-        self._session, self._decide = session, decide
+    def __init__(self, real: Session, decide: Decide) -> None:
+        super().__init__(real)
+        self._decide = decide
         self._lost: str | None = None
 
     async def list_directory(self, directory: str) -> Listing:
         """List, unless decided otherwise; a refusal is a problem of the listing."""
         try:
             await self.meet("list_directory", "before")
-            listing = await self._session.list_directory(directory)
+            listing = await self._real.list_directory(directory)
             await self.meet("list_directory", "after")
         except OperationRefused as refused:
             return Listing(directory, problem=Problem(directory, str(refused)))
@@ -136,7 +119,7 @@ class FaultySession:
     async def open(self, path: str) -> AsyncIterator[Content]:
         """Open, unless decided otherwise; what is opened can be lost while it is read."""
         await self.meet("open", "before")
-        async with self._session.open(path) as content:
+        async with self._real.open(path) as content:
             await self.meet("open", "after")
             yield _FaultyContent(content, self)
 
@@ -151,7 +134,7 @@ class FaultySession:
         try:
             await self.meet("stage", "before")
         except OperationRefused as refused:
-            return refused, await self._session.commit(commit)
+            return refused, await self._real.commit(commit)
         inner = attrs.evolve(upload, content=_FaultyContent(upload.content, self))
 
         def at_the_end() -> bool:
@@ -159,7 +142,7 @@ class FaultySession:
             return ahead()
 
         try:
-            staged, committed = await self._session.stage(inner, commit=commit, ahead=at_the_end)
+            staged, committed = await self._real.stage(inner, commit=commit, ahead=at_the_end)
         except ConnectionLost as lost:  # whoever lost it: for all that share this session it is gone
             self._lost = str(lost)
             raise
@@ -173,31 +156,31 @@ class FaultySession:
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Commit, unless decided otherwise."""
-        return await self._batch("commit", self._session.commit, staged)
+        return await self._batch("commit", self._real.commit, staged)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, unless decided otherwise."""
-        return await self._batch("make_directories", self._session.make_directories, paths)
+        return await self._batch("make_directories", self._real.make_directories, paths)
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Move, unless decided otherwise."""
-        return await self._batch("move", self._session.move, relocations)
+        return await self._batch("move", self._real.move, relocations)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove, unless decided otherwise."""
-        return await self._batch("remove", self._session.remove, entries)
+        return await self._batch("remove", self._real.remove, entries)
 
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
         """Sweep, unless decided otherwise."""
-        return await self._batch("sweep", lambda items: self._session.sweep(items, finals), temporaries)
+        return await self._batch("sweep", lambda items: self._real.sweep(items, finals), temporaries)
 
     async def abandon(self, temporary: str) -> bool:
         """Abandon, unless decided otherwise; a refusal leaves the temporary where it is, or says so."""
         try:
             await self.meet("abandon", "before")
-            gone = await self._session.abandon(temporary)
+            gone = await self._real.abandon(temporary)
             await self.meet("abandon", "after")
         except OperationRefused:
             return False
@@ -205,11 +188,7 @@ class FaultySession:
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe what stands behind."""
-        return (*self._session.describe(), ("faults", "on demand"))
-
-    def warnings(self) -> Sequence[str]:
-        """Warn of what stands behind."""
-        return self._session.warnings()
+        return (*self._real.describe(), ("faults", "on demand"))
 
     async def meet(self, verb: str, when: When) -> None:
         """Have it decided what happens now."""
@@ -234,32 +213,24 @@ class FaultySession:
         return [*results]
 
 
-class _FaultyContent:
-    """Content that goes by way of a session that can be lost: never by descriptor, so that each piece is met."""
+class _FaultyContent(ContentWrapper):
+    """Content that passes through a session that can be lost: never by descriptor, so that every piece can fail."""
 
-    def __init__(self, content: Content, session: FaultySession) -> None:
-        self._content, self._session = content, session
+    __slots__ = ("_session",)
 
-    @property
-    def entry(self) -> Entry:
-        return self._content.entry
-
-    @property
-    def size(self) -> int | None:
-        return size_of(self._content)
+    def __init__(self, real: Content, session: FaultySession) -> None:
+        super().__init__(real)
+        self._session = session
 
     def fileno(self) -> None:
-        """Have every byte pass by here."""
+        """Return None: every byte passes through `read`."""
 
     async def read(self, max_bytes: int) -> bytes:
         """Read a piece, unless decided otherwise."""
         await self._session.meet("read", "before")
-        piece = await self._content.read(max_bytes)
+        piece = await self._real.read(max_bytes)
         await self._session.meet("read", "after")
         return piece
-
-    async def is_unchanged(self) -> bool:
-        return await self._content.is_unchanged()
 
 
 async def _wait(delay: float | None) -> None:

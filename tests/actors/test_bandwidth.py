@@ -20,15 +20,16 @@ from actorsync.actors.shutdown import GOODBYE, Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.commands import run_command
 from actorsync.cli.output.lines import progress_text
-from actorsync.endpoints.contract import Endpoint, Session, Upload, gate_of
+from actorsync.endpoints.contract import Session, Source, Upload
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth, Bucket, Limited
+from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_memory_journal
 from actorsync.model.operation import Done
 from actorsync.profile import load_profile
-from actorsync.runs.runner import policy_of
+from actorsync.runs.options import policy_of
 from tests.support.mirror import contents, mirror
 from tests.support.servers.any_side import FTPES, LOCAL, Sides, put
 from tests.support.world.memory_mirror import ONE, Mirror
@@ -82,7 +83,7 @@ def test_what_is_no_limit_is_refused(limit: float) -> None:
 # The gate.
 
 
-async def read_all(source: Endpoint, path: str, note: Callable[[int], None] = lambda count: None) -> bytes:
+async def read_all(source: Source, path: str, note: Callable[[int], None] = lambda count: None) -> bytes:
     data = b""
     async with source.open_session() as session, session.open(path) as content:
         while piece := await content.read(1 << 20):
@@ -160,10 +161,9 @@ async def test_a_descriptor_is_given_out_and_the_gate_with_it(tmp_path: Path) ->
     (tmp_path / "f").write_bytes(bytes(1 << 20))
     source = Limited(LocalEndpoint(tmp_path), Bandwidth(10_000))
     async with source.open_session() as session, session.open("f") as content:
-        gate = gate_of(content)
         assert content.fileno() is not None
-        assert gate is not None
-        assert await gate(1 << 20) == KIB
+        assert content.admit is not None
+        assert await content.admit(1 << 20) == KIB
 
 
 # Runs.
@@ -243,30 +243,26 @@ async def test_a_run_is_stopped_in_time_however_low_the_limit(
     assert not mirror.target.files() or verb == "now", "nothing is left half sent"
 
 
-class Noting:
-    """A target that notes what kind of content it is given."""
+@attrs.define(eq=False)
+class Noting(EndpointWrapper[MemoryEndpoint]):
+    """A target that records the types of the content it receives."""
 
-    def __init__(self, real: MemoryEndpoint) -> None:
-        self._real, self.kinds = real, set[type]()
-        self.display, self.lanes, self.identify = real.display, real.lanes, real.identify
+    kinds: set[type] = attrs.Factory(set)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:
-        async with self._real.open_session() as session:
+        async with self.real.open_session() as session:
             yield _NotingSession(session, self)
 
 
-@attrs.frozen
-class _NotingSession:
-    _session: Session
-    _place: Noting
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+class _NotingSession(SessionWrapper):
+    def __init__(self, real: Session, place: Noting) -> None:
+        super().__init__(real)
+        self._place = place
 
     async def stage(self, upload: Upload, **rest: Any) -> Any:
         self._place.kinds.add(type(upload.content))
-        return await self._session.stage(upload, **rest)
+        return await self._real.stage(upload, **rest)
 
 
 async def test_without_a_limit_nothing_stands_before_a_content(autojump_clock: MockClock) -> None:

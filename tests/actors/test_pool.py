@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import pytest
@@ -19,7 +19,7 @@ from actorsync.actors.connections.lane import LOSSES
 from actorsync.actors.connections.pool import Pool, Role
 from actorsync.actors.messages import inline
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import Endpoint, Upload
+from actorsync.endpoints.contract import Capabilities, Endpoint, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import (
     ConnectionLost,
@@ -37,16 +37,17 @@ from actorsync.model.event import (
     Event,
     LoginDeferred,
     Reconnecting,
-    Report,
     Resized,
     Resumed,
     Retired,
 )
 from actorsync.model.operation import Failed, Fault, Returned
+from actorsync.model.report import Report
 from actorsync.planning.pool_size import Sizing
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession, When
 
 T = TypeVar("T")
@@ -88,9 +89,11 @@ async def mirror(source: Endpoint, target: object, journal: Journal, policy: Pol
             source,
             target,  # type: ignore[arg-type]
             journal,
-            policy,
-            observers=[events.append],
-            clock=Clock(token=lambda: f"{next(tokens):016x}", blocking=inline),
+            RunOptions(
+                policy,
+                observers=[events.append],
+                clock=Clock(token=lambda: f"{next(tokens):016x}", blocking=inline),
+            ),
         )
     return Told(report, events)
 
@@ -173,6 +176,10 @@ class Restarting:
     lanes: int = 3
     login: Callable[[], None] = lambda: None
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lanes=self.lanes)
+
     def restart(self) -> None:
         self.epoch += 1
         self.up_at = trio.current_time() + 3.0
@@ -221,7 +228,7 @@ async def test_an_automatic_pool_takes_as_many_as_are_of_use(autojump_clock: Moc
     class Wire:
         endpoint: MemoryEndpoint
         display: str = "narrow"
-        lanes: int = 1
+        capabilities: ClassVar = Capabilities()
 
         async def identify(self) -> ScanComplete:
             return await self.endpoint.identify()
@@ -263,7 +270,7 @@ async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock
     @attrs.define(eq=False)
     class Failing:
         display: str = "failing"
-        lanes: int = 1
+        capabilities: ClassVar = Capabilities()
 
         async def identify(self) -> ScanComplete:
             return await target.identify()
@@ -316,7 +323,6 @@ class Door:
     seconds: float = 0.25
     startups: int = 1_000
     most: int = 1_000
-    lanes: int = 1
     asked: list[float] = attrs.Factory(list)
     let_in: list[float] = attrs.Factory(list)
     refuse: Callable[[int], Exception | None] = lambda number: None
@@ -324,6 +330,7 @@ class Door:
     _inside: int = 0
 
     display = "door"
+    capabilities = Capabilities()
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()
@@ -670,6 +677,10 @@ class Disk:
 
     display = "disk"
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lanes=self.lanes)
+
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()
 
@@ -727,7 +738,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert suspended.reason in {f"{path}: the server's disk is full" for path in target.refused}
     assert {event.reason for event in unsent} == {f"not sent: the target is full ({suspended.reason})"}
     assert target.endpoint.directories() == source.directories(), "directories are made"
-    assert journal.intents() == []
+    assert journal.pending() == []
     assert not [path for path in target.endpoint.files() if ".tmp" in path], "what is whole has its name"
     assert told.report.seconds < 20
 

@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.source_pool import LOSSES, RemoteSource
-from actorsync.endpoints.contract import Content
+from actorsync.endpoints.contract import Capabilities, Content
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
@@ -53,11 +53,10 @@ class Server:
     most: int = 0
 
     display = "the server"
-    is_remote = True
 
     @property
-    def lanes(self) -> int:
-        return self.endpoint.lanes
+    def capabilities(self) -> Capabilities:
+        return self.endpoint.capabilities
 
     async def identify(self) -> ScanComplete:
         return await self.endpoint.identify()

@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.journal import Journal
 from actorsync.model.entry import Kind
 from actorsync.planning.selection import Selection
+from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Policy
 from tests.support import virtual_time as simulation
 from tests.support.world.world import EPOCH_NS, SECOND_NS, Stop, Weather, World
 
@@ -74,7 +75,7 @@ class Mirroring(RuleBasedStateMachine):
         self.seed = seed
         rng = random.Random(seed)
         world = World(rng, precision_ns=SECOND_NS, source_precision_ns=1, exists=exists)
-        world.target.lanes = lanes
+        world.target.capabilities = Capabilities(lanes=lanes)
         world.policy = Policy(
             selection=Selection(exclude=list(exclude)),
             max_delete=MaxDelete.parse(limit),

@@ -18,9 +18,10 @@ from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.cli.output.lines import progress_text
-from actorsync.endpoints.contract import Endpoint, Session, size_of
+from actorsync.endpoints.contract import Capabilities, ReadSession, Source
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.endpoints.wrappers.transform import Transform, Transformed
 from actorsync.errors import OperationRefused, TransformFailed
@@ -73,7 +74,7 @@ BANG = Transform("bang", lambda path: path.endswith("t"), mapping(bytes, b"!"))
 TWICE = Transform("twice", ["*.txt"], mapping(lambda piece: piece * 2))
 
 
-async def read(source: Endpoint, path: str, size: int = 1000) -> bytes:
+async def read(source: Source, path: str, size: int = 1000) -> bytes:
     data = b""
     async with source.open_session() as session, session.open(path) as content:
         while piece := await content.read(size):
@@ -103,7 +104,7 @@ async def test_what_a_transform_makes_is_read_in_place_of_the_file() -> None:
         async with session.open("b.dat") as content, memory.open_session() as real, real.open("b.dat") as raw:
             assert type(content) is type(raw), "nothing is in its way"
         async with session.open("a.txt") as content, memory.open_session() as real, real.open("a.txt") as raw:
-            assert size_of(content) is None
+            assert content.size is None
             assert content.fileno() is None
             assert content.entry == attrs.evolve(raw.entry, inode=stamp("a.txt", raw.entry.inode, ["upper"]))
             assert is_stamped(content.entry)
@@ -278,28 +279,19 @@ def test_a_stamped_entry_never_looks_like_what_a_target_has() -> None:
 # Runs in memory.
 
 
-class Derived:
-    """A source that lists a copy beside each text, as a stage of somebody's pipeline would."""
-
-    def __init__(self, real: MemoryEndpoint) -> None:
-        self._real = real
-        self.display, self.lanes, self.identify = real.display, real.lanes, real.identify
+@attrs.define(eq=False)
+class Derived(EndpointWrapper[MemoryEndpoint]):
+    """A source that lists a copy beside each text file, as a stage of a pipeline would."""
 
     @asynccontextmanager
-    async def open_session(self) -> AsyncIterator[Session]:
-        async with self._real.open_session() as session:
+    async def open_session(self) -> AsyncIterator[ReadSession]:
+        async with self.real.open_session() as session:
             yield _DerivedSession(session)
 
 
-@attrs.frozen
-class _DerivedSession:
-    _session: Session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
+class _DerivedSession(ReadSessionWrapper):
     async def list_directory(self, directory: str) -> Listing:
-        listing = await self._session.list_directory(directory)
+        listing = await self._real.list_directory(directory)
         copies = [attrs.evolve(it, path=f"{it.path}.copy") for it in listing.entries if it.path.endswith(".txt")]
         return attrs.evolve(listing, entries=(*listing.entries, *copies))
 
@@ -411,7 +403,7 @@ async def test_a_source_that_is_transformed_already_is_the_same(autojump_clock: 
 async def test_contents_are_compared_as_they_are_sent(remote: bool, autojump_clock: MockClock) -> None:
     """Of files so young that their times prove nothing, what was sent is known again by what is made of them."""
     made = site(settled=False)
-    made.source.is_remote = remote
+    made.source.capabilities = Capabilities(is_remote=remote)
     assert len(await run(made, UPPER)) == 12
     made.wall_ns = lambda: LATER
     assert await run(made, UPPER) == set()

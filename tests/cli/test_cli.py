@@ -26,7 +26,7 @@ from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRe
 from actorsync.journal import journal_path, state_directory
 from actorsync.model.entry import Listing
 from actorsync.profile import load_profile
-from actorsync.runs import runner
+from actorsync.runs import mirror
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.root import ROOT
 
@@ -199,7 +199,7 @@ def test_a_bug_shows_its_traceback_and_one_line(
     async def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a \x1b[31mbug")
 
-    monkeypatch.setattr(runner, "supervise", broken)
+    monkeypatch.setattr(mirror, "supervise", broken)
     assert run_command(["run", write_profile(source, str(tmp_path / "target"))]) == 7
     err = capsys.readouterr().err.splitlines()
     assert err[0] == "Traceback (most recent call last):"
@@ -522,11 +522,11 @@ def test_m122_second_ctrl_c_cancels(number: int, code: int, source: Path, slow_s
 def test_third_ctrl_c_leaves_at_once_even_when_the_loop_is_stuck(source: Path, tmp_path: Path) -> None:
     profile = write_profile(source, str(tmp_path / "target"))
     stuck = (
-        "import sys, time, actorsync.runs.runner as runner\n"
+        "import sys, time, actorsync.runs.mirror as mirror\n"
         "async def stuck(*_, **__):\n"
         "    print('stuck', flush=True)\n"
         "    while True: time.sleep(60)\n"
-        "runner.supervise = stuck\n"
+        "mirror.supervise = stuck\n"
         "from actorsync.__main__ import main\n"
         "main()\n"
     )

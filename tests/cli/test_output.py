@@ -34,7 +34,6 @@ from actorsync.cli.output.messages import (
 )
 from actorsync.cli.output.streams import Sink
 from actorsync.endpoints.contract import Upload
-from actorsync.journal import Run
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
 from actorsync.model.event import (
     Adopted,
@@ -53,7 +52,6 @@ from actorsync.model.event import (
     RemovalIntended,
     RemovalsRefused,
     RemovalsWithheld,
-    Report,
     Resized,
     Resumed,
     Retired,
@@ -77,6 +75,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.report import Report, Run
 from tests.support.root import ROOT
 
 FILE = Entry("dir/a.txt", Kind.FILE, 3)

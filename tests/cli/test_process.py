@@ -17,14 +17,17 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_memory_journal
-from actorsync.model.event import Reconnecting, Report
+from actorsync.model.event import Reconnecting
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.runs.runner import repeat
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.runs.repeat import repeat
+from actorsync.supervisor import supervise
 from tests.support import FtpTarget
 from tests.support.mirror import contents, mirror, temporaries
 from tests.support.root import ROOT
@@ -141,7 +144,7 @@ async def test_m125_after_a_long_sleep_nobody_storms_the_server(mock_clock: Mock
     is_away, attempts = False, 0
 
     class Server:
-        display, lanes = "server", 1
+        display, capabilities = "server", Capabilities()
 
         @asynccontextmanager
         async def open_session(self) -> AsyncIterator[object]:
@@ -210,8 +213,10 @@ async def test_m131_a_wall_clock_that_jumps(step: int, source: Path, tmp_path: P
                 LocalEndpoint(source),
                 LocalEndpoint(tmp_path / "target"),
                 journal,
-                policy,
-                clock=Clock(wall_ns=wall_ns),
+                RunOptions(
+                    policy,
+                    clock=Clock(wall_ns=wall_ns),
+                ),
             )
         assert report.exit_code == 0
         assert 0 <= report.seconds < 20

@@ -16,7 +16,7 @@ import pytest
 
 from actorsync.cli.commands import run_command
 from actorsync.cli.trust import Visit, show, visit_of
-from actorsync.endpoints.ssh.known_hosts import places_of
+from actorsync.endpoints.ssh.known_hosts import lines_about
 from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError, TargetUnreachable
 from actorsync.profile import load_profile
@@ -467,14 +467,14 @@ def test_lines_about_a_host(tmp_path: Path) -> None:
     )
 
     def found(host: str) -> list[tuple[int, str, str]]:
-        return [(one.number, one.marker, one.blob) for one in places_of(path, host)]
+        return [(one.number, one.marker, one.blob) for one in lines_about(path, host)]
 
     revoked = (4, "@revoked", "C")
     assert found("h") == [(2, "", "A"), revoked]
     assert found("H.Example") == [(3, "", "B"), revoked]
     assert found("no.example") == [revoked]
     assert found("[h]:2222") == [revoked, (5, "", "D")]
-    assert list(places_of(tmp_path / "none", "h")) == []
+    assert list(lines_about(tmp_path / "none", "h")) == []
 
 
 @pytest.mark.parametrize(
@@ -487,5 +487,5 @@ def test_lines_about_a_host(tmp_path: Path) -> None:
 def test_lines_about_a_host_whose_name_is_hashed(host: str, hashed: str, tmp_path: Path) -> None:
     path = tmp_path / "known_hosts"
     path.write_text(f"other ssh-ed25519 A\n{hashed} ssh-ed25519 B\n")
-    assert [one.number for one in places_of(path, host)] == [2]
-    assert list(places_of(path, "another")) == []
+    assert [one.number for one in lines_about(path, host)] == [2]
+    assert list(lines_about(path, "another")) == []

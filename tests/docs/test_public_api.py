@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import enum
 import importlib
 import inspect
@@ -22,7 +23,15 @@ import pytest
 from tests.support.root import ROOT
 
 PINNED = Path(__file__).with_name("public_api.txt")
-MODULES = ("actorsync", "actorsync.events", "actorsync.errors", "actorsync.testing")
+#: `actorsync.endpoints` hands on what is public of its modules ``contract``, ``simple`` and ``plugins``.
+MODULES = (
+    "actorsync",
+    "actorsync.events",
+    "actorsync.errors",
+    "actorsync.endpoints",
+    "actorsync.transforms",
+    "actorsync.testing",
+)
 
 
 def described(module: str) -> Iterator[str]:
@@ -80,6 +89,29 @@ def test_public_names_are_where_they_say_and_tell_what_a_caller_can_rely_on(modu
         assert not re.search(r"\._|<", f"{thing.__module__}.{thing.__qualname__}"), name
         assert getattr(importlib.import_module(thing.__module__), thing.__name__) is thing
         assert inspect.getdoc(thing), f"{name} has no docstring"
+
+
+def imports_of(code: str) -> Iterator[tuple[str, str]]:
+    """Yield the module and the name of each import from the package."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "actorsync":
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def shown_code() -> Iterator[tuple[str, str]]:
+    """Yield each example, and each Python block of the pages for authors of endpoints and stages."""
+    for example in sorted((ROOT / "examples").glob("*.py")):
+        yield example.name, example.read_text()
+    for page in ("endpoints.md", "pipelines.md"):
+        for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE):
+            yield page, block
+
+
+def test_what_examples_and_docs_import_is_public() -> None:
+    for where, code in shown_code():
+        for module, name in imports_of(code):
+            assert module in MODULES, f"{where} imports {name} from {module}, which may change"
+            assert name in importlib.import_module(module).__all__, f"{where} imports {name}, which is not public"
 
 
 def test_the_examples_are_strictly_typed_for_who_has_only_the_package(tmp_path: Path) -> None:

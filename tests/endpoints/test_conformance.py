@@ -16,9 +16,11 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
-from actorsync.testing import SOURCE_DEMANDS, check_source
-from actorsync.testing.conformance.demands import CHECKS, Check, MemoryContent, Place
-from actorsync.testing.conformance.source_demands import LONG_TREE, TREE, fill
+from actorsync.testing import SOURCE_CHECKS, check_source
+from actorsync.testing.conformance.contents import MemoryContent
+from actorsync.testing.conformance.place import Check, Place
+from actorsync.testing.conformance.source_checks import LONG_TREE, TREE, fill
+from actorsync.testing.conformance.suite import CHECK_FUNCTIONS
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
 from tests.support import FtpTarget
 from tests.support.servers import ssh_servers
@@ -60,20 +62,20 @@ async def faultless(path: Path) -> AsyncIterator[Place]:
 PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, faultless)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
 async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) -> None:
     async with open_place(tmp_path) as place:
         await check(place)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_ftp_conformance(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
     await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_sftp_conformance(shared_sftp_server: SshTarget, check: Check) -> None:
     ssh_servers.fresh_folder(shared_sftp_server, check.__name__)
     await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__)))
@@ -89,7 +91,7 @@ def bare_sftp_server() -> Iterator[SshTarget]:
             yield target
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_m050_sftp_conformance_without_extensions(bare_sftp_server: SshTarget, check: Check) -> None:
     ssh_servers.fresh_folder(bare_sftp_server, check.__name__)
     await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
@@ -103,7 +105,7 @@ async def test_source_conformance(open_place: OpenPlace, tmp_path: Path) -> None
 
 
 #: A long listing is demanded of servers as targets already, and takes them long to fill.
-QUICK = [demand for demand in SOURCE_DEMANDS if demand != "listings_are_complete"]
+QUICK = [check for check in SOURCE_CHECKS if check != "listings_are_complete"]
 
 
 async def test_ftp_source_conformance(shared_ftp_server: FtpTarget) -> None:

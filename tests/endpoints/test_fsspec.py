@@ -38,13 +38,14 @@ from actorsync.errors import (
 )
 from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind, join, parent_of
-from actorsync.model.event import Report
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Policy, RunOptions
 from actorsync.profile import MaxDelete, Profile, load_profile
-from actorsync.runs.runner import plan_once, run_once
-from actorsync.supervisor import Policy, supervise
-from actorsync.testing import DEMANDS, check_endpoint
-from actorsync.testing.conformance.demands import MemoryContent, StallingContent
+from actorsync.runs.runner import make_plan, run_once
+from actorsync.supervisor import supervise
+from actorsync.testing import CHECKS, check_endpoint
+from actorsync.testing.conformance.contents import MemoryContent, StallingContent
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
 
 _numbers = itertools.count()
@@ -121,10 +122,10 @@ def flat() -> FsspecEndpoint:
     return open_fsspec(Location(scheme="fsspec+flat", host=f"bucket{next(_numbers)}", path="site"))
 
 
-@pytest.mark.parametrize("demand", DEMANDS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
-async def test_conformance(place: Callable[[Path], FsspecEndpoint], demand: str, tmp_path: Path) -> None:
-    await check_endpoint(lambda: place(tmp_path), only=demand, keeps_times=False)
+async def test_conformance(place: Callable[[Path], FsspecEndpoint], check: str, tmp_path: Path) -> None:
+    await check_endpoint(lambda: place(tmp_path), only=check, keeps_times=False)
 
 
 async def test_a_store_without_directories() -> None:
@@ -176,6 +177,9 @@ def test_runs_there_and_back(
     def tree(root: Path) -> dict[str, bytes | None]:
         return {str(it.relative_to(root)): it.read_bytes() if it.is_file() else None for it in root.rglob("*")}
 
+    async def planned(profile: Profile) -> Report:
+        return (await make_plan(profile)).report
+
     def run(profile: Path, once: Callable[[Profile], Awaitable[Report]] = run_once) -> tuple[int, int, int, int]:
         # What a server's times do not prove is looked at again after three seconds: of a clock that is quicker.
         report = trio.run(once, load_profile(profile), clock=MockClock(rate=30))
@@ -188,7 +192,7 @@ def test_runs_there_and_back(
     assert made[0] == 3
     assert run(pull) == made
     assert tree(back) == tree(public)
-    assert run(push, plan_once) == run(pull, plan_once) == (0, 0, 0, 0)
+    assert run(push, planned) == run(pull, planned) == (0, 0, 0, 0)
     assert run(push) == run(pull) == (0, 0, 0, 0)
     (public / "d" / "a.html").write_text("olleh")
     (public / "index.html").unlink()
@@ -231,7 +235,7 @@ def test_a_run_over_connections_that_get_lost(
             policy = Policy(selection=Selection(), max_delete=MaxDelete.parse("100%"))
             reconnects = 0
             for _ in range(10):
-                report = await supervise(source, Faulty(target, faults), journal, policy)
+                report = await supervise(source, Faulty(target, faults), journal, RunOptions(policy))
                 reconnects += report.reconnects
                 if report.exit_code == 0:
                     break

@@ -13,7 +13,8 @@ from actorsync.cli.commands import run_command
 from actorsync.endpoints.plugins import Location, Unusable, registered
 from actorsync.errors import ProfileError
 from actorsync.profile import Profile, load_profile
-from actorsync.runs.runner import open_endpoints, run_once
+from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.runner import run_once
 from tests.support.plugged import install
 
 #: An endpoint that is a tree in memory, kept by its location so that a test can look at it.
@@ -181,7 +182,10 @@ class TestLocation:
             "def open_endpoint(it): raise OSError(f'bad {it.password()} and {it.secrets[\"token\"]()}')",
             "failed: OSError: bad *** and ***",
         ),
-        ("def open_endpoint(it): return None", "gave a NoneType, which is no endpoint: it has no display and no lanes"),
+        (
+            "def open_endpoint(it): return None",
+            "gave a NoneType, which is no endpoint: it has no display and no capabilities",
+        ),
     ],
 )
 def test_a_broken_plug_in_is_one_line_and_exit_code_2(

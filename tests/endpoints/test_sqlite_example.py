@@ -11,7 +11,7 @@ import trio
 from actorsync.cli.commands import run_command
 from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.endpoints.simple import SimpleSession
-from actorsync.testing import DEMANDS, check_endpoint
+from actorsync.testing import CHECKS, check_endpoint
 from examples.sqlite_endpoint import SqliteEndpoint, open_endpoint
 from tests.support.plugged import install
 from tests.support.root import ROOT
@@ -23,12 +23,12 @@ EXAMPLE = ROOT / "examples" / "sqlite_endpoint.py"
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-@pytest.mark.parametrize("demand", DEMANDS)
-async def test_the_sqlite_endpoint_keeps_the_contract(demand: str) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+async def test_the_sqlite_endpoint_keeps_the_contract(check: str) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         file = Path(folder, "site.db")
         await trio.Path(file).touch()
-        await check_endpoint(lambda: SqliteEndpoint(file), only=demand)
+        await check_endpoint(lambda: SqliteEndpoint(file), only=check)
 
 
 def test_it_is_a_target_and_a_source_of_profiles(

@@ -26,7 +26,7 @@ from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.row import Glance
-from actorsync.testing.conformance.demands import MTIME_NS, MemoryContent, StallingContent
+from actorsync.testing.conformance.contents import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.network.faults import (
     Cut,
     CutData,
@@ -188,7 +188,7 @@ async def test_m018_always_truncated(shared_ftp_server: FtpTarget, one_big_file:
     job = Job(shared_ftp_server)
     run = await job.run(one_big_file, Truncate(verb="STOR", after=100, times=FOREVER))
     assert run.report.exit_code == 1
-    assert run.failures == {"big": f"the server has 100 of its {BIG} bytes"}
+    assert run.failures == {"big": f"the server stored 100 of {BIG} bytes"}
     assert contents(job.root) == {}
 
 
@@ -577,7 +577,7 @@ async def test_m072_hostile_names_in_listings(name: str) -> None:
 async def test_m018_a_size_that_is_wrong(one_big_file: Path) -> None:
     async with evil_server({"SIZE": b"213 1"}) as server:
         run = await one_run(server, one_big_file)
-    assert run.failures["big"] == f"the server has 1 of its {BIG} bytes"
+    assert run.failures["big"] == f"the server stored 1 of {BIG} bytes"
     assert "/big" not in server.files
     assert server.count("RNTO") == 0
 

@@ -17,7 +17,9 @@ import trio
 from actorsync.endpoints.contract import Upload
 from actorsync.errors import ConnectionLost
 from actorsync.model.operation import Copy, Done
-from actorsync.testing.conformance.demands import CHECKS, Check, MemoryContent, Place
+from actorsync.testing.conformance.contents import MemoryContent
+from actorsync.testing.conformance.place import Check, Place
+from actorsync.testing.conformance.suite import CHECK_FUNCTIONS
 from actorsync.testing.network.faults import CutData, Fault, How, Refuse, Truncate
 from tests.servers.test_ftp_pipeline import (  # noqa: F401 - run here over TLS, by the fixture `site`
     Site,
@@ -96,7 +98,7 @@ async def site(secure: SecureServer, request: pytest.FixtureRequest, tmp_path: P
         yield Site(secure.target, proxy, name, tmp_path / "journal")
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_conformance(every: SecureServer, check: Check) -> None:
     fresh_folder(every.target, check.__name__)
     assert every.target.tls is not None

@@ -21,7 +21,7 @@ from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary_names import temporary_name
-from actorsync.testing.conformance.demands import MemoryContent, content_with_descriptor
+from actorsync.testing.conformance.contents import MemoryContent, content_with_descriptor
 from tests.support.mirror import contents, mirror, temporaries
 from tests.support.scenarios import write
 from tests.support.servers import any_server, debian_servers

@@ -15,7 +15,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing
-from actorsync.testing import DEMANDS, SOURCE_DEMANDS, CheckFailed, DemandsUnmet, check_endpoint, check_source
+from actorsync.testing import CHECKS, SOURCE_CHECKS, CheckFailed, ChecksFailed, check_endpoint, check_source
 
 Results = list[Entry | OperationRefused]
 
@@ -37,15 +37,15 @@ def wrong(session: type[MemorySession]) -> Callable[[], MemoryEndpoint]:
 
 async def unmet(make: Callable[[], MemoryEndpoint], only: str | None = None, seconds: float = 60) -> dict[str, str]:
     """Each demand that is not met, and why."""
-    with pytest.raises(DemandsUnmet) as caught:
+    with pytest.raises(ChecksFailed) as caught:
         await check_endpoint(make, only=only, seconds=seconds)
     faults = [fault for fault in caught.value.exceptions if isinstance(fault, CheckFailed)]
     assert len(faults) == len(caught.value.exceptions)
     for fault in faults:
-        assert f"\n  {fault.demand}: {fault.statement} But: {fault.why}" in str(caught.value)
+        assert f"\n  {fault.check}: {fault.statement} But: {fault.why}" in str(caught.value)
         assert fault.statement.endswith(".")
         assert fault.__cause__ is not None
-    return {fault.demand: fault.why for fault in faults}
+    return {fault.check: fault.why for fault in faults}
 
 
 class OntoTheFinalName(MemorySession):
@@ -124,7 +124,7 @@ class RaisesRefusals(MemorySession):
 
 async def test_one_that_raises_a_refusal() -> None:
     faults = await unmet(wrong(RaisesRefusals), "what_was_changed_is_not_removed")
-    why = "OperationRefused was raised: 'file' was changed by somebody else: not removed"
+    why = "raised OperationRefused: 'file' was changed by somebody else: not removed"
     assert faults == {"what_was_changed_is_not_removed": why}
 
 
@@ -164,7 +164,7 @@ class Mixes(MemorySession):
             session = self
 
             @attrs.frozen
-            class Mixed:
+            class Mixed(Content):
                 entry: Entry = content.entry
 
                 def fileno(self) -> None:
@@ -191,7 +191,7 @@ async def test_one_that_reads_two_versions_as_one() -> None:
             return [self._endpoint.entry(it.path, self._endpoint.find(it.path)) for it in staged]  # type: ignore[arg-type]
 
     faults = await unmet(wrong(InPlace), "what_was_read_is_one_version")
-    assert faults == {"what_was_read_is_one_version": "a mixture of versions passes for one"}
+    assert faults == {"what_was_read_is_one_version": "a mixture of versions is reported as unchanged"}
     assert endpoint.files() == {}
 
 
@@ -203,7 +203,7 @@ class Hangs(MemorySession):
 
 async def test_one_that_never_answers() -> None:
     faults = await unmet(wrong(Hangs), "make_nested_directories", seconds=0.1)
-    assert faults == {"make_nested_directories": "it had not ended after 0.1 seconds"}
+    assert faults == {"make_nested_directories": "the check did not end within 0.1 seconds"}
 
 
 class IsBroken(MemorySession):
@@ -212,12 +212,12 @@ class IsBroken(MemorySession):
 
 
 async def test_one_that_is_broken() -> None:
-    assert await unmet(wrong(IsBroken), "empty_listing") == {"empty_listing": "KeyError was raised"}
+    assert await unmet(wrong(IsBroken), "empty_listing") == {"empty_listing": "raised KeyError"}
 
 
-@pytest.mark.parametrize("demand", DEMANDS)
-async def test_one_demand_at_a_time(demand: str) -> None:
-    await check_endpoint(MemoryEndpoint, only=demand)
+@pytest.mark.parametrize("check", CHECKS)
+async def test_a_single_check_runs_alone(check: str) -> None:
+    await check_endpoint(MemoryEndpoint, only=check)
 
 
 async def test_every_kind_of_factory() -> None:
@@ -235,7 +235,7 @@ async def test_every_kind_of_factory() -> None:
     await check_endpoint(awaited)
     await check_endpoint(entered, only="remove")
     await check_endpoint(MemoryEndpoint, reads=False, keeps_times=False)
-    assert made == ["awaited"] * len(DEMANDS) + ["left"]
+    assert made == ["awaited"] * len(CHECKS) + ["left"]
 
 
 async def test_a_source_by_verbs_that_only_read() -> None:
@@ -249,16 +249,16 @@ async def test_a_source_by_verbs_that_only_read() -> None:
                     self.write(path, data)
 
     await check_source(Shown)
-    for demand in SOURCE_DEMANDS:
-        await check_source(Shown, only=demand)
+    for check in SOURCE_CHECKS:
+        await check_source(Shown, only=check)
     with pytest.raises(
-        DemandsUnmet, match=r"the listing of '' is shorter than the directory: 'Zürich\.txt' is missing"
+        ChecksFailed, match=r"the listing of '' is shorter than the directory: 'Zürich\.txt' is missing"
     ):
         await check_source(lambda tree: MemoryEndpoint(), only="listings_are_complete")
 
 
 async def test_a_name_that_no_demand_has() -> None:
-    with pytest.raises(ValueError, match="there is no demand 'sweeps'; known: empty_listing, identify, "):
+    with pytest.raises(ValueError, match="no check is called 'sweeps'; known: empty_listing, identify, "):
         await check_endpoint(MemoryEndpoint, only="sweeps")
 
 
@@ -266,7 +266,7 @@ async def test_what_ends_the_test_goes_on() -> None:
     async def lost() -> MemoryEndpoint:
         raise ConnectionLost("no server")
 
-    assert await unmet(lost, "identify") == {"identify": "ConnectionLost was raised: no server"}  # type: ignore[arg-type]
+    assert await unmet(lost, "identify") == {"identify": "raised ConnectionLost: no server"}  # type: ignore[arg-type]
     with trio.CancelScope() as scope:
         scope.cancel()
         await check_endpoint(MemoryEndpoint)
@@ -274,8 +274,8 @@ async def test_what_ends_the_test_goes_on() -> None:
 
 
 def test_the_demands_are_told_apart() -> None:
-    assert len(set(DEMANDS)) == len(DEMANDS)
-    assert set(SOURCE_DEMANDS) < set(DEMANDS)
+    assert len(set(CHECKS)) == len(CHECKS)
+    assert set(SOURCE_CHECKS) < set(CHECKS)
 
 
 async def test_awaitables(tmp_path: Path) -> None:

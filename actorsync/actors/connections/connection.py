@@ -14,7 +14,7 @@ from actorsync.actors.messages import Fact, holding
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
-from actorsync.endpoints.contract import Endpoint, Session, keeps_times
+from actorsync.endpoints.contract import Endpoint, Session, Source
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     BreakerOpened,
@@ -39,7 +39,7 @@ class Connection:
     takes operations by itself. When the session is lost they all lose it, and go on together over the next one.
     """
 
-    source: Endpoint
+    source: Source
     target: Endpoint
     level: ConnectionLevel
     statistics: Statistics
@@ -58,7 +58,7 @@ class Connection:
     _outages: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.level.lanes[:] = [LaneLevel() for _ in range(self.target.lanes)]
+        self.level.lanes[:] = [LaneLevel() for _ in range(self.target.capabilities.lanes)]
         self._lanes = [
             Lane(
                 source=self.source,
@@ -68,7 +68,7 @@ class Connection:
                 token=self.token,
                 wall_clock_ns=self.wall_clock_ns,
                 pool=self.pool,
-                keeps_times=keeps_times(self.target),
+                keeps_times=self.target.capabilities.keeps_times,
                 gate=self.gate,
                 by_content=self.by_content,
             )

@@ -15,13 +15,13 @@ from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import LaneLevel, Statistics
 from actorsync.endpoints.contract import (
     Content,
-    Endpoint,
     PrefetchingSession,
+    ReadSession,
     Relocation,
     Session,
+    Source,
     Staged,
     Upload,
-    size_of,
 )
 from actorsync.errors import ConnectionLost, OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, Listing, ancestors, join, name_of, parent_of
@@ -68,7 +68,7 @@ class _Held:
 
 
 @attrs.define
-class _Hashing:
+class _Hashing(Content):
     """Content whose digest is taken as it passes: of a file so young that its times prove nothing, or of any."""
 
     content: Content
@@ -80,7 +80,7 @@ class _Hashing:
 
     @property
     def size(self) -> int | None:
-        return size_of(self.content)
+        return self.content.size
 
     def fileno(self) -> int | None:
         return None
@@ -107,7 +107,7 @@ class Lane:
     on writing to the old one after we are gone.
     """
 
-    source: Endpoint
+    source: Source
     level: LaneLevel
     statistics: Statistics
     shutdown: Shutdown
@@ -238,7 +238,7 @@ class Lane:
 
     # Doing it.
 
-    async def _work(self, source: Session, target: Session) -> None:
+    async def _work(self, source: ReadSession, target: Session) -> None:
         batch, first = self._batch, self._batch[0]
         if self.shutdown.draining.is_set() and not isinstance(first, Sweep):
             await self._commit(target)
@@ -324,7 +324,7 @@ class Lane:
             entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)
         return Done(survey, listing=Listing(survey.path, entries))
 
-    async def _copy(self, source: Session, target: Session, copy: Copy) -> None:
+    async def _copy(self, source: ReadSession, target: Session, copy: Copy) -> None:
         """Bring one file to where only its rename is missing. Whatever happens, `_batch` is empty afterwards."""
         news: list[Event] = []
         tries = 0
@@ -372,7 +372,7 @@ class Lane:
         if self._registered is not None and self._registered[0] is copy:
             await self._unregister()
 
-    async def _stage(self, source: Session, target: Session, copy: Copy) -> _Held:
+    async def _stage(self, source: ReadSession, target: Session, copy: Copy) -> _Held:
         async with source.open(copy.path) as opened:
             entry = opened.entry
             proves_nothing = is_racy(entry, self.wall_clock_ns())

@@ -34,18 +34,9 @@ from actorsync.cli.output.messages import (
     warning_text,
 )
 from actorsync.cli.output.streams import Sink
-from actorsync.model.event import (
-    Adopted,
-    Confirmed,
-    Event,
-    RemovalsRefused,
-    RemovalsWithheld,
-    Report,
-    Started,
-    Stopped,
-    Warned,
-)
+from actorsync.model.event import Adopted, Confirmed, Event, RemovalsRefused, RemovalsWithheld, Started, Stopped, Warned
 from actorsync.model.operation import Failed, Fault
+from actorsync.model.report import Report
 from actorsync.model.text import display
 from actorsync.profile.units import format_duration
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 import attrs
 
 from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
-from actorsync.journal.schema import Run
 from actorsync.model.entry import Entry, Kind, ScanComplete
 from actorsync.model.event import (
     Adopted,
@@ -34,7 +33,6 @@ from actorsync.model.event import (
     RemovalIntended,
     RemovalsRefused,
     RemovalsWithheld,
-    Report,
     Resized,
     Resumed,
     Retired,
@@ -46,6 +44,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Returned, Skipped
+from actorsync.model.report import Report, Run
 from actorsync.model.text import display, duration_text, shorten
 
 __all__ = [

@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
 from actorsync.endpoints.fsspec.store import Store
@@ -180,11 +181,8 @@ def _check_options(kind: Any, names: list[str]) -> None:
 class FsspecEndpoint:
     """A tree in a file system of fsspec, with one instance of it for all sessions."""
 
-    is_remote = True
-    """There is a server behind it, in all likelihood."""
-    keeps_times = False
-    """fsspec has no way to set the time of a file."""
-    lanes = LANES
+    # There is a server behind most libraries; and fsspec has no way to set the time of a file.
+    capabilities: Final = Capabilities(lanes=LANES, is_remote=True, keeps_times=False)
 
     def __init__(self, location: Location, plan: _Plan, protocol: str) -> None:
         self._location, self._plan, self._protocol = location, plan, protocol

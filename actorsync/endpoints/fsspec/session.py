@@ -93,7 +93,7 @@ class Threads:
         self._strays.discard(ended)
 
 
-class _FsspecContent:
+class _FsspecContent(Content):
     """An open file: what is read of it comes in pieces, each asked for by itself."""
 
     def __init__(self, threads: Threads, store: Store, path: str, described: tuple[Entry, tuple[object, ...]]) -> None:

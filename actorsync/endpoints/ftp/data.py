@@ -21,7 +21,7 @@ from typing import TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Upload, gate_of
+from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.shared.resource_limits import unopened
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp.wire import Reply
@@ -160,11 +160,11 @@ class DataConnection:
             raise ConnectionLost(f"sending data: {error.strerror}") from error
 
     async def _send_file(self, upload: Upload, limit: int, descriptor: int) -> bool:
-        gate, admitted = gate_of(upload.content), 0
+        admit, admitted = upload.content.admit, 0
         while upload.sent < limit:
             most = min(_SENDFILE, limit - upload.sent)
-            if gate is not None:
-                most = admitted = admitted or await gate(most)
+            if admit is not None:
+                most = admitted = admitted or await admit(most)
             await self._wait_writable()  # before each piece, so that other tasks run in between
             try:
                 count = os.sendfile(self._socket.fileno(), descriptor, upload.sent, most)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.ftp.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.endpoints.ftp.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.control import ControlConnection, open_control
@@ -66,9 +67,9 @@ class FtpEndpoint:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
 
     @property
-    def is_remote(self) -> bool:
-        """Whether sessions are connections to another machine: always."""
-        return True
+    def capabilities(self) -> Capabilities:
+        """One lane: an FTP connection carries one transfer after the other."""
+        return Capabilities(lanes=1, is_remote=True)
 
     @property
     def display(self) -> str:
@@ -77,11 +78,6 @@ class FtpEndpoint:
         scheme, usual = ("ftp", 21) if self.tls is None else ("ftps", 990) if self.tls.is_implicit else ("ftpes", 21)
         port = "" if self.port == usual else f":{self.port}"
         return display(f"{scheme}://{self.user}@{host}{port}/{self.path}")
-
-    @property
-    def lanes(self) -> int:
-        """How many operations a session carries at once: one, as FTP has one transfer at a time."""
-        return 1
 
     async def identify(self) -> ScanComplete:
         """Return the root as a directory. FTP does not show which file system it is on.

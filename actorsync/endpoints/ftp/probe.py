@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.contract import Content, Upload
 from actorsync.endpoints.ftp.connection import FtpConnection
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.endpoints.shared.probe_cache import SMALL, small_content
@@ -41,7 +41,7 @@ def attempt_of(size: int, reply: Reply, *, is_begun: bool, stored: int | None = 
 
 
 @attrs.define(eq=False)
-class _ProbeContent:
+class _ProbeContent(Content):
     """The content of the small file."""
 
     data: bytes

@@ -126,7 +126,7 @@ class Reader:
 
 
 @attrs.define(eq=False)
-class Download:
+class Download(Content):
     """A file that is being received. Never returns a byte more than the file had when it was opened."""
 
     entry: Entry

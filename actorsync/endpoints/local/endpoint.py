@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, gate_of, nothing_ahead
+from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.local.openat import entry_of, is_same, reason_of, refusal, shown
 from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.local.tree import Opened, Tree
@@ -50,6 +50,8 @@ class LocalEndpoint:
     directory round in a circle. Otherwise a link is a link: ``"skip"`` and ``"error"`` differ only for the scanner.
     """
 
+    capabilities: Final = Capabilities(lanes=1)  # other connections are other threads
+
     def __init__(self, root: Path, *, links: Literal["skip", "follow", "error"] = "skip") -> None:
         self.root = Path(os.path.realpath(root))
         self.links = links
@@ -64,11 +66,6 @@ class LocalEndpoint:
     @property
     def display(self) -> str:
         return display(os.fspath(self.root))
-
-    @property
-    def lanes(self) -> int:
-        """One: other connections are other threads."""
-        return 1
 
     async def identify(self) -> ScanComplete:
         """Look at the root. Raises `GuardRefused` when it is missing, no directory, or cannot be read."""
@@ -172,7 +169,7 @@ class _Opening:
         raise self.result
 
 
-class LocalContent:
+class LocalContent(Content):
     """One open file; one that is small was read when it was opened, and needs its descriptor no more."""
 
     def __init__(self, endpoint: LocalEndpoint, opened: Opened) -> None:
@@ -309,12 +306,12 @@ class LocalSession:
 
     async def _write(self, writer: Writer, upload: Upload) -> Staged:
         content, staged = upload.content, None
-        descriptor, gate = content.fileno(), gate_of(content)
+        descriptor, admit = content.fileno(), content.admit
         while staged is None:
             if descriptor is not None:
                 count = _MOVED_PIECE
-                if gate is not None:  # at the end there is nothing more to ask for, and to see that there is no more
-                    count = await gate(min(count, left)) if (left := content.entry.size - writer.sent) > 0 else 1
+                if admit is not None:  # at the end there is nothing more to ask for, and to see that there is no more
+                    count = await admit(min(count, left)) if (left := content.entry.size - writer.sent) > 0 else 1
                 staged = await self._endpoint.transfer(writer.pull, descriptor, count)
             else:
                 piece, is_last = await _read_piece(content)

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory.tree import Directory, File, MemoryTree
 from actorsync.errors import (
     ConnectionLost,
@@ -76,9 +76,8 @@ class MemoryEndpoint(MemoryTree):
             fold=fold,
         )
         self.display = display
-        self.lanes = lanes
         self.max_sessions = max_sessions
-        self.is_remote = is_remote
+        self.capabilities = Capabilities(lanes=lanes, is_remote=is_remote)
         self.sessions = 0
         self.capacity: int | None = None
         self.device = 1
@@ -115,7 +114,7 @@ class MemoryEndpoint(MemoryTree):
             self.sessions -= 1
 
 
-class _MemoryContent:
+class _MemoryContent(Content):
     """An open file: bytes written in place are seen, a file renamed over it is not."""
 
     def __init__(self, node: File, entry: Entry) -> None:

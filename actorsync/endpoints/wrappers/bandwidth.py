@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final
 
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, EndpointWrapper, Session, gate_of, size_of
-from actorsync.model.entry import Entry, Listing
+from actorsync.endpoints.contract import Admit, Content, ReadSession, Source
+from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, ReadSessionWrapper
 
 __all__ = ["Bandwidth", "Bucket", "Limited"]
 
@@ -105,67 +105,54 @@ class Bandwidth:
 
 
 @attrs.frozen
-class Limited(EndpointWrapper):
-    """The source ``real``, whose files are read no quicker than ``bandwidth`` allows. Its sessions list and open."""
+class Limited(EndpointWrapper[Source]):
+    """The source ``real``, whose files are read no faster than ``bandwidth`` allows."""
 
     bandwidth: Bandwidth
 
     @asynccontextmanager
-    async def open_session(self) -> AsyncIterator[Session]:
+    async def open_session(self) -> AsyncIterator[ReadSession]:
         """Open a session of the real place."""
         async with self.real.open_session() as session:
-            yield cast("Session", _LimitedSession(session, self.bandwidth))  # which nobody has written with
+            yield _LimitedSession(session, self.bandwidth)
 
 
-@attrs.frozen
-class _LimitedSession:
-    """A session of a `Limited`: it lists and opens, and has no other verb."""
+class _LimitedSession(ReadSessionWrapper):
+    """A session of `Limited`. Listings do not count towards the limit."""
 
-    _session: Session
-    _bandwidth: Bandwidth
-
-    async def list_directory(self, directory: str) -> Listing:
-        """List a directory: nothing of that is counted."""
-        return await self._session.list_directory(directory)
+    def __init__(self, real: ReadSession, bandwidth: Bandwidth) -> None:
+        super().__init__(real)
+        self._bandwidth = bandwidth
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
         """Open a file."""
-        async with self._session.open(path) as content:
+        async with self._real.open(path) as content:
             yield _LimitedContent(content, self._bandwidth)
 
 
-@attrs.frozen
-class _LimitedContent:
-    """A file of the source that is read no quicker than it may."""
+class _LimitedContent(ContentWrapper):
+    """A file of the source, read no faster than the limit allows."""
 
-    _content: Content
-    _bandwidth: Bandwidth
+    __slots__ = ("_bandwidth",)
 
-    @property
-    def entry(self) -> Entry:
-        return self._content.entry
+    def __init__(self, real: Content, bandwidth: Bandwidth) -> None:
+        super().__init__(real)
+        self._bandwidth = bandwidth
 
     @property
-    def size(self) -> int | None:
-        return size_of(self._content)
+    def admit(self) -> Admit | None:
+        """Rate-limit hook: waits for this limit, then for the limit of the real content, if there is one."""
+        return self._admit
 
-    def fileno(self) -> int | None:
-        """Give the real descriptor: whoever uses it asks the gate."""
-        return self._content.fileno()
-
-    async def admit(self, max_bytes: int) -> int:
-        """Wait until some bytes may be taken by the descriptor; give how many."""
+    async def _admit(self, max_bytes: int) -> int:
         count = await self._bandwidth.admit(max_bytes)
-        inner = gate_of(self._content)
+        inner = self._real.admit
         return count if inner is None else await inner(count)
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read on, when some of it may pass."""
+        """Wait until some bytes may pass, and read them."""
         count = await self._bandwidth.admit(max_bytes)
-        piece = await self._content.read(count)
+        piece = await self._real.read(count)
         self._bandwidth.give_back(count - len(piece))
         return piece
-
-    async def is_unchanged(self) -> bool:
-        return await self._content.is_unchanged()

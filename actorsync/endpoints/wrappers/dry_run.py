@@ -15,14 +15,15 @@ import trio
 
 from actorsync.endpoints.contract import (
     Content,
-    Endpoint,
-    EndpointWrapper,
+    ReadSession,
     Relocation,
     Session,
+    Source,
     Staged,
     Upload,
     nothing_ahead,
 )
+from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing
 
@@ -30,7 +31,7 @@ __all__ = ["DryRun", "DryRunSession"]
 
 
 @attrs.frozen
-class DryRun(EndpointWrapper):
+class DryRun(EndpointWrapper[Source]):
     """The endpoint ``real`` as a plan sees it."""
 
     @asynccontextmanager
@@ -42,14 +43,14 @@ class DryRun(EndpointWrapper):
 
 
 @attrs.define(eq=False)
-class DryRunSession:
+class DryRunSession(Session):
     """A session that reads for real and writes nothing."""
 
-    _endpoint: Endpoint
+    _endpoint: Source
     _stack: AsyncExitStack
-    _opened: Session | None = None
+    _opened: ReadSession | None = None
 
-    async def _session(self) -> Session:
+    async def _session(self) -> ReadSession:
         if self._opened is None:
             self._opened = await self._stack.enter_async_context(self._endpoint.open_session())
         return self._opened

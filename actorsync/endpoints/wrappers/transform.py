@@ -15,14 +15,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
-from actorsync.endpoints.contract import Content, EndpointWrapper, Session
+from actorsync.endpoints.contract import Content, ReadSession, Source
+from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.errors import TransformFailed
-from actorsync.model.entry import Entry, Kind, Listing, join
+from actorsync.model.entry import Entry, Kind, join
 from actorsync.model.row import CODES, Glance, Row, decode
 from actorsync.model.text import display, shorten
 from actorsync.planning.fingerprint import stamp
@@ -110,7 +111,7 @@ def _in_order(transforms: Iterable[Transform]) -> tuple[Transform, ...]:
 
 
 @attrs.frozen
-class Transformed(EndpointWrapper):
+class Transformed(EndpointWrapper[Source]):
     """The source ``real``, with what ``transforms`` make of some of its files. Its sessions list and open.
 
     They list what is there: a path that only an origin gives a content is added to a listing by whoever wants it, with
@@ -126,10 +127,10 @@ class Transformed(EndpointWrapper):
             raise ValueError(f"there is more than one transform of the name {min(twice)!r}")
 
     @asynccontextmanager
-    async def open_session(self) -> AsyncIterator[Session]:
+    async def open_session(self) -> AsyncIterator[ReadSession]:
         """Open a session of the real place."""
         async with self.real.open_session() as session:
-            yield cast("Session", _TransformedSession(session, self))  # which nobody has written with
+            yield _TransformedSession(session, self)
 
     def stamped(self, glance: Glance) -> Glance:
         """Give a directory with the fingerprints that its files have when they are opened here."""
@@ -190,25 +191,21 @@ def _checked(transform: Transform, origin: object) -> str:
     return origin
 
 
-@attrs.frozen
-class _TransformedSession:
-    """A session of a `Transformed`: it lists and opens, and has no other verb."""
+class _TransformedSession(ReadSessionWrapper):
+    """A session of `Transformed`. It lists a directory as it is."""
 
-    _session: Session
-    _place: Transformed
-
-    async def list_directory(self, directory: str) -> Listing:
-        """List a directory as it is."""
-        return await self._session.list_directory(directory)
+    def __init__(self, real: ReadSession, place: Transformed) -> None:
+        super().__init__(real)
+        self._place = place
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file, or what is made of one."""
         recipe = self._place.recipe(path)
-        return self._session.open(path) if recipe is None else _open(self._session, path, recipe)
+        return self._real.open(path) if recipe is None else _open(self._real, path, recipe)
 
 
 @asynccontextmanager
-async def _open(session: Session, path: str, recipe: _Recipe) -> AsyncIterator[Content]:
+async def _open(session: ReadSession, path: str, recipe: _Recipe) -> AsyncIterator[Content]:
     async with session.open(recipe.origin) as content:
         made = _Made(path, recipe, content)
         try:
@@ -217,14 +214,12 @@ async def _open(session: Session, path: str, recipe: _Recipe) -> AsyncIterator[C
             await made.close()
 
 
-class _Made:
+class _Made(Content):
     """Content that is made of a file of the source while it is read."""
-
-    size = None
 
     def __init__(self, path: str, recipe: _Recipe, content: Content) -> None:
         entry = content.entry
-        self.entry: Entry = attrs.evolve(entry, path=path, inode=stamp(path, entry.inode, recipe.names))
+        self._entry = attrs.evolve(entry, path=path, inode=stamp(path, entry.inode, recipe.names))
         self.failure: Exception | None = None
         """What ended the stream first: in the source, or in a transform."""
         self._content, self._recipe = content, recipe
@@ -232,8 +227,17 @@ class _Made:
         self._rest = b""
         self._has_ended = False
 
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    @property
+    def size(self) -> None:
+        """None: only the end of the transforms tells."""
+        return None
+
     def fileno(self) -> None:
-        """There is no descriptor of what is made only now."""
+        """Return None: there is no descriptor for transformed content."""
 
     async def read(self, max_bytes: int) -> bytes:
         """Make some more. Raises `TransformFailed`, or what reading the source raises."""

@@ -1,17 +1,17 @@
-"""Whether an endpoint keeps the contract: everything that is demanded of one, or one demand at a time.
+"""Check an endpoint against the contract: all checks, or one at a time.
 
-In a test of yours, with one test for each demand::
+With pytest, one test for each check::
 
-    @pytest.mark.parametrize("demand", DEMANDS)
-    async def test_conformance(demand: str, tmp_path: Path) -> None:
-        await check_endpoint(lambda: MyEndpoint(tmp_path), only=demand)
+    @pytest.mark.parametrize("check", CHECKS)
+    async def test_conformance(check: str, tmp_path: Path) -> None:
+        await check_endpoint(lambda: MyEndpoint(tmp_path), only=check)
 
-or all in a row, without pytest::
+All in a row, without pytest::
 
     trio.run(check_endpoint, MyEndpoint.fresh)
 
-Both raise `DemandsUnmet`, which says what was demanded and what was found instead. A place that can only be read from
-has `check_source`, and ``SOURCE_DEMANDS``.
+Both raise `ChecksFailed`, which states each failed check and what was found instead. For a place that can only be read,
+use `check_source` and `SOURCE_CHECKS`.
 """
 
 from __future__ import annotations
@@ -22,26 +22,34 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from inspect import isawaitable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 
-from actorsync.endpoints.contract import Endpoint
-from actorsync.testing.conformance.demands import CHECKS, OF_DIRECTORIES, Place, asked_of
-from actorsync.testing.conformance.source_demands import SOURCE_CHECKS, Tree, fill, tree_of
+from actorsync.endpoints.contract import Endpoint, Source
+from actorsync.testing.conformance.place import Place, checking
+from actorsync.testing.conformance.source_checks import SOURCE_CHECK_FUNCTIONS, Tree, fill, tree_of
+from actorsync.testing.conformance.suite import CHECK_FUNCTIONS, NEED_DIRECTORIES
 
 __all__ = [
-    "DEMANDS",
-    "SOURCE_DEMANDS",
+    "CHECKS",
+    "SOURCE_CHECKS",
     "CheckFailed",
-    "DemandsUnmet",
+    "ChecksFailed",
     "MakeEndpoint",
+    "MakeSource",
     "check_endpoint",
     "check_source",
 ]
 
 MakeEndpoint: TypeAlias = Endpoint | Awaitable[Endpoint] | AbstractAsyncContextManager[Endpoint]
-"""What a factory may give: an endpoint, something to await for one, or something to enter for one and leave after."""
+"""What a factory may return: an endpoint, an awaitable of one, or an async context manager of one."""
+
+MakeSource: TypeAlias = Source | Awaitable[Source] | AbstractAsyncContextManager[Source]
+"""The same for a place that is only read."""
+
+_PlaceT = TypeVar("_PlaceT", bound=Source)
+
 
 _SECONDS: Final = 60.0
 
@@ -50,25 +58,25 @@ def _name(check: Callable[..., object]) -> str:
     return check.__name__.removeprefix("check_")
 
 
-#: The names of all that is demanded of a target that can be read from as well.
-DEMANDS: Sequence[str] = (*map(_name, CHECKS), *map(_name, SOURCE_CHECKS))
-#: The names of what is demanded of a source.
-SOURCE_DEMANDS: Sequence[str] = tuple(map(_name, SOURCE_CHECKS))
+#: The names of the checks of a target that can also be read.
+CHECKS: Sequence[str] = (*map(_name, CHECK_FUNCTIONS), *map(_name, SOURCE_CHECK_FUNCTIONS))
+#: The names of the checks of a source.
+SOURCE_CHECKS: Sequence[str] = tuple(map(_name, SOURCE_CHECK_FUNCTIONS))
 
 
 class CheckFailed(AssertionError):
-    """One demand that an endpoint does not meet.
+    """One check that an endpoint does not pass.
 
-    ``demand`` is its name, ``statement`` what it says, ``why`` what was found instead. The cause is what was raised.
+    ``check`` is its name, ``statement`` what it checks, ``why`` what was found instead. The cause is the exception.
     """
 
-    def __init__(self, demand: str, statement: str, why: str) -> None:
-        super().__init__(f"{demand}: {statement} But: {why}")
-        self.demand, self.statement, self.why = demand, statement, why
+    def __init__(self, check: str, statement: str, why: str) -> None:
+        super().__init__(f"{check}: {statement} But: {why}")
+        self.check, self.statement, self.why = check, statement, why
 
 
-class DemandsUnmet(ExceptionGroup[CheckFailed]):
-    """All the demands that an endpoint does not meet; its text has a line for each."""
+class ChecksFailed(ExceptionGroup[CheckFailed]):
+    """All checks that an endpoint does not pass; its text has a line for each."""
 
 
 async def check_endpoint(
@@ -80,74 +88,87 @@ async def check_endpoint(
     keeps_directories: bool = True,
     seconds: float = _SECONDS,
 ) -> None:
-    """Check that an endpoint keeps the contract, as a target and as a source. Raises `DemandsUnmet`.
+    """Check an endpoint against the contract, as a target and as a source.
 
-    ``make`` gives an endpoint rooted in an empty directory that exists, a fresh one each time: every demand has its
-    own. ``only`` is one of `DEMANDS`. ``keeps_times``, ``reads`` and ``keeps_directories`` say what the place can do:
-    whether a file has the time of its source, to the second, whether files can be read back, and whether a directory is
-    there with nothing in it. What it cannot do is not demanded. A demand that takes more than ``seconds`` is not met.
+    Args:
+        make: returns an endpoint rooted in an empty directory that exists, a fresh one for each check.
+        only: run this check only, one of `CHECKS`.
+        keeps_times: whether a committed file has the time of its source, to the second.
+        reads: whether files can be read back.
+        keeps_directories: whether an empty directory exists. What the place cannot do is not checked.
+        seconds: a check that takes longer fails.
+
+    Raises:
+        ChecksFailed: at least one check failed.
     """
 
     async def written(check: Callable[[Place], Awaitable[None]]) -> None:
         async with _opened(make()) as endpoint:
             place = Place(endpoint, keeps_times=keeps_times, reads=reads, keeps_directories=keeps_directories)
-            with asked_of(place):
+            with checking(place):
                 await check(place)
 
-    async def filled(check: Callable[[Endpoint], Awaitable[None]]) -> None:
+    async def filled(check: Callable[[Source], Awaitable[None]]) -> None:
         async with _opened(make()) as endpoint:
             await fill(endpoint, tree_of(check))
             await check(endpoint)
 
-    checks = [check for check in CHECKS if keeps_directories or check not in OF_DIRECTORIES]
-    demands: dict[str, _Demand] = {_name(check): (check, partial(written, check)) for check in checks}
+    possible = [check for check in CHECK_FUNCTIONS if keeps_directories or check not in NEED_DIRECTORIES]
+    checks: dict[str, _Runnable] = {_name(check): (check, partial(written, check)) for check in possible}
     if reads:
-        demands.update({_name(check): (check, partial(filled, check)) for check in SOURCE_CHECKS})
-    await _check(demands, DEMANDS, only, seconds)
+        checks.update({_name(check): (check, partial(filled, check)) for check in SOURCE_CHECK_FUNCTIONS})
+    await _run(checks, CHECKS, only, seconds)
 
 
 async def check_source(
-    make: Callable[[Tree], MakeEndpoint], *, only: str | None = None, seconds: float = _SECONDS
+    make: Callable[[Tree], MakeSource], *, only: str | None = None, seconds: float = _SECONDS
 ) -> None:
-    """Check that an endpoint keeps the contract as a source, by verbs that only read. Raises `DemandsUnmet`.
+    """Check a place against the part of the contract that reads.
 
-    ``make`` gets a tree, every path with its content or None for a directory, parents first, and gives an endpoint
-    whose root has just that in it. ``only`` is one of `SOURCE_DEMANDS`; for the rest see `check_endpoint`.
+    Args:
+        make: gets a tree (each path with its content, or None for a directory; parents first) and returns a place
+            whose root holds exactly that tree.
+        only: run this check only, one of `SOURCE_CHECKS`.
+        seconds: a check that takes longer fails.
+
+    Raises:
+        ChecksFailed: at least one check failed.
     """
 
-    async def made(check: Callable[[Endpoint], Awaitable[None]]) -> None:
+    async def made(check: Callable[[Source], Awaitable[None]]) -> None:
         async with _opened(make(tree_of(check))) as endpoint:
             await check(endpoint)
 
-    demands: dict[str, _Demand] = {_name(check): (check, partial(made, check)) for check in SOURCE_CHECKS}
-    await _check(demands, SOURCE_DEMANDS, only, seconds)
+    checks: dict[str, _Runnable] = {_name(check): (check, partial(made, check)) for check in SOURCE_CHECK_FUNCTIONS}
+    await _run(checks, SOURCE_CHECKS, only, seconds)
 
 
-_Demand: TypeAlias = tuple[Callable[..., object], Callable[[], Awaitable[None]]]
+_Runnable: TypeAlias = tuple[Callable[..., object], Callable[[], Awaitable[None]]]
+"""A check, and a function that runs it on a fresh endpoint."""
 
 
-async def _check(demands: dict[str, _Demand], known: Sequence[str], only: str | None, seconds: float) -> None:
+async def _run(checks: dict[str, _Runnable], known: Sequence[str], only: str | None, seconds: float) -> None:
     if not __debug__:
-        raise RuntimeError("python -O leaves out the asserts that the suite is made of; run it without")
+        raise RuntimeError("python -O removes the asserts that the checks consist of; run Python without -O")
     if only is not None and only not in known:
-        raise ValueError(f"there is no demand {only!r}; known: {', '.join(known)}")
-    chosen = {name: demand for name, demand in demands.items() if only in {None, name}}
-    unmet = [fault for name, demand in chosen.items() if (fault := await _fault(name, demand, seconds)) is not None]
-    if unmet:
-        lines = "".join(f"\n  {fault}" for fault in unmet)
-        raise DemandsUnmet(f"{len(unmet)} of {len(chosen)} demands unmet:{lines}", unmet)
+        raise ValueError(f"no check is called {only!r}; known: {', '.join(known)}")
+    chosen = {name: check for name, check in checks.items() if only in {None, name}}
+    failed = [it for name, check in chosen.items() if (it := await _failure(name, check, seconds)) is not None]
+    if failed:
+        lines = "".join(f"\n  {failure}" for failure in failed)
+        raise ChecksFailed(f"{len(failed)} of {len(chosen)} checks failed:{lines}", failed)
 
 
-async def _fault(name: str, demand: _Demand, seconds: float) -> CheckFailed | None:
-    """Try one demand; give what is wrong. What is raised to end the test itself goes on."""
-    check, run = demand
+async def _failure(name: str, runnable: _Runnable, seconds: float) -> CheckFailed | None:
+    """Run one check, and return what failed. Exceptions that end the whole test, such as KeyboardInterrupt, go on."""
+    check, run = runnable
     try:
         with trio.fail_after(seconds):
             await run()
-    except Exception as error:  # noqa: BLE001 - whatever a strange endpoint raises is the answer
-        unmet = CheckFailed(name, (check.__doc__ or "").partition("\n")[0], _why(error, seconds))
-        unmet.__cause__ = error
-        return unmet
+    except Exception as error:  # noqa: BLE001 - an unknown endpoint may raise anything
+        failure = CheckFailed(name, (check.__doc__ or "").partition("\n")[0], _why(error, seconds))
+        failure.__cause__ = error
+        return failure
     return None
 
 
@@ -155,17 +176,19 @@ def _why(error: BaseException, seconds: float) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, trio.TooSlowError):
-        return f"it had not ended after {seconds:g} seconds"
+        return f"the check did not end within {seconds:g} seconds"
     if not isinstance(error, AssertionError):
-        return f"{type(error).__name__} was raised: {error}" if str(error) else f"{type(error).__name__} was raised"
+        return f"raised {type(error).__name__}: {error}" if str(error) else f"raised {type(error).__name__}"
     if str(error):
         return str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"not so: {linecache.getline(frame.filename, frame.lineno or 0).strip()}"
+    return f"not true: {linecache.getline(frame.filename, frame.lineno or 0).strip()}"
 
 
 @asynccontextmanager
-async def _opened(made: MakeEndpoint) -> AsyncIterator[Endpoint]:
+async def _opened(
+    made: _PlaceT | Awaitable[_PlaceT] | AbstractAsyncContextManager[_PlaceT],
+) -> AsyncIterator[_PlaceT]:
     if isinstance(made, AbstractAsyncContextManager):
         async with made as endpoint:
             yield endpoint

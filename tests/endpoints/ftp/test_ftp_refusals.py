@@ -14,7 +14,7 @@ import trio
 from actorsync.endpoints.contract import Session, Staged, Upload
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry
-from actorsync.testing.conformance.demands import MemoryContent
+from actorsync.testing.conformance.contents import MemoryContent
 from actorsync.testing.network.faults import Cut
 from actorsync.testing.network.ftp_proxy import open_fault_proxy
 from tests.support.mirror import mirror

@@ -26,7 +26,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, parent_of
 from actorsync.planning.temporary_names import temporary_name
 from actorsync.testing import EmbeddedFtpServer
-from actorsync.testing.conformance.demands import MemoryContent
+from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.mirror import contents, mirror
 from tests.support.servers.any_side import OLD, Side, put
 from tests.support.servers.ftp import endpoint_for
@@ -135,9 +135,7 @@ class _HostileSession:
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[MemoryContent]:
-        content = MemoryContent(b"!")
-        content.entry = Entry(path, Kind.FILE, 1, 1)
-        yield content
+        yield MemoryContent(b"!", entry=Entry(path, Kind.FILE, 1, 1))
 
 
 @pytest.mark.parametrize("is_remote", [False, True])

@@ -21,7 +21,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import GuardRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.text import display
-from actorsync.testing.conformance.demands import MemoryContent
+from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.system.disks import small_disk
 
 BIG = 400_000  # more than what is read whole while it is opened
@@ -374,7 +374,8 @@ async def test_a_temporary_of_somebody_else_is_left_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize("mtime_ns", [-5 * 10**9, 0, 2**33 * 10**9, 2**62, None])
 async def test_m057_any_time_is_a_time(tmp_path: Path, mtime_ns: int | None) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
-        item, _ = await session.stage(Upload("file", "temporary", MemoryContent(b"content", mtime_ns=mtime_ns)))
+        content = MemoryContent(b"content", entry=Entry("source", Kind.FILE, 7, mtime_ns))
+        item, _ = await session.stage(Upload("file", "temporary", content))
         assert isinstance(item, Staged)
         (entry,) = await session.commit([item])
         assert isinstance(entry, Entry)

@@ -20,13 +20,16 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Session, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
-from actorsync.model.event import Event, Report
+from actorsync.model.entry import Kind
+from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, Skipped
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 
 __all__ = ["LANES", "ONE", "PATIENT", "Counted", "Mirror"]
 
@@ -38,43 +41,31 @@ ONE = Policy(Selection(), MaxDelete.parse("100%"), delete=True, connections=1, b
 
 
 @attrs.define(eq=False)
-class Counted:
-    """An endpoint that counts its sessions, and knows how many operations each carries at once."""
+class Counted(EndpointWrapper[Endpoint]):
+    """An endpoint that counts its sessions, and the operations that each carries at once."""
 
-    endpoint: Endpoint
     warning: str | None = None
     sessions: int = 0
     busy: int = 0
     busiest: int = 0
 
-    display = "counted"
-
-    @property
-    def lanes(self) -> int:
-        return self.endpoint.lanes
-
-    async def identify(self) -> ScanComplete:
-        return await self.endpoint.identify()
-
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:
         self.sessions += 1
-        async with self.endpoint.open_session() as session:
+        async with self.real.open_session() as session:
             yield _CountedSession(session, self)
 
 
-class _CountedSession:
-    def __init__(self, session: Session, counted: Counted) -> None:
-        self._session, self._counted = session, counted
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+class _CountedSession(SessionWrapper):
+    def __init__(self, real: Session, counted: Counted) -> None:
+        super().__init__(real)
+        self._counted = counted
 
     async def stage(self, upload: Upload, **rest: Any) -> Any:
         self._counted.busy += 1
         self._counted.busiest = max(self._counted.busiest, self._counted.busy)
         try:
-            return await self._session.stage(upload, **rest)
+            return await self._real.stage(upload, **rest)
         finally:
             self._counted.busy -= 1
 
@@ -111,13 +102,15 @@ class Mirror:
                 source or self.source,
                 target or self.target,
                 self.journal,
-                policy,
-                shutdown=self.shutdown,
-                observers=[self.events.append, observe],
-                statistics=self.statistics,
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
-                pipeline=pipeline,
-                feed=feed,
+                RunOptions(
+                    policy,
+                    shutdown=self.shutdown,
+                    observers=[self.events.append, observe],
+                    statistics=self.statistics,
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+                    pipeline=pipeline or Pipeline(),
+                    feed=feed,
+                ),
             )
 
     def seen(self, kind: type[T]) -> list[T]:
@@ -139,6 +132,6 @@ class Mirror:
     def check_nothing_left(self) -> None:
         """There are no temporaries on the target, and none in the journal, which holds what the target has."""
         assert not [path for path in self.target.files() if ".tmp" in path]
-        assert self.journal.intents() == []
+        assert self.journal.pending() == []
         recorded = {r.target.path for r in self.journal.subtree("") if r.target.kind is Kind.FILE}
         assert recorded == self.target.files().keys()

@@ -18,12 +18,13 @@ import attrs
 import trio
 
 from actorsync.actors.connections.backoff import Backoff
+from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.journal import Journal
 from actorsync.model.entry import join
 from actorsync.planning.selection import Selection
+from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Policy
 from tests.support import virtual_time as simulation
 from tests.support.world.climate import Climate
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS, Stop, Weather, World
@@ -62,7 +63,7 @@ class Story(World):
         # A server that lets in fewer than are wanted: what goes on then must not depend on the faults of the story.
         self.most_sessions = random.Random(f"sessions of {seed}").choice((None, None, 1, 2))
         self.target.max_sessions = self.most_sessions
-        self.target.lanes = lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5))
+        self.target.capabilities = Capabilities(lanes=lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5)))
         self.old_journals: list[Journal] = []
         self.climate = Climate.of(seed) if climate is None else climate
         self.policy = self._any_policy()

@@ -83,8 +83,8 @@ class WatchedTarget(MemoryEndpoint):
         """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
         copy = WatchedTarget(self._now, self._precision_ns, exists=False, saw=self._saw)
         copy._root = None if self._root is None else _copy_of(self._root)
-        copy.lanes, copy.max_sessions, copy.trouble = self.lanes, self.max_sessions, self.trouble
-        copy.capacity = self.capacity
+        copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
+        copy.trouble, copy.capacity = self.trouble, self.capacity
         return copy
 
     def _command(self, verb: str, path: str) -> None:
@@ -136,7 +136,7 @@ class WatchedSource(Faulty):
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FaultySession]:
-        async with self.endpoint.open_session() as session:
+        async with self.real.open_session() as session:
             watched = _WatchedSession(session, self.decide)
             watched.listings = self.listings
             yield watched
@@ -189,9 +189,6 @@ class WatchedJournal:
     def owned_count(self) -> int:
         self._meet("read")
         return self.inner.owned_count()
-
-    def intents(self) -> Sequence[str]:
-        return self.inner.intents()
 
     def pending(self) -> Sequence[tuple[str, Entry | None]]:
         self._meet("read")

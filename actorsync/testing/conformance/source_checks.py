@@ -1,7 +1,7 @@
-"""What is demanded of an endpoint that is only read from: a source. See `actorsync.testing.check_source`.
+"""The checks of a place that is only read: a source. See `actorsync.testing.check_source`.
 
-Each check is an async function of one endpoint, whose tree is that which `tree_of` gives for it. Its first line of
-documentation is what it demands. `SOURCE_CHECKS` has them all.
+Each check is an async function of one source, whose root holds the tree that `tree_of` returns for the check. The first
+line of its documentation states what it checks. `SOURCE_CHECK_FUNCTIONS` has them all.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Final, TypeAlias
 
 import trio
 
-from actorsync.endpoints.contract import Endpoint, Session, Upload
+from actorsync.endpoints.contract import Endpoint, ReadSession, Source, Upload
 from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, join, parent_of
 from actorsync.model.text import display
-from actorsync.testing.conformance.demands import MemoryContent
+from actorsync.testing.conformance.contents import MemoryContent
 
-__all__ = ["LONG_TREE", "SOURCE_CHECKS", "TREE", "SourceCheck", "Tree", "fill", "tree_of"]
+__all__ = ["LONG_TREE", "SOURCE_CHECK_FUNCTIONS", "TREE", "SourceCheck", "Tree", "fill", "tree_of"]
 
 Tree: TypeAlias = Mapping[str, bytes | None]
-"""Every path of a tree, parents first, with what is in it; None is a directory."""
+"""Each path of a tree with its content, or None for a directory; parents first."""
 
 TREE: Final[Tree] = {
     "empty file": b"",
@@ -31,11 +31,11 @@ TREE: Final[Tree] = {
     "d/e": None,
     "d/e/f": b"deep",
 }
-#: With a directory that is long to list.
+#: The same, and a directory with many entries.
 LONG_TREE: Final[Tree] = {**TREE, "many": None, **{f"many/{number:03}": b"%d" % number for number in range(300)}}
 
-SourceCheck: TypeAlias = Callable[[Endpoint], Awaitable[None]]
-"""Raises ``AssertionError`` with the reason when its demand is not met."""
+SourceCheck: TypeAlias = Callable[[Source], Awaitable[None]]
+"""Raises ``AssertionError`` with the reason if the check fails."""
 
 _checks: list[SourceCheck] = []
 
@@ -46,12 +46,12 @@ def _check(check: SourceCheck) -> SourceCheck:
 
 
 def tree_of(check: SourceCheck) -> Tree:
-    """Give the tree that a check is about."""
+    """Return the tree that a check reads."""
     return LONG_TREE if check is check_listings_are_complete else TREE
 
 
 async def fill(endpoint: Endpoint, tree: Tree) -> None:
-    """Put a tree into an endpoint that can be written to, by a session of its own. Raises what it refuses."""
+    """Write a tree into an endpoint. Raises what the endpoint refuses."""
     async with endpoint.open_session() as session:
         for result in await session.make_directories([path for path, data in tree.items() if data is None]):
             _raise_refused(result)
@@ -68,14 +68,14 @@ def _raise_refused(result: object) -> None:
         raise result
 
 
-async def _entries(session: Session, directory: str) -> dict[str, Entry]:
+async def _entries(session: ReadSession, directory: str) -> dict[str, Entry]:
     listing = await session.list_directory(directory)
     assert listing.directory == directory, f"the listing of {directory!r} says that it is of {listing.directory!r}"
     assert listing.problem is None, f"{directory!r} is not listed: {listing.problem}"
     return {entry.path: entry for entry in listing.entries}
 
 
-async def _refusal_of(session: Session, path: str) -> OperationRefused:
+async def _refusal_of(session: ReadSession, path: str) -> OperationRefused:
     try:
         async with session.open(path):
             raise AssertionError(f"{path!r} was opened")
@@ -84,15 +84,15 @@ async def _refusal_of(session: Session, path: str) -> OperationRefused:
 
 
 @_check
-async def check_root_is_identified(endpoint: Endpoint) -> None:
-    """`Endpoint.identify` describes the root: a directory, with the path ``""``."""
+async def check_root_is_identified(endpoint: Source) -> None:
+    """`Source.identify` describes the root: a directory, with the path ``""``."""
     root = (await endpoint.identify()).root
     assert (root.path, root.kind) == ("", Kind.DIRECTORY), f"the root is {root}"
 
 
 @_check
-async def check_listings_are_complete(endpoint: Endpoint) -> None:
-    """Every directory is listed with all that is in it, each with its kind and size, and nothing else."""
+async def check_listings_are_complete(endpoint: Source) -> None:
+    """Every directory is listed with all its entries, each with its kind and size, and nothing else."""
     async with endpoint.open_session() as session:
         for directory in ("", *(path for path, data in LONG_TREE.items() if data is None)):
             found = {path: (it.kind, it.size) for path, it in (await _entries(session, directory)).items()}
@@ -103,16 +103,16 @@ async def check_listings_are_complete(endpoint: Endpoint) -> None:
             }
             lost, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
             assert not lost, f"the listing of {directory!r} is shorter than the directory: {lost[0]!r} is missing"
-            assert not extra, f"the listing of {directory!r} has what is not there, such as {extra[0]!r}"
+            assert not extra, f"the listing of {directory!r} has an entry that does not exist: {extra[0]!r}"
             for path, what in expected.items():
                 kind, size = found[path]
-                size = 0 if kind is Kind.DIRECTORY else size  # what a directory has for one nobody looks at
+                size = 0 if kind is Kind.DIRECTORY else size  # the size of a directory means nothing
                 assert (kind, size) == what, f"{path!r} is listed as {(kind, size)}, instead of {what}"
 
 
 @_check
-async def check_no_directory_is_a_problem(endpoint: Endpoint) -> None:
-    """What is no directory gives a listing with a problem, and never an empty one."""
+async def check_no_directory_is_a_problem(endpoint: Source) -> None:
+    """Listing a missing path or a file returns a listing with a problem, never an empty one."""
     async with endpoint.open_session() as session:
         for path in ("missing", "missing/below", "lines", "lines/below"):
             listing = await session.list_directory(path)
@@ -121,8 +121,8 @@ async def check_no_directory_is_a_problem(endpoint: Endpoint) -> None:
 
 
 @_check
-async def check_files_are_read_whole(endpoint: Endpoint) -> None:
-    """A file is described as in its listing, and read whole in pieces of any size, by which nothing is changed."""
+async def check_files_are_read_whole(endpoint: Source) -> None:
+    """A file opens with the entry of its listing, and reads whole in pieces of any size."""
     async with endpoint.open_session() as session:
         for path in ("empty file", "big", "lines", "Zürich.txt", "d/e/f"):
             listed, data = (await _entries(session, parent_of(path)))[path], TREE[path]
@@ -133,35 +133,35 @@ async def check_files_are_read_whole(endpoint: Endpoint) -> None:
                     while piece := await content.read(size):
                         assert len(piece) <= size, f"{len(piece)} bytes were read where {size} were asked for"
                         read += piece
-                    assert await content.read(size) == b"", "something comes behind the end"
-                    assert await content.is_unchanged(), "a file that nobody changed is said to be changed"
+                    assert await content.read(size) == b"", "a read after the end returned bytes"
+                    assert await content.is_unchanged(), "`is_unchanged` is False for an unchanged file"
                 assert read == data, f"{path!r} reads as {len(read)} other bytes"
 
 
 @_check
-async def check_reading_ends_early(endpoint: Endpoint) -> None:
-    """Whoever opens a file of less than a megabyte and reads a part of it leaves the session as good as before."""
+async def check_reading_ends_early(endpoint: Source) -> None:
+    """A reader that stops early in a file under one megabyte leaves the session usable."""
     async with endpoint.open_session() as session:
         for reads in (0, 1, 3):
             async with session.open("big") as content:
                 for _ in range(reads):
-                    assert await content.read(1_000), "the file seems to end too early"
+                    assert await content.read(1_000), "the file ends too early"
             assert "big" in await _entries(session, "")
 
 
 @_check
-async def check_no_file_is_not_opened(endpoint: Endpoint) -> None:
-    """What is gone is `Vanished`, and what is no file `OperationRefused`, in one line that a terminal can show."""
+async def check_no_file_is_not_opened(endpoint: Source) -> None:
+    """Opening a missing path raises `Vanished`, a directory `OperationRefused`: one line that a terminal can show."""
     async with endpoint.open_session() as session:
         for path, error in (("missing", Vanished), ("missing/file", Vanished), ("d", OperationRefused)):
             refused = await _refusal_of(session, path)
             assert isinstance(refused, error), f"{path!r} is refused as {type(refused).__name__}"
-            assert display(str(refused)) == str(refused), "a refusal is one line that a terminal can show"
+            assert display(str(refused)) == str(refused), "a refusal must be one line that a terminal can show"
 
 
 @_check
-async def check_paths_stay_below_the_root(endpoint: Endpoint) -> None:
-    """A path that leads out of the root, or is not written the one way that paths are, is neither listed nor opened."""
+async def check_paths_stay_below_the_root(endpoint: Source) -> None:
+    """A path that leads out of the root, or is not normalized, is neither listed nor opened."""
     async with endpoint.open_session() as session:
         for path in ("../x", "d/../../x", "d/..", "/d", "d//e", "./d", "d/."):
             assert (await session.list_directory(path)).problem is not None, f"{path!r} was listed"
@@ -169,12 +169,12 @@ async def check_paths_stay_below_the_root(endpoint: Endpoint) -> None:
 
 
 @_check
-async def check_sessions_side_by_side(endpoint: Endpoint) -> None:
-    """As many tasks as the endpoint has lanes read over one session at once, and two sessions are open at once."""
-    lanes = min(endpoint.lanes, 16)
-    assert lanes >= 1, "an endpoint has one lane at least"
+async def check_sessions_side_by_side(endpoint: Source) -> None:
+    """One session serves as many readers at once as the place has lanes, and two sessions can be open at once."""
+    lanes = min(endpoint.capabilities.lanes, 16)
+    assert lanes >= 1, "an endpoint has at least one lane"
 
-    async def work(session: Session, path: str) -> None:
+    async def work(session: ReadSession, path: str) -> None:
         assert path in await _entries(session, parent_of(path))
         async with session.open(path) as content:
             assert await content.read(1_000) == TREE[path], f"{path!r} reads as something else"
@@ -185,4 +185,4 @@ async def check_sessions_side_by_side(endpoint: Endpoint) -> None:
             nursery.start_soon(work, one if number % 2 else other, path)
 
 
-SOURCE_CHECKS: Sequence[SourceCheck] = tuple(_checks)
+SOURCE_CHECK_FUNCTIONS: Sequence[SourceCheck] = tuple(_checks)

@@ -1,0 +1,149 @@
+"""Wrappers around an endpoint, a session or content: each delegates everything that a subclass does not override."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
+
+import attrs
+
+from actorsync.endpoints.contract import (
+    Admit,
+    Capabilities,
+    Content,
+    ReadSession,
+    Relocation,
+    Session,
+    Source,
+    Staged,
+    Upload,
+    nothing_ahead,
+)
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Listing, ScanComplete
+
+__all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWrapper"]
+
+_SourceT = TypeVar("_SourceT", bound=Source)
+
+
+@attrs.define(eq=False)
+class EndpointWrapper(Generic[_SourceT]):
+    """Base of a wrapper around the place ``real``. A subclass defines ``open_session``."""
+
+    real: _SourceT
+
+    @property
+    def display(self) -> str:
+        """The name of the real place."""
+        return self.real.display
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the real place can do."""
+        return self.real.capabilities
+
+    async def identify(self) -> ScanComplete:
+        """Describe the real root."""
+        return await self.real.identify()
+
+
+class ReadSessionWrapper(ReadSession):
+    """Base of a wrapper around a session that lists and opens."""
+
+    def __init__(self, real: ReadSession) -> None:
+        self._real = real
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List one directory."""
+        return await self._real.list_directory(directory)
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
+        """Open one file."""
+        return self._real.open(path)
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Describe the other side."""
+        return self._real.describe()
+
+    def warnings(self) -> Sequence[str]:
+        """Return the warnings of the connection."""
+        return self._real.warnings()
+
+
+class SessionWrapper(ReadSessionWrapper, Session):
+    """Base of a wrapper around a session that also writes."""
+
+    _real: Session
+
+    def __init__(self, real: Session) -> None:
+        super().__init__(real)
+
+    async def stage(
+        self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
+        """Write one temporary, and commit earlier uploads."""
+        return await self._real.stage(upload, commit=commit, ahead=ahead)
+
+    async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
+        """Rename temporaries to their final names."""
+        return await self._real.commit(staged)
+
+    async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make directories."""
+        return await self._real.make_directories(paths)
+
+    async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
+        """Rename files."""
+        return await self._real.move(relocations)
+
+    async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
+        """Remove files and empty directories."""
+        return await self._real.remove(entries)
+
+    async def sweep(
+        self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
+    ) -> list[bool | OperationRefused]:
+        """Remove temporaries."""
+        return await self._real.sweep(temporaries, finals)
+
+    async def abandon(self, temporary: str) -> bool:
+        """Stop an interrupted upload, and remove its temporary."""
+        return await self._real.abandon(temporary)
+
+
+class ContentWrapper(Content):
+    """Base of a wrapper around the content of one file."""
+
+    __slots__ = ("_real",)
+
+    def __init__(self, real: Content) -> None:
+        self._real = real
+
+    @property
+    def entry(self) -> Entry:
+        """The entry of the real file."""
+        return self._real.entry
+
+    @property
+    def size(self) -> int | None:
+        """The size of the real content."""
+        return self._real.size
+
+    @property
+    def admit(self) -> Admit | None:
+        """The rate-limit hook of the real content."""
+        return self._real.admit
+
+    def fileno(self) -> int | None:
+        """Return the descriptor of the real file, if there is one."""
+        return self._real.fileno()
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read the next piece."""
+        return await self._real.read(max_bytes)
+
+    async def is_unchanged(self) -> bool:
+        """Return whether the real file is unchanged."""
+        return await self._real.is_unchanged()
