@@ -122,8 +122,8 @@ def judge(
     match finding:
         case Finding.CLOSED:
             why = (
-                f"the server accepts no file in its directory ({said}); check the write permissions there, "
-                "and the limit on the number of files"
+                f"the server accepts no file in its directory ({said}); check the write permissions and the free "
+                "space there"
             )
         case Finding.NAME if only_dot:
             why = (

@@ -120,7 +120,7 @@ class Renamer:
             # The temporary is gone: renamed before the connection was lost, or removed by another client.
             if size == staged.size and has_its_time:
                 return entry
-            return OperationRefused(f"its temporary no longer exists: {rnfr}", retry=True)
+            return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
         return _Unrenamed(rnto, is_taken=size is not None)
 
     async def settle(self, staged: Staged, result: Entry | OperationRefused) -> Entry | OperationRefused:
