@@ -391,7 +391,7 @@ async def test_m026_replies_of_one_byte_at_a_time_are_read(shared_ftp_server: Ft
     assert run.report.reconnects == 0
 
 
-# ---- data ports that nobody reaches
+# ---- unreachable data ports
 
 
 async def test_m016_blocked_epsv_falls_back_to_pasv(shared_ftp_server: FtpTarget, source: Path) -> None:

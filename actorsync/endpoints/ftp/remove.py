@@ -98,7 +98,7 @@ class Remover:
         return [results.get(temporary, True) for temporary in temporaries]
 
     async def _put_back(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> dict[str, Reply]:
-        """Give files that were set aside their names back. Returns the refusals, by temporary."""
+        """Restore the names of files that were set aside. Returns the refusals, by temporary."""
         connection = self._connection
         items = [(t, aside_of(t), finals[t]) for t in temporaries if t in finals]
         usable = [item for item in items if not connection.fault(item[1]) and not connection.fault(item[2])]

@@ -274,7 +274,7 @@ def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Reply | 
 
 
 def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
-    """Give files that were set aside their names back, or remove them where a new file has the name.
+    """Restore the names of files that were set aside, or remove them where a new file has the name.
 
     Each pair has the path aside and the original path. Returns None for each that is no longer aside, or the refusal.
     """
