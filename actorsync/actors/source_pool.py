@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact, holding
 from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper

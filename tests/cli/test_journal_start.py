@@ -92,7 +92,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (truncated, "malformed"),
     (a_few_bytes, "it was not written by actorsync"),
     (impossible_value, "damaged (CHECK"),
-    (wrong_text, "damaged (no ScanComplete)"),
+    (wrong_text, "damaged (not a ScanComplete)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
     (newer, "it has schema 4, and this actorsync knows 3; use the actorsync that wrote it, or"),
@@ -165,7 +165,7 @@ def test_m113_rebuilding_is_no_dry_run(site: Site) -> None:
     garbage(site.journal)
     ran = site.command("run", "--rebuild", "--dry-run")
     assert ran.code == 2
-    assert "--dry-run changes nothing, and --rebuild does." in ran.errors[-1]
+    assert "--dry-run and --rebuild cannot be combined" in ran.errors[-1]
     assert not list(site.journal.parent.glob("*.unusable-*"))
 
 
@@ -330,7 +330,9 @@ def test_m116_a_sqlite_shell_is_waited_for_but_not_for_ever(site: Site, monkeypa
             ran = site.run(*options)
             assert (ran.code, ran.out) == (7, [])
             (line,) = ran.errors
-            assert line.startswith(f"actorsync: journal {site.journal}: database is locked; somebody else writes to it")
+            assert line.startswith(
+                f"actorsync: journal {site.journal}: database is locked; another program is writing to it"
+            )
         assert "newer.txt" not in tree(site.target)
         assert moved_aside(site.journal) == []
     assert site.run() == Ran(0, [], [])
@@ -344,7 +346,7 @@ def test_m116_a_journal_that_may_not_be_written(site: Site) -> None:
     site.write("new.txt", "new")
     for options in ([], ["--rebuild"]):  # a file that is whole is not moved away because of its mode
         ran = site.as_user("-q", *options)
-        assert ran == Ran(7, [], [f"actorsync: journal {site.journal}: it may not be written"])
+        assert ran == Ran(7, [], [f"actorsync: journal {site.journal}: no permission to write it"])
     assert everything(site.journal) == before
     assert site.journal.stat().st_mode & 0o777 == 0o400
     assert "new.txt" not in tree(site.target)
@@ -364,7 +366,7 @@ def test_m116_a_directory_that_may_not_be_written(site: Site, is_known: bool) ->
             assert (ran.code, ran.out) == (7, [])
             (line,) = ran.errors
             assert line.startswith(f"actorsync: journal {journal}")
-            assert line.endswith("its directory may not be written" if is_known else "Permission denied")
+            assert line.endswith("no permission to write its directory" if is_known else "Permission denied")
     finally:
         journal.parent.chmod(0o700)
     assert "new.txt" not in tree(site.target)

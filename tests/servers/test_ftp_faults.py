@@ -19,7 +19,7 @@ import pytest
 import trio
 import trio.testing
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.ftp.session import FtpSession

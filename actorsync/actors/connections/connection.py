@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff, Lives, restarting
+from actorsync.actors.backoff import Lives, restarting
+from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.lane import LOSSES, Lane
-from actorsync.actors.connections.pool import Place, Pool, Role
+from actorsync.actors.connections.pool import Place, Role
 from actorsync.actors.messages import Fact, holding
-from actorsync.actors.shutdown import Shutdown
-from actorsync.actors.stages import Gate
-from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Statistics
-from actorsync.endpoints.contract import Endpoint, Session, Source
+from actorsync.actors.statistics import ConnectionLevel, LaneLevel
+from actorsync.endpoints.contract import Session
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     BreakerOpened,
@@ -39,18 +38,10 @@ class Connection:
     takes operations by itself. When the session is lost they all lose it, and go on together over the next one.
     """
 
-    source: Source
-    target: Endpoint
+    context: ConnectionContext
     level: ConnectionLevel
-    statistics: Statistics
-    shutdown: Shutdown
-    token: Callable[[], str]
-    wall_clock_ns: Callable[[], int]
-    pool: Pool
-    backoff: Backoff = attrs.Factory(Backoff)
-    gate: Gate = attrs.Factory(Gate)
-    by_content: bool = False
     retired: ConnectionLost | None = None
+    """Why this connection gave up, once it has."""
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
     _lanes: Sequence[Lane] = attrs.field(init=False)
     _is_lost: bool = False
@@ -58,22 +49,8 @@ class Connection:
     _outages: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.level.lanes[:] = [LaneLevel() for _ in range(self.target.capabilities.lanes)]
-        self._lanes = [
-            Lane(
-                source=self.source,
-                level=level,
-                statistics=self.statistics,
-                shutdown=self.shutdown,
-                token=self.token,
-                wall_clock_ns=self.wall_clock_ns,
-                pool=self.pool,
-                keeps_times=self.target.capabilities.keeps_times,
-                gate=self.gate,
-                by_content=self.by_content,
-            )
-            for level in self.level.lanes
-        ]
+        self.level.lanes[:] = [LaneLevel() for _ in range(self.context.target.capabilities.lanes)]
+        self._lanes = [Lane(self.context, level) for level in self.level.lanes]
 
     async def run(self, operations: trio.MemoryReceiveChannel[Batch], facts: trio.MemorySendChannel[Fact]) -> None:
         """Work until ``operations`` ends, or until the other side stays away; then ``retired`` says why.
@@ -86,21 +63,21 @@ class Connection:
             lane.hold(operations, facts)
         with holding(operations, facts):
             try:
-                await restarting(self._serve, self.backoff, self._pause)
+                await restarting(self._serve, self.context.backoff, self._pause)
                 self.level.state = "done"
             except ConnectionLost as error:
                 self.retired = error
                 # The run ends with the last of us, unless that was asked for anyhow, or one comes in after all.
-                if is_the_last := not (self.shutdown.draining.is_set() or self.pool.connected):
-                    self.pool.bar()
+                if is_the_last := not (self.context.shutdown.draining.is_set() or self.context.pool.connected):
+                    self.context.pool.bar()
             finally:
-                self.pool.left(self.level.number)
+                self.context.pool.left(self.level.number)
             if self.retired is not None:
                 self.level.state = "retired"
                 await self._give_back(str(self.retired))
                 await facts.send(Retired(self.level.number, str(self.retired)))
-                if is_the_last and not self.pool.connected:
-                    raise TargetUnreachable(f"{self.target.display} stayed away: {self.retired}")
+                if is_the_last and not self.context.pool.connected:
+                    raise TargetUnreachable(f"{self.context.target.display} stayed away: {self.retired}")
 
     async def _serve(self, lives: Lives) -> None:
         while await self._has_work():
@@ -117,15 +94,15 @@ class Connection:
         while True:
             self.level.state = "idle"
             if not self._has_something:
-                role = await self.pool.reserve(self.level.number)
+                role = await self.context.pool.reserve(self.level.number)
                 if role is None:
                     return False
                 if role is Role.SCOUT and not await self._lanes[0].receive():
-                    self.pool.close()
+                    self.context.pool.close()
                     return False
-            if await self.pool.turn(self.level.number, has_something=self._has_something):
+            if await self.context.pool.turn(self.level.number, has_something=self._has_something):
                 return True
-            self.pool.left(self.level.number)
+            self.context.pool.left(self.level.number)
             await self._give_back("there are as many connections as there may be")
 
     @property
@@ -137,30 +114,30 @@ class Connection:
         self.level.state = "connecting"
         self._is_lost = self._was_let_in = False
         try:
-            async with self.target.open_session() as target:
+            async with self.context.target.open_session() as target:
                 self.level.is_connected = self._was_let_in = True
-                self._outages = self.pool.outages
+                self._outages = self.context.pool.outages
                 self.level.state = "connected"
                 await self._announce()
                 for text in target.warnings():
                     await self._facts.send(Warned(text))
                 await self._recover(target, lives)
-                self.pool.want(self._lanes[0].waiting)
+                self.context.pool.want(self._lanes[0].waiting)
                 await self._work(target, lives)
-                self.pool.close()  # it has taken everything that there was
+                self.context.pool.close()  # it has taken everything that there was
         except LoginRefused:
-            self.pool.bar()
+            self.context.pool.bar()
             raise
         finally:
             self.level.is_connected = False
-            self.pool.lost(self.level.number)
+            self.context.pool.lost(self.level.number)
 
     async def _announce(self) -> None:
         """Tell everybody that the server has let us in, and what that means."""
-        pool, before = self.pool, self._known_size
+        pool, before = self.context.pool, self._known_size
         is_back = pool.entered(self.level.number)
         pool.sizing.accepted(len(pool.connected))
-        await self._facts.send(Connected(self.level.number, self.target.display))
+        await self._facts.send(Connected(self.level.number, self.context.target.display))
         if is_back:
             await self._facts.send(Resumed("down"))
         await self._tell_size("one more was let in", before)
@@ -173,7 +150,7 @@ class Connection:
         if self._was_let_in and not isinstance(error, OwnLimit):
             return False
         before = self._known_size
-        place = self.pool.turned_away(self.level.number, error)
+        place = self.context.pool.turned_away(self.level.number, error)
         if place is Place.WAITING:
             await self._facts.send(LoginDeferred(self.level.number, str(error)))
         elif place is Place.OUTSIDE:
@@ -183,7 +160,7 @@ class Connection:
 
     @property
     def _known_size(self) -> tuple[int, int | None]:
-        return self.pool.sizing.size, self.pool.sizing.ceiling
+        return self.context.pool.sizing.size, self.context.pool.sizing.ceiling
 
     async def _give_back(self, reason: str) -> None:
         for lane in self._lanes:
@@ -191,7 +168,7 @@ class Connection:
 
     async def _tell_size(self, reason: str, before: tuple[int, int | None]) -> None:
         """Announce a size that is another than before."""
-        sizing = self.pool.sizing
+        sizing = self.context.pool.sizing
         if (sizing.size, sizing.ceiling) != before:
             await self._facts.send(Resized(sizing.size, sizing.ceiling, reason, before[0]))
 
@@ -235,17 +212,17 @@ class Connection:
         """Wait before connecting again; False when there is no point in it: the run is being drained, or nobody of us
         is let in with what was good before.
         """
-        if self.pool.is_away(self.level.number, error):
+        if self.context.pool.is_away(self.level.number, error):
             await self._facts.send(BreakerOpened("down", str(error), delay))
-        if self.pool.is_locked_out:
+        if self.context.pool.is_locked_out:
             return False
         self.level.state = "reconnecting"
         await self._facts.send(Reconnecting(self.level.number, str(error), delay))
         with trio.move_on_after(delay):
-            await self.shutdown.draining.wait()
+            await self.context.shutdown.draining.wait()
         for lane in self._lanes:
-            if self.pool.outages > self._outages:  # by now the others have noticed, too
+            if self.context.pool.outages > self._outages:  # by now the others have noticed, too
                 lane.losses = 0
             if lane.losses >= LOSSES and lane.has_something:
                 await lane.give_up(error)
-        return not self.shutdown.draining.is_set()
+        return not self.context.shutdown.draining.is_set()

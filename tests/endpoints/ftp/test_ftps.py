@@ -18,7 +18,7 @@ import attrs
 import pytest
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.ftp.certificates import (
     TlsPolicy,
     UntrustedServer,
