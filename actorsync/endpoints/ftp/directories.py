@@ -66,14 +66,14 @@ class Directories:
         if own is not None:
             return OperationRefused("a file is in its place")
         if above is not None:
-            return OperationRefused("a file is where the directory above it should be")
+            return OperationRefused("its parent directory is a file")
         if not await connection.is_directory(parent):
-            return OperationRefused("the directory above it is not there, or closed")
+            return OperationRefused("parent directory missing or inaccessible")
         if connection.known.probes.is_full:
-            return full(f"the server does not make it ({refusal})")
+            return full(f"the server did not make the directory ({refusal})")
         return OperationRefused(
-            f"the server does not make it ({refusal}); see who may write there, whether there is room, and whether the "
-            "server takes such a name"
+            f"the server did not make the directory ({refusal}); check write permissions, free space, and whether the "
+            "server allows this name"
         )
 
     def _is_suspect(self, path: str) -> bool:
@@ -113,7 +113,7 @@ class Directories:
         parsed, problem = await self._lister.parse_directory(directory)
         if parsed is not None and parsed.entries:
             return False
-        return OperationRefused(problem.reason if problem else "the server does not remove it")
+        return OperationRefused(problem.reason if problem else "the server did not remove it")
 
     async def _each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]

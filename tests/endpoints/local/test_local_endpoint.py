@@ -503,7 +503,7 @@ async def test_m031_a_full_disk_is_a_full_target(server_folder: Path) -> None:
             for path in ("0", "new"):
                 refused = await staged(session, path, "tmp", bytes(100_000))
                 assert isinstance(refused, TargetFull)
-                assert "No space left on device; make room there" in str(refused)
+                assert "No space left on device; free space there" in str(refused)
         assert content_of(root) == {f"{number}": bytes(60_000) for number in range(3)}
     with small_disk(server_folder / "files", files=2) as root:
         async with LocalEndpoint(root).open_session() as session:
