@@ -1,4 +1,4 @@
-"""Content that is made on the way: what a transform may do, what the journal makes of it, and runs to real servers."""
+"""Transforms: how content is read, what the journal records, and runs to real servers."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from tests.support.servers.any_side import FTPES, LOCAL, OLD, Side, Sides, put
 from tests.support.system.forks import Forks
 from tests.support.world.memory_mirror import ONE, Mirror
 
-LATER = 10**18 * 3  # a wall clock by which every file is old
+LATER = 10**18 * 3  # a wall clock for which every file is old
 
 
 @attrs.define(eq=False)
 class Mapped(trio.abc.ReceiveStream):
-    """What comes, piece by piece through ``change``; and ``tail`` at the end."""
+    """A stream that applies ``change`` to each piece, and adds ``tail`` at the end."""
 
     stream: trio.abc.ReceiveStream
     change: Callable[[bytes], Any] = bytes
@@ -92,17 +92,17 @@ def tree(**files: bytes) -> MemoryEndpoint:
     return memory
 
 
-# What is opened.
+# Reading.
 
 
-async def test_what_a_transform_makes_is_read_in_place_of_the_file() -> None:
+async def test_reading_a_transformed_path_returns_the_transformed_content() -> None:
     memory = tree(a_txt=b"content" * 1000, b_dat=b"other")
     source = Transformed(memory, [UPPER])
     assert await read(source, "a.txt") == b"CONTENT" * 1000
     assert await read(source, "b.dat") == b"other"
     async with source.open_session() as session:
         async with session.open("b.dat") as content, memory.open_session() as real, real.open("b.dat") as raw:
-            assert type(content) is type(raw), "nothing is in its way"
+            assert type(content) is type(raw), "the content is not wrapped"
         async with session.open("a.txt") as content, memory.open_session() as real, real.open("a.txt") as raw:
             assert content.size is None
             assert content.fileno() is None
@@ -113,7 +113,7 @@ async def test_what_a_transform_makes_is_read_in_place_of_the_file() -> None:
             assert not await content.is_unchanged()
 
 
-async def test_several_are_used_in_their_order() -> None:
+async def test_several_transforms_apply_in_order() -> None:
     memory = tree(a_txt=b"x", b_t=b"x")
     assert await read(Transformed(memory, [TWICE, BANG]), "a.txt") == b"xx!"
     assert await read(Transformed(memory, [TWICE, BANG]), "b.t") == b"x!"
@@ -125,7 +125,7 @@ async def test_several_are_used_in_their_order() -> None:
 COPY = Transform("copy", ["*.copy"], mapping(bytes, b" (copy)"), origin=lambda path: path.removesuffix(".copy"))
 
 
-async def test_what_is_made_of_another_file_is_made_of_what_is_sent_of_that() -> None:
+async def test_origin_that_is_transformed_is_read_transformed() -> None:
     memory = tree(a_txt=b"text", b_dat=b"data")
     source = Transformed(memory, [COPY, UPPER])
     assert await read(source, "a.txt.copy") == b"TEXT (copy)"
@@ -149,7 +149,7 @@ def explode(*_: Any) -> Any:
 
 
 def bad(applies: Any = ("*.txt",), wrap: Any = gzip_stream, origin: Any = None, *, name: str = "t") -> Transform:
-    """Give what its types would not allow."""
+    """Return a transform whose arguments may have wrong types."""
     return Transform(name, applies, wrap, origin)
 
 
@@ -160,20 +160,20 @@ def bad(applies: Any = ("*.txt",), wrap: Any = gzip_stream, origin: Any = None, 
         ([bad(wrap=explode)], "transform 't' failed: ValueError: of no use"),
         ([bad(wrap=mapping(explode))], "transform 't' failed: ValueError: of no use"),
         ([UPPER, bad(wrap=mapping(explode)), BANG], "transform 't' failed: ValueError: of no use"),
-        ([bad(wrap=mapping(bytes.decode))], "transform 't' failed: TypeError: it gave a str, and not bytes"),
-        ([bad(wrap=lambda _: b"")], "transform 't' failed: TypeError: it gave a bytes, and not ReceiveStream"),
+        ([bad(wrap=mapping(bytes.decode))], "transform 't' failed: TypeError: returned str instead of bytes"),
+        ([bad(wrap=lambda _: b"")], "transform 't' failed: TypeError: returned bytes instead of ReceiveStream"),
         ([bad(origin=explode)], "transform 't' failed: ValueError: of no use"),
-        ([bad(origin=lambda _: "../x")], "transform 't' failed: its origin is no path: '../x'"),
-        ([bad(origin=lambda _: "a\0")], "transform 't' failed: its origin is no path: 'a\\x00'"),
-        ([bad(origin=lambda _: None)], "transform 't' failed: its origin is no path: None"),
-        ([bad(origin=around)], "transform 't' failed: in the end it would be made of itself"),
+        ([bad(origin=lambda _: "../x")], "transform 't' failed: its origin is not a path: '../x'"),
+        ([bad(origin=lambda _: "a\0")], "transform 't' failed: its origin is not a path: 'a\\x00'"),
+        ([bad(origin=lambda _: None)], "transform 't' failed: its origin is not a path: None"),
+        ([bad(origin=around)], "transform 't' failed: its origin depends on its own content"),
         (
             [bad(origin=lambda _: "x", name="one"), bad(origin=lambda _: "y", name="two")],
-            "'one' and 'two' make it of different files",
+            "transforms 'one' and 'two' name different origins",
         ),
     ],
 )
-async def test_what_goes_wrong_in_a_transform_is_told_with_its_name(transforms: list[Transform], reason: str) -> None:
+async def test_failed_transform_raises_one_line_with_its_name(transforms: list[Transform], reason: str) -> None:
     with pytest.raises(TransformFailed) as failure:
         await read(Transformed(tree(a_txt=b"content"), transforms), "a.txt")
     assert str(failure.value).startswith(reason)
@@ -181,7 +181,7 @@ async def test_what_goes_wrong_in_a_transform_is_told_with_its_name(transforms: 
     assert not failure.value.retry
 
 
-async def test_of_several_things_that_go_wrong_at_once_one_is_told() -> None:
+async def test_exception_group_of_a_transform_shows_its_first_error() -> None:
     class Grouped(Mapped):
         async def receive_some(self, max_bytes: int | None = None) -> Any:
             async with trio.open_nursery() as nursery:
@@ -193,7 +193,7 @@ async def test_of_several_things_that_go_wrong_at_once_one_is_told() -> None:
 
 
 class Careless(Mapped):
-    """Takes whatever goes wrong for the end."""
+    """A stream that treats every error as the end."""
 
     async def receive_some(self, max_bytes: int | None = None) -> Any:
         try:
@@ -202,7 +202,7 @@ class Careless(Mapped):
             return b""
 
 
-async def test_what_goes_wrong_with_the_source_is_not_the_transforms_fault(autojump_clock: MockClock) -> None:
+async def test_read_error_of_the_source_does_not_blame_the_transform(autojump_clock: MockClock) -> None:
     count = itertools.count()
 
     def refuse_the_second(verb: str, when: str) -> None:
@@ -218,13 +218,13 @@ async def test_what_goes_wrong_with_the_source_is_not_the_transforms_fault(autoj
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "a\0b", None])
-def test_a_transform_has_a_name(name: Any) -> None:
+def test_transform_without_a_printable_name_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="is not a name for a transform"):
         Transform(name, ["*"], gzip_stream)
 
 
-def test_what_cannot_be_meant_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="more than one transform of the name 'upper'"):
+def test_pattern_text_and_duplicate_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than one transform is called 'upper'"):
         Transformed(tree(), [UPPER, UPPER])
     with pytest.raises(TypeError, match="a list of patterns"):
         Transform("t", "*.txt", gzip_stream)
@@ -232,7 +232,7 @@ def test_what_cannot_be_meant_is_refused_at_once() -> None:
         Transform("t", ["a\\"], gzip_stream)
 
 
-async def test_no_more_is_read_than_is_asked_for_and_streams_are_closed() -> None:
+async def test_transform_reads_on_demand_and_closes_its_streams() -> None:
     made: list[Mapped] = []
 
     def wrap(stream: trio.abc.ReceiveStream) -> Mapped:
@@ -243,7 +243,7 @@ async def test_no_more_is_read_than_is_asked_for_and_streams_are_closed() -> Non
     source = Transformed(memory, [Transform("blown up", ["*"], wrap), UPPER])
     async with source.open_session() as session:
         async with session.open("a.txt"):
-            assert made == [], "nothing is begun before something is read"
+            assert made == [], "no stream is made before the first read"
         async with session.open("a.txt") as content:
             assert len(await content.read(1_000)) == 1_000
             raw = made[-1].stream
@@ -251,12 +251,12 @@ async def test_no_more_is_read_than_is_asked_for_and_streams_are_closed() -> Non
             for _ in range(99):
                 assert len(await content.read(1_000)) == 1_000
             left = b"".join([piece async for piece in raw])
-            assert len(left) == (1 << 20) - 1_000, "a hundred times as much comes out of what was read"
+            assert len(left) == (1 << 20) - 1_000, "the output is a hundred times the input read so far"
         assert made[-1].is_closed
 
 
 @pytest.mark.parametrize("size", [0, 1, 5_000, 300_000])
-async def test_gzip_is_gzip_and_always_the_same(size: int) -> None:
+async def test_gzip_stream_is_valid_and_reproducible(size: int) -> None:
     data = random.Random(size).randbytes(size // 2) + bytes(size - size // 2)
     source = Transformed(tree(a_txt=data), [Transform("gzip", ["*"], gzip_stream)])
     packed = await read(source, "a.txt", 777)
@@ -265,15 +265,15 @@ async def test_gzip_is_gzip_and_always_the_same(size: int) -> None:
     assert packed[4:8] == bytes(4), "no time"
 
 
-def test_a_stamped_entry_never_looks_like_what_a_target_has() -> None:
+def test_fingerprint_of_a_transformed_entry_never_equals_a_target_entry() -> None:
     entry = Entry("a", Kind.FILE, 7, OLD * 10**9, 1, 2)
     target = Entry("a", Kind.FILE, 7, OLD * 10**9)
     assert looks_equal(entry, target)
     assert not looks_equal(attrs.evolve(entry, inode=stamp("a", 2, ["t"])), target)
     names = (["a"], ["a", "b"], ["b", "a"], ["ab"])
     assert len({stamp("path", inode, those) for inode in (None, 0, 1) for those in names}) == 12
-    assert stamp("one", 1, ["t"]) == stamp("two", 1, ["t"]), "it was renamed"
-    assert stamp("one", None, ["t"]) != stamp("two", None, ["t"]), "nobody knows"
+    assert stamp("one", 1, ["t"]) == stamp("two", 1, ["t"]), "a rename keeps the fingerprint"
+    assert stamp("one", None, ["t"]) != stamp("two", None, ["t"]), "without an inode, the path counts"
 
 
 # Runs in memory.
@@ -325,7 +325,7 @@ def expected(made: Mirror, change: Callable[[bytes], bytes] = bytes.upper) -> di
 TEXTS = {f"d{number % 2}/{number}.txt" for number in range(6)}
 
 
-async def test_only_what_has_changed_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_second_run_sends_only_changed_files(autojump_clock: MockClock) -> None:
     made = site()
     assert len(await run(made, TWICE)) == 12
     assert made.target.files() == expected(made, lambda data: data * 2)
@@ -340,13 +340,13 @@ async def test_only_what_has_changed_is_sent_again(autojump_clock: MockClock) ->
     assert (record.source.size, record.target.size) == (3, 6)
 
 
-async def test_another_set_of_transforms_sends_again_what_it_makes_otherwise(autojump_clock: MockClock) -> None:
+async def test_changed_transforms_send_affected_files_again(autojump_clock: MockClock) -> None:
     made = site()
     await run(made)
     assert await run(made, UPPER) == TEXTS
     assert made.target.files() == expected(made)
     other = Transform("not for these", ["*.html"], gzip_stream)
-    assert await run(made, UPPER, other) == set(), "what was added says nothing of these files"
+    assert await run(made, UPPER, other) == set(), "the added transform does not apply to these files"
     newer = attrs.evolve(UPPER, name="upper 2", wrap=mapping(bytes.upper, b"."))
     assert await run(made, newer) == TEXTS
     assert made.target.files() == expected(made, lambda data: data.upper() + b".")
@@ -356,14 +356,14 @@ async def test_another_set_of_transforms_sends_again_what_it_makes_otherwise(aut
     assert made.target.files() == made.source.files()
 
 
-async def test_the_order_of_transforms_counts(autojump_clock: MockClock) -> None:
+async def test_changed_order_of_transforms_sends_files_again(autojump_clock: MockClock) -> None:
     made = site()
     await run(made, UPPER, BANG)
     assert await run(made, BANG, UPPER) == TEXTS
 
 
-async def test_what_is_transformed_is_never_adopted(autojump_clock: MockClock) -> None:
-    """Not even what has the size and the time of the file: it may be the file itself, as it was before."""
+async def test_transformed_file_is_never_adopted(autojump_clock: MockClock) -> None:
+    """Equal size and time prove nothing: the file may be the untransformed one."""
     made = site()
     await run(made)
     made.journal = open_memory_journal()
@@ -373,10 +373,10 @@ async def test_what_is_transformed_is_never_adopted(autojump_clock: MockClock) -
     }
     assert made.target.files() == expected(made)
     made.journal = open_memory_journal()
-    assert await run(made, UPPER) == TEXTS, "nothing tells that it is what would be made today"
+    assert await run(made, UPPER) == TEXTS, "the content on the target may be another"
 
 
-async def test_files_of_which_the_source_has_not_got_one(autojump_clock: MockClock) -> None:
+async def test_path_with_an_origin_is_sent_and_removed_with_it(autojump_clock: MockClock) -> None:
     made = site()
     source: Any = Derived(made.source)
     assert len(await run(made, COPY, source=source)) == 18
@@ -392,7 +392,7 @@ async def test_files_of_which_the_source_has_not_got_one(autojump_clock: MockClo
     assert not {"d0/0.txt", "d0/0.txt.copy"} & made.target.files().keys()
 
 
-async def test_a_source_that_is_transformed_already_is_the_same(autojump_clock: MockClock) -> None:
+async def test_transformed_source_equals_transforms_of_the_policy(autojump_clock: MockClock) -> None:
     made = site()
     assert len(await run(made, source=Transformed(made.source, [UPPER]))) == 12
     assert made.target.files() == expected(made)
@@ -400,8 +400,8 @@ async def test_a_source_that_is_transformed_already_is_the_same(autojump_clock: 
 
 
 @pytest.mark.parametrize("remote", [False, True])
-async def test_contents_are_compared_as_they_are_sent(remote: bool, autojump_clock: MockClock) -> None:
-    """Of files so young that their times prove nothing, what was sent is known again by what is made of them."""
+async def test_checksum_compares_the_transformed_content(remote: bool, autojump_clock: MockClock) -> None:
+    """Recent files, whose times prove nothing, are compared by their transformed content."""
     made = site(settled=False)
     made.source.capabilities = Capabilities(is_remote=remote)
     assert len(await run(made, UPPER)) == 12
@@ -412,7 +412,7 @@ async def test_contents_are_compared_as_they_are_sent(remote: bool, autojump_clo
     assert made.seen(Confirmed) == []
 
 
-async def test_what_is_made_differently_each_time_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_transform_with_changing_output_sends_the_file_again(autojump_clock: MockClock) -> None:
     made, count = site(settled=False), itertools.count()
     encrypt = Transform("encrypt", ["*.txt"], lambda stream: Mapped(stream, tail=b"%d" % next(count)))
     await run(made, encrypt)
@@ -421,7 +421,7 @@ async def test_what_is_made_differently_each_time_is_sent_again(autojump_clock: 
     assert await run(made, encrypt) == set()
 
 
-async def test_a_transform_that_fails_is_one_failure_of_one_file(autojump_clock: MockClock) -> None:
+async def test_failing_wrap_fails_one_file_once(autojump_clock: MockClock) -> None:
     made, tried = site(), []
 
     def fail(stream: trio.abc.ReceiveStream) -> Mapped:
@@ -432,12 +432,12 @@ async def test_a_transform_that_fails_is_one_failure_of_one_file(autojump_clock:
     (failed,) = made.seen(Failed)
     assert failed.operation.path == "d0/0.txt"
     assert failed.reason == "transform 'minify' failed: ValueError: of no use"
-    assert len(tried) == 1, "trying again would give the same"
+    assert len(tried) == 1, "a second attempt would fail the same way"
     assert made.target.files() == {path: data for path, data in expected(made).items() if path != "d0/0.txt"}
     assert await run(made, UPPER) == {"d0/0.txt"}
 
 
-async def test_a_transform_that_cannot_tell_is_one_failure_of_one_file(autojump_clock: MockClock) -> None:
+async def test_failing_applies_fails_one_file(autojump_clock: MockClock) -> None:
     made = site()
 
     def applies(path: str) -> bool:
@@ -451,7 +451,7 @@ async def test_a_transform_that_cannot_tell_is_one_failure_of_one_file(autojump_
 
 
 @pytest.mark.parametrize(("verb", "most"), [("drain", 35), ("cancel", 5), ("now", 0)])
-async def test_a_transform_that_hangs_is_stopped(verb: str, most: float, autojump_clock: MockClock) -> None:
+async def test_hanging_transform_is_stopped(verb: str, most: float, autojump_clock: MockClock) -> None:
     class Hanging(Mapped):
         async def receive_some(self, max_bytes: int | None = None) -> Any:
             await trio.sleep_forever()
@@ -475,7 +475,7 @@ async def test_a_transform_that_hangs_is_stopped(verb: str, most: float, autojum
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_connections_that_are_lost_are_made_up_for(seed: int, autojump_clock: MockClock) -> None:
+async def test_lost_connections_with_transforms_converge(seed: int, autojump_clock: MockClock) -> None:
     made, rng = site(), random.Random(seed)
     for number in range(20):
         made.source.write(f"e/{number}.txt", rng.randbytes(rng.choice((0, 10, 100_000))))
@@ -488,8 +488,8 @@ async def test_connections_that_are_lost_are_made_up_for(seed: int, autojump_clo
     assert made.target.files() == expected(made)
 
 
-async def test_what_was_renamed_by_a_run_that_then_died_is_ours(autojump_clock: MockClock) -> None:
-    """By the size that it had come to: else nobody would remove it when its source is gone."""
+async def test_commit_of_a_killed_run_is_recognized_by_its_size(autojump_clock: MockClock) -> None:
+    """The journal has the size of the transformed content, so the file is removed when its source is gone."""
     made = site()
     intents: list[Intended] = []
     policy = attrs.evolve(ONE, transforms=(TWICE,))
@@ -502,8 +502,8 @@ async def test_what_was_renamed_by_a_run_that_then_died_is_ours(autojump_clock: 
     assert "d0/0.txt" not in made.target.files()
 
 
-async def test_a_run_that_died_before_the_rename_is_not_mistaken(autojump_clock: MockClock) -> None:
-    """What the target has under the name, of the size and time of the source, is not what would have been sent."""
+async def test_untransformed_file_of_equal_size_is_not_mistaken_for_a_commit(autojump_clock: MockClock) -> None:
+    """The file on the target has the size and time of the source, but not the transformed content."""
     made = site()
     await run(made)
     record = made.journal.record("d0/0.txt")
@@ -514,7 +514,7 @@ async def test_a_run_that_died_before_the_rename_is_not_mistaken(autojump_clock:
 
 
 @pytest.mark.parametrize("factor", [0, 1, 3])
-async def test_progress_is_never_more_than_all(factor: int, autojump_clock: MockClock) -> None:
+async def test_progress_never_exceeds_the_total(factor: int, autojump_clock: MockClock) -> None:
     made = site()
     made.source.write("big.txt", bytes(2_000_000))
     levels = made.statistics
@@ -538,7 +538,7 @@ async def test_progress_is_never_more_than_all(factor: int, autojump_clock: Mock
     assert len(shown) > 5
 
 
-async def test_a_plan_makes_nothing(autojump_clock: MockClock) -> None:
+async def test_plan_runs_no_transform(autojump_clock: MockClock) -> None:
     made = site()
     report = await made.run(
         DryRun(made.target), policy=attrs.evolve(ONE, transforms=(Transform("t", ["*.txt"], explode),))
@@ -547,7 +547,7 @@ async def test_a_plan_makes_nothing(autojump_clock: MockClock) -> None:
     assert made.target.files() == {}
 
 
-# Runs between real places.
+# Runs between real servers and directories.
 
 
 @pytest.fixture(scope="module")
@@ -580,7 +580,9 @@ def files(side: Side, change: Callable[[str, bytes], bytes] = lambda _, data: da
         ("asyncssh", LOCAL),
     ],
 )
-async def test_texts_arrive_compressed(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
+async def test_gzip_transform_over_a_real_server_arrives_compressed(
+    sides: Sides, kind: str, other: str, tmp_path: Path
+) -> None:
     source, target = sides.side(kind), sides.side(other)
     rng = random.Random(kind + other)
     for number, size in enumerate([0, 1, 5_000, 65_536, 400_000, 1_500_000]):
@@ -605,9 +607,7 @@ async def test_texts_arrive_compressed(sides: Sides, kind: str, other: str, tmp_
 
 
 @pytest.mark.parametrize(("kind", "other"), [(LOCAL, "pyftpdlib"), ("proftpd", "openssh")])
-async def test_connections_that_are_cut_while_texts_are_compressed(
-    sides: Sides, kind: str, other: str, tmp_path: Path
-) -> None:
+async def test_cut_connections_with_gzip_converge(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
     rng = random.Random(f"cut {kind} {other}")
     source, target = sides.side(kind), sides.side(other)
     for number in range(12):
@@ -642,7 +642,7 @@ KILLS = int(os.environ.get("ACTORSYNC_KILLS", "3"))
 
 
 @pytest.mark.parametrize("name", ["pyftpdlib", "asyncssh"])
-def test_kill_9_while_texts_are_compressed(sides: Sides, forks: Forks, name: str, tmp_path: Path) -> None:
+def test_kill_during_gzip_converges(sides: Sides, forks: Forks, name: str, tmp_path: Path) -> None:
     rng = random.Random(f"kill {name}")
     source, target = sides.side(LOCAL), sides.side(name)
     assert target.server is not None
@@ -671,8 +671,8 @@ def test_kill_9_while_texts_are_compressed(sides: Sides, forks: Forks, name: str
     assert temporaries(target.root) == []
 
 
-async def test_what_is_made_of_a_big_file_is_not_kept(tmp_path: Path) -> None:
-    """A piece is made when the one before it was taken; neither memory nor a disk holds the rest."""
+async def test_big_transformed_file_is_produced_piece_by_piece(tmp_path: Path) -> None:
+    """A piece is produced after the previous one was taken; neither memory nor disk holds the rest."""
     size, most, taken, given = 1 << 24, 0, 0, 0
     (tmp_path / "source").mkdir()
     (tmp_path / "source/big").touch()

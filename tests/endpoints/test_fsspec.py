@@ -1,4 +1,4 @@
-"""An endpoint in what fsspec knows: its memory, a directory by way of it, and stores that are as others are."""
+"""Endpoints in fsspec: its memory, a directory through it, and stores that imitate object stores and SMB."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _numbers = itertools.count()
 
 
 class Flat(MemoryFileSystem):  # type: ignore[misc]
-    """An object store: names with slashes, no directories, no renaming."""
+    """An object store: names with slashes, no directories, no rename."""
 
     protocol = "flat"
     store: dict[str, Any] = {}  # noqa: RUF012 - as in its base
@@ -62,11 +62,11 @@ class Flat(MemoryFileSystem):  # type: ignore[misc]
         return MemoryFileSystem._strip_protocol(path.removeprefix("flat://"))  # type: ignore[no-any-return]
 
     def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
-        """Take it, as S3 does, and make nothing."""
+        """Accept the call and make nothing, as S3 does."""
 
 
 class KeepsOld(LocalFileSystem):  # type: ignore[misc]
-    """A rename that replaces nothing, as over SMB."""
+    """A rename that cannot replace a file, as over SMB."""
 
     protocol = "keepsold"
 
@@ -81,7 +81,7 @@ class KeepsOld(LocalFileSystem):  # type: ignore[misc]
 
 
 class Folds(LocalFileSystem):  # type: ignore[misc]
-    """Names that differ by upper and lower case only are one."""
+    """A store that ignores upper and lower case."""
 
     protocol = "folds"
 
@@ -123,14 +123,16 @@ def flat() -> FsspecEndpoint:
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
-async def test_conformance(place: Callable[[Path], FsspecEndpoint], check: str, tmp_path: Path) -> None:
+async def test_fsspec_endpoint_passes_the_suite(
+    place: Callable[[Path], FsspecEndpoint], check: str, tmp_path: Path
+) -> None:
     await check_endpoint(lambda: place(tmp_path), only=check, keeps_times=False)
 
 
-async def test_a_store_without_directories() -> None:
+async def test_store_without_directories_passes_the_suite() -> None:
     async def bucket() -> FsspecEndpoint:
         endpoint = flat()
-        async with endpoint.open_session() as session:  # it is found out that there are none
+        async with endpoint.open_session() as session:  # the first session learns that there are no directories
             await session.make_directories(["", "d"])
         return endpoint
 
@@ -158,7 +160,7 @@ async def listed(endpoint: FsspecEndpoint, directory: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("url", ["memory://bucket/www", "fsspec+file://{}/mirror", "fsspec+keepsold://{}/mirror"])
-def test_runs_there_and_back(
+def test_push_and_pull_mirror_the_tree(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -177,13 +179,13 @@ def test_runs_there_and_back(
         return {str(it.relative_to(root)): it.read_bytes() if it.is_file() else None for it in root.rglob("*")}
 
     def run(profile: Path, once: Callable[[Profile], Awaitable[Report]] = run_once) -> tuple[int, int, int, int]:
-        # What a server's times do not prove is looked at again after three seconds: of a clock that is quicker.
+        # Files whose time proves nothing are compared again after three seconds, here of a fast clock.
         report = trio.run(once, load_profile(profile), clock=MockClock(rate=30))
         assert (report.exit_code, report.failures) == (0, ())
         return report.copied, report.directories_made, report.removed, report.left
 
     assert run_command(["check", str(push)]) == 0
-    assert "of the arrival, not of the source" in capsys.readouterr().out
+    assert "of the upload, not of the source" in capsys.readouterr().out
     made = run(push)
     assert made[0] == 3
     assert run(pull) == made
@@ -198,10 +200,10 @@ def test_runs_there_and_back(
     assert not [name for name in tree(back) if "actorsync" in name]
 
 
-def test_what_is_found_on_the_target_is_not_taken_for_equal(
+def test_file_found_with_equal_size_and_time_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has our time by chance: no time was ever set there."""
+    """The equal time is a coincidence: times cannot be set through fsspec."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for folder, text in (("public", "ours "), ("mirror", "other")):
         (tmp_path / folder).mkdir()
@@ -216,10 +218,10 @@ def test_what_is_found_on_the_target_is_not_taken_for_equal(
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("place", [memory, at, keeps_old], ids=lambda place: place.__name__)
-def test_a_run_over_connections_that_get_lost(
+def test_run_with_lost_connections_mirrors_the_tree(
     place: Callable[[Path], FsspecEndpoint], seed: int, tmp_path: Path
 ) -> None:
-    """Whatever is lost, and whenever: in the end the target is the source, and nothing is left behind."""
+    """The target equals the source in the end, and no temporary is left."""
     source = MemoryEndpoint("source")
     for number in range(40):
         source.write(f"d{number % 5}/{number}", b"%d " % number * (1 if number % 10 else 2_000_000))
@@ -252,8 +254,8 @@ def test_a_run_over_connections_that_get_lost(
 # Replacing in two steps.
 
 
-async def test_what_was_set_aside_comes_back(tmp_path: Path) -> None:
-    """A run was killed between the two renames."""
+async def test_sweep_after_interrupted_commit_restores_the_old_file(tmp_path: Path) -> None:
+    """The first run was killed between the two renames."""
     endpoint = keeps_old(tmp_path)
     aside = tmp_path / aside_of(".actorsync-0001.tmp")
     for final_is_there in (False, True):
@@ -267,7 +269,7 @@ async def test_what_was_set_aside_comes_back(tmp_path: Path) -> None:
         assert (tmp_path / "file").read_text() == ("newer" if final_is_there else "old")
 
 
-async def test_a_rename_that_fails_puts_the_old_file_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_rename_restores_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(keeps_old(tmp_path), "file", b"old")
     move = KeepsOld.mv
 
@@ -282,7 +284,7 @@ async def test_a_rename_that_fails_puts_the_old_file_back(tmp_path: Path, monkey
     assert (tmp_path / "file").read_text() == "old"
 
 
-async def test_names_that_fold(tmp_path: Path) -> None:
+async def test_second_name_on_folding_store_is_refused(tmp_path: Path) -> None:
     endpoint = at(tmp_path, "folds")
     entry = await put(endpoint, "Readme", b"one")
     assert isinstance(entry, Entry), entry
@@ -292,7 +294,7 @@ async def test_names_that_fold(tmp_path: Path) -> None:
     assert (tmp_path / "Readme").read_bytes() == b"one"
 
 
-# What a library gives, and what is made of it.
+# Facts from a library, and the entries made from them.
 
 
 @pytest.mark.parametrize(
@@ -315,11 +317,11 @@ async def test_names_that_fold(tmp_path: Path) -> None:
         ({"type": "file", "size": None}, None),
     ],
 )
-def test_entries(info: dict[str, Any], entry: Entry | None) -> None:
+def test_info_becomes_an_entry(info: dict[str, Any], entry: Entry | None) -> None:
     assert entry_of("p", info) == entry
 
 
-def test_versions() -> None:
+def test_version_changes_with_each_fact() -> None:
     base = {"type": "file", "size": 3, "ETag": '"a"', "LastModified": datetime(2024, 1, 1, tzinfo=UTC)}
     other = entry_of("p", {**base, "ETag": '"b"'})
     assert other is not None
@@ -331,7 +333,7 @@ def test_versions() -> None:
 
 
 class Lies(MemoryFileSystem):  # type: ignore[misc]
-    """Lists what it is told, or raises it."""
+    """A store that returns a given listing, or raises a given error."""
 
     def __init__(self, told: list[dict[str, Any]] | Exception) -> None:
         super().__init__(skip_instance_cache=True)
@@ -346,23 +348,23 @@ class Lies(MemoryFileSystem):  # type: ignore[misc]
 async def session_of(fs: Any, endpoint: FsspecEndpoint) -> FsspecEndpoint:
     async with endpoint.open_session():
         assert endpoint._store is not None
-        endpoint._store.fs = fs
+        endpoint._store.tree.fs = fs
     return endpoint
 
 
 @pytest.mark.parametrize(
     ("told", "problem"),
     [
-        ([("a", "file", 1), ("a", "directory", 0)], "there is a file and a directory called 'a'"),
-        ([("../b", "file", 1)], "what is listed in it is not in it"),
-        ([("..", "file", 1)], "what is listed in it is not in it"),
-        ([("e/f", "file", 1)], "what is listed in it is not in it"),
-        ([("a", "file", None)], "the size of 'a' is not told"),
+        ([("a", "file", 1), ("a", "directory", 0)], "a file and a directory are both called 'a'"),
+        ([("../b", "file", 1)], "the store lists '"),
+        ([("..", "file", 1)], "the store lists '"),
+        ([("e/f", "file", 1)], "the store lists '"),
+        ([("a", "file", None)], "the store does not report the size of 'a'"),
         (PermissionError(errno.EACCES, "x"), "cannot list 'd': Permission denied"),
         (KeyError("a"), "cannot list 'd': KeyError: 'a'"),
     ],
 )
-async def test_a_listing_is_complete_or_a_problem(told: Any, problem: str) -> None:
+async def test_unusable_listing_is_a_problem(told: Any, problem: str) -> None:
     infos = told
     if isinstance(told, list):
         infos = [{"name": f"/b/site/d/{name}", "type": kind, "size": size} for name, kind, size in told]
@@ -374,18 +376,18 @@ async def test_a_listing_is_complete_or_a_problem(told: Any, problem: str) -> No
     assert problem in listing.problem.reason
 
 
-async def test_what_keeps_an_empty_directory_is_not_in_it() -> None:
+async def test_marker_of_an_empty_directory_is_not_listed() -> None:
     infos = [{"name": "/b/site/d/", "type": "directory", "size": 0}, {"name": "/b/site/d/a", "type": "file", "size": 1}]
     endpoint = await session_of(Lies(infos), open_fsspec(Location(scheme="memory", host="b", path="site")))
     assert await listed(endpoint, "d") == ["d/a"]
 
 
 class ClientConnectionError(Exception):
-    """As aiohttp calls it."""
+    """Named as in aiohttp."""
 
 
 class NoCredentialsError(Exception):
-    """As botocore calls it."""
+    """Named as in botocore."""
 
 
 @pytest.mark.parametrize(
@@ -398,14 +400,14 @@ class NoCredentialsError(Exception):
         (OSError(errno.EMFILE, "x"), OwnLimit),
     ],
 )
-async def test_a_lost_connection_is_nobodys_refusal(error: Exception, kind: type[Exception]) -> None:
+async def test_error_of_a_library_becomes_an_error_of_the_contract(error: Exception, kind: type[Exception]) -> None:
     endpoint = await session_of(Lies(error), open_fsspec(Location(scheme="memory", host="b", path="site")))
     async with endpoint.open_session() as session:
         with pytest.raises(kind):
             await session.list_directory("")
 
 
-async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_disk_is_target_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Any, path: str, value: bytes, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "x")
 
@@ -415,7 +417,7 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert str(refused) == "cannot write 'a': No space left on device"
 
 
-async def test_a_file_that_arrives_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_upload_is_refused_with_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalFileSystem, "pipe_file", lambda self, path, value: Path(path).write_bytes(value[:-1]))
     refused = await put(at(tmp_path), "a", b"four")
     assert isinstance(refused, OperationRefused)
@@ -423,7 +425,7 @@ async def test_a_file_that_arrives_short(tmp_path: Path, monkeypatch: pytest.Mon
     assert os.listdir(tmp_path) == []
 
 
-# Who is let in.
+# Connecting.
 
 
 def opened_with(error: Exception, secret: Reveal) -> FsspecEndpoint:
@@ -448,7 +450,7 @@ def opened_with(error: Exception, secret: Reveal) -> FsspecEndpoint:
         (RuntimeError("bad key hunter2"), ConnectionLost),
     ],
 )
-async def test_who_is_not_let_in(error: Exception, kind: type[Exception]) -> None:
+async def test_error_while_connecting_becomes_an_error_of_the_contract(error: Exception, kind: type[Exception]) -> None:
     asked: list[str] = []
 
     def secret() -> str:
@@ -463,7 +465,7 @@ async def test_who_is_not_let_in(error: Exception, kind: type[Exception]) -> Non
     assert len(asked) == (1 if kind is LoginRefused else 2), "what is refused once is not tried again"
 
 
-async def test_what_the_library_does_not_take(tmp_path: Path) -> None:
+async def test_option_that_the_library_rejects_is_a_profile_error(tmp_path: Path) -> None:
     class Plain(LocalFileSystem):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
@@ -479,31 +481,34 @@ async def test_what_the_library_does_not_take(tmp_path: Path) -> None:
     ("location", "line"),
     [
         (Location(scheme="fsspec"), "url: names no protocol; write fsspec+NAME://"),
-        (Location(scheme="fsspec+https", host="h"), "url: https:// has no listings that are known to be complete"),
+        (Location(scheme="fsspec+https", host="h"), "url: https:// has no complete listings"),
         (Location(scheme="fsspec+nosuch", host="h"), "url: fsspec has no protocol 'nosuch'"),
         (Location(scheme="s3", host="h"), "url: s3:// needs a library: ImportError: Install s3fs to access S3"),
         (Location(scheme="memory", user="u"), "url: memory:// has no user, password or port"),
         (Location(scheme="fsspec+file", host="h"), "url: fsspec+file:// has no user, password or port"),
         (Location(scheme="memory", options={"siz": 1}), "options.siz: unknown option; known: "),
-        (Location(scheme="fsspec+flat", host="h", path="a?b"), "url: has a ? in its path, which fsspec cannot do"),
+        (
+            Location(scheme="fsspec+flat", host="h", path="a?b"),
+            "url: has a ? in its path, which fsspec does not",
+        ),
     ],
 )
-def test_what_cannot_be_opened(location: Location, line: str) -> None:
+def test_unusable_location_is_refused(location: Location, line: str) -> None:
     with pytest.raises(Unusable) as caught:
         open_fsspec(location)
     assert str(caught.value).startswith(line)
 
 
-async def test_a_source_that_is_not_there() -> None:
+async def test_missing_source_root_is_refused() -> None:
     endpoint = open_fsspec(Location(scheme="memory", host="nobody", path="x", table="source"))
-    with pytest.raises(GuardRefused, match="memory://nobody/x cannot be listed: the root is not there"):
+    with pytest.raises(GuardRefused, match="memory://nobody/x cannot be listed: the root does not exist"):
         await endpoint.identify()
 
 
-# Threads that are left behind.
+# Threads left behind by a cancelled call.
 
 
-async def test_a_cancel_does_not_wait_and_abandoning_waits_for_what_was_left(
+async def test_cancel_returns_at_once_and_abandon_waits_for_the_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, release = threading.Event(), threading.Event()
@@ -530,9 +535,7 @@ async def test_a_cancel_does_not_wait_and_abandoning_waits_for_what_was_left(
         assert os.listdir(tmp_path) == [], "what it wrote in the end was removed"
 
 
-async def test_of_a_batch_that_is_cancelled_the_rest_is_not_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancelled_batch_begins_no_further_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, release, made = threading.Event(), threading.Event(), list[str]()
 
     def slow(self: Any, path: str, **kwargs: Any) -> None:
@@ -551,7 +554,7 @@ async def test_of_a_batch_that_is_cancelled_the_rest_is_not_begun(
     assert made == [f"{tmp_path}/a"]
 
 
-async def test_half_of_a_big_file_is_not_left_behind(tmp_path: Path) -> None:
+async def test_failed_big_upload_leaves_no_temporary(tmp_path: Path) -> None:
     endpoint = at(tmp_path)
     content = StallingContent(20_000_000)
     async with endpoint.open_session() as session:
@@ -563,8 +566,8 @@ async def test_half_of_a_big_file_is_not_left_behind(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_commit_that_another_run_began_is_done_again(tmp_path: Path) -> None:
-    """Its temporary is gone, and the size is right: that may be the old file as well as the new one."""
+async def test_commit_of_an_unknown_missing_temporary_is_refused(tmp_path: Path) -> None:
+    """The temporary is gone and the size fits, but the file may be the old one."""
     endpoint = at(tmp_path)
     (tmp_path / "a").write_text("old")
     async with endpoint.open_session() as session:
@@ -574,8 +577,8 @@ async def test_a_commit_that_another_run_began_is_done_again(tmp_path: Path) -> 
     assert result.retry
 
 
-async def test_what_was_put_in_place_does_not_make_way_when_that_is_asked_for_again(tmp_path: Path) -> None:
-    """A connection was lost in between. Nobody sees the file gone, not for a moment."""
+async def test_repeated_commit_does_not_set_the_new_file_aside(tmp_path: Path) -> None:
+    """The connection was lost after the first commit. The final file never disappears."""
     endpoint = keeps_old(tmp_path)
     (tmp_path / "a").write_text("old")
     async with endpoint.open_session() as session:

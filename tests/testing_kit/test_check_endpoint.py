@@ -124,7 +124,7 @@ class RaisesRefusals(MemorySession):
 
 async def test_one_that_raises_a_refusal() -> None:
     faults = await unmet(wrong(RaisesRefusals), "what_was_changed_is_not_removed")
-    why = "raised OperationRefused: 'file' was changed by somebody else: not removed"
+    why = "raised OperationRefused: 'file' was changed by another program: not removed"
     assert faults == {"what_was_changed_is_not_removed": why}
 
 

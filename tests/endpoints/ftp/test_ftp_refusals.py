@@ -294,7 +294,7 @@ async def test_m049_a_foreign_file_of_the_same_letters_is_left_alone() -> None:
         server.files["/README"] = b"theirs"
         refused = await put(session, "readme", b"ours")
         assert isinstance(refused, OperationRefused)
-        assert str(refused).startswith("'README' is in its place: the target knows no difference")
+        assert str(refused).startswith("'README' is in its place: the target ignores upper and lower case")
         assert isinstance(await put(session, "README", b"ours, and the same name"), Entry)
         assert server.files == {"/README": b"ours, and the same name"}
         assert server.count("MLSD") == 1, "once for each directory"

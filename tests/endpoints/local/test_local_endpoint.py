@@ -1,4 +1,4 @@
-"""What a local tree can do to us: links, races, special files, odd names. Numbers are rows of the fault matrix."""
+"""Faults of a local tree: links, races, special files, odd names. Numbers are rows of the fault matrix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from actorsync.model.text import display
 from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.system.disks import small_disk
 
-BIG = 400_000  # more than what is read whole while it is opened
+BIG = 400_000  # more than a file that is read whole when it is opened
 RACE = 1.5  # seconds
 
 
@@ -34,7 +34,7 @@ def kinds(listing: Listing) -> dict[str, Kind]:
 
 
 def content_of(root: Path) -> dict[str, object]:
-    """Everything below ``root``: what links say, and what files hold."""
+    """Return the targets of links and the contents of files below ``root``, by path."""
     return {
         str(path.relative_to(root)): os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
         for path in root.rglob("*")
@@ -48,7 +48,7 @@ def put(path: bytes) -> None:
 
 @contextmanager
 def as_nobody() -> Iterator[Path]:
-    """Be an ordinary user for a while, who owns a directory."""
+    """Become an ordinary user who owns a directory, for the length of the block."""
     with tempfile.TemporaryDirectory() as name:
         is_root = os.geteuid() == 0
         if is_root:
@@ -69,7 +69,7 @@ async def staged(session: Session, path: str, temporary: str, data: bytes = b"co
 # The root.
 
 
-async def test_m060_root_that_is_no_directory(tmp_path: Path) -> None:
+async def test_m060_root_that_is_not_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     (tmp_path / "gone").mkdir()
     swapped = LocalEndpoint(tmp_path / "gone")
@@ -82,10 +82,10 @@ async def test_m060_root_that_is_no_directory(tmp_path: Path) -> None:
         async with endpoint.open_session() as session:
             problem = (await session.list_directory("")).problem
             assert problem is not None
-            assert not problem.vanished, "a root that is gone is never nobody's fault"
+            assert not problem.vanished, "a missing root is a problem, not a removal"
 
 
-async def test_m060_root_by_way_of_a_link_is_resolved_once(tmp_path: Path) -> None:
+async def test_m060_root_link_is_resolved_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
@@ -101,7 +101,7 @@ async def test_m060_root_by_way_of_a_link_is_resolved_once(tmp_path: Path) -> No
         assert kinds(await session.list_directory("")) == {"one": Kind.FILE}
 
 
-async def test_m059_nothing_counts_as_removed_when_the_root_is_gone(tmp_path: Path) -> None:
+async def test_m059_missing_root_does_not_count_as_removals(tmp_path: Path) -> None:
     async with LocalEndpoint(tmp_path / "unmounted").open_session() as session:
         results = [*await session.remove([Entry("a/b", Kind.FILE)]), *await session.sweep(["temporary"])]
     assert all(isinstance(result, OperationRefused) for result in results)
@@ -110,7 +110,7 @@ async def test_m059_nothing_counts_as_removed_when_the_root_is_gone(tmp_path: Pa
 # Reading.
 
 
-async def test_listing_tells_size_times_and_inode(tmp_path: Path) -> None:
+async def test_listing_has_size_times_and_inode(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "file").write_bytes(b"content")
     status = (tmp_path / "d" / "file").stat()
@@ -123,7 +123,7 @@ async def test_listing_tells_size_times_and_inode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["grow", "shrink", "rewrite", "touch"])
-async def test_m053_change_while_read_is_seen(tmp_path: Path, change: str) -> None:
+async def test_m053_change_during_a_read_is_detected(tmp_path: Path, change: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(BIG))
     await trio.sleep(0.02)  # older kernels count time in steps of up to 10 ms
@@ -137,7 +137,7 @@ async def test_m053_change_while_read_is_seen(tmp_path: Path, change: str) -> No
                     file.write(b"more")
             case "shrink":
                 os.truncate(path, 10)
-            case "rewrite":  # same size, and the time is put back
+            case "rewrite":  # same size, and the old time is restored
                 times = path.stat()
                 path.write_bytes(b"x" * BIG)
                 os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -146,7 +146,7 @@ async def test_m053_change_while_read_is_seen(tmp_path: Path, change: str) -> No
         assert not await content.is_unchanged()
 
 
-async def test_m053_a_small_file_is_one_version_whatever_happens_later(tmp_path: Path) -> None:
+async def test_m053_small_file_is_one_version_despite_later_changes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"version 1")
     async with LocalEndpoint(tmp_path).open_session() as session, session.open("file") as content:
@@ -156,14 +156,14 @@ async def test_m053_a_small_file_is_one_version_whatever_happens_later(tmp_path:
         assert await content.is_unchanged()
 
 
-async def test_m055_a_directory_that_is_gone_has_vanished(tmp_path: Path) -> None:
+async def test_m055_missing_directory_is_vanished(tmp_path: Path) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
         problem = (await session.list_directory("gone/below")).problem
         assert problem is not None
         assert problem.vanished
 
 
-async def test_m061_unreadable_is_unknown() -> None:
+async def test_m061_unreadable_directory_is_a_problem() -> None:
     with as_nobody() as root:
         for name, mode in (("unreadable", 0o311), ("unsearchable", 0o644)):
             (root / name).mkdir()
@@ -173,7 +173,7 @@ async def test_m061_unreadable_is_unknown() -> None:
         async with LocalEndpoint(root).open_session() as session:
             for name in ("unreadable", "unsearchable"):
                 listing = await session.list_directory(name)
-                assert listing.entries == (), "a shorter listing would be taken for removals"
+                assert listing.entries == (), "a shorter listing would cause removals"
                 assert listing.problem is not None
                 assert not listing.problem.vanished
                 (root / name).chmod(0o755)
@@ -211,7 +211,7 @@ def plant_links(root: Path) -> None:
 
 
 @pytest.mark.parametrize("links", ["skip", "error"])
-async def test_m063_links_are_links(tmp_path: Path, links: str) -> None:
+async def test_m063_links_are_listed_as_links(tmp_path: Path, links: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
     plant_links(root)
@@ -229,14 +229,14 @@ async def test_m063_links_are_links(tmp_path: Path, links: str) -> None:
                     pass
 
 
-async def test_m063_links_are_followed_inside_the_root(tmp_path: Path) -> None:
+async def test_m063_links_inside_the_root_are_followed(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     plant_links(root)
     walked: dict[str, Kind] = {}
     async with LocalEndpoint(root, links="follow").open_session() as session:
         frontier = [""]
-        while frontier:  # it ends: no link leads round in a circle
+        while frontier:  # this ends: links in a circle are not followed
             found = kinds(await session.list_directory(frontier.pop()))
             walked |= found
             frontier.extend(path for path, kind in found.items() if kind is Kind.DIRECTORY)
@@ -254,7 +254,7 @@ async def test_m063_links_are_followed_inside_the_root(tmp_path: Path) -> None:
         assert (await session.list_directory("out")).problem is not None
 
 
-async def test_m064_what_is_special_is_listed_and_never_opened(tmp_path: Path) -> None:
+async def test_m064_special_file_is_listed_and_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
@@ -267,7 +267,7 @@ async def test_m064_what_is_special_is_listed_and_never_opened(tmp_path: Path) -
                             pass
 
 
-async def test_m067_a_path_longer_than_the_system_takes(tmp_path: Path) -> None:
+async def test_m067_path_longer_than_path_max_is_mirrored(tmp_path: Path) -> None:
     names = ["x" * 200] * 30
     path = "/".join(names)
     async with LocalEndpoint(tmp_path).open_session() as session:
@@ -288,7 +288,7 @@ async def test_m067_a_path_longer_than_the_system_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"x\xfe", b"\xff\xfe", b"a\nb", "日".encode() * 85, b"x" * 255])
-async def test_m080_m081_names_are_bytes(tmp_path: Path, raw: bytes) -> None:
+async def test_m080_m081_names_are_kept_as_bytes(tmp_path: Path, raw: bytes) -> None:
     put(os.fsencode(tmp_path) + b"/" + raw)
     async with LocalEndpoint(tmp_path).open_session() as session:
         (found,) = (await session.list_directory("")).entries
@@ -301,7 +301,7 @@ async def test_m080_m081_names_are_bytes(tmp_path: Path, raw: bytes) -> None:
     assert os.listdir(os.fsencode(tmp_path)) == [raw]
 
 
-async def test_m080_refusals_are_one_line_whatever_the_name(tmp_path: Path) -> None:
+async def test_m080_refusal_of_an_odd_name_is_one_line(tmp_path: Path) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
         for path in ("a\n\x1b[2J\udcfe", "\ud800", "x" * 256, "a\0"):
             with pytest.raises(OperationRefused) as refused:
@@ -313,7 +313,7 @@ async def test_m080_refusals_are_one_line_whatever_the_name(tmp_path: Path) -> N
 # Writing.
 
 
-async def test_m112_synced_before_and_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_m112_commit_syncs_before_and_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     fsync, rename, utime = os.fsync, os.rename, os.utime
 
@@ -343,7 +343,7 @@ async def test_m112_synced_before_and_after_the_rename(tmp_path: Path, monkeypat
     assert calls[7:] == ["fsync d"]
 
 
-async def test_m031_a_write_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+async def test_m031_refused_write_leaves_no_temporary(tmp_path: Path) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
         source = MemoryContent(bytes(3 << 20))
         with limited_file_size(2 << 20):
@@ -355,7 +355,7 @@ async def test_m031_a_write_that_is_refused_leaves_nothing(tmp_path: Path) -> No
 
 @contextmanager
 def limited_file_size(size: int) -> Iterator[None]:
-    """Have writing beyond ``size`` fail with EFBIG, as ENOSPC would on a full disk. Python ignores SIGXFSZ."""
+    """Make writes beyond ``size`` fail with EFBIG, like ENOSPC on a full disk. Python ignores SIGXFSZ."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -364,7 +364,7 @@ def limited_file_size(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-async def test_a_temporary_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+async def test_existing_temporary_of_another_program_is_kept(tmp_path: Path) -> None:
     (tmp_path / "temporary").write_bytes(b"theirs")
     async with LocalEndpoint(tmp_path).open_session() as session:
         assert isinstance(await staged(session, "file", "temporary"), OperationRefused)
@@ -372,7 +372,7 @@ async def test_a_temporary_of_somebody_else_is_left_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mtime_ns", [-5 * 10**9, 0, 2**33 * 10**9, 2**62, None])
-async def test_m057_any_time_is_a_time(tmp_path: Path, mtime_ns: int | None) -> None:
+async def test_m057_any_mtime_is_committed(tmp_path: Path, mtime_ns: int | None) -> None:
     async with LocalEndpoint(tmp_path).open_session() as session:
         content = MemoryContent(b"content", entry=Entry("source", Kind.FILE, 7, mtime_ns))
         item, _ = await session.stage(Upload("file", "temporary", content))
@@ -383,7 +383,7 @@ async def test_m057_any_time_is_a_time(tmp_path: Path, mtime_ns: int | None) -> 
         assert await session.commit([item]) == [entry]
 
 
-async def test_m076_a_link_as_final_name_is_replaced_not_followed(tmp_path: Path) -> None:
+async def test_m076_link_at_the_final_name_is_replaced_not_followed(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
@@ -412,10 +412,10 @@ async def test_m076_a_link_as_final_name_is_replaced_not_followed(tmp_path: Path
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-async def test_a_move_is_durable_on_both_sides_and_replaces_nothing(
+async def test_move_syncs_both_directories_and_replaces_nothing(
     tmp_path: Path, has_links: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the file system knows no second name for a file."""
+    """The same without hard links."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -443,8 +443,8 @@ async def test_a_move_is_durable_on_both_sides_and_replaces_nothing(
     assert sorted(synced) == ["new", "old"]
 
 
-async def test_m076_symlink_planted_as_parent(tmp_path: Path) -> None:
-    """A thread swaps a directory for a link to the outside, and back, as fast as it can, while everything is tried."""
+async def test_m076_parent_swapped_for_a_link_leads_nowhere_outside(tmp_path: Path) -> None:
+    """A thread swaps a directory for a link to the outside and back, as fast as it can, during all operations."""
     root, outside = tmp_path / "root", tmp_path / "outside"
     for path in (root / "d", outside / "sub"):
         path.mkdir(parents=True)
@@ -490,10 +490,10 @@ async def test_m076_symlink_planted_as_parent(tmp_path: Path) -> None:
     assert min(flips, done, refused) > 10, "the race did not take place"
 
 
-# No room, and no permission: the system says which.
+# A full disk, and missing permissions.
 
 
-async def test_m031_a_full_disk_is_a_full_target(server_folder: Path) -> None:
+async def test_m031_full_disk_is_target_full(server_folder: Path) -> None:
     with small_disk(server_folder / "disk") as root:
         async with LocalEndpoint(root).open_session() as session:
             for number in range(3):
@@ -512,7 +512,7 @@ async def test_m031_a_full_disk_is_a_full_target(server_folder: Path) -> None:
             assert isinstance(await staged(session, "a/f", "a/tmp"), TargetFull)
 
 
-async def test_m039_m082_what_is_denied_or_named_too_long_fails_alone() -> None:
+async def test_m039_m082_denied_or_too_long_name_fails_alone() -> None:
     with as_nobody() as root:
         async with LocalEndpoint(root).open_session() as session:
             await session.make_directories(["shut", "open"])
@@ -527,10 +527,10 @@ async def test_m039_m082_what_is_denied_or_named_too_long_fails_alone() -> None:
             assert isinstance(await staged(session, "open/f", "open/tmp"), Staged)
 
 
-# Renames and times go by descriptor, on both sides.
+# Renames and times use descriptors on both sides.
 
 
-async def test_m077_both_sides_of_every_rename_are_below_an_open_directory(
+async def test_m077_renames_use_descriptors_of_both_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renamed: list[tuple[str, str]] = []
@@ -547,11 +547,13 @@ async def test_m077_both_sides_of_every_rename_are_below_an_open_directory(
         items = [await staged(session, f"{at}f", f"{at}tmp") for at in ("", "d/", "d/e/")]
         made = await session.commit([item for item in items if isinstance(item, Staged)])
     assert all(isinstance(entry, Entry) for entry in made)
-    assert renamed == [("tmp", "f")] * 3, "names, and never a path"
+    assert renamed == [("tmp", "f")] * 3, "names only, never a path"
 
 
-async def test_m078_nothing_is_set_by_name_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The final name becomes a link to the outside at the worst moment: what it leads to keeps its time and mode."""
+async def test_m078_link_at_the_final_name_keeps_its_target_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The final name becomes a link to the outside after the rename; the link's target keeps its time and mode."""
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     outside.write_bytes(b"precious")
@@ -570,7 +572,7 @@ async def test_m078_nothing_is_set_by_name_after_the_rename(tmp_path: Path, monk
         item = await staged(session, "final", "temporary")
         assert isinstance(item, Staged)
         (refused,) = await session.commit([item])
-        assert isinstance(refused, OperationRefused) and refused.retry, "what is there is not what was sent"
+        assert isinstance(refused, OperationRefused) and refused.retry, "the final file is not the uploaded one"
     after = outside.stat()
     assert (after.st_mtime_ns, after.st_mode, after.st_size) == (before.st_mtime_ns, before.st_mode, before.st_size)
 
@@ -578,8 +580,8 @@ async def test_m078_nothing_is_set_by_name_after_the_rename(tmp_path: Path, monk
 # A disk that is slow.
 
 
-async def test_m130_forty_slow_reads_keep_nobody_else_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither whoever lists, opens and writes in the same tree, nor the threads that others use."""
+async def test_m130_forty_slow_reads_delay_no_other_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing, opening and writing in the same tree go on, and so do other threads."""
     for number in range(40):
         (tmp_path / f"{number}").write_bytes(bytes(BIG))
     release, slow = threading.Event(), threading.Semaphore(0)
