@@ -145,7 +145,7 @@ def around(path: str) -> str:
 
 
 def explode(*_: Any) -> Any:
-    raise ValueError("of no use\nto anybody\x1b[2J")
+    raise ValueError("of no use\nat all\x1b[2J")
 
 
 def bad(applies: Any = ("*.txt",), wrap: Any = gzip_stream, origin: Any = None, *, name: str = "t") -> Transform:
@@ -494,9 +494,11 @@ async def test_commit_of_a_killed_run_is_recognized_by_its_size(autojump_clock: 
     intents: list[Intended] = []
     policy = attrs.evolve(ONE, transforms=(TWICE,))
     await made.run(policy=policy, observe=lambda event: intents.append(event) if isinstance(event, Intended) else None)
-    told = [it for it in intents if it.source is not None and it.source.path == "d0/0.txt"]
-    assert [it.source.size for it in told if it.source is not None] == [2 * len(b"text 0" * 1000)], "and not before"
-    made.journal.apply([Forgotten("d0/0.txt"), told[-1]])
+    matching = [it for it in intents if it.source is not None and it.source.path == "d0/0.txt"]
+    assert [it.source.size for it in matching if it.source is not None] == [2 * len(b"text 0" * 1000)], (
+        "and no earlier intent"
+    )
+    made.journal.apply([Forgotten("d0/0.txt"), matching[-1]])
     made.source.delete("d0/0.txt")
     await run(made, TWICE)
     assert "d0/0.txt" not in made.target.files()

@@ -236,14 +236,14 @@ async def test_injected_refusal_is_a_value_and_the_session_goes_on(verb: str) ->
 async def test_random_faults_repeat_with_the_same_seed(autojump_clock: MockClock) -> None:
     async def story() -> list[str]:
         endpoint = Faulty(MemoryEndpoint(), RandomFaults(random.Random(7), 0.1))
-        told: list[str] = []
+        outcomes: list[str] = []
         for number in range(50):
             try:
                 async with endpoint.open_session() as session:
-                    told.append(str(await session.make_directories([str(number)])))
+                    outcomes.append(str(await session.make_directories([str(number)])))
             except ConnectionLost as lost:
-                told.append(str(lost))
-        return told
+                outcomes.append(str(lost))
+        return outcomes
 
     first = await story()
     assert first == await story()

@@ -325,7 +325,7 @@ def test_version_changes_with_each_fact() -> None:
     base = {"type": "file", "size": 3, "ETag": '"a"', "LastModified": datetime(2024, 1, 1, tzinfo=UTC)}
     other = entry_of("p", {**base, "ETag": '"b"'})
     assert other is not None
-    assert other != entry_of("p", base), "two versions of one second are told apart"
+    assert other != entry_of("p", base), "two versions of one second differ"
     assert 0 <= (other.inode or -1) < 2**63
     later = {**base, "LastModified": datetime(2024, 1, 1, 0, 0, 0, 5, tzinfo=UTC)}
     assert entry_of("p", later) == entry_of("p", base)
@@ -335,14 +335,14 @@ def test_version_changes_with_each_fact() -> None:
 class Lies(MemoryFileSystem):  # type: ignore[misc]
     """A store that returns a given listing, or raises a given error."""
 
-    def __init__(self, told: list[dict[str, Any]] | Exception) -> None:
+    def __init__(self, given: list[dict[str, Any]] | Exception) -> None:
         super().__init__(skip_instance_cache=True)
-        self.told = told
+        self.given = given
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[dict[str, Any]]:
-        if isinstance(self.told, Exception):
-            raise self.told
-        return self.told
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
 
 
 async def session_of(fs: Any, endpoint: FsspecEndpoint) -> FsspecEndpoint:
@@ -353,7 +353,7 @@ async def session_of(fs: Any, endpoint: FsspecEndpoint) -> FsspecEndpoint:
 
 
 @pytest.mark.parametrize(
-    ("told", "problem"),
+    ("given", "problem"),
     [
         ([("a", "file", 1), ("a", "directory", 0)], "a file and a directory are both called 'a'"),
         ([("../b", "file", 1)], "the store lists '"),
@@ -364,10 +364,10 @@ async def session_of(fs: Any, endpoint: FsspecEndpoint) -> FsspecEndpoint:
         (KeyError("a"), "cannot list 'd': KeyError: 'a'"),
     ],
 )
-async def test_unusable_listing_is_a_problem(told: Any, problem: str) -> None:
-    infos = told
-    if isinstance(told, list):
-        infos = [{"name": f"/b/site/d/{name}", "type": kind, "size": size} for name, kind, size in told]
+async def test_unusable_listing_is_a_problem(given: Any, problem: str) -> None:
+    infos = given
+    if isinstance(given, list):
+        infos = [{"name": f"/b/site/d/{name}", "type": kind, "size": size} for name, kind, size in given]
     endpoint = await session_of(Lies(infos), open_fsspec(Location(scheme="memory", host="b", path="site")))
     async with endpoint.open_session() as session:
         listing = await session.list_directory("d")
@@ -462,7 +462,7 @@ async def test_error_while_connecting_becomes_an_error_of_the_contract(error: Ex
         with pytest.raises(kind, match=r"bad key \*\*\*"):
             async with endpoint.open_session():
                 pass
-    assert len(asked) == (1 if kind is LoginRefused else 2), "what is refused once is not tried again"
+    assert len(asked) == (1 if kind is LoginRefused else 2), "a rejected login is not tried again"
 
 
 async def test_option_that_the_library_rejects_is_a_profile_error(tmp_path: Path) -> None:
@@ -500,8 +500,8 @@ def test_unusable_location_is_refused(location: Location, line: str) -> None:
 
 
 async def test_missing_source_root_is_refused() -> None:
-    endpoint = open_fsspec(Location(scheme="memory", host="nobody", path="x", table="source"))
-    with pytest.raises(GuardRefused, match="memory://nobody/x cannot be listed: the root does not exist"):
+    endpoint = open_fsspec(Location(scheme="memory", host="missing", path="x", table="source"))
+    with pytest.raises(GuardRefused, match="memory://missing/x cannot be listed: the root does not exist"):
         await endpoint.identify()
 
 

@@ -205,9 +205,9 @@ def test_broken_plug_in_is_one_line_and_exit_code_2(
     target = 'url = "foo://h/"\npassword = { env = "PASSWORD" }\noptions = { token = { env = "TOKEN" } }'
     shop.write_text(f'[source]\npath = "public"\n[target]\n{target}\n')
     assert run_command(["check", str(shop)]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
+    (line_shown,) = capsys.readouterr().err.splitlines()
     named = f"{shop}: target.url: the endpoint for foo:// (foo_sync:open_endpoint of foo_sync) "
-    assert told.removeprefix("actorsync: ").startswith(named + line)
+    assert line_shown.removeprefix("actorsync: ").startswith(named + line)
 
 
 def test_secret_revealed_by_a_plug_in_is_hidden(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
-"""A directory of this machine as target of servers: nothing comes to stand outside.
+"""A directory of this machine as target of a pull: nothing is written outside it.
 
-Whatever servers call their files, and whoever else is at work in it.
+Neither hostile names of a server nor links that another program plants lead out of it.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ async def test_pull_while_directories_become_links_writes_nothing_outside(
             for number in range(10):
                 put(source, f"d/{number}", rng.randbytes(rng.randrange(3_000)), time=OLD + runs)
     finally:
-        told, _ = await trio.to_thread.run_sync(flipper.communicate)
-    flips = int(told)
+        printed, _ = await trio.to_thread.run_sync(flipper.communicate)
+    flips = int(printed)
     print(f"{runs} runs, {flips} flips")
     assert contents(outside) == before
     assert flips > 100
