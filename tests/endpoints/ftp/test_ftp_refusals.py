@@ -277,7 +277,7 @@ async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(tmp_path: Pa
             run = await mirror(source, endpoint_for(server), journal)
             assert run.report.exit_code == 1
             assert len(run.failures) == 2
-            assert all("no difference between upper and lower case" in why for why in run.failures.values())
+            assert all("ignores upper and lower case" in why for why in run.failures.values())
             there = set(server.files.values())
             assert there == {b"A", b"a", b"d/other", b"d/Other", b"d/own"} - {path.encode() for path in run.failures}
             assert kept in (set(), there), "and it stays the same one"
