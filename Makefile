@@ -1,17 +1,25 @@
-# `make demo` and `make test` are all that an empty clone needs: each makes its own virtual environment first.
+# `make demo` and `make test` are all that a fresh clone needs: each makes its own virtual environment first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One more than there are processors: much of a test's time goes into waiting for servers that stay silent on purpose.
+PIP := --disable-pip-version-check --progress-bar off
+# One more than there are processors: much of a test's time is spent waiting for servers that are silent on purpose.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
-.PHONY: demo test check docs clean
+.PHONY: demo test test-rest test-all check docs clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/demo
 	$(BIN)/actorsync demo
 
+# Minutes: everything that can break a promise, on embedded servers, sweeps in a short form. Run it before a commit.
 test: check
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) -m 'not full'
+
+# The rest, as CI runs it: real servers (.ci/install-servers), whole sweeps, many seeds.
+test-rest: $(VENV)/installed
+	ACTORSYNC_TESTS=all $(BIN)/pytest -n $(WORKERS) -m 'full or scaled'
+
+test-all: test test-rest
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -22,9 +30,17 @@ docs: $(VENV)/installed
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 	@echo docs/_build/html/index.html
 
+# The demo needs a fraction of what the tests need, so it installs only that; pip names each package as it comes.
+$(VENV)/demo: pyproject.toml
+	@echo "making a virtual environment in $(VENV) and installing actorsync there: about half a minute"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP) --editable '.[demo]'
+	touch $@
+
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "making a virtual environment in $(VENV) and installing actorsync and its tools there: one to two minutes"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP) --editable '.[dev]'
 	touch $@
 
 clean:

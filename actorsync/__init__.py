@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from actorsync.actors.pipeline import Change, ListingStage, OperationStage, Stage, listing_stage, operation_stage
     from actorsync.endpoints.wrappers.transform import Transform
     from actorsync.model.entry import Entry, Kind, Listing
-    from actorsync.model.event import Event, Report
+    from actorsync.model.event import Event
     from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
+    from actorsync.model.report import Report
     from actorsync.profile import Profile
     from actorsync.runs.blocking import Stop, apply, plan, run
     from actorsync.runs.open_sync import ConnectionState, Levels, Sync, load_profile, open_sync
@@ -88,7 +89,7 @@ _HOMES: Final = {
     "Plan": "runs.saved_plan",
     "Profile": "profile",
     "Remove": "model.operation",
-    "Report": "model.event",
+    "Report": "model.report",
     "Stage": "actors.pipeline",
     "Step": "runs.saved_plan",
     "Stop": "runs.blocking",

@@ -23,7 +23,6 @@ from actorsync.model.event import (
     RemovalIntended,
     RemovalsRefused,
     RemovalsWithheld,
-    Report,
     Resized,
     Resumed,
     Retired,
@@ -49,6 +48,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.report import Report
 
 __all__ = [
     "Adopted",

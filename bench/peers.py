@@ -26,6 +26,9 @@ __all__ = ["PEERS", "Job", "Peer", "peer_environment"]
 
 PASSWORD_VARIABLE: Final = "ACTORSYNC_BENCH_PASSWORD"
 
+#: The checkout of another version of actorsync, which then takes part as the peer ``previous``.
+PREVIOUS: Final = os.environ.get("ACTORSYNC_PREVIOUS", "")
+
 
 @attrs.frozen
 class Job:
@@ -90,6 +93,11 @@ def _actorsync(job: Job, scheme: str, access: str) -> list[str]:
     )
     profile.chmod(0o600)
     return [sys.executable, "-m", "actorsync", "run", str(profile)]
+
+
+def _previous(this: Callable[[Job], list[str]]) -> Callable[[Job], list[str]]:
+    """Return what makes the same command for the checkout in ``PREVIOUS``."""
+    return lambda job: ["env", f"PYTHONPATH={PREVIOUS}", "PYTHONSAFEPATH=1", *this(job)]
 
 
 _PASSWORD_KEY: Final = f'password = {{ env = "{PASSWORD_VARIABLE}" }}'
@@ -170,11 +178,24 @@ def _pyftpsync(job: Job) -> list[str]:
 
 _RUNNABLE: Final = "import actorsync, actorsync.__main__ as _; print(actorsync.__version__)"
 
+#: Fails where another actorsync than that of the checkout would run.
+_IS_PREVIOUS: Final = f"{_RUNNABLE}; assert {PREVIOUS!r} and actorsync.__file__.startswith({PREVIOUS + '/'!r})"
+
 PEERS: Final[dict[str, Peer]] = {
     "actorsync": Peer(
         "pip install -e .",
         (sys.executable, "-c", _RUNNABLE),
         {"ftp": _actorsync_ftp, "ftpes": _actorsync_ftpes, "sftp": _actorsync_sftp},
+        remembers=True,
+    ),
+    "previous": Peer(
+        "set ACTORSYNC_PREVIOUS to the checkout of another version",
+        ("env", f"PYTHONPATH={PREVIOUS}", "PYTHONSAFEPATH=1", sys.executable, "-c", _IS_PREVIOUS),
+        {
+            "ftp": _previous(_actorsync_ftp),
+            "ftpes": _previous(_actorsync_ftpes),
+            "sftp": _previous(_actorsync_sftp),
+        },
         remembers=True,
     ),
     "lftp": Peer(

@@ -31,7 +31,7 @@ PAGES = {
     "Use it": ["quickstart", "profile", "recipes", "any-to-any", "cli", "filesmirror"],
     "Build on it": ["library", "pipelines", "endpoints", "testing"],
     "Trust it": ["servers", "security", "reliability", "performance", "journal"],
-    "Know it": ["design", "contributing", "changelog"],
+    "Know it": ["design", "glossary", "contributing", "changelog"],
     "API": ["api/actorsync", "api/errors", "api/model", "api/endpoints", "api/testing"],
 }
 

@@ -16,7 +16,7 @@ ENTRIES = "SELECT path, data IS NULL, length(data), mtime_ns FROM tree WHERE "
 
 
 def open_endpoint(location: Location, /) -> "SqliteEndpoint":
-    """What the entry point leads to. Nothing is opened yet."""
+    """Return the endpoint of a location. The entry point names this function. It opens nothing."""
     location.allow()
     if location.host or not location.path:
         raise Unusable("url", "names no file; write sqlite:///srv/site.db")
@@ -24,7 +24,7 @@ def open_endpoint(location: Location, /) -> "SqliteEndpoint":
 
 
 class SqliteEndpoint:
-    """The place. Its root is always there, once the file is."""
+    """The endpoint. Its root exists as soon as the file does."""
 
     capabilities = Capabilities()
 
@@ -36,7 +36,7 @@ class SqliteEndpoint:
         return f"sqlite://{self.file}"
 
     async def identify(self) -> ScanComplete:
-        """Before it is read from: a file that is missing must not look like an empty tree."""
+        """Describe the root. A missing file must not look like an empty tree."""
         if not await trio.Path(self.file).is_file():
             raise GuardRefused(f"{self.display} is not there")
         return ScanComplete(Entry("", Kind.DIRECTORY))

@@ -18,6 +18,7 @@ from tests.support.servers import ssh_servers
 from tests.support.servers.debian_servers import PASSWORD
 from tests.support.servers.ftp import NAMES, home, serving
 from tests.support.servers.ssh_target import SshTarget
+from tests.support.tiers import mark
 
 # Whoever runs this under nohup, or in the background of a script, has these ignored, and every process that is started
 # here would have so, too.
@@ -117,6 +118,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin to fill the fault matrix where it is asked for: in the process that hears of all tests."""
     if config.getoption("--matrix") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(MatrixWriter())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what only CI runs."""
+    mark(items)
 
 
 class MatrixWriter:

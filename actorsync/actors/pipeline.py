@@ -15,8 +15,8 @@ import attrs
 from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.model.entry import Listing
-from actorsync.model.event import Report
 from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
+from actorsync.model.report import Report
 
 __all__ = [
     "AfterRun",

@@ -14,21 +14,16 @@ from actorsync.actors.messages import Blocking, Fact, Registration, Settlement, 
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
-    BreakerOpened,
-    Connected,
     Event,
-    LoginDeferred,
-    Planned,
     Reconnecting,
     RemovalsRefused,
     RemovalsWithheld,
-    Report,
-    Resumed,
-    Retired,
     Scanned,
     Warned,
+    is_durable,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Skipped
+from actorsync.model.report import Report
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
 
@@ -39,20 +34,6 @@ Observer = Callable[[Event], None]
 GROUP = 500
 
 _KEPT_FAILURES = 1_000
-
-#: Events that no journal remembers: a run with nothing to do is made of them, and need not wait for the disk.
-_PASSING = (
-    Scanned,
-    Planned,
-    RemovalsWithheld,
-    Connected,
-    Reconnecting,
-    Retired,
-    LoginDeferred,
-    BreakerOpened,
-    Resumed,
-    Warned,
-)
 
 
 class FactStore(Protocol):
@@ -160,7 +141,7 @@ class Recorder:
 
     async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
         told = [_events_of(fact) for fact in group]
-        lasting = [event for events in told for event in events if not isinstance(event, _PASSING)]
+        lasting = [event for events in told for event in events if is_durable(event)]
         if lasting:
             await self.blocking(self.journal.apply, lasting)
         for fact, events in zip(group, told, strict=True):
@@ -184,6 +165,11 @@ class Recorder:
             observer(event)
         if self.feed is not None:
             self.feed.observe(event)
+
+    def release_reader(self) -> None:
+        """Wait no more for the reader of ``feed``."""
+        if self.feed is not None:
+            self.feed.release()
 
     def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # the planner is gone; the journal still wants to know

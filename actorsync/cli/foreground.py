@@ -1,4 +1,4 @@
-"""A run or a plan in the foreground: signals, output, and the exit code. What the commands ``run`` and ``plan`` do."""
+"""Runs and plans in the foreground: signals, output and exit code. What ``run``, ``plan`` and ``apply`` do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Literal
 import attrs
 import trio
 
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.malloc import share_one_heap
@@ -22,13 +21,15 @@ from actorsync.cli.output.streams import Sink, tell_bug
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
-from actorsync.runs.runner import apply_once, ask_first, make_plan, run_forever, run_once
+from actorsync.runs.options import options_for
+from actorsync.runs.repeat import run_forever
+from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 
 __all__ = ["PENDING", "Options", "Show", "apply", "plan", "run"]
 
-#: Exit code of ``plan --exit-code`` when there is something to do.
+#: Exit code of ``plan --exit-code`` when there are changes.
 PENDING = 9
 
 Show = Literal["quiet", "normal", "verbose", "json"]
@@ -36,57 +37,46 @@ Show = Literal["quiet", "normal", "verbose", "json"]
 
 @attrs.frozen
 class Options:
-    """How a run is shown and stopped."""
+    """How the output of a run is shown, and how it stops."""
 
     show: Show = "normal"
     is_once: bool = False
     is_rebuilding: bool = False
     stops_on_enter: bool = False
     ends_afterwards: bool = False
-    """Whether the process ends with the run, so that signals that come later have nothing to stop."""
+    """Whether the process ends with the run, so that later signals have nothing to stop."""
 
 
 def run(profile: Profile, options: Options) -> int:
-    """Mirror, once or for as long as the profile says; give the exit code."""
+    """Mirror once or, with ``sync.every``, until stopped; return the exit code."""
     share_one_heap()
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     every = None if options.is_once else profile.sync.every
     output = _output(options.show, statistics, "" if every is None else format_duration(every))
-    observers: list[Observer] = [output.observe]
+    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
 
     async def work() -> int:
         if every is not None:
-            return await run_forever(
-                profile,
-                shutdown=shutdown,
-                observers=observers,
-                statistics=statistics,
-                is_rebuilding=options.is_rebuilding,
-            )
-        report = await run_once(
-            profile,
-            shutdown=shutdown,
-            observers=observers,
-            statistics=statistics,
-            is_rebuilding=options.is_rebuilding,
-        )
+            return await run_forever(profile, of_run, is_rebuilding=options.is_rebuilding)
+        report = await run_once(profile, of_run, is_rebuilding=options.is_rebuilding)
         return report.exit_code
 
     return _stoppable(work, shutdown, output, options)
 
 
 def apply(profile: Profile, plan: Plan, options: Options) -> int:
-    """Do what a saved plan says, or nothing; give the exit code."""
+    """Apply a saved plan, or change nothing if it is out of date; return the exit code."""
     share_one_heap()
     profile = ask_first(profile)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
     output = _output(options.show, statistics, "")
+    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
 
     async def work() -> int:
-        report = await apply_once(profile, plan, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+        report = await apply_once(profile, plan, of_run)
         return report.exit_code
 
     return _stoppable(work, shutdown, output, options)
@@ -100,7 +90,7 @@ def plan(
     save_to: Path | None = None,
     ends_afterwards: bool = False,
 ) -> int:
-    """Show what a run would do, and change nothing; give the exit code. A plan that is whole may be saved."""
+    """Show what a run would change; return the exit code. A plan is saved only if it was completed."""
     profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
@@ -113,13 +103,10 @@ def plan(
         nonlocal has_changes
         has_changes = has_changes or change_of(event) is not None
 
+    of_run = options_for(profile, shutdown=shutdown, observers=[watch, output.observe], statistics=statistics)
+
     async def work() -> int:
-        made = await make_plan(
-            profile,
-            shutdown=shutdown,
-            observers=[watch, output.observe],
-            statistics=statistics,
-        )
+        made = await make_plan(profile, of_run)
         report = made.report
         if save_to is not None and report.error is None and not (report.drained or report.cancelled):
             await trio.to_thread.run_sync(made.save, save_to)
@@ -136,16 +123,17 @@ def _output(show: Show, statistics: Statistics, every: str) -> Output:
     is_terminal = Sink(sys.stderr).isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
     kind = Lines
     if is_terminal:
-        from actorsync.cli.output.live_view import LiveView  # slow to import, and of use only here
+        from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
 
         kind = LiveView
     return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
 
 
 def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:
-    """Do ``work`` and give the exit code: the first signal drains, the second cancels, the third leaves the process.
+    """Run ``work`` and return the exit code. The first signal drains, the second cancels, the third exits at once.
 
-    So does the end of the time that a signal gives: after the first that is `Shutdown.longest`.
+    Each step also follows by itself when the time of the one before is over: after a drain that is
+    `Shutdown.longest`.
     """
 
     def drain() -> None:
@@ -168,7 +156,7 @@ async def _in_foreground(
     requests: StopRequests,
     stops_on_enter: bool,
 ) -> int:
-    """Do ``work`` beside its output, and make an exit code of whatever comes of it."""
+    """Run ``work`` and its output concurrently; turn the result or the error into an exit code."""
     code = ActorsyncError.exit_code
     async with trio.open_nursery() as nursery:
         nursery.start_soon(output.run, shutdown.cancelling)
@@ -180,7 +168,7 @@ async def _in_foreground(
             except ActorsyncError as error:
                 output.complain(str(error))
                 code = error.exit_code
-            except Exception as bug:  # noqa: BLE001 - the last one to see it
+            except Exception as bug:  # noqa: BLE001 - the outermost handler
                 await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
             beside.cancel_scope.cancel()
         output.close()

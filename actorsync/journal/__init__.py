@@ -6,7 +6,6 @@ locks the file, and ``network_filesystem`` refuses a place on which SQLite's loc
 
 from actorsync.journal.journal import (
     Journal,
-    Run,
     journal_path,
     open_journal,
     open_memory_journal,
@@ -17,7 +16,6 @@ from actorsync.journal.journal import (
 
 __all__ = [
     "Journal",
-    "Run",
     "journal_path",
     "open_journal",
     "open_memory_journal",

@@ -7,7 +7,7 @@ journal costs a survey and some comparisons, never a file: what it does not know
 * One writer. ``open_journal`` holds a lock on ``<journal>.lock`` for as long as the journal is open; the kernel lets
   go of it when the process dies, however it dies.
 * ``apply`` is one transaction, durable when it returns: write-ahead log, ``synchronous=FULL``.
-* Two connections. Reads go over a read-only one of their own, so that ``children`` never waits for the disk while
+* Two connections. Reads go over a read-only one of their own, so that they never wait for the disk while
   another thread is in ``apply``; each read sees one state, with all that was committed before it. A journal in
   memory has only one connection, and there reads and writes take turns.
 
@@ -41,34 +41,20 @@ from actorsync.journal.file import (
     open_pair,
     open_reader,
 )
-from actorsync.journal.schema import Run
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.event import (
-    Adopted,
-    Confirmed,
-    Forgotten,
-    Intended,
-    MovesIntended,
-    Parked,
-    Recovered,
-    RemovalIntended,
-    Resized,
-    SurveyComplete,
-    Swept,
-)
-from actorsync.model.operation import Done, Move, Remove, Skipped
+from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
+from actorsync.model.report import Report, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from actorsync.model.entry import Record
-    from actorsync.model.event import Event, Report
+    from actorsync.model.event import Event
     from actorsync.model.row import Glance
 
 __all__ = [
     "Journal",
-    "Run",
     "journal_path",
     "open_journal",
     "open_memory_journal",
@@ -102,11 +88,6 @@ class Journal:
         """Give the source's root as the last scan found it."""
         with self._read() as connection:
             return schema.read_root(connection)
-
-    def children(self, directory: str) -> dict[str, Record]:
-        """Give the records of the direct children, by name."""
-        with self._read() as connection:
-            return schema.read_children(connection, directory)
 
     def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
         """Leave out what is as it was: give the rest of ``glance``, and the records that this does not account for.
@@ -152,13 +133,11 @@ class Journal:
         with self._read() as connection:
             return schema.read_ceiling(connection)
 
-    def intents(self) -> list[str]:
-        """Give the temporaries that may exist on the target, in order."""
-        with self._read() as connection:
-            return schema.read_intents(connection)
-
     def pending(self) -> list[tuple[str, Entry | None]]:
-        """Give the same temporaries, each with the file it is for where the journal does not know that it arrived."""
+        """Return the temporaries that may exist on the target, in order of their paths.
+
+        Each comes with the source file that it is for, or with None where that is unknown or has arrived.
+        """
         with self._read() as connection:
             return schema.read_pending(connection)
 
@@ -177,34 +156,20 @@ class Journal:
 
         Facts that change nothing do not even begin a transaction: a run with nothing to do writes nothing.
         """
-        if not any(map(self._matters, facts)):
+        if not any(is_durable(fact) and not self._is_known(fact) for fact in facts):
             return
         with self._transaction() as connection:
             write_facts(connection, facts)
 
-    def _matters(self, fact: Event) -> bool:
+    def _is_known(self, fact: Event) -> bool:
+        """Return whether the journal holds exactly this already."""
         match fact:
-            case (
-                Done()
-                | Adopted()
-                | Confirmed()
-                | RemovalIntended()
-                | Intended()
-                | MovesIntended()
-                | Swept()
-                | Forgotten()
-            ):
-                return True
-            case Skipped(operation=Move() | Remove()):
-                return True
-            case Parked() | Recovered():
-                return True
             case SurveyComplete():
-                return self.is_fresh
+                return not self.is_fresh
             case Resized(ceiling=ceiling):
-                return ceiling is not None and ceiling != self.ceiling()
+                return ceiling == self.ceiling()
             case ScanComplete():
-                return fact != self.root()
+                return fact == self.root()
             case _:
                 return False
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-import attrs
 import cattrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
-from actorsync.model.event import Parked, Report
+from actorsync.model.event import Parked
+from actorsync.model.report import Report, Run
 from actorsync.model.row import KINDS, Glance, decode, encode, entries_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ __all__ = [
     "KINDS",
     "RUNS_KEPT",
     "SCHEMA_VERSION",
-    "Run",
     "Unreadable",
     "Value",
     "bounds",
@@ -48,7 +47,6 @@ __all__ = [
     "read_children",
     "read_differences",
     "read_familiar",
-    "read_intents",
     "read_meta",
     "read_pending",
     "read_record",
@@ -146,15 +144,6 @@ T = TypeVar("T")
 Value: TypeAlias = int | str | bytes | None
 
 _converter: Final = cattrs.Converter()
-
-
-@attrs.frozen
-class Run:
-    """One run of a profile. Without a ``report`` it is still going on, or was killed."""
-
-    id: int
-    started_at: float
-    report: Report | None
 
 
 class Unreadable(Exception):
@@ -315,11 +304,6 @@ def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> s
 def fit(value: Value) -> Value:
     """Give a number that SQLite cannot hold as the text that stands for it."""
     return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
-
-
-def read_intents(connection: sqlite3.Connection) -> list[str]:
-    """Give the temporaries that may exist on the target, in order."""
-    return [decode(path) for (path,) in connection.execute("SELECT path FROM intents ORDER BY path")]
 
 
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:

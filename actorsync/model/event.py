@@ -6,12 +6,13 @@ of a run is always `Stopped`.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from actorsync.model.entry import Entry, Problem, ScanComplete
-from actorsync.model.operation import Move, Outcome
+from actorsync.model.operation import Done, Move, Outcome, Remove, Skipped
+from actorsync.model.report import Report
 
 __all__ = [
     "Adopted",
@@ -30,7 +31,6 @@ __all__ = [
     "RemovalIntended",
     "RemovalsRefused",
     "RemovalsWithheld",
-    "Report",
     "Resized",
     "Resumed",
     "Retired",
@@ -40,6 +40,7 @@ __all__ = [
     "SurveyComplete",
     "Swept",
     "Warned",
+    "is_durable",
 ]
 
 
@@ -265,40 +266,6 @@ class Swept:
 
 
 @attrs.frozen
-class Report:
-    """What a run did. Counts are of files unless they say otherwise, sizes in bytes, times in seconds.
-
-    ``failures`` holds the first thousand failures as (path, reason); ``failed`` counts them all, also those that are
-    ``parked`` and were not tried. ``left`` counts what was not done, also the removals that were ``withheld``.
-    ``refused``, ``drained``, ``cancelled`` and ``error`` say why a run ended early; ``exit_code`` is what the command
-    line returns for it.
-    """
-
-    exit_code: int
-    started_at: float
-    seconds: float
-    copied: int = 0
-    copied_bytes: int = 0
-    directories_made: int = 0
-    removed: int = 0
-    adopted: int = 0
-    files_seen: int = 0
-    hidden: int = 0
-    failed: int = 0
-    skipped: int = 0
-    left: int = 0
-    reconnects: int = 0
-    parked: int = 0
-    withheld: int = 0
-    moved: int = 0
-    failures: tuple[tuple[str, str], ...] = ()
-    refused: str | None = None
-    drained: bool = False
-    cancelled: bool = False
-    error: str | None = None
-
-
-@attrs.frozen
 class Stopped:
     """The run is over; always the last event."""
 
@@ -333,3 +300,35 @@ Event: TypeAlias = (
     | Stopped
     | Outcome
 )
+
+#: Events that the journal records. The others only tell what goes on.
+_DURABLE: Final = (
+    Done,
+    ScanComplete,
+    SurveyComplete,
+    Adopted,
+    Confirmed,
+    Intended,
+    RemovalIntended,
+    MovesIntended,
+    Forgotten,
+    Swept,
+    Parked,
+    Recovered,
+)
+
+
+def is_durable(event: Event) -> bool:
+    """Return whether the journal records ``event``.
+
+    The recorder commits such an event before it publishes it, and publishes any other at once: a run with nothing to do
+    does not wait for the disk. A skipped move or removal is recorded because the target no longer has the file. A
+    connection limit is recorded once the server has shown one.
+    """
+    match event:
+        case Skipped(operation):
+            return isinstance(operation, Move | Remove)
+        case Resized(ceiling=ceiling):
+            return ceiling is not None
+        case _:
+            return isinstance(event, _DURABLE)

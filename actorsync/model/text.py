@@ -1,4 +1,4 @@
-"""Text of others made fit to show: names, server replies, banners. And durations as people say them.
+"""Text from outside made safe to show: names, server replies, banners. Also durations, sizes and counts as text.
 
 A name may hold anything that a file system or a server likes: an escape sequence that retitles the terminal, a
 line break that forges a line of the log, a mark that turns the rest of the line around. Everything that comes
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
-__all__ = ["display", "duration_text", "hidden", "shorten"]
+__all__ = ["counted", "display", "duration_text", "hidden", "shorten", "size_text"]
 
 
 def _escapes() -> dict[int, str]:
@@ -56,3 +56,19 @@ def duration_text(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes in binary units, with one decimal place from KiB on: ``812 B``, ``3.4 MiB``."""
+    if size < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """Return ``count`` with its noun: ``1 file``, ``2 files``. ``plural`` is for nouns that do not just add an "s"."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"

@@ -9,20 +9,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import NoReturn, TypeVar
 
-import attrs
 import trio
 
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.wrappers.transform import Transform
-from actorsync.model.event import Report
+from actorsync.model.report import Report
+from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.open_sync import profile_of
-from actorsync.runs.runner import apply_once, ask_first, make_plan, policy_of, run_once
+from actorsync.runs.options import Additions
+from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests
-from actorsync.supervisor import Policy
 
 __all__ = ["Stop", "apply", "plan", "run"]
 
@@ -117,14 +117,8 @@ def run(
     `ProfileError`, `JournalLocked` and `FatalError` (its subclass `StageFailed` among them), and `RuntimeError` where
     trio is running already: see `open_sync` for that.
     """
-    pipeline = Pipeline(tuple(stages), before_commit, after_run)
-
-    async def work(loaded: Profile, shutdown: Shutdown) -> Report:
-        return await run_once(
-            loaded, shutdown=shutdown, observers=observers, policy=_policy(loaded, transforms), pipeline=pipeline
-        )
-
-    return _blocking(partial(profile_of, profile, overrides), ask_first, work, stop)
+    added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
+    return _blocking(partial(profile_of, profile, overrides), ask_first, added, run_once, stop)
 
 
 def plan(
@@ -140,20 +134,15 @@ def plan(
 
     Everything else is as with `run`. A plan that was stopped is raised as `KeyboardInterrupt`: it is not whole.
     """
+    added = Additions(Pipeline(tuple(stages)), transforms, observers)
 
-    async def work(loaded: Profile, shutdown: Shutdown) -> Plan:
-        made = await make_plan(
-            loaded,
-            shutdown=shutdown,
-            observers=observers,
-            policy=_policy(loaded, transforms),
-            pipeline=Pipeline(tuple(stages)),
-        )
+    async def work(loaded: Profile, options: RunOptions) -> Plan:
+        made = await make_plan(loaded, options)
         if made.report.drained or made.report.cancelled:
             raise KeyboardInterrupt
         return made
 
-    return _blocking(partial(profile_of, profile, overrides), partial(ask_first, is_plan=True), work, stop)
+    return _blocking(partial(profile_of, profile, overrides), partial(ask_first, is_plan=True), added, work, stop)
 
 
 def apply(
@@ -174,24 +163,19 @@ def apply(
     source is another one, or the target is not what it was where something is to be done. ``overrides``, ``stages``
     and ``transforms`` have to be those that the plan was made with.
     """
-    pipeline = Pipeline(tuple(stages), before_commit, after_run)
+    added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
 
-    async def work(loaded: Profile, shutdown: Shutdown) -> Report:
-        return await apply_once(
-            loaded, plan, shutdown=shutdown, observers=observers, policy=_policy(loaded, transforms), pipeline=pipeline
-        )
+    async def work(loaded: Profile, options: RunOptions) -> Report:
+        return await apply_once(loaded, plan, options)
 
-    return _blocking(partial(profile_of, profile, overrides), ask_first, work, stop)
-
-
-def _policy(profile: Profile, transforms: Sequence[Transform]) -> Policy:
-    return attrs.evolve(policy_of(profile), transforms=tuple(transforms))
+    return _blocking(partial(profile_of, profile, overrides), ask_first, added, work, stop)
 
 
 def _blocking(
     load: Callable[[], Profile],
     ask: Callable[[Profile], Profile],
-    work: Callable[[Profile, Shutdown], Awaitable[T]],
+    added: Additions,
+    work: Callable[[Profile, RunOptions], Awaitable[T]],
     stop: Stop | None,
 ) -> T:
     """Load the profile and do ``work`` under trio, with the signals where there are any.
@@ -210,7 +194,9 @@ def _blocking(
             profile = await trio.to_thread.run_sync(load) if known is None else known
             shutdown.allow(profile.shutdown.drain, profile.shutdown.cancel)
             asks = known is None and (profile.target.is_asking or profile.source.is_asking)
-            return profile if asks and not shutdown.draining.is_set() else await work(profile, shutdown)
+            if asks and not shutdown.draining.is_set():
+                return profile
+            return await work(profile, added.options(profile, shutdown))
 
     result = _run(main, shutdown)
     if isinstance(result, Profile):

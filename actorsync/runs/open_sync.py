@@ -16,13 +16,16 @@ from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Rate, Statistics
+from actorsync.ending import the_cause
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
-from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.event import Event, Stopped
+from actorsync.model.report import Report
+from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.profile import load as loading
-from actorsync.runs.runner import policy_of, run_once
-from actorsync.supervisor import Policy, the_cause
+from actorsync.runs.options import Additions
+from actorsync.runs.runner import run_once
 
 __all__ = ["ConnectionState", "Levels", "Sync", "load_profile", "open_sync", "profile_of"]
 
@@ -135,27 +138,22 @@ class Sync:
             connections=tuple(_state_of(level) for level in levels.connections),
         )
 
-    async def _run(
-        self,
-        profile: Profile,
-        policy: Policy,
-        pipeline: Pipeline,
-        observers: Sequence[Observer],
-        task_status: trio.TaskStatus[None],
-    ) -> None:
+    def _options(self, profile: Profile, added: Additions) -> RunOptions:
+        """Return the options of the run that this object stops, watches and measures."""
+        options = added.options(profile, self._shutdown)
+        return attrs.evolve(
+            options,
+            policy=attrs.evolve(options.policy, bandwidth=self._bandwidth),
+            observers=[self._keep, *options.observers],
+            statistics=self._statistics,
+            feed=self._feed,
+        )
+
+    async def _run(self, profile: Profile, options: RunOptions, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sample)
-                await run_once(
-                    profile,
-                    shutdown=self._shutdown,
-                    observers=[self._keep, *observers],
-                    statistics=self._statistics,
-                    policy=policy,
-                    pipeline=pipeline,
-                    feed=self._feed,
-                    task_status=task_status,
-                )
+                await run_once(profile, options, task_status=task_status)
                 nursery.cancel_scope.cancel()
         finally:
             self._feed.close()
@@ -205,13 +203,12 @@ async def open_sync(
     """
     loaded = await trio.to_thread.run_sync(profile_of, profile, overrides)
     sync = Sync(loaded)
-    policy = attrs.evolve(policy_of(loaded), transforms=tuple(transforms), bandwidth=sync._bandwidth)
-    pipeline = Pipeline(tuple(stages), before_commit, after_run)
+    added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
     of_block: BaseException | None = None
     of_run: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(sync._run, loaded, policy, pipeline, observers)
+            await nursery.start(sync._run, loaded, sync._options(loaded, added))
             try:
                 yield sync
             except trio.Cancelled:

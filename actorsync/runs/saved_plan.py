@@ -23,8 +23,9 @@ from actorsync.actors.pipeline import Change, OperationStage, operation_stage
 from actorsync.endpoints.contract import Session
 from actorsync.errors import PlanOutdated, ProfileError
 from actorsync.model.entry import Entry, Kind, Listing, Record, parent_of
-from actorsync.model.event import Event, Report
+from actorsync.model.event import Event
 from actorsync.model.operation import Done, Failed, Move, Remove
+from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
 
 __all__ = ["Notes", "Plan", "Step", "check_target", "only"]

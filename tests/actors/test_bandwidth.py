@@ -29,7 +29,7 @@ from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_memory_journal
 from actorsync.model.operation import Done
 from actorsync.profile import load_profile
-from actorsync.runs.runner import policy_of
+from actorsync.runs.options import policy_of
 from tests.support.mirror import contents, mirror
 from tests.support.servers.any_side import FTPES, LOCAL, Sides, put
 from tests.support.world.memory_mirror import ONE, Mirror

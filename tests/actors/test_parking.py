@@ -22,8 +22,9 @@ from actorsync.endpoints.contract import Capabilities, Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
-from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Report, Scanned
+from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Scanned
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove
+from actorsync.model.report import Report
 from actorsync.planning.parking import (
     FIRST_DELAY,
     LONGEST_DELAY,
@@ -252,7 +253,7 @@ class Site(Mirror):
     @property
     def memory(self) -> object:
         journal = self.journal
-        return journal.record(""), journal.subtree(""), journal.intents(), journal.root(), journal.troubles()
+        return journal.record(""), journal.subtree(""), journal.pending(), journal.root(), journal.troubles()
 
     @property
     def failures(self) -> dict[str, int]:

@@ -37,16 +37,17 @@ from actorsync.model.event import (
     Event,
     LoginDeferred,
     Reconnecting,
-    Report,
     Resized,
     Resumed,
     Retired,
 )
 from actorsync.model.operation import Failed, Fault, Returned
+from actorsync.model.report import Report
 from actorsync.planning.pool_size import Sizing
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession, When
 
 T = TypeVar("T")
@@ -88,9 +89,11 @@ async def mirror(source: Endpoint, target: object, journal: Journal, policy: Pol
             source,
             target,  # type: ignore[arg-type]
             journal,
-            policy,
-            observers=[events.append],
-            clock=Clock(token=lambda: f"{next(tokens):016x}", blocking=inline),
+            RunOptions(
+                policy,
+                observers=[events.append],
+                clock=Clock(token=lambda: f"{next(tokens):016x}", blocking=inline),
+            ),
         )
     return Told(report, events)
 
@@ -735,7 +738,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert suspended.reason in {f"{path}: the server's disk is full" for path in target.refused}
     assert {event.reason for event in unsent} == {f"not sent: the target is full ({suspended.reason})"}
     assert target.endpoint.directories() == source.directories(), "directories are made"
-    assert journal.intents() == []
+    assert journal.pending() == []
     assert not [path for path in target.endpoint.files() if ".tmp" in path], "what is whole has its name"
     assert told.report.seconds < 20
 

@@ -19,8 +19,10 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import GOODBYE, Shutdown
-from actorsync.model.event import Connected, Event, Reconnecting, Report, Started
+from actorsync.model.event import Connected, Event, Reconnecting, Started
+from actorsync.model.report import Report
 from actorsync.profile import load_profile
+from actorsync.runs.options import options_for
 from actorsync.runs.runner import run_once
 from actorsync.runs.stop_signals import Step, StopRequests
 
@@ -316,7 +318,8 @@ async def test_m002_m012_m121_m122_a_run_that_hangs_is_stopped_in_time(
                 if isinstance(event, Started):
                     begun.set()
 
-            report = await run_once(load_profile(profile), shutdown=shutdown, observers=[watch])
+            loaded = load_profile(profile)
+            report = await run_once(loaded, options_for(loaded, shutdown=shutdown, observers=[watch]))
             ended.set()
 
         async with trio.open_nursery() as nursery:

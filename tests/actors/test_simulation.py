@@ -20,10 +20,11 @@ from trio.testing import MockClock
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join
-from actorsync.model.event import Confirmed, Event, Report
+from actorsync.model.event import Confirmed, Event
 from actorsync.model.operation import Copy, Done, Move, Remove, Skipped
+from actorsync.model.report import Report
+from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Policy
 from tests.support.world import long_run
 from tests.support.world.climate import KINDS, NO_CLIMATE, Climate
 from tests.support.world.memory_mirror import Mirror
@@ -33,7 +34,7 @@ from tests.support.world.world import NAMES, Weather
 SEEDS = int(os.environ.get("ACTORSYNC_SEEDS", "2000"))
 BLOCK = 100
 #: How many stories there are of renames.
-RENAMES = int(os.environ.get("ACTORSYNC_RENAMES", "150"))
+RENAMES = int(os.environ.get("ACTORSYNC_RENAMES", "200"))
 
 #: Every seed that ever found something. Told first, and for ever. These have the first weather alone: that is all there
 #: was when they found it.

@@ -23,8 +23,9 @@ from actorsync.actors.pipeline import (
 )
 from actorsync.errors import GuardRefused, OperationRefused, StageFailed
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of
-from actorsync.model.event import Adopted, Event, Report, Scanned, Stopped, Warned
+from actorsync.model.event import Adopted, Event, Scanned, Stopped, Warned
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned
+from actorsync.model.report import Report
 from actorsync.testing.faulty_endpoint import Faulty
 from tests.actors.test_supervisor import at
 from tests.support.world.memory_mirror import Mirror
@@ -483,7 +484,7 @@ async def test_a_hook_that_hangs_afterwards_is_cut_short_when_the_run_is_stopped
         getattr(mirror.shutdown, verb)()
     assert trio.current_time() - began <= mirror.shutdown.longest
     assert [event.text for event in mirror.seen(Warned)] == [
-        "the hook after_run was not done when the time for stopping was over"
+        "the hook after_run was cancelled: it did not return in the time that a stop allows"
     ]
     assert isinstance(mirror.events[-1], Stopped)
 

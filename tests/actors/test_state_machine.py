@@ -27,8 +27,8 @@ from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.journal import Journal
 from actorsync.model.entry import Kind
 from actorsync.planning.selection import Selection
+from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Policy
 from tests.support import virtual_time as simulation
 from tests.support.world.world import EPOCH_NS, SECOND_NS, Stop, Weather, World
 

@@ -20,17 +20,20 @@ from trio.testing import MockClock
 from actorsync.actors.connections.backoff import Backoff, Lives, restarting
 from actorsync.actors.messages import holding, inline
 from actorsync.actors.shutdown import Shutdown
+from actorsync.ending import the_cause
 from actorsync.endpoints.contract import Capabilities, Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, ScanComplete
-from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Report, Retired, Stopped, SurveyComplete
+from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Retired, Stopped, SurveyComplete
 from actorsync.model.operation import Copy, Done, Failed, Returned, Survey
+from actorsync.model.report import Report
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise, the_cause
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
 
 T = TypeVar("T")
@@ -67,10 +70,12 @@ class Mirror:
                 source or self.source,
                 target or self.target,
                 journal or self.journal,
-                self.policy,
-                shutdown=self.shutdown,
-                observers=[self.events.append, *([observe] if observe else [])],
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(tokens):016x}", blocking=self._slowly),
+                RunOptions(
+                    self.policy,
+                    shutdown=self.shutdown,
+                    observers=[self.events.append, *([observe] if observe else [])],
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(tokens):016x}", blocking=self._slowly),
+                ),
             )
         assert self.events[-1] == Stopped(report)
         return report
@@ -239,7 +244,7 @@ async def test_m127_a_connection_that_retires_gives_its_work_to_the_others(
     assert len(mirror.seen(Retired)) == 1
     assert mirror.seen(Returned)
     assert mirror.target.files() == mirror.source.files()
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
@@ -259,7 +264,7 @@ async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_an
     report = await mirror.run()
     assert (report.exit_code, report.copied, report.failed) == (1, 3, 1)
     assert report.failures == (("poison", "the connection was lost 5 times over it: it died"),)
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
     assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
 
 
@@ -273,7 +278,7 @@ async def test_m127_what_was_taken_ahead_is_not_forgotten_when_the_one_before_it
     report = await mirror.run(target=target)
     assert (report.exit_code, report.copied) == (1, 1)
     assert [path for path, _ in report.failures] == ["poison"]
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 # Holding.
@@ -570,7 +575,7 @@ async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_res
     report = await mirror.run(target=breaking)
     assert (report.exit_code, report.failed, report.copied) == (1, 1, 3)
     assert "the connection was lost 5 times over it" in report.failures[0][1]
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_a_run_that_is_cancelled_from_outside_is_no_bug(autojump_clock: MockClock) -> None:
@@ -607,7 +612,7 @@ async def test_what_a_dead_run_sent_last_may_arrive_after_the_next_has_swept(aut
 
     assert (await mirror.run(target=Faulty(mirror.target, decide))).exit_code == 0
     assert mirror.target.files() == mirror.source.files()
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
 async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_clock: MockClock) -> None:
@@ -621,7 +626,7 @@ async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_
 
     report = await mirror.run(target=Faulty(mirror.target, decide))
     assert report.exit_code in {1, 3}
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
     assert mirror.target.files() == {}
 
 

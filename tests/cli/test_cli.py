@@ -26,12 +26,15 @@ from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRe
 from actorsync.journal import journal_path, state_directory
 from actorsync.model.entry import Listing
 from actorsync.profile import load_profile
-from actorsync.runs import runner
+from actorsync.runs import mirror
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.root import ROOT
 
 CANARY = "CANARY-4711"
 BIG = 24 << 20
+INTERNAL_ERROR = (
+    "internal error in actorsync; please report it with this traceback; the next run continues from the journal"
+)
 SLOW = 5 << 20  # bytes a second: a big file takes some seconds, and leaves the sockets' buffers far behind
 
 
@@ -161,9 +164,12 @@ def test_json_is_one_event_a_line(source: Path, tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["run", "nope.toml"], "actorsync: nope.toml: there is no such file; write one with: actorsync init"),
+        (["run", "nope.toml"], "actorsync: nope.toml: no such file; create one with: actorsync init"),
         (["run", "{profile}", "--set", "sync.max-delte=3"], "unknown key; did you mean sync.max-delete?"),
-        (["run", "{profile}", "-v", "--json"], "Error: --json, --verbose and --quiet exclude each other."),
+        (
+            ["run", "{profile}", "-v", "--json"],
+            "Error: --json, --verbose and --quiet cannot be combined; use one of them.",
+        ),
         (["run"], "Error: Missing argument 'PROFILE'."),
         (["fly"], "Error: No such command 'fly'."),
     ],
@@ -199,13 +205,13 @@ def test_a_bug_shows_its_traceback_and_one_line(
     async def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a \x1b[31mbug")
 
-    monkeypatch.setattr(runner, "supervise", broken)
+    monkeypatch.setattr(mirror, "supervise", broken)
     assert run_command(["run", write_profile(source, str(tmp_path / "target"))]) == 7
     err = capsys.readouterr().err.splitlines()
     assert err[0] == "Traceback (most recent call last):"
     assert err[-2:] == [
         "ZeroDivisionError: a \\x1b[31mbug",
-        "actorsync: this is a bug in actorsync; what was done is in the journal, and the next run goes on from there",
+        f"actorsync: {INTERNAL_ERROR}",
     ]
     assert err.count("Traceback (most recent call last):") == 1
 
@@ -295,9 +301,9 @@ def test_check_describes_the_server(
     assert run_command(["check", profile]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "server    actorsync embedded server ready." in lines
-    assert lines[-1] == "ready: the target can be listed, and has 0 entries at its top"
+    assert lines[-1] == "ready: the target directory can be listed (0 entries)"
     assert run_command(["check", profile, "--set", f"target.url={server.url}not/there"]) == 0
-    assert "is not there yet" in capsys.readouterr().out
+    assert "does not exist yet" in capsys.readouterr().out
     assert server.mutating == []
     assert not state_directory().exists()
 
@@ -357,7 +363,7 @@ async def test_check_tells_warnings_before_the_verdict() -> None:
         "target  sftp://h/",
         "server  of a test",
         "warning: passwords travel in \\x1b[31mclear",
-        "ready: the target can be listed, and has 0 entries at its top",
+        "ready: the target directory can be listed (0 entries)",
     ]
 
 
@@ -398,9 +404,9 @@ def test_demo_proves_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["demo"]) == 0
     assert time.monotonic() - began < 10
     out = capsys.readouterr().out
-    assert out.count("the same as in the source") == 3
+    assert out.count(": identical to the source") == 3
     assert "NOT" not in out
-    assert "the server was sent 0 commands that change something" in out
+    assert "the server received 0 commands that change files" in out
     assert not state_directory().exists()
 
 
@@ -485,7 +491,7 @@ def test_m121_ctrl_c_drains(number: int, source: Path, slow_server: EmbeddedFtpS
     lines = err.decode().splitlines()
     assert process.returncode == 3
     assert out == b""
-    assert lines[1] == "actorsync: finishing what is in flight, for up to 30s; Ctrl-C again to stop now"
+    assert lines[1] == "actorsync: finishing transfers in progress, for up to 30s; press Ctrl-C again to stop now"
     # The next file may have been begun by the time that the signal is heard; nothing behind that one is.
     copied, left = map(
         int, re.findall(r"(\d+) copied .*, 1 directory made, 0 removed, 0 failed, (\d+) left", lines[2])[0]
@@ -522,11 +528,11 @@ def test_m122_second_ctrl_c_cancels(number: int, code: int, source: Path, slow_s
 def test_third_ctrl_c_leaves_at_once_even_when_the_loop_is_stuck(source: Path, tmp_path: Path) -> None:
     profile = write_profile(source, str(tmp_path / "target"))
     stuck = (
-        "import sys, time, actorsync.runs.runner as runner\n"
+        "import sys, time, actorsync.runs.mirror as mirror\n"
         "async def stuck(*_, **__):\n"
         "    print('stuck', flush=True)\n"
         "    while True: time.sleep(60)\n"
-        "runner.supervise = stuck\n"
+        "mirror.supervise = stuck\n"
         "from actorsync.__main__ import main\n"
         "main()\n"
     )

@@ -21,11 +21,13 @@ from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_memory_journal
-from actorsync.model.event import Reconnecting, Report
+from actorsync.model.event import Reconnecting
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.runs.runner import repeat
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.runs.repeat import repeat
+from actorsync.supervisor import supervise
 from tests.support import FtpTarget
 from tests.support.mirror import contents, mirror, temporaries
 from tests.support.root import ROOT
@@ -211,8 +213,10 @@ async def test_m131_a_wall_clock_that_jumps(step: int, source: Path, tmp_path: P
                 LocalEndpoint(source),
                 LocalEndpoint(tmp_path / "target"),
                 journal,
-                policy,
-                clock=Clock(wall_ns=wall_ns),
+                RunOptions(
+                    policy,
+                    clock=Clock(wall_ns=wall_ns),
+                ),
             )
         assert report.exit_code == 0
         assert 0 <= report.seconds < 20

@@ -105,7 +105,7 @@ def test_what_is_removed_and_what_is_not(pull: Pull) -> None:
     [
         (lambda server: ["source.url=" + url(server, "nowhere")], 4, "cannot use the source ftp://"),
         (lambda server: ['source.password={ env = "WRONG" }'], 6, "the source ftp://"),
-        (lambda server: ["sync.links=follow"], 2, "--set sync.links: links are followed on this machine only"),
+        (lambda server: ["sync.links=follow"], 2, "--set sync.links: links can only be followed in a source on"),
     ],
 )
 def test_a_source_that_cannot_be_used(
@@ -134,7 +134,7 @@ def test_a_host_key_of_the_source(pull: Pull, asyncssh_server: SshTarget, monkey
     assert refused.code == 6
     assert "the source sftp://" in refused.errors[-1]
     assert "run actorsync trust --source" in refused.errors[-1]
-    assert pull.command("trust").errors[-1].endswith("to ask the server of [source], add --source")
+    assert pull.command("trust").errors[-1].endswith("to check the server of [source], add --source")
     (fingerprint,) = [line.split()[1] for line in pull.command("trust", "--source").out if "fingerprint  " in line]
     assert pull.command("trust", "--source", "--fingerprint", fingerprint).code == 0
     assert pull.command("run", "-q") == Ran(0, [], [])

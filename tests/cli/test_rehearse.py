@@ -19,11 +19,12 @@ import pytest
 import trio
 
 from actorsync.cli.commands import run_command
+from actorsync.cli.rehearse import report_lines
 from actorsync.journal import state_directory
 from actorsync.profile import load_profile
 from actorsync.rehearsal import rehearsal
 from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
-from actorsync.rehearsal.report import report, run_text
+from actorsync.rehearsal.report import run_text
 from actorsync.testing.servers.faults import parse_fault
 from tests.support.root import ROOT
 
@@ -133,24 +134,24 @@ async def test_half_a_file_is_seen(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "cut@data:100KB", child=NAIVE)
     assert {one.path for one in result.seen.broken} >= {"big.bin"}
     assert (result.is_whole, result.exit_code) == (False, 1)
-    lines = list(report(result))
-    assert any(re.search(r"files? NOT WHOLE at some look: .*big\.bin", line) for line in lines), lines
-    assert lines[-1].startswith("NOT WHOLE at every look")
+    lines = list(report_lines(result))
+    assert any(re.search(r"files? INCOMPLETE at some check: .*big\.bin", line) for line in lines), lines
+    assert lines[-1].startswith("files INCOMPLETE at some check")
 
 
 async def test_a_file_that_is_cut_short_is_seen_although_all_is_said_to_be_well(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "truncate@data:100KB", child=NAIVE)
     assert [run.exit_code for run in result.runs] == [0]
     assert (result.is_whole, result.has_converged, result.exit_code) == (False, False, 1)
-    assert list(report(result))[-1] == "NOT WHOLE at every look, and NOT in sync after 1 run"
+    assert list(report_lines(result))[-1] == "files INCOMPLETE at some check, and NOT in sync after 1 run"
 
 
 async def test_a_run_that_does_nothing_is_no_convergence(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "cut@store:99", child=(sys.executable, "-c", "pass"))
     assert (result.is_whole, result.has_converged, result.exit_code) == (True, False, 1)
-    lines = list(report(result))
-    assert "fault  cut@store:99: NEVER HAPPENED: store came up 0 times in all" in lines
-    assert lines[-1] == "whole at every look, but NOT in sync after 1 run; 1 fault never happened"
+    lines = list(report_lines(result))
+    assert "fault  cut@store:99: NEVER HAPPENED: store was reached 0 times in all" in lines
+    assert lines[-1] == "every file complete at every check, but NOT in sync after 1 run; 1 fault never happened"
 
 
 @pytest.mark.parametrize(("faults", "runs"), [((), 2), (("refuse@login*50",), 3)])
@@ -173,20 +174,20 @@ def test_the_command_says_what_was_seen(source: Path, capfd: pytest.CaptureFixtu
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp")), "--verbose", *faults]) == 0
     out, err = capfd.readouterr()
     run1, run2, *rest = [re.sub(r"[\d.]+ s\b", "N s", line) for line in out.splitlines()]
-    assert run1 == "run 1  killed after N s"
-    assert run2.startswith("run 2  exit code 0 after N s: in sync: ")
+    assert run1 == "run 1: killed after N s"
+    assert run2.startswith("run 2: exit code 0 after N s; in sync: ")
     assert re.match(r"fault  kill@rename:2: happened in run 1 \(RNTO .*\): the client is killed \(kill -9\)", rest[0])
-    assert re.match(r"fault  full@1GB: NEVER HAPPENED: only \d+\.\d KiB arrived in all", rest[1])
-    assert re.match(r"seen   a visitor looked \d+ times", rest[2])
+    assert re.match(r"fault  full@1GB: NEVER HAPPENED: the server received only \d+\.\d KiB in all", rest[1])
+    assert re.match(r"seen   a visitor checked the site \d+ times", rest[2])
     assert [line.strip() for line in rest[3:6]] == [
-        "every file was whole, whenever it was looked at",
-        "at the end 9 of 9 files show the new version, 0 the old one",
-        "mixed (old and new files beside each other) for N s",
+        "every file was complete at every check",
+        "at the end, 9 of 9 files have the new version, 0 the old one",
+        "old and new files were side by side for N s",
     ]
-    assert re.match(r" +up to \d+ temporar(y|ies) at a time, none left", rest[6])
-    assert rest[7:] == ["whole at every look, and in sync after 2 runs; 1 fault never happened"]
-    assert err.startswith("rehearsing 9 files (300.1 KiB) against a server of ftp:// in ")
-    assert err.splitlines()[0].endswith(", with old versions; it takes up to 956.1 KiB there")
+    assert re.match(r" +at most \d+ temporary files? at a time, none left", rest[6])
+    assert rest[7:] == ["every file complete at every check, and in sync after 2 runs; 1 fault never happened"]
+    assert err.startswith("rehearsing 9 files (300.1 KiB) against an embedded ftp:// server, with old versions ")
+    assert err.splitlines()[0].endswith(" (needs up to 956.1 KiB)")
     assert "  2 | in sync: " in err
 
 
@@ -205,18 +206,18 @@ def test_json_has_all_of_it(source: Path, capfd: pytest.CaptureFixture[str]) -> 
 def test_a_run_tells_some_of_what_failed() -> None:
     lines = (*(f"failed: {number}: no" for number in range(5)), "not in sync: 0 copied")
     assert list(run_text(Run(1, 1, 2.0, lines, ()))) == [
-        "run 1  exit code 1 after 2.0 s: not in sync: 0 copied",
-        *(f"       failed: {number}: no" for number in range(3)),
+        "run 1: exit code 1 after 2.0 s; not in sync: 0 copied",
+        *(f"    failed: {number}: no" for number in range(3)),
     ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--fault", "cut@stor"], "cut@stor: there is no place 'stor'; did you mean store? (all of them: actorsync "),
+        (["--fault", "cut@stor"], "cut@stor: there is no place 'stor'; did you mean store? (to list all faults: actor"),
         (["--fault", "melt@store"], "melt@store: there is no fault 'melt'; known: cut, reset, silence"),
-        (["--into", "missing"], "actorsync: --into missing: is not a directory; make it, or name another"),
-        (["--into", "source"], "actorsync: the rehearsal would be inside the source (source); name another: --into"),
+        (["--into", "missing"], "actorsync: --into missing: is not a directory; create it or name another"),
+        (["--into", "source"], "actorsync: --into source: is inside the source; name a directory outside it"),
         (["--set", "source.path=shop.toml"], "actorsync: shop.toml: source.path: cannot be read: Not a directory"),
         (["--set", "source.path=gone"], "actorsync: shop.toml: source.path: cannot be read: No such file"),
     ],
@@ -236,10 +237,13 @@ def test_what_cannot_be_rehearsed_is_one_line(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ('[source]\npath = "source"\n[target]\nurl = "mirror"\n', "target.url: there is no embedded server for this"),
+        (
+            '[source]\npath = "source"\n[target]\nurl = "mirror"\n',
+            "target.url: no embedded server exists for this scheme",
+        ),
         (
             '[source]\nurl = "sftp://h/x"\n[target]\nurl = "m"\n',
-            "source.url: a rehearsal needs a directory as its source",
+            "source.url: only a local directory can be rehearsed as source",
         ),
     ],
 )
@@ -257,7 +261,7 @@ def test_there_has_to_be_room(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100_000))
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp"))]) == 2
-    said = f"a rehearsal needs 956.1 KiB, and {into} has 97.7 KiB; name another directory: --into DIR"
+    said = f"not enough disk space: {into} has only 97.7 KiB free, the rehearsal needs 956.1 KiB; use --into DIR"
     assert capsys.readouterr().err == f"actorsync: {said}\n"
 
 
@@ -267,15 +271,15 @@ def test_without_the_server_the_way_out_is_named(
     monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp"))]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("actorsync: a rehearsal needs an embedded server: the embedded FTP server needs pyftpdlib")
+    assert line.startswith("actorsync: cannot start the embedded server: the embedded FTP server needs pyftpdlib")
     assert line.endswith("pip install 'actorsync[testing]'")
 
 
 def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["rehearse", "--list-faults"]) == 0
     out = capsys.readouterr().out
-    assert "kill      the client is killed (kill -9)\n" in out
-    assert "store     a file is begun (STOR; OPEN for writing)\n" in out
+    assert re.search(r"^kill +the client is killed \(kill -9\)$", out, re.MULTILINE)
+    assert re.search(r"^store +\S.* \(STOR; OPEN for writing\)$", out, re.MULTILINE)
 
 
 def begun(profile: Path) -> subprocess.Popen[str]:

@@ -15,8 +15,8 @@ import attrs
 import pytest
 
 from actorsync.cli.commands import run_command
-from actorsync.cli.trust import Visit, show, visit_of
-from actorsync.endpoints.ssh.known_hosts import places_of
+from actorsync.cli.trust import HostKeyCheck, host_key_check, show
+from actorsync.endpoints.ssh.known_hosts import lines_about
 from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError, TargetUnreachable
 from actorsync.profile import load_profile
@@ -126,14 +126,14 @@ def test_nothing_typed_is_an_error(typed: str, asking: str, server: EmbeddedFtpS
         assert program.expect(question(server)).type(typed).end() == (
             2,
             "",
-            f"actorsync: {asking}: target.password: nothing was typed; try again, and type the password\n",
+            f"actorsync: {asking}: target.password: no password was entered; try again\n",
         )
     assert server.commands == []
 
 
 @pytest.mark.parametrize("command", ["run", "check", "plan"])
 def test_without_a_terminal_nobody_is_asked(command: str, asking: str, server: EmbeddedFtpServer) -> None:
-    line = 'there is no terminal to ask on; use password = { env = "..." } where nobody can type'
+    line = 'no terminal to ask for the password; use password = { env = "..." } instead'
     ending = (2, "", f"actorsync: {asking}: target.password: {line}\n")
     assert without_terminal("-m", "actorsync", command, asking) == ending
     assert server.commands == []
@@ -188,8 +188,8 @@ class Shows:
 
 
 @pytest.fixture
-def visit(tmp_path: Path) -> Visit:
-    return Visit(
+def check(tmp_path: Path) -> HostKeyCheck:
+    return HostKeyCheck(
         profile=Path("shop.toml"),
         host="[h.example]:2222",
         url="sftp://deploy@h.example:2222/",
@@ -224,40 +224,40 @@ def refusal(lines: Iterator[str]) -> str:
     return str(caught.value)
 
 
-async def test_m101_an_unknown_key_is_shown_and_added_on_yes(visit: Visit) -> None:
+async def test_m101_an_unknown_key_is_shown_and_added_on_yes(check: HostKeyCheck) -> None:
     ask, asked = answering("yes")
-    shown = await show(Shows(UNKNOWN), visit.url)
-    assert list(visit.trust(shown, None, ask)) == [
+    shown = await show(Shows(UNKNOWN), check.url)
+    assert list(check.trust(shown, None, ask)) == [
         "server       sftp://deploy@h.example:2222/",
         "algorithm    ssh-ed25519",
         f"fingerprint  {FINGERPRINT}",
-        "unknown: compare the fingerprint with one that you have from whoever runs the server",
-        f"added to {visit.known_hosts}; try: actorsync check shop.toml",
+        "unknown: compare this fingerprint with the one from your administrator",
+        f"added to {check.known_hosts}; next, run: actorsync check shop.toml",
     ]
-    assert asked == [f"Is this the server you expect? Type yes to add it to {visit.known_hosts}: "]
-    assert visit.known_hosts.read_text() == f"{LINE}\n"
-    assert stat.S_IMODE(visit.known_hosts.stat().st_mode) == 0o600
-    assert stat.S_IMODE(visit.known_hosts.parent.stat().st_mode) == 0o700
+    assert asked == [f"Do the fingerprints match? Type yes to add the key to {check.known_hosts}: "]
+    assert check.known_hosts.read_text() == f"{LINE}\n"
+    assert stat.S_IMODE(check.known_hosts.stat().st_mode) == 0o600
+    assert stat.S_IMODE(check.known_hosts.parent.stat().st_mode) == 0o700
 
 
 async def test_a_server_that_is_not_there_is_unreachable() -> None:
-    with pytest.raises(TargetUnreachable, match="sftp://h/ cannot be reached: refused"):
+    with pytest.raises(TargetUnreachable, match="cannot reach sftp://h/: refused"):
         await show(Shows(ConnectionLost("refused")), "sftp://h/")
 
 
 @pytest.mark.parametrize("answer", ["", "y", "Yes", "no", "yes please"])
-def test_m101_nothing_but_yes_adds_a_key(answer: str, visit: Visit) -> None:
-    line = refusal(visit.trust(UNKNOWN, None, answering(answer)[0]))
-    assert line == "the host key of [h.example]:2222 stays unknown; nothing was added"
-    assert not visit.known_hosts.parent.exists()
+def test_m101_nothing_but_yes_adds_a_key(answer: str, check: HostKeyCheck) -> None:
+    line = refusal(check.trust(UNKNOWN, None, answering(answer)[0]))
+    assert line == "the host key of [h.example]:2222 was not confirmed; nothing was added"
+    assert not check.known_hosts.parent.exists()
 
 
-def test_m101_without_a_terminal_the_fingerprint_has_to_be_given(visit: Visit) -> None:
-    line = refusal(visit.trust(UNKNOWN, None, nobody))
-    assert line.endswith(f"if it is the right one, run: actorsync trust shop.toml --fingerprint {FINGERPRINT}")
-    assert not visit.known_hosts.exists()
-    assert list(visit.trust(UNKNOWN, FINGERPRINT, never))[-1].startswith("added to ")
-    assert visit.known_hosts.read_text() == f"{LINE}\n"
+def test_m101_without_a_terminal_the_fingerprint_has_to_be_given(check: HostKeyCheck) -> None:
+    line = refusal(check.trust(UNKNOWN, None, nobody))
+    assert line.endswith(f"if it is correct, run: actorsync trust shop.toml --fingerprint {FINGERPRINT}")
+    assert not check.known_hosts.exists()
+    assert list(check.trust(UNKNOWN, FINGERPRINT, never))[-1].startswith("added to ")
+    assert check.known_hosts.read_text() == f"{LINE}\n"
 
 
 def standing(standing: Literal["known", "unknown", "changed", "revoked"]) -> ShownHostKey:
@@ -268,87 +268,91 @@ KNOWN, CHANGED, REVOKED = standing("known"), standing("changed"), standing("revo
 
 
 @pytest.mark.parametrize("shown", [UNKNOWN, KNOWN, CHANGED, REVOKED], ids=lambda shown: shown.standing)
-def test_m101_another_fingerprint_adds_nothing(shown: ShownHostKey, visit: Visit) -> None:
-    line = refusal(visit.trust(shown, OTHER, never))
-    assert line == f"[h.example]:2222 shows {FINGERPRINT}, and not {OTHER}; nothing was added"
-    assert not visit.known_hosts.exists()
+def test_m101_another_fingerprint_adds_nothing(shown: ShownHostKey, check: HostKeyCheck) -> None:
+    line = refusal(check.trust(shown, OTHER, never))
+    assert line == f"[h.example]:2222 shows {FINGERPRINT}, not {OTHER}; nothing was added"
+    assert not check.known_hosts.exists()
 
 
 @pytest.mark.parametrize(("before", "after"), [("a b c\n", "a b c\n"), ("a b c", "a b c\n"), ("", "")])
-def test_a_key_begins_on_a_new_line(before: str, after: str, visit: Visit) -> None:
-    visit.known_hosts.parent.mkdir()
-    visit.known_hosts.write_text(before)
-    visit.known_hosts.chmod(0o644)
-    list(visit.trust(UNKNOWN, FINGERPRINT, never))
-    assert visit.known_hosts.read_text() == f"{after}{LINE}\n"
-    assert stat.S_IMODE(visit.known_hosts.stat().st_mode) == 0o644
+def test_a_key_begins_on_a_new_line(before: str, after: str, check: HostKeyCheck) -> None:
+    check.known_hosts.parent.mkdir()
+    check.known_hosts.write_text(before)
+    check.known_hosts.chmod(0o644)
+    list(check.trust(UNKNOWN, FINGERPRINT, never))
+    assert check.known_hosts.read_text() == f"{after}{LINE}\n"
+    assert stat.S_IMODE(check.known_hosts.stat().st_mode) == 0o644
 
 
-def test_a_file_that_cannot_be_added_to(visit: Visit, tmp_path: Path) -> None:
-    visit.known_hosts.mkdir(parents=True)
-    with pytest.raises(ProfileError, match=r"target\.known-hosts: cannot add to .*: Is a directory; name another file"):
-        list(visit.trust(UNKNOWN, FINGERPRINT, never))
+def test_a_file_that_cannot_be_added_to(check: HostKeyCheck, tmp_path: Path) -> None:
+    check.known_hosts.mkdir(parents=True)
+    with pytest.raises(
+        ProfileError, match=r"target\.known-hosts: cannot write to .*: Is a directory; name another file"
+    ):
+        list(check.trust(UNKNOWN, FINGERPRINT, never))
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ProfileError, match="Not a regular file"):
-        list(attrs.evolve(visit, known_hosts=tmp_path / "fifo").trust(UNKNOWN, FINGERPRINT, never))
+        list(attrs.evolve(check, known_hosts=tmp_path / "fifo").trust(UNKNOWN, FINGERPRINT, never))
 
 
-def test_a_known_key_is_left_alone(visit: Visit) -> None:
-    visit.system_file.write_text(f"# all of us\n{LINE}\n")
-    lines = list(visit.trust(KNOWN, None, never))
-    assert lines[-1] == f"known: {visit.system_file} line 2 is this one; there is nothing to add"
-    assert not visit.known_hosts.exists()
+def test_a_known_key_is_left_alone(check: HostKeyCheck) -> None:
+    check.system_file.write_text(f"# all of us\n{LINE}\n")
+    lines = list(check.trust(KNOWN, None, never))
+    assert lines[-1] == f"known: the key matches {check.system_file} line 2; nothing to add"
+    assert not check.known_hosts.exists()
 
 
-def test_m102_a_changed_key_is_never_added(visit: Visit) -> None:
-    visit.known_hosts.parent.mkdir()
+def test_m102_a_changed_key_is_never_added(check: HostKeyCheck) -> None:
+    check.known_hosts.parent.mkdir()
     text = f"other ssh-ed25519 AAAA\n{LINE[:-1]}X\n"
-    visit.known_hosts.write_text(text)
+    check.known_hosts.write_text(text)
     for fingerprint in (None, FINGERPRINT):
-        line = refusal(visit.trust(CHANGED, fingerprint, never))
+        line = refusal(check.trust(CHANGED, fingerprint, never))
         assert line.startswith(
-            f"the host key of [h.example]:2222 has CHANGED: see {visit.known_hosts} line 2; nothing "
+            f"the host key of [h.example]:2222 has CHANGED: see {check.known_hosts} line 2; nothing "
         )
-    assert visit.known_hosts.read_text() == text
+    assert check.known_hosts.read_text() == text
 
 
-def test_m102_a_revoked_key_is_never_added(visit: Visit) -> None:
-    visit.known_hosts.parent.mkdir()
-    visit.known_hosts.write_text(f"{LINE}\n@revoked * {LINE.partition(' ')[2]}\n")
-    line = refusal(visit.trust(REVOKED, FINGERPRINT, never))
-    assert line.startswith(f"the host key of [h.example]:2222 is REVOKED: see {visit.known_hosts} line 2; nothing was ")
+def test_m102_a_revoked_key_is_never_added(check: HostKeyCheck) -> None:
+    check.known_hosts.parent.mkdir()
+    check.known_hosts.write_text(f"{LINE}\n@revoked * {LINE.partition(' ')[2]}\n")
+    line = refusal(check.trust(REVOKED, FINGERPRINT, never))
+    assert line.startswith(f"the host key of [h.example]:2222 is REVOKED: see {check.known_hosts} line 2; nothing was ")
 
 
-def test_a_pinned_key_needs_no_file(visit: Visit) -> None:
-    lines = list(attrs.evolve(visit, pinned=FINGERPRINT).trust(UNKNOWN, None, never))
-    assert lines[-1] == "known: target.host-key is this one; there is nothing to add"
-    line = refusal(attrs.evolve(visit, pinned=OTHER).trust(UNKNOWN, FINGERPRINT, never))
-    assert line == f"[h.example]:2222 shows {FINGERPRINT}, and target.host-key is {OTHER}; nothing was added"
-    assert not visit.known_hosts.exists()
+def test_a_pinned_key_needs_no_file(check: HostKeyCheck) -> None:
+    lines = list(attrs.evolve(check, pinned=FINGERPRINT).trust(UNKNOWN, None, never))
+    assert lines[-1] == "known: the key matches target.host-key; nothing to add"
+    line = refusal(attrs.evolve(check, pinned=OTHER).trust(UNKNOWN, FINGERPRINT, never))
+    assert line == f"[h.example]:2222 shows {FINGERPRINT}, but target.host-key is {OTHER}; nothing was added"
+    assert not check.known_hosts.exists()
 
 
 def test_a_visit_is_that_of_the_profile(tmp_path: Path) -> None:
     keys = ['known-hosts = "hosts"', f'host-key = "{FINGERPRINT}"']
     path = profile_at(tmp_path, "sftp://deploy@h.example:2222/", *keys)
     url = "sftp://deploy@h.example:2222/"
-    assert visit_of(load_profile(path), path) == Visit(path, "[h.example]:2222", url, tmp_path / "hosts", FINGERPRINT)
+    assert host_key_check(load_profile(path), path) == HostKeyCheck(
+        path, "[h.example]:2222", url, tmp_path / "hosts", FINGERPRINT
+    )
     path = profile_at(tmp_path, "sftp://deploy@[2001:db8::1]/")
-    assert visit_of(load_profile(path), path).host == "2001:db8::1"
+    assert host_key_check(load_profile(path), path).host == "2001:db8::1"
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("ftps://h/", "its certificate is checked instead: see target.ca-file and target.certificate-sha256"),
-        ("ftpes://h/", "its certificate is checked instead: see target.ca-file and target.certificate-sha256"),
-        ("ftp://h/", "there is nothing to know its server by; use sftp:// or ftpes:// if the server can"),
-        ("mirror", "it is a directory of this machine"),
+        ("ftps://h/", "FTPS servers have certificates: see target.ca-file and target.certificate-sha256"),
+        ("ftpes://h/", "FTPS servers have certificates: see target.ca-file and target.certificate-sha256"),
+        ("ftp://h/", "plain FTP cannot identify its server; use sftp:// or ftpes:// if the server supports it"),
+        ("mirror", "this side is a local directory"),
     ],
 )
 def test_only_sftp_has_a_host_key(url: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = profile_at(tmp_path, url)
     assert run_command(["trust", str(path)]) == 2
-    line = f"actorsync: {path}: target.url: only sftp:// has a host key; {reason}\n"
+    line = f"actorsync: {path}: target.url: only sftp:// servers have a host key; {reason}\n"
     assert capsys.readouterr() == ("", line)
 
 
@@ -387,7 +391,7 @@ def test_m101_a_server_is_known_before_it_is_logged_in_to(
     assert [command.verb for command in sftp_server.commands] == []
 
     with on_terminal("-m", "actorsync", "trust", ssh_profile) as program:
-        program.expect(f"Type yes to add it to {known_hosts}: ")
+        program.expect(f"Type yes to add the key to {known_hosts}: ")
         assert program.has_echo
         code, out, err = program.type("yes\n").end()
     assert (code, err) == (0, "")
@@ -396,7 +400,7 @@ def test_m101_a_server_is_known_before_it_is_logged_in_to(
 
     before = known_hosts.read_bytes()
     assert run_command(["trust", ssh_profile]) == 0
-    assert f"known: {known_hosts} line 1 is this one" in capsys.readouterr().out
+    assert f"known: the key matches {known_hosts} line 1" in capsys.readouterr().out
     assert known_hosts.read_bytes() == before
     assert run_command(["check", ssh_profile]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("ready: ")
@@ -467,14 +471,14 @@ def test_lines_about_a_host(tmp_path: Path) -> None:
     )
 
     def found(host: str) -> list[tuple[int, str, str]]:
-        return [(one.number, one.marker, one.blob) for one in places_of(path, host)]
+        return [(one.number, one.marker, one.blob) for one in lines_about(path, host)]
 
     revoked = (4, "@revoked", "C")
     assert found("h") == [(2, "", "A"), revoked]
     assert found("H.Example") == [(3, "", "B"), revoked]
     assert found("no.example") == [revoked]
     assert found("[h]:2222") == [revoked, (5, "", "D")]
-    assert list(places_of(tmp_path / "none", "h")) == []
+    assert list(lines_about(tmp_path / "none", "h")) == []
 
 
 @pytest.mark.parametrize(
@@ -487,5 +491,5 @@ def test_lines_about_a_host(tmp_path: Path) -> None:
 def test_lines_about_a_host_whose_name_is_hashed(host: str, hashed: str, tmp_path: Path) -> None:
     path = tmp_path / "known_hosts"
     path.write_text(f"other ssh-ed25519 A\n{hashed} ssh-ed25519 B\n")
-    assert [one.number for one in places_of(path, host)] == [2]
-    assert list(places_of(path, "another")) == []
+    assert [one.number for one in lines_about(path, host)] == [2]
+    assert list(lines_about(path, "another")) == []

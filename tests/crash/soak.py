@@ -32,9 +32,12 @@ import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.cli.malloc import share_one_heap
-from actorsync.model.event import Event, Report, Stopped
+from actorsync.model.event import Event, Stopped
+from actorsync.model.report import Report
 from actorsync.profile import Profile, load_profile
-from actorsync.runs.runner import run_forever, run_once
+from actorsync.runs.options import options_for
+from actorsync.runs.repeat import run_forever
+from actorsync.runs.runner import run_once
 from actorsync.testing.network.faults import How
 from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
 from actorsync.testing.network.proxy import open_wire_proxy
@@ -238,13 +241,13 @@ class Soak:
         return tracemalloc.take_snapshot()
 
     async def _mirror(self, mirror: Mirror, shutdown: Shutdown) -> None:
-        code = await run_forever(mirror.profile, shutdown=shutdown, observers=[mirror.see])
+        code = await run_forever(mirror.profile, options_for(mirror.profile, shutdown=shutdown, observers=[mirror.see]))
         if not shutdown.draining.is_set():
             self.faults.append(f"{mirror.name}: ended by itself, with {code}: {dict(mirror.errors)}")
 
     async def _finish(self, mirror: Mirror) -> None:
         """Mirror once more, undisturbed, and compare."""
-        report: Report = await run_once(mirror.profile, observers=[mirror.see])
+        report: Report = await run_once(mirror.profile, options_for(mirror.profile, observers=[mirror.see]))
         if report.exit_code != 0:
             self.faults.append(f"{mirror.name}: the last pass ended with {report.exit_code}: {report}")
         if contents(mirror.root) != contents(self.source.root):

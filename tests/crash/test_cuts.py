@@ -28,6 +28,7 @@ from tests.support.servers.debian_servers import Options, Tls, some_data_ports
 from tests.support.servers.ftp import PYFTPDLIB, endpoint_for, fresh_folder, proxy_before
 from tests.support.small_job import faults_in_log, write_source
 from tests.support.sweeps import IS_COMPLETE, Sweep, some
+from tests.support.tiers import IS_FULL, amount
 
 HOWS: tuple[How, ...] = get_args(How)
 WHENS: tuple[When, ...] = ("before", "unanswered", "after")
@@ -69,12 +70,13 @@ async def cut(sweep: Sweep, server: FtpTarget, fault: Cut, fired: list[Fault], *
         sweep.wrong.append(f"{fault}: nobody noticed")
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("when", WHENS)
 @pytest.mark.parametrize("how", HOWS)
 async def test_m004_m008_m009_m010_m011_cut_at_every_line(
     shared_ftp_server: FtpTarget, source: Path, how: How, when: When
 ) -> None:
-    """CI takes half of the lines on servers that are not in this process, others for each way to cut.
+    """CI takes half of the lines on servers outside this process, other ones for each way to cut.
 
     Of the cuts after an answer it takes half of that: the next line's before it is sent are almost the same.
     """
@@ -84,7 +86,7 @@ async def test_m004_m008_m009_m010_m011_cut_at_every_line(
         sweep.assert_well()
         lines: Sequence[int] = range(1, len(undisturbed.commands) + 1)
         parts = (1 if shared_ftp_server.name == PYFTPDLIB else 2) * (2 if when == "after" else 1)
-        lines = some(lines, len(lines) // parts, f"{shared_ftp_server.name} {how} {when}")
+        lines = some(lines, len(lines) // parts // (1 if IS_FULL else 2), f"{shared_ftp_server.name} {how} {when}")
         async with trio.open_nursery() as nursery:
             for line in lines:
                 fault = Cut(at_line=line, how=how, when=when)
@@ -92,6 +94,7 @@ async def test_m004_m008_m009_m010_m011_cut_at_every_line(
     assert len(fired) > len(lines) - 4, "the last few lines are not always there: a flight may hold one file more"
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
 async def test_m004_m010_m011_cut_beside_another_connection(
     shared_ftp_server: FtpTarget, source: Path, how: How
@@ -99,7 +102,7 @@ async def test_m004_m010_m011_cut_beside_another_connection(
     """Of two connections one is cut, at lines whose order is never the same."""
     fired: list[Fault] = []
     rng = random.Random(f"beside {how}")
-    count = 40 if IS_COMPLETE else 6
+    count = 40 if IS_COMPLETE else amount("CUTS_BESIDE", short=3, full=6)
     async with Sweep.of(source) as sweep, trio.open_nursery() as nursery:
         for line in rng.sample(range(1, 70), count):
             fault = Cut(at_line=line, how=how, when=rng.choice(WHENS))
@@ -167,12 +170,14 @@ async def at_every_line(server: FtpTarget, source: Path, make: Callable[[int], F
     return runs
 
 
+@pytest.mark.scaled
 async def test_m007_m017_every_reply_is_lost(pyftpdlib: FtpTarget, source: Path) -> None:
     """All but the last, which nobody waits for, are missed."""
     runs = await at_every_line(pyftpdlib, source, lambda line: Swallow(at_line=line))
     assert sum(run.report.reconnects == 0 for run in runs) <= 1
 
 
+@pytest.mark.scaled
 async def test_m020_every_reply_comes_twice(pyftpdlib: FtpTarget, source: Path) -> None:
     """The second is never taken for the answer to what was asked next."""
     await at_every_line(pyftpdlib, source, lambda line: Duplicate(at_line=line))
@@ -217,6 +222,7 @@ async def cut_sealed(
 LOGIN = 9
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
 async def test_m004_m011_cut_in_a_login_over_tls(tls_server: tuple[FtpTarget, range], source: Path, how: How) -> None:
     """AUTH, each part of the handshake, PBSZ, PROT, USER, PASS: no connection is used that is half made."""
@@ -230,6 +236,7 @@ async def test_m004_m011_cut_in_a_login_over_tls(tls_server: tuple[FtpTarget, ra
     assert len(fired) == sweep.runs
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
 async def test_m005_m010_m011_cut_at_some_packets_over_tls(
     tls_server: tuple[FtpTarget, range], source: Path, how: How

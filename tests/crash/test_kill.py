@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -23,12 +22,13 @@ from tests.support.servers import debian_servers, ftp, ssh_servers
 from tests.support.servers.ftp import PYFTPDLIB
 from tests.support.servers.ssh_target import ASYNCSSH, OPENSSH, SshTarget
 from tests.support.system.forks import Forks
+from tests.support.tiers import amount
 from tests.support.world.changing_source import Source
 
 CONNECTIONS = 2
 
 #: How often a client is killed, over all servers.
-KILLS = int(os.environ.get("ACTORSYNC_KILLS", "90"))
+KILLS = amount("KILLS", short=24, full=90)
 
 SERVERS = [PYFTPDLIB, *debian_servers.NAMES, OPENSSH, ASYNCSSH]
 
@@ -55,6 +55,7 @@ def forks() -> Iterator[Forks]:
         yield forks
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("name", SERVERS)
 def test_m111_kill_9_at_random_moments(name: str, forks: Forks, server_folder: Path, tmp_path: Path) -> None:
     rng = random.Random(f"m111 {name}")

@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.observer import is_whole, self_evident
 from tests.support.root import ROOT
 from tests.support.servers import debian_servers, ssh_servers
 
 
+@pytest.mark.full
 def test_a_soak_of_ten_seconds() -> None:
     """With a reset of all connections every two seconds: too short for limits on what it uses, so they are wide."""
     debian_servers.require("proftpd")

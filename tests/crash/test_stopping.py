@@ -36,6 +36,7 @@ from tests.support.scenarios import write
 from tests.support.servers import ftp, ssh_servers
 from tests.support.servers.ssh_target import OPENSSH, SshTarget
 from tests.support.system.program import Ended, Program, intents_of, program, run_again, write_profile
+from tests.support.tiers import spread
 from tests.support.world.changing_source import Source
 
 T = TypeVar("T")
@@ -287,10 +288,10 @@ def old_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source
 
 
-@pytest.mark.parametrize(
-    ("call", "presses"),
-    [("sendfile", 1), ("sendfile", 3), ("fdatasync", 1), ("fdatasync", 2), ("getdents64", 2), ("openat", 2)],
-)
+HANGING_CALLS = [("sendfile", 1), ("sendfile", 3), ("fdatasync", 1), ("fdatasync", 2), ("getdents64", 2), ("openat", 2)]
+
+
+@pytest.mark.parametrize(("call", "presses"), spread(HANGING_CALLS, short=2))
 def test_m122_m130_a_disk_that_hangs_keeps_nobody(
     call: str, presses: int, old_source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
@@ -326,6 +327,7 @@ def hang_and_leave(call: str, presses: int, source: Path, profile: Path) -> None
 # ---- what a profile may say
 
 
+@pytest.mark.full
 def test_m121_with_no_time_for_anything_one_signal_is_the_end(server_folder: Path, tmp_path: Path) -> None:
     """``drain = "0s"`` and ``cancel = "0s"``: aborted at once, nothing tidied up, and the next run does that."""
     rng = random.Random("no time")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from pathlib import Path
 
 import click
 
@@ -12,34 +10,6 @@ from actorsync.cli.commands import cli
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
 from tests.support.docs.matrix import ROWS, rows_in, rows_of
 from tests.support.root import ROOT
-
-#: Which layer may import which: the drawing of docs/design.md as data. ``errors`` and ``model`` are open to all.
-MAY_IMPORT = {
-    "model": set(),
-    "planning": set(),
-    "protocols": set(),
-    "endpoints": {"protocols", "planning", "plugins"},
-    "journal": set(),
-    "pipeline": set(),
-    "actors": {"planning", "pipeline", "endpoints.contract"},
-    "supervisor": {"actors", "pipeline", "planning", "endpoints.contract"},
-    "plugins": {"endpoints.contract"},
-    "profile": {"planning", "plugins"},
-    "known_hosts": set(),
-    "trust": {"endpoints.ssh_policy", "known_hosts", "profile"},
-    "saved": {"endpoints.contract", "pipeline"},
-    "runner": {"supervisor", "actors", "endpoints", "journal", "pipeline", "plugins", "profile", "saved_plan"},
-    "sync": {"actors", "pipeline", "profile", "runner", "supervisor"},
-    "scripting": {"actors", "pipeline", "profile", "runner", "saved_plan", "signals", "supervisor", "sync"},
-    "wording": {"journal", "profile"},
-    "sink": set(),
-    "heap": set(),
-    "signals": {"actors", "sink"},
-    "progress": {"actors", "sink", "wording", "profile"},
-    "foreground": {
-        *("actors", "heap", "live_view", "profile", "progress", "runner", "saved_plan", "signals", "sink", "wording"),
-    },
-}
 
 
 def reconcile_table() -> str:
@@ -57,39 +27,6 @@ def test_the_reconcile_table_is_printed_from_the_code() -> None:
     text = (ROOT / "docs/design.md").read_text()
     printed = text.partition("<!-- reconcile table: begin -->\n")[2].partition("\n<!-- reconcile table: end -->")[0]
     assert printed == reconcile_table()
-
-
-def layer_of(module: str) -> str:
-    """``actorsync.endpoints.ftp.endpoint`` is in ``endpoints``; ``actorsync.journal.file`` in ``journal``."""
-    return module.split(".")[1].partition("_")[0]
-
-
-def imports_of(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    return {name for name in names if name.split(".")[0] in {"actorsync", "trio"}}
-
-
-def test_imports_follow_the_drawing() -> None:
-    offences = []
-    for path in sorted((ROOT / "actorsync").rglob("*.py")):
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if module.count(".") == 1 and module.endswith("__init__"):
-            continue
-        layer = layer_of(module)
-        if layer not in MAY_IMPORT:
-            continue
-        for name in imports_of(path):
-            if name.partition(".")[0] == "trio":
-                if layer in {"model", "planning", "protocols", "plugins", "profile", "journal"}:
-                    offences.append(f"{module} imports trio")
-                continue
-            inside = name == "actorsync" or layer_of(name) in {layer, "errors", "model"}
-            allowed = any(name.startswith(f"actorsync.{other}") for other in MAY_IMPORT[layer])
-            if not inside and not allowed:
-                offences.append(f"{module} imports {name}")
-    assert offences == []
 
 
 def test_every_row_of_the_fault_matrix_names_its_tests() -> None:

@@ -13,7 +13,8 @@ from actorsync.cli.commands import run_command
 from actorsync.endpoints.plugins import Location, Unusable, registered
 from actorsync.errors import ProfileError
 from actorsync.profile import Profile, load_profile
-from actorsync.runs.runner import open_endpoints, run_once
+from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.runner import run_once
 from tests.support.plugged import install
 
 #: A plug-in whose endpoints are trees in memory, kept by location for the test to look at.
@@ -109,16 +110,16 @@ class TestLocation:
     @pytest.mark.parametrize(
         ("target", "line"),
         [
-            ('url = "foo://u:hunter2@h/"', "target.url: has a password in it, where it would be visible to others"),
-            ('url = "foo://h/../x"', "target.url: has .. in its path; write where it leads to"),
-            ('url = "foo://h/a%0Ab"', "target.url: the path has a line feed in it, which the path of a mirror may"),
+            ('url = "foo://u:hunter2@h/"', "target.url: contains a password, which process lists and logs would show"),
+            ('url = "foo://h/../x"', "target.url: has .. in its path; write the path that it leads to"),
+            ('url = "foo://h/a%0Ab"', "target.url: the path contains a line feed, which is not allowed in a path"),
             ('url = "foo://h/%FF"', "target.url: the path is not UTF-8 text"),
-            ('url = "foo://u%00@h/"', "target.url: the user has a NUL in it, which no user name has"),
-            ('url = "foo://h/"\nlanes = 3', "target.lanes: only sftp:// has more than one file in flight"),
+            ('url = "foo://u%00@h/"', "target.url: the user contains a NUL, which is not allowed in a user name"),
+            ('url = "foo://h/"\nlanes = 3', "target.lanes: only sftp:// transfers several files at once"),
             ('url = "foo://h/"\nfsync = true', "target.fsync: only sftp:// can ask the server to flush"),
-            ('url = "mirror"\noptions = { a = 1 }', "target.options: only a scheme that is plugged in has options"),
+            ('url = "mirror"\noptions = { a = 1 }', "target.options: only plug-in schemes take options"),
             ('url = "foo://h/"\noptions = 3', "target.options: is not a table; write it like options = { region"),
-            ('url = "foo://h/"\noptions = { a = [1] }', "target.options: a is neither a text, a number, true or false"),
+            ('url = "foo://h/"\noptions = { a = [1] }', "target.options: a is not a string, a number, true, false"),
             ('url = "foo://h/"\noptions = { a = { b = 1 } }', "target.options: a must be one of { env ="),
             ('url = "foo://h/"\noptions = { size = 1 }', "target.options.size: unknown option; known: region, depth"),
         ],
@@ -141,7 +142,7 @@ class TestLocation:
         assert repr(loaded(shop, text).target.options.secrets) == "(('token', ***),)"
         shop.chmod(0o644)
         line = refused(shop, text)
-        assert line.startswith("target.options.token: the file holds a token, and is open to others (mode 0644)")
+        assert line.startswith("target.options.token: the profile contains a token, and other users can access it")
         shop.chmod(0o600)
         line = refused(shop, 'url = "foo://h/"', overrides=['target.options={ token = "t0ken" }'])
         assert line.startswith("--set target.options: a token here would be visible to others in the process list")
@@ -168,7 +169,7 @@ class TestLocation:
 
     def test_target_inside_the_source_is_refused(self, shop: Path) -> None:
         line = refused(shop, 'url = "foo://h/a/b"', 'url = "foo://h/a"')
-        assert line == "target.url: is inside the source; name a directory beside the source"
+        assert line == "target.url: is inside the source; use a directory outside it"
         loaded(shop, 'url = "foo://h/a/b"\noptions = { region = "eu" }', 'url = "foo://h/a"')
 
 
@@ -277,7 +278,7 @@ async def test_run_to_a_plug_in_and_back_mirrors_the_tree(shop: Path) -> None:
 def test_trust_refuses_a_plug_in(shop: Path, capsys: pytest.CaptureFixture[str], site: Path) -> None:
     loaded(shop, 'url = "foo://h/www"')
     assert run_command(["trust", str(shop)]) == 2
-    assert "who answers for foo:// is the affair of its plug-in" in capsys.readouterr().err
+    assert "the plug-in of foo:// identifies its server" in capsys.readouterr().err
 
 
 def test_location_refuses_options_that_are_not_allowed() -> None:

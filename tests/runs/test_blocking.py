@@ -50,7 +50,7 @@ async def hanging(receive: ReceiveChannel[Listing], send: SendChannel[Listing]) 
     await trio.sleep_forever()
 
 
-def test_a_script_gets_the_report(profile: Path) -> None:
+def test_run_returns_the_report(profile: Path) -> None:
     seen: list[Event] = []
     report = actorsync.run(profile, observers=[seen.append])
     assert (report.exit_code, report.copied) == (0, 20)
@@ -61,8 +61,8 @@ def test_a_script_gets_the_report(profile: Path) -> None:
     assert actorsync.run(os.fspath(profile), overrides={"sync.connections": "1"}).copied == 0
 
 
-def test_what_is_raised_is_what_is_documented(profile: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="there is no such file"):
+def test_run_raises_the_documented_errors(profile: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="no such file"):
         actorsync.run(tmp_path / "none.toml")
 
     @listing_stage
@@ -97,7 +97,7 @@ def in_thread(work: Any) -> BaseException | None:
     return raised[0]
 
 
-async def test_under_trio_there_is_another_way(profile: Path) -> None:
+async def test_run_inside_trio_names_open_sync(profile: Path) -> None:
     for function in (actorsync.run, actorsync.plan):
         with pytest.raises(RuntimeError, match=r"use actorsync\.open_sync"):
             function(profile)
@@ -105,13 +105,13 @@ async def test_under_trio_there_is_another_way(profile: Path) -> None:
     assert report.copied == 20
 
 
-def test_under_asyncio_it_has_a_thread(profile: Path) -> None:
+def test_run_in_a_thread_of_asyncio_mirrors(profile: Path) -> None:
     report = asyncio.run(asyncio.to_thread(actorsync.run, profile))
     assert report.copied == 20
 
 
 @pytest.mark.parametrize(("verb", "code"), [("drain", 3), ("cancel", 130), ("now", 130)])
-def test_a_stop_from_another_thread(verb: str, code: int, profile: Path) -> None:
+def test_stop_from_another_thread_ends_the_run(verb: str, code: int, profile: Path) -> None:
     stop = actorsync.Stop()
     began = threading.Event()
 
@@ -132,7 +132,7 @@ def test_a_stop_from_another_thread(verb: str, code: int, profile: Path) -> None
     assert actorsync.run(profile).copied == 20
 
 
-def test_a_stop_gets_harder_and_never_softer(profile: Path) -> None:
+def test_stop_escalates_and_never_softens(profile: Path) -> None:
     stop = actorsync.Stop()
     assert not stop.is_asked
     stop.ask()
@@ -143,14 +143,14 @@ def test_a_stop_gets_harder_and_never_softer(profile: Path) -> None:
         actorsync.plan(profile, stop=stop)
 
 
-def test_the_signals_are_as_before_when_it_returns(profile: Path) -> None:
+def test_signal_handlers_are_restored_after_the_run(profile: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     actorsync.run(profile)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_what_cannot_be_stopped_is_left_to_itself_and_the_caller_goes_on(profile: Path) -> None:
+def test_a_run_that_cannot_be_stopped_is_abandoned_at_the_third_signal(profile: Path) -> None:
     code = (
         "import actorsync, sys, threading, time\n"
         "def stuck(event):\n"
@@ -187,7 +187,7 @@ def slow_server(folder: Path) -> Iterator[tuple[FtpTarget, FaultProxy]]:
 
 @pytest.mark.parametrize("presses", [1, 2, 3])
 @pytest.mark.parametrize("script", ["deploy.py", "deploy_asyncio.py"])
-def test_a_script_under_ctrl_c_at_random_moments(
+def test_ctrl_c_at_random_moments_leaves_a_consistent_target(
     script: str, presses: int, server_folder: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(f"{script} {presses}")
@@ -238,7 +238,7 @@ def wait_until_it_listens(process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def test_the_examples_run_as_they_stand(profile: Path) -> None:
+def test_the_examples_run_unchanged(profile: Path) -> None:
     for script in ("deploy.py", "deploy_asyncio.py"):
         done = subprocess.run([sys.executable, EXAMPLES / script, profile], capture_output=True, text=True, check=True)
         assert "files sent" in done.stdout

@@ -33,7 +33,7 @@ def pair(profile: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return contents(profile.parent / "source"), contents(profile.parent / "target")
 
 
-async def test_a_block_has_a_run_in_it(profile: Path) -> None:
+async def test_open_sync_runs_beside_its_block(profile: Path) -> None:
     seen: list[Event] = []
     async with open_sync(profile) as sync:
         seen += [event async for event in sync.events]
@@ -46,7 +46,7 @@ async def test_a_block_has_a_run_in_it(profile: Path) -> None:
     assert source == target
 
 
-async def test_the_block_does_not_end_before_the_run(profile: Path) -> None:
+async def test_the_block_waits_for_the_run(profile: Path) -> None:
     async with open_sync(profile) as sync:
         with pytest.raises(RuntimeError, match="no report before the run has stopped"):
             _ = sync.report
@@ -60,7 +60,7 @@ async def test_the_block_does_not_end_before_the_run(profile: Path) -> None:
             pass
 
 
-async def test_levels_are_those_of_the_run(profile: Path) -> None:
+async def test_statistics_show_the_levels_of_the_run(profile: Path) -> None:
     async with open_sync(profile) as sync:
         before = sync.statistics()
         assert before.files_done <= 20
@@ -82,7 +82,7 @@ def held_up(release: trio.Event) -> actorsync.ListingStage:
 
 
 @pytest.mark.parametrize(("verb", "code"), [("drain", 3), ("cancel", 130), ("now", 130)])
-async def test_a_run_is_stopped_from_its_block(verb: str, code: int, profile: Path) -> None:
+async def test_the_block_can_stop_the_run(verb: str, code: int, profile: Path) -> None:
     async with open_sync(profile, stages=[held_up(trio.Event())]) as sync:
         await anext(sync.events)
         getattr(sync, verb)()
@@ -93,7 +93,7 @@ async def test_a_run_is_stopped_from_its_block(verb: str, code: int, profile: Pa
     assert sync.report.copied == 20
 
 
-async def test_a_drain_has_a_deadline_that_may_only_come_sooner(profile: Path) -> None:
+async def test_a_later_drain_never_extends_the_deadline(profile: Path) -> None:
     release = trio.Event()
 
     async def never() -> None:
@@ -110,7 +110,7 @@ async def test_a_drain_has_a_deadline_that_may_only_come_sooner(profile: Path) -
     assert trio.current_time() - began < 20, "the profile allows thirty"
 
 
-async def test_an_error_of_the_block_cancels_the_run_and_comes_out_as_it_is(profile: Path) -> None:
+async def test_an_error_in_the_block_cancels_the_run_and_is_raised(profile: Path) -> None:
     syncs: list[Sync] = []
     error = ValueError("of the block")
 
@@ -126,7 +126,7 @@ async def test_an_error_of_the_block_cancels_the_run_and_comes_out_as_it_is(prof
     assert syncs[0].report.exit_code == 130
 
 
-async def test_a_cancellation_from_outside_goes_through(profile: Path) -> None:
+async def test_a_cancellation_from_outside_is_passed_on(profile: Path) -> None:
     syncs: list[Sync] = []
     with trio.move_on_after(0.3) as scope:
         async with open_sync(profile, stages=[held_up(trio.Event())]) as sync:
@@ -141,8 +141,8 @@ async def test_a_cancellation_from_outside_goes_through(profile: Path) -> None:
     assert sync.report.copied == 20
 
 
-async def test_what_keeps_a_run_from_beginning_is_raised_when_the_block_begins(profile: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="there is no such file"):
+async def test_open_sync_raises_what_prevents_the_run(profile: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="no such file"):
         async with open_sync(tmp_path / "none.toml"):
             pytest.fail("it has begun")
     with pytest.raises(ProfileError, match=r"sync\.delet"):
@@ -156,7 +156,7 @@ async def test_what_keeps_a_run_from_beginning_is_raised_when_the_block_begins(p
         release.set()
 
 
-async def test_a_stage_that_raises_is_raised_when_the_block_ends(profile: Path) -> None:
+async def test_a_stage_that_raises_makes_open_sync_raise_at_its_end(profile: Path) -> None:
     @listing_stage
     async def broken(receive: ReceiveChannel[Listing], send: SendChannel[Listing]) -> None:
         raise KeyError("x")
@@ -170,7 +170,7 @@ async def test_a_stage_that_raises_is_raised_when_the_block_ends(profile: Path) 
     assert sync.report.exit_code == 7
 
 
-async def test_a_server_that_stays_away_is_in_the_report(profile: Path, embedded: EmbeddedFtpServer) -> None:
+async def test_an_unreachable_server_is_in_the_report(profile: Path, embedded: EmbeddedFtpServer) -> None:
     away = profile.with_name("away.toml")
     away.write_text(
         f'[source]\npath = "source"\n[target]\nurl = "ftp://me@127.0.0.1:{embedded.port}/"\n'
@@ -186,7 +186,7 @@ async def test_a_server_that_stays_away_is_in_the_report(profile: Path, embedded
     assert sync.report.error
 
 
-async def test_two_runs_of_two_profiles_are_two_blocks(profile: Path, tmp_path: Path) -> None:
+async def test_two_profiles_run_in_two_blocks(profile: Path, tmp_path: Path) -> None:
     second = write_profile(tmp_path / "second.toml", tmp_path / "source", tmp_path / "elsewhere")
     async with open_sync(profile) as one, open_sync(second) as two:
         copied = 0
@@ -196,7 +196,7 @@ async def test_two_runs_of_two_profiles_are_two_blocks(profile: Path, tmp_path: 
     assert copied >= 20
 
 
-def test_the_names_are_there_without_what_is_behind_them() -> None:
+def test_importing_actorsync_imports_no_submodule() -> None:
     code = (
         "import sys, actorsync; assert 'trio' not in sys.modules; "
         "assert {name for name in actorsync.__all__ if getattr(actorsync, name) is None} == set(); "

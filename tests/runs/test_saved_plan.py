@@ -68,7 +68,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, server_folder: Path) ->
                 yield Site(tmp_path, ssh)
 
 
-def test_a_plan_says_what_a_run_would_do_and_is_applied(site: Site, tmp_path: Path) -> None:
+def test_apply_does_what_the_plan_lists(site: Site, tmp_path: Path) -> None:
     site.mirror()
     site.change()
     plan = actorsync.plan(site.profile)
@@ -91,7 +91,7 @@ def test_a_plan_says_what_a_run_would_do_and_is_applied(site: Site, tmp_path: Pa
         actorsync.apply(saved, site.profile)
 
 
-def test_a_plan_for_a_target_that_is_not_known_yet(site: Site) -> None:
+def test_a_plan_for_an_unknown_target_is_applied(site: Site) -> None:
     plan = actorsync.plan(site.profile)
     assert len(plan.steps) == 4
     assert all(step.target is None for step in plan.steps)
@@ -111,7 +111,7 @@ MOVES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_a_plan_is_refused_when_either_side_has_moved_and_nothing_is_changed(move: str, site: Site) -> None:
+def test_an_outdated_plan_is_refused_and_changes_nothing(move: str, site: Site) -> None:
     what, text = MOVES[move]
     site.mirror()
     site.change()
@@ -140,7 +140,7 @@ def test_a_plan_is_refused_when_either_side_has_moved_and_nothing_is_changed(mov
     assert actorsync.plan(site.profile).report.exit_code == 0
 
 
-def test_a_run_in_between_makes_a_plan_useless(site: Site) -> None:
+def test_a_run_in_between_makes_a_plan_outdated(site: Site) -> None:
     site.mirror()
     site.change()
     plan = actorsync.plan(site.profile)
@@ -150,7 +150,7 @@ def test_a_run_in_between_makes_a_plan_useless(site: Site) -> None:
         actorsync.apply(plan, site.profile)
 
 
-def test_what_changes_while_a_plan_is_applied_fails_alone(tmp_path: Path) -> None:
+def test_a_file_that_changes_during_apply_fails_alone(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     site.put("z/late", "1")
     plan = actorsync.plan(site.profile)
@@ -169,14 +169,14 @@ def test_what_changes_while_a_plan_is_applied_fails_alone(tmp_path: Path) -> Non
         assert set(failures.values()) == {"it has changed since the plan was checked"}
 
 
-def test_a_plan_of_another_profile(tmp_path: Path) -> None:
+def test_a_plan_of_another_profile_is_refused(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     other = write_profile(tmp_path / "other.toml", site.source, tmp_path / "elsewhere")
     with pytest.raises(PlanOutdated, match=r"the plan is for .*target, and the profile says .*elsewhere"):
         actorsync.apply(actorsync.plan(site.profile), other)
 
 
-def test_what_a_stage_leaves_out_is_not_planned(tmp_path: Path) -> None:
+def test_an_operation_that_a_stage_drops_is_not_planned(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
 
     @operation_stage
@@ -203,7 +203,7 @@ BAD_PLANS: dict[str, tuple[bytes | None, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_PLANS)
-def test_a_file_that_is_no_plan(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_plan_is_refused(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content, text = BAD_PLANS[kind]
     if content is not None:
         (tmp_path / "plan").write_bytes(content)
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_plan(kind: str, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == f"actorsync: {raised.value}\n"
 
 
-def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_plan_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     plan = actorsync.plan(site.profile)
     with pytest.raises(ProfileError, match="the plan cannot be written: No such file or directory"):
@@ -226,7 +226,7 @@ def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
     assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
 
 
-def test_odd_names_come_back_from_a_file(tmp_path: Path) -> None:
+def test_odd_names_survive_saving_and_loading(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     with open(os.fsencode(site.source) + b"/\xff\n\xe2\x82\xac", "wb") as file:
         file.write(b"odd")
@@ -237,7 +237,7 @@ def test_odd_names_come_back_from_a_file(tmp_path: Path) -> None:
     assert actorsync.apply(Plan.load(tmp_path / "plan"), site.profile).exit_code == 0
 
 
-def test_the_command_line_saves_and_applies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_save_and_apply_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = Site(tmp_path, tmp_path / "target")
     arguments = [str(site.profile), str(tmp_path / "plan")]
     assert run_command(["plan", arguments[0], "--save", arguments[1]]) == 0
@@ -248,7 +248,7 @@ def test_the_command_line_saves_and_applies(tmp_path: Path, capsys: pytest.Captu
     assert "nothing was changed" in capsys.readouterr().err
 
 
-def test_a_rename_is_planned_and_applied_as_one(site: Site, tmp_path: Path) -> None:
+def test_a_rename_is_planned_and_applied_as_a_rename(site: Site, tmp_path: Path) -> None:
     site.mirror()
     (site.source / "d").rename(site.source / "e")
     plan = actorsync.plan(site.profile)
@@ -260,7 +260,7 @@ def test_a_rename_is_planned_and_applied_as_one(site: Site, tmp_path: Path) -> N
     assert site.is_mirrored()
 
 
-def test_a_rename_is_not_applied_when_the_file_was_changed_on_the_target(site: Site) -> None:
+def test_a_rename_of_a_changed_file_is_refused(site: Site) -> None:
     site.mirror()
     (site.source / "d").rename(site.source / "e")
     plan = actorsync.plan(site.profile)

@@ -1,4 +1,4 @@
-"""Mirrors from anywhere to anywhere: servers to a directory, and servers to servers."""
+"""Mirrors between all kinds of endpoints: servers to a directory, and servers to servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHENS: tuple[When, ...] = get_args(When)
 
 PYFTPDLIB, PROFTPD, ASYNCSSH, OPENSSH = "pyftpdlib", "proftpd", "asyncssh", "openssh"
 PULLS = [(name, LOCAL) for name in (PYFTPDLIB, PROFTPD, ASYNCSSH, OPENSSH)]
-#: Each of the four is both, once with its own kind and once with the other.
+#: Each of the four servers is a source and a target, once with its own protocol and once with the other.
 BETWEEN = [(PYFTPDLIB, PROFTPD), (PROFTPD, OPENSSH), (OPENSSH, ASYNCSSH), (ASYNCSSH, PYFTPDLIB)]
 
 
@@ -47,7 +47,9 @@ def equal(source: Side, target: Side) -> None:
 @pytest.mark.parametrize(
     ("kind", "other"), [*PULLS, ("vsftpd", LOCAL), (FTPES, LOCAL), *(BETWEEN if IS_COMPLETE else BETWEEN[::2])]
 )
-async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
+async def test_mirror_copies_then_does_nothing_then_follows_changes(
+    sides: Sides, kind: str, other: str, tmp_path: Path
+) -> None:
     source, target = sides.side(kind), sides.side(other)
     fill(source, random.Random(kind + other))
 
@@ -61,7 +63,7 @@ async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, 
     assert first.report.copied == 15
     nothing = await run()
     assert (nothing.report.copied, nothing.report.removed, nothing.report.directories_made) == (0, 0, 0)
-    assert not nothing.of(Connected), "what is known of the target need not be looked at"
+    assert not nothing.of(Connected), "the journal knows the target, so no connection is needed"
 
     put(source, "d0/0", b"longer", time=OLD + 1)
     put(source, "d1/deep/er/1", b"2", time=OLD + 1)
@@ -78,7 +80,7 @@ async def test_a_mirror_from_its_beginning(sides: Sides, kind: str, other: str, 
 
 
 @pytest.mark.parametrize("kind", ["vsftpd", PROFTPD, OPENSSH])
-async def test_a_directory_that_is_closed_to_us_is_unknown(sides: Sides, kind: str, tmp_path: Path) -> None:
+async def test_unreadable_directory_removes_nothing(sides: Sides, kind: str, tmp_path: Path) -> None:
     source, target = sides.side(kind), sides.side(LOCAL)
     for path in ("closed/a", "closed/deep/b", "open/c", "open/d"):
         put(source, path, path.encode() * 10)
@@ -98,7 +100,7 @@ async def test_a_directory_that_is_closed_to_us_is_unknown(sides: Sides, kind: s
 
 
 def is_begun(target: Side) -> bool:
-    """Whether some of the file has arrived under its temporary name."""
+    """Return whether part of the file has arrived under its temporary name."""
     for path in (target.root / "d").glob(".actorsync-*"):
         with suppress(FileNotFoundError):
             return path.stat().st_size > 0
@@ -114,8 +116,10 @@ CHANGES = ("grows", "shrinks", "is written anew", "is replaced", "vanishes")
     if IS_COMPLETE
     else [(PROFTPD, "is written anew"), (OPENSSH, "shrinks"), (PROFTPD, "vanishes")],
 )
-async def test_a_file_that_changes_while_it_is_read(sides: Sides, kind: str, change: str, tmp_path: Path) -> None:
-    """No other than a whole version has its name at any time, and a file that is gone is nobody's failure."""
+async def test_file_that_changes_during_the_read_arrives_as_one_version(
+    sides: Sides, kind: str, change: str, tmp_path: Path
+) -> None:
+    """Only complete versions ever have the final name, and a file that vanishes is no failure."""
     rng = random.Random(f"{kind} {change}")
     source, target = sides.side(kind), sides.side(LOCAL)
     old, new = (self_evident("d/file", 2_500_000, rng) for _ in range(2))
@@ -149,7 +153,7 @@ async def test_a_file_that_changes_while_it_is_read(sides: Sides, kind: str, cha
         nursery.cancel_scope.cancel()
     found = (target.root / "d/file").read_bytes() if (target.root / "d/file").exists() else None
     if change in {"grows", "shrinks"}:
-        assert found in {None, file.read_bytes()}, "that is a version, too"
+        assert found in {None, file.read_bytes()}, "the changed content is a version, too"
         observer.wrong = [wrong for wrong in observer.wrong if found is None]
     else:
         assert found in {None, old, new}
@@ -167,7 +171,7 @@ ROUNDS = 20 if IS_COMPLETE else 1
 
 
 def ftp_fault(rng: random.Random, *, is_source: bool) -> Fault:
-    """Give something that goes wrong with an FTP server; listings may be cut short, which nobody notices."""
+    """Return a random fault for an FTP server; a listing may be cut short without an error."""
     verbs = ("RETR", "MLSD", "EPSV", "MLST", "") if is_source else ("STOR", "RNTO", "SIZE", "MKD", "DELE", "")
     transfer = rng.choice(("RETR", "MLSD") if is_source else ("STOR",))
     how, at, after = rng.choice(HOWS), rng.randrange(1, 8), rng.choice((0, 1, 300, 30_000))
@@ -181,7 +185,7 @@ def ftp_fault(rng: random.Random, *, is_source: bool) -> Fault:
 
 
 def wire_faults(rng: random.Random) -> list[WireFault | None]:
-    """Give what goes wrong with the first connections to an SFTP server, after their logins."""
+    """Return random faults for the first connections to an SFTP server, after their logins."""
     directions: tuple[Direction, ...] = get_args(Direction)
     return [
         CutWire(after=rng.randrange(3_000, 150_000), direction=rng.choice(directions), how=rng.choice(HOWS))
@@ -190,8 +194,8 @@ def wire_faults(rng: random.Random) -> list[WireFault | None]:
 
 
 @pytest.mark.parametrize(("kind", "other"), [*PULLS, *(BETWEEN if IS_COMPLETE else BETWEEN[1::2])])
-async def test_connections_that_are_cut_on_either_side(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
-    """No half file has a final name at any time, nothing is removed that the source has, and it comes to its end."""
+async def test_mirror_completes_after_cuts_on_either_side(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
+    """No incomplete file ever has a final name, no file of the source is removed, and the mirror completes."""
     rng = random.Random(f"cut {kind} {other}")
     source, target = sides.side(kind), sides.side(other)
     numbers = range(16)
@@ -223,7 +227,7 @@ async def test_connections_that_are_cut_on_either_side(sides: Sides, kind: str, 
                 assert {path for path in contents(target.root) if (target.root / path).is_file()} >= there - missing
                 if run.report.exit_code == 0:
                     break
-                # 4: the listing of the root was cut short before its first byte, so the source looked empty.
+                # 4: the listing of the root was cut off before its first byte, so the source looked empty.
                 assert run.report.exit_code in {1, 4, 5}, (run.report, faults)
             again = await mirror(source.endpoint(), target.endpoint(), tmp_path)
             assert (again.report.exit_code, again.failures) == (0, {})
@@ -248,7 +252,9 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.mark.parametrize(("kind", "other"), [(PROFTPD, LOCAL), (OPENSSH, PYFTPDLIB)])
-def test_kill_9_at_random_moments(sides: Sides, forks: Forks, kind: str, other: str, tmp_path: Path) -> None:
+def test_mirror_completes_after_kill_9_at_random_moments(
+    sides: Sides, forks: Forks, kind: str, other: str, tmp_path: Path
+) -> None:
     rng = random.Random(f"kill {kind} {other}")
     source, target = sides.side(kind), sides.side(other)
     assert source.server is not None

@@ -1,6 +1,6 @@
-"""Servers that have enough connections, servers that restart, and a machine with few descriptors: all of them real.
+"""Real servers with connection limits and restarts, and a machine with few descriptors.
 
-Every file arrives, at no try's cost, and what was learnt of a server is there in the next run.
+Every file arrives without a failed attempt, and the next run knows the limit that this run has learnt.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from tests.support.scenarios import write
 from tests.support.servers import debian_servers, ftp, ssh_servers, ssh_target
 from tests.support.servers.ssh_target import OPENSSH
 
-LIMIT, WANTED = 8, 20  # Pure-FTPd lets in eight from one address, unless it is told otherwise
+LIMIT, WANTED = 8, 20  # Pure-FTPd accepts eight connections from one address by default
 
 
 @contextmanager
 def served(name: str, folder: Path, **limits: Any) -> Iterator[tuple[Callable[[], Endpoint], Path, Callable[[], None]]]:
-    """Serve an empty root with any of the servers: what makes an endpoint, the root, and what restarts the server.
+    """Serve an empty root: yield a factory for endpoints, the root, and a function that restarts the server.
 
-    Over SFTP each file takes a connection of its own, so that as many connections are wanted as over FTP.
+    The SFTP endpoint has one lane, so that it wants as many connections as the FTP endpoint.
     """
     root = folder / "root"
     root.mkdir()
@@ -65,7 +65,7 @@ def served(name: str, folder: Path, **limits: Any) -> Iterator[tuple[Callable[[]
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Enough small files that every connection which may come has something to do."""
+    """Enough small files for every connection."""
     folder = tmp_path / "source"
     for number in range(300):
         write(folder / f"d{number % 6}" / f"{number}", b"%d " % number * (number * 37 % 3_000))
@@ -78,7 +78,7 @@ def ceiling_in(journal: Path) -> int | None:
 
 
 def check(run: Run, source: Path, root: Path) -> None:
-    """Every file is there, whole; nothing else is; and each was done once."""
+    """Check that every file and nothing else has arrived, each copied once."""
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(root) == contents(source)
     assert temporaries(root) == []
@@ -86,18 +86,18 @@ def check(run: Run, source: Path, root: Path) -> None:
     assert set(copies.values()) <= {1}
 
 
-def check_nobody_is_blamed(run: Run) -> None:
-    """A limit costs no file a try, and no connection is tried again by its own clock."""
+def check_no_attempt_is_counted(run: Run) -> None:
+    """Check that the limit cost no file an attempt, and that no connection was retried on its own."""
     assert not [event for event in run.of(Returned) if event.tried]
     assert run.of(Retired) == []
     assert run.report.reconnects == 0
 
 
-# ---- servers that have enough
+# ---- connection limits
 
 
 class SlowToOpen(LocalEndpoint):
-    """A source whose files take a while, so that there is work for as long as connections come in."""
+    """A source with slow files, so that there is work while connections are opened."""
 
     async def open_file(self, path: str) -> Opened:
         await trio.sleep(0.03)
@@ -105,19 +105,19 @@ class SlowToOpen(LocalEndpoint):
 
 
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, *debian_servers.NAMES])
-async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
+async def test_m014_pool_of_twenty_learns_a_limit_of_eight(
     name: str, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
     with served(name, server_folder, max_connections_per_address=LIMIT) as (endpoint, root, _):
         run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=WANTED)
         check(run, source, root)
-        check_nobody_is_blamed(run)
+        check_no_attempt_is_counted(run)
         if name == "proftpd" and len(run.of(Connected)) > LIMIT:
-            return  # it counts clients in a file that they write themselves, and on a busy machine it lets in more
+            return  # its clients count themselves in a file, so a busy machine accepts more
         assert len(run.of(Connected)) == LIMIT
         learnt = run.of(Resized)[0]
         assert (learnt.connections, learnt.ceiling, learnt.before) == (LIMIT, LIMIT, WANTED)
-        assert len(run.of(LoginDeferred)) <= 8, "those that came together; nobody tries what another has learnt"
+        assert len(run.of(LoginDeferred)) <= 8, "only logins at the same time; later ones know the limit"
         assert ceiling_in(tmp_path / "state") == LIMIT
 
         for number in range(0, 300, 2):
@@ -125,15 +125,17 @@ async def test_m014_a_server_that_lets_in_eight_and_a_pool_of_twenty(
         run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=WANTED)
         check(run, source, root)
         assert 1 < len(run.of(Connected)) <= LIMIT
-        # The sessions of the first run may count for a moment yet.
-        assert len(run.of(Connected)) + len(run.of(LoginDeferred)) <= LIMIT + 2, "it begins with what it knows"
+        # The server may still count sessions of the first run.
+        assert len(run.of(Connected)) + len(run.of(LoginDeferred)) <= LIMIT + 2, (
+            "the run starts with the limit from the journal"
+        )
 
 
 @pytest.mark.parametrize("startups", ["1:100:2", "2:100:3"])
-async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
+async def test_m015_pool_of_eight_logs_in_below_max_startups(
     startups: str, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
-    """``MaxStartups``: whoever comes while one is logging in is turned away, and all eight come in all the same."""
+    """``MaxStartups`` drops connections while another one logs in; all eight get in one after the other."""
     with served(OPENSSH, server_folder, max_startups=startups) as (endpoint, root, _):
         for number in range(300, 1_500):
             write(source / "more" / f"{number}", b"%d" % number)
@@ -141,21 +143,23 @@ async def test_m015_sshd_that_counts_those_at_the_door_and_a_pool_of_eight(
         check(run, source, root)
         assert len(run.of(Connected)) == 8
         assert run.of(LoginDeferred)
-        check_nobody_is_blamed(run)
-        assert ceiling_in(tmp_path / "state") is None, "it keeps as many as come one after the other"
+        check_no_attempt_is_counted(run)
+        assert ceiling_in(tmp_path / "state") is None, "no limit is learnt, because logins one after the other succeed"
 
 
-async def test_m014_sshd_that_opens_one_channel_a_connection(source: Path, server_folder: Path, tmp_path: Path) -> None:
+async def test_m014_max_sessions_of_one_does_not_limit_the_pool(
+    source: Path, server_folder: Path, tmp_path: Path
+) -> None:
     with served(OPENSSH, server_folder, max_sessions=1) as (endpoint, root, _):
         run = await mirror(SlowToOpen(source), endpoint(), tmp_path / "state", connections=4)
         check(run, source, root)
-        check_nobody_is_blamed(run)
+        check_no_attempt_is_counted(run)
         assert len(run.of(Connected)) == 4
         assert ceiling_in(tmp_path / "state") is None
 
 
 class Dozing(LocalEndpoint):
-    """A source that takes its time over one of its directories."""
+    """A source with one directory that lists slowly."""
 
     async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
         if directories[0] == "5":
@@ -164,8 +168,10 @@ class Dozing(LocalEndpoint):
 
 
 @pytest.mark.parametrize("name", ["vsftpd", "proftpd", ftp.PYFTPDLIB])
-async def test_m013_a_server_that_hangs_up_on_those_who_rest(name: str, server_folder: Path, tmp_path: Path) -> None:
-    """The scan takes longer than the server's patience; the first thing to do after that is done all the same."""
+async def test_m013_idle_connection_closed_by_the_server_is_reopened(
+    name: str, server_folder: Path, tmp_path: Path
+) -> None:
+    """The scan takes longer than the server's idle timeout; the next operation reconnects."""
     for number in range(6):
         write(tmp_path / "source" / f"{number}/x", b"%d" % number)
     with served(name, server_folder, idle_timeout=1) as (endpoint, root, _):
@@ -175,11 +181,11 @@ async def test_m013_a_server_that_hangs_up_on_those_who_rest(name: str, server_f
         assert run.of(Failed) == []
 
 
-# ---- servers that restart
+# ---- restarts
 
 
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, *debian_servers.NAMES, OPENSSH])
-async def test_m029_a_server_that_is_killed_and_restarted_twenty_times_in_one_run(
+async def test_m029_run_completes_while_the_server_restarts_twenty_times(
     name: str, server_folder: Path, tmp_path: Path
 ) -> None:
     source, restarts, files = tmp_path / "source", 20, 400
@@ -209,12 +215,12 @@ async def test_m029_a_server_that_is_killed_and_restarted_twenty_times_in_one_ru
     assert len(run.of(Connected)) >= restarts
 
 
-# ---- a machine that can open no more
+# ---- descriptor limits
 
 
 @contextmanager
 def no_descriptor_left() -> Iterator[Callable[[], None]]:
-    """Have this process open nothing more, until what is given is called or the block ends."""
+    """Prevent this process from opening descriptors until the yielded function is called or the block ends."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def relieve() -> None:
@@ -230,12 +236,12 @@ def no_descriptor_left() -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("is_relieved", [False, True])
-async def test_m129_a_source_without_descriptors_waits_a_little_and_blames_no_file(
+async def test_m129_source_without_descriptors_waits_and_fails_no_file(
     is_relieved: bool, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     write(tmp_path / "a", b"content")
     endpoint = LocalEndpoint(tmp_path)
-    await endpoint.hop(os.getpid)  # a thread of its own, from now on
+    await endpoint.hop(os.getpid)  # starts its thread now
     async with endpoint.open_session() as session:
         if is_relieved:
             async with relieved_later():
@@ -265,9 +271,7 @@ async def relieved_later() -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, ssh_target.ASYNCSSH])
-async def test_m129_a_connection_for_which_there_is_no_descriptor_is_our_own_limit(
-    name: str, server_folder: Path
-) -> None:
+async def test_m129_connection_without_a_descriptor_is_a_local_limit(name: str, server_folder: Path) -> None:
     with ExitStack() as stack:
         if name == ftp.PYFTPDLIB:
             endpoint: Any = ftp.endpoint_for(stack.enter_context(ftp.serving(name, server_folder)))
@@ -306,10 +310,10 @@ def profile_for(server: Any, source: Path, path: Path, connections: int) -> Path
 
 
 @pytest.mark.parametrize(("name", "size"), [("vsftpd", 1_000), ("pure-ftpd", 300_000), (OPENSSH, 300_000)])
-def test_m129_thirty_two_descriptors_and_twenty_connections(
+def test_m129_run_completes_with_32_descriptors_and_twenty_connections(
     name: str, size: int, server_folder: Path, tmp_path: Path
 ) -> None:
-    """``ulimit -n 32``: not enough for what was asked for, and enough for every file."""
+    """``ulimit -n 32`` is too little for twenty connections, and enough to copy every file."""
     source = tmp_path / "source"
     for number in range(80):
         write(source / f"d{number % 6}" / f"{number}", b"%03d" % number * (size // 3))

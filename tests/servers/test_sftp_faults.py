@@ -1,6 +1,6 @@
-"""A network that fails, and servers that run out of space or restart: every file arrives whole, or is reported.
+"""Network failures, full disks and restarts of servers: every file arrives complete, or is reported.
 
-Networks fail in the proxy before both servers, at places that are random and the same in each run. Servers that lie
+A proxy in front of the servers makes the network fail at random places, which are the same in each run. Hostile servers
 are in ``test_sftp_security``.
 """
 
@@ -35,13 +35,13 @@ from tests.support.servers.ssh_target import ASYNCSSH, NAMES, Name, SshTarget, e
 Embedded = tuple[EmbeddedSftpServer, SshTarget]
 
 LEAVES_WITHIN = 5.0  # seconds: a bound on any reaction to being stopped, not a measure of speed
-#: Bytes that any login takes in one direction, about; and what the whole job below takes up the wire, about.
+#: Approximate bytes of a login in one direction, and of the whole job below from client to server.
 HANDSHAKE, JOB = 3_000, 900_000
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small job: 12 files in four folders, some of them of several packets."""
+    """A small job: 12 files in four directories, some of several packets."""
     folder = tmp_path_factory.mktemp("source")
     rng = random.Random("sftp faults")
     for number, size in enumerate((0, 1, 300, 32_768, 65_536, 200_000, 5, 0, 300_000, 70, 4_096, 150_000)):
@@ -50,7 +50,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Job:
-    """One run through a proxy with faults, into a folder of its own, with everything that can be said of it."""
+    """One run through a proxy with faults, into a new directory, and its checks."""
 
     _number = 0
 
@@ -81,7 +81,7 @@ class Job:
             )
 
     def assert_done(self, run: Run, source: Path, *, repeats: int) -> None:
-        """See that all is there, nothing else is, and no more than ``repeats`` files were sent again."""
+        """Check that all files and nothing else arrived, and that at most ``repeats`` files were sent again."""
         assert (run.report.exit_code, run.failures) == (0, {}), self.proxy.fired
         assert contents(self.root) == contents(source)
         assert times(self.root) == times(source)
@@ -93,7 +93,7 @@ class Job:
 
 
 def cuts(seed: str, count: int, hows: Sequence[How] = ("fin", "rst")) -> list[CutWire]:
-    """Choose places to cut: the same in each run; half of them within the login or the first requests."""
+    """Return random cuts, the same in each run; half of them fall into the login or the first requests."""
     rng = random.Random(seed)
     chosen = []
     for _ in range(count):
@@ -107,7 +107,9 @@ LANES = 64  # more than one connection ever has in flight
 
 
 @pytest.mark.parametrize("cut", cuts("one", 16), ids=lambda cut: f"{cut.direction}-{cut.after}-{cut.how}")
-async def test_m004_m005_m006_m010_cut_at_some_byte(shared_sftp_server: SshTarget, source: Path, cut: CutWire) -> None:
+async def test_m004_m005_m006_m010_run_completes_after_a_cut_at_any_byte(
+    shared_sftp_server: SshTarget, source: Path, cut: CutWire
+) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, [cut], connections=1)
     job.assert_done(run, source, repeats=LANES)
@@ -116,13 +118,13 @@ async def test_m004_m005_m006_m010_cut_at_some_byte(shared_sftp_server: SshTarge
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_m006_m010_cut_again_and_again(shared_sftp_server: SshTarget, source: Path, seed: int) -> None:
+async def test_m006_m010_run_completes_after_many_cuts(shared_sftp_server: SshTarget, source: Path, seed: int) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, cuts(f"often {seed}", 6), connections=2)
     job.assert_done(run, source, repeats=6 * LANES)
 
 
-async def test_m111_what_was_committed_before_a_cut_is_not_sent_again(
+async def test_m111_committed_files_are_not_sent_again_after_a_cut(
     shared_sftp_server: SshTarget, tmp_path: Path
 ) -> None:
     for number in range(300):
@@ -135,7 +137,9 @@ async def test_m111_what_was_committed_before_a_cut_is_not_sent_again(
     assert len(done) == len(set(done)) == 300
 
 
-async def test_m006_a_big_file_is_cut_in_the_middle(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_m006_large_file_completes_after_a_cut_in_the_middle(
+    shared_sftp_server: SshTarget, tmp_path: Path
+) -> None:
     write(tmp_path / "big", random.Random("big").randbytes(4 * MIB))
     job = Job(shared_sftp_server)
     faults = [CutWire(after=2 * MIB, how="rst"), CutWire(after=3 * MIB, how="fin")]
@@ -144,14 +148,14 @@ async def test_m006_a_big_file_is_cut_in_the_middle(shared_sftp_server: SshTarge
     assert job.proxy.fired == faults
 
 
-async def test_m001_m002_connections_that_are_refused(shared_sftp_server: SshTarget, source: Path) -> None:
+async def test_m001_m002_run_completes_after_refused_connections(shared_sftp_server: SshTarget, source: Path) -> None:
     job = Job(shared_sftp_server)
     run = await job.run(source, [CutWire(how="rst"), CutWire(how="fin"), CutWire(how="rst", direction="down")])
     job.assert_done(run, source, repeats=0)
     assert run.report.reconnects >= 2
 
 
-async def test_m001_a_server_that_nobody_reaches(asyncssh_server: SshTarget, source: Path) -> None:
+async def test_m001_unreachable_server_ends_with_exit_code_5(asyncssh_server: SshTarget, source: Path) -> None:
     backoff = Backoff(initial=0.01, cap=0.02, tries=3)
     run = await Job(asyncssh_server).run(source, [CutWire()] * 1000, backoff=backoff)
     assert run.report.exit_code == 5
@@ -162,8 +166,10 @@ async def test_m001_a_server_that_nobody_reaches(asyncssh_server: SshTarget, sou
 
 @pytest.mark.parametrize("after", [0, 1_000, HANDSHAKE, 2 * HANDSHAKE, 100_000, 500_000])
 @pytest.mark.parametrize("direction", ["up", "down"])
-async def test_m011_m017_silence(asyncssh_server: SshTarget, source: Path, after: int, direction: Direction) -> None:
-    """A connection on which nothing comes any more is given up when the time for that is over."""
+async def test_m011_m017_run_completes_after_a_silent_connection(
+    asyncssh_server: SshTarget, source: Path, after: int, direction: Direction
+) -> None:
+    """A connection without received bytes is closed after the timeout."""
     job = Job(asyncssh_server)
     cut = CutWire(after=after, direction=direction, how="silence")
     run = await job.run(source, [cut], connections=1, connect_seconds=1.0, stall_seconds=1.0)
@@ -172,7 +178,7 @@ async def test_m011_m017_silence(asyncssh_server: SshTarget, source: Path, after
         assert run.report.reconnects >= 1
 
 
-async def test_m011_openssh_goes_silent(source: Path, server_folder: Path) -> None:
+async def test_m011_run_completes_after_a_silent_connection_to_openssh(source: Path, server_folder: Path) -> None:
     require(OPENSSH)
     (server_folder / "root").mkdir()
     with openssh_server(server_folder / "root", server_folder) as server:
@@ -184,7 +190,7 @@ async def test_m011_openssh_goes_silent(source: Path, server_folder: Path) -> No
 
 
 @pytest.mark.parametrize("verb", ["INIT", "REALPATH", "OPENDIR", "READDIR", "MKDIR", "CREATE", "WRITE", "CLOSE"])
-async def test_m017_a_reply_that_never_comes(verb: str, embedded_sftp: Embedded, source: Path) -> None:
+async def test_m017_run_completes_after_a_missing_reply(verb: str, embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.silence(verb)
     job = Job(target)
@@ -193,17 +199,15 @@ async def test_m017_a_reply_that_never_comes(verb: str, embedded_sftp: Embedded,
     assert server.instead.told <= 1
 
 
-async def test_m017_m027_a_link_that_is_slow_is_not_a_link_that_is_dead(
-    asyncssh_server: SshTarget, source: Path
-) -> None:
-    """The whole takes longer than the limit, and each of its packets does not."""
+async def test_m017_m027_slow_network_does_not_reconnect(asyncssh_server: SshTarget, source: Path) -> None:
+    """The whole run takes longer than the limit, but no single packet does."""
     job = Job(asyncssh_server)
     run = await job.run(source, connections=1, network={"rate": 400_000}, stall_seconds=1.5)
     job.assert_done(run, source, repeats=0)
     assert run.report.reconnects == 0
 
 
-async def test_m017_a_link_that_is_held_for_less_than_the_limit(asyncssh_server: SshTarget, source: Path) -> None:
+async def test_m017_pause_below_the_limit_does_not_reconnect(asyncssh_server: SshTarget, source: Path) -> None:
     job = Job(asyncssh_server)
     faults = [HoldWire(seconds=0.3, after=200_000), HoldWire(seconds=0.3, after=4_000, direction="down")]
     run = await job.run(source, faults, stall_seconds=5)
@@ -212,7 +216,7 @@ async def test_m017_a_link_that_is_held_for_less_than_the_limit(asyncssh_server:
     assert job.proxy.fired
 
 
-async def test_m026_a_few_bytes_at_a_time(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_m026_run_completes_with_three_bytes_at_a_time(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
     for number in range(10):
         write(tmp_path / f"d{number % 2}/{number}", b"%d" % number * 100)
     job = Job(shared_sftp_server)
@@ -221,7 +225,7 @@ async def test_m026_a_few_bytes_at_a_time(shared_sftp_server: SshTarget, tmp_pat
     assert run.report.reconnects == 0
 
 
-async def test_m002_servers_that_do_not_speak_ssh(source: Path, asyncssh_server: SshTarget) -> None:
+async def test_m002_server_without_ssh_loses_the_connection(source: Path, asyncssh_server: SshTarget) -> None:
     for says in (b"", b"220 hello\r\n", b"SSH-1.5-old\r\n", b"line\r\n" * 2000, b"\x16\x03\x01\x00", b"x" * 100_000):
         for closes in (True, False):
             with evil_sftp.open_tcp_liar(says, then_closes=closes) as (host, port, heard):
@@ -232,10 +236,10 @@ async def test_m002_servers_that_do_not_speak_ssh(source: Path, asyncssh_server:
                 assert b"CANARY" not in b"".join(heard)
 
 
-# ---- leaving
+# ---- cancellation
 
 
-async def test_m012_a_big_upload_over_a_link_that_goes_silent_is_left_at_once(
+async def test_m012_large_upload_over_a_silent_network_cancels_at_once(
     shared_sftp_server: SshTarget, tmp_path: Path
 ) -> None:
     with open(tmp_path / "big", "wb") as file:  # noqa: ASYNC230 - nothing else runs yet
@@ -252,14 +256,14 @@ async def test_m012_a_big_upload_over_a_link_that_goes_silent_is_left_at_once(
         with trio.fail_after(30):
             await proxy.wait_passed("up", 8 * MIB)
         proxy.cut("silence")
-        await trio.sleep(0.2)  # until nothing fits into any buffer any more
+        await trio.sleep(0.2)  # until all buffers are full
         began = time.monotonic()
         nursery.cancel_scope.cancel()
     assert time.monotonic() - began < LEAVES_WITHIN
 
 
 @pytest.mark.parametrize("after", [0, 500, 1_500, 3_000])
-async def test_m012_m122_a_login_that_hangs_is_left_at_once(asyncssh_server: SshTarget, after: int) -> None:
+async def test_m012_m122_hanging_login_cancels_at_once(asyncssh_server: SshTarget, after: int) -> None:
     server = asyncssh_server
     cut = CutWire(after=after, how="silence")
     async with open_wire_proxy((server.host, server.port), [cut]) as proxy:
@@ -272,10 +276,10 @@ async def test_m012_m122_a_login_that_hangs_is_left_at_once(asyncssh_server: Ssh
 
 
 @pytest.mark.parametrize("size", [1_000, 3_000_000])
-async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
+async def test_abandon_after_a_cancellation_removes_the_temporary_or_loses_the_connection(
     shared_sftp_server: SshTarget, size: int
 ) -> None:
-    """Cancelled after any number of steps, `abandon` removes the temporary, or says that the connection is lost."""
+    """After a cancellation at any step, `abandon` removes the temporary, or raises `ConnectionLost`."""
     server = shared_sftp_server
     root = fresh_folder(server, f"cancelled{size}")
     endpoint = endpoint_for(server, root.name)
@@ -302,7 +306,7 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
 
 
 class After(trio.abc.Instrument):
-    """Does something once this run has taken so many steps."""
+    """Calls ``action`` after a number of task steps."""
 
     def __init__(self, steps: int, action: Callable[[], object]) -> None:
         self.left, self.action = steps, action
@@ -313,8 +317,8 @@ class After(trio.abc.Instrument):
             self.action()
 
 
-async def test_nothing_is_left_when_a_session_ends_in_an_error(asyncssh_server: SshTarget) -> None:
-    """Neither a socket (ResourceWarning is an error here) nor a thread that grows with each session."""
+async def test_failed_session_leaves_no_socket_and_no_thread(asyncssh_server: SshTarget) -> None:
+    """The number of sockets and threads does not grow with each session (ResourceWarning is an error here)."""
     fresh_folder(asyncssh_server, "sockets")
     endpoint = endpoint_for(asyncssh_server, "sockets")
     counts = []
@@ -331,15 +335,15 @@ async def test_nothing_is_left_when_a_session_ends_in_an_error(asyncssh_server: 
                 await content.stalled.wait()
             nursery.cancel_scope.cancel()
         counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
-    assert counts[-1][0] <= counts[0][0] + 4, "those of the server, which runs in this process, close a little later"
+    assert counts[-1][0] <= counts[0][0] + 4, "the server runs in this process and closes its sockets a little later"
     assert counts[-1][1] <= counts[0][1] + 1
 
 
-# ---- servers that restart, or lose what they were given
+# ---- restarts and lost writes
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_m029_the_server_restarts_several_times(name: Name, server_folder: Path, tmp_path: Path) -> None:
+async def test_m029_run_completes_while_the_server_restarts(name: Name, server_folder: Path, tmp_path: Path) -> None:
     require(name)
     source = tmp_path / "source"
     for number in range(400):
@@ -378,10 +382,10 @@ async def test_m029_the_server_restarts_several_times(name: Name, server_folder:
 
 
 @pytest.mark.parametrize("after", [0, 1, 100_000])
-async def test_m018_m051_a_short_write_that_was_acknowledged(
+async def test_m018_m051_acknowledged_short_write_is_refused(
     after: int, embedded_sftp: Embedded, tmp_path: Path
 ) -> None:
-    """What did not arrive whole never gets its name; the next attempt may."""
+    """An incomplete file never gets its final name; the next attempt can succeed."""
     server, target = embedded_sftp
     write(tmp_path / "big", b"0123456789" * 100_000)
     (target.root / "big").write_bytes(b"old")
@@ -389,7 +393,7 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
     run = await mirror(tmp_path, endpoint_for(target), None, settled=True)
     assert run.report.exit_code == 1
     assert list(run.failures) == ["big"]
-    assert ("full" if after == 0 else "bytes") in run.failures["big"], "what keeps nothing at all has no room"
+    assert ("full" if after == 0 else "bytes") in run.failures["big"], "a server that stores nothing counts as full"
     assert contents(target.root).keys() == {"big"}
     assert (target.root / "big").read_bytes() == b"old"
 
@@ -403,7 +407,7 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_m052_fsync_where_it_is_offered(name: Name, server_folder: Path, source: Path) -> None:
+async def test_m052_fsync_is_sent_where_supported(name: Name, server_folder: Path, source: Path) -> None:
     require(name)
     (server_folder / "root").mkdir()
     with ExitStack() as stack:
@@ -418,13 +422,13 @@ async def test_m052_fsync_where_it_is_offered(name: Name, server_folder: Path, s
             assert sum(command.verb == "FSYNC" for command in server.commands) == 12
 
 
-async def test_m052_no_fsync_unless_asked_for(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m052_fsync_is_not_sent_by_default(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     await mirror(source, endpoint_for(target), None)
     assert not any(command.verb == "FSYNC" for command in server.commands)
 
 
-async def test_m052_fsync_that_fails_fails_the_file(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m052_failed_fsync_fails_the_file(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.refusal("FSYNC", at=3, times=1)
     run = await mirror(source, endpoint_for(target, fsync=True), None, settled=True)
@@ -442,7 +446,7 @@ async def test_m052_fsync_that_fails_fails_the_file(embedded_sftp: Embedded, sou
         (source / "new").unlink()
 
 
-async def test_m052_fsync_that_is_not_offered_is_said_and_done_without(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m052_unsupported_fsync_is_warned_of(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     server.without = frozenset(["fsync@openssh.com"])
     endpoint = endpoint_for(target, fsync=True)
@@ -455,8 +459,8 @@ async def test_m052_fsync_that_is_not_offered_is_said_and_done_without(embedded_
 SECONDS = (-(2**33), -1, 0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**33)
 
 
-async def test_m057_times_that_the_protocol_cannot_hold(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
-    """Files are sent all the same, and what was made of the time does not have them sent again."""
+async def test_m057_files_with_clamped_times_are_not_sent_again(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+    """The files are sent once, and their clamped times do not make them differ in the next run."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     for seconds in SECONDS:
         write(source / f"{seconds}", b"%d" % seconds, seconds)

@@ -1,4 +1,4 @@
-"""Whole runs against SFTP servers: from a directory on this machine, over the wire, to what lies on a server's disk."""
+"""Whole runs against SFTP servers, from a local directory to the files on the server's disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POSIX_RENAME = "posix-rename@openssh.com"
 
 
 def state_of(root: Path) -> dict[str, tuple[int, int]]:
-    """Give what any write below ``root`` would change: inode and change time of everything."""
+    """Return the inode and change time of every path below ``root``: any write changes one of them."""
     return {
         os.path.join(folder, name): (found.st_ino, found.st_ctime_ns)
         for folder, folders, files in os.walk(root)
@@ -46,7 +46,7 @@ def state_of(root: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """An empty folder to mirror."""
+    """An empty directory to mirror."""
     folder = tmp_path / "source"
     folder.mkdir()
     return folder
@@ -54,29 +54,29 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def site(shared_sftp_server: SshTarget, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    """A folder of its own for each test, on each server."""
+    """A new directory for each test, on each server."""
     name = request.node.name.partition("[")[0]
     async with site_on(shared_sftp_server, name, tmp_path) as opened:
         yield opened
 
 
-# ---- everything arrives, once
+# ---- every file arrives once
 
 
-async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, source: Path) -> None:
-    # Of the slower server, which shares this process, a tenth is enough.
+async def test_large_tree_arrives_and_the_second_run_changes_nothing(site: Site, source: Path) -> None:
+    # The asyncssh server is slower and runs in this process, so it gets a tenth.
     big_tree(source, 100 * MIB if site.server.name == OPENSSH else 10 * MIB)
-    # Not through the proxy, which is slower than any server.
+    # Without the proxy, which is slower than the servers.
     run = await mirror(source, endpoint_for(site.server, site.path), site.journal)
     assert (run.report.exit_code, run.failures, run.report.reconnects) == (0, {}, 0)
     assert contents(site.root) == contents(source)
     assert times(site.root) == times(source)
     sent = [done.operation.path for done in run.of(Done) if isinstance(done.operation, Copy)]
-    assert sorted(sent) == sorted(times(source)), "each was sent once"
+    assert sorted(sent) == sorted(times(source)), "each file was sent once"
 
     before = state_of(site.root)
     await site.assert_nothing_to_do(source)
-    # Nor in another process, in another part of the world.
+    # Another process in another time zone has nothing to do either.
     process = mirror_process(
         source, site.server, site.journal, path=site.path, host=site.proxy.host, environment={"TZ": "America/New_York"}
     )
@@ -86,7 +86,7 @@ async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, so
     assert state_of(site.root) == before
 
 
-async def test_more_big_files_at_once_than_may_be_in_flight(site: Site, source: Path) -> None:
+async def test_more_large_files_than_the_window_holds_arrive(site: Site, source: Path) -> None:
     for number in range(20):
         write(source / f"{number}", bytes([number]) * (2 * MIB))
     run = await mirror(source, endpoint_for(site.server, site.path), None, connections=1, seconds=20)
@@ -94,18 +94,18 @@ async def test_more_big_files_at_once_than_may_be_in_flight(site: Site, source: 
     assert contents(site.root) == contents(source)
 
 
-async def test_a_password_is_as_good_as_a_key(site: Site, source: Path) -> None:
+async def test_password_login_works(site: Site, source: Path) -> None:
     write(source / "d/file", b"by password")
     await site.succeed(source, login=site.server.password_login)
 
 
-async def test_m065_files_without_content(site: Site, source: Path) -> None:
+async def test_m065_empty_files_arrive(site: Site, source: Path) -> None:
     for number in range(5):
         write(source / f"{number}", b"")
     await site.succeed(source)
 
 
-async def test_permissions_of_files_go_along_and_those_of_folders_are_the_server_s(
+async def test_permissions_are_kept_for_files_and_not_for_directories(
     server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
     modes = (0o644, 0o600, 0o755)
@@ -123,7 +123,7 @@ async def test_permissions_of_files_go_along_and_those_of_folders_are_the_server
 # ---- names
 
 
-async def test_m079_m080_m083_every_name_arrives_exactly(site: Site, source: Path) -> None:
+async def test_m079_m080_m083_odd_names_arrive_exactly(site: Site, source: Path) -> None:
     for name in ODD_NAMES:
         write(source / name, os.fsencode(name))
         write(source / "folders" / name / "inside", b"inside")
@@ -135,23 +135,23 @@ async def test_m079_m080_m083_every_name_arrives_exactly(site: Site, source: Pat
     await site.succeed(source)
 
 
-async def test_m049_names_that_differ_in_case_only(site: Site, source: Path) -> None:
+async def test_m049_names_that_differ_only_in_case_arrive(site: Site, source: Path) -> None:
     for name in ("a", "A", "d/x", "D/x"):
         write(source / name, name.encode())
     await site.succeed(source)
 
 
-async def test_m081_names_at_the_limit(site: Site, source: Path) -> None:
+async def test_m081_longest_names_arrive(site: Site, source: Path) -> None:
     for name in ("x" * 255, "é" * 127, "日" * 85, "\N{PILE OF POO}" * 63, "e\u0301" + "x" * 252, "\t" + "x" * 200):
         write(source / name, b"long")
     await site.succeed(source)
 
 
-async def test_m082_paths_that_are_too_long_fail_alone(site: Site, source: Path) -> None:
-    """And the connection goes on with the rest."""
+async def test_m082_too_long_paths_fail_and_the_rest_arrives(site: Site, source: Path) -> None:
+    """The connection goes on with the other files."""
     write(source / "z", b"and the rest")
     descriptor = os.open(source, os.O_RDONLY)
-    for _ in range(20):  # deeper than any path may be: by descriptors
+    for _ in range(20):  # deeper than the longest path, so by descriptors
         os.mkdir("y" * 250, dir_fd=descriptor)
         deeper = os.open("y" * 250, os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)
@@ -179,7 +179,7 @@ async def test_changes_of_every_kind_converge_in_one_run(site: Site, source: Pat
     await site.assert_nothing_to_do(source)
 
 
-async def test_without_delete_nothing_goes(site: Site, source: Path) -> None:
+async def test_without_delete_nothing_is_removed(site: Site, source: Path) -> None:
     for name in ("stays", "d/stays, too"):
         write(source / name, b"x")
     await site.succeed(source)
@@ -190,7 +190,7 @@ async def test_without_delete_nothing_goes(site: Site, source: Path) -> None:
     assert set(contents(site.root)) == {"stays", "d", "d/stays, too"}
 
 
-# ---- what others have put there
+# ---- foreign files
 
 
 async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source: Path) -> None:
@@ -207,19 +207,19 @@ async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source:
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert [event.source.path for event in run.of(Adopted) if event.source.path == "equal"] == ["equal"]
-    assert (site.root / "equal").stat().st_ino == equal, "it was not sent"
+    assert (site.root / "equal").stat().st_ino == equal, "the file was not sent"
     assert (site.root / "other").read_bytes() == b"ours"
     assert (site.root / "d/theirs").read_bytes() == b"theirs"
     assert (site.root / "their folder/theirs").read_bytes() == b"theirs"
 
-    shutil.rmtree(source / "d")  # now ours goes, and what is in it and not ours stays, with the folder
+    shutil.rmtree(source / "d")  # then our file is removed; the foreign file and its directory stay
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert not (site.root / "d/ours").exists()
     assert (site.root / "d/theirs").read_bytes() == b"theirs"
 
 
-async def test_m114_a_lost_journal_costs_a_survey(site: Site, source: Path) -> None:
+async def test_m114_lost_journal_costs_a_survey_only(site: Site, source: Path) -> None:
     for number in range(20):
         write(source / f"d{number % 3}" / f"{number}", b"content %d" % number)
     await site.succeed(source)
@@ -229,10 +229,10 @@ async def test_m114_a_lost_journal_costs_a_survey(site: Site, source: Path) -> N
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert run.report.adopted == 19
-    assert state_of(site.root) == before, "nothing is sent, nothing is removed: nobody knows that d0/0 was ours"
+    assert state_of(site.root) == before, "nothing is sent or removed: without the journal, d0/0 is foreign"
 
 
-async def test_m037_a_foreign_change_is_overwritten_but_never_deleted(site: Site, source: Path) -> None:
+async def test_m037_foreign_change_is_overwritten_but_never_removed(site: Site, source: Path) -> None:
     for name in ("sent again", "deleted", "deleted, too"):
         write(source / name, b"ours")
     await site.succeed(source)
@@ -251,7 +251,7 @@ async def test_m037_a_foreign_change_is_overwritten_but_never_deleted(site: Site
     assert (site.root / "deleted, too").read_bytes() == b"ours"
 
 
-async def test_a_folder_that_somebody_removed_is_made_again(site: Site, source: Path) -> None:
+async def test_removed_directory_is_made_again(site: Site, source: Path) -> None:
     for name in ("a/b/c/file", "a/b/other", "top"):
         write(source / name, b"one")
     await site.succeed(source)
@@ -262,7 +262,7 @@ async def test_a_folder_that_somebody_removed_is_made_again(site: Site, source: 
     assert (site.root / "a/b/c/file").read_bytes() == b"two, and longer"
 
 
-async def test_m047_a_link_to_its_own_folder_is_no_endless_tree(site: Site, source: Path) -> None:
+async def test_m047_link_to_its_own_directory_is_not_followed(site: Site, source: Path) -> None:
     write(source / "d/file", b"x")
     (site.root / "loop").symlink_to(".")
     (site.root / "outside").symlink_to("/etc")
@@ -273,7 +273,7 @@ async def test_m047_a_link_to_its_own_folder_is_no_endless_tree(site: Site, sour
     assert (site.root / "outside").is_symlink()
 
 
-# ---- servers that can less
+# ---- servers without extensions
 
 
 @pytest.mark.parametrize(
@@ -297,13 +297,13 @@ async def test_m047_a_link_to_its_own_folder_is_no_endless_tree(site: Site, sour
     ],
     ids=lambda without: "+".join(name.partition("@")[0] for name in without),
 )
-async def test_m033_m050_asyncssh_without(
+async def test_m033_m050_replacement_works_without_extensions(
     without: tuple[str, ...],
     embedded_sftp: tuple[EmbeddedSftpServer, SshTarget],
     source: Path,
     tmp_path: Path,
 ) -> None:
-    """New versions replace old ones all the same, and nothing is left of how that was done."""
+    """New versions replace old ones, and no temporary is left."""
     server, target = embedded_sftp
     server.without = frozenset(without)
     tree_to_be_changed(source)
@@ -321,7 +321,7 @@ async def test_m033_m050_asyncssh_without(
     assert not any(request.verb == "POSIX-RENAME" for request in server.commands if POSIX_RENAME in without)
 
 
-async def test_m033_without_posix_rename_the_old_version_is_never_removed_first(
+async def test_m033_without_posix_rename_the_old_version_is_not_removed_first(
     embedded_sftp: tuple[EmbeddedSftpServer, SshTarget], source: Path, tmp_path: Path
 ) -> None:
     server, target = embedded_sftp
@@ -337,14 +337,14 @@ async def test_m033_without_posix_rename_the_old_version_is_never_removed_first(
     assert contents(target.root) == contents(source)
 
 
-# ---- fewer connections than we want
+# ---- connection limits
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_m014_m015_fewer_connections_than_we_want(
+async def test_m014_m015_run_completes_with_fewer_connections_than_wanted(
     name: Name, server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
-    """OpenSSH drops whoever comes while one is logging in; asyncssh whoever is the third."""
+    """OpenSSH drops a connection while another one logs in; asyncssh drops the third connection."""
     for number in range(60):
         write(source / f"d{number % 4}" / f"{number}", b"content %d" % number)
     options = Options(max_connections=1 if name == OPENSSH else 2)
@@ -354,7 +354,7 @@ async def test_m014_m015_fewer_connections_than_we_want(
     assert contents(server_folder / "root") == contents(source)
 
 
-async def test_one_channel_for_each_connection_is_enough(server_folder: Path, source: Path, tmp_path: Path) -> None:
+async def test_one_channel_per_connection_is_enough(server_folder: Path, source: Path, tmp_path: Path) -> None:
     require(OPENSSH)
     for number in range(60):
         write(source / f"d{number % 4}" / f"{number}", b"content %d" % number)
@@ -364,11 +364,11 @@ async def test_one_channel_for_each_connection_is_enough(server_folder: Path, so
     assert contents(server_folder / "root") == contents(source)
 
 
-# ---- ways to a server
+# ---- addresses and paths
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_ipv6(name: Name, server_folder: Path, source: Path, tmp_path: Path) -> None:
+async def test_ipv6_server_is_reached(name: Name, server_folder: Path, source: Path, tmp_path: Path) -> None:
     require(name)
     write(source / "d/file", b"over IPv6")
     root = server_folder / "root"
@@ -391,8 +391,10 @@ async def over_ipv6(target: SshTarget, source: Path, tmp_path: Path) -> None:
     assert contents(target.root) == contents(source)
 
 
-async def test_paths_from_the_start_and_from_the_root(shared_sftp_server: SshTarget, source: Path) -> None:
-    """A path that begins with a slash is the server's own; one without begins where the login leads."""
+async def test_relative_paths_start_at_the_login_directory_and_absolute_ones_at_the_root(
+    shared_sftp_server: SshTarget, source: Path
+) -> None:
+    """A path with a leading slash is absolute; others are relative to the login directory."""
     server = shared_sftp_server
     write(source / "file", b"somewhere")
     top = "" if server.name == ASYNCSSH else str(server.root)

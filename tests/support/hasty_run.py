@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from unittest.mock import patch
 
 import attrs
 
 from actorsync.cli.rehearsal_child import main
 from actorsync.endpoints.contract import Endpoint
 from actorsync.profile import BothSecrets, Profile
-from actorsync.runs import runner
-
-open_endpoints = runner.open_endpoints
+from actorsync.runs import mirror
+from actorsync.runs.open_endpoints import open_endpoints
 
 
 def hasty(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:
@@ -20,5 +20,5 @@ def hasty(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoin
 
 
 if __name__ == "__main__":
-    runner.open_endpoints = hasty
-    sys.exit(main(sys.argv[1:]))
+    with patch.object(mirror, "open_endpoints", hasty):
+        sys.exit(main(sys.argv[1:]))

@@ -30,11 +30,13 @@ from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint, LocalSession
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_journal, open_memory_journal
-from actorsync.model.event import Event, Report, Started
+from actorsync.model.event import Event, Started
 from actorsync.model.operation import Copy, Done
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.transforms import gzip_stream
 from tests.support import FtpTarget
 from tests.support.docs.matrix import note_server
@@ -131,7 +133,7 @@ async def mirror(
     root = LocalEndpoint(source) if isinstance(source, Path) else source
     remembered = closing(open_memory_journal()) if journal is None else open_journal(journal, "test")
     with remembered as opened, trio.fail_after(seconds):
-        report = await supervise(root, target, opened, policy, observers=observers, clock=clock)
+        report = await supervise(root, target, opened, RunOptions(policy, observers=observers, clock=clock))
     return Run(report, events)
 
 

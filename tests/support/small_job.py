@@ -25,8 +25,9 @@ from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Event, Intended
 from actorsync.model.operation import Copy, Done, MakeDirectory
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing.servers.command_log import Command
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, temporaries, times
 from tests.support.observer import strays
@@ -110,7 +111,8 @@ class SmallJob:
         policy = Policy(Selection(), MaxDelete.parse("100%"), delete=True, connections=connections, backoff=backoff)
         clock = Clock(wall_ns=lambda: time.time_ns() + 10**10)  # nothing was changed just now
         with trio.fail_after(seconds):
-            report = await supervise(source, target, self.journal, policy, observers=[events.append], clock=clock)
+            options = RunOptions(policy, observers=[events.append], clock=clock)
+            report = await supervise(source, target, self.journal, options)
         return Run(report, events)
 
     def faults(self, run: Run, *, in_hand: int = 1) -> list[str]:
@@ -128,8 +130,8 @@ class SmallJob:
         wrong += [f"{path} was left" for path in temporaries(self.root)]
         if sum(self.opened.values()) - len(SENT) > in_hand * max(1, run.report.reconnects):
             wrong.append(f"sent again: {dict(self.opened)}")
-        if self.journal.intents():
-            wrong.append(f"still in the journal: {self.journal.intents()}")
+        if pending := self.journal.pending():
+            wrong.append(f"still in the journal: {[path for path, _ in pending]}")
         return wrong
 
 

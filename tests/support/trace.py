@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from actorsync.model.entry import parent_of
-from actorsync.model.event import Event, Planned, Report, Scanned, Started, Stopped
+from actorsync.model.event import Event, Planned, Scanned, Started, Stopped
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Outcome, Remove, Returned, Skipped, Sweep
+from actorsync.model.report import Report
 
 __all__ = ["check_trace"]
 

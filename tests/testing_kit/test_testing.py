@@ -59,7 +59,7 @@ def test_who_does_not_enable_the_fixtures_has_none(project: Path) -> None:
 
 
 def test_every_name_of_a_fault_is_on_the_page() -> None:
-    table = PAGE.partition("## With faults")[2].partition("Before a server")[0]
+    table = PAGE.partition("## With faults")[2].partition("In front of a server")[0]
     shown = set(re.findall(r"`([a-z]+)(?:[@:][^`]*)?`", table))
     assert set(NAMES) | (set(PLACES) - {"1.5s"}) <= shown
 

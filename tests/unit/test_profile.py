@@ -38,7 +38,7 @@ from actorsync.profile import (
 )
 from actorsync.profile.load import keys as every_key
 from actorsync.profile.schema import Shutdown, Sync, TargetTable
-from actorsync.profile.template import is_told_of
+from actorsync.profile.template import is_described
 from tests.support.docs import reference
 from tests.support.root import ROOT
 
@@ -54,7 +54,7 @@ password = { env = "SHOP_PASSWORD" }
 
 #: The keys that are told of one by one; what [source] has for a login is what [target] has.
 KEYS = every_key()
-TOLD = [key for key in KEYS if is_told_of(key)]
+TOLD = [key for key in KEYS if is_described(key)]
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ class TestWhatLoads:
         monkeypatch.setenv("ACTORSYNC_SYNC_MAX_CONNECTIONS", "9")
         assert seen("[sync]\nconnections = 2") == (True, 9)
         assert seen("", ["sync.connections=auto"]) == (True, 9)
-        line = 'ACTORSYNC_SYNC_MAX_CONNECTIONS (sync.max-connections): only connections = "auto" has a maximum'
+        line = 'ACTORSYNC_SYNC_MAX_CONNECTIONS (sync.max-connections): only used with connections = "auto"'
         assert refused(shop, MINIMAL, ["sync.connections=2"]).startswith(line)
 
     def test_paths_are_relative_to_the_profile(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +215,8 @@ class TestWhatLoads:
         ("[sync]\nconnections = 'Auto'", 'sync.connections: "Auto" is not a whole number from 1 to 64, or "auto"'),
         ("[sync]\nconnections = 'auto'\nmax-connections = 0", "sync.max-connections: 0 is not a whole number from 1 "),
         ("[sync]\nconnections = 'auto'\nmax-connections = 65", "sync.max-connections: 65 is not a whole number from "),
-        ("[sync]\nconnections = 8\nmax-connections = 16", 'sync.max-connections: only connections = "auto" has a '),
-        ("[sync]\nmax-connections = 16", 'sync.max-connections: only connections = "auto" has a maximum of its own; '),
+        ("[sync]\nconnections = 8\nmax-connections = 16", 'sync.max-connections: only used with connections = "auto"'),
+        ("[sync]\nmax-connections = 16", 'sync.max-connections: only used with connections = "auto"; '),
         ("[sync]\nmax-depth = 0", "sync.max-depth: 0 is not a whole number of at least 1"),
         ("[sync]\nbwlimit = 512", 'sync.bwlimit: 512 is not text; write it in quotes: "2M"'),
         (
@@ -225,21 +225,21 @@ class TestWhatLoads:
         ),
         ("[sync]\nbwlimit = '2Mbit'", 'sync.bwlimit: "2Mbit" is not a rate; write it like '),
         ("[sync]\nbwlimit = '-1M'", 'sync.bwlimit: "-1M" is not a rate; '),
-        ("[sync]\nbwlimit = '0.5K'", 'sync.bwlimit: "0.5K" is too slow; "1K" is the slowest, and "off" is no limit'),
-        ("[sync]\nbwlimit = '1025G'", 'sync.bwlimit: "1025G" is too quick; "1024G" is the quickest, and "off" is no '),
-        ("[sync]\ndelete = 'yes'", 'sync.delete: "yes" is neither true nor false (without quotes)'),
+        ("[sync]\nbwlimit = '0.5K'", 'sync.bwlimit: "0.5K" is too low; the minimum is "1K", and "off" means no limit'),
+        ("[sync]\nbwlimit = '1025G'", 'sync.bwlimit: "1025G" is too high; the maximum is "1024G", and "off" means no '),
+        ("[sync]\ndelete = 'yes'", 'sync.delete: "yes" is not true or false; write it without quotes'),
         ("[sync]\nevery = 15", 'sync.every: 15 is not text; write it in quotes: "30s"'),
         ("[sync]\nevery = '15'", 'sync.every: "15" is not a duration; write it like "30s", "5m" or "1h30m"'),
-        ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is neither a count such as 500 nor a share'),
-        ("[sync]\nmax-delete = -1", "sync.max-delete: -1 is neither a count"),
-        ("[sync]\nlinks = 'copy'", 'sync.links: "copy" is none of "skip", "follow", "error"'),
-        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is none of "times", "checksum"'),
-        ("[sync]\nexclude = '*.tmp'", 'sync.exclude: "*.tmp" is not a list of texts; write it like [".git/", "*.tmp"]'),
+        ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is not a count such as 500 or a percentage'),
+        ("[sync]\nmax-delete = -1", "sync.max-delete: -1 is not a count"),
+        ("[sync]\nlinks = 'copy'", 'sync.links: "copy" is not one of "skip", "follow", "error"'),
+        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is not one of "times", "checksum"'),
+        ("[sync]\nexclude = '*.tmp'", 'sync.exclude: "*.tmp" is not a list of strings; write it like [".git/", '),
         ("[sync]\nexclude = ['a\\']", "sync.exclude: 'a\\\\' is not a valid gitignore pattern"),
-        ("[sync]\ninclude = [1]", "sync.include: [1] is not a list of texts"),
+        ("[sync]\ninclude = [1]", "sync.include: [1] is not a list of strings"),
         ("[sync]\nexclude-from = 'none'", "sync.exclude-from: cannot read "),
-        ("[sync]\nexclude-extensions = ['.']", 'sync.exclude-extensions: "." is not the end of a file name'),
-        ("[shutdown]\ndrain = '9999999d'", 'shutdown.drain: "9999999d" is too long; 36500d is the longest'),
+        ("[sync]\nexclude-extensions = ['.']", 'sync.exclude-extensions: "." is not a file extension'),
+        ("[shutdown]\ndrain = '9999999d'", 'shutdown.drain: "9999999d" is too long; the maximum is 36500d'),
         ("[sync]\nevery = 1979-05-27", 'sync.every: "1979-05-27" is not text'),
         ("[sync", "is not valid TOML: "),
         ("[sync]\na = 1\na = 2\n", "is not valid TOML: Cannot overwrite a value (at line 9, column 6)"),
@@ -255,13 +255,13 @@ def test_each_mistake_is_one_line_with_the_key_and_the_way_out(shop: Path, addit
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", 'source.path: missing; write path = "./public" in [source]'),
-        ("[source]\npath = 'a'", 'target.url: missing; write url = "sftp://deploy@www.example.com/www" in [target]'),
+        ("", 'source.path: missing; add path = "./public" to [source]'),
+        ("[source]\npath = 'a'", 'target.url: missing; add url = "sftp://deploy@www.example.com/www" to [target]'),
         ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
         ("source = 5", "source: is not a table; write it as [source]"),
         ("[[sync]]\n", "sync: is not a table; write it as [sync]"),
         (MINIMAL.replace('"public"', "5"), 'source.path: 5 is not text; write it in quotes: "./public"'),
-        (MINIMAL.replace('"public"', '"a\\u0000b"'), "source.path: is not a path: it is empty, or has a NUL in it"),
+        (MINIMAL.replace('"public"', '"a\\u0000b"'), "source.path: is not a path: it is empty or contains a NUL"),
     ],
 )
 def test_what_is_missing_or_in_the_wrong_shape(shop: Path, text: str, line: str) -> None:
@@ -274,7 +274,7 @@ def test_files_that_are_no_profile(tmp_path: Path) -> None:
             load_profile(path)
         return str(caught.value).removeprefix(f"{path}: ")
 
-    assert line(tmp_path / "none.toml") == "there is no such file; write one with: actorsync init"
+    assert line(tmp_path / "none.toml") == "no such file; create one with: actorsync init"
     assert line(tmp_path) == "cannot be read: Not a regular file"
     assert line(tmp_path / ("n" * 300)) == "cannot be read: File name too long"
     (tmp_path / "line\nfeed").write_bytes(b"\xff")
@@ -344,7 +344,7 @@ class TestTarget:
     def test_a_user_that_has_no_name_must_give_one(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 3_999_999_999)
         assert refused(shop, with_url("sftp://h/")) == (
-            "target.url: has no user, and you have no name on this machine; write sftp://user@host/dir"
+            "target.url: has no user, and your user id has no name here; write sftp://user@host/dir"
         )
 
     def test_a_named_user(self, shop: Path) -> None:
@@ -353,7 +353,7 @@ class TestTarget:
         assert target.display == "ftp://a%40b%3Ac@h/"
         line = refused(shop, with_url("ftp://deploy@h/"))
         assert line == (
-            'target.password: missing, and target.url names a user; write password = { env = "..." } in [target]'
+            'target.password: missing, but target.url names a user; add password = { env = "..." } to [target]'
         )
 
     @pytest.mark.parametrize("url", ["mirror", "./mirror", "file://{}/mirror", "file://localhost{}/mirror"])
@@ -377,28 +377,28 @@ class TestTarget:
             ),
             ("sftp:///www", "has no host; write it like sftp://user@host/dir"),
             ("ftps://2001:db8::1/", "has too many colons; an IPv6 address goes in brackets: ftps://[2001:db8::1]/dir"),
-            ("sftp://h/a%0Ab", "the path has a line feed in it, which the path of a mirror may not have"),
+            ("sftp://h/a%0Ab", "the path contains a line feed, which is not allowed in a path"),
             (
                 "sftp://h/~/www",
                 (
-                    "has ~ in its path, which begins in the login directory without it: sftp://host/www; "
-                    "an absolute path has two slashes: sftp://host//srv/www"
+                    "has ~ in its path, which is not needed: paths start in the login directory (sftp://host/www); "
+                    "an absolute path needs two slashes (sftp://host//srv/www)"
                 ),
             ),
             ("ftp:///www", "has no host; write it like ftp://user@host/dir"),
             ("ftp://h:x/", "has a port that is not a number from 1 to 65535"),
             ("ftp://h:65536/", "has a port that is not a number from 1 to 65535"),
             ("ftp://2001:db8::1/", "has too many colons; an IPv6 address goes in brackets: ftp://[2001:db8::1]/dir"),
-            ("ftp://[::g]/", "what is in the brackets is not an IPv6 address"),
+            ("ftp://[::g]/", "has brackets without a valid IPv6 address"),
             ("ftp://[::1]x/", "has something other than a port after the brackets"),
             ("ftp://[::1", "has something other than a port after the brackets"),
-            ("ftp://a b/", "has a host with a character that no host name has"),
-            ("ftp://h/a/../b", "has .. in its path; write where it leads to"),
+            ("ftp://a b/", "has a host name with an invalid character"),
+            ("ftp://h/a/../b", "has .. in its path; write the path that it leads to"),
             ("ftp://h/a#b", "has a # in its path; write it as %23"),
-            ("ftp://h/a%0Ab", "the path has a line feed in it, which cannot be sent in an FTP command"),
+            ("ftp://h/a%0Ab", "the path contains a line feed, which cannot be sent in an FTP command"),
             ("deploy@h:/www", "is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name"),
             ("file://h/www", "a file URL has three slashes and an absolute path: file:///srv/www"),
-            ("file:///a%00b", "has a NUL in it"),
+            ("file:///a%00b", "contains a NUL"),
         ],
     )
     def test_urls_that_cannot_be_used(self, shop: Path, url: str, reason: str) -> None:
@@ -412,10 +412,10 @@ class TestTarget:
     def test_m106_password_in_url_is_refused(self, shop: Path, url: str, scheme: str) -> None:
         url = scheme + url[3:]
         line = refused(shop, with_url(url))
-        assert line.startswith("target.url: has a password in it, where it would be visible to others")
+        assert line.startswith("target.url: contains a password, which process lists and logs would show")
         assert 'use password = { env = "..." } in [target]' in line
         line = refused(shop, MINIMAL, [f"target.url={url}"])
-        assert line.startswith("--set target.url: has a password in it")
+        assert line.startswith("--set target.url: contains a password")
 
     @pytest.mark.parametrize(
         ("code", "name"),
@@ -426,15 +426,15 @@ class TestTarget:
         self, shop: Path, code: str, name: str, scheme: str
     ) -> None:
         line = refused(shop, with_url(f"{scheme}://dep{code}loy@h/", 'password = { env = "E" }'))
-        assert line == f"target.url: the user has {name} in it, which cannot be sent in an FTP command"
+        assert line == f"target.url: the user contains {name}, which cannot be sent in an FTP command"
 
     @pytest.mark.parametrize(
         ("code", "fault"),
         [
-            ("%0D", "has a carriage return in it, which no user name has"),
-            ("%0A", "has a line feed in it, which no user name has"),
-            ("%00", "has a NUL in it, which no user name has"),
-            ("%FF", "is not UTF-8 text, and SSH has no other"),
+            ("%0D", "contains a carriage return, which is not allowed in a user name"),
+            ("%0A", "contains a line feed, which is not allowed in a user name"),
+            ("%00", "contains a NUL, which is not allowed in a user name"),
+            ("%FF", "is not UTF-8 text, which SSH requires"),
         ],
     )
     def test_m110_a_user_that_no_ssh_server_has_is_refused(self, shop: Path, code: str, fault: str) -> None:
@@ -445,12 +445,12 @@ class TestTarget:
         (public / "sub").mkdir(parents=True)
         (shop.parent / "link").symlink_to(public)
         expected = {
-            "public": "target.url: is the source itself; name another directory",
-            "link": "target.url: is the source itself; name another directory",
-            "link/new": "target.url: is inside the source; name a directory beside the source",
-            "public/sub": "target.url: is inside the source; name a directory beside the source",
-            ".": "target.url: has the source inside it; name a directory beside the source",
-            "/": "target.url: has the source inside it; name a directory beside the source",
+            "public": "target.url: is the same directory as the source; use another one",
+            "link": "target.url: is the same directory as the source; use another one",
+            "link/new": "target.url: is inside the source; use a directory outside it",
+            "public/sub": "target.url: is inside the source; use a directory outside it",
+            ".": "target.url: contains the source; use a directory that does not",
+            "/": "target.url: contains the source; use a directory that does not",
         }
         for url, line in expected.items():
             assert refused(shop, with_url(url)) == line, url
@@ -458,7 +458,7 @@ class TestTarget:
 
     def test_a_directory_takes_no_password(self, shop: Path) -> None:
         line = refused(shop, with_url("mirror", 'password = { env = "E" }'))
-        assert line == "target.password: a directory needs no password; leave it out"
+        assert line == "target.password: a directory needs no password; remove it"
 
 
 class TestLogin:
@@ -504,31 +504,31 @@ class TestLogin:
     @pytest.mark.parametrize(
         ("url", "key", "line"),
         [
-            ("ftp", "key-file = 'none'", "key-file: only sftp:// logs in with a key; leave it out"),
-            ("ftps", "passphrase = { env = 'E' }", "passphrase: only sftp:// logs in with a key; leave it out"),
-            ("ftpes", "agent = true", "agent: only sftp:// logs in with a key; leave it out"),
+            ("ftp", "key-file = 'none'", "key-file: only sftp:// uses keys; remove it"),
+            ("ftps", "passphrase = { env = 'E' }", "passphrase: only sftp:// uses keys; remove it"),
+            ("ftpes", "agent = true", "agent: only sftp:// uses keys; remove it"),
             ("ftp", "known-hosts = 'x'", "known-hosts: only sftp:// has host keys; ftpes:// and ftps:// have ca-file "),
-            ("ftp", "lanes = 2", "lanes: only sftp:// has more than one file in flight on a connection; leave it out"),
+            ("ftp", "lanes = 2", "lanes: only sftp:// transfers several files at once on a connection; remove it"),
             (
                 "ftp",
                 "fsync = false",
-                "fsync: only sftp:// can ask the server to flush a file to its disk; leave it out",
+                "fsync: only sftp:// can ask the server to flush a file to its disk; remove it",
             ),
             (
                 "sftp",
                 "ca-file = 'x'",
                 "ca-file: only ftpes:// and ftps:// have certificates; sftp:// has host-key and ",
             ),
-            ("ftp", "tls-min-version = '1.3'", "tls-min-version: only ftpes:// and ftps:// have TLS; leave it out"),
-            ("file", "agent = true", "agent: only sftp:// logs in with a key; leave it out"),
+            ("ftp", "tls-min-version = '1.3'", "tls-min-version: only ftpes:// and ftps:// have TLS; remove it"),
+            ("file", "agent = true", "agent: only sftp:// uses keys; remove it"),
             ("sftp", "key-file = 'none'", "key-file: cannot read {}/none: No such file or directory; name a file that"),
-            ("sftp", "key-file = 'open'", "key-file: {0}/open is open to others (mode 0644); run: chmod 600 {0}/open"),
+            ("sftp", "key-file = 'open'", "key-file: other users can access {0}/open (mode 0644); run: chmod 600 "),
             ("ftps", "ca-file = '.'", "ca-file: cannot read {}: Not a regular file; name a file that you can read"),
             ("sftp", "host-key = 'MD5:00'", 'host-key: "MD5:00" is not the fingerprint of a host key; write it as '),
             ("sftp", "lanes = 65", "lanes: 65 is not a whole number from 1 to 64"),
-            ("ftps", "tls-min-version = 1.2", 'tls-min-version: 1.2 is none of "1.2", "1.3"'),
+            ("ftps", "tls-min-version = 1.2", 'tls-min-version: 1.2 is not one of "1.2", "1.3"'),
             ("ftps", "certificate-sha256 = 'ab'", 'certificate-sha256: "ab" is not the SHA-256 fingerprint of a cert'),
-            ("sftp", "passphrase = { env = 'E' }", "passphrase: there is no key for it; write key-file = "),
+            ("sftp", "passphrase = { env = 'E' }", "passphrase: only used with a key file; add key-file = "),
             ("sftp", "host-keys = 'x'", "host-keys: unknown key; did you mean target.host-key?"),
         ],
     )
@@ -540,7 +540,7 @@ class TestLogin:
 
     @pytest.mark.parametrize("scheme", ["ftpes", "ftps"])
     def test_a_named_user_of_ftps_has_a_password(self, shop: Path, scheme: str) -> None:
-        assert refused(shop, with_url(f"{scheme}://deploy@h/")).startswith("target.password: missing, and target.url")
+        assert refused(shop, with_url(f"{scheme}://deploy@h/")).startswith("target.password: missing, but target.url")
         assert loaded(shop, with_url(f"{scheme}://h/")).target.password == Secret("anonymous@")
 
 
@@ -578,14 +578,17 @@ class TestSourceOnAServer:
         [
             (
                 "[source]\nurl = 'ftp://u@h/'",
-                "source.password: missing, and source.url names a user; write password = ",
+                "source.password: missing, but source.url names a user; add password = ",
             ),
             ("[source]\nurl = 'sftp://h/'\nfsync = true", "source.fsync: unknown key; did you mean target.fsync?"),
             ("[source]\nurl = 'sftp://h/'\nca-file = 'ca.pem'", "source.ca-file: only ftpes:// and ftps:// have"),
-            ("[source]\nurl = 'sftp://u:secret@h/'", "source.url: has a password in it, where it would be visible"),
+            ("[source]\nurl = 'sftp://u:secret@h/'", "source.url: contains a password, which process lists"),
             ("[source]\nurl = 'https://h/'", "source.url: not supported: https://"),
-            ("[source]\nurl = 'sftp://h/'\n[sync]\nlinks = 'follow'", "sync.links: links are followed on this machine"),
-            ("[source]\npath = 'x'\nkey-file = 'y'", "source.key-file: only sftp:// logs in with a key; leave it out"),
+            (
+                "[source]\nurl = 'sftp://h/'\n[sync]\nlinks = 'follow'",
+                "sync.links: links can only be followed in a source",
+            ),
+            ("[source]\npath = 'x'\nkey-file = 'y'", "source.key-file: only sftp:// uses keys; remove it"),
         ],
     )
     def test_mistakes_name_the_source(self, shop: Path, text: str, line: str) -> None:
@@ -595,7 +598,7 @@ class TestSourceOnAServer:
         text = self.PULL.replace('{ env = "SHOP_PASSWORD" }', f'"{CANARY}"')
         assert loaded(shop, text).source.look_up().password == Secret(CANARY)
         shop.chmod(0o640)
-        assert refused(shop, text).startswith("source.password: the file holds a password, and is open to others")
+        assert refused(shop, text).startswith("source.password: the profile contains a password, and other ")
 
     def test_overrides(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ACTORSYNC_SOURCE_PASSWORD", CANARY)
@@ -609,9 +612,9 @@ class TestSourceOnAServer:
     @pytest.mark.parametrize(
         ("source", "target", "fault"),
         [
-            ("ftp://h/www", "ftp://h/www", "is the source itself"),
+            ("ftp://h/www", "ftp://h/www", "is the same directory as the source"),
             ("ftp://h/www", "ftp://h/www/sub", "is inside the source"),
-            ("ftp://h/www/sub", "ftp://h/www", "has the source inside it"),
+            ("ftp://h/www/sub", "ftp://h/www", "contains the source"),
             ("ftp://h/", "ftp://h/www", "is inside the source"),
             ("ftp://h//", "ftp://h//srv", "is inside the source"),
             ("ftp://h/www", "ftp://h/www2", None),
@@ -693,7 +696,7 @@ class TestOverrides:
             ("sync.connections", "--set: has no value; write it like --set sync.connections=2"),
             ("sync.conections=2", "--set sync.conections: unknown key; did you mean sync.connections?"),
             ("connections=2", "--set connections: unknown key; did you mean sync.connections?"),
-            ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of texts'),
+            ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of strings'),
             ("=", "--set : unknown key; known: source, target, sync, shutdown"),
         ],
     )
@@ -702,11 +705,11 @@ class TestOverrides:
 
     def test_errors_name_the_variable(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ACTORSYNC_SYNC_MAX_DELETE", "many")
-        assert refused(shop).startswith('ACTORSYNC_SYNC_MAX_DELETE (sync.max-delete): "many" is neither a count')
+        assert refused(shop).startswith('ACTORSYNC_SYNC_MAX_DELETE (sync.max-delete): "many" is not a count')
         monkeypatch.delenv("ACTORSYNC_SYNC_MAX_DELETE")
         monkeypatch.setenv("ACTORSYNC_SYNC_CONECTIONS", "2")
         assert refused(shop) == (
-            "ACTORSYNC_SYNC_CONECTIONS: environment variable of an unknown key; "
+            "ACTORSYNC_SYNC_CONECTIONS: environment variable for an unknown key; "
             "did you mean ACTORSYNC_SYNC_CONNECTIONS?"
         )
 
@@ -752,7 +755,7 @@ class TestSecrets:
         for overrides in ([], ['target.password={ env = "X" }']):
             line = refused(shop, INLINE, overrides).partition(": ")[2]
             assert line == (
-                f"the file holds a password, and is open to others (mode {mode:04o}); "
+                f"the profile contains a password, and other users can access it (mode {mode:04o}); "
                 f'run: chmod 600 {shop}, or use password = {{ env = "..." }}'
             )
 
@@ -766,7 +769,7 @@ class TestSecrets:
     def test_m107_inline_password_in_a_profile_of_another(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loaded(shop, INLINE)
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-        assert refused(shop, INLINE).startswith("target.password: the file holds a password, and is not yours")
+        assert refused(shop, INLINE).startswith("target.password: the profile contains a password, and another ")
 
     def test_m107_inline_passphrase_in_a_readable_profile(self, shop: Path) -> None:
         (shop.parent / "id").touch(0o600)
@@ -774,13 +777,13 @@ class TestSecrets:
         assert loaded(shop, text).target.look_up().passphrase == Secret(f"{CANARY}-P")
         shop.chmod(0o640)
         assert refused(shop, text) == (
-            "target.passphrase: the file holds a passphrase, and is open to others (mode 0640); "
+            "target.passphrase: the profile contains a passphrase, and other users can access it (mode 0640); "
             f'run: chmod 600 {shop}, or use passphrase = {{ env = "..." }}'
         )
         shop.chmod(0o600)
         link = shop.parent / "link.toml"
         link.symlink_to(shop)
-        with pytest.raises(ProfileError, match="the file holds a passphrase, and is a symbolic link"):
+        with pytest.raises(ProfileError, match="the profile contains a passphrase, and it is a symbolic link"):
             load_profile(link)
 
     def test_m106_a_passphrase_on_the_command_line_is_refused(
@@ -801,7 +804,7 @@ class TestSecrets:
         monkeypatch.setattr(os, "environ", {"E": "two\nlines"})
         assert target.look_up().password == Secret("two\nlines")
         monkeypatch.setattr(os, "environ", {"E": f"{CANARY}\udcff"})
-        with pytest.raises(ProfileError, match="is not UTF-8 text, and SSH has no other") as caught:
+        with pytest.raises(ProfileError, match="is not UTF-8 text, which SSH requires") as caught:
             target.look_up()
         assert CANARY not in str(caught.value)
 
@@ -835,7 +838,7 @@ class TestSecrets:
     )
     def test_m110_an_inline_password_that_would_break_the_command_line(self, shop: Path, code: str, name: str) -> None:
         line = refused(shop, INLINE.replace(CANARY, CANARY + code))
-        assert line == f"target.password: has {name} in it, which cannot be sent in an FTP command"
+        assert line == f"target.password: contains {name}, which cannot be sent in an FTP command"
 
     @pytest.mark.parametrize("text", [f"{CANARY}\rX", f"{CANARY}\n", f"{CANARY}\udcff", f"\ud800{CANARY}", ""])
     def test_m110_a_looked_up_password_that_would_break_the_command_line(
@@ -856,8 +859,8 @@ class TestSecrets:
             (f'{{ value = "{CANARY}" }}', "must be one of "),
             ("{ env = 5 }", "env must be text: "),
             ('{ env = "" }', "env must be text: "),
-            (f'{{ command = "echo {CANARY}" }}', "command must be a list of texts, without a shell: "),
-            ("{ command = [] }", "command must be a list of texts"),
+            (f'{{ command = "echo {CANARY}" }}', "command must be a list of strings, run without a shell: "),
+            ("{ command = [] }", "command must be a list of strings"),
             ('""', "is empty"),
             ("{ prompt = false }", "prompt must be true: "),
             ('{ prompt = "Password: " }', "prompt must be true: "),
@@ -900,10 +903,10 @@ class TestSecrets:
         assert reason(path) == f"cannot read {path}: No such file or directory"
         path.write_text(CANARY)
         path.chmod(0o640)
-        assert reason(path) == f"{path} is open to others (mode 0640); run: chmod 600 {path}"
+        assert reason(path) == f"other users can access {path} (mode 0640); run: chmod 600 {path}"
         path.chmod(0o600)
         path.write_text(f"{CANARY}\n\n")
-        assert reason(path).startswith(f"the password from {path} has a line feed in it")
+        assert reason(path).startswith(f"the password from {path} contains a line feed")
         path.write_bytes(CANARY.encode() + b"\xff")
         assert reason(path) == f"the password from {path} is not UTF-8 text"
         path.write_bytes(b"x" * 100_000)
@@ -952,7 +955,7 @@ class TestSecrets:
         monkeypatch.setattr(keyring, "get_password", lambda service, user: kept.get((service, user)))
         assert password.resolve().reveal() == CANARY
         kept.clear()
-        with pytest.raises(ProfileError, match="store it with: keyring set SHOP_PASSWORD deploy"):
+        with pytest.raises(ProfileError, match="add it with: keyring set SHOP_PASSWORD deploy"):
             password.resolve()
 
         def locked(service: str, user: str) -> str:

@@ -11,9 +11,10 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.ftp.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
+from actorsync.endpoints.ftp.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.control import Control, connected
 from actorsync.endpoints.ftp.data import Patience
-from actorsync.endpoints.ftp.session import FtpSession, Knowledge
+from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.ftp.tls import Security
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.errors import (
@@ -94,10 +95,10 @@ class FtpEndpoint:
                 session = await self._enter(control)
             try:
                 yield session
-                session.let_go()
+                session.connection.close_data()
                 await control.hang_up(command_line("QUIT"))
             finally:
-                session.let_go()
+                session.connection.close_data()
 
     async def _enter(self, control: Control) -> FtpSession:
         """Meet the server and log in: alone, until somebody was let in."""
@@ -156,12 +157,11 @@ class FtpEndpoint:
         known.greeting = greeting
         if known.has_mlsd is None:
             known.has_mlsd = known.features.has_mlst
-        if known.setter is None:
-            known.setter = known.features.time_setter
-        session = FtpSession(control, known, absolute_root(known.features.working_directory, self.path))
-        if self.tls is None:
-            session.concerns = warn_of_clear_text(self.host, str(control.peer[0]), self.user)
-        return session
+        if known.time_setter is None:
+            known.time_setter = known.features.time_setter
+        root = absolute_root(known.features.working_directory, self.path)
+        warnings = () if self.tls else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        return FtpSession(FtpConnection(control, known, root), warnings)
 
 
 @contextlib.contextmanager

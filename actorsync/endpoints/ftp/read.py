@@ -1,15 +1,15 @@
-"""Reading a file over FTP: what it is, then its bytes, and whether that was all of it.
+"""Downloads over FTP: what the file is, then its bytes, and whether those were all of them.
 
 1. ``EPSV`` and ``MLST`` (or ``SIZE`` and ``MDTM``) in one write; the data connection;
 2. ``RETR``, and the bytes;
 3. when as many have come as the file had: the end of the data, the server's ``226``, and once more what the file is.
 
-A data connection that ends is no proof: every server says ``226`` for what something on the way has cut short. So a
-file is whole when it has the size that was told, before and after.
+The end of a data connection is no proof: every server answers ``226`` also for a transfer that was cut short on the
+way. So a file is whole when it has the size that the server reported, before and after.
 
-Whoever stops early has the rest received and thrown away, or, where that is long, loses the connection: a data
-connection that is closed in the middle is answered by some servers; Pure-FTPd has no last word for it, and ProFTPD ends
-the session under TLS 1.3.
+When reading stops early, the rest is received and discarded or, where it is long, the connection is given up. Closing
+the data connection in the middle is no way out: Pure-FTPd then sends no final reply, and ProFTPD ends the session under
+TLS 1.3.
 """
 
 from __future__ import annotations
@@ -22,62 +22,66 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.ftp.connection import UNKNOWN, FtpLink
+from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.data import Data
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
-from actorsync.protocols.ftp import dialogues as ask
+from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.listing import mlst_entry
 from actorsync.protocols.ftp.replies import checked
 from actorsync.protocols.ftp.wire import Reply, command_line
 
-__all__ = ["FtpReads"]
+__all__ = ["Download", "Reader"]
 
-#: What is left of a file that nobody wants any more is received up to so many bytes, or the connection is given up.
-_LITTLE = 1024 * 1024
+#: The rest of a file that is no longer wanted is received up to so many bytes. Beyond, the connection is given up.
+_MAX_DISCARDED = 1024 * 1024
 _PIECE = 64 * 1024
 
 
-class FtpReads(FtpLink):
-    """Files opened and read over an `FtpLink`."""
+@attrs.frozen
+class Reader:
+    """Opens files for reading."""
+
+    _connection: FtpConnection
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
-        """Begin to receive a file. Nothing else may be asked of the session before this is left.
+        """Begin to receive a file. The session must not be used for anything else before this context is left.
 
-        What it is told to be is what a listing says: the same facts, to the second. A file whose time the server does
-        not tell has none.
+        The entry of the content has the facts that a listing shows, with times to the second. It has no time where the
+        server does not report it.
         """
-        await self._get_in_step()
-        if why := self._fault(path):
+        connection = self._connection
+        await connection.resync()
+        if why := connection.fault(path):
             raise OperationRefused(f"cannot open {display(path)!r}: {why}")
-        self._is_sent = True
-        data, replies = await self._open_data(self._ask_about(path))
+        download: Download | None = None
+        data, replies = await connection.open_data(self._questions(path))
         try:
             entry = await self._described(path, replies)
             if entry is None:
                 raise await self._why_not(path, replies[0])
-            await self._begin_reading(data, path)
-            content = FtpContent(entry, self)
+            download = await self._begin(data, entry)
             try:
-                yield content
-                await content.stop()
+                yield download
+                await download.stop()
             except ActorsyncError:
                 with contextlib.suppress(ConnectionLost):
-                    await content.stop()
+                    await download.stop()
                 raise
         finally:
-            if not self._is_sent:
-                self._control.give_up()
-            self.let_go()
+            if download is not None and not download.is_answered:
+                connection.control.give_up()
+            connection.close_data()
 
-    def _ask_about(self, path: str) -> list[bytes]:
-        place = self._at(path)
-        return [command_line("MLST", place)] if self._known.has_mlsd else _facts_lines(place)
+    def _questions(self, path: str) -> list[bytes]:
+        """Return the commands that ask what a file is."""
+        place = self._connection.at(path)
+        return [command_line("MLST", place)] if self._connection.known.has_mlsd else _size_and_time(place)
 
     async def _described(self, path: str, replies: list[Reply]) -> Entry | None:
-        """Read what the server has said of a file; None when it is none, or the server does not say."""
+        """Read the replies to `_questions`. Returns None when there is no file, or the server does not say."""
         if len(replies) == 1:
             looked = checked("MLST", replies[0])
             if looked.code not in UNKNOWN:
@@ -85,132 +89,128 @@ class FtpReads(FtpLink):
                 if found is None or found.kind is not Kind.FILE or found.size is None:
                     return None
                 return Entry(path, Kind.FILE, found.size, found.mtime_ns)
-            self._known.has_mlsd = False  # it only said that it could
-            replies = await self._control.exchange(_facts_lines(self._at(path)))
+            self._connection.known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+            replies = await self._connection.control.exchange(_size_and_time(self._connection.at(path)))
         size_reply, time_reply = replies
-        facts = ask.read_facts(checked("SIZE", size_reply), checked("MDTM", time_reply))
+        facts = dialogues.read_facts(checked("SIZE", size_reply), checked("MDTM", time_reply))
         return None if facts is None else Entry(path, Kind.FILE, *facts)
 
-    async def _why_not(self, path: str, told: Reply) -> OperationRefused:
-        """Say why there is nothing to read: it is gone, or is no file."""
-        self.let_go()
+    async def _why_not(self, path: str, reply: Reply) -> OperationRefused:
+        """Return why there is nothing to read: the file does not exist, or is no file."""
+        self._connection.close_data()
         shown = display(path)
-        if told.is_positive or await self._is_directory(self._at(path)):
+        if reply.is_positive or await self._connection.is_directory(self._connection.at(path)):
             return OperationRefused(f"cannot open {shown!r}: it is not a regular file")
-        if told.code == 550:
+        if reply.code == 550:
             return Vanished(f"cannot open {shown!r}: it is gone")
-        return OperationRefused(f"cannot open {shown!r}: {told}", retry=told.is_transient)
+        return OperationRefused(f"cannot open {shown!r}: {reply}", retry=reply.is_transient)
 
-    async def _begin_reading(self, data: Data, path: str) -> None:
+    async def _begin(self, data: Data, entry: Entry) -> Download:
         """Have the server begin to send."""
-        await self._control.send([command_line("RETR", self._at(path))])
-
-        async def hear() -> Reply:
-            return checked("RETR", await self._control.reply())
-
-        is_open, reply = await data.converse(_nothing_to_say, hear)
-        self._believe(data, reply)
+        connection, path = self._connection, entry.path
+        is_open, reply = await connection.begin_download(data, command_line("RETR", connection.at(path)))
+        connection.check_resumption(data, reply)
         if reply.is_refusal:
-            self.let_go()
-            if reply.code == 550 and await self._look_at(path) is None:
+            connection.close_data()
+            if reply.code == 550 and await self.look_at(path) is None:
                 raise await self._why_not(path, reply)
             raise OperationRefused(f"cannot open {display(path)!r}: {reply}", retry=reply.is_transient)
         if not is_open:
             raise ConnectionLost("the data connection was lost before the file")
-        self._is_sent = not reply.is_preliminary  # a small file may be over when we look
+        # The transfer of a small file may be over already.
+        return Download(entry, self, connection, is_answered=not reply.is_preliminary)
 
-    async def _look_at(self, path: str) -> Entry | None:
-        """Ask once more what a file is."""
-        return await self._described(path, await self._control.exchange(self._ask_about(path)))
-
-    async def _receive(self, max_bytes: int) -> bytes:
-        """Give some of what comes; nothing at the end, and when the data connection breaks: the server knows why."""
-        if self._data is None:
-            return b""
-        try:
-            return await self._data.receive(max_bytes)
-        except ConnectionLost:
-            return b""
-
-    async def _hear_the_end(self, *, is_whole: bool) -> Reply | None:
-        """Hear how the server has ended the transfer; None when it had said so with its first word.
-
-        One that was cut off is answered soon, or never.
-        """
-        self.let_go()
-        if self._is_sent:
-            return None
-        reply = checked("RETR", await self._control.reply(None if is_whole else self._control.patience.last_words))
-        self._is_sent = True
-        return reply
+    async def look_at(self, path: str) -> Entry | None:
+        """Ask once more what a file is. Returns None when there is no file, or the server does not say."""
+        return await self._described(path, await self._connection.control.exchange(self._questions(path)))
 
 
 @attrs.define(eq=False)
-class FtpContent(Content):
-    """A file on its way. Never gives a byte more than the file had when it was opened."""
+class Download(Content):
+    """A file that is being received. Never returns a byte more than the file had when it was opened."""
 
     entry: Entry
-    _session: FtpReads
+    _reader: Reader
+    _connection: FtpConnection
+    is_answered: bool
+    """Whether the server has sent its final reply to RETR."""
     _received: int = 0
     _is_stopped: bool = False
 
     def fileno(self) -> None:
-        """There is no descriptor."""
+        """Return None: there is no descriptor."""
 
     async def read(self, max_bytes: int) -> bytes:
-        """Give what comes next. An end that comes too early is refused, with ``retry``."""
+        """Return the next bytes. An early end raises `OperationRefused` with ``retry``."""
         if self._is_stopped or self._received == self.entry.size:
             await trio.lowlevel.checkpoint()
             if self._received < self.entry.size:
                 raise self._refusal("reading was ended")
             return b""
-        piece = await self._session._receive(min(max_bytes, self.entry.size - self._received))
+        piece = await self._receive(min(max_bytes, self.entry.size - self._received))
         if not piece:
             self._is_stopped = True
-            reply = await self._session._hear_the_end(is_whole=False)
+            reply = await self._final_reply(is_whole=False)
             told = "" if reply is None else f" ({reply})"
             raise self._refusal(f"it ended after {self._received} of {self.entry.size} bytes{told}")
         self._received += len(piece)
         return piece
 
     async def is_unchanged(self) -> bool:
-        """Ask again for size and time, behind the end of the transfer; what was not read yet is lost.
+        """Ask again for size and time after the end of the transfer. Bytes not read yet are lost.
 
-        False also when the server has more than the file had, or does not say that it has sent all of it.
-        Raises `ConnectionLost` when there is much that was not read.
+        Returns False also when the server has more than the file had, or does not confirm that it has sent all of it.
+        Raises `ConnectionLost` when many bytes were not read.
         """
         if not self._is_stopped and not await self._end():
-            if not self._session._is_sent:
+            if not self.is_answered:
                 raise ConnectionLost("reading was stopped in the middle of a file")
             return False
-        return await self._session._look_at(self.entry.path) == self.entry
+        return await self._reader.look_at(self.entry.path) == self.entry
 
     async def stop(self) -> None:
-        """Leave the rest, if there is any, so that something else can be asked."""
+        """Discard the rest, if there is any, so that the session can be used again."""
         if not self._is_stopped:
             await self._end()
 
     async def _end(self) -> bool:
-        """Come to the end of the transfer; False when it was not all of the file, and nothing else."""
+        """Receive up to the end of the transfer. Returns whether the server has sent exactly the whole file."""
         self._is_stopped = True
         rest = self.entry.size - self._received
         count = 0
-        while rest <= _LITTLE and count <= _LITTLE:
-            piece = await self._session._receive(_PIECE)
+        while rest <= _MAX_DISCARDED and count <= _MAX_DISCARDED:
+            piece = await self._receive(_PIECE)
             count += len(piece)
             if not piece:
-                reply = await self._session._hear_the_end(is_whole=count >= rest)
+                reply = await self._final_reply(is_whole=count >= rest)
                 return count == rest and (reply is None or reply.is_positive)
         return False
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        """Return some bytes; none at the end, and when the data connection breaks: the final reply says why."""
+        if self._connection.data is None:
+            return b""
+        try:
+            return await self._connection.data.receive(max_bytes)
+        except ConnectionLost:
+            return b""
+
+    async def _final_reply(self, *, is_whole: bool) -> Reply | None:
+        """Read how the server has ended the transfer; None when its first reply said so.
+
+        After a transfer that was cut off, the reply comes soon or never.
+        """
+        self._connection.close_data()
+        if self.is_answered:
+            return None
+        control = self._connection.control
+        reply = checked("RETR", await control.reply(None if is_whole else control.patience.last_words))
+        self.is_answered = True
+        return reply
 
     def _refusal(self, reason: str) -> OperationRefused:
         return OperationRefused(f"cannot read {display(self.entry.path)!r}: {reason}", retry=True)
 
 
-def _facts_lines(place: str) -> list[bytes]:
+def _size_and_time(place: str) -> list[bytes]:
     return [command_line("SIZE", place), command_line("MDTM", place)]
-
-
-async def _nothing_to_say() -> bool:
-    """Stand in for what is said on a data connection, where only the server has something to say."""
-    return True

@@ -1,1 +1,1 @@
-"""SFTP: the requests of ``protocols.sftp`` over a channel of ``endpoints.ssh``."""
+"""SFTP endpoints: the requests of ``protocols.sftp`` over a channel of ``endpoints.ssh``."""

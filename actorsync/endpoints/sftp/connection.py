@@ -1,34 +1,27 @@
-"""What every part of an SFTP session stands on: the wire, paths below the root, and what a refusal means."""
+"""What the verbs of an SFTP session share: requests, paths below the root, and knowledge of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 import attrs
-import trio
 
-from actorsync.endpoints.sftp.read import Reading
-from actorsync.endpoints.sftp.requests import SftpWire
+from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.shared.case_folding import Folding
 from actorsync.endpoints.shared.probe_cache import Trials
 from actorsync.endpoints.shared.symlink_guard import Straight, above
-from actorsync.model.entry import Kind
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Kind, parent_of
 from actorsync.protocols.sftp import dialogues as ask
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Attributes
+from actorsync.protocols.sftp import requests as sftp
+from actorsync.protocols.sftp.replies import Attributes, Status
 
-__all__ = ["PIECE", "Memory", "Server", "SftpLink"]
-
-#: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
-PIECE = 255 * 1024
-#: Big writes that nobody has answered yet, over all the files of a connection: what keeps the wire full and the memory
-#: flat. OpenSSH's window for a channel is 2 MiB.
-_IN_FLIGHT = 16
+__all__ = ["Knowledge", "Server", "SftpConnection"]
 
 
 @attrs.frozen
 class Server:
-    """What is known of the server after the login."""
+    """What a server reports at login. ``root`` is the absolute path of the root, ``""`` for the server's own root."""
 
     description: str
     root: str
@@ -36,64 +29,85 @@ class Server:
 
     @property
     def replaces(self) -> bool:
-        """Whether it can rename over a file that is there."""
+        """Whether a rename can replace an existing file atomically."""
         return "posix-rename@openssh.com" in self.extensions
 
     @property
     def flushes(self) -> bool:
-        """Whether it writes a file to its disk when asked."""
+        """Whether the server flushes a file to its disk on request."""
         return "fsync@openssh.com" in self.extensions
 
     @property
-    def tells_room(self) -> bool:
-        """Whether it can say that its disk is full."""
+    def reports_room(self) -> bool:
+        """Whether the server reports the free space of a file system."""
         return "statvfs@openssh.com" in self.extensions
 
 
 @attrs.frozen
-class Memory:
-    """What was learnt of a server's tree, shared by all connections to it."""
+class Knowledge:
+    """What was learnt of a server's tree; shared by all connections to the server."""
 
-    trials: Trials = attrs.Factory(Trials)
-    straight: Straight = attrs.Factory(Straight)
+    probes: Trials = attrs.Factory(Trials)
+    symlink_guard: Straight = attrs.Factory(Straight)
     folding: Folding = attrs.Factory(Folding)
 
 
-class SftpLink:
-    """The wire of one session, and the paths that go over it."""
+@attrs.frozen(eq=False)
+class SftpConnection:
+    """One logged-in connection, as `Uploader`, `Reader` and the other parts of a session use it.
 
-    def __init__(self, wire: SftpWire, server: Server, *, fsync: bool, memory: Memory | None = None) -> None:
-        memory = memory or Memory()
-        self._wire = wire
-        self._trials, self._straight, self._folding = memory.trials, memory.straight, memory.folding
-        self._server = server
-        self._fsync = fsync
-        self._room = trio.Semaphore(_IN_FLIGHT)
-        self._reading = Reading()
+    ``requests`` sends requests; ``server`` and ``knowledge`` hold what is known of the server. With ``fsync``, a file
+    is flushed to the server's disk before it gets its final name, where the server supports that.
+    """
 
-    def _at(self, path: str) -> str:
-        """Give the absolute path on the server."""
-        return f"{self._server.root}/{path}" if path else self._server.root or "/"
+    requests: RequestPipeline
+    server: Server
+    fsync: bool
+    knowledge: Knowledge = attrs.Factory(Knowledge)
 
-    def _fault(self, path: str) -> str | None:
-        """Say why ``path`` cannot be one below the root, or None."""
+    def absolute(self, path: str) -> str:
+        """Return the absolute path on the server."""
+        root = self.server.root
+        return f"{root}/{path}" if path else root or "/"
+
+    def why_unusable(self, path: str) -> str | None:
+        """Return the reason why ``path`` must not or cannot be sent, or None when it can."""
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
-            return "it is not a path below the root"
-        return sftp.why_unsendable(self._at(path))
+            return "the path is not below the root"
+        return sftp.why_unsendable(self.absolute(path))
 
-    async def _through_links(self, directories: Iterable[str]) -> dict[str, str]:
-        """Look at those of the directories that nobody has looked at; give what leads through a link, and the link."""
-        unknown = [path for path in self._straight.unknown(directories) if not self._fault(path)]
+    async def find_links(self, directories: Iterable[str]) -> dict[str, str]:
+        """Return the directories that are reached through a symbolic link, each with the path of that link.
+
+        Only directories that were not checked before are looked up; the rest are known to be free of links.
+        """
+        guard = self.knowledge.symlink_guard
+        unknown = [path for path in guard.unknown(directories) if not self.why_unusable(path)]
         if not unknown:
             return {}
-        paths = self._straight.unknown(path for directory in unknown for path in above(directory))
-        found = dict(zip(paths, await self._wire.play(ask.look([self._at(path) for path in paths])), strict=True))
+        paths = guard.unknown(path for directory in unknown for path in above(directory))
+        replies = await self.requests.run(ask.lstat_all([self.absolute(path) for path in paths]))
+        found = dict(zip(paths, replies, strict=True))
         links: dict[str, str] = {}
         for directory in unknown:
-            seen = [(path, found[path]) for path in above(directory) if path in found]
-            link = next((path for path, of in seen if isinstance(of, Attributes) and of.kind is Kind.LINK), None)
+            checked = [(path, found[path]) for path in above(directory) if path in found]
+            link = next((path for path, of in checked if isinstance(of, Attributes) and of.kind is Kind.LINK), None)
             if link is not None:
                 links[directory] = link
-            elif all(isinstance(of, Attributes) for _, of in seen):
-                self._straight.add(directory)
+            elif all(isinstance(of, Attributes) for _, of in checked):
+                guard.add(directory)
         return links
+
+    async def claim_name(self, path: str) -> OperationRefused | None:
+        """Claim a final name; refused when it differs from another file's only in case, and the server folds case."""
+        folding, directory = self.knowledge.folding, parent_of(path)
+        if folding.lacks(directory):
+            found = await self.requests.run(ask.list_directory(self.absolute(directory)))
+            if isinstance(found, Status):
+                return OperationRefused(f"its directory cannot be listed to compare names regardless of case: {found}")
+            folding.load(directory, [name for name, _ in found])
+        return folding.claim(path)
+
+    async def remove_file(self, path: str) -> None:
+        """Remove a file that this session made, whether it exists or not."""
+        await self.requests.exchange([sftp.remove(self.absolute(path))])

@@ -1,128 +1,148 @@
-"""Reading a file over SFTP, some reads ahead of whoever wants the bytes."""
+"""Reading a file over SFTP, with several reads in flight before their bytes are needed."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
 
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.sftp.requests import Flight, SftpWire
+from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.requests import Flight, RequestPipeline
 from actorsync.errors import OperationRefused, ProtocolError, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Attributes, Data, Handle, Status
+from actorsync.protocols.sftp import requests as sftp
+from actorsync.protocols.sftp.replies import Attributes, Data, Handle, Status, entry_of
 
-__all__ = ["Reading", "open_content"]
+__all__ = ["Reader"]
 
-#: Bytes in one read, and reads of one file in flight: 2 MiB on their way keep 40 MB/s coming over 50 ms.
+#: Bytes in one read, and reads of one file in flight: 2 MiB in flight keep 40 MB/s at a round trip of 50 ms.
 _PIECE = 64 * 1024
-_AHEAD = 32
-#: Reads in flight over all the files of a connection, but for the two that each may have: what keeps the memory flat.
-_IN_FLIGHT = 64
+_MAX_READS = 32
+#: Reads in flight over all files of a connection, to bound the memory. Each file may have two all the same.
+_MAX_ALL_READS = 64
 
 
 @attrs.define(eq=False)
-class Reading:
-    """How many files are being read over one connection."""
+class _ReadWindow:
+    """The reads that each file may have in flight, given how many ``files`` are open on the connection."""
 
     files: int = 0
 
     @property
-    def ahead(self) -> int:
-        """How many reads each of them may have in flight."""
-        return max(2, min(_AHEAD, _IN_FLIGHT // max(1, self.files)))
+    def size(self) -> int:
+        return max(2, min(_MAX_READS, _MAX_ALL_READS // max(1, self.files)))
 
 
 @attrs.define(eq=False)
 class _Content(Content):
-    """An open file on the server. Never gives a byte more than its size was when it was opened."""
+    """An open file on the server. Returns at most as many bytes as the file had when it was opened."""
 
     entry: Entry
-    _wire: SftpWire
+    _requests: RequestPipeline
     _handle: bytes
-    _path: str
-    _opened: Attributes
-    _reading: Reading
-    _asked: int = 0
+    _place: str
+    _attributes: Attributes
+    _window: _ReadWindow
+    _requested: int = 0
     _reads: deque[tuple[int, int, Flight]] = attrs.Factory(deque)
     _rest: bytes = b""
 
     def fileno(self) -> None:
-        """There is no descriptor."""
+        """Return None: the file has no local descriptor."""
 
     async def read(self, max_bytes: int) -> bytes:
-        """Give what comes next."""
+        """Return the next bytes; empty at the end."""
         if not self._rest:
             self._rest = await self._next()
         piece, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
         return piece
 
-    def ask_ahead(self) -> None:
-        """Have as many reads in flight as may be."""
-        while len(self._reads) < self._reading.ahead and self._asked < self.entry.size:
-            self._ask(self._asked, min(_PIECE, self.entry.size - self._asked))
-            self._asked += self._reads[-1][1]
+    def read_ahead(self) -> None:
+        """Send reads until the window is full."""
+        while len(self._reads) < self._window.size and self._requested < self.entry.size:
+            length = min(_PIECE, self.entry.size - self._requested)
+            self._reads.append(self._send(self._requested, length))
+            self._requested += length
 
     async def _next(self) -> bytes:
-        self.ask_ahead()
+        self.read_ahead()
         if not self._reads:
             return b""
         offset, length, flight = self._reads.popleft()
-        (reply,) = await self._wire.landed(flight)
+        (reply,) = await self._requests.replies(flight)
         if isinstance(reply, Data):
-            if not 0 < len(reply.data) <= length:
-                raise ProtocolError(f"the server gives {len(reply.data)} bytes where {length} were asked for")
-            if len(reply.data) < length:  # a server may; the others of the flight are for what comes behind
-                self._ask(offset + len(reply.data), length - len(reply.data), first=True)
+            received = len(reply.data)
+            if not 0 < received <= length:
+                raise ProtocolError(f"the server sent {received} bytes in reply to a read of {length}")
+            if received < length:  # a server may do that; the other reads in flight are for the bytes after these
+                self._reads.appendleft(self._send(offset + received, length - received))
             return reply.data
         assert isinstance(reply, Status)
-        if reply.is_end:  # it has become shorter, which `is_unchanged` will say
+        if reply.is_end:  # the file has shrunk, which `is_unchanged` reports
             self._reads.clear()
-            self._asked = self.entry.size
+            self._requested = self.entry.size
             return b""
         raise OperationRefused(f"cannot read {display(self.entry.path)!r}: {reply}")
 
-    def _ask(self, offset: int, length: int, *, first: bool = False) -> None:
-        read = offset, length, self._wire.launch([sftp.read(self._handle, offset, length)])
-        self._reads.appendleft(read) if first else self._reads.append(read)
+    def _send(self, offset: int, length: int) -> tuple[int, int, Flight]:
+        return offset, length, self._requests.send([sftp.read(self._handle, offset, length)])
 
     async def is_unchanged(self) -> bool:
-        """Compare size and time of the open file, and of what has its name, with what they were."""
-        return await self._wire.exchange([sftp.fstat(self._handle), sftp.lstat(self._path)]) == [self._opened] * 2
+        """Compare the size and time of the open file, and of the file under its name, with those at opening."""
+        looked = await self._requests.exchange([sftp.fstat(self._handle), sftp.lstat(self._place)])
+        return looked == [self._attributes] * 2
 
 
-@asynccontextmanager
-async def open_content(wire: SftpWire, reading: Reading, path: str, place: str) -> AsyncIterator[Content]:
-    """Open the regular file at ``place``; ``path`` is what the tree calls it. A link is not followed.
+class Reader:
+    """Opens the files of a connection for reading."""
 
-    Raises:
-        Vanished: it is not there.
-        OperationRefused: it cannot be opened, or is no regular file.
-    """
-    looked, opened = await wire.exchange([sftp.lstat(place), sftp.open_existing(place)])
-    shown = display(path)
-    if not isinstance(opened, Handle):
-        assert isinstance(opened, Status)
-        kind = looked.kind if isinstance(looked, Attributes) else None
-        if isinstance(looked, Status) and looked.is_missing:
-            raise Vanished(f"cannot open {shown!r}: it is gone")
-        raise OperationRefused(f"cannot open {shown!r}: {'it is a directory' if kind is Kind.DIRECTORY else opened}")
-    reading.files += 1
-    try:
-        asked = wire.launch([sftp.fstat(opened.handle)])
-        entry = sftp.entry_of(path, looked) if isinstance(looked, Attributes) else None
-        if entry is None or entry.kind is not Kind.FILE:
-            raise OperationRefused(f"cannot open {shown!r}: it is not a regular file")
-        assert isinstance(looked, Attributes)
-        content = _Content(entry, wire, opened.handle, place, looked, reading)
-        content.ask_ahead()  # together with the question whether it is this file that is open
-        if await wire.landed(asked) != [looked]:
-            raise OperationRefused(f"cannot open {shown!r}: another file took its place, or it is not a regular file")
-        yield content
-    finally:
-        reading.files -= 1
-        wire.part(opened.handle)
+    def __init__(self, connection: SftpConnection) -> None:
+        self._connection = connection
+        self._window = _ReadWindow()
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
+        """Open a regular file. A symbolic link is not followed.
+
+        Raises:
+            Vanished: the file is gone.
+            OperationRefused: the file cannot be opened, or is not a regular file.
+        """
+        if why := self._connection.why_unusable(path):
+            raise OperationRefused(f"cannot open {display(path)!r}: {why}")
+        return self._open(path)
+
+    @asynccontextmanager
+    async def _open(self, path: str) -> AsyncIterator[Content]:
+        requests, place, shown = self._connection.requests, self._connection.absolute(path), display(path)
+        looked, opened = await requests.exchange([sftp.lstat(place), sftp.open_existing(place)])
+        if not isinstance(opened, Handle):
+            assert isinstance(opened, Status)
+            raise _not_opened(shown, looked, opened)
+        self._window.files += 1
+        try:
+            second_look = requests.send([sftp.fstat(opened.handle)])
+            entry = entry_of(path, looked) if isinstance(looked, Attributes) else None
+            if entry is None or entry.kind is not Kind.FILE:
+                raise OperationRefused(f"cannot open {shown!r}: it is not a regular file")
+            assert isinstance(looked, Attributes)
+            content = _Content(entry, requests, opened.handle, place, looked, self._window)
+            content.read_ahead()  # in flight together with the second look
+            if await requests.replies(second_look) != [looked]:
+                raise OperationRefused(
+                    f"cannot open {shown!r}: it was replaced at that moment, or is not a regular file"
+                )
+            yield content
+        finally:
+            self._window.files -= 1
+            requests.close_unchecked(opened.handle)
+
+
+def _not_opened(shown: str, looked: object, opened: Status) -> OperationRefused:
+    if isinstance(looked, Status) and looked.is_missing:
+        return Vanished(f"cannot open {shown!r}: it is gone")
+    is_directory = isinstance(looked, Attributes) and looked.kind is Kind.DIRECTORY
+    return OperationRefused(f"cannot open {shown!r}: {'it is a directory' if is_directory else opened}")

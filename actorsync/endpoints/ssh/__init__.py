@@ -1,1 +1,1 @@
-"""SSH by asyncssh, on an asyncio loop in a thread of its own: logins, host keys, channels."""
+"""SSH with asyncssh, which runs on an asyncio loop in its own thread: logins, host keys, channels."""

@@ -1,7 +1,7 @@
-"""An asyncio event loop in a thread of its own: how a library that speaks asyncio is used from trio.
+"""An asyncio event loop in its own thread, to use an asyncio library from trio.
 
-asyncssh measured twice as fast this way as on trio-asyncio. What crosses between the threads is posted: each side takes
-all that has gathered with one wake-up, so a wake-up costs nothing more while there is a lot to do.
+asyncssh measured twice as fast this way as on trio-asyncio. The threads post calls to each other. One wake-up makes a
+thread run all calls that were posted so far, so under load there are few wake-ups.
 """
 
 from __future__ import annotations
@@ -23,63 +23,65 @@ import trio
 
 from actorsync.endpoints.shared.resource_limits import unopened
 
-__all__ = ["AsyncioLoop", "AsyncioThread", "Doorbell"]
+__all__ = ["AsyncioLoop", "AsyncioThread", "Notifier"]
 
 T = TypeVar("T")
 
-# asyncio warns of writing to a connection that is gone, which asyncssh does; without a handler that is standard error.
+# asyncssh writes to closed connections, and asyncio logs a warning. Without a handler it would go to standard error.
 logging.getLogger("asyncio").addHandler(logging.NullHandler())
 
-#: How long leaving waits for connections to be closed. The thread is a daemon: nothing is lost when it takes longer.
-_GOODBYE_SECONDS = 1.0
+#: How long the last user waits for connections to close. After that the thread, a daemon, goes on without it.
+_STOP_SECONDS = 1.0
 
 
 class AsyncioThread:
-    """Has an asyncio loop running in a thread from the first `held` to the end of the last one, as often as need be."""
+    """Runs an asyncio loop in a thread while at least one `running` block is open. It can start and stop repeatedly."""
 
     def __init__(self) -> None:
-        self._holders = 0
+        self._users = 0
         self._lock = trio.Lock()
-        self._running: _Running | None = None
+        self._current: _Running | None = None
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[AsyncioLoop]:
-        """Have the thread running for the length of the block."""
+    async def running(self) -> AsyncIterator[AsyncioLoop]:
+        """Keep the thread running for the length of the block."""
         async with self._lock:
-            if self._running is None:
-                self._running = await _Running.start()
-            running = self._running
-            self._holders += 1
+            if self._current is None:
+                self._current = await _Running.start()
+            current = self._current
+            self._users += 1
         try:
-            yield running.loop
+            yield current.loop
         finally:
-            self._holders -= 1
-            with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
+            self._users -= 1
+            with trio.move_on_after(_STOP_SECONDS, shield=True):
                 async with self._lock:
-                    if not self._holders and self._running is not None:  # it may be another one than we came to
-                        running, self._running = self._running, None
-                        await running.stop()
+                    if not self._users and self._current is not None:  # may be a newer thread than this block's
+                        current, self._current = self._current, None
+                        await current.stop()
 
 
 @attrs.frozen(eq=False)
 class _Running:
+    """A started thread, its loop, the event that ends the loop, and the scope of the task that wakes it."""
+
     loop: AsyncioLoop
     thread: threading.Thread
     end: asyncio.Event
-    carrying: trio.CancelScope
+    forwarding: trio.CancelScope
 
     @classmethod
     async def start(cls) -> _Running:
         is_running = trio.Event()
         token = trio.lowlevel.current_trio_token()
-        made: list[tuple[AsyncioLoop, asyncio.Event]] = []
+        started: list[tuple[AsyncioLoop, asyncio.Event]] = []
         _require_descriptors()
 
         async def main() -> None:
             loop, end = asyncio.get_running_loop(), asyncio.Event()
-            # What asyncssh leaves unretrieved when a connection breaks has been told to us in another way.
+            # asyncssh leaves exceptions unretrieved when a connection breaks. The channel reports the loss.
             loop.set_exception_handler(lambda *_: None)
-            made.append((AsyncioLoop(loop), end))
+            started.append((AsyncioLoop(loop), end))
             token.run_sync_soon(is_running.set)
             await end.wait()
 
@@ -87,22 +89,23 @@ class _Running:
         thread.start()
         with trio.CancelScope(shield=True):
             await is_running.wait()
-        ((loop, end),) = made
-        carrying = trio.CancelScope()
-        trio.lowlevel.spawn_system_task(loop.carry, carrying)
-        return cls(loop, thread, end, carrying)
+        ((loop, end),) = started
+        forwarding = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(loop.forward_posts, forwarding)
+        return cls(loop, thread, end, forwarding)
 
     async def stop(self) -> None:
-        self.carrying.cancel()
+        self.forwarding.cancel()
         self.loop.post(self.end.set)
         self.loop.flush()
         await trio.to_thread.run_sync(self.thread.join, abandon_on_cancel=True)
 
 
 def _require_descriptors() -> None:
-    """See that a loop can be made: it does not survive being half made, and nobody would hear of it.
+    """Check that an event loop can be created. A failure in the new thread would not be reported.
 
-    Raises `OwnLimit` when it cannot.
+    Raises:
+        OwnLimit: this machine has no descriptors or memory left.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -110,57 +113,57 @@ def _require_descriptors() -> None:
                 stack.enter_context(end)
             stack.enter_context(selectors.DefaultSelector())
     except OSError as error:
-        raise unopened(f"an event loop cannot be made: {error.strerror}", error) from error
+        raise unopened(f"cannot create an event loop: {error.strerror}", error) from error
 
 
 class AsyncioLoop:
-    """A loop that runs in another thread, until it does not: what is posted then is dropped. Made in that thread."""
+    """A loop in another thread, and created there. Once the loop has ended, posted calls are dropped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._thread = threading.get_ident()  # made where it runs
+        self._thread = threading.get_ident()  # this is the loop's own thread
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._is_posted = False
-        self._carrier = trio.lowlevel.ParkingLot()
+        self._is_woken = False
+        self._sleeper = trio.lowlevel.ParkingLot()
 
     def post(self, call: Callable[..., object], *arguments: Any) -> None:
-        """Have ``call(*arguments)`` run in the thread, behind all that was posted before. It must not raise."""
+        """Run ``call(*arguments)`` in the thread, after all calls that were posted before. The call must not raise."""
         self._posted.append((call, arguments))
         if threading.get_ident() == self._thread:
-            self._loop.call_soon(self._take)
+            self._loop.call_soon(self._run_posted)
         else:
-            self._carrier.unpark()
+            self._sleeper.unpark()
 
-    async def carry(self, scope: trio.CancelScope) -> None:
-        """Wake the thread up when something was posted: once for all that the tasks of one turn of trio have posted.
+    async def forward_posts(self, scope: trio.CancelScope) -> None:
+        """Wake the thread when calls were posted, once for all calls of one iteration of the trio loop.
 
-        Each waking up hands the interpreter over to the other thread, and it takes a while until it comes back.
+        Each wake-up lets the other thread take the interpreter lock, and it takes a while to get the lock back.
         """
         with scope:
             while True:
-                if not self._posted or self._is_posted:
-                    await self._carrier.park()
+                if not self._posted or self._is_woken:
+                    await self._sleeper.park()
                     continue
                 self.flush()
 
     def flush(self) -> None:
-        """Wake the thread up now, for what was posted."""
-        if not self._is_posted:
-            self._is_posted = True
-            with contextlib.suppress(RuntimeError):  # it has been closed
-                self._loop.call_soon_threadsafe(self._take)
+        """Wake the thread now, to run the posted calls."""
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._run_posted)
 
-    def _take(self) -> None:
-        self._is_posted = False  # first: what is posted from here on may need another round
+    def _run_posted(self) -> None:
+        self._is_woken = False  # first, because calls that are posted from here on may need another wake-up
         while self._posted:
             call, arguments = self._posted.popleft()
             call(*arguments)
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]], discard: Callable[[T], None]) -> T:
-        """Run a coroutine in the thread, and give what it returns or raise what it raises.
+        """Run a coroutine in the thread, and return its result or raise its exception.
 
-        Being cancelled never waits: the coroutine is cancelled and left to itself, and ``discard`` is given in the
-        thread what it may return all the same.
+        Cancellation does not wait: the coroutine is cancelled and left alone. If it returns a result nevertheless,
+        ``discard`` is called with the result in the thread.
         """
         task: asyncio.Task[T] | None = None
         is_abandoned = False
@@ -168,7 +171,7 @@ class AsyncioLoop:
         token = trio.lowlevel.current_trio_token()
 
         async def begin() -> T:
-            return await work()  # also what goes wrong before there is a coroutine is raised where it is waited for
+            return await work()  # an exception of `work` itself is raised to the caller, too
 
         def start() -> None:
             nonlocal task
@@ -180,15 +183,15 @@ class AsyncioLoop:
             try:
                 token.run_sync_soon(deliver, result)
             except trio.RunFinishedError:
-                throw_away(result)
+                discard_result(result)
 
         def deliver(result: outcome.Outcome[T]) -> None:
             if is_abandoned:
-                self.post(throw_away, result)
+                self.post(discard_result, result)
             else:
                 trio.lowlevel.reschedule(waiting, outcome.Value(result))
 
-        def throw_away(result: outcome.Outcome[T]) -> None:
+        def discard_result(result: outcome.Outcome[T]) -> None:
             if isinstance(result, outcome.Value):
                 discard(result.value)
 
@@ -203,21 +206,21 @@ class AsyncioLoop:
         return result.unwrap()
 
 
-class Doorbell:
-    """Calls ``answer`` in the trio thread soon after `ring` was called in any other; once for many rings."""
+class Notifier:
+    """Calls ``callback`` in the trio thread soon after `notify` was called in any thread; once for many calls."""
 
-    def __init__(self, answer: Callable[[], None]) -> None:
-        self._answer = answer
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
         self._token = trio.lowlevel.current_trio_token()
-        self._is_rung = False
+        self._is_notified = False
 
-    def ring(self) -> None:
-        """Ask for an answer."""
-        if not self._is_rung:
-            self._is_rung = True
-            with contextlib.suppress(trio.RunFinishedError):  # nobody is in any more
-                self._token.run_sync_soon(self._open)
+    def notify(self) -> None:
+        """Have the callback called, unless a call is due already. Does nothing once trio has ended."""
+        if not self._is_notified:
+            self._is_notified = True
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._call)
 
-    def _open(self) -> None:
-        self._is_rung = False  # first: a ring from here on needs another answer
-        self._answer()
+    def _call(self) -> None:
+        self._is_notified = False  # first, because a notification from here on needs another call
+        self._callback()

@@ -1,8 +1,8 @@
-"""A TCP connection for asyncssh whose packets leave together.
+"""A TCP connection for asyncssh that sends many packets in one system call.
 
-asyncssh writes each packet of 32 KiB by itself. asyncio's own transport (before Python 3.12) makes each a call of the
-system, and copies into one growing buffer what the system does not take: a third of the time of a big upload. Here
-the packets of one turn of the loop are gathered, and go out in one call, from where they are.
+asyncssh writes each packet of 32 KiB separately. asyncio's own transport (before Python 3.12) makes one system call for
+each write, and copies unsent bytes into a growing buffer. Both take a third of the time of a large upload. This
+transport collects the packets of one iteration of the event loop, and sends them with one ``sendmsg``, without a copy.
 """
 
 from __future__ import annotations
@@ -15,43 +15,50 @@ from typing import Any
 
 __all__ = ["ConnectedSocket"]
 
+#: Bytes in one ``recv``.
 _READ = 256 * 1024
-#: Linux takes up to 1,024 pieces in one call.
-_PIECES = 512
+#: Buffers in one ``sendmsg``. Linux accepts up to 1,024.
+_MAX_BUFFERS = 512
 
 
 class ConnectedSocket:
-    """A socket that is connected already, in the shape in which asyncssh takes a way to a server (``tunnel``)."""
+    """A socket that is connected already, to be passed to asyncssh as its ``tunnel``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._is_taken = False
+        self._is_used = False
 
     async def create_connection(self, protocol_factory: Any, host: str, port: int) -> tuple[Any, Any]:  # noqa: ARG002
-        """Give a transport over the socket, and the protocol that uses it; `OSError` when the peer is gone already."""
-        self._is_taken = True
+        """Return a transport over the socket, and its protocol.
+
+        Raises:
+            OSError: the peer has closed the connection; the socket is closed then.
+        """
+        self._is_used = True
         protocol = protocol_factory()
         try:
             transport = _Transport(asyncio.get_running_loop(), self._sock, protocol)
-        except OSError:  # it was reset since: it has no peer that could be named
+        except OSError:  # the connection was reset: `getpeername` fails
             self._sock.close()
             raise
         protocol.connection_made(transport)
         return transport, protocol
 
     def discard(self) -> None:
-        """Close the socket if nobody ever used it."""
-        if not self._is_taken:
+        """Close the socket if no transport uses it."""
+        if not self._is_used:
             self._sock.close()
 
     def close(self) -> None:
-        """There is nothing to close but the transport."""
+        """Do nothing: closing the transport closes the socket."""
 
     async def wait_closed(self) -> None:
-        """There is nothing to wait for."""
+        """Return at once."""
 
 
 class _Transport(asyncio.Transport):
+    """Never calls ``pause_writing``: the windows of SFTP uploads and reads bound the unsent bytes."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.Protocol) -> None:
         super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": sock.getpeername()})
         self._loop, self._sock, self._protocol = loop, sock, protocol
@@ -62,7 +69,7 @@ class _Transport(asyncio.Transport):
         loop.add_reader(sock, self._read)
 
     def write(self, data: Any) -> None:
-        """Send, with all that comes in this turn of the loop."""
+        """Send ``data`` together with all other writes of this iteration of the event loop."""
         if self._is_closed:
             return
         self._outbox.append(memoryview(data))
@@ -75,7 +82,9 @@ class _Transport(asyncio.Transport):
             return
         try:
             while self._outbox:
-                self._drop(self._sock.sendmsg([self._outbox[n] for n in range(min(len(self._outbox), _PIECES))]))
+                self._drop_sent(
+                    self._sock.sendmsg([self._outbox[n] for n in range(min(len(self._outbox), _MAX_BUFFERS))])
+                )
         except BlockingIOError:
             self._loop.add_writer(self._sock, self._flush)
             return
@@ -85,7 +94,7 @@ class _Transport(asyncio.Transport):
         self._loop.remove_writer(self._sock)
         self._is_flushing = False
 
-    def _drop(self, sent: int) -> None:
+    def _drop_sent(self, sent: int) -> None:
         while sent and sent >= len(self._outbox[0]):
             sent -= len(self._outbox.popleft())
         if sent:
@@ -105,19 +114,19 @@ class _Transport(asyncio.Transport):
             self._end(None)
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or was by the other side."""
+        """Whether this side or the peer has closed the connection."""
         return self._is_closed
 
     def close(self) -> None:
-        """Send what can be sent at once, such as a goodbye, and close."""
+        """Send as much as possible without waiting, such as a disconnect message, and close."""
         if not self._is_closed:
             with contextlib.suppress(OSError):
                 if self._outbox:
-                    self._sock.sendmsg([self._outbox[n] for n in range(min(len(self._outbox), _PIECES))])
+                    self._sock.sendmsg([self._outbox[n] for n in range(min(len(self._outbox), _MAX_BUFFERS))])
             self._end(None)
 
     def abort(self) -> None:
-        """Close; nothing here ever waits."""
+        """Close, as `close` does: neither of the two waits."""
         self.close()
 
     def _end(self, error: OSError | None) -> None:

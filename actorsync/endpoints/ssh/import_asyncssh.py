@@ -1,7 +1,8 @@
-"""asyncssh, imported without a compiler being run for it.
+"""Imports asyncssh without running a compiler.
 
-It looks for liboqs (more ways of exchanging keys) with `ctypes.util.find_library`, which asks ldconfig, gcc and ld in
-turn when there is no such library: a tenth of a second of every start. Where no file is called so, nobody is asked.
+asyncssh searches for liboqs (further key exchange methods) with `ctypes.util.find_library`. When the library is not
+installed, that function runs ldconfig, gcc and ld one after the other, which takes 0.1 s of every start. This module
+skips the search when no file has such a name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from glob import glob
 
 __all__ = ["asyncssh"]
 
-_PLACES = (
+_FOLDERS = (
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -24,18 +25,18 @@ _PLACES = (
 )
 
 
-def _places() -> Iterator[str]:
-    yield from _PLACES
+def _folders() -> Iterator[str]:
+    yield from _FOLDERS
     yield from filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
 
 
-def _find_where_there_is_any(name: str) -> str | None:
-    is_any = any(glob(f"{place}/*{name}*") for place in _places())
-    return _find_library(name) if is_any or os.uname().sysname != "Linux" else None
+def _find_existing_library(name: str) -> str | None:
+    exists = any(glob(f"{folder}/*{name}*") for folder in _folders())
+    return _find_library(name) if exists or os.uname().sysname != "Linux" else None
 
 
 _find_library = ctypes.util.find_library
-ctypes.util.find_library = _find_where_there_is_any
+ctypes.util.find_library = _find_existing_library
 try:
     import asyncssh
 finally:

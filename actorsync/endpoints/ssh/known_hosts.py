@@ -1,6 +1,6 @@
-"""Which lines of a known_hosts file are about a host: to be shown to a user.
+"""The lines of a known_hosts file about one host, to show them to the user.
 
-Whether a key is believed is decided elsewhere, by the endpoint.
+`host_keys` decides whether a key is trusted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["Place", "places_of"]
+__all__ = ["KnownHostsLine", "lines_about"]
 
 
 @attrs.frozen
-class Place:
-    """A line about a host: its marker (``@revoked``, ``@cert-authority`` or none), and its key as base64."""
+class KnownHostsLine:
+    """One line of a file. ``marker`` is ``@revoked``, ``@cert-authority`` or ``""``; ``blob`` is the key as base64."""
 
     path: Path
     number: int
@@ -28,10 +28,10 @@ class Place:
     blob: str
 
 
-def places_of(path: Path, host: str) -> Iterator[Place]:
-    """Give the lines about ``host``, written as ssh does it: ``host``, or ``[host]:port``.
+def lines_about(path: Path, host: str) -> Iterator[KnownHostsLine]:
+    """Yield the lines about ``host``, which is written as ssh writes it: ``host``, or ``[host]:port``.
 
-    None in a file that cannot be read. Lines that are no entries are passed over.
+    A file that cannot be read has no lines. Lines that are not entries are skipped.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -41,7 +41,7 @@ def places_of(path: Path, host: str) -> Iterator[Place]:
         words = line.split()
         marker = words.pop(0) if words and words[0].startswith("@") else ""
         if len(words) >= 3 and not words[0].startswith("#") and _is_about(words[0], host.lower()):
-            yield Place(path, number, marker, words[2])
+            yield KnownHostsLine(path, number, marker, words[2])
 
 
 def _is_about(names: str, host: str) -> bool:
@@ -54,12 +54,12 @@ def _is_about(names: str, host: str) -> bool:
 
 
 def _matches(pattern: str, host: str) -> bool:
-    # In fnmatch, brackets are a class; in known_hosts, they are those of [host]:port.
+    # In fnmatch, brackets enclose a character class; in known_hosts, they belong to [host]:port.
     return fnmatch.fnmatchcase(host, pattern.replace("[", "[[]"))
 
 
 def _is_hash_of(text: str, host: str) -> bool:
-    """Compare with what ``ssh-keygen -H`` has made of a name: HMAC-SHA1, because that is what it writes."""
+    """Compare a host with a hashed name as ``ssh-keygen -H`` writes it, which uses HMAC-SHA1."""
     try:
         salt, digest = (base64.b64decode(part, validate=True) for part in text[3:].split("|"))
     except (ValueError, binascii.Error):

@@ -1,4 +1,4 @@
-"""How an SSH connection is made: who is believed, who logs in, and what ways of speaking are good enough."""
+"""Opening an SSH connection: the algorithms, the host key check and the login."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ConnectionLost, LoginRefused, TooManyConnections
 
-__all__ = ["Credentials", "Refusal", "fetch_host_key", "open_channel"]
+__all__ = ["Credentials", "CredentialsRejected", "fetch_host_key", "open_channel"]
 
-#: A peer that says nothing at all for so long, not even to "are you there?", is gone.
+#: The connection is lost after so many keepalive requests without an answer.
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 15, 3
 
-#: The quick ones first (processors do them by themselves); the library offers no CBC. No SHA-1 anywhere. Against
-#: Terrapin (CVE-2023-48795) there is strict key exchange, which every release of asyncssh that we accept does.
+#: AES-GCM first, because processors accelerate it. asyncssh offers no CBC, and SHA-1 is excluded everywhere. Strict key
+#: exchange protects against Terrapin (CVE-2023-48795); every accepted release of asyncssh supports it.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 _MACS = "-*sha1*,umac-64*"
 _KEX = "-*sha1*"
 _SIGNATURES = "-ssh-rsa,ssh-dss"
 
-logging.getLogger("asyncssh").addHandler(logging.NullHandler())  # else its warnings end up on standard error
+logging.getLogger("asyncssh").addHandler(logging.NullHandler())  # otherwise its warnings go to standard error
 
 
-class Refusal(Exception):
-    """The server, or we, refuse the login: it will not be better the next time."""
+class CredentialsRejected(Exception):
+    """The server rejected the credentials. Another attempt with the same credentials fails as well."""
 
 
 @attrs.frozen
 class Credentials:
-    """What to log in with: keys in memory, the agent's socket, a password. None of it is ever shown."""
+    """The credentials of a login: keys in memory, the agent's socket, a password. ``repr`` shows no secret."""
 
     user: str
     keys: list[asyncssh.SSHKeyPair] = attrs.field(repr=False)
@@ -51,17 +51,17 @@ class Credentials:
 
 
 class _Client(asyncssh.SSHClient):
-    """Who is asked while a connection is made: about the host key, and for the password, once."""
+    """The callbacks of asyncssh during the handshake: they check the host key, and give the password once."""
 
     def __init__(self, hosts: HostKeys | None, password: str | None) -> None:
         self._hosts = hosts
         self._password = password
         self.shown: asyncssh.SSHKey | None = None
-        self.has_greeted = False
+        self.is_authenticating = False
 
     def begin_auth(self, username: str) -> None:  # noqa: ARG002
-        """Take note that the server is ready to hear who we are."""
-        self.has_greeted = True
+        """Record that the server accepts authentication requests."""
+        self.is_authenticating = True
 
     def validate_host_public_key(
         self,
@@ -70,7 +70,7 @@ class _Client(asyncssh.SSHClient):
         port: int,  # noqa: ARG002
         key: asyncssh.SSHKey,
     ) -> bool:
-        """Judge a key that is not among those that the files trust."""
+        """Decide on a host key that asyncssh did not find among the trusted keys."""
         self.shown = key
         return self._hosts is not None and self._hosts.standing(key) == "known"
 
@@ -88,7 +88,7 @@ class _Client(asyncssh.SSHClient):
         lang: str,  # noqa: ARG002
         prompts: Sequence[tuple[str, bool]],
     ) -> list[str] | None:
-        """Answer the one question that has a password as its answer."""
+        """Answer with the password, if the server asks a single question whose answer is not echoed."""
         if not prompts:
             return []
         if len(prompts) > 1 or prompts[0][1] or self._password is None:
@@ -98,7 +98,7 @@ class _Client(asyncssh.SSHClient):
 
 
 async def _tcp(host: str, port: int) -> ConnectedSocket:
-    """Connect. On trio, whose lookup of names can be left behind when it hangs."""
+    """Connect with trio, because its name lookup can be cancelled when it hangs."""
     try:
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
@@ -117,27 +117,28 @@ async def _tcp(host: str, port: int) -> ConnectedSocket:
 
 
 async def _connect(
-    way: ConnectedSocket, hosts: HostKeys, credentials: Credentials, clients: list[_Client], *, believes: bool = True
+    tunnel: ConnectedSocket, hosts: HostKeys, credentials: Credentials, clients: list[_Client], *, trusts: bool = True
 ) -> asyncssh.SSHClientConnection:
-    """Shake hands and log in, in the asyncio thread. Nothing of the user's ``~/.ssh/config`` takes part.
+    """Do the handshake and log in, in the asyncio thread, without the user's ``~/.ssh/config``.
 
-    One that does not ``believe`` refuses every host key, and has then been shown it.
+    The client of the connection is appended to ``clients``. Without ``trusts``, every host key is refused, and the
+    client holds the refused key.
     """
 
-    def known(*_: object) -> tuple[Sequence[asyncssh.SSHKey], ...]:
-        return (hosts.trusted, hosts.authorities, hosts.revoked) if believes else ((), (), ())
+    def known_hosts(*_: object) -> tuple[Sequence[asyncssh.SSHKey], ...]:
+        return (hosts.trusted, hosts.authorities, hosts.revoked) if trusts else ((), (), ())
 
     def make_client() -> _Client:
-        clients.append(_Client(hosts if believes else None, credentials.password))
+        clients.append(_Client(hosts if trusts else None, credentials.password))
         return clients[-1]
 
     async with _agent_keys(credentials.agent) as agent_keys:
         connection, _ = await asyncssh.create_connection(
             make_client,
             hosts.name,
-            tunnel=way,
+            tunnel=tunnel,
             config=None,
-            known_hosts=known,
+            known_hosts=known_hosts,
             username=credentials.user,
             client_keys=[*credentials.keys, *agent_keys] or None,
             agent_path=None,
@@ -160,7 +161,7 @@ async def _connect(
 
 @asynccontextmanager
 async def _agent_keys(path: str | None) -> AsyncIterator[Sequence[asyncssh.SSHKeyPair]]:
-    """Give what the agent holds, for as long as it has to sign for us. One that does not answer holds nothing."""
+    """Keep the agent open for signatures, and yield its keys; no keys if the agent does not answer."""
     agent: asyncssh.SSHAgentClient | None = None
     keys: Sequence[asyncssh.SSHKeyPair] = ()
     if path is not None:
@@ -183,20 +184,20 @@ async def open_channel(
     on_data: Callable[[bytes], None],
     on_lost: Callable[[str], None],
 ) -> AsyncIterator[SshChannel]:
-    """Connect, check the host key, log in, and open the channel. Left by an error, the connection is cut.
+    """Connect, check the host key, log in, and open the channel. An exception in the block aborts the connection.
 
     Raises:
-        LoginRefused: the server is not who it should be. Nothing was sent to it.
-        Refusal: the server does not let us in.
-        TooManyConnections: the server has enough of them, by the look of it.
-        ConnectionLost: anything else that may be better the next time.
+        LoginRefused: the host key is not trusted, or the server has no secure algorithms. Nothing was sent to it.
+        CredentialsRejected: the server rejected the credentials.
+        TooManyConnections: the server closed the connection early, which servers do at their connection limit.
+        ConnectionLost: any other failure that may not occur again.
     """
     channel = SshChannel(loop, on_data, on_lost)
     clients: list[_Client] = []
-    way = await _tcp(*address)
+    tunnel = await _tcp(*address)
 
     async def work() -> asyncssh.SSHClientConnection:
-        connection = await _connect(way, hosts, credentials, clients)
+        connection = await _connect(tunnel, hosts, credentials, clients)
         try:
             opened, _ = await connection.create_session(lambda: SshSession(channel), subsystem="sftp", encoding=None)
         except BaseException:
@@ -208,25 +209,12 @@ async def open_channel(
     try:
         await loop.run(work, discard=lambda connection: connection.abort())
     except trio.Cancelled:
-        loop.post(way.discard)
+        loop.post(tunnel.discard)
         raise
-    except asyncssh.HostKeyNotVerifiable as error:
-        shown = clients[-1].shown if clients else None
-        raise LoginRefused(hosts.why_refused(shown) if shown is not None else reason_of(error)) from None
-    except asyncssh.PermissionDenied as error:
-        raise Refusal(f"the server refuses the login of {credentials.user}: {reason_of(error)}") from None
-    except asyncssh.KeyExchangeFailed as error:
-        raise LoginRefused(
-            f"the server only speaks SSH in ways that are not safe any more: {reason_of(error)}"
-        ) from None
-    except asyncssh.ChannelOpenError as error:
-        raise TooManyConnections(f"the server starts no SFTP: {reason_of(error)}") from error
+    except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied, asyncssh.KeyExchangeFailed) as error:
+        raise _refused(error, hosts, credentials, clients) from None
     except (OSError, asyncssh.Error, ValueError) as error:
-        if is_own_limit(error):
-            raise unopened(reason_of(error), error) from error
-        if not clients or not clients[-1].has_greeted:  # so it is with MaxStartups, and with firewalls that count
-            raise TooManyConnections(f"turned away before the login: {reason_of(error)}") from error
-        raise ConnectionLost(reason_of(error)) from error
+        raise _failed(error, clients) from error
     try:
         yield channel
         channel.close()
@@ -235,27 +223,54 @@ async def open_channel(
         raise
 
 
+def _refused(
+    error: asyncssh.Error, hosts: HostKeys, credentials: Credentials, clients: Sequence[_Client]
+) -> LoginRefused | CredentialsRejected:
+    """Return what to raise for an error that would occur again at the next login."""
+    reason = reason_of(error)
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        key = clients[-1].shown if clients else None
+        return LoginRefused(reason if key is None else hosts.why_refused(key))
+    if isinstance(error, asyncssh.PermissionDenied):
+        return CredentialsRejected(
+            f"the server rejected the login of {credentials.user}: {reason}; check user, key and password"
+        )
+    return LoginRefused(f"the server supports no secure SSH algorithms: {reason}; upgrade the server's SSH software")
+
+
+def _failed(error: OSError | asyncssh.Error | ValueError, clients: Sequence[_Client]) -> ConnectionLost:
+    """Return what to raise for an error that may not occur again."""
+    reason = reason_of(error)
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return TooManyConnections(f"the server did not start SFTP: {reason}")
+    if is_own_limit(error):
+        return unopened(reason, error)
+    if not clients or not clients[-1].is_authenticating:  # as OpenSSH does at MaxStartups, and firewalls at their limit
+        return TooManyConnections(f"the server closed the connection before the login: {reason}")
+    return ConnectionLost(reason)
+
+
 async def fetch_host_key(loop: AsyncioLoop, address: tuple[str, int], hosts: HostKeys) -> ShownHostKey:
-    """Ask a server for its host key. Nobody logs in: the connection ends as soon as the key was shown.
+    """Return a server's host key, without a login: the connection ends as soon as the server has sent the key.
 
     Raises:
-        ConnectionLost: there is no SSH server to be reached.
+        ConnectionLost: no SSH server could be reached.
     """
     clients: list[_Client] = []
-    way = await _tcp(*address)
-    nobody = Credentials("nobody", [])
+    tunnel = await _tcp(*address)
+    nobody = Credentials("nobody", [])  # never sent
     try:
         await loop.run(
-            lambda: _connect(way, hosts, nobody, clients, believes=False),
+            lambda: _connect(tunnel, hosts, nobody, clients, trusts=False),
             discard=lambda connection: connection.abort(),
         )
     except trio.Cancelled:
-        loop.post(way.discard)
+        loop.post(tunnel.discard)
         raise
     except (OSError, asyncssh.Error, ValueError) as error:
         if not clients or clients[-1].shown is None:
             raise ConnectionLost(reason_of(error)) from error
     key = clients[-1].shown if clients else None
     if key is None:
-        raise ConnectionLost("the server shows no host key")
+        raise ConnectionLost("the server sent no host key")
     return hosts.shown(key)

@@ -1,4 +1,4 @@
-"""Who we are to an SSH server, and which host keys it may have."""
+"""The login for an SSH server, and the host keys that are trusted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["HostTrust", "ShownHostKey", "SshLogin"]
 
 @attrs.frozen
 class SshLogin:
-    """What is offered to the server, in this order: ``key_file``, the agent, the password.
+    """The credentials to offer to the server, in this order: ``key_file``, the agent, the password.
 
-    With none of the three, the agent and the user's usual key files (``~/.ssh/id_*``) are tried, as ``ssh`` does. The
-    secrets are asked for once, at the first login that needs them; the calls may block.
+    With none of the three, the agent and the user's default key files (``~/.ssh/id_*``) are tried, as ``ssh`` does.
+    ``passphrase`` and ``password`` are called once, at the first login that needs them; they may block.
     """
 
     user: str
@@ -24,30 +24,31 @@ class SshLogin:
     passphrase: Callable[[], str] | None = attrs.field(default=None, repr=False)
     password: Callable[[], str] | None = attrs.field(default=None, repr=False)
     agent: bool | None = None
-    """Use the agent at ``$SSH_AUTH_SOCK``. None: only when there is neither a key file nor a password."""
+    """Whether to use the agent at ``$SSH_AUTH_SOCK``. None: only without a key file and a password."""
     table: str = "target"
-    """Where the profile says all this, for errors."""
+    """The profile's table with these settings, for error messages."""
 
 
 @attrs.frozen
 class HostTrust:
-    """Which host keys are believed.
+    """The host keys that are trusted.
 
-    ``host_key`` (``"SHA256:..."``, as ``ssh-keygen -l`` shows it) pins one key, and nothing else counts then. Without
-    it, ``known_hosts`` and the machine's ``/etc/ssh/ssh_known_hosts`` decide; ``~/.ssh/config`` is never read.
+    ``host_key`` (``"SHA256:..."``, as ``ssh-keygen -l`` shows it) pins one key, and no other key is trusted. Without a
+    pin, ``known_hosts`` and the machine's ``/etc/ssh/ssh_known_hosts`` decide. ``~/.ssh/config`` is never read.
     """
 
     known_hosts: Path
     host_key: str | None = None
     table: str = "target"
-    """Where the profile says this, for errors."""
+    """The profile's table with these settings, for error messages."""
 
 
 @attrs.frozen
 class ShownHostKey:
-    """The key that a server shows, and what the user's files say of it.
+    """The host key that a server sent, and how it compares with the user's known_hosts files.
 
-    ``line`` is what makes it known when it is added to the known_hosts file.
+    ``standing`` is "known" for a trusted key, "changed" when another key is trusted for the host, "unknown" when no key
+    is, and "revoked" for a key that is marked so. ``line`` is the line to add to a known_hosts file to trust the key.
     """
 
     algorithm: str

@@ -28,7 +28,7 @@ from actorsync.protocols.ftp.replies import (
     parse_working_directory,
     size_of,
 )
-from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, bursts, command_line, why_unsendable
+from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, bursts, command_line, verb_of, why_unsendable
 
 __all__ = [
     "disarm_rename",
@@ -54,12 +54,8 @@ def exchange(units: Iterable[tuple[bytes, ...]]) -> Dialogue[list[Reply]]:
     replies: list[Reply] = []
     for flight in bursts(units):
         answers = yield flight
-        replies.extend(checked(_verb(line), answer) for line, answer in zip(flight, answers, strict=True))
+        replies.extend(checked(verb_of(line), answer) for line, answer in zip(flight, answers, strict=True))
     return replies
-
-
-def _verb(line: bytes) -> str:
-    return line.split(maxsplit=1)[0].decode("ascii")
 
 
 def login(user: str, password: str) -> Dialogue[None]:
@@ -218,7 +214,7 @@ def _look(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Re
     looks: list[Reply | None] = [None] * len(replies)
     refused = [index for index, reply in enumerate(replies) if reply.is_refusal]
     units = [(probes[index],) for index in refused]
-    if units and _verb(units[0][0]) == "CWD":
+    if units and verb_of(units[0][0]) == "CWD":
         # Not to stay in a directory that is to be removed, nor to leave where we stand to chance.
         units.append((command_line("CWD", "/"),))
     answers = yield from exchange(units)

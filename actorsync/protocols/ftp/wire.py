@@ -36,6 +36,7 @@ __all__ = [
     "ReplyParser",
     "bursts",
     "command_line",
+    "verb_of",
     "why_unsendable",
 ]
 
@@ -164,6 +165,11 @@ def command_line(verb: str, argument: str | None = None) -> bytes:
         raise OperationRefused(f"{shown} cannot be sent over FTP: {why}")
     line = verb if argument is None else f"{verb} {argument}"
     return _encoded(f"{line}\r\n")
+
+
+def verb_of(line: bytes) -> str:
+    """Return the verb of a command line."""
+    return line.split(maxsplit=1)[0].decode("ascii")
 
 
 def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:

@@ -1,12 +1,12 @@
-"""Conversations with an SFTP server, each a generator that does no I/O (see `actorsync.protocols.sftp.packets`).
+"""Dialogues with an SFTP server, each a generator without I/O (see `actorsync.protocols.sftp.requests`).
 
-What every dialogue here keeps:
+Every dialogue here keeps three rules:
 
-* Paths are absolute. A path that cannot be sent raises `OperationRefused` while nothing has happened;
-  `why_unsendable` tells beforehand which one it would be.
-* A flight never relies on the server's order, save for requests about one file.
-* Done again over a new connection after one was lost at any point, it comes to the same end. That is why a refusal is
-  never the last word: status 4 means seven different things, so a second flight looks what is true.
+* Paths are absolute. A path that cannot be sent raises `OperationRefused` before anything is sent;
+  `why_unsendable` checks a path beforehand.
+* A flight relies on the server's order only for requests about the same file.
+* A dialogue can be repeated over a new connection after the old one was lost at any point, with the same result. A
+  refusal is therefore never trusted alone: status 4 has seven meanings, so a second flight reads the actual state.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import attrs
 
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Kind
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Attributes, Dialogue, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp import requests as sftp
+from actorsync.protocols.sftp.replies import OK, Attributes, Handle, Names, Reply, Status
+from actorsync.protocols.sftp.requests import Dialogue, Request
 from actorsync.protocols.upload_diagnosis import Attempt, Finding, judge
 
 __all__ = [
     "Rename",
     "Temporary",
+    "UnexplainedRefusal",
     "commit",
-    "home",
     "list_directory",
-    "look",
+    "login_directory",
+    "lstat_all",
     "make_directories",
     "make_root",
     "move_files",
@@ -37,68 +39,74 @@ __all__ = [
     "sweep",
 ]
 
-#: How many requests go out in one flight: what is in flight has an unknown outcome when the connection is lost.
-_BURST = 128
-#: No directory that anybody uses has more names. A server that goes on for ever may not fill our memory.
+#: Requests in one flight. Bounded, because the outcome of all of them is unknown when the connection is lost.
+_MAX_FLIGHT = 128
+#: Names in one directory. A server that sends more is cut off before it fills the memory.
 _MAX_NAMES = 300_000
-#: What an answer without any name counts for: some servers may send one, and none has reason to go on with them.
-_NOTHING = 1_000
+#: How many names a reply without any name counts as, so that an endless series of them also ends.
+_EMPTY_REPLY = 1_000
+#: READDIR requests in one flight.
 _MAX_READS = 16
+#: What a user can check after a refusal without a reason.
+_HINT = "check the permissions, the free space and the rules for names on the server"
 
 
 def exchange(requests: Iterable[Request]) -> Dialogue[list[Reply]]:
-    """Send requests that do not depend on each other; give the replies in order."""
+    """Send requests that do not depend on each other, and return the replies in order."""
     replies: list[Reply] = []
-    for burst in _bursts(list(requests)):
-        replies += yield burst
+    for flight in _flights(list(requests)):
+        replies += yield flight
     return replies
 
 
-def _bursts(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    for start in range(0, len(requests), _BURST):
-        yield list(requests[start : start + _BURST])
+def _flights(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    for start in range(0, len(requests), _MAX_FLIGHT):
+        yield list(requests[start : start + _MAX_FLIGHT])
 
 
-def home() -> Dialogue[str]:
-    """Ask where the login leads; "/" when the server does not say."""
+def login_directory() -> Dialogue[str]:
+    """Return the absolute path of the login directory; "/" when the server does not report it."""
     (found,) = yield [sftp.real_path(".")]
     path = found.names[0][0] if isinstance(found, Names) and len(found.names) == 1 else ""
     return path if path.startswith("/") else "/"
 
 
-def look(paths: Sequence[str]) -> Dialogue[list[Attributes | Status]]:
-    """Look at names: attributes, or why there are none."""
+def lstat_all(paths: Sequence[str]) -> Dialogue[list[Attributes | Status]]:
+    """Return the attributes of each path, or the status that the server sent instead. Links are not followed."""
     replies = yield from exchange(sftp.lstat(path) for path in paths)
     return [reply for reply in replies if isinstance(reply, Attributes | Status)]
 
 
 def list_directory(path: str) -> Dialogue[list[tuple[str, Attributes]] | Status]:
-    """Read all the names in a directory but ``.`` and ``..``; a `Status` when it cannot be read to its end.
+    """Return all names in a directory except ``.`` and ``..``; a `Status` when it cannot be read to its end.
 
-    The names are the server's, and nothing is checked about them.
+    The names are as the server sent them, unchecked.
+
+    Raises:
+        ProtocolError: the listing is too long to be that of a directory.
     """
     (opened,) = yield [sftp.open_directory(path)]
     if not isinstance(opened, Handle):
         return _as_status(opened)
     found: list[tuple[str, Attributes]] = []
-    reads, count = 2, 0  # most directories are read with the first, and the second says that this was all
+    reads, count = 2, 0  # in most directories, the first returns all names and the second the end
     while True:
         replies = yield [sftp.read_directory(opened.handle)] * reads
         ends = [reply for reply in replies if isinstance(reply, Status)]
         for reply in replies:
             if isinstance(reply, Names):
                 found += (entry for entry in reply.names if entry[0] not in {".", ".."})
-                count += len(reply.names) or _NOTHING
+                count += len(reply.names) or _EMPTY_REPLY
         if count > _MAX_NAMES:
-            raise ProtocolError(f"the server lists more than {_MAX_NAMES} names in one directory")
+            raise ProtocolError(f"the server listed more than {_MAX_NAMES} names in one directory")
         if ends:
-            yield [sftp.part(opened.handle)]
+            yield [sftp.close_unchecked(opened.handle)]
             return next((end for end in ends if not end.is_end), None) or found
         reads = min(2 * reads, _MAX_READS)
 
 
-class Vague(OperationRefused):
-    """A refusal of which the server does not say why: its disk may be full."""
+class UnexplainedRefusal(OperationRefused):
+    """A refusal for which the server gives no reason. The server's disk may be full."""
 
     def __init__(self, reason: str, status: Status) -> None:
         super().__init__(reason)
@@ -114,10 +122,10 @@ def _as_status(reply: Reply) -> Status:
 
 
 def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[list[OperationRefused | None]]:
-    """Make directories, parents standing before children; None for one that is there when it returns.
+    """Make directories; the result is None for each that exists at the end, whether it was made now or before.
 
-    One level after the other: a server may take the requests of a flight in any order. A link is no directory, unless
-    ``follow`` says otherwise.
+    Levels are made one after the other, because a server may carry out the requests of a flight in any order. A
+    symbolic link is refused, unless ``follow`` is set.
     """
     results: dict[str, OperationRefused | None] = {}
     for _, level in groupby(sorted(set(paths), key=_depth), key=_depth):
@@ -125,26 +133,26 @@ def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[
         for path in level:
             if results.get(path.rpartition("/")[0]) is None:
                 group.append(path)
-            else:  # below a link, it would be made somewhere else
+            else:  # below a link, the directory would be made in another place
                 results[path] = OperationRefused("the directory above it is not there")
         replies = yield from exchange(sftp.make_directory(path) for path in group)
-        refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != sftp.OK]
-        ask = sftp.stat_path if follow else sftp.lstat
-        looked = yield from exchange(ask(path) for path, _ in refused)
+        refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != OK]
+        attributes_of = sftp.stat_path if follow else sftp.lstat
+        checked = yield from exchange(attributes_of(path) for path, _ in refused)
         results |= dict.fromkeys(group)
-        for (path, status), found in zip(refused, looked, strict=True):
-            results[path] = _not_made(status, found)
+        for (path, status), found in zip(refused, checked, strict=True):
+            results[path] = _refused_directory(status, found)
     return [results[path] for path in paths]
 
 
 def make_root(path: str) -> Dialogue[OperationRefused | None]:
-    """Make a directory with those above it, which may be links. Mostly it is there, which one look tells."""
+    """Make a directory and its parents, which may be links. One request is enough when the directory exists."""
     (found,) = yield [sftp.stat_path(path or "/")]
     if isinstance(found, Attributes) and found.kind is Kind.DIRECTORY:
         return None
     parts = path.split("/")[1:]
-    above = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
-    (*_, refusal) = (yield from make_directories(above, follow=True)) or [None]
+    levels = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
+    (*_, refusal) = (yield from make_directories(levels, follow=True)) or [None]
     return refusal
 
 
@@ -152,47 +160,50 @@ def _depth(path: str) -> int:
     return path.count("/")
 
 
-def _not_made(status: Status, found: Reply) -> OperationRefused | None:
+def _refused_directory(status: Status, found: Reply) -> OperationRefused | None:
     if not isinstance(found, Attributes):
         if status.is_missing:
             return OperationRefused("the directory above it is not there")
-        return Vague(f"the server does not make it: {status}", status)
+        return UnexplainedRefusal(f"the server did not make the directory: {status}; {_HINT}", status)
     if found.kind in {Kind.DIRECTORY, None}:
         return None
     return OperationRefused("a symbolic link is in its place" if found.kind is Kind.LINK else "a file is in its place")
 
 
 def remove_files(paths: Sequence[str]) -> Dialogue[list[OperationRefused | None]]:
-    """Remove files; None for one that is gone, whoever removed it: where a refusal may mean that, it is looked."""
+    """Remove files; the result is None for each that is gone, also when another program removed it.
+
+    After a refusal a second request checks whether the file still exists.
+    """
     replies = yield from exchange(sftp.remove(path) for path in paths)
-    refusals = [_not_removed(_as_status(reply)) for reply in replies]
-    refused = [place for place, refusal in enumerate(refusals) if refusal is not None]
-    for place, found in zip(refused, (yield from look([paths[place] for place in refused])), strict=True):
+    refusals = [_refused_removal(_as_status(reply)) for reply in replies]
+    refused = [index for index, refusal in enumerate(refusals) if refusal is not None]
+    for index, found in zip(refused, (yield from lstat_all([paths[index] for index in refused])), strict=True):
         if isinstance(found, Status) and found.is_missing:
-            refusals[place] = None
+            refusals[index] = None
     return refusals
 
 
 def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRefused]]:
-    """Remove directories, children before parents where both are given; False for one that was seen to hold things."""
+    """Remove directories, children before their parents; the result is False for each that is not empty."""
     results: dict[str, bool | OperationRefused] = {}
     for _, level in groupby(sorted(set(paths), key=_depth, reverse=True), key=_depth):
         group = list(level)
         replies = yield from exchange(sftp.remove_directory(path) for path in group)
         for path, reply in zip(group, replies, strict=True):
-            refusal = _not_removed(_as_status(reply))
+            refusal = _refused_removal(_as_status(reply))
             results[path] = True if refusal is None else refusal
             if refusal is not None:
-                held = yield from list_directory(path)
-                if held and not isinstance(held, Status):
+                content = yield from list_directory(path)
+                if content and not isinstance(content, Status):
                     results[path] = False
     return [results[path] for path in paths]
 
 
-def _not_removed(status: Status) -> OperationRefused | None:
+def _refused_removal(status: Status) -> OperationRefused | None:
     if status.is_ok or status.is_missing:
         return None
-    return OperationRefused(f"the server does not remove it: {status}")
+    return OperationRefused(f"the server did not remove it: {status}")
 
 
 # Renames.
@@ -200,11 +211,11 @@ def _not_removed(status: Status) -> OperationRefused | None:
 
 @attrs.frozen
 class Rename:
-    """A temporary that is whole, and the name it is to get.
+    """A complete temporary, and the final name that it gets.
 
-    ``size`` and ``mtime`` (in seconds, None when the server keeps no times) are what it was seen to have. ``aside`` is
-    where the old file is while it is replaced, on a server that cannot do that in one stroke; ``trial`` is a plain name
-    that is tried when the final one is refused.
+    ``size`` and ``mtime`` are those of the temporary; ``mtime`` is in seconds, None when the server keeps no times.
+    ``aside`` is the path of the old file during a replacement, on a server that cannot replace atomically. ``probe`` is
+    a path with a plain name, to try when the server refuses the final name.
     """
 
     temporary: str
@@ -212,10 +223,10 @@ class Rename:
     aside: str
     size: int
     mtime: int | None
-    trial: str | None = None
+    probe: str | None = None
 
-    def is_shown_by(self, found: Reply) -> bool:
-        """Whether ``found`` is this file, under whatever name."""
+    def matches(self, found: Reply) -> bool:
+        """Whether attributes are those of this file, whatever its name is."""
         return (
             isinstance(found, Attributes)
             and found.kind in {Kind.FILE, None}
@@ -225,11 +236,11 @@ class Rename:
 
 
 def commit(renames: Sequence[Rename], *, replaces: bool) -> Dialogue[list[Attributes | OperationRefused]]:
-    """Rename, and give what the server then shows under the final names.
+    """Rename files, and return the attributes that the server then reports for the final names.
 
-    ``replaces`` says that the server can replace a file in one stroke. Where it cannot, the old file is renamed aside,
-    the new one to its place, and the old one is removed; at every moment one of them is whole under its name or under
-    ``aside``, and `sweep` brings back what a broken connection leaves aside.
+    ``replaces`` says that the server can replace a file atomically. Otherwise the old file is renamed to ``aside``, the
+    new one gets the final name, and the old one is removed. At every moment one of the two is complete under the final
+    name or ``aside``. When the connection breaks in between, `sweep` restores the old file.
     """
     verb = sftp.rename_over if replaces else sftp.rename
     replies = yield from exchange(
@@ -239,16 +250,19 @@ def commit(renames: Sequence[Rename], *, replaces: bool) -> Dialogue[list[Attrib
     for item, renamed, found in zip(renames, replies[::2], replies[1::2], strict=True):
         status = _as_status(renamed)
         if not replaces and not status.is_ok and not status.is_missing and _is_file(found):
-            status, found = yield from _swap(item)
-        result = yield from _outcome(item, status, found)
+            status, found = yield from _replace_in_two_steps(item)
+        result = yield from _check_rename(item, status, found)
         if not replaces and isinstance(result, Attributes):
-            yield [sftp.remove(item.aside)]  # left by an earlier attempt, if at all
+            yield [sftp.remove(item.aside)]  # an earlier attempt may have left it
         results.append(result)
     return results
 
 
 def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Status, Attributes | Status]]]:
-    """Rename files where nothing has the new name: this request of SFTP replaces nothing. Give what it then shows."""
+    """Rename files without replacing any; return the status of each rename and the attributes of the new name.
+
+    SFTP's own RENAME refuses a new name that exists.
+    """
     replies = yield from exchange(request for old, new in pairs for request in (sftp.rename(old, new), sftp.lstat(new)))
     return [
         (_as_status(renamed), found)
@@ -261,12 +275,12 @@ def _is_file(found: Reply) -> bool:
     return isinstance(found, Attributes) and found.kind in {Kind.FILE, Kind.LINK, None}
 
 
-def _swap(item: Rename) -> Dialogue[tuple[Status, Reply]]:
-    """Replace in two steps; the old file comes back when the second fails.
+def _replace_in_two_steps(item: Rename) -> Dialogue[tuple[Status, Reply]]:
+    """Set the old file aside and rename the temporary to the final name; put the old file back if that fails.
 
-    Without a temporary nothing is moved: some servers say that the final name is taken before they look for one, also
-    when it was taken by our own file, in an attempt whose answer was lost. What such an attempt has left aside is no
-    longer needed, because a file has the final name.
+    Nothing is renamed when the temporary is missing. Some servers report that the final name exists before they check
+    the temporary. The file there may then be the new one, from an attempt whose reply was lost. A file that such an
+    attempt left at ``aside`` is no longer needed, because the final name has a file.
     """
     left, _ = yield [sftp.lstat(item.temporary), sftp.remove(item.aside)]
     if isinstance(left, Status):
@@ -276,15 +290,15 @@ def _swap(item: Rename) -> Dialogue[tuple[Status, Reply]]:
     if not (status := _as_status(moved)).is_ok and not status.is_missing:
         return status, status
     (renamed,) = yield [sftp.rename(item.temporary, item.final)]
-    if renamed != sftp.OK:
+    if renamed != OK:
         yield [sftp.rename(item.aside, item.final)]
     (found,) = yield [sftp.lstat(item.final)]
     return _as_status(renamed), found
 
 
-def _outcome(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes | OperationRefused]:
-    """Say what became of a rename; look again where the first look does not prove it."""
-    if (status.is_ok or status.is_missing) and item.is_shown_by(found):
+def _check_rename(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes | OperationRefused]:
+    """Return the result of a rename. A second request reads the state when the first reply proves nothing."""
+    if (status.is_ok or status.is_missing) and item.matches(found):
         assert isinstance(found, Attributes)
         return found
     if status.is_missing:
@@ -293,27 +307,27 @@ def _outcome(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes 
         if isinstance(found, Attributes) and found.kind is Kind.DIRECTORY:
             yield [sftp.remove(item.temporary)]
             return OperationRefused("a directory is in its place")
-        return (yield from _unnamed(item, status))
+        return (yield from _diagnose_rename(item, status))
     left, found = yield [sftp.lstat(item.temporary), sftp.lstat(item.final)]
     if isinstance(left, Attributes):
         yield [sftp.remove(item.temporary)]
-        return OperationRefused("the server says that it renamed it, and has not")
+        return OperationRefused("the server reported that it renamed the file, but did not")
     if isinstance(found, Attributes) and found.size == item.size and found.kind in {Kind.FILE, None}:
-        return found  # with the time that the server made of ours
+        return found  # with the time as the server rounded or replaced it
     shown = f"{found.size} bytes" if isinstance(found, Attributes) else str(found)
-    return OperationRefused(f"after its rename the server shows {shown} under its name", retry=True)
+    return OperationRefused(f"after the rename the server reports {shown} for the final name", retry=True)
 
 
-def _unnamed(item: Rename, status: Status) -> Dialogue[OperationRefused]:
-    """Say why a name was refused: when the same file may have another name there, it is the name."""
-    if item.trial is not None:
-        (renamed,) = yield [sftp.rename(item.temporary, item.trial)]
-        if renamed == sftp.OK:
-            yield [sftp.remove(item.trial)]
+def _diagnose_rename(item: Rename, status: Status) -> Dialogue[OperationRefused]:
+    """Return why a rename was refused: if the server accepts another name for the file, the final name is the cause."""
+    if item.probe is not None:
+        (renamed,) = yield [sftp.rename(item.temporary, item.probe)]
+        if renamed == OK:
+            yield [sftp.remove(item.probe)]
             refused = Attempt(item.size, str(status), status.code, is_begun=False)
             return judge(refused, Finding.NAME)
     yield [sftp.remove(item.temporary)]
-    return Vague(f"the server does not give it its name: {status}", status)
+    return UnexplainedRefusal(f"the server refused the rename to the final name: {status}; {_HINT}", status)
 
 
 # Temporaries.
@@ -321,24 +335,24 @@ def _unnamed(item: Rename, status: Status) -> Dialogue[OperationRefused]:
 
 @attrs.frozen
 class Temporary:
-    """A temporary of ours, what may stand beside it, and the name it was for, where that is known."""
+    """A temporary that actorsync made, the files that may belong to it, and its final name where that is known."""
 
     path: str
     aside: str
     final: str | None = None
-    trial: str | None = None
+    probe: str | None = None
 
 
 def sweep(temporaries: Sequence[Temporary]) -> Dialogue[list[OperationRefused | None]]:
-    """Remove temporaries, and put back what a broken replacement has left aside; None for one that is gone."""
+    """Remove temporaries, and put back old files that a broken replacement left aside; None for each that is gone."""
     known = [(item.path, item.aside, item.final) for item in temporaries if item.final is not None]
-    found = yield from look([path for _, *pair in known for path in pair])
+    found = yield from lstat_all([path for _, *pair in known for path in pair])
     kept: dict[str, OperationRefused] = {}
     for (path, aside, final), left, there in zip(known, found[::2], found[1::2], strict=True):
         if isinstance(left, Attributes):
             (reply,) = yield [sftp.remove(aside) if isinstance(there, Attributes) else sftp.rename(aside, final)]
             if not (status := _as_status(reply)).is_ok and not status.is_missing:
-                kept[path] = OperationRefused(f"what it was to replace was set aside, and stays there: {status}")
-    trials = [item.trial for item in temporaries if item.trial is not None]
-    removed = yield from remove_files([*(item.path for item in temporaries), *trials])
+                kept[path] = OperationRefused(f"the file that it was to replace is still set aside: {status}")
+    probes = [item.probe for item in temporaries if item.probe is not None]
+    removed = yield from remove_files([*(item.path for item in temporaries), *probes])
     return [kept.get(item.path, refusal) for item, refusal in zip(temporaries, removed, strict=False)]

@@ -24,11 +24,12 @@ from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import OperationRefused
 from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.event import Report
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Policy, RunOptions
 from actorsync.profile import MaxDelete, Profile, load_profile
-from actorsync.runs.runner import plan_once, run_once
-from actorsync.supervisor import Policy, supervise
+from actorsync.runs.runner import make_plan, run_once
+from actorsync.supervisor import supervise
 from actorsync.testing import CHECKS, check_endpoint
 from actorsync.testing.conformance.contents import MemoryContent, StallingContent
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
@@ -82,6 +83,9 @@ def test_push_and_pull_mirror_the_tree(
     def tree(root: Path) -> dict[str, bytes | None]:
         return {str(it.relative_to(root)): it.read_bytes() if it.is_file() else None for it in root.rglob("*")}
 
+    async def planned(profile: Profile) -> Report:
+        return (await make_plan(profile)).report
+
     def run(profile: Path, once: Callable[[Profile], Awaitable[Report]] = run_once) -> tuple[int, int, int, int]:
         # Files whose time proves nothing are compared again after three seconds, here of a fast clock.
         report = trio.run(once, load_profile(profile), clock=MockClock(rate=30))
@@ -94,7 +98,7 @@ def test_push_and_pull_mirror_the_tree(
     assert made[0] == 3
     assert run(pull) == made
     assert tree(back) == tree(public)
-    assert run(push, plan_once) == run(pull, plan_once) == (0, 0, 0, 0)
+    assert run(push, planned) == run(pull, planned) == (0, 0, 0, 0)
     assert run(push) == run(pull) == (0, 0, 0, 0)
     (public / "d" / "a.html").write_text("olleh")
     (public / "index.html").unlink()
@@ -137,7 +141,7 @@ def test_run_with_lost_connections_mirrors_the_tree(
             policy = Policy(selection=Selection(), max_delete=MaxDelete.parse("100%"))
             reconnects = 0
             for _ in range(10):
-                report = await supervise(source, Faulty(target, faults), journal, policy)
+                report = await supervise(source, Faulty(target, faults), journal, RunOptions(policy))
                 reconnects += report.reconnects
                 if report.exit_code == 0:
                     break

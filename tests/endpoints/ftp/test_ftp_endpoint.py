@@ -13,8 +13,9 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost
 from actorsync.journal import open_journal
 from actorsync.planning.selection import Selection
+from actorsync.policy import Policy, RunOptions
 from actorsync.profile import MaxDelete
-from actorsync.supervisor import Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing import EmbeddedFtpServer
 
 
@@ -34,10 +35,10 @@ async def test_m074_a_name_that_cannot_be_sent_fails_alone_and_leaves_nothing_be
     policy = Policy(Selection(), MaxDelete.parse("50%"))
     with open_journal(tmp_path / "state", "m074") as journal:
         for copied in (1, 0, 0):
-            report = await supervise(LocalEndpoint(source), target, journal, policy)
+            report = await supervise(LocalEndpoint(source), target, journal, RunOptions(policy))
             assert (report.exit_code, report.copied, report.failed) == (1, copied, 1)
             assert "0xFF" in report.failures[0][1]
-            assert journal.intents() == []
+            assert journal.pending() == []
 
 
 async def test_m001_a_refused_connection_is_called_so() -> None:

@@ -290,9 +290,9 @@ async def test_m086_m087_we_connect_and_never_listen(is_secure: bool, source: Pa
         assert not {"PORT", "EPRT"} & {line.split()[0] for line in server.commands}
         server.answers = {}
         async with endpoint_for(server, tls=policy if is_secure else None).open_session() as session:
-            data, _ = await session._open_data()
-            assert data._socket.getpeername()[0] == session._control.peer[0]
-            session.let_go()
+            data, _ = await session.connection.open_data()
+            assert data._socket.getpeername()[0] == session.connection.control.peer[0]
+            session.connection.close_data()
 
 
 # ---- m098: certificates

@@ -1,4 +1,4 @@
-"""asyncio in a thread of its own, from trio: results, errors, cancellation, and that nothing of it is left behind."""
+"""An asyncio loop in its own thread, used from trio: results, errors, cancellation, and a clean end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread, Doorbell
+from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread, Notifier
 
 
 def threads() -> list[threading.Thread]:
@@ -26,36 +26,36 @@ def never_called(result: object) -> NoReturn:
 
 
 async def nothing() -> None:
-    """Do nothing, in the other thread."""
+    """Do nothing in the other thread."""
 
 
 # Results.
 
 
-async def test_results_and_errors_come_across() -> None:
-    async def give(value: object) -> object:
+async def test_run_returns_results_and_raises_errors_of_the_coroutine() -> None:
+    async def echo(value: object) -> object:
         await asyncio.sleep(0)
         if isinstance(value, Exception):
             raise value
         return value, threading.current_thread() in threads()
 
     error = ZeroDivisionError("a bug")
-    async with AsyncioThread().held() as loop:
-        assert await loop.run(lambda: give(1), never_called) == (1, True)
+    async with AsyncioThread().running() as loop:
+        assert await loop.run(lambda: echo(1), never_called) == (1, True)
         with pytest.raises(ZeroDivisionError, match="a bug") as caught:
-            await loop.run(lambda: give(error), never_called)
+            await loop.run(lambda: echo(error), never_called)
         assert caught.value is error
-        assert await loop.run(lambda: give(None), never_called) == (None, True), "it goes on after an error"
+        assert await loop.run(lambda: echo(None), never_called) == (None, True), "the thread goes on after an error"
     assert threads() == []
 
 
-async def test_what_cannot_even_begin_is_an_error() -> None:
-    async with AsyncioThread().held() as loop:
+async def test_work_that_raises_before_its_coroutine_raises_to_the_caller() -> None:
+    async with AsyncioThread().running() as loop:
         with trio.fail_after(0.5), pytest.raises(ZeroDivisionError):
             await loop.run(lambda: 1 / 0, never_called)  # type: ignore[arg-type, return-value]
 
 
-async def test_many_at_once() -> None:
+async def test_two_hundred_concurrent_runs_all_return() -> None:
     found: list[int] = []
 
     async def one(number: int) -> None:
@@ -65,7 +65,7 @@ async def test_many_at_once() -> None:
 
         found.append(await loop.run(work, never_called))
 
-    async with AsyncioThread().held() as loop, trio.open_nursery() as nursery:
+    async with AsyncioThread().running() as loop, trio.open_nursery() as nursery:
         for number in range(200):
             nursery.start_soon(one, number)
     assert sorted(found) == list(range(200))
@@ -76,10 +76,10 @@ async def test_many_at_once() -> None:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10))
 @settings(max_examples=10, deadline=None)
-def test_what_is_posted_runs_in_its_order(bursts: list[int]) -> None:
+def test_posted_calls_run_in_order(bursts: list[int]) -> None:
     async def main() -> None:
         taken: list[tuple[int, int]] = []
-        async with AsyncioThread().held() as loop:
+        async with AsyncioThread().running() as loop:
             for burst, count in enumerate(bursts):
                 for number in range(count):
                     loop.post(taken.append, (burst, number))
@@ -91,11 +91,11 @@ def test_what_is_posted_runs_in_its_order(bursts: list[int]) -> None:
     trio.run(main)
 
 
-async def test_what_is_posted_while_posts_are_taken_is_taken_too() -> None:
+async def test_calls_posted_by_posted_calls_run() -> None:
     taken: list[int] = []
     done = threading.Event()
 
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
 
         def post(number: int) -> None:
             taken.append(number)
@@ -109,14 +109,14 @@ async def test_what_is_posted_while_posts_are_taken_is_taken_too() -> None:
     assert taken == list(range(51))
 
 
-async def test_posting_to_a_loop_that_has_ended_is_dropped() -> None:
+async def test_calls_posted_to_an_ended_loop_are_dropped() -> None:
     taken: list[int] = []
     thread = AsyncioThread()
-    async with thread.held() as old:
+    async with thread.running() as old:
         pass
     for number in range(3):
         old.post(taken.append, number)
-    async with thread.held() as new:
+    async with thread.running() as new:
         assert new is not old
         old.post(taken.append, 9)
         await new.run(nothing, never_called)
@@ -124,10 +124,10 @@ async def test_posting_to_a_loop_that_has_ended_is_dropped() -> None:
     assert threads() == []
 
 
-# Being cancelled.
+# Cancellation.
 
 
-async def test_a_cancellation_does_not_wait_and_stops_the_work() -> None:
+async def test_cancelled_run_returns_at_once_and_cancels_the_coroutine() -> None:
     stopped = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -137,7 +137,7 @@ async def test_a_cancellation_does_not_wait_and_stops_the_work() -> None:
         finally:
             token.run_sync_soon(stopped.set)
 
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         await loop.run(nothing, never_called)
         with trio.fail_after(5):
             with trio.move_on_after(0.01) as scope:
@@ -146,9 +146,9 @@ async def test_a_cancellation_does_not_wait_and_stops_the_work() -> None:
             await stopped.wait()
 
 
-async def test_what_comes_too_late_is_thrown_away_in_the_thread() -> None:
-    """Work that is not stopped by being cancelled: thrown away means that no connection is left open."""
-    thrown: list[tuple[str, bool]] = []
+async def test_result_after_cancellation_is_discarded_in_the_thread() -> None:
+    """The work ignores its cancellation. Discarding the result is what closes a connection."""
+    discarded: list[tuple[str, bool]] = []
     begun, over = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -161,52 +161,52 @@ async def test_what_comes_too_late_is_thrown_away_in_the_thread() -> None:
         return "never"
 
     def discard(result: str) -> None:
-        thrown.append((result, threading.current_thread() in threads()))
+        discarded.append((result, threading.current_thread() in threads()))
         token.run_sync_soon(over.set)
 
     with trio.fail_after(5):
-        async with AsyncioThread().held() as loop:
+        async with AsyncioThread().running() as loop:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(loop.run, stubborn, discard)
                 await begun.wait()
                 nursery.cancel_scope.cancel()
             await over.wait()
-    assert thrown == [("late", True)]
+    assert discarded == [("late", True)]
 
 
-async def test_cancelled_before_it_begins() -> None:
-    async with AsyncioThread().held() as loop:
+async def test_run_in_a_cancelled_scope_is_cancelled() -> None:
+    async with AsyncioThread().running() as loop:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await loop.run(nothing, discard=lambda _: None)  # the thread may have been quicker
+            await loop.run(nothing, discard=lambda _: None)  # the thread may finish first
         assert scope.cancelled_caught
         await loop.run(nothing, never_called)
 
 
-async def test_an_error_that_comes_too_late_is_nobody_s() -> None:
+async def test_error_after_cancellation_is_ignored() -> None:
     async def work() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             raise ZeroDivisionError
 
-    async with AsyncioThread().held() as loop:
+    async with AsyncioThread().running() as loop:
         with trio.move_on_after(0.02):
             await loop.run(work, never_called)
         await loop.run(nothing, never_called)
 
 
-# Holding.
+# Starting and stopping.
 
 
-async def test_all_who_hold_it_share_one_thread() -> None:
+async def test_concurrent_users_share_one_thread() -> None:
     thread = AsyncioThread()
     loops: set[AsyncioLoop] = set()
     most = 0
 
-    async def hold(number: int) -> None:
+    async def use(number: int) -> None:
         nonlocal most
-        async with thread.held() as loop:
+        async with thread.running() as loop:
             loops.add(loop)
             await loop.run(nothing, never_called)
             most = max(most, len(threads()))
@@ -216,7 +216,7 @@ async def test_all_who_hold_it_share_one_thread() -> None:
     all_in = trio.Event()
     async with trio.open_nursery() as nursery:
         for number in range(20):
-            nursery.start_soon(hold, number)
+            nursery.start_soon(use, number)
         with trio.fail_after(5):
             while len(threads()) != 1:  # noqa: ASYNC110 - other threads have no event for it
                 await trio.sleep(0.001)
@@ -226,35 +226,35 @@ async def test_all_who_hold_it_share_one_thread() -> None:
     assert threads() == []
 
 
-async def test_it_starts_again_after_the_last_has_left() -> None:
+async def test_thread_starts_again_after_the_last_user_left() -> None:
     thread = AsyncioThread()
     loops = []
     for _ in range(3):
-        async with thread.held() as loop:
+        async with thread.running() as loop:
             await loop.run(nothing, never_called)
             loops.append(loop)
         assert threads() == []
     assert len(set(loops)) == 3
 
 
-async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
-    """One leaves, one comes, one leaves: the second who leaves finds a thread running that was not there before."""
+async def test_last_user_stops_the_newest_thread() -> None:
+    """Two users leave while another starts a new thread; the second one to leave finds that new thread."""
     thread = AsyncioThread()
     leave = [trio.Event(), trio.Event()]
-    begun: list[Any] = []
+    started: list[Any] = []
 
-    async def hold(event: trio.Event) -> None:
-        async with thread.held():
+    async def use(event: trio.Event) -> None:
+        async with thread.running():
             await event.wait()
 
     async def visit() -> None:
-        async with thread.held():
-            begun.append(thread._running)
+        async with thread.running():
+            started.append(thread._current)
 
     async with trio.open_nursery() as nursery:
         for event in leave:
-            nursery.start_soon(hold, event)
-        while thread._holders < len(leave):  # noqa: ASYNC110 - there is no event for it
+            nursery.start_soon(use, event)
+        while thread._users < len(leave):  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.001)
         async with thread._lock:
             leave[0].set()
@@ -264,23 +264,23 @@ async def test_whoever_leaves_last_stops_the_thread_that_runs() -> None:
             leave[1].set()
             await wait_all_tasks_blocked()
     left = threads()
-    for running in begun:
+    for running in started:
         await running.stop()  # for the tests that follow
     assert left == []
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-async def test_nothing_is_left_when_the_holder_fails(error: type[BaseException]) -> None:
+async def test_thread_ends_when_the_block_raises(error: type[BaseException]) -> None:
     with pytest.raises(error):
-        async with AsyncioThread().held():
+        async with AsyncioThread().running():
             raise error
     assert threads() == []
 
 
-async def test_nothing_is_left_when_the_holder_is_cancelled_with_work_under_way() -> None:
+async def test_thread_ends_when_the_block_is_cancelled_during_a_run() -> None:
     thread = AsyncioThread()
     with trio.move_on_after(0.05) as scope:
-        async with thread.held() as loop:
+        async with thread.running() as loop:
             await loop.run(asyncio.Event().wait, lambda result: None)
     assert scope.cancelled_caught
     assert threads() == []
@@ -294,13 +294,13 @@ async def fail():
     raise ZeroDivisionError
 
 async def left():
-    asyncio.ensure_future(fail())  # nobody asks for what it came to
+    asyncio.ensure_future(fail())  # nothing retrieves its exception
     asyncio.ensure_future(asyncio.sleep(60))
     await asyncio.sleep(0)
 
 async def main():
     thread = AsyncioThread()
-    async with thread.held() as loop:
+    async with thread.running() as loop:
         await loop.run(left, discard=print)
         with trio.move_on_after(0.05):
             await loop.run(asyncio.Event().wait, discard=print)
@@ -311,56 +311,56 @@ assert threading.active_count() == 1 or all(t.daemon for t in threading.enumerat
 """
 
 
-def test_m136_nothing_on_standard_error() -> None:
+def test_m136_nothing_is_written_to_standard_error() -> None:
     done = subprocess.run([sys.executable, "-X", "dev", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# The doorbell.
+# The notifier.
 
 
-async def test_many_rings_are_answered_once_and_a_later_one_again() -> None:
-    answers: list[float] = []
-    rung = trio.Event()
+async def test_many_notifications_make_one_call_and_a_later_one_another() -> None:
+    calls: list[float] = []
+    called = trio.Event()
 
-    def answer() -> None:
-        answers.append(trio.current_time())
-        rung.set()
+    def callback() -> None:
+        calls.append(trio.current_time())
+        called.set()
 
-    bell = Doorbell(answer)
+    notifier = Notifier(callback)
 
-    def ring() -> None:
+    def notify() -> None:
         for _ in range(100):
-            bell.ring()
+            notifier.notify()
 
     for count in (1, 2):
-        ring()
-        await rung.wait()
-        assert len(answers) == count
-        rung = trio.Event()
-    await trio.to_thread.run_sync(ring)
+        notify()
+        await called.wait()
+        assert len(calls) == count
+        called = trio.Event()
+    await trio.to_thread.run_sync(notify)
     with trio.fail_after(5):
-        await rung.wait()
-    assert 3 <= len(answers) <= 102, "as few as the threads allow"
+        await called.wait()
+    assert 3 <= len(calls) <= 102, "few, depending on the timing of the threads"
 
 
-async def test_a_ring_in_the_answer_is_answered() -> None:
-    answers: list[int] = []
+async def test_notification_during_the_callback_makes_another_call() -> None:
+    calls: list[int] = []
     over = trio.Event()
 
-    def answer() -> None:
-        answers.append(1)
-        bell.ring() if len(answers) < 5 else over.set()
+    def callback() -> None:
+        calls.append(1)
+        notifier.notify() if len(calls) < 5 else over.set()
 
-    bell = Doorbell(answer)
-    bell.ring()
+    notifier = Notifier(callback)
+    notifier.notify()
     with trio.fail_after(5):
         await over.wait()
-    assert len(answers) == 5
+    assert len(calls) == 5
 
 
-def test_a_ring_after_trio_has_ended_is_heard_by_nobody() -> None:
-    async def main() -> Doorbell:
-        return Doorbell(lambda: never_called(None))
+def test_notification_after_trio_has_ended_is_ignored() -> None:
+    async def main() -> Notifier:
+        return Notifier(lambda: never_called(None))
 
-    trio.run(main).ring()
+    trio.run(main).notify()

@@ -1,4 +1,4 @@
-"""The socket under asyncssh: who closes it, whatever becomes of the connection."""
+"""The transport under asyncssh: when its socket is closed, and how writes are sent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from actorsync.endpoints.ssh.batching_transport import ConnectedSocket
 
 
-def test_m001_a_peer_that_is_gone_already_leaves_no_socket_behind() -> None:
-    sock = socket.socket()  # as good as one whose peer has reset it: it has no peer
+def test_m001_socket_is_closed_when_the_peer_is_gone() -> None:
+    sock = socket.socket()  # like a socket after a reset, it has no peer
 
     async def connect() -> None:
         await ConnectedSocket(sock).create_connection(asyncio.Protocol, "host", 22)
@@ -21,13 +21,13 @@ def test_m001_a_peer_that_is_gone_already_leaves_no_socket_behind() -> None:
     assert sock.fileno() == -1
 
 
-def test_one_that_was_never_used_is_closed() -> None:
+def test_discard_closes_an_unused_socket() -> None:
     sock = socket.socket()
     ConnectedSocket(sock).discard()
     assert sock.fileno() == -1
 
 
-def test_what_is_written_in_one_turn_arrives_whole_and_in_order() -> None:
+def test_writes_of_one_iteration_arrive_complete_and_in_order() -> None:
     ours, theirs = socket.socketpair()
     pieces = [bytes([number % 251]) * (number * 37 % 40_000) for number in range(200)]
 

@@ -1,4 +1,4 @@
-"""Reading over SFTP, with a model of a server behind the wire: short reads, files that change, answers that lie."""
+"""Reading over SFTP from a model of a server: short reads, files that change, invalid replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
-from actorsync.protocols.sftp.packets import Data, Reply, Status
+from actorsync.protocols.sftp.replies import Data, Reply, Status
 from tests.support.servers.sftp_tree import ROOT, Call, SftpTree, only
 from tests.support.servers.sftp_tree_wire import session_with
 
@@ -31,7 +31,7 @@ async def download(opened: SftpSession, path: str = "f", at_once: int = 1 << 20)
 
 
 def shorter(limits: Sequence[int]) -> Callable[[SftpTree], Callable[[Call], Reply | None]]:
-    """Have reads give less than was asked for."""
+    """Return a handler that answers reads with fewer bytes than requested."""
     rng = Random(1)
 
     def of(tree: SftpTree) -> Callable[[Call], Reply | None]:
@@ -48,7 +48,7 @@ def shorter(limits: Sequence[int]) -> Callable[[SftpTree], Callable[[Call], Repl
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 3_000_000])
 @pytest.mark.parametrize("at_once", [1_000, 1 << 20])
-async def test_a_file_is_read_whole(size: int, at_once: int, autojump_clock: MockClock) -> None:
+async def test_read_returns_the_whole_file(size: int, at_once: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/f", content(size))
     async with session_with(tree, order=Random(size)) as (opened, _):
@@ -58,7 +58,7 @@ async def test_a_file_is_read_whole(size: int, at_once: int, autojump_clock: Moc
 
 
 @pytest.mark.parametrize("limits", [[30_000], [1, 70_000, 999], [65_535, 65_536]])
-async def test_short_reads_are_no_end(limits: list[int], autojump_clock: MockClock) -> None:
+async def test_short_reads_do_not_end_the_file(limits: list[int], autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/f", content(700_000))
     tree.instead = shorter(limits)(tree)
@@ -66,7 +66,7 @@ async def test_short_reads_are_no_end(limits: list[int], autojump_clock: MockClo
         assert await download(opened) == content(700_000)
 
 
-async def test_a_file_is_described_by_what_is_open(autojump_clock: MockClock) -> None:
+async def test_entry_describes_the_open_file(autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/f", b"abc", 77)
     async with session_with(tree) as (opened, _), opened.open("f") as found:
@@ -82,7 +82,7 @@ async def test_a_file_is_described_by_what_is_open(autojump_clock: MockClock) ->
 
 
 @pytest.mark.parametrize("left", [0, 1, 100_000, 3_500_000])
-async def test_m062_a_file_that_shrinks_ends_early_and_was_changed(left: int, autojump_clock: MockClock) -> None:
+async def test_m062_shrinking_file_ends_early_and_counts_as_changed(left: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/f", content(4_000_000))
     async with session_with(tree) as (opened, _), opened.open("f") as found:
@@ -91,12 +91,12 @@ async def test_m062_a_file_that_shrinks_ends_early_and_was_changed(left: int, au
         while piece := await found.read(1 << 20):
             data += piece
         assert content(4_000_000).startswith(data)
-        assert left <= len(data) < 4_000_000, "no more than was on its way"
+        assert left <= len(data) < 4_000_000, "only what was in flight before the change"
         assert await found.read(1) == b""
         assert not await found.is_unchanged()
 
 
-async def test_m062_m092_a_file_that_grows_gives_no_more_than_it_had(autojump_clock: MockClock) -> None:
+async def test_m062_m092_growing_file_is_read_to_its_first_size(autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/f", content(100_000))
     async with session_with(tree) as (opened, _), opened.open("f") as found:
@@ -110,16 +110,16 @@ async def test_m062_m092_a_file_that_grows_gives_no_more_than_it_had(autojump_cl
 
 
 @pytest.mark.parametrize("length", [0, 11, 100_000])
-async def test_m092_a_server_that_gives_other_than_was_asked_for(length: int, autojump_clock: MockClock) -> None:
+async def test_m092_reply_of_the_wrong_length_loses_the_connection(length: int, autojump_clock: MockClock) -> None:
     tree = SftpTree(instead=only("READ", Data(bytes(length))))
     tree.write(f"{ROOT}/f", bytes(10))
     async with session_with(tree) as (opened, _):
-        with pytest.raises(ConnectionLost, match=f"gives {length} bytes where 10 were asked for"):
+        with pytest.raises(ConnectionLost, match=f"sent {length} bytes in reply to a read of 10"):
             await download(opened)
 
 
 @pytest.mark.parametrize("at", [0, 1, 20, 60])
-async def test_a_read_that_is_refused(at: int, autojump_clock: MockClock) -> None:
+async def test_refused_read_raises_and_closes_the_handle(at: int, autojump_clock: MockClock) -> None:
     tree = SftpTree(instead=only("READ", lambda call: Status(4, "I/O") if call.offset == at * 65_536 else None))
     tree.write(f"{ROOT}/f", content(61 * 65_536))
     async with session_with(tree) as (opened, _):
@@ -129,7 +129,7 @@ async def test_a_read_that_is_refused(at: int, autojump_clock: MockClock) -> Non
         assert tree.open_handles == 0
 
 
-async def test_what_cannot_be_opened(autojump_clock: MockClock) -> None:
+async def test_unopenable_paths_are_refused_with_the_reason(autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/f", b"theirs")
     tree.mkdir(f"{ROOT}/d")

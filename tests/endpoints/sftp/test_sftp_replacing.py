@@ -1,4 +1,4 @@
-"""Whole runs to a model of a server that replaces in one stroke or in two steps, cut anywhere, on virtual time."""
+"""Whole runs to a model of a server that replaces atomically or in two steps, with cuts anywhere, in virtual time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from actorsync.model.event import Event
 from actorsync.model.operation import Failed
-from actorsync.protocols.sftp.packets import Reply, Status
+from actorsync.protocols.sftp.replies import Reply, Status
 from tests.support.servers.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree
 from tests.support.servers.sftp_tree_wire import TreeEndpoint
 from tests.support.world.memory_mirror import LANES, Mirror
@@ -15,7 +15,7 @@ from tests.support.world.memory_mirror import LANES, Mirror
 
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 @pytest.mark.parametrize("replaces", [True, False])
-async def test_m033_m050_new_versions_replace_old_ones_whenever_the_connection_is_lost(
+async def test_m033_m050_replacement_keeps_a_complete_version_when_the_connection_is_lost(
     replaces: bool, cut: int, autojump_clock: MockClock
 ) -> None:
     mirror = Mirror()
@@ -39,11 +39,11 @@ async def test_m033_m050_new_versions_replace_old_ones_whenever_the_connection_i
     report = await mirror.run(target)
     assert (report.exit_code, report.failed) == (0, 0)
     assert tree.files() == {f"{ROOT}/{path}": data for path, data in mirror.source.files().items()}
-    assert mirror.journal.intents() == []
+    assert mirror.journal.pending() == []
 
 
-async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(autojump_clock: MockClock) -> None:
-    """The connection is lost over the rename each time, with the old version set aside. Nobody is left without it."""
+async def test_m033_old_version_is_restored_when_its_replacement_is_given_up(autojump_clock: MockClock) -> None:
+    """The connection is lost at each rename while the old version is set aside. The sweep restores that version."""
     mirror = Mirror()
     tree = SftpTree(extensions={})
     target = TreeEndpoint(tree, lanes=1)
@@ -53,27 +53,27 @@ async def test_m033_what_was_set_aside_comes_back_when_its_replacement_is_left(a
     mirror.source.write("f", b"the new one")
 
     def lose(call: Call) -> Reply | None:
-        """Lose it when the old version has just been set aside, and then whenever the new one is to get its name."""
+        """Lose the connection once the old version is set aside, and then at every rename of the new version."""
         if call.verb == "RENAME" and (".actorsync+" in call.path or f"{ROOT}/f" not in tree.files()):
-            target.channels[-1].wire.lose("reset")
+            target.channels[-1].requests.lose("reset")
             return Status(4)
         return None
 
     tree.instead = lose
     tree.after = lambda call: (
-        target.channels[-1].wire.lose("reset") if call.verb == "RENAME" and ".actorsync+" in call.new else None
+        target.channels[-1].requests.lose("reset") if call.verb == "RENAME" and ".actorsync+" in call.new else None
     )
 
     def observe(event: Event) -> None:
         if isinstance(event, Failed):
-            tree.instead = lambda call: None  # from here on the server is as it should be
+            tree.instead = lambda call: None  # from here on the server works normally
 
     report = await mirror.run(target, observe=observe)
     assert (report.exit_code, report.failed) == (1, 1)
     assert tree.files() == {f"{ROOT}/f": b"old", f"{ROOT}/g": b"other"}
 
 
-async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(autojump_clock: MockClock) -> None:
+async def test_m049_server_that_folds_case_keeps_the_first_of_two_names(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     tree = SftpTree(folds=True)
     target = TreeEndpoint(tree, lanes=LANES)
@@ -85,7 +85,7 @@ async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(autojump_clo
         assert all("upper and lower case" in why for _, why in report.failures)
         lost = {path for path, _ in report.failures}
         kept = {"A", "a", "d/other", "D/Other", "d/own", "D/OWN 2"} - lost
-        assert sorted(tree.files().values()) == sorted(path.encode() for path in kept), "each once, and whole"
+        assert sorted(tree.files().values()) == sorted(path.encode() for path in kept), "each once, and complete"
     for path in lost:
         mirror.source.delete(path)
     assert (await mirror.run(target)).exit_code == 0

@@ -1,8 +1,7 @@
-"""Who is talked to, what is told to them, and servers that lie.
+"""Host keys, logins, and servers that send invalid or hostile replies.
 
-A server that is not the one it should be learns nothing: no user, no password, no byte of a file. One that is, and
-lies, gets no path out of its root, no name that is not one, no memory without bound, and no version 3 where it speaks
-something else.
+An untrusted server receives no user name, no password and no byte of a file. A hostile server cannot name a path
+outside of the root, fill the memory, or make the client accept invalid names or another version of SFTP.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ async def one_run(target: SshTarget, source: Path, *, connections: int = 1, **se
 
 
 async def assert_refused(target: SshTarget, **settings: Any) -> str:
-    """See that the login is refused for good, and give the reason as the user sees it."""
+    """Check that the login is refused permanently, and return the message for the user."""
     endpoint = endpoint_for(target, **settings)
     with trio.fail_after(SECONDS), pytest.raises(LoginRefused) as refused:
         async with endpoint.open_session():
@@ -104,7 +103,7 @@ CASES: dict[str, Callable[[SshTarget, str], list[str]]] = {
     "m101_unknown": lambda target, other: [],
     "m101_known_elsewhere": lambda target, other: [f"another.example.org {key_of(target)}"],
     "m101_known_at_another_port": lambda target, other: [f"[{target.host}]:{target.port + 1} {key_of(target)}"],
-    "m101_a_file_of_noise": lambda target, other: ["garbage", "# comment", "\x00\x01", f"{where(target)} ssh-ed25519"],
+    "m101_invalid_lines": lambda target, other: ["garbage", "# comment", "\x00\x01", f"{where(target)} ssh-ed25519"],
     "m102_changed": lambda target, other: [f"{where(target)} {other}"],
     "m102_revoked": lambda target, other: [
         f"@revoked {where(target)} {key_of(target)}",
@@ -119,10 +118,10 @@ CASES: dict[str, Callable[[SshTarget, str], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_host_keys_that_are_not_believed(
+async def test_untrusted_host_key_refuses_the_login_once(
     case: str, shared_sftp_server: SshTarget, other_key: str, source: Path, tmp_path: Path
 ) -> None:
-    """One connection, no second try, nothing said about who we are."""
+    """One connection is made, without a retry and without credentials."""
     target = shared_sftp_server
     trust = knowing(target, tmp_path, *CASES[case](target, other_key))
     async with open_wire_proxy((target.host, target.port)) as proxy:
@@ -136,18 +135,20 @@ async def test_host_keys_that_are_not_believed(
     assert proxy.connections == 0
 
 
-async def test_m102_a_server_that_is_not_believed_learns_nothing(
+async def test_m102_untrusted_server_gets_no_credentials(
     embedded_sftp: Embedded, other_key: str, source: Path, tmp_path: Path
 ) -> None:
     server, target = embedded_sftp
     trust = knowing(target, tmp_path, f"{where(target)} {other_key}")
     run = await one_run(target, source, connections=8, trust=trust, login=target.password_login)
     assert run.report.exit_code == 6
-    assert server.connections == 1, "it was tried once"
-    assert server.commands == [], "neither user nor password was sent"
+    assert server.connections == 1, "one attempt was made"
+    assert server.commands == [], "neither the user name nor the password was sent"
 
 
-async def test_m102_openssh_learns_nothing(server_folder: Path, other_key: str, source: Path, tmp_path: Path) -> None:
+async def test_m102_untrusted_openssh_gets_no_credentials(
+    server_folder: Path, other_key: str, source: Path, tmp_path: Path
+) -> None:
     require(OPENSSH)
     (server_folder / "root").mkdir()
     with openssh_server(server_folder / "root", server_folder) as server:
@@ -160,15 +161,13 @@ async def test_m102_openssh_learns_nothing(server_folder: Path, other_key: str, 
         assert not re.search(r"(Failed|Accepted|Invalid|Postponed)", server.log())
 
 
-async def test_m101_a_known_hosts_file_that_is_not_there_knows_nobody(
-    shared_sftp_server: SshTarget, tmp_path: Path
-) -> None:
+async def test_m101_missing_known_hosts_file_trusts_no_key(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
     target = shared_sftp_server
     said = await assert_refused(target, trust=HostTrust(tmp_path / "nowhere" / "known_hosts"))
     assert fingerprint(target) in said
 
 
-async def test_m101_the_key_that_is_shown_makes_the_server_known(
+async def test_m101_shown_line_added_to_known_hosts_trusts_the_server(
     shared_sftp_server: SshTarget, other_key: str, source: Path, tmp_path: Path
 ) -> None:
     target = shared_sftp_server
@@ -189,7 +188,7 @@ async def test_m101_the_key_that_is_shown_makes_the_server_known(
     assert (run.report.exit_code, run.failures) == (0, {})
 
 
-async def test_m101_hashed_names_and_patterns_are_understood(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_m101_hashed_names_and_patterns_match(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
     target = shared_sftp_server
     path = tmp_path / "hashed"
     path.write_text(f"{where(target)} {key_of(target)}\n")
@@ -199,9 +198,7 @@ async def test_m101_hashed_names_and_patterns_are_understood(shared_sftp_server:
         assert (await list_root(target, trust=trust)).problem is None
 
 
-async def test_a_pinned_key_is_the_only_one_that_counts(
-    shared_sftp_server: SshTarget, other_key: str, tmp_path: Path
-) -> None:
+async def test_pin_overrides_known_hosts(shared_sftp_server: SshTarget, other_key: str, tmp_path: Path) -> None:
     target = shared_sftp_server
     stranger = knowing(target, tmp_path, f"{where(target)} {other_key}").known_hosts
     assert (await list_root(target, trust=HostTrust(stranger, host_key=fingerprint(target)))).problem is None
@@ -212,7 +209,7 @@ async def test_a_pinned_key_is_the_only_one_that_counts(
     await assert_refused(target, trust=HostTrust(target.known_hosts, host_key=shortened))
 
 
-async def test_m103_the_user_s_ssh_config_has_no_say(
+async def test_m103_ssh_config_is_ignored(
     shared_sftp_server: SshTarget, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = shared_sftp_server
@@ -232,8 +229,8 @@ async def test_m103_the_user_s_ssh_config_has_no_say(
 # ---- algorithms
 
 
-def test_m104_asyncssh_is_new_enough() -> None:
-    """Older ones write outside of their target, and are open to a cut of the first packets."""
+def test_m104_asyncssh_has_strict_key_exchange() -> None:
+    """Older versions write outside of their target, and are open to Terrapin."""
     assert tuple(int(part) for part in version_of("asyncssh").split(".")[:3]) >= (2, 24, 1)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
@@ -253,7 +250,9 @@ def test_m104_asyncssh_is_new_enough() -> None:
     ],
     ids=["SHA-1 signature", "CBC", "SHA-1 key exchange", "SHA-1 and MD5"],
 )
-async def test_m104_a_server_that_knows_only_what_is_broken(settings: str, server_folder: Path, tmp_path: Path) -> None:
+async def test_m104_server_with_only_insecure_algorithms_is_refused(
+    settings: str, server_folder: Path, tmp_path: Path
+) -> None:
     require(OPENSSH)
     (server_folder / "root").mkdir()
     options = Options(more=settings)
@@ -266,8 +265,8 @@ async def test_m104_a_server_that_knows_only_what_is_broken(settings: str, serve
         assert "Accepted" not in server.log()
 
 
-async def test_m104_key_exchange_is_strict(server_folder: Path) -> None:
-    """What a middle man could cut off unseen (Terrapin) is cut off by neither side."""
+async def test_m104_strict_key_exchange_is_negotiated(server_folder: Path) -> None:
+    """Strict key exchange prevents an attacker from removing the first packets (Terrapin)."""
     require(OPENSSH)
     (server_folder / "root").mkdir()
     options = Options(more="LogLevel DEBUG2")
@@ -283,7 +282,7 @@ async def test_m104_key_exchange_is_strict(server_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("connections", [1, 8])
-async def test_m109_a_wrong_password_is_tried_once(connections: int, embedded_sftp: Embedded, source: Path) -> None:
+async def test_m109_wrong_password_is_sent_once(connections: int, embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     login = SshLogin(target.user, password=lambda: "wrong-4711")
     run = await one_run(target, source, connections=connections, login=login)
@@ -292,7 +291,7 @@ async def test_m109_a_wrong_password_is_tried_once(connections: int, embedded_sf
     assert "4711" not in str(run)
 
 
-async def test_m109_openssh_counts_one_failure(server_folder: Path, source: Path) -> None:
+async def test_m109_openssh_logs_one_failed_login(server_folder: Path, source: Path) -> None:
     require(OPENSSH)
     (server_folder / "root").mkdir()
     with openssh_server(server_folder / "root", server_folder) as server:
@@ -302,7 +301,7 @@ async def test_m109_openssh_counts_one_failure(server_folder: Path, source: Path
         assert server.log().count("Failed password") == 1
 
 
-async def test_m105_secrets_are_asked_for_once_and_shown_nowhere(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m105_secret_is_requested_once_and_never_shown(embedded_sftp: Embedded, source: Path) -> None:
     _, target = embedded_sftp
     asked = 0
 
@@ -338,7 +337,7 @@ async def test_a_key_with_a_passphrase(shared_sftp_server: SshTarget, tmp_path: 
     assert "passphrase" in said
 
 
-async def test_keys_that_are_no_keys(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
+async def test_unusable_key_files_refuse_the_login(shared_sftp_server: SshTarget, tmp_path: Path) -> None:
     target = shared_sftp_server
     (tmp_path / "noise").write_bytes(b"\x00\x01 not a key")
     (tmp_path / "noise").chmod(0o600)
@@ -347,7 +346,7 @@ async def test_keys_that_are_no_keys(shared_sftp_server: SshTarget, tmp_path: Pa
         await assert_refused(target, login=SshLogin(target.user, path))
 
 
-async def test_a_key_in_the_agent(
+async def test_agent_key_logs_in(
     shared_sftp_server: SshTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = shared_sftp_server
@@ -361,7 +360,7 @@ async def test_a_key_in_the_agent(
     await assert_refused(target, login=SshLogin(target.user, agent=True))
 
 
-async def test_a_key_and_then_the_password(embedded_sftp: Embedded, tmp_path: Path) -> None:
+async def test_password_is_sent_after_a_rejected_key(embedded_sftp: Embedded, tmp_path: Path) -> None:
     server, target = embedded_sftp
     stranger = make_key(tmp_path / "stranger")
     login = SshLogin(target.user, stranger.path, password=lambda: PASSWORD)
@@ -369,8 +368,8 @@ async def test_a_key_and_then_the_password(embedded_sftp: Embedded, tmp_path: Pa
     assert [command.verb for command in server.commands if command.verb in {"KEY", "PASS"}] == ["KEY", "PASS"]
 
 
-async def test_m136_nothing_on_standard_error(server_folder: Path, source: Path, tmp_path: Path) -> None:
-    """Whatever happens to connections, what the user sees is ours."""
+async def test_m136_nothing_is_written_to_standard_error(server_folder: Path, source: Path, tmp_path: Path) -> None:
+    """No library writes its own messages when connections break."""
     require(OPENSSH)
     (server_folder / "root").mkdir()
     with openssh_server(server_folder / "root", server_folder) as server:
@@ -391,8 +390,8 @@ async def test_m136_nothing_on_standard_error(server_folder: Path, source: Path,
 
 
 @pytest.mark.parametrize("name", evil_sftp.HOSTILE_NAMES)
-async def test_m072_m073_m074_hostile_names_in_listings(name: str, embedded_sftp: Embedded) -> None:
-    """One such name, and the whole listing is not believed."""
+async def test_m072_m073_m074_listing_with_a_hostile_name_is_a_problem(name: str, embedded_sftp: Embedded) -> None:
+    """A single such name makes the whole listing a problem."""
     server, target = embedded_sftp
     server.instead = evil_sftp.listing([".", "..", "good", name, "also good"])
     found = await list_root(target)
@@ -402,7 +401,7 @@ async def test_m072_m073_m074_hostile_names_in_listings(name: str, embedded_sftp
     assert "\0" not in found.problem.reason
 
 
-async def test_m072_nothing_is_touched_because_of_a_hostile_listing(
+async def test_m072_hostile_listing_changes_nothing(
     embedded_sftp: Embedded, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
     server, target = embedded_sftp
@@ -418,8 +417,8 @@ async def test_m072_nothing_is_touched_because_of_a_hostile_listing(
     assert not any(command.verb in {"REMOVE", "RMDIR"} for command in server.mutating if command.argument == "a")
 
 
-async def test_m088_odd_but_honest_names_are_listed_as_they_are(shared_sftp_server: SshTarget) -> None:
-    """With newlines, escapes and backslashes in them: nothing in SFTP makes two entries of one."""
+async def test_m088_odd_names_are_listed_exactly(shared_sftp_server: SshTarget) -> None:
+    """Newlines, escapes and backslashes in names are no separators in SFTP."""
     folder = fresh_folder(shared_sftp_server, "odd")
     names = (*ODD_NAMES, "a\n-rw-r--r-- 1 0 0 5 Jan 1 00:00 forged", "...", "\x7f", "a\rb")
     for name in names:
@@ -429,7 +428,7 @@ async def test_m088_odd_but_honest_names_are_listed_as_they_are(shared_sftp_serv
     assert {entry.path for entry in found.entries} == set(names)
 
 
-async def test_m072_the_same_name_twice(embedded_sftp: Embedded) -> None:
+async def test_m072_duplicate_name_never_gives_two_entries(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.listing(["same", "other", "same"])
     found = await list_root(target)
@@ -437,7 +436,7 @@ async def test_m072_the_same_name_twice(embedded_sftp: Embedded) -> None:
         assert sorted(entry.path for entry in found.entries) == ["other", "same"]
 
 
-async def test_m046_m092_a_listing_without_end_can_be_left_at_any_time(embedded_sftp: Embedded) -> None:
+async def test_m046_m092_endless_listing_can_be_cancelled(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.endless_listing()
     began = time.monotonic()
@@ -447,7 +446,7 @@ async def test_m046_m092_a_listing_without_end_can_be_left_at_any_time(embedded_
     assert time.monotonic() - began < SECONDS / 2
 
 
-async def test_m061_a_listing_that_breaks_off_is_no_listing(embedded_sftp: Embedded) -> None:
+async def test_m061_interrupted_listing_is_a_problem(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     for number in range(300):
         write(target.root / f"{number}", b"")
@@ -459,7 +458,7 @@ async def test_m061_a_listing_that_breaks_off_is_no_listing(embedded_sftp: Embed
         assert not any(character in found.problem.reason for character in "\x1b\u202e\n")
 
 
-async def test_entries_without_attributes_are_looked_at_or_not_believed(embedded_sftp: Embedded) -> None:
+async def test_entries_without_attributes_are_looked_up(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     write(target.root / "file", b"12345", 1_700_000_000)
     server.instead = evil_sftp.listing(["file"], attributes=raw.number(0))
@@ -469,13 +468,15 @@ async def test_entries_without_attributes_are_looked_at_or_not_believed(embedded
         assert entry == Entry("file", Kind.FILE, 5, 1_700_000_000 * 10**9)
 
 
-# ---- attributes, writes and renames that lie
+# ---- false attributes, writes and renames
 
 
 @pytest.mark.parametrize("verb", ["LSTAT", "STAT", "FSTAT"])
 @pytest.mark.parametrize("size", [0, 999, 2**63, 2**64 - 1])
-async def test_m018_sizes_that_lie(verb: str, size: int, embedded_sftp: Embedded, tmp_path: Path) -> None:
-    """What cannot be verified is not published; nothing breaks on a number that no file has."""
+async def test_m018_wrong_sizes_publish_no_unverified_file(
+    verb: str, size: int, embedded_sftp: Embedded, tmp_path: Path
+) -> None:
+    """An upload that cannot be verified is not published, and impossible sizes do not crash."""
     server, target = embedded_sftp
     write(tmp_path / "source" / "file", b"x" * 1_000)
     server.instead = evil_sftp.size_of(size, verb)
@@ -488,7 +489,9 @@ async def test_m018_sizes_that_lie(verb: str, size: int, embedded_sftp: Embedded
 
 
 @pytest.mark.parametrize("old", [None, b"x" * 1_000, b"short"], ids=["nothing", "as long", "shorter"])
-async def test_m034_a_rename_that_does_nothing(old: bytes | None, embedded_sftp: Embedded, tmp_path: Path) -> None:
+async def test_m034_rename_without_effect_fails_the_file(
+    old: bytes | None, embedded_sftp: Embedded, tmp_path: Path
+) -> None:
     server, target = embedded_sftp
     write(tmp_path / "source" / "file", b"n" * 1_000)
     if old is not None:
@@ -500,7 +503,7 @@ async def test_m034_a_rename_that_does_nothing(old: bytes | None, embedded_sftp:
     assert {path.name: path.read_bytes() for path in target.root.iterdir()} == ({} if old is None else {"file": old})
 
 
-async def test_m010_removals_that_do_nothing_are_no_success(embedded_sftp: Embedded, source: Path) -> None:
+async def test_m010_removal_without_effect_is_no_success(embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
     write(target.root / "there", b"x", 1_600_000_000)
     endpoint = endpoint_for(target)
@@ -516,10 +519,10 @@ async def test_m010_removals_that_do_nothing_are_no_success(embedded_sftp: Embed
 
 @pytest.mark.parametrize("verb", ["CREATE", "WRITE", "FSETSTAT", "CLOSE", "LSTAT", "POSIX-RENAME", "MKDIR", "REALPATH"])
 @pytest.mark.parametrize("code", [1, 2, 4, 5, 6, 7, 8, 99, 2**32 - 1])
-async def test_m039_m089_every_request_may_be_refused_in_any_way(
+async def test_m039_m089_refused_request_ends_in_a_one_line_report(
     verb: str, code: int, embedded_sftp: Embedded, source: Path
 ) -> None:
-    """Codes out of the table, texts that would move a terminal: a run ends, and says it in one line."""
+    """Unknown codes and terminal escapes in messages: the run ends, and each report is one printable line."""
     server, target = embedded_sftp
     server.instead = evil_sftp.refusal(verb, code=code, message="\x1b[31m\r\n\x07\u202e" + "x" * 5_000, times=2)
     run = await one_run(target, source)
@@ -535,7 +538,7 @@ async def test_m039_m089_every_request_may_be_refused_in_any_way(
     assert not (run.report.exit_code == 0 and temporaries(target.root))
 
 
-# ---- packets that are none
+# ---- invalid packets
 
 
 def garbage(request: SftpRequest) -> bytes:
@@ -568,10 +571,10 @@ def end_in_the_middle(request: SftpRequest) -> bytes:
 
 @pytest.mark.parametrize("verb", ["REALPATH", "OPENDIR", "READDIR", "CREATE", "WRITE", "CLOSE", "LSTAT"])
 @pytest.mark.parametrize("say", [garbage, huge, empty, half_a_string, another_kind, unknown_kind, end_in_the_middle])
-async def test_m003_m020_m091_answers_that_are_none(
+async def test_m003_m020_m091_invalid_reply_reconnects_and_completes(
     verb: str, say: Callable[[SftpRequest], bytes], embedded_sftp: Embedded, source: Path
 ) -> None:
-    """The connection is given up, at once and not when it has been silent for long, and the next one does the work."""
+    """The connection is closed at once, not after the timeout, and the next connection does the work."""
     server, target = embedded_sftp
     lie = server.instead = evil_sftp.Counted(frozenset([verb]), say, times=1)
     endpoint = endpoint_for(target, stall_seconds=2 * SECONDS, connect_seconds=2 * SECONDS)
@@ -579,13 +582,13 @@ async def test_m003_m020_m091_answers_that_are_none(
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(target.root) == contents(source)
     assert temporaries(target.root) == []
-    if lie.told and verb != "CLOSE":  # nobody waits for what a directory that was read says when it is closed
+    if lie.told and verb != "CLOSE":  # the reply to closing a directory is not waited for
         assert run.report.reconnects >= 1
 
 
 @pytest.mark.parametrize("verb", ["REALPATH", "MKDIR", "CREATE", "WRITE", "CLOSE", "POSIX-RENAME"])
 @pytest.mark.parametrize("distort", [evil_sftp.twice, evil_sftp.unknown_id], ids=["twice", "unknown id"])
-async def test_m020_answers_to_what_was_not_asked(
+async def test_m020_unexpected_reply_reconnects_and_completes(
     verb: str, distort: Callable[[str], evil_sftp.Distort], embedded_sftp: Embedded, source: Path
 ) -> None:
     server, target = embedded_sftp
@@ -604,7 +607,7 @@ async def test_m020_answers_to_what_was_not_asked(
     assert contents(target.root) == contents(source)
     assert temporaries(target.root) == []
     if told:
-        assert run.report.reconnects >= 1, "who answers twice is out of step"
+        assert run.report.reconnects >= 1, "a duplicate reply closes the connection"
 
 
 @pytest.mark.parametrize(
@@ -621,9 +624,9 @@ async def test_m020_answers_to_what_was_not_asked(
         evil_sftp.refusal("INIT"),
         evil_sftp.cut_short("INIT"),
     ],
-    ids=["2", "0", "6", "half", "no value", "garbage", "huge", "a shell that talks", "status", "cut short"],
+    ids=["2", "0", "6", "half", "no value", "garbage", "huge", "shell output", "status", "cut short"],
 )
-async def test_m022_versions_that_we_do_not_speak(instead: evil_sftp.Counted, embedded_sftp: Embedded) -> None:
+async def test_m022_unsupported_version_is_refused(instead: evil_sftp.Counted, embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.instead = instead
     began = time.monotonic()
@@ -634,8 +637,8 @@ async def test_m022_versions_that_we_do_not_speak(instead: evil_sftp.Counted, em
     assert not server.mutating
 
 
-def test_nothing_of_asyncssh_is_imported_before_it_is_needed() -> None:
-    """It takes longer to import than all the rest."""
+def test_asyncssh_is_not_imported_before_it_is_needed() -> None:
+    """The import of asyncssh takes longer than that of all other modules."""
     program = "import sys, actorsync.testing, actorsync.endpoints.ssh.settings; print('asyncssh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

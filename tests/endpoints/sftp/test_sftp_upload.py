@@ -1,4 +1,4 @@
-"""Uploads over SFTP, with a model of a server behind the wire: windows, short writes, full disks, refusals."""
+"""Uploads over SFTP to a model of a server: windows, short writes, full disks, refusals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Content, Staged, Upload
-from actorsync.endpoints.sftp import connection as sftp_link
-from actorsync.endpoints.sftp.connection import PIECE
+from actorsync.endpoints.sftp.upload import PIECE, WINDOW
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Reply, Status
+from actorsync.protocols.sftp.replies import OK, Attributes, Reply, Status
 from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, only
 from tests.support.servers.sftp_tree_wire import session_with
 
@@ -29,7 +27,7 @@ SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE
 
 @attrs.define
 class Made(Content):
-    """Content of which ``entry`` says one thing, and ``data`` is another; never more than ``at_once`` in one read."""
+    """Content that holds ``data`` and reports ``said`` bytes; a read returns at most ``at_once`` bytes."""
 
     data: bytes
     said: int
@@ -68,11 +66,11 @@ def upload(data: bytes, said: int | None = None, *, at_once: int = 1 << 30, name
 async def stage(
     tree: SftpTree, made: Upload, *, fsync: bool = False, order: Random | None = None
 ) -> Staged | OperationRefused:
-    """Stage one file on a session of its own."""
+    """Stage one file in a new session."""
     async with session_with(tree, fsync=fsync, order=order) as (opened, _):
         staged, committed = await opened.stage(made)
         assert committed == []
-        await trio.sleep(1)  # for what nobody waits for
+        await trio.sleep(1)  # for requests whose replies are not waited for
         assert tree.open_handles == 0
         return staged
 
@@ -85,9 +83,7 @@ def refused(staged: Staged | OperationRefused, *, retry: bool) -> str:
 
 @pytest.mark.parametrize("order", [None, 1])
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_file_arrives_with_its_time_and_permissions(
-    size: int, order: int | None, autojump_clock: MockClock
-) -> None:
+async def test_upload_sets_time_and_permissions(size: int, order: int | None, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     data = content(size)
     made = upload(data)
@@ -104,7 +100,7 @@ async def test_a_file_arrives_with_its_time_and_permissions(
     assert not {"FSYNC", "STATVFS", "REMOVE"} & set(verbs)
 
 
-async def test_a_small_file_takes_two_round_trips_and_its_rename_a_third(autojump_clock: MockClock) -> None:
+async def test_small_file_takes_two_round_trips_and_its_rename_a_third(autojump_clock: MockClock) -> None:
     tree = SftpTree()
     async with session_with(tree, delay=1.0) as (opened, _):
         began = trio.current_time()
@@ -112,11 +108,11 @@ async def test_a_small_file_takes_two_round_trips_and_its_rename_a_third(autojum
         assert trio.current_time() - began == pytest.approx(2.0)
         assert isinstance(staged, Staged)
         _, (entry,) = await opened.stage(upload(b"next", name="g"), commit=[staged])
-        assert trio.current_time() - began == pytest.approx(4.0), "the rename rides with the next file"
+        assert trio.current_time() - began == pytest.approx(4.0), "the rename is in flight with the next file"
     assert entry == Entry("f", Kind.FILE, 5, 1_700_000_000 * 10**9)
 
 
-async def test_the_next_file_is_asked_for_when_the_last_byte_is_on_its_way(autojump_clock: MockClock) -> None:
+async def test_ahead_is_called_when_the_last_byte_is_sent(autojump_clock: MockClock) -> None:
     tree = SftpTree()
     asked: list[tuple[int, bool]] = []
     made = upload(content(2 * PIECE))
@@ -140,7 +136,7 @@ async def test_the_next_file_is_asked_for_when_the_last_byte_is_on_its_way(autoj
         (3, 30 * PIECE, 0.2),
     ],
 )
-async def test_no_more_big_writes_are_unanswered_than_the_window_holds(
+async def test_unanswered_large_writes_stay_within_the_window(
     files: int, size: int, apart: float, autojump_clock: MockClock
 ) -> None:
     tree = SftpTree()
@@ -154,11 +150,11 @@ async def test_no_more_big_writes_are_unanswered_than_the_window_holds(
             for number in range(files):
                 nursery.start_soon(stage_later, number)
         assert [len(data) for data in tree.files().values()] == [size] * files
-        assert 1 < channel.most <= sftp_link._IN_FLIGHT
+        assert 1 < channel.most <= WINDOW
 
 
-async def test_all_room_is_given_back(autojump_clock: MockClock) -> None:
-    """After files that fail in every way there is as much of it as before: else one day all would wait for ever."""
+async def test_window_is_free_again_after_every_kind_of_failure(autojump_clock: MockClock) -> None:
+    """Otherwise uploads would wait forever once enough of them had failed."""
     tree = SftpTree()
     async with session_with(tree) as (opened, _):
         for refusal in (None, lambda call: Status(4) if call.offset > 3 * PIECE else None):
@@ -172,11 +168,11 @@ async def test_all_room_is_given_back(autojump_clock: MockClock) -> None:
                 await opened.sweep([made.temporary])
             with trio.move_on_after(0.2):
                 await opened.stage(upload(bytes(40 * PIECE), name="cancelled"))
-        assert opened._room.value == sftp_link._IN_FLIGHT
+        assert opened._uploader._window.value == WINDOW
 
 
 @pytest.mark.parametrize("at", [0, 1, 5, 14, 20, 29])
-async def test_a_refusal_in_the_middle_of_a_big_file(at: int, autojump_clock: MockClock) -> None:
+async def test_write_refused_in_the_middle_stops_the_upload(at: int, autojump_clock: MockClock) -> None:
     tree = SftpTree(extensions={})
     tree.instead = only("WRITE", lambda call: Status(3, "no more") if call.offset >= at * PIECE else None)
     made = upload(bytes(30 * PIECE))
@@ -186,12 +182,12 @@ async def test_a_refusal_in_the_middle_of_a_big_file(at: int, autojump_clock: Mo
     else:
         assert "lets nothing be stored in its directory (permission denied (no more))" in why
     assert tree.files() == {}, "the temporary was removed"
-    assert made.sent <= (at + 14) * PIECE, "there is no point in sending more"
+    assert made.sent <= (at + 14) * PIECE, "few bytes are sent after the refusal"
 
 
 @pytest.mark.parametrize("size", [10, 20 * PIECE])
 @pytest.mark.parametrize("verb", ["OPEN", "WRITE"])
-async def test_m031_a_full_disk_is_called_one(verb: str, size: int, autojump_clock: MockClock) -> None:
+async def test_m031_full_disk_is_reported(verb: str, size: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
 
     def fill(call: Call) -> Reply | None:
@@ -205,24 +201,26 @@ async def test_m031_a_full_disk_is_called_one(verb: str, size: int, autojump_clo
     assert asked == ROOT
 
 
-@pytest.mark.parametrize("extensions", [EXTENSIONS, {}], ids=["tells room", "tells nothing"])
+@pytest.mark.parametrize("extensions", [EXTENSIONS, {}], ids=["statvfs", "no statvfs"])
 @pytest.mark.parametrize("size", [10, 20 * PIECE])
 @pytest.mark.parametrize("verb", ["WRITE", "CLOSE"])
-async def test_m031_m032_where_no_small_file_fits_either_the_target_is_full(
+async def test_m031_m032_target_is_full_when_the_probe_file_fails_too(
     verb: str, size: int, extensions: dict[str, str], autojump_clock: MockClock
 ) -> None:
-    """A quota, or a disk of which the server does not tell: what counts is whether a small file can still be stored."""
+    """For a quota, or a server without statvfs, the probe file decides whether the target is full."""
     tree = SftpTree(extensions=extensions)
     tree.instead = only(verb, lambda call: (verb == "WRITE" or tree._close(call)) and Status(4, "quota"))
     result = await stage(tree, upload(content(size)))
     assert isinstance(result, TargetFull)
     doing = " to close it" if verb == "CLOSE" else ""
     assert f"not even a small file can be stored any more (failure (quota){doing})" in str(result)
-    assert tree.files() == {}, "neither what was refused, nor what was tried"
+    assert tree.files() == {}, "neither the temporary nor the probe file is left"
 
 
 @pytest.mark.parametrize("verb", ["OPEN", "WRITE"])
-async def test_m032_m082_where_a_small_file_fits_it_is_this_one(verb: str, autojump_clock: MockClock) -> None:
+async def test_m032_m082_only_the_file_is_refused_when_the_probe_file_fits(
+    verb: str, autojump_clock: MockClock
+) -> None:
     path = f"{ROOT}/.actorsync-f.tmp"
     tree = SftpTree(instead=only(verb, lambda call: None if call.offset == 0 < len(call.data) else REFUSED, path=path))
     why = refused(await stage(tree, upload(content(3 * PIECE))), retry=False)
@@ -234,7 +232,7 @@ async def test_m032_m082_where_a_small_file_fits_it_is_this_one(verb: str, autoj
 
 
 @pytest.mark.parametrize("name", ["a\tb", "x", "日"])
-async def test_m082_a_name_that_is_refused_is_called_so(name: str, autojump_clock: MockClock) -> None:
+async def test_m082_refused_name_is_reported(name: str, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     tree.instead = lambda call: REFUSED if call.new == f"{ROOT}/{name}" else None
     async with session_with(tree) as (opened, _):
@@ -248,7 +246,7 @@ async def test_m082_a_name_that_is_refused_is_called_so(name: str, autojump_cloc
     assert tree.files() == {}
 
 
-async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials(autojump_clock: MockClock) -> None:
+async def test_m031_m039_many_refusals_make_few_probes(autojump_clock: MockClock) -> None:
     tree = SftpTree(instead=lambda call: Status(3) if call.verb == "OPEN" else None)
     for number in range(40):
         tree.mkdir(f"{ROOT}/{number}")
@@ -257,14 +255,14 @@ async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials(a
             folder = f"{number % 40}"
             made = Upload(f"{folder}/f", f"{folder}/.actorsync-{number}.tmp", Made(b"x", 1))
             assert "permission denied" in refused((await opened.stage(made))[0], retry=False)
-    opened_trials = [call.path for call in tree.calls if call.verb == "OPEN" and "try.actorsync-" in call.path]
-    assert 10 <= len(opened_trials) <= 20 * (1 + trio.current_time() // 10)
+    opened_probes = [call.path for call in tree.calls if call.verb == "OPEN" and "try.actorsync-" in call.path]
+    assert 10 <= len(opened_probes) <= 20 * (1 + trio.current_time() // 10)
     assert len(tree.calls) < 2_000
 
 
 @pytest.mark.parametrize("size", [2, 4 * PIECE])
 @pytest.mark.parametrize("is_full", [True, False])
-async def test_m018_m051_a_short_write_that_was_acknowledged(
+async def test_m018_m051_acknowledged_short_write_is_refused(
     size: int, is_full: bool, autojump_clock: MockClock
 ) -> None:
     tree = SftpTree()
@@ -272,7 +270,7 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
     def cut(call: Call) -> Reply | None:
         if call.verb == "STATVFS":
             tree.is_full = is_full
-        return sftp.OK if call.verb == "WRITE" and call.offset + len(call.data) == size else None
+        return OK if call.verb == "WRITE" and call.offset + len(call.data) == size else None
 
     tree.instead = cut
     result = await stage(tree, upload(content(size)))
@@ -285,15 +283,15 @@ async def test_m018_m051_a_short_write_that_was_acknowledged(
 
 @pytest.mark.parametrize("size", [9, 3 * PIECE])
 @pytest.mark.parametrize("more", [-2, 2])
-async def test_m018_a_server_that_shows_another_size(size: int, more: int, autojump_clock: MockClock) -> None:
-    tree = SftpTree(extensions={}, instead=only("LSTAT", sftp.Attributes(size + more, 0o100644, 1)))
+async def test_m018_wrong_size_is_refused(size: int, more: int, autojump_clock: MockClock) -> None:
+    tree = SftpTree(extensions={}, instead=only("LSTAT", Attributes(size + more, 0o100644, 1)))
     why = refused(await stage(tree, upload(content(size))), retry=True)
     assert why == f"the server has {size + more} of its {size} bytes"
     assert tree.files() == {}
 
 
-async def test_a_size_that_is_right_at_the_second_look_is_right(autojump_clock: MockClock) -> None:
-    looks = iter([sftp.Attributes(0, 0o100644, 1)])
+async def test_size_that_is_right_at_the_second_look_is_accepted(autojump_clock: MockClock) -> None:
+    looks = iter([Attributes(0, 0o100644, 1)])
     tree = SftpTree(instead=only("LSTAT", lambda call: next(looks, None)))
     assert isinstance(await stage(tree, upload(b"content")), Staged)
 
@@ -302,7 +300,9 @@ async def test_a_size_that_is_right_at_the_second_look_is_right(autojump_clock: 
     ("size", "said"),
     [(4, 9), (0, 1), (9, 4), (PIECE, 2 * PIECE), (0, 3 * PIECE), (20 * PIECE - 1, 20 * PIECE)],
 )
-async def test_m062_content_that_is_not_as_long_as_it_says(size: int, said: int, autojump_clock: MockClock) -> None:
+async def test_m062_content_of_another_length_is_refused_for_retry(
+    size: int, said: int, autojump_clock: MockClock
+) -> None:
     tree = SftpTree()
     staged = await stage(tree, upload(content(size), said))
     assert refused(staged, retry=True) == "it was changed while it was read"
@@ -310,10 +310,10 @@ async def test_m062_content_that_is_not_as_long_as_it_says(size: int, said: int,
 
 
 @pytest.mark.parametrize("size", [PIECE + 1, 20 * PIECE])
-async def test_m062_a_big_file_that_grows_is_sent_as_long_as_it_was(size: int, autojump_clock: MockClock) -> None:
+async def test_m062_growing_large_file_is_sent_to_its_first_size(size: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     assert isinstance(await stage(tree, upload(content(size + 9), size)), Staged)
-    assert [len(data) for data in tree.files().values()] == [size], "whether it changed, its own look will tell"
+    assert [len(data) for data in tree.files().values()] == [size], "the lane checks afterwards whether it changed"
 
 
 @pytest.mark.parametrize(
@@ -326,14 +326,14 @@ async def test_m062_a_big_file_that_grows_is_sent_as_long_as_it_was(size: int, a
         (3 * PIECE, PIECE),
     ],
 )
-async def test_content_that_comes_in_small_pieces(size: int, at_once: int, autojump_clock: MockClock) -> None:
+async def test_content_in_small_pieces_arrives_complete(size: int, at_once: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     assert isinstance(await stage(tree, upload(content(size), at_once=at_once)), Staged)
     assert list(tree.files().values()) == [content(size)]
 
 
 @pytest.mark.parametrize(("size", "fails_at"), [(9, 0), (20 * PIECE, 0), (20 * PIECE, PIECE), (20 * PIECE, 17 * PIECE)])
-async def test_content_that_cannot_be_read(size: int, fails_at: int, autojump_clock: MockClock) -> None:
+async def test_unreadable_content_is_refused_and_removed(size: int, fails_at: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     made = Upload("f", "t", Made(bytes(size), size, fails_at=fails_at))
     assert refused(await stage(tree, made), retry=False) == "it cannot be read: Input/output error"
@@ -341,7 +341,7 @@ async def test_content_that_cannot_be_read(size: int, fails_at: int, autojump_cl
 
 
 @pytest.mark.parametrize("size", [9, 20 * PIECE])
-async def test_a_local_file_is_read_by_its_descriptor(size: int, tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_local_file_is_read_by_descriptor(size: int, tmp_path: Path, autojump_clock: MockClock) -> None:
     (tmp_path / "f").write_bytes(content(size))
     descriptor = os.open(tmp_path / "f", os.O_RDONLY)
 
@@ -364,7 +364,7 @@ async def test_a_local_file_is_read_by_its_descriptor(size: int, tmp_path: Path,
 
 
 @pytest.mark.parametrize("size", [0, 9, 2 * PIECE])
-async def test_m052_fsync_comes_after_the_last_byte_and_before_the_close(size: int, autojump_clock: MockClock) -> None:
+async def test_m052_fsync_is_sent_between_the_last_write_and_the_close(size: int, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     assert isinstance(await stage(tree, upload(content(size)), fsync=True), Staged)
     assert tree.verbs()[-4:] == ["FSETSTAT", "FSYNC", "CLOSE", "LSTAT"]
@@ -374,7 +374,7 @@ async def test_m052_fsync_comes_after_the_last_byte_and_before_the_close(size: i
     assert tree.files() == {}
 
 
-async def test_m052_without_fsync_on_the_server_it_is_done_without(autojump_clock: MockClock) -> None:
+async def test_m052_server_without_fsync_gets_none_and_the_user_a_warning(autojump_clock: MockClock) -> None:
     tree = SftpTree(extensions={name: "1" for name in EXTENSIONS if not name.startswith("fsync")})
     assert isinstance(await stage(tree, upload(b"x"), fsync=True), Staged)
     assert "FSYNC" not in tree.verbs()
@@ -385,7 +385,7 @@ async def test_m052_without_fsync_on_the_server_it_is_done_without(autojump_cloc
 
 
 @pytest.mark.parametrize("size", [0, 9, 2 * PIECE])
-async def test_a_refused_time_is_no_refusal_and_a_refused_close_is_one(size: int, autojump_clock: MockClock) -> None:
+async def test_refused_time_is_accepted_and_refused_close_is_not(size: int, autojump_clock: MockClock) -> None:
     tree = SftpTree(instead=only("FSETSTAT", Status(3)))
     staged = await stage(tree, upload(content(size)))
     assert isinstance(staged, Staged) and staged.mtime_ns != 1_700_000_000 * 10**9
@@ -396,7 +396,7 @@ async def test_a_refused_time_is_no_refusal_and_a_refused_close_is_one(size: int
 
 
 @pytest.mark.parametrize("name", ["a\0b", "../f", "/etc/x", "a//b", ".", "x/../y", "\ud800"])
-async def test_m072_m074_paths_that_are_none_below_the_root(name: str, autojump_clock: MockClock) -> None:
+async def test_m072_m074_paths_outside_the_root_are_refused_by_every_verb(name: str, autojump_clock: MockClock) -> None:
     tree = SftpTree()
     async with session_with(tree) as (opened, _):
         asked = len(tree.calls)

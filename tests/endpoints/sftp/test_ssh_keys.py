@@ -1,4 +1,4 @@
-"""Who is believed and who we are: known_hosts files as they are found, pins, and the keys to log in with."""
+"""Host keys in known_hosts files and pins, and the client keys to log in with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOST = "files.example.org"
 
 
 def key(number: int = 0, algorithm: str = "ssh-ed25519") -> asyncssh.SSHKey:
-    """Give one of several keys, always the same for a number."""
+    """Return a private key; the same number gives the same key."""
     return _made(number, algorithm)
 
 
@@ -35,7 +35,7 @@ def _made(number: int, algorithm: str) -> asyncssh.SSHKey:
 
 
 def half(number: int = 0) -> asyncssh.SSHKey:
-    """Give the public half of a key, as a server shows it."""
+    """Return the public half of a key, as a server sends it."""
     return asyncssh.import_public_key(public(number))
 
 
@@ -45,8 +45,8 @@ def public(number: int = 0, algorithm: str = "ssh-ed25519") -> str:
 
 @pytest.fixture(autouse=True)
 def _no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Know nothing of this machine's keys."""
-    monkeypatch.setattr(ssh_keys, "_MACHINES_KNOWN_HOSTS", tmp_path / "machine")
+    """Hide the keys of this machine."""
+    monkeypatch.setattr(ssh_keys, "_SYSTEM_KNOWN_HOSTS", tmp_path / "machine")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
@@ -72,7 +72,7 @@ def hashed(host: str) -> str:
     ("line", "host", "port", "expected"),
     [
         ("{h} {k}", HOST, 22, "known"),
-        ("{h} {k}", HOST, 2222, "unknown"),  # the key of one port says nothing of another
+        ("{h} {k}", HOST, 2222, "unknown"),  # each port has its own key
         ("[{h}]:2222 {k}", HOST, 2222, "known"),
         ("[{h}]:2222 {k}", HOST, 2223, "unknown"),
         ("[{h}]:2222 {k}", HOST, 22, "unknown"),
@@ -101,7 +101,7 @@ def hashed(host: str) -> str:
         ("{hashed_2222} {k}", HOST, 22, "unknown"),
         ("@revoked {h} {k}", HOST, 22, "revoked"),
         ("@revoked * {k}", HOST, 2222, "revoked"),
-        ("@cert-authority *.example.org {k}", HOST, 22, "changed"),  # it signs for hosts, and is the key of none
+        ("@cert-authority *.example.org {k}", HOST, 22, "changed"),  # it signs keys of hosts, and is not a host key
         ("@cert-authority other.example.org {k}", HOST, 22, "unknown"),
         ("@whatever {h} {k}", HOST, 22, "unknown"),
         ("{h} {other}", HOST, 22, "changed"),
@@ -114,7 +114,7 @@ def hashed(host: str) -> str:
         (", {k}", HOST, 22, "unknown"),
     ],
 )
-def test_m101_what_a_line_says(line: str, host: str, port: int, expected: str, known: Path) -> None:
+def test_m101_standing_follows_from_a_line(line: str, host: str, port: int, expected: str, known: Path) -> None:
     words = {"h": HOST, "k": public(), "other": public(1)}
     text = line.format(**words, hashed=hashed(HOST), hashed_2222=hashed(f"[{HOST}]:2222"))
     known.write_text(text)
@@ -145,7 +145,7 @@ def test_m101_what_a_line_says(line: str, host: str, port: int, expected: str, k
         "x" * 100_000,
     ],
 )
-def test_m101_a_line_that_makes_no_sense_says_nothing_and_hides_none(bad: str, known: Path) -> None:
+def test_m101_invalid_line_is_skipped(bad: str, known: Path) -> None:
     text = f"{bad.replace('{k}', public(1))}\n{HOST} {public()}\n"
     known.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert standing(known) == "known"
@@ -156,39 +156,39 @@ def test_m101_a_line_that_makes_no_sense_says_nothing_and_hides_none(bad: str, k
     st.lists(st.text(max_size=30) | st.sampled_from(["@revoked", "|1|", "*", "!", ",", "ssh-ed25519 "]), max_size=12)
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_m101_whatever_is_in_a_file_is_no_crash(tmp_path: Path, words: list[str]) -> None:
+def test_m101_arbitrary_file_does_not_crash(tmp_path: Path, words: list[str]) -> None:
     known = tmp_path / "fuzzed"
     known.write_bytes("".join(words).encode("utf-8", "replace") + f"\n{HOST} {public()}\n".encode())
     assert standing(known) == "known"
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_m101_revoked_is_stronger_than_known_in_any_order(order: int, known: Path) -> None:
+def test_m101_revoked_overrides_known_in_any_order(order: int, known: Path) -> None:
     known.write_text("\n".join([f"{HOST} {public()}", f"@revoked * {public()}"][::order]))
     assert standing(known) == "revoked"
     assert standing(known, 1) == "changed"
 
 
-def test_m101_several_keys_of_one_host(known: Path) -> None:
+def test_m101_all_keys_of_a_host_are_known(known: Path) -> None:
     known.write_text(f"{HOST} {public(0)}\r\n{HOST} {public(1)}\r\n")
     assert [standing(known, number) for number in range(3)] == ["known", "known", "changed"]
 
 
-def test_m101_the_machine_s_file_counts_too(known: Path, tmp_path: Path) -> None:
+def test_m101_system_file_is_read_too(known: Path, tmp_path: Path) -> None:
     (tmp_path / "machine").write_text(f"{HOST} {public()}\n@revoked {HOST} {public(1)}\n")
     assert standing(known) == "known"
     known.write_text(f"{HOST} {public(1)}\n")
     assert [standing(known, number) for number in range(2)] == ["known", "revoked"]
 
 
-def test_m101_without_a_file_nobody_is_known(known: Path) -> None:
+def test_m101_without_a_file_every_key_is_unknown(known: Path) -> None:
     assert standing(known) == "unknown"
     assert read_host_keys(HOST, 22, HostTrust(known)) == HostKeys(HOST, HostTrust(known))
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path)], ids=["directory", "loop"])
-def test_m101_a_file_that_cannot_be_read_is_not_passed_over(make: Callable[[Path], None], known: Path) -> None:
-    """It may hold what is revoked."""
+def test_m101_unreadable_file_refuses_the_login(make: Callable[[Path], None], known: Path) -> None:
+    """The file may contain revoked keys."""
     make(known)
     with pytest.raises(LoginRefused, match="known_hosts cannot be read: ") as caught:
         standing(known)
@@ -198,7 +198,7 @@ def test_m101_a_file_that_cannot_be_read_is_not_passed_over(make: Callable[[Path
 # --- Pins
 
 
-def test_a_pin_is_the_only_one_that_counts(known: Path) -> None:
+def test_pin_overrides_files(known: Path) -> None:
     pin = key(1).get_fingerprint("sha256")
     known.write_text(f"{HOST} {public(0)}\n@revoked * {public(1)}\n")
     assert standing(known, 1, pin=pin) == "known"
@@ -206,14 +206,14 @@ def test_a_pin_is_the_only_one_that_counts(known: Path) -> None:
     assert standing(known, 0, pin=pin.lower()) == "changed"
     known.unlink()
     known.mkdir()
-    assert standing(known, 1, pin=pin) == "known", "no file is looked at"
+    assert standing(known, 1, pin=pin) == "known", "no file is read"
 
 
-# --- What is shown
+# --- Messages
 
 
 @pytest.mark.parametrize(("port", "name"), [(22, HOST), (2222, f"[{HOST}]:2222")])
-def test_m101_what_is_shown_makes_the_server_known(port: int, name: str, known: Path) -> None:
+def test_m101_shown_line_makes_the_key_known(port: int, name: str, known: Path) -> None:
     hosts = read_host_keys(HOST, port, HostTrust(known))
     shown = hosts.shown(half())
     assert shown.algorithm == "ssh-ed25519"
@@ -228,13 +228,13 @@ def test_m101_what_is_shown_makes_the_server_known(port: int, name: str, known: 
     assert standing(known, port=port) == "known"
 
 
-def test_m102_reasons_say_what_is_wrong_and_what_to_do(known: Path) -> None:
+def test_m102_refusals_state_the_cause_and_what_to_do(known: Path) -> None:
     known.write_text(f"{HOST} {public(0)}\n@revoked * {public(1)}\n")
     hosts = read_host_keys(HOST, 22, HostTrust(known))
     changed = hosts.why_refused(half(2))
     assert changed.startswith("THE HOST KEY HAS CHANGED: ")
     assert key(2).get_fingerprint() in changed and HOST in changed and str(known) in changed
-    assert public(2).split()[1] not in changed, "nobody is invited to add it"
+    assert public(2).split()[1] not in changed, "the message does not offer the line to add"
     revoked = hosts.why_refused(half(1))
     assert "is marked as revoked" in revoked and key(1).get_fingerprint() in revoked
     assert public(1).split()[1] not in revoked
@@ -243,17 +243,17 @@ def test_m102_reasons_say_what_is_wrong_and_what_to_do(known: Path) -> None:
     assert f"target.host-key pins {pin}" in pinned and key(2).get_fingerprint() in pinned
 
 
-def test_m089_a_name_that_acts_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_m089_control_characters_in_a_path_are_escaped(tmp_path: Path) -> None:
     known = tmp_path / "known\x1b[2J\n"
     known.write_text(f"{HOST} {public(1)}")
     why = read_host_keys(HOST, 22, HostTrust(known)).why_refused(half())
     assert why == display(why)
 
 
-# --- What the server is asked to show
+# --- Algorithms
 
 
-def test_what_a_server_is_known_by_is_asked_for_first(known: Path) -> None:
+def test_algorithms_of_known_keys_come_first(known: Path) -> None:
     def algorithms() -> list[str]:
         return read_host_keys(HOST, 22, HostTrust(known)).algorithms
 
@@ -280,10 +280,10 @@ def write_key(path: Path, number: int = 0, passphrase: str | None = None, mode: 
 
 
 def load(login: SshLogin, *answers: str | None) -> list[bytes]:
-    """Load, with what is answered to each question for a passphrase; give the public halves."""
+    """Load keys, with one answer for each request for a passphrase; return the public halves."""
     script = iter(answers)
     found = [pair.public_data for pair in load_client_keys(login, lambda: next(script))]
-    assert next(script, "all") == "all", "it was not asked for"
+    assert next(script, "all") == "all", "the passphrase was not requested"
     return found
 
 
@@ -294,7 +294,7 @@ def refusal(login: SshLogin, *answers: str | None) -> str:
     return str(caught.value)
 
 
-def test_a_key_without_a_passphrase_asks_nobody(tmp_path: Path) -> None:
+def test_key_without_passphrase_does_not_ask_for_one(tmp_path: Path) -> None:
     path = write_key(tmp_path / "k")
     assert load(SshLogin("u", path)) == [key().public_data]
 
@@ -302,27 +302,29 @@ def test_a_key_without_a_passphrase_asks_nobody(tmp_path: Path) -> None:
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
     login = SshLogin("u", write_key(tmp_path / "k", passphrase="let me in"))
     assert load(login, "let me in") == [key().public_data]
-    assert refusal(login, "let me out") == f"{tmp_path}/k has another passphrase than target.passphrase gives"
+    assert refusal(login, "let me out") == (
+        f"{tmp_path}/k cannot be used: target.passphrase is not its passphrase; correct it"
+    )
     assert refusal(login, None) == f"{tmp_path}/k cannot be used: it needs a passphrase; set target.passphrase"
     assert "let me out" not in refusal(login, "let me out")
 
 
 @pytest.mark.parametrize("text", [b"", b"no key", b"\xff\0" * 99, b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"])
-def test_what_is_no_key(text: bytes, tmp_path: Path) -> None:
+def test_file_that_is_not_a_key_is_refused(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "k"
     path.write_bytes(text)
     path.chmod(0o600)
-    assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key"
+    assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key; set target.key-file"
 
 
-def test_nobody_is_asked_for_the_passphrase_of_what_is_no_key(tmp_path: Path) -> None:
+def test_public_key_is_refused_without_asking_for_a_passphrase(tmp_path: Path) -> None:
     path = tmp_path / "k.pub"
     path.write_text(public())
     path.chmod(0o600)
-    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key"
+    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key; set target.key-file"
 
 
-def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_key_is_refused(tmp_path: Path) -> None:
     assert refusal(SshLogin("u", tmp_path / "k")) == (
         f"{tmp_path}/k cannot be read: No such file or directory; set target.key-file"
     )
@@ -331,12 +333,12 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660, 0o610, 0o777])
-def test_m106_a_key_that_others_can_read_is_not_used(mode: int, tmp_path: Path) -> None:
+def test_m106_key_that_others_can_read_is_refused(mode: int, tmp_path: Path) -> None:
     path = write_key(tmp_path / "k", mode=mode)
-    assert refusal(SshLogin("u", path)) == f"{path} is a key that others can read; run: chmod 600 {path}"
+    assert refusal(SshLogin("u", path)) == f"{path} is a private key that others can read; run: chmod 600 {path}"
 
 
-def test_a_certificate_beside_the_key_is_offered_first(tmp_path: Path) -> None:
+def test_certificate_next_to_the_key_is_offered_first(tmp_path: Path) -> None:
     path = write_key(tmp_path / "k")
     certificate = key(1).generate_user_certificate(key(0), "us")
     (tmp_path / "k-cert.pub").write_bytes(certificate.export_certificate())
@@ -345,7 +347,7 @@ def test_a_certificate_beside_the_key_is_offered_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside", ["k-cert.pub", "k.pub"])
 @pytest.mark.parametrize("what", ["another", "nonsense", "directory"])
-def test_what_lies_beside_a_key_and_is_not_its_own_is_a_refusal_at_most(beside: str, what: str, tmp_path: Path) -> None:
+def test_foreign_file_next_to_a_key_is_ignored_or_refused(beside: str, what: str, tmp_path: Path) -> None:
     path = write_key(tmp_path / "k")
     if what == "directory":
         (tmp_path / beside).mkdir()
@@ -358,12 +360,12 @@ def test_what_lies_beside_a_key_and_is_not_its_own_is_a_refusal_at_most(beside: 
     try:
         found = load(SshLogin("u", path))
     except LoginRefused as refused:
-        assert "does not belong to it" in str(refused)  # noqa: PT017 - both are good
+        assert "belongs to another key" in str(refused)  # noqa: PT017 - both are good
     else:
         assert key().public_data in found
 
 
-def test_the_usual_keys_that_need_no_passphrase() -> None:
+def test_default_keys_without_passphrase_are_loaded() -> None:
     folder = Path.home() / ".ssh"
     assert load(SshLogin("u")) == []
     write_key(folder / "id_ecdsa", 1)
@@ -372,18 +374,18 @@ def test_the_usual_keys_that_need_no_passphrase() -> None:
     assert load(SshLogin("u")) == [key(0).public_data, key(1).public_data]
     (folder / "id_ed25519").write_text("nonsense")
     assert load(SshLogin("u")) == [key(1).public_data]
-    assert load(SshLogin("u", password=lambda: "p")) == [], "the password was meant"
+    assert load(SshLogin("u", password=lambda: "p")) == [], "a password replaces the default keys"
     assert load(SshLogin("u", agent=False)) == []
     assert load(SshLogin("u", agent=True)) == [key(1).public_data]
 
 
-def test_the_named_key_comes_without_the_usual_ones(tmp_path: Path) -> None:
+def test_configured_key_excludes_the_default_ones(tmp_path: Path) -> None:
     write_key(Path.home() / ".ssh" / "id_ed25519", 1)
     path = write_key(tmp_path / "k", 0)
     assert load(SshLogin("u", path)) == [key(0).public_data]
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
-def test_nothing_that_is_secret_is_shown() -> None:
+def test_repr_shows_no_secret() -> None:
     login = SshLogin("u", None, lambda: "passphrase", lambda: "password")
     assert "lambda" not in repr(login)

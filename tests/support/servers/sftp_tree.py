@@ -14,7 +14,8 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.errors import ConnectionLost
-from actorsync.protocols.sftp.packets import Attributes, Data, Dialogue, Extended, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp.replies import Attributes, Data, Extended, Handle, Names, Reply, Status
+from actorsync.protocols.sftp.requests import Dialogue, Request
 
 __all__ = ["EXTENSIONS", "POSIX_RENAME", "ROOT", "Call", "Node", "SftpTree", "any_order", "only", "play"]
 

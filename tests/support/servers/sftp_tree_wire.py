@@ -1,4 +1,4 @@
-"""The model of an SFTP server behind an `SftpWire`: its replies as bytes, a channel on virtual time, an endpoint."""
+"""The model of an SFTP server behind a `RequestPipeline`: replies as bytes, a channel on virtual time, an endpoint."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities
-from actorsync.endpoints.sftp.requests import SftpWire
-from actorsync.endpoints.sftp.session import Server, SftpSession
+from actorsync.endpoints.sftp.connection import Server, SftpConnection
+from actorsync.endpoints.sftp.requests import RequestPipeline
+from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.model.entry import Entry, Kind, ScanComplete
-from actorsync.protocols.sftp.packets import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
+from actorsync.protocols.sftp.replies import Attributes, Data, Extended, Handle, Names, Reply, Status
+from actorsync.protocols.sftp.requests import Request
 from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, any_order
 
 __all__ = ["TreeChannel", "TreeEndpoint", "background", "encode", "session_with", "version"]
@@ -68,7 +70,7 @@ class TreeChannel:
     """
 
     tree: SftpTree
-    wire: SftpWire
+    requests: RequestPipeline
     delay: float = 0.05
     order: Random | None = None
     budget: list[int] = attrs.Factory(list)
@@ -113,17 +115,17 @@ class TreeChannel:
 
     def _answer(self, identity: int, request: Request) -> None:
         if identity == -1:
-            self.wire.feed(version(self.tree.extensions))
+            self.requests.feed(version(self.tree.extensions))
             return
         if self.budget and self.budget[0] <= 0:
             self.budget.clear()
-            self.wire.lose("cut")
+            self.requests.lose("cut")
             return
         if self.budget:
             self.budget[0] -= 1
         reply = self.tree.answer(request)
         self._writes -= _is_big(request)
-        self.wire.feed(encode(identity, reply))
+        self.requests.feed(encode(identity, reply))
 
 
 def _is_big(request: Request) -> bool:
@@ -156,12 +158,12 @@ class TreeEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
         """Connect."""
-        wire = SftpWire(60.0)
-        channel = TreeChannel(self.tree, wire, self.delay, self.order, self.budget)
+        requests = RequestPipeline(60.0)
+        channel = TreeChannel(self.tree, requests, self.delay, self.order, self.budget)
         self.channels.append(channel)
         async with background(channel.serve):
-            extensions = await wire.begin(channel)
-            yield SftpSession(wire, Server("a model", ROOT, extensions), fsync=self.fsync)
+            extensions = await requests.start(channel)
+            yield SftpSession(SftpConnection(requests, Server("a model", ROOT, extensions), self.fsync))
 
 
 @asynccontextmanager

@@ -122,4 +122,4 @@ def intents_of(profile: Path) -> list[str]:
     if not journal_path(state_directory(), identity).exists():
         return []
     with open_journal(state_directory(), identity) as journal:
-        return journal.intents()
+        return [path for path, _ in journal.pending()]

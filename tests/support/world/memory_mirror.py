@@ -23,11 +23,13 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind
-from actorsync.model.event import Event, Report
+from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, Skipped
+from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 
 __all__ = ["LANES", "ONE", "PATIENT", "Counted", "Mirror"]
 
@@ -100,13 +102,15 @@ class Mirror:
                 source or self.source,
                 target or self.target,
                 self.journal,
-                policy,
-                shutdown=self.shutdown,
-                observers=[self.events.append, observe],
-                statistics=self.statistics,
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
-                pipeline=pipeline,
-                feed=feed,
+                RunOptions(
+                    policy,
+                    shutdown=self.shutdown,
+                    observers=[self.events.append, observe],
+                    statistics=self.statistics,
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+                    pipeline=pipeline or Pipeline(),
+                    feed=feed,
+                ),
             )
 
     def seen(self, kind: type[T]) -> list[T]:
@@ -128,6 +132,6 @@ class Mirror:
     def check_nothing_left(self) -> None:
         """There are no temporaries on the target, and none in the journal, which holds what the target has."""
         assert not [path for path in self.target.files() if ".tmp" in path]
-        assert self.journal.intents() == []
+        assert self.journal.pending() == []
         recorded = {r.target.path for r in self.journal.subtree("") if r.target.kind is Kind.FILE}
         assert recorded == self.target.files().keys()

@@ -36,7 +36,7 @@ from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name
 from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
-from actorsync.supervisor import Policy
+from actorsync.policy import Policy
 
 if TYPE_CHECKING:
     from tests.support.world.watched import WatchedTarget
@@ -196,7 +196,7 @@ class Oracle:
     # The invariants.
 
     def _check_stage(self, temporary: str) -> None:
-        if temporary not in self.journal.intents():
+        if temporary not in dict(self.journal.pending()):
             self.blame(f"9: {temporary!r} is made before the journal knows it")
         if temporary in self.staged:
             self.blame(f"9: {temporary!r} is used a second time")
@@ -434,7 +434,7 @@ class Oracle:
 
     def check_target(self) -> None:
         """1 and 9: each file is a version of its own, or is what others put there, or a temporary the journal knows."""
-        known = set(self.journal.intents())
+        known = {path for path, _ in self.journal.pending()}
         for path, data in self.target.files().items():
             if path in self.intended:
                 if path not in known:

@@ -190,9 +190,6 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.owned_count()
 
-    def intents(self) -> Sequence[str]:
-        return self.inner.intents()
-
     def pending(self) -> Sequence[tuple[str, Entry | None]]:
         self._meet("read")
         return self.inner.pending()

@@ -24,10 +24,11 @@ from actorsync.endpoints.memory.tree import Directory, File, Special
 from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
-from actorsync.model.event import Report
+from actorsync.model.report import Report
 from actorsync.planning.parking import LONGEST_DELAY
+from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
-from actorsync.supervisor import Clock, Policy, supervise
+from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.trace import NEVER_PLANNED, check_trace
 from tests.support.virtual_time import inline
@@ -138,10 +139,12 @@ class World:
                 source,
                 Faulty(self.target, self._decide_target),
                 WatchedJournal(oracle.journal, oracle, self._step, self._meet_journal),
-                self.policy,
-                shutdown=shutdown,
-                observers=[oracle.published],
-                clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self._token):016x}", blocking=inline),
+                RunOptions(
+                    self.policy,
+                    shutdown=shutdown,
+                    observers=[oracle.published],
+                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self._token):016x}", blocking=inline),
+                ),
             )
         self.is_running = False
         self.all_steps += self.steps
@@ -160,7 +163,7 @@ class World:
         self.oracle.check_target()
         assert self.source.log == [], f"3: the source was changed: {self.source.log}"
         if report is not None and report.exit_code == 0:
-            assert not self.oracle.journal.intents(), "9: a run that ended well left temporaries"
+            assert not self.oracle.journal.pending(), "9: a run that ended well left temporaries"
         if report is not None and self._has_journal_failed and self.weather.stop is None:
             assert report.exit_code == 7, f"7: the journal could not be written, and the run ended in {report}"
 
@@ -326,7 +329,7 @@ class World:
         oracle = self.oracle
         oracle.journal = old.copy_to_memory()
         oracle.forget_intents()
-        oracle.intended = set(oracle.journal.intents())
+        oracle.intended = {path for path, _ in oracle.journal.pending()}
         for record in oracle.journal.subtree(""):
             path = record.target.path
             oracle.unrecorded.add(path)
@@ -479,7 +482,7 @@ class World:
 
     def _journal_now(self) -> object:
         journal = self.oracle.journal
-        return journal.record(""), journal.subtree(""), journal.intents(), journal.root(), journal.is_fresh
+        return journal.record(""), journal.subtree(""), journal.pending(), journal.root(), journal.is_fresh
 
     # Time.
 

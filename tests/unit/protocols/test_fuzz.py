@@ -15,14 +15,15 @@ from typing import Final
 
 import pytest
 
-from actorsync.endpoints.sftp.session import _fault_of
+from actorsync.endpoints.sftp.directories import invalid_name
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, ProfileError, ProtocolError
 from actorsync.model.text import display
 from actorsync.profile import load_profile
 from actorsync.protocols.ftp import replies
 from actorsync.protocols.ftp.listing import mlst_kind, parse_list, parse_mlsd
 from actorsync.protocols.ftp.wire import Reply, ReplyParser
-from actorsync.protocols.sftp.packets import Names, PacketParser, parse_reply, parse_version
+from actorsync.protocols.sftp.packets import PacketParser
+from actorsync.protocols.sftp.replies import Names, parse_reply, parse_version
 
 INPUTS: Final = int(os.environ.get("ACTORSYNC_INPUTS", "200000"))
 
@@ -204,7 +205,7 @@ def test_m072_m074_m091_sftp_packets_bent_and_broken() -> None:
                     if isinstance(reply, Names):
                         listed = [name for name, _ in reply.names if name not in {".", ".."}]
                         names += len(listed)
-                        if _fault_of(listed) is None:
+                        if invalid_name(listed) is None:
                             assert not any(not name or "/" in name or "\0" in name for name in listed)
         except ProtocolError as error:
             texts.append(str(error))

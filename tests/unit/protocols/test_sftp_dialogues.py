@@ -1,4 +1,4 @@
-"""Every SFTP dialogue, held with a model of a server: cut anywhere, in any order that a server may take, and again."""
+"""Every SFTP dialogue with a model of a server: interrupted anywhere, in any order of execution, and repeated."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
 from actorsync.protocols.sftp import dialogues as ask
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import Attributes, Names, Reply, Status
+from actorsync.protocols.sftp.replies import OK, Attributes, Names, Reply, Status
+from actorsync.protocols.sftp.requests import Dialogue
 from tests.support.servers.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree, only, play
 
 WITHOUT_POSIX_RENAME = {name: of for name, of in EXTENSIONS.items() if name != POSIX_RENAME}
+
+HINT = "check the permissions, the free space and the rules for names on the server"
 
 orders = st.none() | st.integers(0, 99)
 
 
 def order_of(seed: int | None) -> Random | None:
-    """Give what has a server choose its order; the order of the requests for None."""
+    """Return the source of a random order for the server; None for the order of the requests."""
     return None if seed is None else Random(seed)
 
 
@@ -35,7 +37,7 @@ def reasons(results: list[OperationRefused | None]) -> list[str | None]:
 
 
 @given(orders)
-def test_a_move_replaces_nothing(seed: int | None) -> None:
+def test_move_replaces_nothing(seed: int | None) -> None:
     tree = SftpTree(extensions=EXTENSIONS)
     for name in ("one", "two", "taken"):
         tree.write(f"{ROOT}/d0/{name}", name.encode(), 11)
@@ -56,7 +58,7 @@ NEW, OLD = b"the new content", b"old"
 
 @attrs.frozen
 class Site:
-    """Files that are to be replaced or made, each with its temporary, on one server."""
+    """Files to replace or create, each with its temporary, on one server."""
 
     tree: SftpTree
     renames: list[ask.Rename]
@@ -70,7 +72,7 @@ class Site:
         return play(ask.sweep(left), self.tree, order=order_of(seed), requests=requests)
 
     def check(self, call: Call | None = None) -> None:
-        """Whatever happens: the old content or the new one is whole under its name, or the old one is set aside."""
+        """Check that the old or new content is complete under the final name, or the old one is set aside."""
         for number, item in enumerate(self.renames):
             files = self.tree.files()
             if was_there(number):
@@ -79,7 +81,7 @@ class Site:
             assert files.get(item.final) in {NEW, OLD, None}
 
     def check_end(self) -> None:
-        """All is new, and nothing else is there."""
+        """Check that all files are new, and nothing else exists."""
         assert self.tree.files() == {item.final: NEW for item in self.renames}
 
 
@@ -88,7 +90,7 @@ def was_there(number: int) -> bool:
 
 
 def site(count: int = 1, *, replaces: bool = True, sees_target_first: bool = False, tells_times: bool = True) -> Site:
-    """Have temporaries for ``count`` files, of which every second is there already."""
+    """Return a site with temporaries for ``count`` files, of which every second one exists already."""
     tree = SftpTree(
         extensions=EXTENSIONS if replaces else WITHOUT_POSIX_RENAME,
         sees_target_first=sees_target_first,
@@ -114,7 +116,7 @@ kinds = st.fixed_dictionaries(
 
 @given(kinds, st.integers(1, 3), orders, st.lists(st.integers(0, 14), max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_m033_m050_a_commit_that_is_cut_and_done_again_comes_to_the_same_end(
+def test_m033_m050_interrupted_commit_can_be_repeated(
     kind: dict[str, bool], count: int, seed: int | None, cuts: list[int]
 ) -> None:
     made = site(count, **kind)
@@ -127,13 +129,15 @@ def test_m033_m050_a_commit_that_is_cut_and_done_again_comes_to_the_same_end(
     assert [result for result in results if not isinstance(result, Attributes)] == []
     assert [result.size for result in results if isinstance(result, Attributes)] == [len(NEW)] * count
     made.check_end()
-    assert made.commit(seed) == results, "and once more"
+    assert made.commit(seed) == results, "a second repetition gives the same results"
     made.check_end()
 
 
 @pytest.mark.parametrize("sees_target_first", [False, True])
 @pytest.mark.parametrize("replaces", [False, True])
-def test_m033_m050_a_commit_that_is_cut_after_any_request(replaces: bool, sees_target_first: bool) -> None:
+def test_m033_m050_commit_interrupted_after_any_request_can_be_repeated(
+    replaces: bool, sees_target_first: bool
+) -> None:
     for cut in itertools.count():
         made = site(2, replaces=replaces, sees_target_first=sees_target_first)
         try:
@@ -148,10 +152,10 @@ def test_m033_m050_a_commit_that_is_cut_after_any_request(replaces: bool, sees_t
 
 @given(kinds, st.integers(1, 3), orders, st.integers(0, 14), st.lists(st.integers(0, 14), max_size=3))
 @settings(max_examples=200, deadline=None)
-def test_m033_m111_what_a_commit_has_left_is_swept(
+def test_m033_m111_sweep_cleans_up_after_an_interrupted_commit(
     kind: dict[str, bool], count: int, seed: int | None, cut: int, cuts: list[int]
 ) -> None:
-    """The process died in the middle of it: every file is old or new, under its name and alone."""
+    """The process died during the commit: each file is old or new, and no temporary is left."""
     made = site(count, **kind)
     with contextlib.suppress(ConnectionLost):
         made.commit(seed, cut)
@@ -162,45 +166,45 @@ def test_m033_m111_what_a_commit_has_left_is_swept(
             made.check()
     assert made.sweep(seed) == [None] * count
     files = made.tree.files()
-    assert set(files) <= {item.final for item in made.renames}, "nothing of ours is left"
+    assert set(files) <= {item.final for item in made.renames}, "no temporary is left"
     for number, item in enumerate(made.renames):
         assert files.get(item.final) in ({NEW, OLD} if was_there(number) else {NEW, None})
 
 
-def test_with_posix_rename_a_commit_is_one_flight() -> None:
+def test_commit_with_posix_rename_is_one_flight() -> None:
     made = site(3)
     made.commit()
     assert made.tree.verbs() == ["POSIX-RENAME", "LSTAT"] * 3
 
 
 @pytest.mark.parametrize("replaces", [False, True])
-def test_m034_a_rename_that_says_ok_and_does_nothing(replaces: bool) -> None:
+def test_m034_rename_without_effect_is_refused(replaces: bool) -> None:
     made = site(2, replaces=replaces)
     verb = "POSIX-RENAME" if replaces else "RENAME"
-    made.tree.instead = lambda call: sftp.OK if call.verb == verb and call.path.endswith("/t") else None
+    made.tree.instead = lambda call: OK if call.verb == verb and call.path.endswith("/t") else None
     results = made.commit()
-    assert [str(result) for result in results] == ["the server says that it renamed it, and has not"] * 2
-    assert made.tree.files() == {made.renames[0].final: OLD}, "the temporaries are gone, the old one is not"
+    assert [str(result) for result in results] == ["the server reported that it renamed the file, but did not"] * 2
+    assert made.tree.files() == {made.renames[0].final: OLD}, "the temporaries are removed, the old file is kept"
 
 
-def test_m034_a_rename_that_says_ok_and_loses_the_file() -> None:
+def test_m034_rename_that_loses_the_file_is_retried() -> None:
     made = site(2)
 
     def lose(call: Call) -> Reply | None:
         if call.verb != "POSIX-RENAME":
             return None
         del made.tree.nodes[call.path]
-        return sftp.OK
+        return OK
 
     made.tree.instead = lose
     results = made.commit()
     assert [isinstance(result, OperationRefused) and result.retry for result in results] == [True, True]
-    assert str(results[0]) == "after its rename the server shows 3 bytes under its name"
-    assert str(results[1]) == "after its rename the server shows no such file under its name"
+    assert str(results[0]) == "after the rename the server reports 3 bytes for the final name"
+    assert str(results[1]) == "after the rename the server reports no such file for the final name"
 
 
 @pytest.mark.parametrize("mtime", [78, None])
-def test_a_server_that_makes_another_time_of_ours_is_believed(mtime: int | None) -> None:
+def test_time_changed_by_the_server_is_accepted(mtime: int | None) -> None:
     made = site()
     shown = Attributes(len(NEW), 0o100644, mtime)
     made.tree.instead = only("LSTAT", shown, path=made.renames[0].final)
@@ -208,7 +212,7 @@ def test_a_server_that_makes_another_time_of_ours_is_believed(mtime: int | None)
 
 
 @pytest.mark.parametrize("replaces", [False, True])
-def test_a_directory_in_the_way_of_a_file(replaces: bool) -> None:
+def test_directory_under_the_final_name_refuses_the_commit(replaces: bool) -> None:
     made = site(2, replaces=replaces)
     made.tree.nodes.pop(made.renames[0].final)
     made.tree.after = lambda call: None
@@ -221,7 +225,7 @@ def test_a_directory_in_the_way_of_a_file(replaces: bool) -> None:
 
 
 @pytest.mark.parametrize("replaces", [False, True])
-def test_a_link_in_the_way_is_replaced_and_not_followed(replaces: bool) -> None:
+def test_link_under_the_final_name_is_replaced(replaces: bool) -> None:
     made = site(1, replaces=replaces)
     made.tree.after = lambda call: None
     made.tree.write("/elsewhere", b"theirs")
@@ -232,30 +236,30 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(replaces: bool) -> None:
 
 @pytest.mark.parametrize("code", [3, 4, 5, 8, 99])
 @pytest.mark.parametrize("replaces", [False, True])
-def test_m039_a_rename_that_is_refused(replaces: bool, code: int) -> None:
+def test_m039_refused_rename_is_reported_for_each_file(replaces: bool, code: int) -> None:
     made = site(2, replaces=replaces)
     verb = "POSIX-RENAME" if replaces else "RENAME"
     made.tree.instead = lambda call: Status(code, "no!") if call.verb == verb and call.new.endswith("/f") else None
     results = made.commit()
     for result in results:
         assert isinstance(result, OperationRefused) and not result.retry
-        assert "the server does not give it its name: " in str(result) and "no!" in str(result)
-    if replaces:  # else the old one cannot come back either: see below
+        assert "the server refused the rename to the final name: " in str(result) and "no!" in str(result)
+    if replaces:  # otherwise the refused rename prevents the restore as well
         assert made.tree.files() == {made.renames[0].final: OLD}
 
 
-def test_m033_the_old_file_comes_back_when_the_new_one_does_not_get_its_place() -> None:
+def test_m033_old_file_is_restored_when_the_rename_is_refused() -> None:
     made = site(1, replaces=False)
     made.tree.instead = only("RENAME", Status(3), path=made.renames[0].temporary)
     (result,) = made.commit()
-    assert str(result) == "the server does not give it its name: permission denied"
+    assert str(result) == f"the server refused the rename to the final name: permission denied; {HINT}"
     assert made.tree.files() == {made.renames[0].final: OLD}
     assert made.tree.nodes[made.renames[0].final].mtime == 11
 
 
 @pytest.mark.parametrize("sees_target_first", [False, True])
-def test_m033_what_an_earlier_attempt_has_left_aside_is_in_nobody_s_way(sees_target_first: bool) -> None:
-    """It was set aside, and then somebody else has put a file there."""
+def test_m033_file_left_aside_by_an_earlier_attempt_is_removed(sees_target_first: bool) -> None:
+    """The old file was set aside, and then another program created a file under the final name."""
     made = site(1, replaces=False, sees_target_first=sees_target_first)
     made.tree.write(made.renames[0].aside, OLD, 11)
     assert isinstance(made.commit()[0], Attributes)
@@ -264,7 +268,7 @@ def test_m033_what_an_earlier_attempt_has_left_aside_is_in_nobody_s_way(sees_tar
 
 @pytest.mark.parametrize("replaces", [False, True])
 @pytest.mark.parametrize("sees_target_first", [False, True])
-def test_a_temporary_that_is_gone_is_done_again(replaces: bool, sees_target_first: bool) -> None:
+def test_missing_temporary_is_retried(replaces: bool, sees_target_first: bool) -> None:
     made = site(2, replaces=replaces, sees_target_first=sees_target_first)
     for item in made.renames:
         made.tree.nodes.pop(item.temporary)
@@ -274,7 +278,7 @@ def test_a_temporary_that_is_gone_is_done_again(replaces: bool, sees_target_firs
     assert made.tree.files() == {made.renames[0].final: OLD}
 
 
-def test_nothing_is_renamed_when_one_path_cannot_be_sent() -> None:
+def test_unsendable_path_prevents_the_whole_commit() -> None:
     made = site(2)
     renames = [*made.renames, attrs.evolve(made.renames[0], final="/a\0b")]
     with pytest.raises(OperationRefused, match="cannot be sent"):
@@ -286,7 +290,7 @@ def test_nothing_is_renamed_when_one_path_cannot_be_sent() -> None:
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_m033_what_was_set_aside_is_put_back_or_cleared_away(knows: bool) -> None:
+def test_m033_sweep_restores_or_removes_files_set_aside(knows: bool) -> None:
     tree = SftpTree()
     for name, content in [("t1", NEW), ("a1", OLD), ("f1", NEW), ("t2", NEW), ("a2", OLD), ("f3", OLD)]:
         tree.write(f"{ROOT}/{name}", content)
@@ -297,7 +301,7 @@ def test_m033_what_was_set_aside_is_put_back_or_cleared_away(knows: bool) -> Non
     assert tree.files() == {f"{ROOT}/f1": NEW, f"{ROOT}/f3": OLD} | aside | back
 
 
-def test_m033_what_cannot_be_put_back_is_not_forgotten() -> None:
+def test_m033_failed_restore_is_refused() -> None:
     tree = SftpTree()
     tree.write(f"{ROOT}/a", OLD)
     tree.instead = only("RENAME", Status(3))
@@ -307,17 +311,17 @@ def test_m033_what_cannot_be_put_back_is_not_forgotten() -> None:
     assert tree.files() == {f"{ROOT}/a": OLD}
 
 
-def test_sweeping_nothing_asks_nothing() -> None:
+def test_sweep_of_nothing_sends_nothing() -> None:
     tree = SftpTree()
     assert play(ask.sweep([]), tree) == []
     assert tree.calls == []
 
 
-def test_a_temporary_that_cannot_be_removed() -> None:
+def test_temporary_that_cannot_be_removed_is_refused() -> None:
     tree = SftpTree()
     tree.mkdir(f"{ROOT}/t")
     left = [ask.Temporary(f"{ROOT}/t", f"{ROOT}/a"), ask.Temporary("/not/there", "/not/here", "/not/at/all")]
-    assert reasons(play(ask.sweep(left), tree)) == ["the server does not remove it: failure", None]
+    assert reasons(play(ask.sweep(left), tree)) == ["the server did not remove it: failure", None]
 
 
 # --- Directories
@@ -325,7 +329,7 @@ def test_a_temporary_that_cannot_be_removed() -> None:
 
 @given(st.permutations(["/r/a", "/r/a/b", "/r/a/b/c", "/r/d", "/r/d/e"]), orders, st.integers(0, 12))
 @settings(max_examples=100, deadline=None)
-def test_directories_are_made_from_the_top_whatever_is_cut(paths: list[str], seed: int | None, cut: int) -> None:
+def test_interrupted_making_of_directories_can_be_repeated(paths: list[str], seed: int | None, cut: int) -> None:
     tree = SftpTree()
     with contextlib.suppress(ConnectionLost):
         play(ask.make_directories(paths), tree, order=order_of(seed), requests=cut)
@@ -333,7 +337,7 @@ def test_directories_are_made_from_the_top_whatever_is_cut(paths: list[str], see
     assert set(tree.nodes) == {"/", "/r", *paths}
 
 
-def test_what_is_in_the_way_of_a_directory() -> None:
+def test_entry_under_the_name_of_a_directory_is_refused() -> None:
     tree = SftpTree()
     tree.mkdir("/r/there")
     tree.write("/r/file", b"")
@@ -351,26 +355,31 @@ def test_what_is_in_the_way_of_a_directory() -> None:
         None,
     ]
     follow = play(ask.make_directories(["/r/file", "/r/link", "/r/nowhere", "/r/link/sub"], follow=True), tree)
-    assert reasons(follow) == ["a file is in its place", None, "the server does not make it: failure", None]
+    assert reasons(follow) == [
+        "a file is in its place",
+        None,
+        f"the server did not make the directory: failure; {HINT}",
+        None,
+    ]
     assert "/r/there/sub" in tree.nodes
 
 
-def test_a_server_that_does_not_say_what_is_there_is_believed() -> None:
+def test_existing_entry_of_unknown_kind_counts_as_a_directory() -> None:
     tree = SftpTree(instead=only("LSTAT", Attributes(size=4096)))
     tree.mkdir("/r/there")
     assert play(ask.make_directories(["/r/there"]), tree) == [None]
 
 
-def test_no_directories_ask_nothing() -> None:
+def test_empty_batches_send_nothing() -> None:
     tree = SftpTree()
     assert (play(ask.make_directories([]), tree), play(ask.remove_directories([]), tree)) == ([], [])
-    assert (play(ask.remove_files([]), tree), play(ask.look([]), tree)) == ([], [])
+    assert (play(ask.remove_files([]), tree), play(ask.lstat_all([]), tree)) == ([], [])
     assert tree.calls == []
 
 
 @given(st.permutations(["/r/a", "/r/a/b", "/r/a/b/c", "/r/d", "/r/d/e"]), orders, st.integers(0, 12))
 @settings(max_examples=100, deadline=None)
-def test_directories_go_from_the_bottom_whatever_is_cut(paths: list[str], seed: int | None, cut: int) -> None:
+def test_interrupted_removal_of_directories_can_be_repeated(paths: list[str], seed: int | None, cut: int) -> None:
     tree = SftpTree()
     for path in paths:
         tree.mkdir(path)
@@ -382,37 +391,37 @@ def test_directories_go_from_the_bottom_whatever_is_cut(paths: list[str], seed: 
     assert set(tree.nodes) == {"/", "/r", "/r/d", "/r/d/theirs"}
 
 
-def test_directories_that_are_not_removed() -> None:
+def test_directories_that_cannot_be_removed_are_refused() -> None:
     tree = SftpTree(instead=only("RMDIR", Status(3)))
     for path in ("/r/empty", "/r/closed"):
         tree.mkdir(path)
     tree.write("/r/full/f", b"")
     refused = play(ask.remove_directories(["/r/empty", "/r/full"]), tree)
     assert refused[1] is False
-    assert str(refused[0]) == "the server does not remove it: permission denied"
+    assert str(refused[0]) == "the server did not remove it: permission denied"
     tree.instead = lambda call: Status(3) if call.verb in {"RMDIR", "OPENDIR"} else None
     (closed,) = play(ask.remove_directories(["/r/closed"]), tree)
-    assert isinstance(closed, OperationRefused), "nobody knows whether it holds something"
+    assert isinstance(closed, OperationRefused), "it is unknown whether the directory is empty"
 
 
-def test_files_that_are_removed() -> None:
+def test_removal_of_files_accepts_missing_ones() -> None:
     tree = SftpTree()
     tree.write("/r/f", b"")
     tree.link("/r/l", "/r/f")
     tree.mkdir("/r/d")
     assert reasons(play(ask.remove_files(["/r/f", "/r/l", "/r/gone", "/r/d"]), tree)) == [
         *(None, None, None),
-        "the server does not remove it: failure",
+        "the server did not remove it: failure",
     ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 300])
-def test_flights_are_bounded(count: int) -> None:
+def test_flights_hold_at_most_128_requests(count: int) -> None:
     tree = SftpTree()
     lengths = []
 
-    def measured() -> sftp.Dialogue[list[Attributes | Status]]:
-        dialogue = ask.look([f"/r/{number}" for number in range(count)])
+    def measured() -> Dialogue[list[Attributes | Status]]:
+        dialogue = ask.lstat_all([f"/r/{number}" for number in range(count)])
         with contextlib.suppress(StopIteration):
             flight = next(dialogue)
             while True:
@@ -430,7 +439,7 @@ def test_flights_are_bounded(count: int) -> None:
 
 @given(st.integers(0, 40), st.integers(1, 9), orders)
 @settings(max_examples=50, deadline=None)
-def test_a_listing_is_whole(count: int, at_once: int, seed: int | None) -> None:
+def test_listing_is_complete(count: int, at_once: int, seed: int | None) -> None:
     tree = SftpTree(names_at_once=at_once)
     for number in range(count):
         tree.write(f"/r/f{number}", bytes(number))
@@ -442,7 +451,7 @@ def test_a_listing_is_whole(count: int, at_once: int, seed: int | None) -> None:
     assert tree.open_handles == 0
 
 
-def test_what_cannot_be_listed() -> None:
+def test_missing_directory_and_file_give_a_status() -> None:
     tree = SftpTree()
     tree.write("/r/f", b"")
     assert play(ask.list_directory("/r/f"), tree) == play(ask.list_directory("/r/gone"), tree) == Status(2)
@@ -453,18 +462,18 @@ def test_what_cannot_be_listed() -> None:
 
 @pytest.mark.parametrize("after", range(6))
 @pytest.mark.parametrize("status", [Status(3), Status(4, "disk"), Status(8), Status(0)])
-def test_m061_a_listing_that_breaks_off_is_no_listing(after: int, status: Status) -> None:
+def test_m061_interrupted_listing_is_a_problem(after: int, status: Status) -> None:
     tree = SftpTree(names_at_once=1)
     for number in range(20):
         tree.write(f"/r/{number}", b"")
     reads = itertools.count()
     tree.instead = lambda call: status if call.verb == "READDIR" and next(reads) == after else None
     assert play(ask.list_directory("/r"), tree) == status
-    assert tree.open_handles == 0, "the handle is closed all the same"
+    assert tree.open_handles == 0, "the handle is closed as well"
 
 
 @pytest.mark.parametrize("count", [0, 1_000, 5_000])
-def test_m046_m092_a_listing_without_end_is_left(count: int) -> None:
+def test_m046_m092_endless_listing_raises(count: int) -> None:
     answer = Names(tuple((f"n{number}", Attributes()) for number in range(count)))
     tree = SftpTree(instead=only("READDIR", answer))
     with pytest.raises(ProtocolError, match="names in one directory"):
@@ -472,14 +481,14 @@ def test_m046_m092_a_listing_without_end_is_left(count: int) -> None:
     assert len(tree.calls) <= 1_100
 
 
-def test_a_directory_is_mostly_read_in_two_round_trips() -> None:
+def test_small_directory_is_read_in_two_round_trips() -> None:
     tree = SftpTree(names_at_once=100)
     tree.write("/r/f", b"")
     play(ask.list_directory("/r"), tree)
     assert tree.verbs() == ["OPENDIR", "READDIR", "READDIR", "CLOSE"]
 
 
-# --- Where the login leads
+# --- The login directory
 
 
 @pytest.mark.parametrize(
@@ -493,5 +502,5 @@ def test_a_directory_is_mostly_read_in_two_round_trips() -> None:
         (Status(3), "/"),
     ],
 )
-def test_home(reply: Reply, expected: str) -> None:
-    assert play(ask.home(), SftpTree(instead=only("REALPATH", reply))) == expected
+def test_login_directory_is_an_absolute_path(reply: Reply, expected: str) -> None:
+    assert play(ask.login_directory(), SftpTree(instead=only("REALPATH", reply))) == expected

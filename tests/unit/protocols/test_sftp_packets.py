@@ -1,4 +1,4 @@
-"""SFTP as bytes: requests as the draft writes them, replies of every type, and whatever a server may send instead."""
+"""SFTP packets: requests as in the draft, replies of every type, and invalid packets."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from hypothesis import strategies as st
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
-from actorsync.protocols.sftp import packets as sftp
-from actorsync.protocols.sftp.packets import (
+from actorsync.protocols.sftp import requests as sftp
+from actorsync.protocols.sftp.packets import INIT, MAX_PACKET, PacketParser, packet
+from actorsync.protocols.sftp.replies import (
+    OK,
     Attributes,
     Data,
     Extended,
     Handle,
     Names,
-    PacketParser,
     Reply,
-    Request,
     Status,
     entry_of,
+    has_room,
     parse_reply,
     parse_version,
-    seconds,
-    why_unsendable,
 )
+from actorsync.protocols.sftp.requests import Request, seconds, why_unsendable
 from tests.support.servers.sftp_tree_wire import encode, version
 
 H = b"\x00\x01\xff"
-"""A handle: bytes that are nothing to us."""
+"""A handle: opaque bytes."""
 
 
 def string(data: bytes) -> bytes:
@@ -43,14 +43,14 @@ def string(data: bytes) -> bytes:
 
 
 def packets(data: bytes, cuts: Sequence[int] = ()) -> list[tuple[int, bytes]]:
-    """Give all packets in ``data``, which comes in pieces cut at ``cuts``."""
+    """Return all packets in ``data``, fed in pieces that end at ``cuts``."""
     parser, edges = PacketParser(), [0, *sorted(cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
     return [(kind, bytes(body)) for piece in pieces for kind, body in parser.feed(piece)]
 
 
 def reply_of(packet: bytes) -> tuple[int, Reply]:
-    """Read the one reply in ``packet``."""
+    """Parse the one reply in ``packet``."""
     ((kind, body),) = packets(packet)
     return parse_reply(kind, memoryview(body))
 
@@ -58,8 +58,8 @@ def reply_of(packet: bytes) -> tuple[int, Reply]:
 # --- Requests
 
 
-def test_what_is_said_first() -> None:
-    assert sftp.INIT.hex(" ", 4) == "00 00000501 00000003"
+def test_init_packet_offers_version_3() -> None:
+    assert INIT.hex(" ", 4) == "00 00000501 00000003"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_said_first() -> None:
         (sftp.open_new("/a"), "03 2a2a2a2a 00000002 2f61 0000002a 00000000", Handle),
         (sftp.open_existing("/a"), "03 2a2a2a2a 00000002 2f61 00000001 00000000", Handle),
         (sftp.close(H), "04 2a2a2a2a 00000003 0001ff", Status),
-        (sftp.part(H), "04 2a2a2a2a 00000003 0001ff", Status),
+        (sftp.close_unchecked(H), "04 2a2a2a2a 00000003 0001ff", Status),
         (sftp.read(H, 2**32, 9), "05 2a2a2a2a 00000003 0001ff 0000000100000000 00000009", Data),
         (sftp.write(H, 2**33 + 1, b"xyz"), "06 2a2a2a2a 00000003 0001ff 0000000200000001 00000003 78797a", Status),
         (sftp.write(H, 0, b""), "06 2a2a2a2a 00000003 0001ff 0000000000000000 00000000", Status),
@@ -99,18 +99,18 @@ def test_what_is_said_first() -> None:
         (sftp.file_system("/a"), f"c8 2a2a2a2a 00000013 {b'statvfs@openssh.com'.hex()} 00000002 2f61", Extended),
     ],
 )
-def test_requests_are_as_the_draft_writes_them(request_: Request, expected: str, answer: type[Reply]) -> None:
+def test_requests_are_encoded_as_in_the_draft(request_: Request, expected: str, answer: type[Reply]) -> None:
     body = bytes.fromhex(expected)
-    assert sftp.packet(0x2A2A2A2A, request_) == struct.pack(">I", len(body)) + body
+    assert packet(0x2A2A2A2A, request_) == struct.pack(">I", len(body)) + body
     assert request_.answer is answer
 
 
-def test_only_a_parting_request_is_one() -> None:
-    assert sftp.part(H).is_parting
-    assert not sftp.close(H).is_parting
+def test_only_close_unchecked_is_unchecked() -> None:
+    assert sftp.close_unchecked(H).is_unchecked
+    assert not sftp.close(H).is_unchecked
 
 
-def test_content_is_not_shown() -> None:
+def test_repr_shows_no_content() -> None:
     assert "secret" not in repr(sftp.write(H, 0, b"secret"))
 
 
@@ -125,15 +125,15 @@ BY_PATH: list[Callable[[str], Any]] = [
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("/a\0b", "it holds a NUL"),
-        ("\0", "it holds a NUL"),
-        ("/\ud800", "it is not text that can be encoded"),
-        ("/" + chr(0xDC7F), "it is not text that can be encoded"),
-        ("x" * 4_096, "it is 4096 bytes long, over 4095"),
-        ("é" * 2_048, "it is 4096 bytes long, over 4095"),
+        ("/a\0b", "the path contains a NUL"),
+        ("\0", "the path contains a NUL"),
+        ("/\ud800", "the path cannot be encoded as UTF-8"),
+        ("/" + chr(0xDC7F), "the path cannot be encoded as UTF-8"),
+        ("x" * 4_096, "the path is 4096 bytes long, over the limit of 4095"),
+        ("é" * 2_048, "the path is 4096 bytes long, over the limit of 4095"),
     ],
 )
-def test_m074_paths_that_no_request_holds(path: str, why: str) -> None:
+def test_m074_unsendable_paths_are_refused(path: str, why: str) -> None:
     assert why_unsendable(path) == why
     for build in BY_PATH:
         with pytest.raises(OperationRefused, match="cannot be sent over SFTP") as caught:
@@ -145,13 +145,13 @@ def test_m074_paths_that_no_request_holds(path: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", ".", "/", "x" * 4_095, "/a\r\nb", "/\udcff\udc80", "/\x7f\x01", "/日本"])
-def test_paths_that_can_be_sent(path: str) -> None:
+def test_sendable_paths_are_accepted(path: str) -> None:
     assert why_unsendable(path) is None
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 @settings(max_examples=100)
-def test_m074_a_path_goes_out_byte_for_byte_or_not_at_all(path: str) -> None:
+def test_m074_path_is_sent_byte_for_byte_or_refused(path: str) -> None:
     try:
         body = sftp.lstat(path).body
     except OperationRefused:
@@ -169,7 +169,7 @@ FLAGS = [0x01, 0x02, 0x04, 0x08, 0x80000000]
 
 
 @pytest.mark.parametrize("chosen", range(2 ** len(FLAGS)))
-def test_attributes_with_every_combination_of_flags(chosen: int) -> None:
+def test_attributes_are_parsed_with_every_combination_of_flags(chosen: int) -> None:
     flags = sum(flag for place, flag in enumerate(FLAGS) if chosen >> place & 1)
     parts = {
         0x01: struct.pack(">Q", 2**40),
@@ -186,15 +186,15 @@ def test_attributes_with_every_combination_of_flags(chosen: int) -> None:
     name = struct.pack(">III", 7, 2, 1) + b"a" + string(b"-rw-r--r-- a") + body + string(b"b") + string(b"") + body
     assert parse_reply(104, memoryview(name)) == (7, Names((("a", found), ("b", found))))
     for end in range(4, len(body) + 4):
-        with pytest.raises(ProtocolError, match="shorter than it says"):
+        with pytest.raises(ProtocolError, match="shorter than its own length fields say"):
             parse_reply(105, memoryview((struct.pack(">I", 7) + body)[:end]))
 
 
 @pytest.mark.parametrize(
     ("packet", "reply"),
     [
-        ("65 00000001 00000000", sftp.OK),  # without a text, as the first drafts had it
-        ("65 00000001 00000000 00000007 53756363657373 00000000", sftp.OK),
+        ("65 00000001 00000000", OK),  # without a message, as in the first drafts
+        ("65 00000001 00000000 00000007 53756363657373 00000000", OK),
         ("65 00000001 00000004 00000000 00000000", Status(4)),
         ("65 00000001 00000004", Status(4)),
         ("65 00000001 00000003 00000002 4eff 00000002 656e", Status(3, "N\udcff")),
@@ -210,20 +210,20 @@ def test_attributes_with_every_combination_of_flags(chosen: int) -> None:
         ("c9 00000001 000102", Extended(b"\0\1\2")),
     ],
 )
-def test_replies(packet: str, reply: Reply) -> None:
+def test_replies_are_parsed(packet: str, reply: Reply) -> None:
     body = bytes.fromhex(packet)
     assert reply_of(struct.pack(">I", len(body)) + body) == (1, reply)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 3, 6, 100, 106, 200, 202, 255])
-def test_m020_what_answers_nothing(kind: int) -> None:
-    with pytest.raises(ProtocolError, match=f"a packet of type {kind}, which answers nothing"):
+def test_m020_packet_that_is_not_a_reply_raises(kind: int) -> None:
+    with pytest.raises(ProtocolError, match=f"a packet of type {kind}, which is not a reply"):
         parse_reply(kind, memoryview(bytes(40)))
 
 
 @pytest.mark.parametrize("kind", [101, 102, 103, 104, 105, 201, 7])
 @pytest.mark.parametrize("length", range(4))
-def test_m091_a_packet_without_an_id(kind: int, length: int) -> None:
+def test_m091_packet_without_an_id_raises(kind: int, length: int) -> None:
     with pytest.raises(ProtocolError):
         parse_reply(kind, memoryview(bytes(length)))
 
@@ -243,8 +243,8 @@ def test_m091_a_packet_without_an_id(kind: int, length: int) -> None:
         "69 00000001 80000000 ffffffff 00000000 00000000",
     ],
 )
-def test_m091_lengths_and_counts_that_lie(packet: str) -> None:
-    with pytest.raises(ProtocolError, match="shorter than it says"):
+def test_m091_wrong_lengths_and_counts_raise(packet: str) -> None:
+    with pytest.raises(ProtocolError, match="shorter than its own length fields say"):
         parse_reply(bytes.fromhex(packet)[0], memoryview(bytes.fromhex(packet)[1:]))
 
 
@@ -252,7 +252,7 @@ optional = st.none() | st.integers(0, 2**32 - 1)
 attributes = st.builds(Attributes, st.none() | st.integers(0, 2**64 - 1), optional, optional)
 texts = st.binary(max_size=20).map(lambda data: data.decode("utf-8", "surrogateescape"))
 replies: st.SearchStrategy[Reply] = (
-    st.just(sftp.OK)
+    st.just(OK)
     | st.builds(Status, st.integers(1, 2**32 - 1), texts)
     | st.builds(Handle, st.binary(max_size=256))
     | st.builds(Data, st.binary(max_size=300))
@@ -264,7 +264,7 @@ replies: st.SearchStrategy[Reply] = (
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), replies), max_size=8), st.data())
 @settings(max_examples=200)
-def test_m026_packets_cut_anywhere_are_the_same_packets(sent: list[tuple[int, Reply]], data: st.DataObject) -> None:
+def test_m026_packets_in_any_pieces_are_parsed(sent: list[tuple[int, Reply]], data: st.DataObject) -> None:
     wire = b"".join(encode(identity, reply) for identity, reply in sent)
     cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=20))
     found = packets(wire, cuts)
@@ -272,7 +272,7 @@ def test_m026_packets_cut_anywhere_are_the_same_packets(sent: list[tuple[int, Re
     assert [parse_reply(kind, memoryview(body)) for kind, body in found] == sent
 
 
-def test_m026_every_single_byte() -> None:
+def test_m026_packets_in_single_bytes_are_parsed() -> None:
     wire = version() + encode(1, Status(4, "no")) + encode(2, Data(bytes(70))) + encode(3, Names(()))
     assert packets(wire, range(len(wire))) == packets(wire)
     assert [kind for kind, _ in packets(wire)] == [2, 101, 103, 104]
@@ -300,23 +300,23 @@ def test_m091_an_arbitrary_packet_is_a_reply_or_a_protocol_error(kind: int, body
     assert str(reply) == display(str(reply)) or not isinstance(reply, Status)
 
 
-@pytest.mark.parametrize("length", [0, sftp.MAX_PACKET + 1, 0x53534820, 2**32 - 1])  # the third is "SSH "
-def test_m091_a_length_that_no_server_has_reason_for(length: int) -> None:
+@pytest.mark.parametrize("length", [0, MAX_PACKET + 1, 0x53534820, 2**32 - 1])  # the third is "SSH "
+def test_m091_excessive_length_raises(length: int) -> None:
     for cuts in (range(0), range(4)):
         with pytest.raises(ProtocolError, match=f"a packet of {length} bytes, which is not SFTP"):
             packets(struct.pack(">I", length), cuts)
 
 
-def test_the_longest_packet() -> None:
-    ((kind, body),) = packets(struct.pack(">IB", sftp.MAX_PACKET, 103) + bytes(sftp.MAX_PACKET - 1), [1, 4, 70_000])
-    assert (kind, len(body)) == (103, sftp.MAX_PACKET - 1)
+def test_longest_packet_is_parsed() -> None:
+    ((kind, body),) = packets(struct.pack(">IB", MAX_PACKET, 103) + bytes(MAX_PACKET - 1), [1, 4, 70_000])
+    assert (kind, len(body)) == (103, MAX_PACKET - 1)
 
 
 # --- The first packet
 
 
 @pytest.mark.parametrize("extensions", [{}, {"a@b": "1"}, {"posix-rename@openssh.com": "1", "\udcff": ""}])
-def test_extensions(extensions: dict[str, str]) -> None:
+def test_extensions_are_parsed(extensions: dict[str, str]) -> None:
     ((kind, body),) = packets(version(extensions))
     assert parse_version(kind, memoryview(body)) == extensions
 
@@ -324,28 +324,28 @@ def test_extensions(extensions: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [
-        ("02 00000002", "does not speak SFTP version 3"),
-        ("02 00000000", "does not speak SFTP version 3"),
-        ("02 00000006", "speaks SFTP version 6, and was asked for 3"),
-        ("02 00000004 ffffffff", "speaks SFTP version 4, and was asked for 3"),
-        ("02 ffffffff", "speaks SFTP version 4294967295"),
-        ("65 00000001 00000004", "does not speak SFTP version 3"),
-        ("01 00000003", "does not speak SFTP version 3"),
-        ("02", "shorter than it says"),
-        ("02 000003", "shorter than it says"),
-        ("02 00000003 00000001", "shorter than it says"),
-        ("02 00000003 00000001 61", "shorter than it says"),
-        ("02 00000003 ffffffff 61 00000000", "shorter than it says"),
+        ("02 00000002", "does not support SFTP version 3"),
+        ("02 00000000", "does not support SFTP version 3"),
+        ("02 00000006", "chose SFTP version 6, although the client offered version 3"),
+        ("02 00000004 ffffffff", "chose SFTP version 4, although the client offered version 3"),
+        ("02 ffffffff", "chose SFTP version 4294967295"),
+        ("65 00000001 00000004", "does not support SFTP version 3"),
+        ("01 00000003", "does not support SFTP version 3"),
+        ("02", "shorter than its own length fields say"),
+        ("02 000003", "shorter than its own length fields say"),
+        ("02 00000003 00000001", "shorter than its own length fields say"),
+        ("02 00000003 00000001 61", "shorter than its own length fields say"),
+        ("02 00000003 ffffffff 61 00000000", "shorter than its own length fields say"),
     ],
 )
-def test_m022_versions_that_we_do_not_speak(packet: str, reason: str) -> None:
+def test_m022_unsupported_version_is_refused(packet: str, reason: str) -> None:
     body = bytes.fromhex(packet)
     with pytest.raises(ProtocolError, match=reason):
         parse_version(body[0], memoryview(body[1:]))
 
 
 @given(st.integers(0, 255), st.binary(max_size=60).flatmap(lambda rest: st.sampled_from([rest, b"\0\0\0\3" + rest])))
-def test_m022_an_arbitrary_first_packet(kind: int, body: bytes) -> None:
+def test_m022_arbitrary_first_packet_is_parsed_or_refused(kind: int, body: bytes) -> None:
     try:
         extensions = parse_version(kind, memoryview(body))
     except ProtocolError:
@@ -353,7 +353,7 @@ def test_m022_an_arbitrary_first_packet(kind: int, body: bytes) -> None:
     assert kind == 2 and body[:4] == b"\0\0\0\3" and all(isinstance(name, str) for name in extensions)
 
 
-# --- What it means
+# --- Meaning
 
 
 @pytest.mark.parametrize(
@@ -369,16 +369,15 @@ def test_m022_an_arbitrary_first_packet(kind: int, body: bytes) -> None:
         (Status(2, "x" * 1_000), f"no such file ({'x' * 299}…)"),
     ],
 )
-def test_m089_a_status_is_one_line_fit_to_be_shown(status: Status, shown: str) -> None:
+def test_m089_status_is_one_printable_line(status: Status, shown: str) -> None:
     assert str(status) == shown
 
 
 @pytest.mark.parametrize("code", range(32))
-def test_what_a_code_says(code: int) -> None:
+def test_status_codes_have_their_meaning(code: int) -> None:
     status = Status(code)
-    said = [status.is_ok, status.is_end, status.is_missing, status.is_vague, status.is_unsupported]
-    expected = {0: 0, 1: 1, 2: 2, 10: 2, 4: 3, 8: 4}
-    assert said == [place == expected.get(code) for place in range(5)]
+    expected = {0: (True, False, False), 1: (False, True, False), 2: (False, False, True), 10: (False, False, True)}
+    assert (status.is_ok, status.is_end, status.is_missing) == expected.get(code, (False, False, False))
 
 
 @pytest.mark.parametrize(
@@ -397,13 +396,13 @@ def test_what_a_code_says(code: int) -> None:
         (10**30, 2**32 - 1),
     ],
 )
-def test_m057_a_time_as_the_protocol_has_it(time_ns: int | None, expected: int | None) -> None:
+def test_m057_times_are_clamped_to_32_bits(time_ns: int | None, expected: int | None) -> None:
     assert seconds(time_ns) == expected
     sftp.fsetstat(H, mtime=seconds(time_ns), mode=None)
 
 
 @given(st.integers(), st.integers())
-def test_m057_later_is_never_earlier(one: int, other: int) -> None:
+def test_m057_clamping_keeps_the_order_of_times(one: int, other: int) -> None:
     first, second = seconds(min(one, other)), seconds(max(one, other))
     assert first is not None and second is not None and 0 <= first <= second < 2**32
 
@@ -424,7 +423,7 @@ def test_m057_later_is_never_earlier(one: int, other: int) -> None:
         (0xFFFF0000 | stat.S_IFREG, Kind.FILE),
     ],
 )
-def test_entries(permissions: int | None, kind: Kind | None) -> None:
+def test_entries_have_the_kind_of_their_permissions(permissions: int | None, kind: Kind | None) -> None:
     found = Attributes(5, permissions, 2**32 - 1)
     assert found.kind is kind
     is_file = kind is Kind.FILE
@@ -432,7 +431,7 @@ def test_entries(permissions: int | None, kind: Kind | None) -> None:
     assert entry_of("a", found) == expected
 
 
-def test_a_file_of_which_little_is_told() -> None:
+def test_file_with_few_attributes_has_an_entry() -> None:
     assert entry_of("a", Attributes(None, stat.S_IFREG, None)) == Entry("a", Kind.FILE, 0, None)
 
 
@@ -445,7 +444,7 @@ def room(blocks: int, free: int, files: int, free_files: int, *, reserved: int =
     [
         (room(100, 10, 100, 10), True),
         (room(100, 0, 100, 10), False),
-        (room(100, 0, 100, 10, reserved=50), False),  # what is kept for root is not for us
+        (room(100, 0, 100, 10, reserved=50), False),  # blocks that are reserved for root do not count
         (room(100, 10, 100, 0), False),
         (room(100, 10, 0, 0), True),  # btrfs counts no files
         (room(0, 0, 0, 0), True),
@@ -457,5 +456,5 @@ def room(blocks: int, free: int, files: int, free_files: int, *, reserved: int =
         (Status(0), None),
     ],
 )
-def test_m031_room(answer: Reply, expected: bool | None) -> None:
-    assert sftp.has_room(answer) is expected
+def test_m031_room_is_read_from_statvfs(answer: Reply, expected: bool | None) -> None:
+    assert has_room(answer) is expected

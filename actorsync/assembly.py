@@ -1,0 +1,148 @@
+"""The actors of a run, built from its options. None of them runs before the supervisor starts it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, Protocol
+
+import attrs
+
+from actorsync.actors.connections.connection import Connection
+from actorsync.actors.connections.digest import digest_of
+from actorsync.actors.connections.pool import Pool
+from actorsync.actors.planner.planner import Memory, Planner
+from actorsync.actors.recorder import FactStore, Recorder
+from actorsync.actors.scanner import WALKERS, Scanner
+from actorsync.actors.source_pool import RemoteSource
+from actorsync.actors.stages import Gate, ListingStages
+from actorsync.actors.statistics import ConnectionLevel
+from actorsync.endpoints.contract import Endpoint, Source
+from actorsync.endpoints.wrappers.bandwidth import Limited
+from actorsync.endpoints.wrappers.transform import Transformed
+from actorsync.planning.pool_size import Sizing
+from actorsync.policy import RunOptions
+
+__all__ = ["Actors", "RunJournal", "assemble"]
+
+#: Directories that are listed at the same time over one shared connection: enough requests to keep it busy.
+_SHARING_WALKERS: Final = 8
+
+
+class RunJournal(Memory, FactStore, Protocol):
+    """What a run needs from a journal: the records of earlier runs, and a place for new facts."""
+
+    def ceiling(self) -> int | None:
+        """Return how many connections the server was seen to allow; None when it never refused one."""
+
+
+@attrs.frozen(eq=False)
+class Actors:
+    """Every actor of one run."""
+
+    scanner: Scanner
+    stages: ListingStages | None
+    """None when the caller adds no stages between scanner and planner."""
+    planner: Planner
+    pool: Pool
+    connections: tuple[Connection, ...]
+    recorder: Recorder
+    remote_source: RemoteSource | None
+    """None when the source is a local directory."""
+
+
+@attrs.frozen(eq=False)
+class _Source:
+    """The source, as each actor sees it."""
+
+    listed: Source
+    """What the scanner lists."""
+    sent: Source
+    """What is read to be sent: behind the transforms and the bandwidth limit, where there are any."""
+    hashed: Source
+    """What is read to be compared. On a server this counts against the bandwidth limit, on a disk it does not."""
+    remote: RemoteSource | None
+    transformed: Transformed | None
+
+
+def assemble(source: Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Actors:
+    """Build every actor of a run, and set ``options.statistics`` up for its connections."""
+    policy, shutdown = options.policy, options.shutdown
+    seen = _source_of(source, options)
+    planner = _planner(seen, journal, options)
+    sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
+    pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
+    options.statistics.bandwidth = policy.bandwidth
+    stages = options.pipeline.listing_stages
+    return Actors(
+        scanner=_scanner(seen.listed, planner, options),
+        stages=ListingStages(stages, shutdown.draining) if stages else None,
+        planner=planner,
+        pool=pool,
+        connections=_connections(seen.sent, target, pool, options),
+        recorder=Recorder(journal, options.observers, options.clock.blocking, options.feed),
+        remote_source=seen.remote,
+    )
+
+
+def _source_of(source: Source, options: RunOptions) -> _Source:
+    policy = options.policy
+    transforms = policy.transforms
+    if isinstance(source, Transformed):
+        transforms = (*source.transforms, *transforms)
+        source = source.real
+    remote: RemoteSource | None = None
+    if source.capabilities.is_remote:
+        source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
+    transformed = Transformed(source, transforms) if transforms else None
+    read = source if transformed is None else transformed
+    sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
+    return _Source(source, sent, read if remote is None else sent, remote, transformed)
+
+
+def _scanner(source: Source, planner: Planner, options: RunOptions) -> Scanner:
+    policy = options.policy
+    walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
+    return Scanner(source, policy.selection, options.statistics, planner.turn, policy.links_are_errors, walkers)
+
+
+def _planner(source: _Source, journal: RunJournal, options: RunOptions) -> Planner:
+    policy, clock = options.policy, options.clock
+    return Planner(
+        journal=journal,
+        selection=policy.selection,
+        max_delete=policy.max_delete,
+        delete=policy.delete,
+        is_patient=policy.is_patient,
+        by_content=policy.by_content,
+        digest=partial(digest_of, source.hashed),
+        draining=options.shutdown.draining,
+        wall_clock_ns=clock.wall_ns,
+        statistics=options.statistics,
+        blocking=clock.blocking,
+        is_gone=None if source.remote is None else source.remote.is_gone,
+        stages=options.pipeline.operation_stages,
+        stamped=None if source.transformed is None else source.transformed.stamped,
+    )
+
+
+def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
+    policy, clock = options.policy, options.clock
+    gate = Gate(options.pipeline.before_commit)
+    levels = options.statistics.connections
+    levels[:] = [ConnectionLevel(number) for number in range(1, policy.connections + 1)]
+    return tuple(
+        Connection(
+            source=source,
+            target=target,
+            level=level,
+            statistics=options.statistics,
+            shutdown=options.shutdown,
+            token=clock.token,
+            wall_clock_ns=clock.wall_ns,
+            pool=pool,
+            backoff=policy.backoff,
+            gate=gate,
+            by_content=policy.by_content,
+        )
+        for level in levels
+    )

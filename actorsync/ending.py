@@ -1,0 +1,137 @@
+"""How a run ends: its report, its exit code, its error text, the hook ``after_run``, and the event `Stopped`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+import attrs
+import trio
+
+from actorsync.actors.stages import blamed
+from actorsync.assembly import Actors
+from actorsync.endpoints.contract import Endpoint
+from actorsync.errors import ActorsyncError, GuardRefused, StageFailed, TargetUnreachable
+from actorsync.model.event import Stopped, Warned
+from actorsync.model.report import Report
+from actorsync.policy import RunOptions
+
+__all__ = ["Ending", "is_from_outside", "the_cause"]
+
+
+@attrs.frozen(eq=False)
+class Ending:
+    """The end of a run over ``actors``, whichever way it ends."""
+
+    actors: Actors
+    target: Endpoint
+    options: RunOptions
+    started_at: float
+    """When the run began, in seconds since the epoch."""
+    began: float
+    """The same moment on trio's clock, in seconds."""
+
+    async def after(self, run: Callable[[], Awaitable[None]]) -> Report:
+        """Await ``run()``, then report how it ended, whatever it raises. `Stopped` is published last.
+
+        Raises what ``run()`` or the hook ``after_run`` raises, except refusals, which only the report tells.
+        """
+        error: BaseException | None = None
+        try:
+            await run()
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, it is reported first and raised afterwards
+            error = the_cause(raised)
+        report = self._report(error)
+        try:
+            await self._call_after_run(report)
+        except BaseException as raised:  # noqa: BLE001 - as above
+            if error is None:
+                error = the_cause(raised)
+                report = self._report(error)
+        self.actors.recorder.publish(Stopped(report))
+        if error is not None and (isinstance(error, StageFailed) or not isinstance(error, ActorsyncError)):
+            raise error
+        return report
+
+    def _report(self, error: BaseException | None) -> Report:
+        planner, shutdown = self.actors.planner, self.options.shutdown
+        return self.actors.recorder.tally.report(
+            exit_code=self._exit_code(error),
+            started_at=self.started_at,
+            seconds=trio.current_time() - self.began,
+            left=planner.schedule.left,
+            drained=shutdown.draining.is_set() and not planner.is_complete,
+            cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
+            error=self._error_text(error),
+        )
+
+    def _exit_code(self, error: BaseException | None) -> int:
+        shutdown, tally = self.options.shutdown, self.actors.recorder.tally
+        if is_from_outside(error) or (error is None and shutdown.cancelling.is_set()):
+            return 130
+        if error is not None:
+            return error.exit_code if isinstance(error, ActorsyncError) else ActorsyncError.exit_code
+        if not self.actors.planner.is_complete:
+            return 3 if shutdown.draining.is_set() else TargetUnreachable.exit_code
+        if tally.refused is not None:
+            return GuardRefused.exit_code
+        return 1 if tally.failed else 0
+
+    def _error_text(self, error: BaseException | None) -> str | None:
+        if is_from_outside(error):
+            return None
+        if error is not None:
+            return str(error) if isinstance(error, ActorsyncError) else f"{type(error).__name__}: a bug in actorsync"
+        if not self.actors.planner.is_complete and not self.options.shutdown.draining.is_set():
+            reasons = [str(it.retired) for it in self.actors.connections if it.retired is not None]
+            return f"{self.target.display} could not be reached: {reasons[-1]}" if reasons else "the run ended early"
+        return None
+
+    async def _call_after_run(self, report: Report) -> None:
+        """Await the hook ``after_run`` if the run changed anything. In a run that is stopped, its time is limited."""
+        hook, shutdown = self.options.pipeline.after_run, self.options.shutdown
+        if hook is None or not (report.copied or report.moved or report.removed or report.directories_made):
+            return
+        has_returned = False
+        if report.cancelled:
+            with shutdown.tidying(), blamed("the hook after_run"):
+                await hook(report)
+                has_returned = True
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(shutdown.enforce, nursery.cancel_scope)
+                with blamed("the hook after_run"):
+                    await hook(report)
+                    has_returned = True
+                nursery.cancel_scope.cancel()
+        if not has_returned:
+            text = "the hook after_run was cancelled: it did not return in the time that a stop allows"
+            self.actors.recorder.publish(Warned(text))
+
+
+def is_from_outside(error: BaseException | None) -> bool:
+    """Return whether the caller ended the run: by a cancellation, alone or in a group, or by Ctrl-C."""
+    return error is not None and not isinstance(error, Exception)
+
+
+def the_cause(raised: BaseException) -> BaseException:
+    """Return the exception that ended a run, out of the group that its nurseries raised.
+
+    A bug comes before a refusal, and either comes before a cancellation, which is only a consequence.
+    """
+
+    def rank(leaf: BaseException) -> int:
+        if isinstance(leaf, trio.Cancelled):
+            return 2
+        return 1 if isinstance(leaf, ActorsyncError) else 0
+
+    first = min(_leaves(raised), key=rank)
+    # A cancellation belongs to the caller's scope, and must reach it in the shape in which it came.
+    return raised if isinstance(first, trio.Cancelled) else first
+
+
+def _leaves(raised: BaseException) -> Iterator[BaseException]:
+    if isinstance(raised, BaseExceptionGroup):
+        for inner in raised.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield raised

@@ -1,0 +1,142 @@
+"""Directories made and removed on an FTP server, in bursts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.planning.temporary_names import oddness
+from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.replies import checked, parse_working_directory
+from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line
+from actorsync.protocols.upload_diagnosis import full
+
+__all__ = ["Directories"]
+
+
+@attrs.frozen
+class Directories:
+    """Makes and removes directories."""
+
+    _connection: FtpConnection
+    _lister: Lister
+    _symlinks: SymlinkFinder
+
+    async def make(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        """Make directories in bursts. A refusal is looked into: servers give the same one for "exists" and "denied"."""
+        connection = self._connection
+        await connection.resync()
+        if "" in paths:
+            parts = connection.root.split("/")[1:]
+            await connection.control.play(self._mkd(["/" + "/".join(parts[:n]) for n in range(1, len(parts))]))
+        links = await self._symlinks.find(sorted({parent_of(path) for path in paths if path} - set(paths)))
+        made: list[Entry | OperationRefused] = []
+        for (link, is_suspect), group in itertools.groupby(
+            paths, lambda path: (links.get(parent_of(path)) if path else None, self._is_suspect(path))
+        ):
+            if link is not None:
+                made += [astray(link) for _ in group]
+            elif is_suspect:
+                made += [await self._make_odd(path) for path in group]
+            else:
+                made += await self._make_plain(list(group))
+        return made
+
+    async def _make_plain(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
+        results = await self._each(paths, self._mkd)
+        return [
+            await self._explain(path, result) if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
+            for path, result in zip(paths, results, strict=True)
+        ]
+
+    async def _explain(self, path: str, refusal: OperationRefused) -> OperationRefused:
+        """Return why a directory could not be made, as far as looking shows. There is no name for a probe here."""
+        connection = self._connection
+        if not path or connection.fault(path) or not connection.known.probes.may_try():
+            return refusal
+        parent = connection.at(parent_of(path))
+        own, above = await connection.control.play(dialogues.sizes([connection.at(path), parent]))
+        if own is not None:
+            return OperationRefused("a file is in its place")
+        if above is not None:
+            return OperationRefused("a file is where the directory above it should be")
+        if not await connection.is_directory(parent):
+            return OperationRefused("the directory above it is not there, or closed")
+        if connection.known.probes.is_full:
+            return full(f"the server does not make it ({refusal})")
+        return OperationRefused(
+            f"the server does not make it ({refusal}); see who may write there, whether there is room, and whether the "
+            "server takes such a name"
+        )
+
+    def _is_suspect(self, path: str) -> bool:
+        """Return whether the server has not been seen to store such a name unchanged."""
+        return not oddness(name_of(path)) <= self._connection.known.kept_traits and not self._connection.fault(path)
+
+    async def _make_odd(self, path: str) -> Entry | OperationRefused:
+        """Make one directory, and check the name that it is stored under. One with another name is removed again."""
+        connection, parent, name = self._connection, parent_of(path), name_of(path)
+        before, refusal = await self._lister.names(parent)
+        if refusal is not None:
+            return refusal
+        (reply,) = await connection.control.exchange([command_line("MKD", connection.at(path))])
+        if checked("MKD", reply).is_refusal:
+            (result,) = await self._each([path], self._mkd)
+            if isinstance(result, OperationRefused):
+                return await self._explain(path, result)
+        names, refusal = await self._lister.names(parent)
+        if name in names:
+            connection.known.kept_traits |= oddness(name)
+            return Entry(path, Kind.DIRECTORY)
+        became = name_of((parse_working_directory(reply) if reply.is_positive else None) or "")
+        if became in names - before:
+            await connection.control.play(self._rmd([connection.at(join(parent, became))]))
+        return refusal or stored_differently(oddness(name))
+
+    async def remove(self, paths: Sequence[str]) -> list[bool | OperationRefused]:
+        """Remove empty directories, in order. False for one that is not empty."""
+        removed = await self._each(paths, self._rmd)
+        return [
+            await self._why_not_removed(path) if isinstance(result, OperationRefused) else result
+            for path, result in zip(paths, removed, strict=True)
+        ]
+
+    async def _why_not_removed(self, directory: str) -> bool | OperationRefused:
+        """Return why a directory could not be removed: False when it is not empty."""
+        parsed, problem = await self._lister.parse_directory(directory)
+        if parsed is not None and parsed.entries:
+            return False
+        return OperationRefused(problem.reason if problem else "the server does not remove it")
+
+    async def _each(
+        self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]
+    ) -> list[bool | OperationRefused]:
+        """Play a dialogue about directories. When MLST turns out to be missing, play it again without."""
+        connection = self._connection
+        used_mlst = connection.known.has_mlsd  # shared, and may change during the wait
+        results = await connection.each(paths, dialogue)
+        if used_mlst and any(isinstance(result, OperationRefused) for result in results):
+            (looked,) = await connection.control.exchange([command_line("MLST", connection.root or "/")])
+            if looked.code in UNKNOWN:
+                connection.known.has_mlsd = False
+                results = await connection.each(paths, dialogue)
+        return results
+
+    def _mkd(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
+        return dialogues.make_directories(paths, mlst=bool(self._connection.known.has_mlsd), made=self._note_made)
+
+    def _note_made(self, path: str) -> None:
+        """Remember a directory that was made just now: it is no link."""
+        root = self._connection.root
+        if path.startswith(f"{root}/"):
+            self._connection.known.symlink_guard.add(path[len(root) + 1 :])
+
+    def _rmd(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
+        return dialogues.remove_directories(paths, mlst=bool(self._connection.known.has_mlsd))

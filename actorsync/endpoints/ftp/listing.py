@@ -1,0 +1,238 @@
+"""Listings of an FTP server, and what follows from them: which names it keeps, and which paths are symbolic links."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from actorsync.endpoints.contract import nothing_ahead
+from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.shared.symlink_guard import above
+from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of, parent_of
+from actorsync.model.text import display
+from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.listing import ListedEntry, ParsedListing, parse_list, parse_mlsd
+from actorsync.protocols.ftp.replies import checked
+from actorsync.protocols.ftp.wire import Reply, command_line, verb_of
+
+__all__ = ["Lister", "SymlinkFinder", "stored_differently"]
+
+_MAX_LISTING = 256 * 1024 * 1024
+
+
+@attrs.frozen
+class Lister:
+    """Lists directories, with MLSD or else with CWD and LIST."""
+
+    _connection: FtpConnection
+
+    async def list_directory(self, directory: str, ahead: Callable[[], bool]) -> Listing:
+        """List a directory as `PrefetchingSession.list_directory_ahead` says."""
+        await self._connection.resync()
+        parsed, problem = await self.parse_directory(directory, ahead)
+        if parsed is None or problem is not None:
+            return Listing(directory, problem=problem)
+        above = self._identities_above(directory)
+        entries = [
+            Entry(join(directory, found.name), self._kind(found, directory, above), found.size or 0, found.mtime_ns)
+            for found in parsed.entries
+        ]
+        if not self._connection.known.has_mlsd:
+            entries = await self._with_times(entries)
+        return Listing(directory, tuple(entries))
+
+    def _identities_above(self, directory: str) -> set[str]:
+        """Return the ``unique`` facts of a directory and of those above it, as far as listings have shown them."""
+        identities = self._connection.known.identities
+        parts = directory.split("/")
+        paths = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        return {identities[path] for path in paths if path in identities}
+
+    def _kind(self, found: ListedEntry, directory: str, above: set[str]) -> Kind:
+        """Return the kind of an entry. A directory that is also one of those above it is a link.
+
+        pyftpdlib follows links and calls them directories: a tree with such a link in it would have no end.
+        """
+        if found.kind is not Kind.DIRECTORY or found.unique is None:
+            return found.kind
+        if found.unique in above:
+            return Kind.LINK
+        self._connection.known.identities[join(directory, found.name)] = found.unique
+        return found.kind
+
+    async def _with_times(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Add the times that LIST does not give (see `parse_list` for why)."""
+        connection = self._connection
+        askable = [e for e in entries if e.kind is Kind.FILE and not connection.fault(e.path)]
+        answers = await connection.control.play(dialogues.facts([connection.at(entry.path) for entry in askable]))
+        known = {e.path: answer for e, answer in zip(askable, answers, strict=True) if answer is not None}
+        return [
+            attrs.evolve(entry, size=known[entry.path][0], mtime_ns=known[entry.path][1])
+            if entry.path in known
+            else entry
+            for entry in entries
+        ]
+
+    async def parse_directory(
+        self, directory: str, ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[ParsedListing | None, Problem | None]:
+        """Return the parsed listing of a directory, None where there is none; and what is wrong with it, if anything.
+
+        When ``ahead`` says that another listing follows, the port for that one is requested in the same flight.
+        """
+        if why := self._connection.fault(directory):
+            return None, Problem(directory, why)
+        try:
+            return await self._list(directory, self._connection.at(directory), ahead)
+        except OperationRefused as refused:
+            return None, Problem(directory, str(refused))
+
+    async def _list(
+        self, directory: str, path: str, ahead: Callable[[], bool]
+    ) -> tuple[ParsedListing | None, Problem | None]:
+        known = self._connection.known
+        if known.has_mlsd:
+            data = await self._fetch(command_line("MLSD", path), ahead)
+            if isinstance(data, bytes):
+                return _with_problem(directory, parse_mlsd(data))
+            if data.code not in UNKNOWN:
+                return None, await self._why_unlisted(directory, data)
+            known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+        (reply,) = await self._connection.control.exchange([command_line("CWD", path)])
+        entered = checked("CWD", reply)
+        if not entered.is_positive:
+            return None, Problem(directory, str(entered), vanished=entered.code == 550)
+        data = await self._fetch(command_line("LIST", "-a"))
+        if not isinstance(data, bytes):
+            return None, Problem(directory, str(data))
+        parsed = parse_list(data)
+        if not parsed.entries and not parsed.has_dot_entries:
+            # Three of four servers answer so for a directory that they may not read: 226, and no data.
+            return None, Problem(directory, "an empty answer, which an unreadable directory gives as well")
+        return _with_problem(directory, parsed)
+
+    async def _why_unlisted(self, directory: str, refusal: Reply) -> Problem:
+        """Return why a directory cannot be listed: ``vanished`` when it does not exist."""
+        # Not by CWD: Pure-FTPd delays every one that fails, longer each time.
+        (looked,) = await self._connection.control.exchange([command_line("MLST", self._connection.at(directory))])
+        return Problem(directory, str(refusal), vanished=checked("MLST", looked).code == 550)
+
+    async def _fetch(self, line: bytes, ahead: Callable[[], bool] = nothing_ahead) -> bytes | Reply:
+        """Return the data that a listing command sends, or the server's refusal.
+
+        When another listing follows, its port is requested as soon as the data of this one has ended, while the final
+        reply is still due: ProFTPD sends that reply only after our close. The transfer is over by then, on both sides.
+        """
+        connection = self._connection
+        control = connection.control
+        data, _ = await connection.open_data()
+        is_open, reply = await connection.begin_download(data, line)
+        content, asks_port = b"", False
+        if is_open and not reply.is_refusal:
+            content = await data.receive_all(_MAX_LISTING)
+            asks_port = ahead() and not connection.known.uses_pasv
+        connection.close_data()  # before the final reply: ProFTPD waits for it
+        if asks_port:
+            await control.send([command_line("EPSV")])
+        if reply.is_preliminary:
+            reply = checked(verb_of(line), await control.reply(None if is_open else control.patience.last_words))
+        if asks_port:
+            connection.keep_port(await control.reply())
+        connection.check_resumption(data, reply)
+        if reply.is_refusal:
+            return reply
+        if not is_open:
+            raise ConnectionLost("the data connection was lost before the listing")
+        return content
+
+    # Names.
+
+    async def names(self, directory: str) -> tuple[set[str], OperationRefused | None]:
+        """Return the names in a directory, and a refusal when they cannot be read."""
+        parsed, problem = await self.parse_directory(directory)
+        if parsed is None:
+            why = problem.reason if problem else ""
+            return set(), OperationRefused(f"whether the server keeps its name cannot be seen: {why}")
+        return {found.name for found in parsed.entries}, None
+
+    async def claim(self, path: str) -> OperationRefused | None:
+        """Claim a final name. Refused when the server folds case and another file has it in other letters."""
+        folding, directory = self._connection.known.case_folding, parent_of(path)
+        if folding.lacks(directory):
+            names, refusal = await self.names(directory)
+            if refusal is not None:
+                return refusal
+            folding.load(directory, names)
+        return folding.claim(path)
+
+
+@attrs.frozen
+class SymlinkFinder:
+    """Finds the directories that are reached through a symbolic link, so that nothing is changed through one."""
+
+    _connection: FtpConnection
+    _lister: Lister
+
+    def lines(self, directories: Sequence[str]) -> list[bytes]:
+        """Return the commands that show where directories really are. Afterwards the session stands in the root."""
+        at = self._connection.at
+        lines = [line for path in directories for line in (command_line("CWD", at(path)), command_line("PWD"))]
+        return [*lines, command_line("CWD", at("")), command_line("PWD")] if directories else []
+
+    async def read(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
+        """Read the replies to `lines`. Returns the link, for each directory that is reached through one."""
+        found: dict[str, str] = {}
+        *places, root = dialogues.whereabouts(replies) or [None]
+        for path, place in zip(directories, places, strict=True):
+            if place is None or root is None:
+                continue  # the directory does not exist, or the server does not report where it is
+            expected = f"{root.rstrip('/')}/{path}"
+            link = None if _is_same(place, expected) else await self._find_link(path)
+            if link is None:
+                self._connection.known.symlink_guard.add(path)
+            else:
+                found[path] = link
+        return found
+
+    async def _find_link(self, directory: str) -> str | None:
+        """Return the link that a path leads through, as listings show it.
+
+        The reply to PWD alone is no proof: servers may print the name of a directory in another form.
+        """
+        self._connection.close_data()
+        for path in above(directory):
+            parsed, _ = await self._lister.parse_directory(parent_of(path))
+            kinds = {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
+            if kinds.get(name_of(path)) is Kind.LINK:
+                return path
+        return None
+
+    async def find(self, directories: Sequence[str]) -> dict[str, str]:
+        """Check the directories that were not checked before, in bursts. Returns what `read` does."""
+        unknown = self._connection.known.symlink_guard.unknown(directories)
+        usable = [path for path in unknown if not self._connection.fault(path)]
+        units = [(line,) for line in self.lines(usable)]
+        return await self.read(usable, await self._connection.control.play(dialogues.exchange(units)))
+
+
+def stored_differently(traits: frozenset[str]) -> OperationRefused:
+    """Return the refusal of a name that the server does not store unchanged."""
+    return OperationRefused(f"the server stores this name differently (it holds: {display(', '.join(sorted(traits)))})")
+
+
+def _with_problem(directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:
+    if parsed.is_whole:
+        return parsed, None
+    return parsed, Problem(directory, "; ".join(parsed.problems) or "the listing is not whole")
+
+
+def _is_same(place: str, expected: str) -> bool:
+    """Return whether two texts name one directory. Servers differ in the case and the form of letters."""
+    return _fold(place.replace("\\", "/").rstrip("/")) == _fold(expected.replace("\\", "/").rstrip("/"))
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()

@@ -1,0 +1,52 @@
+"""The report of a run, and a run as the journal remembers it."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["Report", "Run"]
+
+
+@attrs.frozen
+class Report:
+    """What a run did. Counts are of files unless they say otherwise; sizes are in bytes, times in seconds.
+
+    ``started_at`` is in seconds since the epoch. ``failures`` holds the first thousand failures as (path, reason);
+    ``failed`` counts all of them, including files that were not tried because they are ``parked``. ``left`` counts the
+    operations that were not done, including the removals that were ``withheld``. ``refused``, ``drained``,
+    ``cancelled`` and ``error`` say why a run ended early. ``exit_code`` is the exit code of the command line.
+
+    More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
+    """
+
+    exit_code: int
+    started_at: float
+    seconds: float
+    copied: int = 0
+    copied_bytes: int = 0
+    directories_made: int = 0
+    removed: int = 0
+    adopted: int = 0
+    files_seen: int = 0
+    hidden: int = 0
+    failed: int = 0
+    skipped: int = 0
+    left: int = 0
+    reconnects: int = 0
+    parked: int = 0
+    withheld: int = 0
+    moved: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
+    refused: str | None = None
+    drained: bool = False
+    cancelled: bool = False
+    error: str | None = None
+
+
+@attrs.frozen
+class Run:
+    """One run of a profile. ``report`` is None while the run goes on, and stays None if the process was killed."""
+
+    id: int
+    started_at: float
+    report: Report | None

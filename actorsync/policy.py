@@ -1,0 +1,96 @@
+"""What a run may do, and what its caller supplies: `Policy`, `RunOptions`, `Clock`."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import attrs
+
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.feed import Feed
+from actorsync.actors.messages import Blocking, in_thread
+from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.recorder import Observer
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.wrappers.bandwidth import Bandwidth
+from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.planning.removal_guard import DeleteLimit
+from actorsync.planning.selection import Selection
+
+__all__ = ["Clock", "Policy", "RunOptions", "token_source"]
+
+#: How many tokens are made at once.
+_TOKENS: Final = 256
+
+
+@attrs.frozen
+class Policy:
+    """What a run may do, and how hard it tries.
+
+    ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
+    more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
+    until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None
+    means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums
+    of files; a file whose times alone have changed is then read and compared, and not sent.
+    """
+
+    selection: Selection
+    max_delete: DeleteLimit
+    delete: bool = False
+    connections: int = 4
+    is_automatic: bool = False
+    is_patient: bool = False
+    by_content: bool = False
+    links_are_errors: bool = False
+    backoff: Backoff = attrs.Factory(Backoff)
+    bandwidth: Bandwidth | None = None
+    transforms: tuple[Transform, ...] = ()
+
+
+def token_source() -> Callable[[], str]:
+    """Return a function that returns a new random token of 64 bits, in hexadecimal, at each call.
+
+    Random bytes are requested from the system for many tokens at a time.
+    """
+
+    def tokens() -> Iterator[str]:
+        while True:
+            block = secrets.token_hex(8 * _TOKENS)
+            yield from (block[start : start + 16] for start in range(0, len(block), 16))
+
+    return partial(next, tokens())
+
+
+@attrs.frozen
+class Clock:
+    """The time of day, randomness and threads of a run. A simulation supplies its own.
+
+    Deadlines follow trio's clock in any case.
+    """
+
+    wall_ns: Callable[[], int] = time.time_ns
+    token: Callable[[], str] = attrs.Factory(token_source)
+    blocking: Blocking = in_thread
+
+
+@attrs.frozen(eq=False)
+class RunOptions:
+    """Everything that the caller of a run supplies, besides the two trees and the journal.
+
+    ``shutdown`` stops the run. Each of ``observers`` is called with each event, and must not wait. ``statistics`` holds
+    the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and hooks. ``feed`` takes
+    the events for a reader in another task.
+    """
+
+    policy: Policy
+    shutdown: Shutdown = attrs.Factory(Shutdown)
+    observers: Sequence[Observer] = ()
+    statistics: Statistics = attrs.Factory(Statistics)
+    pipeline: Pipeline = attrs.Factory(Pipeline)
+    feed: Feed | None = None
+    clock: Clock = attrs.Factory(Clock)

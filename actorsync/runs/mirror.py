@@ -1,0 +1,126 @@
+"""A profile that is being mirrored: what its passes have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import attrs
+import trio
+
+from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.recorder import Observer
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.wrappers.dry_run import DryRun
+from actorsync.errors import ActorsyncError, ProfileError
+from actorsync.journal import Journal
+from actorsync.model.event import Event, Stopped, Warned
+from actorsync.model.report import Report
+from actorsync.policy import RunOptions
+from actorsync.profile import BothSecrets, Profile
+from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.profile_journal import lock_journal_of
+from actorsync.runs.saved_plan import Notes, Plan
+from actorsync.supervisor import supervise
+
+__all__ = ["Mirror"]
+
+
+@attrs.frozen(eq=False)
+class Mirror:
+    """A profile and the options of its run. Each pass goes over new endpoints."""
+
+    profile: Profile
+    options: RunOptions
+    is_rebuilding: bool = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop was requested."""
+        return self.options.shutdown.draining.is_set()
+
+    @contextlib.asynccontextmanager
+    async def ready(self) -> AsyncIterator[tuple[Journal, BothSecrets | None]]:
+        """Lock and open the journal, then look the secrets up: a locked journal is reported before any prompt."""
+        with contextlib.ExitStack() as stack:
+            opening = lock_journal_of(self.profile, is_rebuilding=self.is_rebuilding)
+            journal = await trio.to_thread.run_sync(stack.enter_context, opening)
+            if journal.aside is not None:
+                aside, reason = journal.aside
+                self.publish(Warned(f"{reason.rpartition('; ')[0]}; moved to {aside}, and a new journal was started"))
+            yield journal, await self.secrets()
+
+    async def secrets(self, *, only_source: bool = False) -> BothSecrets | None:
+        """Look the secrets up, in a thread. Return None if a stop is requested meanwhile."""
+        secrets: BothSecrets | None = None
+        look_up = partial(self.profile.look_up, only_source=only_source)
+        refused: ProfileError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._when_stopped, nursery.cancel_scope.cancel)
+            try:
+                secrets = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True)
+            except ProfileError as error:
+                refused = error
+            nursery.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+        return secrets
+
+    async def _when_stopped(self, then: Callable[[], object]) -> None:
+        await self.options.shutdown.draining.wait()
+        then()
+
+    def unbegun(self) -> Report:
+        """Publish and return the report of a run that was stopped before it began."""
+        is_cancelled = self.options.shutdown.cancelling.is_set()
+        report = Report(130 if is_cancelled else 3, time.time(), 0.0, drained=True, cancelled=is_cancelled)
+        self.publish(Stopped(report))
+        return report
+
+    def publish(self, event: Event) -> None:
+        """Show the observers an event that does not belong to a pass."""
+        for observer in self.options.observers:
+            observer(event)
+        if self.options.feed is not None:
+            self.options.feed.observe(event)
+
+    async def plan(self, journal: Journal, secrets: BothSecrets | None) -> Plan:
+        """Make a plan. ``journal`` must be a copy: the plan changes it."""
+        notes = Notes(journal.record)
+        source, target = open_endpoints(self.profile, secrets)
+        if self.is_stopped:
+            report = self.unbegun()
+        else:
+            # After the stages of the caller: an operation that they leave out is not planned.
+            stages = (*self.options.pipeline.stages, notes.stage)
+            mirror = attrs.evolve(self, options=attrs.evolve(self.options, pipeline=Pipeline(stages)))
+            report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
+        return notes.plan(self.profile.identity, source.display, target.display, report)
+
+    async def one_pass(self, journal: Journal, secrets: BothSecrets | None) -> Report:
+        """Mirror once, and record in the journal that the pass began and how it ended."""
+        endings: list[Report] = []
+
+        def keep(event: Event) -> None:
+            if isinstance(event, Stopped):
+                endings.append(event.report)
+
+        run = await trio.to_thread.run_sync(journal.begin_run, time.time())
+        try:
+            source, target = open_endpoints(self.profile, secrets)
+            return await self._supervise(source, target, journal, keep)
+        finally:
+            # An error here must not hide the report, or the bug, that was announced before.
+            with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
+                for report in endings:
+                    await trio.to_thread.run_sync(journal.end_run, run, report)
+
+    async def _supervise(self, source: Endpoint, target: Endpoint, journal: Journal, observer: Observer) -> Report:
+        """Run the supervisor, with statistics that begin at zero, and one more observer."""
+        for field, value in attrs.asdict(Statistics(), recurse=False).items():
+            setattr(self.options.statistics, field, value)
+        options = attrs.evolve(self.options, observers=[observer, *self.options.observers])
+        return await supervise(source, target, journal, options)

@@ -1,0 +1,70 @@
+"""The options of a run, filled in from its profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from actorsync.actors.feed import Feed
+from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.recorder import Observer
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.wrappers.bandwidth import Bandwidth
+from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.policy import Policy, RunOptions
+from actorsync.profile import Profile
+
+__all__ = ["Additions", "options_for", "policy_of"]
+
+
+def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
+    """Return what a run of the profile may do. ``transforms`` are the caller's."""
+    sync = profile.sync
+    return Policy(
+        selection=sync.selection(),
+        max_delete=sync.max_delete,
+        delete=sync.delete,
+        by_content=sync.compare == "checksum",
+        connections=sync.most_connections,
+        is_automatic=sync.is_automatic,
+        links_are_errors=sync.links == "error",
+        bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
+        transforms=tuple(transforms),
+    )
+
+
+def options_for(
+    profile: Profile,
+    *,
+    policy: Policy | None = None,
+    shutdown: Shutdown | None = None,
+    observers: Sequence[Observer] = (),
+    statistics: Statistics | None = None,
+    pipeline: Pipeline | None = None,
+    feed: Feed | None = None,
+) -> RunOptions:
+    """Return the options of a run of the profile. An argument that is given replaces what the profile says."""
+    options = RunOptions(
+        policy=policy or policy_of(profile),
+        shutdown=shutdown or Shutdown(profile.shutdown.drain, profile.shutdown.cancel),
+        observers=observers,
+        pipeline=pipeline or Pipeline(),
+        feed=feed,
+    )
+    return options if statistics is None else attrs.evolve(options, statistics=statistics)
+
+
+@attrs.frozen(eq=False)
+class Additions:
+    """What a program adds to a run: known before its profile is loaded."""
+
+    pipeline: Pipeline
+    transforms: Sequence[Transform] = ()
+    observers: Sequence[Observer] = ()
+
+    def options(self, profile: Profile, shutdown: Shutdown) -> RunOptions:
+        """Return the options of a run of the profile, with these additions."""
+        policy = policy_of(profile, self.transforms)
+        return options_for(profile, policy=policy, shutdown=shutdown, pipeline=self.pipeline, observers=self.observers)

@@ -1,0 +1,99 @@
+"""Passes over a profile, one after the other, until stopped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from actorsync.actors.shutdown import Shutdown
+from actorsync.ending import the_cause
+from actorsync.errors import GuardRefused, TargetUnreachable
+from actorsync.model.report import Report
+from actorsync.policy import RunOptions
+from actorsync.profile import Profile
+from actorsync.runs.mirror import Mirror
+from actorsync.runs.options import options_for
+
+__all__ = ["BREATH", "WakeUp", "repeat", "run_forever"]
+
+#: Seconds between the end of a pass and the next pass, at least.
+BREATH: Final = 1.0
+
+#: Exit codes of a pass after which the next pass may do better. A refused login is not among them (servers lock
+#: accounts out), and neither are fatal errors and a cancellation.
+_GOES_ON: Final = frozenset({0, 1, GuardRefused.exit_code, TargetUnreachable.exit_code})
+
+#: Returns when there is a reason to begin the next pass before its time. Called anew after each pass, and cancelled
+#: when the next pass begins: a reason that came up during a pass is to be kept, and makes the next call return at once.
+WakeUp = Callable[[], Awaitable[object]]
+
+
+async def run_forever(profile: Profile, options: RunOptions | None = None, *, is_rebuilding: bool = False) -> int:
+    """Mirror every ``sync.every`` until stopped, as `repeat` does; return the exit code.
+
+    The journal stays locked between passes, and each secret is looked up once. The endpoints are new for each pass: a
+    source that is a symbolic link is followed to its current target, and a password that was changed on the server is
+    tried once. From the second pass on, paths that keep failing are parked for longer and longer.
+    """
+    assert profile.sync.every is not None, "the profile does not say how often"
+    options = options or options_for(profile)
+    first = Mirror(profile, options, is_rebuilding)
+    # The user waits for the first pass, and may have mended what failed before. Later passes are patient.
+    later = attrs.evolve(first, options=attrs.evolve(options, policy=attrs.evolve(options.policy, is_patient=True)))
+    async with first.ready() as (journal, secrets):
+        if first.is_stopped:
+            return first.unbegun().exit_code
+        mirrors = itertools.chain([first], itertools.repeat(later))
+
+        async def one_pass() -> Report:
+            return await next(mirrors).one_pass(journal, secrets)
+
+        return await repeat(one_pass, profile.sync.every, options.shutdown)
+
+
+async def repeat(
+    one_pass: Callable[[], Awaitable[Report]],
+    period: float,
+    shutdown: Shutdown,
+    wake_up: WakeUp = trio.sleep_forever,
+) -> int:
+    """Make passes, one after the other, until stopped; return the exit code of the run.
+
+    A pass begins ``period`` seconds after the last one began, or earlier when ``wake_up()`` returns, but never sooner
+    than `BREATH` seconds after the last one ended. Passes that were missed are not made up for.
+
+    A pass that failed is followed by another, unless the failure is permanent: a refused login, or a fatal error. Then
+    the exit code is that of the pass. A drain during a pass ends with that pass and its exit code. A drain between two
+    passes ends at once, with 0. What ``wake_up()`` raises is raised.
+    """
+    while True:
+        began = trio.current_time()
+        report = await one_pass()
+        if shutdown.draining.is_set() or report.exit_code not in _GOES_ON:
+            return report.exit_code
+        if await _is_stopped_before(began + period, shutdown, wake_up):
+            return 0
+
+
+async def _is_stopped_before(due: float, shutdown: Shutdown, wake_up: WakeUp) -> bool:
+    """Wait until the next pass may begin, and return False; or until a drain is requested, and return True."""
+    earliest = trio.current_time() + BREATH
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_stopped, nursery.cancel_scope, shutdown)
+            with trio.move_on_at(max(due, earliest)):
+                await wake_up()
+                await trio.sleep_until(earliest)
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise the_cause(group) from None
+    return shutdown.draining.is_set()
+
+
+async def _cancel_when_stopped(scope: trio.CancelScope, shutdown: Shutdown) -> None:
+    await shutdown.draining.wait()
+    scope.cancel()

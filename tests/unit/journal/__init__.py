@@ -1,0 +1,1 @@
+"""The journal: its rows, its file, and what is done with a damaged one."""

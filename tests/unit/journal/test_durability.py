@@ -1,0 +1,166 @@
+"""Which events are durable: `is_durable` decides it, the journal writes them, and no other event changes a row."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any, get_args
+
+import pytest
+
+from actorsync.journal import Journal, open_memory_journal
+from actorsync.model.entry import ScanComplete
+from actorsync.model.event import (
+    BreakerOpened,
+    Confirmed,
+    Connected,
+    Event,
+    Forgotten,
+    Intended,
+    LoginDeferred,
+    MovesIntended,
+    Parked,
+    Planned,
+    Reconnecting,
+    Recovered,
+    RemovalIntended,
+    RemovalsRefused,
+    RemovalsWithheld,
+    Resized,
+    Resumed,
+    Retired,
+    Scanned,
+    Started,
+    Stopped,
+    SurveyComplete,
+    Swept,
+    Warned,
+    is_durable,
+)
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    Failed,
+    MakeDirectory,
+    Move,
+    Operation,
+    Outcome,
+    Remove,
+    Returned,
+    Skipped,
+    Survey,
+    Sweep,
+)
+from actorsync.model.report import Report
+from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
+
+MOVE = Move(file("new"), file("old"))
+REMOVE = Remove(file("old"))
+OPERATIONS: list[Operation] = [
+    Copy(file("x")),
+    MakeDirectory(folder("d")),
+    MOVE,
+    REMOVE,
+    Survey("d"),
+    Sweep(".t"),
+]
+
+#: Each of these changes a row of `seeded`.
+DURABLE: list[Event] = [
+    copied("x"),
+    Done(MakeDirectory(folder("d")), target=folder("d")),
+    Done(MOVE, target=file("new"), source=file("new")),
+    Done(REMOVE),
+    surveyed("", file("foreign")),
+    Done(Sweep(".t", recovers=False)),
+    Skipped(MOVE, "gone"),
+    Skipped(REMOVE, "gone"),
+    ScanComplete(folder(""), device=1),
+    SurveyComplete(),
+    *adopted("x"),
+    Confirmed(file("x"), file("x")),
+    Intended((".t2",)),
+    RemovalIntended(("old",)),
+    MovesIntended((MOVE,)),
+    Forgotten("old"),
+    Swept((".t",)),
+    Parked("p", None, 1, 1.0, 1.0, "550"),
+    Recovered("troubled", was_parked=True),
+    Resized(2, 3, "the server allows 3", 4),
+]
+
+#: No journal remembers these.
+PASSING: list[Event] = [
+    *(Failed(operation, "550") for operation in OPERATIONS),
+    *(Returned(operation, "stopping") for operation in OPERATIONS),
+    *(Skipped(operation, "gone") for operation in OPERATIONS if operation not in (MOVE, REMOVE)),
+    Started("s", "t", 1),
+    Scanned("", 1, 1, 0),
+    Planned(1, 1, 1, 1),
+    RemovalsRefused("the guard", 3),
+    RemovalsWithheld(3, "because"),
+    Connected(1, "a server"),
+    Reconnecting(1, "lost", 1.0),
+    Resized(2, None, "more is no quicker", 4),
+    LoginDeferred(1, "busy"),
+    BreakerOpened("down", "lost", 1.0),
+    Resumed("down"),
+    Retired(1, "lost"),
+    Warned("careful"),
+    Stopped(Report(0, 0.0, 0.0)),
+]
+
+
+def seeded() -> Journal:
+    journal = open_memory_journal()
+    doomed = RemovalIntended(("new",))
+    journal.apply([*adopted("new", "old"), doomed, Intended((".t",)), Parked("troubled", None, 1, 1.0, 1.0, "550")])
+    return journal
+
+
+def rows_of(journal: Journal) -> list[str]:
+    with closing(sqlite3.connect(":memory:")) as copy:
+        journal._writer.backup(copy)
+        return list(copy.iterdump())
+
+
+def named(event: Event) -> str:
+    operation = getattr(event, "operation", None)
+    return type(event).__name__ + ("" if operation is None else f"-{type(operation).__name__}")
+
+
+def test_every_class_of_event_is_tested_here() -> None:
+    known = {type(event) for event in DURABLE + PASSING}
+    assert known == set(get_args(Event))
+    for outcome in get_args(Outcome):
+        operations: set[Any] = {type(event.operation) for event in DURABLE + PASSING if isinstance(event, outcome)}
+        assert operations == set(get_args(Operation)), outcome
+
+
+@pytest.mark.parametrize("event", DURABLE, ids=named)
+def test_a_durable_event_changes_a_row(event: Event) -> None:
+    assert is_durable(event)
+    with closing(seeded()) as journal:
+        before = rows_of(journal)
+        journal.apply([event])
+        assert rows_of(journal) != before
+
+
+@pytest.mark.parametrize("event", PASSING, ids=named)
+def test_a_passing_event_begins_no_transaction(event: Event) -> None:
+    assert not is_durable(event)
+    with closing(seeded()) as journal:
+        statements: list[str] = []
+        journal._writer.set_trace_callback(statements.append)
+        journal.apply([event])
+        assert statements == []
+
+
+@pytest.mark.parametrize("event", [SurveyComplete(), ScanComplete(folder(""), 1), Resized(2, 3, "", 4)], ids=named)
+def test_a_durable_event_that_the_journal_holds_begins_no_transaction(event: Event) -> None:
+    with closing(seeded()) as journal:
+        journal.apply([event])
+        statements: list[str] = []
+        journal._writer.set_trace_callback(statements.append)
+        journal.apply([event])
+        assert [one for one in statements if not one.startswith("SELECT")] == []

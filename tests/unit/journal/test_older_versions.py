@@ -1,0 +1,90 @@
+"""A journal that the version before wrote opens, is read in full, and goes on.
+
+``version_3.sql`` is the dump of a file that the version before wrote. Schemas 1 and 2 are tested with the commands, in
+``tests/cli/test_journal_start.py``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from actorsync.journal import journal_path, open_journal, read_runs, read_troubles
+from actorsync.journal import schema as journal_schema
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete
+from actorsync.model.event import Parked
+from actorsync.model.report import Report, Run
+from tests.unit.journal.rows import adopted, children, file, folder
+
+DUMP = Path(__file__).with_name("version_3.sql")
+
+RUNS = [
+    Run(2, 4.5, None),
+    Run(1, 1.5, Report(1, 1.5, 2.25, copied=2, failed=1, failures=(("d/bad", "553 no"),), parked=1)),
+]
+TROUBLES = [
+    Parked("d/bad", file("d/bad", 8), 3, 10.0, 20.0, "553 no", 30.0),
+    Parked("d/gone", None, 1, 11.0, 12.0, "550 busy"),
+]
+
+
+def written_before(directory: Path) -> Path:
+    """Make the file that the version before wrote, and return its path."""
+    path = journal_path(directory, "p")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(DUMP.read_text())
+    return path
+
+
+def dump_of(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_a_journal_of_the_version_before_is_read_in_full(tmp_path: Path) -> None:
+    written_before(tmp_path)
+    assert read_runs(tmp_path, "p", 9) == RUNS
+    assert read_troubles(tmp_path, "p") == TROUBLES
+    with open_journal(tmp_path, "p") as journal:
+        assert not journal.is_fresh
+        assert journal.root() == ScanComplete(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
+        assert (journal.ceiling(), journal.owned_count()) == (3, 4)
+        assert journal.pending() == [("d/.t1", Entry("d/new", Kind.FILE, 6, 7)), ("d/.t2", None)]
+        assert journal.record("d") == Record(folder("d"), folder("d"))
+        assert children(journal, "d") == {
+            "caf\udce9": Record(file("d/caf\udce9", 5, 2**63), file("d/caf\udce9", 5), b"", b"\2checksum"),
+            "foreign": Record(None, file("d/foreign")),
+            "racy": Record(file("d/racy", 4), file("d/racy", 4), b"", b"\1digest"),
+            "same": Record(file("d/same", 3, 9, 11), file("d/same", 3, 0)),
+        }
+        assert journal.familiar([Entry("new", Kind.FILE, 3, 9, None, 11)]) == {"new"}
+        assert (journal.runs(), journal.troubles()) == (RUNS, TROUBLES)
+
+
+def test_a_journal_of_the_version_before_goes_on(tmp_path: Path) -> None:
+    path = written_before(tmp_path)
+    before = dump_of(path)
+    with open_journal(tmp_path, "p") as journal:
+        pass
+    assert dump_of(path) == before, "a journal that is only opened keeps its rows and its schema"
+    with open_journal(tmp_path, "p") as journal:
+        run = journal.begin_run(9.0)
+        journal.apply(adopted("d/new"))
+        journal.end_run(run, Report(0, 9.0, 1.0, adopted=1))
+    with open_journal(tmp_path, "p") as journal:
+        assert journal.record("d/new") == Record(file("d/new"), file("d/new"))
+        assert journal.runs() == [Run(3, 9.0, Report(0, 9.0, 1.0, adopted=1)), *RUNS]
+
+
+def test_a_new_journal_has_the_tables_of_the_version_before(tmp_path: Path) -> None:
+    def tables(path: Path) -> dict[str, str]:
+        with closing(sqlite3.connect(path)) as connection:
+            query = "SELECT name, sql FROM sqlite_schema WHERE name <> 'files' AND sql IS NOT NULL"
+            return {name: " ".join(sql.split()) for name, sql in connection.execute(query)}
+
+    before = tables(written_before(tmp_path))
+    with open_journal(tmp_path, "q"):
+        pass
+    assert tables(journal_path(tmp_path, "q")) == before
+    assert journal_schema.SCHEMA_VERSION == 3

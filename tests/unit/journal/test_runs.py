@@ -1,0 +1,50 @@
+"""The runs that a journal remembers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from actorsync.errors import FatalError
+from actorsync.journal import journal_path, open_journal, read_runs
+from actorsync.model.report import Run
+from tests.unit.journal.rows import REPORT
+
+if TYPE_CHECKING:
+    pass
+
+
+def test_runs_are_kept_newest_first_and_a_hundred_of_them(tmp_path: Path) -> None:
+    assert read_runs(tmp_path, "p", 3) == []
+    with open_journal(tmp_path, "p") as journal:
+        numbers = [journal.begin_run(float(number)) for number in range(105)]
+        journal.end_run(numbers[-2], REPORT)
+        expected = [Run(numbers[-1], 104.0, None), Run(numbers[-2], 103.0, REPORT), Run(numbers[-3], 102.0, None)]
+
+        assert journal.runs(3) == read_runs(tmp_path, "p", 3) == expected
+        assert [run.id for run in journal.runs(1000)] == numbers[:4:-1]
+        assert len(journal.runs()) == 10
+    assert read_runs(tmp_path, "p", 3) == expected
+    with open_journal(tmp_path, "p") as journal:  # reading left nothing that is in the way
+        assert journal.runs(3) == expected
+
+
+def test_a_report_without_a_newer_field_is_read(tmp_path: Path) -> None:
+    with open_journal(tmp_path, "p") as journal:
+        journal.end_run(journal.begin_run(1.0), REPORT)
+        with journal._transaction() as connection:
+            connection.execute("UPDATE runs SET report = json_remove(report, '$.moved')")
+        assert journal.runs(1)[0].report == attrs.evolve(REPORT, moved=0)
+
+
+def test_runs_of_another_profile_are_refused(tmp_path: Path) -> None:
+    with open_journal(tmp_path, "p"):
+        pass
+    journal_path(tmp_path, "p").rename(journal_path(tmp_path, "q"))
+    with pytest.raises(FatalError, match="another profile"):
+        read_runs(tmp_path, "q", 1)
+    journal_path(tmp_path, "r").write_bytes(b"")
+    assert read_runs(tmp_path, "r", 1) == []
