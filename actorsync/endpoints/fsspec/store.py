@@ -23,7 +23,7 @@ import attrs
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
 from actorsync.endpoints.fsspec.tree import Tree
-from actorsync.endpoints.shared.case_folding import Folding, other_case
+from actorsync.endpoints.shared.case_folding import CaseFolding, other_case
 from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
@@ -49,7 +49,7 @@ class Store:
     tree: Tree
     move: Callable[[str, str], object] | None = None
     _replaces: bool = True
-    _folding: Folding = attrs.Factory(Folding)
+    _folding: CaseFolding = attrs.Factory(CaseFolding)
     _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _moved: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _there: OrderedDict[str, None] = attrs.Factory(OrderedDict)

@@ -15,7 +15,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.model.text import display
 
-__all__ = ["Folding", "other_case"]
+__all__ = ["CaseFolding", "other_case"]
 
 _MOST = 200_000  # names
 
@@ -30,7 +30,7 @@ def _fold(path: str) -> str:
 
 
 @attrs.define(eq=False)
-class Folding:
+class CaseFolding:
     """The owner of each name. All connections to a target share it."""
 
     is_on: bool | None = None

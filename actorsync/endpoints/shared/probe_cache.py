@@ -10,7 +10,7 @@ import trio
 
 from actorsync.protocols.upload_diagnosis import Finding
 
-__all__ = ["SMALL", "Trials", "small_content"]
+__all__ = ["SMALL", "ProbeCache", "small_content"]
 
 #: The size of a probe file: more than the buffer of a server (8 KiB, pyftpdlib), so that a full disk shows at once.
 SMALL = 16 * 1024
@@ -27,7 +27,7 @@ def small_content(path: str, size: int) -> bytes:
 
 
 @attrs.define(eq=False)
-class Trials:
+class ProbeCache:
     """The results of probes, kept for a few seconds. All connections to a server share them."""
 
     is_suspected: bool = False

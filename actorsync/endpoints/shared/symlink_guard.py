@@ -13,7 +13,7 @@ import attrs
 from actorsync.errors import OperationRefused
 from actorsync.model.text import display
 
-__all__ = ["Straight", "above", "astray"]
+__all__ = ["SymlinkGuard", "above", "link_refusal"]
 
 _MOST = 20_000  # paths; beyond that, all are checked once more
 
@@ -24,7 +24,7 @@ def above(directory: str) -> list[str]:
     return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
-def astray(directory: str) -> OperationRefused:
+def link_refusal(directory: str) -> OperationRefused:
     """Return the refusal for a directory that is a symbolic link."""
     return OperationRefused(
         f"a symbolic link is where its directory {display(directory)!r} should be: nothing is changed through it; "
@@ -33,7 +33,7 @@ def astray(directory: str) -> OperationRefused:
 
 
 @attrs.define(eq=False)
-class Straight:
+class SymlinkGuard:
     """Directories that need no further check. All connections to a target share them."""
 
     _known: set[str] = attrs.Factory(set)
