@@ -91,8 +91,8 @@ class EmptyForMissing(MemorySession):
 
 async def test_one_that_shows_nothing_where_it_knows_nothing() -> None:
     faults = await unmet(wrong(EmptyForMissing))
-    assert faults["list_what_is_missing_or_a_file"] == "'missing' was listed"
-    assert faults["no_directory_is_a_problem"] == "'missing' was listed"
+    assert faults["listing_a_missing_path_or_a_file_is_a_problem"] == "'missing' was listed"
+    assert faults["listing_of_no_directory_is_a_problem"] == "'missing' was listed"
 
 
 class LosesRefusals(MemorySession):
@@ -123,9 +123,9 @@ class RaisesRefusals(MemorySession):
 
 
 async def test_one_that_raises_a_refusal() -> None:
-    faults = await unmet(wrong(RaisesRefusals), "what_was_changed_is_not_removed")
-    why = "raised OperationRefused: 'file' was changed by somebody else: not removed"
-    assert faults == {"what_was_changed_is_not_removed": why}
+    faults = await unmet(wrong(RaisesRefusals), "changed_file_is_not_removed")
+    why = "raised OperationRefused: 'file' was changed by another program: not removed"
+    assert faults == {"changed_file_is_not_removed": why}
 
 
 class RemovesWhatWasChanged(MemorySession):
@@ -138,7 +138,7 @@ class RemovesWhatWasChanged(MemorySession):
 
 async def test_one_that_removes_what_somebody_else_has_changed() -> None:
     faults = await unmet(wrong(RemovesWhatWasChanged))
-    assert {"what_was_changed_is_not_removed", "remove", "the_root_is_not_removed"} <= set(faults)
+    assert {"changed_file_is_not_removed", "remove", "the_root_is_not_removed"} <= set(faults)
 
 
 class LeavesTemporaries(MemorySession):
@@ -190,8 +190,8 @@ async def test_one_that_reads_two_versions_as_one() -> None:
                 self._endpoint.delete(item.temporary)
             return [self._endpoint.entry(it.path, self._endpoint.find(it.path)) for it in staged]  # type: ignore[arg-type]
 
-    faults = await unmet(wrong(InPlace), "what_was_read_is_one_version")
-    assert faults == {"what_was_read_is_one_version": "a mixture of versions is reported as unchanged"}
+    faults = await unmet(wrong(InPlace), "content_read_to_its_end_is_one_version")
+    assert faults == {"content_read_to_its_end_is_one_version": "a mixture of versions is reported as unchanged"}
     assert endpoint.files() == {}
 
 

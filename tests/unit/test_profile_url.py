@@ -100,9 +100,9 @@ class TestTarget:
                 "https://h/",
                 (
                     "not supported: https:// (use sftp://, ftpes://, ftps:// or ftp://, a directory for a mirror on "
-                    "this machine, or what is plugged in: abfs://, abfss://, az://, gcs://, gs://, hdfs://, memory://, "
-                    "s3://, smb://, webdav://, webdavs://; for what else fsspec has, pip install 'actorsync[fsspec]' "
-                    "and write fsspec+NAME://)"
+                    "this machine, or a plug-in: abfs://, abfss://, az://, gcs://, gs://, hdfs://, memory://, "
+                    "s3://, smb://, webdav://, webdavs://; for other protocols of fsspec, "
+                    "pip install 'actorsync[fsspec]' and write fsspec+NAME://)"
                 ),
             ),
             ("sftp:///www", "has no host; write it like sftp://user@host/dir"),

@@ -12,9 +12,9 @@ import attrs
 
 from actorsync.endpoints.ftp.control import ControlConnection
 from actorsync.endpoints.ftp.data import DataConnection
-from actorsync.endpoints.shared.case_folding import Folding
-from actorsync.endpoints.shared.probe_cache import Trials
-from actorsync.endpoints.shared.symlink_guard import Straight
+from actorsync.endpoints.shared.case_folding import CaseFolding
+from actorsync.endpoints.shared.probe_cache import ProbeCache
+from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
@@ -49,9 +49,9 @@ class Knowledge:
     set_aside: set[str] = attrs.Factory(set)
     #: The ``unique`` fact of each directory that a listing has shown, by path.
     identities: dict[str, str] = attrs.Factory(dict)
-    symlink_guard: Straight = attrs.Factory(Straight)
-    case_folding: Folding = attrs.Factory(Folding)
-    probes: Trials = attrs.Factory(Trials)
+    symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
+    case_folding: CaseFolding = attrs.Factory(CaseFolding)
+    probes: ProbeCache = attrs.Factory(ProbeCache)
 
     @property
     def is_sequential(self) -> bool:

@@ -9,7 +9,7 @@ import attrs
 
 from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
@@ -42,7 +42,7 @@ class Directories:
             paths, lambda path: (links.get(parent_of(path)) if path else None, self._is_suspect(path))
         ):
             if link is not None:
-                made += [astray(link) for _ in group]
+                made += [link_refusal(link) for _ in group]
             elif is_suspect:
                 made += [await self._make_odd(path) for path in group]
             else:

@@ -14,7 +14,7 @@ import attrs
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.ftp.connection import FtpConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
@@ -53,7 +53,7 @@ class Mover:
         """Return why a file cannot be moved, as far as its names show."""
         for path in (item.entry.path, item.path):
             if parent_of(path) in links:
-                return astray(links[parent_of(path)])
+                return link_refusal(links[parent_of(path)])
             if why := self._connection.fault(path):
                 return OperationRefused(why)
         if not oddness(name_of(item.path)) <= self._connection.known.kept_traits | oddness(name_of(item.entry.path)):

@@ -11,7 +11,7 @@ from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
 from actorsync.endpoints.ftp.move import is_changed
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.ftp import dialogues
@@ -59,7 +59,7 @@ class Remover:
         for entry in entries:
             why = self._connection.fault(entry.path) or (None if entry.path else "the root is never removed")
             if parent_of(entry.path) in links:
-                refusals[entry] = astray(links[parent_of(entry.path)])
+                refusals[entry] = link_refusal(links[parent_of(entry.path)])
             elif why:
                 refusals[entry] = OperationRefused(why)
         return refusals

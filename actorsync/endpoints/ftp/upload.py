@@ -24,7 +24,7 @@ from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differ
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.shared.case_folding import other_case
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness, signature
@@ -107,7 +107,7 @@ class Uploader:
             _, replies = await connection.open_data(self._symlinks.lines(directories))
             if links := await self._symlinks.read(directories, replies):
                 connection.close_data()
-                return astray(*links.values())
+                return link_refusal(*links.values())
             if connection.data is None:  # a listing has used it up
                 await connection.open_data()
         except OperationRefused as refused:
