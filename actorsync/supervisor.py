@@ -204,7 +204,7 @@ class _Run:
             blocking=clock.blocking,
             is_gone=self.remote.is_gone if self.remote is not None else None,
             stages=self.extras.operation_stages,
-            stamped=None if made is None else made.stamped,
+            fingerprinted=None if made is None else made.fingerprinted,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
         self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)

@@ -21,7 +21,7 @@ import attrs
 
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 
 __all__ = [
     "BulkListing",
@@ -206,7 +206,7 @@ class Session(Protocol):
 class BulkListing(Protocol):
     """What a session may offer beside the contract: to list many directories at once."""
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List the first of the directories, and as many of those behind it as are not worth another call.
 
         What is true of `Session.list_directory` is true of each.

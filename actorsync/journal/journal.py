@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from actorsync.model.entry import Record
     from actorsync.model.event import Event, Report
-    from actorsync.model.row import Glance
+    from actorsync.model.row import ListingRows
 
 __all__ = [
     "Journal",
@@ -108,13 +108,13 @@ class Journal:
         with self._read() as connection:
             return schema.read_children(connection, directory)
 
-    def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
-        """Leave out what is as it was: give the rest of ``glance``, and the records that this does not account for.
+    def differences(self, listed: ListingRows) -> tuple[Listing, dict[str, Record]]:
+        """Leave out what is as it was: give the rest of ``listed``, and the records that this does not account for.
 
         What is left out is a source entry that equals its record's in everything, and whose times can be trusted.
         """
         with self._read() as connection:
-            return schema.read_differences(connection, glance)
+            return schema.read_differences(connection, listed)
 
     def subtree(self, directory: str) -> list[Record]:
         """Give all records strictly below, parents before children."""

@@ -20,7 +20,7 @@ import cattrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
 from actorsync.model.event import Parked, Report
-from actorsync.model.row import KINDS, Glance, decode, encode, entries_of
+from actorsync.model.row import KINDS, ListingRows, decode, encode, entries_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -248,27 +248,27 @@ def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, R
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
 
 
-def read_differences(connection: sqlite3.Connection, glance: Glance) -> tuple[Listing, dict[str, Record]]:
-    """Give what of ``glance`` is not exactly as recorded, and the records that are not of such entries, by name.
+def read_differences(connection: sqlite3.Connection, listed: ListingRows) -> tuple[Listing, dict[str, Record]]:
+    """Give what of ``listed`` is not exactly as recorded, and the records that are not of such entries, by name.
 
     Of an unchanged directory nothing is left, and nothing is built: most of what a run with nothing to do consists of.
     """
-    if _is_as_recorded(connection, glance):
-        return Listing(glance.directory, (), glance.hidden), {}
-    left = {row[0]: row for row in glance.rows}
+    if _is_as_recorded(connection, listed):
+        return Listing(listed.directory, (), listed.hidden), {}
+    left = {row[0]: row for row in listed.rows}
     differing: list[tuple[Any, ...]] = []
-    for row in connection.execute(_CHILDREN, (encode(glance.directory),)):
+    for row in connection.execute(_CHILDREN, (encode(listed.directory),)):
         if row[11] is None and left.get(row[0]) == row[:6]:  # with a digest, the times prove nothing
             del left[row[0]]
         else:
             differing.append(row)
-    rest = Listing(glance.directory, tuple(entries_of(glance.directory, left.values())), glance.hidden)
-    return rest, dict(_records(differing, glance.directory))
+    rest = Listing(listed.directory, tuple(entries_of(listed.directory, left.values())), listed.hidden)
+    return rest, dict(_records(differing, listed.directory))
 
 
-def _is_as_recorded(connection: sqlite3.Connection, glance: Glance) -> bool:
-    rows, seen, piece = glance.rows, 0, _FIRST_PIECE
-    cursor = connection.execute(_ROWS, (encode(glance.directory),))
+def _is_as_recorded(connection: sqlite3.Connection, listed: ListingRows) -> bool:
+    rows, seen, piece = listed.rows, 0, _FIRST_PIECE
+    cursor = connection.execute(_ROWS, (encode(listed.directory),))
     while True:
         recorded = cursor.fetchmany(piece)
         if rows[seen : seen + len(recorded)] != recorded:

@@ -28,7 +28,7 @@ from actorsync.journal import open_memory_journal
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended
 from actorsync.model.operation import Copy, Done, Failed
-from actorsync.planning.fingerprint import is_stamped, stamp
+from actorsync.planning.fingerprint import fingerprint, is_fingerprinted
 from actorsync.planning.reconcile import looks_equal
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults
 from actorsync.testing.network.faults import Cut, CutData, Fault, Truncate
@@ -105,9 +105,9 @@ async def test_what_a_transform_makes_is_read_in_place_of_the_file() -> None:
         async with session.open("a.txt") as content, memory.open_session() as real, real.open("a.txt") as raw:
             assert size_of(content) is None
             assert content.fileno() is None
-            assert content.entry == attrs.evolve(raw.entry, inode=stamp("a.txt", raw.entry.inode, ["upper"]))
-            assert is_stamped(content.entry)
-            assert not is_stamped(raw.entry)
+            assert content.entry == attrs.evolve(raw.entry, inode=fingerprint("a.txt", raw.entry.inode, ["upper"]))
+            assert is_fingerprinted(content.entry)
+            assert not is_fingerprinted(raw.entry)
             memory.write("a.txt", b"changed")
             assert not await content.is_unchanged()
 
@@ -134,7 +134,7 @@ async def test_what_is_made_of_another_file_is_made_of_what_is_sent_of_that() ->
         assert content.entry.path == "a.txt.copy"
         node = memory.find("a.txt")
         assert node is not None
-        assert content.entry.inode == stamp("a.txt.copy", node.inode, ["upper", "copy"])
+        assert content.entry.inode == fingerprint("a.txt.copy", node.inode, ["upper", "copy"])
         memory.write("a.txt", b"changed")
         assert not await content.is_unchanged()
 
@@ -268,11 +268,11 @@ def test_a_stamped_entry_never_looks_like_what_a_target_has() -> None:
     entry = Entry("a", Kind.FILE, 7, OLD * 10**9, 1, 2)
     target = Entry("a", Kind.FILE, 7, OLD * 10**9)
     assert looks_equal(entry, target)
-    assert not looks_equal(attrs.evolve(entry, inode=stamp("a", 2, ["t"])), target)
+    assert not looks_equal(attrs.evolve(entry, inode=fingerprint("a", 2, ["t"])), target)
     names = (["a"], ["a", "b"], ["b", "a"], ["ab"])
-    assert len({stamp("path", inode, those) for inode in (None, 0, 1) for those in names}) == 12
-    assert stamp("one", 1, ["t"]) == stamp("two", 1, ["t"]), "it was renamed"
-    assert stamp("one", None, ["t"]) != stamp("two", None, ["t"]), "nobody knows"
+    assert len({fingerprint("path", inode, those) for inode in (None, 0, 1) for those in names}) == 12
+    assert fingerprint("one", 1, ["t"]) == fingerprint("two", 1, ["t"]), "it was renamed"
+    assert fingerprint("one", None, ["t"]) != fingerprint("two", None, ["t"]), "nobody knows"
 
 
 # Runs in memory.

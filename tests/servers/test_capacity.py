@@ -27,7 +27,7 @@ from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
 from actorsync.model.event import Connected, Event, LoginDeferred, Resized, Retired
 from actorsync.model.operation import Copy, Done, Failed, Returned
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget
 from tests.support.mirror import Run, contents, mirror, temporaries
@@ -157,10 +157,10 @@ async def test_m014_sshd_that_opens_one_channel_a_connection(source: Path, serve
 class Dozing(LocalEndpoint):
     """A source that takes its time over one of its directories."""
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         if directories[0] == "5":
             await trio.sleep(2.5)
-        return await super().glance(directories[:1])
+        return await super().list_many(directories[:1])
 
 
 @pytest.mark.parametrize("name", ["vsftpd", "proftpd", ftp.PYFTPDLIB])

@@ -66,7 +66,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.model.row import glance_of
+from actorsync.model.row import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -983,7 +983,7 @@ def test_differences_leave_out_what_is_as_it_was(journal: Journal) -> None:
         entry("new"),
     ]
     listing = Listing("d", tuple(now), frozenset({"hidden"}))
-    rest, records = journal.differences(glance_of(listing))
+    rest, records = journal.differences(rows_of(listing))
     assert rest == attrs.evolve(listing, entries=tuple(sorted(now[1:], key=lambda entry: entry.path)))
     everything = journal.children("d")
     assert records == {name: record for name, record in everything.items() if name != "same"}

@@ -42,7 +42,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.planning.fingerprint import is_stamped
+from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.reconcile import is_racy
 from actorsync.planning.temporary_names import temporary_name
 
@@ -448,7 +448,7 @@ class Lane:
     def _registration(self, copy: Copy) -> tuple[Intended, Registration]:
         name = temporary_name(name_of(copy.path), self.token())
         # The size of what is made on the way is not known yet: see `_register_size`.
-        intended = Intended((join(parent_of(copy.path), name),), None if is_stamped(copy.source) else copy.source)
+        intended = Intended((join(parent_of(copy.path), name),), None if is_fingerprinted(copy.source) else copy.source)
         return intended, Registration(intended, trio.Event())
 
     async def _register(self, copy: Copy) -> str:

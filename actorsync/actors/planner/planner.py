@@ -41,7 +41,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.model.row import Glance, encode
+from actorsync.model.row import ListingRows, encode
 from actorsync.planning import renames as moves
 from actorsync.planning.parking import Quarantine
 from actorsync.planning.reconcile import Action, Decision, is_racy, reconcile, removals_below
@@ -75,7 +75,7 @@ class Memory(Protocol):
     @property
     def is_fresh(self) -> bool: ...
 
-    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]: ...
+    def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]: ...
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]: ...
 
@@ -115,7 +115,7 @@ class Planner:
     is_gone: Callable[[Entry], Awaitable[bool]] | None = None
     """Asks the source for what its listings have not shown; None where they cannot have been cut short."""
     stages: Sequence[OperationStage] = ()
-    stamped: Callable[[Glance], Glance] | None = None
+    fingerprinted: Callable[[ListingRows], ListingRows] | None = None
     """Gives a directory with what files are known by that are transformed on the way; None where none are."""
     schedule: Schedule = attrs.Factory(Schedule)
     _staging: OperationStages | None = None
@@ -247,20 +247,20 @@ class Planner:
                 if isinstance(finding, ScanComplete):
                     return finding
                 # While connections list, not for so long in one piece that they would wait for it.
-                for glances in [(glance,) for glance in finding] if self._surveying else [finding]:
-                    await self._absorb_some(glances, facts)
+                for results in [(listed,) for listed in finding] if self._surveying else [finding]:
+                    await self._absorb_some(results, facts)
         return None
 
-    async def _absorb_some(self, glances: Sequence[Glance], facts: trio.MemorySendChannel[Fact]) -> None:
-        for glance in glances:
-            while self._is_being_surveyed(glance.directory):
+    async def _absorb_some(self, results: Sequence[ListingRows], facts: trio.MemorySendChannel[Fact]) -> None:
+        for listed in results:
+            while self._is_being_surveyed(listed.directory):
                 await self._changed.park()
         async with self.turn.taken():
             # Not in a thread: an indexed read is quick, and handing it over costs more. Two at once are worse: see
             # `Scanner`.
-            differences = [self._differences(glance) for glance in glances]
-        for glance, (rest, records) in zip(glances, differences, strict=True):
-            await self._absorb_listing(glance, rest, records, facts)
+            differences = [self._differences(listed) for listed in results]
+        for listed, (rest, records) in zip(results, differences, strict=True):
+            await self._absorb_listing(listed, rest, records, facts)
             while self.schedule.is_full:
                 await self._tell_equal(facts)
                 await self._changed.park()
@@ -271,22 +271,22 @@ class Planner:
         surveying = self._surveying
         return bool(surveying) and any(path in surveying for path in (directory, *ancestors(directory)))
 
-    def _differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
-        if glance.problem is not None:
-            return Listing(glance.directory), {}
-        return self.journal.differences(glance if self.stamped is None else self.stamped(glance))
+    def _differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]:
+        if listed.problem is not None:
+            return Listing(listed.directory), {}
+        return self.journal.differences(listed if self.fingerprinted is None else self.fingerprinted(listed))
 
     async def _absorb_listing(
-        self, glance: Glance, rest: Listing, records: Mapping[str, Record], facts: trio.MemorySendChannel[Fact]
+        self, listed: ListingRows, rest: Listing, records: Mapping[str, Record], facts: trio.MemorySendChannel[Fact]
     ) -> None:
         """Plan one directory, by what of it is not as recorded."""
-        if glance.problem is not None:
+        if listed.problem is not None:
             # Unknown: nothing is sent, and nothing below is removed. What was there may be anything by now.
-            self._unseen.add(glance.directory)
-            if not glance.problem.vanished:
-                self._unsent[glance.directory] = Entry(glance.directory, Kind.DIRECTORY)
+            self._unseen.add(listed.directory)
+            if not listed.problem.vanished:
+                self._unsent[listed.directory] = Entry(listed.directory, Kind.DIRECTORY)
             return
-        self._seen += len(glance.rows)
+        self._seen += len(listed.rows)
         if not rest.entries and not records:
             return
         decisions = list(reconcile(rest, records, self.selection.hides, by_content=self.by_content))

@@ -24,7 +24,7 @@ from actorsync.endpoints.local.writer import Writer
 from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
 from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 from actorsync.model.text import display
 
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
@@ -87,12 +87,12 @@ class LocalEndpoint:
         except OSError as error:
             return Listing(directory, problem=Problem(directory, reason_of(error)))
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List as many directories as are worth a hop, in one."""
         try:
-            return await _patiently(self.hop, self.tree.glance, directories)
+            return await _patiently(self.hop, self.tree.list_many, directories)
         except OSError as error:
-            return [Glance(directories[0], problem=Problem(directories[0], reason_of(error)))]
+            return [ListingRows(directories[0], problem=Problem(directories[0], reason_of(error)))]
 
     async def open_file(self, path: str) -> Opened:
         """Open a file; in a thread, if it has to be waited for, in one hop with what others want to have opened.
@@ -230,9 +230,9 @@ class LocalSession:
         """List one directory, in one hop."""
         return await self._endpoint.list_directory(directory)
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List as many directories as are worth a hop, in one."""
-        return await self._endpoint.glance(directories)
+        return await self._endpoint.list_many(directories)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:

@@ -33,7 +33,7 @@ from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
-from actorsync.model.row import CODES, Glance, Row, entries_of
+from actorsync.model.row import CODES, ListingRows, Row, entries_of
 
 __all__ = ["Opened", "Tree"]
 
@@ -90,33 +90,33 @@ class Tree:
 
         Raises ``OSError`` when it is our own side that has no descriptor or memory left, and nothing else.
         """
-        (glance,) = self.glance([directory])
-        return Listing(directory, tuple(entries_of(directory, glance.rows)), problem=glance.problem)
+        (listed,) = self.list_many([directory])
+        return Listing(directory, tuple(entries_of(directory, listed.rows)), problem=listed.problem)
 
-    def glance(self, directories: Sequence[str]) -> list[Glance]:
+    def list_many(self, directories: Sequence[str]) -> list[ListingRows]:
         """Describe what is in the first of the directories, and in those behind it until it is enough for one hop.
 
         Raises as `list_directory` does, and only because of the first one.
         """
-        glances: list[Glance] = []
+        results: list[ListingRows] = []
         rows, end = 0, time.monotonic() + _LONG_ENOUGH
         with Walk(self.root) as walk:
             for directory in directories:
                 try:
-                    glances.append(Glance(directory, self._rows(walk, directory)))
+                    results.append(ListingRows(directory, self._rows(walk, directory)))
                 except OSError as error:
                     if is_own_limit(error):
-                        if glances:
+                        if results:
                             break
                         raise
                     problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
-                    glances.append(Glance(directory, problem=problem))
+                    results.append(ListingRows(directory, problem=problem))
                 except OperationRefused as refused:
-                    glances.append(Glance(directory, problem=Problem(directory, str(refused))))
-                rows += len(glances[-1].rows)
+                    results.append(ListingRows(directory, problem=Problem(directory, str(refused))))
+                rows += len(results[-1].rows)
                 if rows >= _MANY_ROWS or time.monotonic() >= end:
                     break
-        return glances
+        return results
 
     def _rows(self, walk: Walk, directory: str) -> list[Row]:
         """Look at all that is in a directory. Passed by every path of every run: it has to be quick, so it is flat."""

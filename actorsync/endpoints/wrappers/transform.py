@@ -3,7 +3,7 @@
 A `Transform` makes a stream of a stream, and says for which paths. `Transformed` stands before a source and gives,
 where one opens such a path, what the transforms make of it: as it is read, a piece at a time, and never all of it.
 
-**What is known of such a file.** Its fingerprint is its source file's, stamped with the names of the transforms (see
+**What is known of such a file.** Its fingerprint is made of its source file and the names of the transforms (see
 ``actorsync.planning.fingerprint``): when either changes, it is sent again. Its size is known at its end. So it is never
 taken for what the target happens to have, and what the journal knows of the target is what the target has said.
 
@@ -23,9 +23,9 @@ import trio
 from actorsync.endpoints.contract import Content, EndpointWrapper, Session
 from actorsync.errors import TransformFailed
 from actorsync.model.entry import Entry, Kind, Listing, join
-from actorsync.model.row import CODES, Glance, Row, decode
+from actorsync.model.row import CODES, ListingRows, Row, decode
 from actorsync.model.text import display, shorten
-from actorsync.planning.fingerprint import stamp
+from actorsync.planning.fingerprint import fingerprint
 from actorsync.planning.selection import Selection
 
 __all__ = ["Transform", "Transformed"]
@@ -131,12 +131,12 @@ class Transformed(EndpointWrapper):
         async with self.real.open_session() as session:
             yield cast("Session", _TransformedSession(session, self))  # which nobody has written with
 
-    def stamped(self, glance: Glance) -> Glance:
-        """Give a directory with the fingerprints that its files have when they are opened here."""
-        rows = [self._stamped(glance.directory, row) for row in glance.rows]
-        return attrs.evolve(glance, rows=rows)
+    def fingerprinted(self, listed: ListingRows) -> ListingRows:
+        """Return a directory with the fingerprints that its files have when they are opened here."""
+        rows = [self._fingerprinted(listed.directory, row) for row in listed.rows]
+        return attrs.evolve(listed, rows=rows)
 
-    def _stamped(self, directory: str, row: Row) -> Row:
+    def _fingerprinted(self, directory: str, row: Row) -> Row:
         name, code, size, mtime_ns, ctime_ns, inode = row
         if code != CODES[Kind.FILE]:
             return row
@@ -144,8 +144,8 @@ class Transformed(EndpointWrapper):
         try:
             recipe = self.recipe(path)
         except TransformFailed:
-            return name, code, size, mtime_ns, ctime_ns, stamp(path, inode, [_UNTOLD])
-        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, stamp(path, inode, recipe.names))
+            return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, [_UNTOLD])
+        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, recipe.names))
 
     def recipe(self, path: str, *made: str) -> _Recipe | None:
         """Tell how the content of a path is made; None where it is what it is.
@@ -224,7 +224,7 @@ class _Made:
 
     def __init__(self, path: str, recipe: _Recipe, content: Content) -> None:
         entry = content.entry
-        self.entry: Entry = attrs.evolve(entry, path=path, inode=stamp(path, entry.inode, recipe.names))
+        self.entry: Entry = attrs.evolve(entry, path=path, inode=fingerprint(path, entry.inode, recipe.names))
         self.failure: Exception | None = None
         """What ended the stream first: in the source, or in a transform."""
         self._content, self._recipe = content, recipe

@@ -15,7 +15,7 @@ from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Listing, Record, ScanComplete
 from actorsync.model.event import Event, Parked
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
 
@@ -171,9 +171,9 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
+    def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]:
         self._meet("read")
-        return self.inner.differences(glance)
+        return self.inner.differences(listed)
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]:
         self._meet("read")
