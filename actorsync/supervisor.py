@@ -37,7 +37,8 @@ from actorsync.actors.connections.pool import Pool
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, Fact, Finding, Settlement, in_thread
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.planner.planner import Memory, Planner
+from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
+from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Observer, Recorder
 from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.shutdown import Shutdown
@@ -192,19 +193,19 @@ class _Run:
         self.recorder = Recorder(self.journal, self.observers, clock.blocking, self.feed)
         self.planner = Planner(
             journal=self.journal,
-            selection=policy.selection,
-            max_delete=policy.max_delete,
-            delete=policy.delete,
-            is_patient=policy.is_patient,
-            by_content=policy.by_content,
-            digest=partial(digest_of, read if self.remote is None else sent),
+            rules=Rules(
+                policy.selection, policy.max_delete, policy.delete, policy.is_patient, by_content=policy.by_content
+            ),
+            source=SourceQueries(
+                digest=partial(digest_of, read if self.remote is None else sent),
+                is_gone=self.remote.is_gone if self.remote is not None else None,
+                fingerprinted=None if made is None else made.fingerprinted,
+            ),
             draining=shutdown.draining,
             wall_clock_ns=clock.wall_ns,
             statistics=self.statistics,
             blocking=clock.blocking,
-            is_gone=self.remote.is_gone if self.remote is not None else None,
             stages=self.extras.operation_stages,
-            fingerprinted=None if made is None else made.fingerprinted,
         )
         sizing = Sizing(policy.connections, self.journal.ceiling(), policy.is_automatic)
         self.pool = Pool(sizing, self.statistics, self.target.lanes, policy.backoff.jitter)

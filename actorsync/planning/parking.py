@@ -19,7 +19,7 @@ from actorsync.model.event import Parked, Recovered
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
 from actorsync.model.text import duration_text
 
-__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Quarantine", "delay_after", "is_due", "is_parked", "troubled"]
+__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Parking", "delay_after", "is_due", "is_parked", "troubled"]
 
 #: How many failures in a row park a path.
 PARK_AFTER: Final = 3
@@ -62,7 +62,7 @@ def _is_same(then: Entry | None, now: Entry | None) -> bool:
 
 
 @attrs.define(eq=False)
-class Quarantine:
+class Parking:
     """What one run has to do with the troubles of those before it. ``now`` is the time of day, in seconds.
 
     ``is_patient`` says to leave alone what is parked and has not changed; otherwise everything is tried.
@@ -77,7 +77,7 @@ class Quarantine:
     _is_in_doubt: bool = False
 
     @classmethod
-    def of(cls, troubles: Iterable[Parked], now: float, *, is_patient: bool) -> Quarantine:
+    def of(cls, troubles: Iterable[Parked], now: float, *, is_patient: bool) -> Parking:
         """Begin a run with what the journal remembers."""
         return cls({trouble.path: trouble for trouble in troubles}, now, is_patient)
 
