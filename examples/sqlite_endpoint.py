@@ -11,7 +11,7 @@ import trio
 from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.endpoints.simple import SimpleSession
 from actorsync.errors import GuardRefused, OperationRefused
-from actorsync.model.entry import Entry, Kind, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Root, parent_of
 
 TABLE = "CREATE TABLE IF NOT EXISTS tree (path TEXT PRIMARY KEY, parent TEXT, data BLOB, mtime_ns INTEGER)"
 ENTRIES = "SELECT path, data IS NULL, length(data), mtime_ns FROM tree WHERE "
@@ -37,11 +37,11 @@ class SqliteEndpoint:
     def display(self) -> str:
         return f"sqlite://{self.file}"
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Before it is read from: a file that is missing must not look like an empty tree."""
         if not await trio.Path(self.file).is_file():
             raise GuardRefused(f"{self.display} is not there")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator["SqliteSession"]:

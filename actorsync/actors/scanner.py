@@ -11,9 +11,9 @@ import trio
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, Endpoint, Session
-from actorsync.model.entry import Kind, Problem, join
+from actorsync.model.entry import Kind, Problem, ScanComplete, Scope, join
 from actorsync.model.event import Scanned
-from actorsync.model.row import CODES, ListingRows, decode, rows_of
+from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
 from actorsync.planning.selection import Selection
 
 __all__ = ["WALKERS", "Scanner", "is_slow", "select"]
@@ -34,8 +34,9 @@ _FILE, _DIRECTORY, _LINK = CODES[Kind.FILE], CODES[Kind.DIRECTORY], CODES[Kind.L
 class Scanner:
     """Walk ``source`` breadth first and send `ListingRows`, several directories at a time, then `ScanComplete`.
 
-    A directory is sent before the directories in it. ``links_are_errors``: a symbolic link is reported as a problem
-    instead of being hidden.
+    A directory is sent before the directories in it. ``begin_at`` are the directories at which the scan begins: it
+    lists these and everything below them, and its `ScanComplete` has that `Scope`. ``links_are_errors``: a symbolic
+    link is reported as a problem instead of being hidden.
 
     ``turn`` is held while a listing keeps the processor busy: threads that compete for the interpreter take three times
     as long as threads that take turns. A slow source is listed without it, so that a wait holds up no other actor.
@@ -47,17 +48,21 @@ class Scanner:
     turn: Turn
     links_are_errors: bool = False
     walkers: int = WALKERS
+    begin_at: Sequence[str] = ("",)
     _is_slow: bool = False
 
     async def run(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
         """Scan once. Raises `GuardRefused` when the root is not a directory that can be read."""
         with holding(listings, facts):
-            complete = await self.source.identify()
-            await self._walk(listings, facts)
-            await listings.send(complete)
+            root = await self.source.identify()
+            scope = Scope.of(self.begin_at)
+            await self._walk(scope, listings, facts)
+            await listings.send(ScanComplete(root, scope))
 
-    async def _walk(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
-        frontier: deque[str] = deque([""])
+    async def _walk(
+        self, scope: Scope, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]
+    ) -> None:
+        frontier: deque[str] = deque(sorted(scope.directories, key=encode))
         changed = trio.Condition()
         busy = 0
 

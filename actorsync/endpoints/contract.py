@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import attrs
 
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.entry import Entry, Listing, Root
 from actorsync.model.row import ListingRows
 
 __all__ = [
@@ -235,7 +235,7 @@ class Endpoint(Protocol):
     def lanes(self) -> int:
         """How many operations one session carries at once: 1 where a connection does one thing at a time (FTP)."""
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say what the root is, before a scan relies on it.
 
         Raises `GuardRefused` when there is no directory that can be read.
@@ -310,6 +310,6 @@ class EndpointWrapper:
         """As the real place does."""
         return keeps_times(self.real)
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say what the real root is."""
         return await self.real.identify()

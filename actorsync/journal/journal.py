@@ -43,7 +43,7 @@ from actorsync.journal.file import (
 )
 from actorsync.journal.schema import Run
 from actorsync.journal.writes import write_facts
-from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.entry import Entry, Listing, Root, ScanComplete
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -98,7 +98,7 @@ class Journal:
         with self._read() as connection:
             return schema.read_meta(connection, "surveyed") is None
 
-    def root(self) -> ScanComplete | None:
+    def root(self) -> Root | None:
         """Give the source's root as the last scan found it."""
         with self._read() as connection:
             return schema.read_root(connection)
@@ -204,7 +204,7 @@ class Journal:
             case Resized(ceiling=ceiling):
                 return ceiling is not None and ceiling != self.ceiling()
             case ScanComplete():
-                return fact != self.root()
+                return fact.root != self.root()
             case _:
                 return False
 

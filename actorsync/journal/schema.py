@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked, Report
 from actorsync.model.row import KINDS, ListingRows, decode, encode, entries_of
 
@@ -145,7 +146,16 @@ T = TypeVar("T")
 #: What a column holds.
 Value: TypeAlias = int | str | bytes | None
 
-_converter: Final = cattrs.Converter()
+
+def _make_converter() -> cattrs.Converter:
+    """Make the converter of JSON texts. The entry of a `Root` is called "root" there."""
+    converter, root = cattrs.Converter(), override(rename="root")
+    converter.register_unstructure_hook(Root, make_dict_unstructure_fn(Root, converter, entry=root))
+    converter.register_structure_hook(Root, make_dict_structure_fn(Root, converter, entry=root))
+    return converter
+
+
+_converter: Final = _make_converter()
 
 
 @attrs.frozen
@@ -374,15 +384,15 @@ def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
     return troubles
 
 
-def dump(value: Report | ScanComplete) -> str:
+def dump(value: Report | Root) -> str:
     """Give the text that stands for a report or a root: ASCII, and exact for any number and any path."""
     return json.dumps(_converter.unstructure(value))
 
 
-def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
+def read_root(connection: sqlite3.Connection) -> Root | None:
     """Give the source's root as the last scan found it."""
     text = read_meta(connection, "root")
-    return None if text is None else _parsed(text, ScanComplete)
+    return None if text is None else _parsed(text, Root)
 
 
 def read_ceiling(connection: sqlite3.Connection) -> int | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from actorsync.model.entry import Entry, Kind, parent_of
+from actorsync.model.entry import Entry, Kind, Scope, parent_of
 from actorsync.model.event import Parked, Recovered
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
 from actorsync.model.text import duration_text
@@ -109,11 +109,12 @@ class Parking:
         elif isinstance(outcome, Done) and operation.path in self.troubles:
             self._done.add(operation.path)
 
-    def conclude(self, unseen: Collection[str], now: float) -> Iterator[Parked | Recovered]:
-        """Say what is to be remembered of a run that came to its end. ``unseen``: directories that were not listed.
+    def conclude(self, unseen: Collection[str], now: float, scope: Scope) -> Iterator[Parked | Recovered]:
+        """Yield what the journal has to remember of a complete run.
 
-        A path has recovered when it was done, or when there is nothing more to be done about it: it is gone, or
-        excluded. In a run that found the target full, nobody can say whose fault a failure was: none counts.
+        ``unseen`` are the directories that could not be listed, ``scope`` is what the scan covered. A path has
+        recovered when it was done, or when there is nothing left to do: it is gone, or excluded. In a run that found
+        the target full no failure counts, because the path may not be the cause.
         """
         if not self._is_in_doubt:
             missing = {path for path, failed in self._failed.items() if isinstance(failed.operation, MakeDirectory)}
@@ -122,7 +123,8 @@ class Parking:
                     continue  # one burst may hold a directory and what is in it: the server refuses both for one reason
                 yield troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
         for path, trouble in self.troubles.items():
-            if path not in self._failed and (path in self._done or not (path in self._met or _is_in(path, unseen))):
+            is_done_with = not (path in self._met or _is_in(path, unseen)) and scope.contains(path)
+            if path not in self._failed and (path in self._done or is_done_with):
                 yield Recovered(path, is_parked(trouble))
 
 

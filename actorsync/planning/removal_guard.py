@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
 
 __all__ = ["DeleteLimit", "Gone", "RemovalRequest", "objection", "to_postpone", "why_postponed"]
 
@@ -35,8 +35,8 @@ class RemovalRequest:
     count: int
     ours: int
     seen: int
-    root_then: ScanComplete | None
-    root_now: ScanComplete
+    root_then: Root | None
+    root_now: Root
 
 
 def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:

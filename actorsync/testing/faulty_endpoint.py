@@ -29,7 +29,7 @@ from actorsync.endpoints.contract import (
     size_of,
 )
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.entry import Entry, Listing, Problem, Root
 
 __all__ = ["Decide", "Faulty", "FaultySession", "RandomFaults", "When"]
 
@@ -92,12 +92,12 @@ class Faulty:
     def keeps_times(self) -> bool:
         return keeps_times(self.endpoint)
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Look at the root. There is no session that could be lost or refuse: it can only be slow."""
         await self._pass("identify", "before")
-        complete = await self.endpoint.identify()
+        root = await self.endpoint.identify()
         await self._pass("identify", "after")
-        return complete
+        return root
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FaultySession]:

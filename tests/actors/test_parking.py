@@ -21,7 +21,7 @@ from trio.testing import MockClock
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TargetFull
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Listing, Problem, Root, Scope
 from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Report, Scanned
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove
 from actorsync.planning.parking import (
@@ -106,8 +106,13 @@ def test_why_not() -> None:
     assert parking_of(attrs.evolve(PARKED, failures=2)).why_not("x", FILE) is None
 
 
-def conclusions(parking: Parking, *unseen: str) -> list[Parked | Recovered]:
-    return list(parking.conclude(set(unseen), 100.0))
+def conclusions(parking: Parking, *unseen: str, scope: Scope = WHOLE_TREE) -> list[Parked | Recovered]:
+    return list(parking.conclude(set(unseen), 100.0, scope))
+
+
+def test_path_outside_the_scope_has_not_recovered() -> None:
+    parking = parking_of(attrs.evolve(PARKED, path="in/x"), attrs.evolve(PARKED, path="out/x"))
+    assert conclusions(parking, scope=Scope.of(["in"])) == [Recovered("in/x", was_parked=True)]
 
 
 def test_what_is_left_alone_stays_as_it_was() -> None:
@@ -206,7 +211,7 @@ class Unreadable:
     display = "unreadable"
     lanes = 1
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -30,7 +30,7 @@ from actorsync.errors import (
     TooManyConnections,
 )
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.entry import Kind, Root
 from actorsync.model.event import (
     BreakerOpened,
     Connected,
@@ -177,7 +177,7 @@ class Restarting:
         self.epoch += 1
         self.up_at = trio.current_time() + 3.0
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager
@@ -223,7 +223,7 @@ async def test_an_automatic_pool_takes_as_many_as_are_of_use(autojump_clock: Moc
         display: str = "narrow"
         lanes: int = 1
 
-        async def identify(self) -> ScanComplete:
+        async def identify(self) -> Root:
             return await self.endpoint.identify()
 
         @asynccontextmanager
@@ -265,7 +265,7 @@ async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock
         display: str = "failing"
         lanes: int = 1
 
-        async def identify(self) -> ScanComplete:
+        async def identify(self) -> Root:
             return await target.identify()
 
         @asynccontextmanager
@@ -325,7 +325,7 @@ class Door:
 
     display = "door"
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager
@@ -670,7 +670,7 @@ class Disk:
 
     display = "disk"
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from actorsync.endpoints.local import tree as local_tree
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.local.tree import Tree
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Listing, Problem, ScanComplete, Scope
 from actorsync.model.event import Scanned
 from actorsync.model.row import ListingRows, encode, entries_of, rows_of
 from actorsync.planning.selection import Selection
@@ -80,10 +80,11 @@ def test_list_many_stops_after_enough_rows_with_whole_directories(
     assert [len(listed.rows) for listed in others] == [3] * 4
 
 
-async def scan(source: Endpoint) -> tuple[list[Finding], list[Fact]]:
+async def scan(source: Endpoint, *begin_at: str) -> tuple[list[Finding], list[Fact]]:
     send_listing, listings = trio.open_memory_channel[Finding](1_000)
     send_fact, facts = trio.open_memory_channel[Fact](1_000)
-    await Scanner(source, Selection(), Statistics(), Turn()).run(send_listing, send_fact)
+    scanner = Scanner(source, Selection(), Statistics(), Turn(), begin_at=begin_at or ("",))
+    await scanner.run(send_listing, send_fact)
     return [finding async for finding in listings], [fact async for fact in facts]
 
 
@@ -98,9 +99,19 @@ async def test_every_directory_is_told_once_after_the_one_that_holds_it(
         (tmp_path / path).touch()
     for source in (memory, LocalEndpoint(tmp_path)):
         findings, facts = await scan(source)
-        assert isinstance(findings.pop(), ScanComplete)
+        assert findings.pop() == ScanComplete(await source.identify(), WHOLE_TREE)
         told = [listed.directory for finding in findings if isinstance(finding, tuple) for listed in finding]
         assert len(told) == len(set(told)) == 1 + 3 + 21
         assert all(directory.rpartition("/")[0] in told[:at] for at, directory in enumerate(told) if directory)
         events = [event for fact in facts if isinstance(fact, Several) for event in fact.events]
         assert sum(event.files for event in events if isinstance(event, Scanned)) == 200
+
+
+async def test_scan_that_begins_at_directories_lists_only_these_and_what_is_below(autojump_clock: MockClock) -> None:
+    source = MemoryEndpoint("source")
+    for path in ("x", "a/x", "a/b/x", "c/x", "c/d/x", "c/d/e/x", "f/x"):
+        source.write(path, b"x")
+    findings, _ = await scan(source, "c/d", "a", "a/b")
+    assert findings.pop() == ScanComplete(await source.identify(), Scope.of(["a", "c/d"]))
+    listed = [it.directory for finding in findings if isinstance(finding, tuple) for it in finding]
+    assert sorted(listed) == ["a", "a/b", "c/d", "c/d/e"]

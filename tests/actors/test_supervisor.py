@@ -24,7 +24,7 @@ from actorsync.endpoints.contract import Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.entry import Kind, Root
 from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Report, Retired, Stopped, SurveyComplete
 from actorsync.model.operation import Copy, Done, Failed, Returned, Survey
 from actorsync.planning.schedule import Schedule
@@ -111,7 +111,7 @@ class Picky:
     display = "picky"
     lanes = 1
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ from actorsync.journal import (
 )
 from actorsync.journal import file as journal_file
 from actorsync.journal import schema as journal_schema
-from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, ScanComplete, join, parent_of
+from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Listing, Problem, Record, Root, ScanComplete, join, parent_of
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -232,14 +232,19 @@ def test_a_survey_makes_a_journal_no_longer_fresh(journal: Journal) -> None:
 
 
 def test_the_root_of_the_last_scan_is_remembered(tmp_path: Path) -> None:
-    first = ScanComplete(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
-    second = attrs.evolve(first, device=None)
+    root = Root(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
+    first = ScanComplete(root, WHOLE_TREE)
+    second = attrs.evolve(first, root=attrs.evolve(root, device=None))
     with open_journal(tmp_path, "p") as journal:
         assert journal.root() is None
         journal.apply([first, second])
         journal.apply([first, second, first])
     with open_journal(tmp_path, "p") as journal:
-        assert journal.root() == first
+        assert journal.root() == root
+        found = journal._writer.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = 'root'").fetchone()[0]
+    numbers = f'"mtime_ns": 1, "ctime_ns": 2, "inode": {(1 << 64) - 1}, "mode": null'
+    entry = f'{{"path": "", "kind": "directory", "size": 0, {numbers}}}'
+    assert found.decode() == f'{{"root": {entry}, "device": 66306}}', "journals of earlier versions have this form"
 
 
 @pytest.mark.parametrize("number", [0, -1, -(10**18), 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 253402300799 * 10**9])
@@ -265,7 +270,7 @@ def test_subtrees_go_by_component_and_parents_come_first(journal: Journal) -> No
 
 
 def test_facts_without_effect_begin_no_transaction(journal: Journal) -> None:
-    root = ScanComplete(folder(""), device=1)
+    root = ScanComplete(Root(folder(""), device=1), WHOLE_TREE)
     journal.apply([SurveyComplete(), root])
     statements: list[str] = []
     journal._writer.set_trace_callback(statements.append)
@@ -387,7 +392,7 @@ FACTS = (
     | st.builds(done_move, MOVES, DIGESTS, DIGESTS)
     | st.builds(Done, st.builds(Sweep, PATHS, st.none(), st.booleans()))
     | st.just(SurveyComplete())
-    | st.builds(ScanComplete, entries(st.just("")), NUMBERS)
+    | st.builds(ScanComplete, st.builds(Root, entries(st.just("")), NUMBERS), st.just(WHOLE_TREE))
 )
 
 
@@ -413,7 +418,7 @@ class Model:
     records: dict[str, Record] = attrs.Factory(dict)
     intents: set[str] = attrs.Factory(set)
     fresh: bool = True
-    root: ScanComplete | None = None
+    root: Root | None = None
 
     def apply(self, fact: Event) -> None:
         match fact:
@@ -445,7 +450,7 @@ class Model:
             case SurveyComplete():
                 self.fresh = False
             case ScanComplete():
-                self.root = fact
+                self.root = fact.root
             case Parked(path):
                 self.troubles[path] = fact
             case Recovered(path):

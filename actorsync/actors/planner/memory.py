@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from actorsync.model.entry import Entry, Listing, Record, ScanComplete
+from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
 from actorsync.model.row import ListingRows
 from actorsync.planning.removal_guard import DeleteLimit
@@ -36,7 +36,7 @@ class Memory(Protocol):
 
     def pending(self) -> Iterable[tuple[str, Entry | None]]: ...
 
-    def root(self) -> ScanComplete | None: ...
+    def root(self) -> Root | None: ...
 
     def troubles(self) -> Iterable[Parked]: ...
 

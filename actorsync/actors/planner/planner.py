@@ -19,6 +19,7 @@ from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
+from actorsync.model.entry import ScanComplete, Scope
 from actorsync.model.event import Planned
 from actorsync.model.operation import Batch, Sweep
 from actorsync.planning.parking import Parking
@@ -66,9 +67,10 @@ class Planner:
                 nursery.start_soon(story.take_back, settled)
                 nursery.start_soon(story.give_out, operations)
                 nursery.start_soon(story.watch_for_drain)
-                self.is_complete = await story.plan(listings)
-                if self.is_complete:
-                    await story.conclude()
+                complete = await story.plan(listings)
+                self.is_complete = complete is not None
+                if complete is not None:
+                    await story.conclude(complete.scope)
                 nursery.cancel_scope.cancel()
 
     def _assemble(self, parking: Parking, announcer: Announcer, began: float, began_ns: int) -> _Story:
@@ -129,8 +131,8 @@ class _Story:
     dispatch: Dispatch
     intake: Intake
 
-    async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> bool:
-        """Plan the run, and wait until it is done. Return whether it was complete."""
+    async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
+        """Plan the run, and wait until it is done. Return the end of the scan; None when anything was left undone."""
         schedule = self.progress.schedule
         await self._sweep(recovers=True)
         is_fresh = self.planner.journal.is_fresh
@@ -154,7 +156,7 @@ class _Story:
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         await self._sweep()
-        return complete is not None and not schedule.left_by_drain
+        return None if schedule.left_by_drain else complete
 
     async def _sweep(self, *, recovers: bool = False) -> None:
         """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
@@ -176,9 +178,9 @@ class _Story:
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned))
 
-    async def conclude(self) -> None:
+    async def conclude(self, scope: Scope) -> None:
         """Announce which paths failed again in a complete run, and which have recovered."""
-        for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9):
+        for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)
 
     # The tasks beside the story.

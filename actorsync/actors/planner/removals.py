@@ -10,7 +10,7 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope
 from actorsync.model.event import RemovalsRefused, RemovalsWithheld
 from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove
 from actorsync.planning.parking import Parking
@@ -92,10 +92,11 @@ class Removals:
         ``seen`` is how many entries the scan showed, ``unlisted`` the directories of the target that the survey could
         not list.
         """
+        await self._drop_outside(complete.scope)
         removals = self.schedule.removals
         ours = await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
-        reason = objection(RemovalRequest(len(removals), ours, seen, root_then, complete), self.rules.max_delete)
+        reason = objection(RemovalRequest(len(removals), ours, seen, root_then, complete.root), self.rules.max_delete)
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))
             await self.announcer.settle(self.schedule.drop_removals("a guard refused"))
@@ -106,6 +107,12 @@ class Removals:
             self.schedule.release_removals()
             self.progress.notify()
         await self.progress.until_idle()
+
+    async def _drop_outside(self, scope: Scope) -> None:
+        """Give up removals outside the scope of the scan: it cannot know what is missing there."""
+        outside = frozenset(it.path for it in self.schedule.removals if not scope.contains(it.path))
+        if outside:
+            await self.announcer.settle(self.schedule.drop_removals("it is outside the scope of the scan", outside))
 
     async def _confirm_absence(self) -> None:
         """Ask the source by name for what no listing showed: a listing that was cut short looks complete."""

@@ -89,9 +89,9 @@ class Renames:
     async def _movable(self, complete: ScanComplete | None) -> Mapping[str, Gone]:
         """Return what is gone from the source and may be moved: nothing replaces it, and nothing waits for it."""
         then = await self.blocking(self.journal.root)
-        if complete is None or then is None or then.device is None or then.device != complete.device:
+        if complete is None or then is None or then.device is None or then.device != complete.root.device:
             return {}  # inodes can be compared on one device only
-        return self.gone()
+        return {path: gone for path, gone in self.gone().items() if complete.scope.contains(path)}
 
     async def _move_of(self, now: Entry, was: Record, top: str) -> Move | None:
         """Return the move of an old file to its new name; None where the two may differ, or the new name is parked."""

@@ -23,7 +23,7 @@ from actorsync.errors import (
     ProtocolError,
     TooManyConnections,
 )
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.protocols.ftp import dialogues as ask
 from actorsync.protocols.ftp.replies import accept_tls
@@ -82,13 +82,13 @@ class FtpEndpoint:
         """One: an FTP connection carries one transfer after the other."""
         return 1
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say that the root is a directory; a server cannot tell one file system from another."""
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:

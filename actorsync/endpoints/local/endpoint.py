@@ -23,7 +23,7 @@ from actorsync.endpoints.local.tree import Opened, Tree
 from actorsync.endpoints.local.writer import Writer
 from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
 from actorsync.errors import OperationRefused, Vanished
-from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.entry import Entry, Listing, Problem, Root
 from actorsync.model.row import ListingRows
 from actorsync.model.text import display
 
@@ -70,7 +70,7 @@ class LocalEndpoint:
         """One: other connections are other threads."""
         return 1
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Look at the root. Raises `GuardRefused` when it is missing, no directory, or cannot be read."""
         return await self.hop(self.tree.identify)
 

@@ -32,7 +32,7 @@ from actorsync.endpoints.local.openat import (
 from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.errors import GuardRefused, OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
 from actorsync.model.row import CODES, ListingRows, Row, entries_of
 
 __all__ = ["Opened", "Tree"]
@@ -73,7 +73,7 @@ class Tree:
     follow: bool = False
     names: Names = attrs.Factory(Names)
 
-    def identify(self) -> ScanComplete:
+    def identify(self) -> Root:
         """Look at the root. Raises `GuardRefused` when it is no directory that can be read."""
         try:
             with Walk(self.root) as walk, os.scandir(walk.directory("")) as found:
@@ -83,7 +83,7 @@ class Tree:
             raise GuardRefused(f"cannot use {shown(self.root)} as a root: {reason_of(error)}") from error
         except OperationRefused as refused:
             raise GuardRefused(str(refused)) from refused
-        return ScanComplete(entry_of("", status), status.st_dev)
+        return Root(entry_of("", status), status.st_dev)
 
     def list_directory(self, directory: str) -> Listing:
         """Describe everything in one directory; what vanishes meanwhile was never there.

@@ -19,7 +19,7 @@ from actorsync.endpoints.ssh.host_keys import HostKeys, load_client_keys, read_h
 from actorsync.endpoints.ssh.login import Credentials, Refusal, fetch_host_key, open_channel
 from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.protocols.sftp import dialogues as ask
 
@@ -68,13 +68,13 @@ class SftpEndpoint:
         port = "" if self.port == 22 else f":{self.port}"
         return display(f"sftp://{self.login.user}@{host}{port}/{self.path}")
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say that the root is a directory; a server cannot tell one file system from another."""
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     async def show_host_key(self) -> ShownHostKey:
         """Ask the server for its host key, without logging in, and say what the user's files say of it.

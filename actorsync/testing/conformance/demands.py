@@ -311,8 +311,8 @@ async def check_empty_listing(place: Place) -> None:
 @_check
 async def check_identify(place: Place) -> None:
     """`Endpoint.identify` describes the root: a directory, with the path ``""``."""
-    complete = await place.endpoint.identify()
-    _equal((complete.root.path, complete.root.kind), ("", Kind.DIRECTORY))
+    root = (await place.endpoint.identify()).entry
+    _equal((root.path, root.kind), ("", Kind.DIRECTORY))
 
 
 @_check

@@ -95,8 +95,8 @@ async def test_m060_root_by_way_of_a_link_is_resolved_once(tmp_path: Path) -> No
     link.unlink()
     link.symlink_to("two")
     status = (tmp_path / "one").stat()
-    complete = await endpoint.identify()
-    assert (complete.device, complete.root.inode) == (status.st_dev, status.st_ino)
+    root = await endpoint.identify()
+    assert (root.device, root.entry.inode) == (status.st_dev, status.st_ino)
     async with endpoint.open_session() as session:
         assert kinds(await session.list_directory("")) == {"one": Kind.FILE}
 

@@ -12,7 +12,7 @@ import trio
 
 from actorsync.endpoints.sftp.requests import SftpWire
 from actorsync.endpoints.sftp.session import Server, SftpSession
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.protocols.sftp.packets import Attributes, Data, Extended, Handle, Names, Reply, Request, Status
 from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, any_order
 
@@ -142,10 +142,10 @@ class TreeEndpoint:
     channels: list[TreeChannel] = attrs.Factory(list)
     display: str = "tree"
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say that the root is a directory."""
         await trio.lowlevel.checkpoint()
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:

@@ -21,7 +21,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Session, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.entry import Kind, Root
 from actorsync.model.event import Event, Report
 from actorsync.model.operation import Copy, Done, Failed, Skipped
 from actorsync.planning.selection import Selection
@@ -53,7 +53,7 @@ class Counted:
     def lanes(self) -> int:
         return self.endpoint.lanes
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
-from actorsync.model.entry import Entry, Listing, Record, ScanComplete
+from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
 from actorsync.model.row import ListingRows
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
@@ -197,7 +197,7 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.pending()
 
-    def root(self) -> ScanComplete | None:
+    def root(self) -> Root | None:
         return self.inner.root()
 
     def troubles(self) -> Sequence[Parked]:

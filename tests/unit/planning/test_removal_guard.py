@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
 from actorsync.planning.removal_guard import Gone, RemovalRequest, objection, to_postpone, why_postponed
 from actorsync.profile.units import MaxDelete
 
-ROOT = ScanComplete(Entry("", Kind.DIRECTORY), device=7)
+ROOT = Root(Entry("", Kind.DIRECTORY), device=7)
 USUAL = RemovalRequest(count=3, ours=100, seen=97, root_then=ROOT, root_now=ROOT)
 HALF = MaxDelete.parse("50%")
 ALL = MaxDelete.parse("100%")
@@ -47,7 +47,7 @@ def test_m059_another_device_is_not_the_source() -> None:
 
 
 @pytest.mark.parametrize("then", [None, attrs.evolve(ROOT, device=None)])
-def test_a_device_that_is_not_known_proves_nothing(then: ScanComplete | None) -> None:
+def test_a_device_that_is_not_known_proves_nothing(then: Root | None) -> None:
     assert objection(attrs.evolve(USUAL, root_then=then), HALF) is None
     assert objection(attrs.evolve(USUAL, root_now=attrs.evolve(ROOT, device=None)), HALF) is None
 
