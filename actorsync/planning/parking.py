@@ -68,18 +68,17 @@ class Parking:
     ``is_patient`` says to leave alone what is parked and has not changed; otherwise everything is tried.
     """
 
-    troubles: Mapping[str, Parked]
-    now: float
     is_patient: bool
+    troubles: Mapping[str, Parked] = attrs.Factory(dict)
+    now: float = 0.0
     _met: set[str] = attrs.Factory(set)
     _done: set[str] = attrs.Factory(set)
     _failed: dict[str, Failed] = attrs.Factory(dict)
     _is_in_doubt: bool = False
 
-    @classmethod
-    def of(cls, troubles: Iterable[Parked], now: float, *, is_patient: bool) -> Parking:
+    def begin(self, troubles: Iterable[Parked], now: float) -> None:
         """Begin a run with what the journal remembers."""
-        return cls({trouble.path: trouble for trouble in troubles}, now, is_patient)
+        self.troubles, self.now = {trouble.path: trouble for trouble in troubles}, now
 
     def why_not(self, path: str, source: Entry | None) -> str | None:
         """Say why something that is to be done about ``path`` is not tried now; None when it is.

@@ -72,7 +72,7 @@ def test_a_directory_is_the_same_whatever_its_times_say() -> None:
     before = Parked("x", Entry("x", Kind.DIRECTORY, 0, 1, 1, 5), 3, 1.0, 2.0, "no", 99.0)
     later = Entry("x", Kind.DIRECTORY, 4096, 2, 2, 5)
     assert troubled(before, "x", later, "no", 50.0).failures == 4
-    assert Parking.of([before], 3.0, is_patient=True).why_not("x", later) is not None
+    assert parking_of(before, now=3.0).why_not("x", later) is not None
 
 
 @given(st.integers(1, 40), st.floats(0, 1e9), st.floats(-1e6, 1e6))
@@ -90,7 +90,9 @@ def test_m058_a_path_is_due_when_its_time_is_up_and_when_the_clock_was_set_back(
 
 
 def parking_of(*troubles: Parked, is_patient: bool = True, now: float = 100.0) -> Parking:
-    return Parking.of(troubles, now, is_patient=is_patient)
+    parking = Parking(is_patient)
+    parking.begin(troubles, now)
+    return parking
 
 
 PARKED = Parked("x", FILE, 4, 10.0, 90.0, "553 never", 210.0)

@@ -58,9 +58,7 @@ class Planner:
         """Plan one run. Ends, closing ``operations``, when everything is settled or the drain is over."""
         began, began_ns = trio.current_time(), self.wall_clock_ns()
         with holding(listings, settled, operations, facts):
-            troubles = await self.blocking(self.journal.troubles)
-            parking = Parking.of(troubles, self.wall_clock_ns() / 1e9, is_patient=self.rules.is_patient)
-            story = self._assemble(parking, Announcer(facts), began, began_ns)
+            story = self._assemble(Announcer(facts), began, began_ns)
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)
@@ -73,10 +71,10 @@ class Planner:
                     await story.conclude(complete.scope)
                 nursery.cancel_scope.cancel()
 
-    def _assemble(self, parking: Parking, announcer: Announcer, began: float, began_ns: int) -> _Story:
+    def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
         """Give each part of the planner what it needs, and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
-        progress = Progress(schedule)
+        progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
         survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
         comparison = Comparison(journal, announcer, source, self.wall_clock_ns, began, rules.by_content)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
@@ -134,6 +132,8 @@ class _Story:
     async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Plan the run, and wait until it is done. Return the end of the scan; None when anything was left undone."""
         schedule = self.progress.schedule
+        troubles = await self.planner.blocking(self.planner.journal.troubles)
+        self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
         await self._sweep(recovers=True)
         is_fresh = self.planner.journal.is_fresh
         if is_fresh:
