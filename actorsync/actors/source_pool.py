@@ -38,7 +38,7 @@ from actorsync.errors import (
     TooManyConnections,
     Vanished,
 )
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, parent_of
 from actorsync.model.event import Warned
 
 __all__ = ["LOSSES", "RemoteSource"]
@@ -115,12 +115,12 @@ class RemoteSource(EndpointWrapper[Source]):
                 for link in [*self._links, *([self._opening] if self._opening else [])]:
                     link.closing.set()
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say that the root is a directory. Raises `GuardRefused` when it is none that can be listed."""
         found = await _RemoteSession(self).list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"cannot use the source {self.display} as a root: {found.problem.reason}")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[ReadSession]:

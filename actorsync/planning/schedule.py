@@ -145,7 +145,7 @@ class Schedule:
         self._unremoved -= moved
         return [outcome for move in moves for outcome in self.add(move)]
 
-    def spare(self, path: str) -> None:
+    def forget_removal(self, path: str) -> None:
         """Forget the removal of a path, which was not released."""
         self._held_removals = [removal for removal in self._held_removals if removal.path != path]
         self._unremoved.discard(path)

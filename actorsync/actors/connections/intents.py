@@ -12,7 +12,7 @@ from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended, Swept
 from actorsync.model.operation import Copy
-from actorsync.planning.fingerprint import is_stamped
+from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.temporary_names import temporary_name
 
 __all__ = ["FactSender", "Intents"]
@@ -99,5 +99,5 @@ class Intents:
     def _new(self, copy: Copy) -> _Ahead:
         temporary = join(parent_of(copy.path), temporary_name(name_of(copy.path), self.token()))
         # The size of content that is made on the way is not known yet: see `register_size`.
-        intended = Intended((temporary,), None if is_stamped(copy.source) else copy.source)
+        intended = Intended((temporary,), None if is_fingerprinted(copy.source) else copy.source)
         return _Ahead(copy, temporary, Registration(intended, trio.Event()))
