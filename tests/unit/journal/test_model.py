@@ -131,7 +131,7 @@ class Model:
     records: dict[str, Record] = attrs.Factory(dict)
     intents: set[str] = attrs.Factory(set)
     fresh: bool = True
-    root: ScanComplete | None = None
+    root: Root | None = None
 
     def apply(self, fact: Event) -> None:
         match fact:
@@ -163,7 +163,7 @@ class Model:
             case SurveyComplete():
                 self.fresh = False
             case ScanComplete():
-                self.root = fact
+                self.root = fact.root
             case Parked(path):
                 self.troubles[path] = fact
             case Recovered(path):
