@@ -69,6 +69,7 @@ class Planner:
                 self.is_complete = complete is not None
                 if complete is not None:
                     await story.conclude(complete.scope)
+                story.is_finished = True
                 nursery.cancel_scope.cancel()
 
     def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
@@ -128,6 +129,7 @@ class _Story:
     removals: Removals
     dispatch: Dispatch
     intake: Intake
+    is_finished: bool = False
 
     async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Plan the run, and wait until it is done. Return the end of the scan; None when anything was left undone."""
@@ -186,10 +188,10 @@ class _Story:
     # The tasks beside the story.
 
     async def give_out(self, operations: trio.MemorySendChannel[Batch]) -> None:
-        """Send what may be done next to the connections, until cancelled."""
+        """Send what may be done next to the connections, until the run is finished."""
         schedule = self.progress.schedule
         with operations:
-            while True:
+            while not self.is_finished:
                 batch = schedule.next_batch()
                 self.planner.statistics.operations_ready = schedule.ready
                 if batch is None:
