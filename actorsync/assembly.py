@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import attrs
 
 from actorsync.actors.connections.connection import Connection
+from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
 from actorsync.actors.planner.planner import Memory, Planner
@@ -127,22 +128,18 @@ def _planner(source: _Source, journal: RunJournal, options: RunOptions) -> Plann
 
 def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
-    gate = Gate(options.pipeline.before_commit)
+    context = ConnectionContext(
+        source=source,
+        target=target,
+        statistics=options.statistics,
+        shutdown=options.shutdown,
+        pool=pool,
+        gate=Gate(options.pipeline.before_commit),
+        backoff=policy.backoff,
+        token=clock.token,
+        wall_clock_ns=clock.wall_ns,
+        by_content=policy.by_content,
+    )
     levels = options.statistics.connections
     levels[:] = [ConnectionLevel(number) for number in range(1, policy.connections + 1)]
-    return tuple(
-        Connection(
-            source=source,
-            target=target,
-            level=level,
-            statistics=options.statistics,
-            shutdown=options.shutdown,
-            token=clock.token,
-            wall_clock_ns=clock.wall_ns,
-            pool=pool,
-            backoff=policy.backoff,
-            gate=gate,
-            by_content=policy.by_content,
-        )
-        for level in levels
-    )
+    return tuple(Connection(context, level) for level in levels)

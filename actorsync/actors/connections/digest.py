@@ -1,14 +1,42 @@
-"""The digest of a file's content."""
+"""The digest of a file's content: BLAKE2b, 32 bytes."""
 
 from __future__ import annotations
 
 import hashlib
 
-from actorsync.endpoints.contract import Source
+from actorsync.endpoints.contract import Content, Source
+from actorsync.endpoints.wrappers.base import ContentWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
 
-__all__ = ["digest_of"]
+__all__ = ["HashingContent", "digest_of"]
+
+
+def _new_hash() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=32)
+
+
+class HashingContent(ContentWrapper):
+    """Content whose digest is computed while it is read."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, real: Content) -> None:
+        super().__init__(real)
+        self._hash = _new_hash()
+
+    def fileno(self) -> None:
+        """Return None: every byte passes through `read`."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read the next piece, and add it to the digest."""
+        data = await self._real.read(max_bytes)
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> bytes:
+        """Return the digest of everything read so far."""
+        return self._hash.digest()
 
 
 async def digest_of(source: Source, path: str) -> tuple[Entry, bytes] | None:
@@ -16,7 +44,7 @@ async def digest_of(source: Source, path: str) -> tuple[Entry, bytes] | None:
 
     Return None when the file cannot be read to its end, or changed while it was read.
     """
-    digest = hashlib.blake2b(digest_size=32)
+    digest = _new_hash()
     try:
         async with source.open_session() as session, session.open(path) as content:
             while data := await content.read(1 << 20):

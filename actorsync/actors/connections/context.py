@@ -1,0 +1,37 @@
+"""What the connections of a run and their lanes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.connections.pool import Pool
+from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.stages import Gate
+from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.contract import Endpoint, Source
+
+__all__ = ["ConnectionContext"]
+
+
+@attrs.frozen(eq=False)
+class ConnectionContext:
+    """Everything that is the same for all connections of one run, and for all their lanes."""
+
+    source: Source
+    """Where files are read: behind the transforms and the bandwidth limit, where there are any."""
+    target: Endpoint
+    statistics: Statistics
+    shutdown: Shutdown
+    pool: Pool
+    """Admits connections. Its breaker ``full`` admits uploads while the target has no room."""
+    gate: Gate
+    """Is passed before each change that can be seen on the target."""
+    backoff: Backoff
+    token: Callable[[], str]
+    """Returns a new random token for the name of a temporary."""
+    wall_clock_ns: Callable[[], int]
+    by_content: bool = False
+    """Whether the checksum of each file is recorded."""

@@ -1,0 +1,86 @@
+"""The intents of a lane: the names of temporaries, recorded in the journal before the temporaries are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from actorsync.actors.connections.facts import FactChannel, make_durable
+from actorsync.actors.messages import Registration
+from actorsync.endpoints.contract import Staged
+from actorsync.model.entry import Entry, join, name_of, parent_of
+from actorsync.model.event import Intended, Swept
+from actorsync.model.operation import Copy
+from actorsync.planning.fingerprint import is_stamped
+from actorsync.planning.temporary_names import temporary_name
+
+__all__ = ["Intents"]
+
+
+@attrs.frozen
+class _Ahead:
+    """A registration for a copy whose turn has not come."""
+
+    copy: Copy
+    intended: Intended
+    registration: Registration
+
+
+@attrs.define(eq=False)
+class Intents:
+    """Owns the registrations of one lane.
+
+    A registered temporary that is left behind is swept at the end of the run, or by the next run. That holds after a
+    lost connection too. Each attempt registers a new name, because a server may go on writing to the old one after
+    the connection is lost.
+
+    One registration may be made ahead of its turn. It survives a lost connection, like the batch it belongs to. A name
+    that `register` has returned does not: the next attempt calls `register` again.
+    """
+
+    _facts: FactChannel
+    _token: Callable[[], str]
+    _ahead: _Ahead | None = attrs.field(default=None, init=False)
+
+    def register_ahead(self, copy: Copy) -> None:
+        """Send the registration for ``copy``, unless the recorder is busy. `register` then waits for it."""
+        ahead = self._new(copy)
+        try:
+            self._facts.send_nowait(ahead.registration)
+        except trio.WouldBlock:
+            return  # `register` sends another one when the turn of the file comes
+        self._ahead = ahead
+
+    async def register(self, copy: Copy) -> str:
+        """Return the path of a new temporary for ``copy``, once a crash cannot lose its registration."""
+        if self._ahead is not None and self._ahead.copy is copy:
+            ahead, self._ahead = self._ahead, None
+        else:
+            ahead = self._new(copy)
+            await self._facts.send(ahead.registration)
+        await ahead.registration.durable.wait()
+        return ahead.intended.temporaries[0]
+
+    def _new(self, copy: Copy) -> _Ahead:
+        path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
+        # The size of transformed content is not known yet: `register_size` records it later.
+        intended = Intended((path,), None if is_stamped(copy.source) else copy.source)
+        return _Ahead(copy, intended, Registration(intended, trio.Event()))
+
+    async def register_size(self, staged: Staged, source: Entry) -> None:
+        """Record the size of transformed content before the file gets its final name.
+
+        Without it, the run after a crash could not recognize the file under its final name.
+        """
+        await make_durable(self._facts, Intended((staged.temporary,), attrs.evolve(source, size=staged.size)))
+
+    async def unregister(self, copy: Copy | None = None) -> None:
+        """Withdraw the registration made ahead, because its temporary will not be made.
+
+        If ``copy`` is given, only the registration for that copy is withdrawn.
+        """
+        if self._ahead is not None and (copy is None or copy is self._ahead.copy):
+            await self._facts.send(Swept(self._ahead.intended.temporaries))
+            self._ahead = None
