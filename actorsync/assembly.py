@@ -11,10 +11,10 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.connections.remote_source import RemoteSource
 from actorsync.actors.planner.planner import Memory, Planner
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.scanner import WALKERS, Scanner
-from actorsync.actors.source_pool import RemoteSource
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source

@@ -28,10 +28,10 @@ from typing import Final
 
 import trio
 
+from actorsync.actors.connections.remote_source import RemoteSource
 from actorsync.actors.messages import Fact, Finding, Settlement
 from actorsync.actors.recorder import Recorder
 from actorsync.actors.shutdown import Shutdown
-from actorsync.actors.source_pool import RemoteSource
 from actorsync.assembly import Actors, RunJournal, assemble
 from actorsync.ending import Ending
 from actorsync.endpoints.contract import Endpoint, Source

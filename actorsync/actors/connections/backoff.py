@@ -31,11 +31,6 @@ class Backoff:
         full = min(self.cap, self.initial * 2.0 ** (failures - 1))
         return float(full * (0.5 + 0.5 * self.jitter()))
 
-    def unreachable(self, display: str, error: ConnectionLost, failures: int) -> str:
-        """Return the message for a server that could not be reached, after ``failures`` in a row."""
-        after = f" after {failures} attempts" if failures >= self.tries > 1 else ""
-        return f"{display} could not be reached{after}: {error}"
-
 
 @attrs.define
 class Failures:

@@ -91,8 +91,9 @@ class Connection:
         await self._give_back(str(error))
         await self._facts.send(Retired(self.level.number, str(error)))
         if is_last and not self._pool.connected:
-            display, failures = self.context.target.display, self._failures.count
-            raise TargetUnreachable(self.context.backoff.unreachable(display, error, failures))
+            tries = self.context.backoff.tries
+            after = f" after {tries} attempts" if self._failures.count >= tries > 1 else ""
+            raise TargetUnreachable(f"{self.context.target.display} could not be reached{after}: {error}")
 
     async def _serve(self, failures: Failures) -> None:
         self._failures = failures
