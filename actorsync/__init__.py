@@ -1,119 +1,53 @@
 """actorsync keeps a server an exact mirror of a directory, over N connections.
 
-For scripts there are `run`, `plan` and `apply`, which block, and which Ctrl-C stops gracefully; for programs on trio,
-`open_sync`. Events are in ``actorsync.events``, errors in ``actorsync.errors``, and what tests are made of is in
-``actorsync.testing``. What is named in ``__all__`` of these stays as it is; everything else may change.
+A script calls `run`, `plan` and `apply`: they block, and Ctrl-C stops them gracefully. A program on trio uses
+`open_sync`. Events are in ``actorsync.events``, errors in ``actorsync.errors``, endpoints of your own begin with
+``actorsync.endpoints``, and embedded servers and faults for tests are in ``actorsync.testing``. A name in ``__all__``
+of one of these is public. Everything else may change.
 
-Layout, from the nouns up (each layer imports only those before it):
+The layout, from the bottom up. Each layer imports only the layers before it:
 
-* ``errors``, ``model``: what is said. Frozen nouns, no I/O.
-* ``planning``, ``protocols``: what is decided, and how bytes are read and written. Pure: no trio, no I/O, no clock.
-* ``endpoints``: where trees live (local, memory, FTP), behind one contract.
-* ``journal``: what each side looked like when they last agreed.
-* ``actors``: one actor, one file. ``supervisor`` starts them and is the diagram.
-* ``profile``, ``runner``: from a profile to runs, once or every so often.
-* ``wording``, ``sink``, ``progress``, ``live_view``: what is shown, and how. ``signals``, ``foreground``: a run in the
-  foreground, which Ctrl-C stops.
-* ``pipeline``: what a caller adds to a run. ``sync``, ``scripting``, ``saved_plan``, ``events``: runs for programs.
-* ``plugins``: endpoints that are not built in, by the scheme of their URLs.
-* ``cli``, ``inspection``, ``demo``, ``rehearsal``: the commands.
-* ``testing``: public; embedded servers, faults, and the conformance suite every endpoint passes.
+* ``errors``, ``model``: frozen nouns. No I/O.
+* ``planning``, ``protocols``: decisions and wire formats. Pure: no trio, no I/O, no clock.
+* ``endpoints``: where trees are (local, memory, FTP, SFTP, fsspec), behind one contract; ``transforms`` for content
+  made on the way.
+* ``journal``: what both sides looked like when they last agreed, in one SQLite file for each profile.
+* ``actors``: one actor, one file. ``planner`` and ``connections`` are folders, because each needs several.
+* ``policy``: what a run may do, and what its caller supplies. ``assembly`` builds the actors from it, ``supervisor``
+  opens the channels and starts them, ``ending`` reports how the run ended.
+* ``profile``: what the user wants, from a TOML file.
+* ``runs``: from a profile to runs: once, repeated, as a plan, as a block in a program, as a blocking call.
+* ``cli``, ``rehearsal``: the commands, and what they print.
+* ``testing``: embedded servers, faults, and the conformance suite that every endpoint passes.
+
+``api`` imports the public names of this package. `__getattr__` imports ``api`` when one of them is first used, so that
+``actorsync --version`` starts fast.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actorsync.actors.pipeline import Change, ListingStage, OperationStage, Stage, listing_stage, operation_stage
-    from actorsync.endpoints.wrappers.transform import Transform
-    from actorsync.model.entry import Entry, Kind, Listing
-    from actorsync.model.event import Event
-    from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
-    from actorsync.model.report import Report
-    from actorsync.profile import Profile
-    from actorsync.runs.blocking import Stop, apply, plan, run
-    from actorsync.runs.open_sync import ConnectionState, Levels, Sync, load_profile, open_sync
-    from actorsync.runs.saved_plan import Plan, Step
-
-__all__ = [
-    "Change",
-    "ConnectionState",
-    "Copy",
-    "Entry",
-    "Event",
-    "Failed",
-    "Kind",
-    "Levels",
-    "Listing",
-    "ListingStage",
-    "MakeDirectory",
-    "Move",
-    "OperationStage",
-    "Plan",
-    "Profile",
-    "Remove",
-    "Report",
-    "Stage",
-    "Step",
-    "Stop",
-    "Sync",
-    "Transform",
-    "__version__",
-    "apply",
-    "listing_stage",
-    "load_profile",
-    "open_sync",
-    "operation_stage",
-    "plan",
-    "run",
-]
+    from actorsync.api import *  # noqa: F403 - the names are listed there, once
 
 __version__ = "0.1.0"
 
-#: Where each name is. It is imported when it is first asked for: ``actorsync --version`` needs none of them.
-_HOMES: Final = {
-    "Change": "actors.pipeline",
-    "ConnectionState": "runs.open_sync",
-    "Copy": "model.operation",
-    "Entry": "model.entry",
-    "Event": "model.event",
-    "Failed": "model.operation",
-    "Kind": "model.entry",
-    "Levels": "runs.open_sync",
-    "Listing": "model.entry",
-    "ListingStage": "actors.pipeline",
-    "MakeDirectory": "model.operation",
-    "Move": "model.operation",
-    "OperationStage": "actors.pipeline",
-    "Plan": "runs.saved_plan",
-    "Profile": "profile",
-    "Remove": "model.operation",
-    "Report": "model.report",
-    "Stage": "actors.pipeline",
-    "Step": "runs.saved_plan",
-    "Stop": "runs.blocking",
-    "Sync": "runs.open_sync",
-    "Transform": "endpoints.wrappers.transform",
-    "apply": "runs.blocking",
-    "listing_stage": "actors.pipeline",
-    "load_profile": "runs.open_sync",
-    "open_sync": "runs.open_sync",
-    "operation_stage": "actors.pipeline",
-    "plan": "runs.blocking",
-    "run": "runs.blocking",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    """Import every public name when one of them, or ``__all__``, is first asked for."""
+    found: dict[str, Any] = {}
+    if name == "__all__" or not name.startswith("_"):
+        from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+        api = import_module(f"{__name__}.api")
+        found = {key: value for key, value in vars(api).items() if not key.startswith("_")}
+        found["__all__"] = [*found, "__version__"]
+    if name not in found:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals().update(found)
+    return found[name]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__getattr__("__all__")})

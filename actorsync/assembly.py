@@ -11,9 +11,9 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
-from actorsync.actors.connections.remote_source import RemoteSource
 from actorsync.actors.planner.planner import Memory, Planner
 from actorsync.actors.recorder import FactStore, Recorder
+from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel

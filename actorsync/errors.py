@@ -3,26 +3,26 @@
 ::
 
     ActorsyncError
-    ├── ProfileError          2  the profile, or the command line, is not usable
-    ├── GuardRefused          4  going on could destroy something; nothing was removed
-    │   └── PlanOutdated      4  a saved plan is not what would be done now; nothing was changed
-    ├── TargetUnreachable     5  the server stayed away for as long as we were willing to wait
-    ├── SourceUnreachable     5  the same of the server that is the source
-    ├── LoginRefused          6  the server refuses who we are, or is not who it should be
-    ├── FatalError            7  the run cannot go on: root not writable, no room for the journal
-    │   ├── JournalUnusable   7  the journal is damaged, or not one that we can read
-    │   └── StageFailed       7  a stage or a hook of the program that called us has raised
-    ├── JournalLocked         8  another run holds this journal
-    ├── ConnectionLost        -  do it again over a new connection
-    │   ├── ProtocolError     -  the other side said what it cannot have meant: the connection is out of step
-    │   └── TooManyConnections -  the other side lets no more connections in than it has
-    │       ├── LoginLapsed   -  it refuses a login that was good before in this run
-    │       └── OwnLimit      -  it is our own side that can open no more
-    └── OperationRefused      -  the other side said no to one operation: an outcome, not a failure of the run
-        ├── TargetFull        -  the target has no room for it: no disk, or no quota
+    ├── ProfileError          2  the profile or the command line cannot be used
+    ├── GuardRefused          4  a guard refused the removals; nothing was removed
+    │   └── PlanOutdated      4  a saved plan is out of date; nothing was changed
+    ├── TargetUnreachable     5  the target could not be reached after the last retry
+    ├── SourceUnreachable     5  the source could not be reached after the last retry
+    ├── LoginRefused          6  the server rejected the login, or failed to prove its identity
+    ├── FatalError            7  the run cannot continue: root not writable, no space for the journal
+    │   ├── JournalUnusable   7  the journal is damaged, or its format is unknown
+    │   └── StageFailed       7  a stage or a hook of the calling program raised
+    ├── JournalLocked         8  another process holds the journal
+    ├── ConnectionLost        -  retry over a new connection
+    │   ├── ProtocolError     -  invalid or out-of-sequence reply; the connection is closed
+    │   └── TooManyConnections -  the server accepts no further connection for now
+    │       ├── LoginLapsed   -  it rejects a login that succeeded earlier in this run
+    │       └── OwnLimit      -  this machine cannot open another connection
+    └── OperationRefused      -  one operation was rejected: an outcome, not a failure of the run
+        ├── TargetFull        -  the target has no space: disk full, or quota used up
         ├── SourceLost        -  the connection to the source was lost while a file was read
-        ├── TransformFailed   -  what was to be sent of a file could not be made of it
-        └── Vanished          -  a source file was gone when it was to be read
+        ├── TransformFailed   -  a transform failed to make the content of a file
+        └── Vanished          -  a source file disappeared before it was read
 
 Anything else that leaves an actor is a bug, and is shown with its traceback.
 """
@@ -63,7 +63,7 @@ class ActorsyncError(Exception):
 
 
 class ProfileError(ActorsyncError):
-    """The profile cannot be used. The text names the file, the key, the reason and the way out."""
+    """The profile cannot be used. The text names the file, the key, the reason, and what to do."""
 
     exit_code = 2
 
@@ -75,85 +75,85 @@ class GuardRefused(ActorsyncError):
 
 
 class PlanOutdated(GuardRefused):
-    """A saved plan is not applied: either side has moved since it was made. Nothing was changed."""
+    """A saved plan is not applied: the source or the target has changed since. Nothing was changed."""
 
 
 class TargetUnreachable(ActorsyncError):
-    """No connection could be made, or none could be kept, after every back-off."""
+    """No connection to the target could be made or kept, after the last retry."""
 
     exit_code = 5
 
 
 class SourceUnreachable(ActorsyncError):
-    """The same of the server that is the source: nothing can be read, and nothing is known to be gone."""
+    """No connection to the source could be made or kept, after the last retry. Nothing is removed from the target."""
 
     exit_code = 5
 
 
 class LoginRefused(ActorsyncError):
-    """The server refuses who we are, or is not who it should be: a password, a certificate, a host key.
+    """The server rejected the login, or failed to prove its identity: a password, a certificate, a host key.
 
-    Never tried again within a run: servers lock accounts out, and a key that is wrong once is not right the next time.
+    Not retried within a run: servers lock accounts out, and a wrong key does not become right.
     """
 
     exit_code = 6
 
 
 class FatalError(ActorsyncError):
-    """The run cannot go on, and trying again will not help."""
+    """The run cannot continue, and a retry does not help."""
 
     exit_code = 7
 
 
 class JournalUnusable(FatalError):
-    """What stands where the journal should be is damaged, or is none that we can read: it is of no use to any run.
+    """The journal is damaged, or its format is unknown: no run can use it.
 
-    The only one of the journal's errors that goes away when the file does.
+    It is the only error of a journal that moving the file aside cures.
     """
 
 
 class StageFailed(FatalError):
-    """A stage or a hook of the caller's has raised, or has done what it must not. ``__cause__`` is what it raised.
+    """A stage or a hook of the caller raised, or broke its contract. ``__cause__`` is the exception that it raised.
 
-    The only error of a run that is raised and not only reported: the caller has to see where it comes from.
+    It is the only error of a run that is raised, and not only reported: the caller needs its traceback.
     """
 
 
 class JournalLocked(ActorsyncError):
-    """Another live process holds the journal of this profile."""
+    """Another process holds the journal of this profile."""
 
     exit_code = 8
 
 
 class ConnectionLost(ActorsyncError):
-    """The connection is gone or out of step; what was in flight has an unknown outcome. Do it again on a new one."""
+    """The connection is lost. Operations in progress have an unknown outcome; retry them over a new connection."""
 
 
 class ProtocolError(ConnectionLost):
-    """The server said what it cannot have meant. The connection is out of step, and is dropped, never mended."""
+    """The server sent an invalid or out-of-sequence reply. The connection is closed."""
 
 
 class TooManyConnections(ConnectionLost):
-    """The other side lets nobody else in for now: it has too many connections, or too many logins under way."""
+    """The server accepts no further connection for now: too many connections, or too many logins in progress."""
 
 
 class LoginLapsed(TooManyConnections):
-    """The other side refuses a login that was good before in this run.
+    """The server rejects a login that succeeded earlier in this run.
 
-    Some say so when they have too many connections (ProFTPD); or the login is not good any more, and whoever goes on
-    trying is locked out.
+    ProFTPD replies so when it has too many connections. But the password may also have changed: further attempts could
+    lock the account out.
     """
 
 
 class OwnLimit(TooManyConnections):
-    """Our own side has no room for another connection, or for what one needs: descriptors, memory."""
+    """This machine lacks a resource that another connection needs: file descriptors, memory."""
 
 
 class OperationRefused(ActorsyncError):
-    """The other side refused one operation, and the connection is still good.
+    """One operation was rejected, and the connection is still usable.
 
-    ``retry`` says that the same operation may pass when done again from the start (a truncated transfer, a
-    source that changed while it was read), as against a refusal that stands (a name it will not store).
+    ``retry`` says that the same operation may succeed when it is repeated from the start (a truncated transfer, a
+    source that changed while it was read). Otherwise the rejection is permanent (a name that the server cannot store).
     """
 
     def __init__(self, reason: str, *, retry: bool = False) -> None:
@@ -162,28 +162,26 @@ class OperationRefused(ActorsyncError):
 
 
 class TargetFull(OperationRefused):
-    """The target has no room for what was to be written: its disk is full, or a quota is used up.
+    """The target has no space: its disk is full, or a quota is used up.
 
-    Found out by looking, never by a code or a text alone. It is about the target and not about one file: what is
-    still to be sent would not fit either.
+    A probe confirms this; a reply code or its text alone is not enough. It concerns the target, and not one file: other
+    files would not fit either.
     """
 
 
 class Vanished(OperationRefused):
-    """A source file was gone before it could be read: nobody's fault, and the next run knows what to do."""
+    """A source file disappeared before it was read. The next run plans without it."""
 
 
 class TransformFailed(OperationRefused):
-    """What was to be sent of a source file could not be made of it. Nobody's fault but the transform's.
-
-    The text names the transform. Trying again would give the same.
-    """
+    """A transform failed to make the content of a file. The text names the transform. A retry would fail too."""
 
 
 class SourceLost(OperationRefused):
-    """The connection to the source was lost while a file was read. The target is well, and has none of it.
+    """The connection to the source was lost while a file was read. The target has no part of the file.
 
-    A refusal, because that is what it is to the target; and it may pass when done again, over another connection.
+    For the target's session this is a rejected operation, and its connection is still usable. A retry over another
+    connection to the source may succeed.
     """
 
     def __init__(self, reason: str) -> None:

@@ -1,6 +1,6 @@
-"""Everything that a run announces, and what that is made of, in one place for those who read it.
+"""Every event that a run publishes, and the types of their fields. Public.
 
-The last event of a run is `Stopped`. Outcomes of operations (`Done`, `Failed`, `Skipped`, `Returned`) are events, too.
+The last event of a run is `Stopped`. Outcomes of operations (`Done`, `Failed`, `Skipped`, `Returned`) are events too.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, in_thread
 from actorsync.actors.pipeline import Pipeline

@@ -28,9 +28,9 @@ from typing import Final
 
 import trio
 
-from actorsync.actors.connections.remote_source import RemoteSource
 from actorsync.actors.messages import Fact, Finding, Settlement
 from actorsync.actors.recorder import Recorder
+from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.shutdown import Shutdown
 from actorsync.assembly import Actors, RunJournal, assemble
 from actorsync.ending import Ending

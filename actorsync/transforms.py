@@ -1,4 +1,4 @@
-"""Streams that are made of streams, ready for a `Transform`."""
+"""Stream functions for the ``wrap`` of a `Transform`. Public: the names in ``__all__``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import trio
 __all__ = ["gzip_stream"]
 
 _PIECE: Final = 64 * 1024
-#: What is compressed without a thread: handing it over would take longer.
+#: A piece up to this size is compressed without a thread: a thread switch would take longer.
 _LITTLE: Final = 8 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 def gzip_stream(stream: trio.abc.ReceiveStream, level: int = 9) -> trio.abc.ReceiveStream:
-    """Compress what comes from ``stream``, in the format of gzip, while it comes, in worker threads.
+    """Return a stream that compresses ``stream`` in gzip format, piece by piece, in worker threads.
 
-    The same bytes give the same bytes: there is neither a name nor a time in it.
+    The same input gives the same output: the header holds neither a name nor a time.
     """
     return _Gzip(stream, level)
 
@@ -31,7 +31,7 @@ class _Gzip(trio.abc.ReceiveStream):
         self._has_ended = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give some of what is compressed; nothing at the end."""
+        """Return the next compressed piece; empty at the end."""
         await trio.lowlevel.checkpoint()
         while not self._ready and not self._has_ended:
             piece = await self._stream.receive_some(_PIECE)
@@ -46,5 +46,5 @@ class _Gzip(trio.abc.ReceiveStream):
         return piece
 
     async def aclose(self) -> None:
-        """Close the stream that it is made of."""
+        """Close the stream that is compressed."""
         await self._stream.aclose()

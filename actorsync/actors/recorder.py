@@ -27,25 +27,25 @@ from actorsync.model.report import Report
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
 
-#: Takes each event, at once and without waiting: a slow observer would hold up the run.
+#: Is called with each event, and must not wait: a slow observer delays the run.
 Observer = Callable[[Event], None]
 
-#: How many facts share one transaction at most. One flush to disk serves them all.
+#: The highest number of facts in one transaction. One flush to disk serves them all.
 GROUP = 500
 
 _KEPT_FAILURES = 1_000
 
 
 class FactStore(Protocol):
-    """What the recorder needs of a journal."""
+    """What the recorder needs from a journal."""
 
     def apply(self, facts: Sequence[Event]) -> None:
-        """Write what the facts change, durably."""
+        """Record the facts. They are durable when this returns."""
 
 
 @attrs.define
 class Tally:
-    """What the run has done so far, as the `Report` will say it."""
+    """The counts of a run so far, for its `Report`."""
 
     copied: int = 0
     copied_bytes: int = 0
@@ -65,14 +65,14 @@ class Tally:
     refused: str | None = None
 
     def count(self, event: Event) -> None:
-        """Take one event into account."""
+        """Count one event."""
         match event:
-            case Adopted(source):  # first, as there may be a tree full of them
+            case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
-            case Done(MakeDirectory(source)) if source.path:  # the root is made sure of, and mostly there
+            case Done(MakeDirectory(source)) if source.path:  # the root mostly exists
                 self.directories_made += 1
             case Done(Remove()):
                 self.removed += 1
@@ -87,7 +87,7 @@ class Tally:
             case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
                 self.parked += fault is Fault.PARKED
-            case Skipped(operation) if not isinstance(operation, Move):  # which is done otherwise
+            case Skipped(operation) if not isinstance(operation, Move):  # replaced by an upload and a removal
                 self.skipped += 1
             case Reconnecting():
                 self.reconnects += 1
@@ -97,7 +97,7 @@ class Tally:
                 self.refused = reason
 
     def report(self, **ending: object) -> Report:
-        """Give the report, with how the run ended."""
+        """Return the report: these counts, and how the run ended."""
         counts = attrs.asdict(self, recurse=False)
         counts["failures"] = tuple(self.failures)
         return Report(**{**counts, **ending})
@@ -110,10 +110,10 @@ class Tally:
 
 @attrs.define
 class Recorder:
-    """Write facts in the order they come, then tell everybody: never before the commit has returned.
+    """An actor: record facts in the order in which they arrive, and publish each after its commit has returned.
 
-    Facts that arrive together share one transaction. Runs until every sender is closed, shielded: whatever else is
-    cancelled, what was done is written down.
+    Facts that arrive together share one transaction. The recorder runs until every sender is closed, shielded from
+    cancellation: what was done is always recorded.
     """
 
     journal: FactStore
@@ -126,8 +126,8 @@ class Recorder:
     async def run(self, facts: trio.MemoryReceiveChannel[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
         """Record until the last sender of ``facts`` is closed.
 
-        ``settled`` never makes the recorder wait: its buffer holds whatever can be given out at once. That is why the
-        planner may wait for the recorder, and the recorder feed the planner, without a deadlock.
+        ``settled`` never makes the recorder wait: its buffer has room for every operation that can be given out at
+        once. So planner and recorder can send to each other without a deadlock.
         """
         with holding(facts, settled), trio.CancelScope(shield=True):
             async for first in facts:
@@ -140,11 +140,11 @@ class Recorder:
                 await self._record(group, settled)
 
     async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
-        told = [_events_of(fact) for fact in group]
-        lasting = [event for events in told for event in events if is_durable(event)]
-        if lasting:
-            await self.blocking(self.journal.apply, lasting)
-        for fact, events in zip(group, told, strict=True):
+        events_of_each = [_events_of(fact) for fact in group]
+        durable = [event for events in events_of_each for event in events if is_durable(event)]
+        if durable:
+            await self.blocking(self.journal.apply, durable)
+        for fact, events in zip(group, events_of_each, strict=True):
             if isinstance(fact, Registration):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
@@ -155,7 +155,7 @@ class Recorder:
             await self.feed.room()
 
     def publish(self, event: Event) -> None:
-        """Count an event and show it to the observers. A warning that every connection gives is shown once."""
+        """Count an event and call the observers with it. A warning that several connections send is published once."""
         if isinstance(event, Warned):
             if event.text in self._warned:
                 return
@@ -172,7 +172,7 @@ class Recorder:
             self.feed.release()
 
     def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
-        with contextlib.suppress(trio.BrokenResourceError):  # the planner is gone; the journal still wants to know
+        with contextlib.suppress(trio.BrokenResourceError):  # the planner has ended; the fact is recorded all the same
             settled.send_nowait(outcome)
 
 

@@ -1,1 +1,1 @@
-"""The command line: ``commands`` parses it, the other modules do what one command says."""
+"""The command line: ``commands`` declares the commands, the other modules carry them out."""

@@ -1,6 +1,7 @@
-"""The command line: what each command takes. What it does is elsewhere, and imported only when it is asked for.
+"""The command line: the arguments and options of each command.
 
-``--version``, ``--help`` and a mistake in the profile are answered without trio.
+The modules that carry a command out are imported only when it runs: ``--version``, ``--help`` and an error in the
+profile do without trio, which is slow to import.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,16 +29,20 @@ __all__ = ["cli", "run_command"]
 
 _EXIT_CODES = """
 \b
-Exit codes: 0 in sync, 1 some items failed, 2 usage or profile, 3 stopped early,
-4 a guard refused, 5 server unreachable, 6 login refused or server not trusted,
-7 fatal, 8 locked by another run, 9 changes pending (plan --exit-code),
-130/143 forced to stop.
+Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
+3 stopped early, 4 refused by a safety guard, 5 server unreachable,
+6 login rejected or server not trusted, 7 fatal error, 8 locked by another run,
+9 changes pending (plan --exit-code), 130/143 cancelled.
 """
 
 _profile = click.argument("profile", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Write each event as a line of JSON to standard output.")
+_json = click.option("--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON.")
 _set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key of the profile: sync.delete=true."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the profile, for example sync.delete=true. Repeatable.",
 )
 
 
@@ -55,26 +60,31 @@ def _rate(_: click.Context, __: click.Parameter, value: str | None) -> str | Non
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Keep a server an exact mirror of a directory, a directory of a server, or a server of another."""
+    """Mirror a directory to a server, a server to a directory, or one server to another."""
 
 
 def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
     if as_json + verbose + quiet > 1:
-        raise click.UsageError("--json, --verbose and --quiet exclude each other.")
+        raise click.UsageError("--json, --verbose and --quiet cannot be combined; use one of them.")
     return "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
 
 
 @cli.command()
 @_profile
-@click.option("--once", is_flag=True, help="Mirror once, whatever sync.every says.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing; as plan does.")
+@click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
 @_json
-@click.option("-v", "--verbose", is_flag=True, help="Name each file: + new, * changed, - removed.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures.")
-@click.option("--bwlimit", metavar="RATE", callback=_rate, help="The most bytes a second: 512K, 2M; off for no limit.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved.")
+@click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
+@click.option(
+    "--bwlimit",
+    metavar="RATE",
+    callback=_rate,
+    help="Limit bytes per second, for example 512K or 2M; off removes the limit.",
+)
 @_set
-@click.option("--rebuild", is_flag=True, help="Move a journal aside that cannot be used, and go on without it.")
-@click.option("--stop-on-enter", is_flag=True, help="A line on standard input stops the run, as the first Ctrl-C does.")
+@click.option("--rebuild", is_flag=True, help="Set an unusable journal aside and start a new one.")
+@click.option("--stop-on-enter", is_flag=True, help="Stop on a line on standard input, like the first Ctrl-C.")
 @click.pass_obj
 def run(
     is_program: bool | None,
@@ -91,12 +101,12 @@ def run(
 ) -> int:
     """Make the target equal to the source, once or every sync.every.
 
-    Ctrl-C finishes what is in flight and stops; twice stops now; three times leaves at once. Nothing is lost either
-    way: the next run goes on from there.
+    The first Ctrl-C finishes the transfers in progress and stops, the second cancels them, the third exits
+    immediately. The next run continues where this one stopped.
     """
     show = _show(as_json, verbose, quiet)
     if dry_run and rebuild:
-        raise click.UsageError("--dry-run changes nothing, and --rebuild does.")
+        raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
     loaded = _load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
     from actorsync.cli import foreground
 
@@ -114,8 +124,8 @@ def run(
 
 @cli.command()
 @_profile
-@click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with 9 when there is something to do.")
-@click.option("--save", "save_to", type=click.Path(path_type=Path), help="Write the plan to a file, for apply.")
+@click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with code 9 if there are changes.")
+@click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the plan to a file for apply.")
 @_json
 @_set
 @click.pass_obj
@@ -127,7 +137,7 @@ def plan(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Show what a run would do: + new, * changed, - removed. Changes nothing."""
+    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved."""
     loaded = _load(profile, overrides)
     from actorsync.cli import foreground
 
@@ -140,8 +150,8 @@ def plan(
 @_profile
 @click.argument("plan", type=click.Path(path_type=Path))
 @_json
-@click.option("-v", "--verbose", is_flag=True, help="Name each file: + new, * changed, - removed.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved.")
+@click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @_set
 @click.pass_obj
 def apply(
@@ -153,9 +163,9 @@ def apply(
     quiet: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Do what a plan says that plan --save has written, all of it and nothing else.
+    """Apply a plan saved by plan --save: all of it and nothing else.
 
-    Where either side has moved since, nothing is changed, and the exit code is 4.
+    If the source or the target has changed since, nothing is changed and the exit code is 4.
     """
     loaded = _load(profile, overrides)
     from actorsync.cli import foreground
@@ -169,12 +179,12 @@ def apply(
 @_profile
 @_set
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
-    """Connect, log in and list both sides, and say what the servers can do. Changes nothing."""
+    """Log in, list both sides and show what the servers support. Changes nothing."""
     loaded = _load(profile, overrides).answered()
-    from actorsync.cli import check as inspection
+    from actorsync.cli.check import check as check_profile
     from actorsync.runs.stop_signals import abortable
 
-    code, lines = abortable(partial(inspection.check, loaded))
+    code, lines = abortable(partial(check_profile, loaded))
     return code or _print(lines or ())
 
 
@@ -190,61 +200,63 @@ def _fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> st
 @cli.command()
 @_profile
 @click.option(
-    "--fingerprint", metavar="SHA256:...", callback=_fingerprint, help="Add the key if this is it, and ask nobody."
+    "--fingerprint",
+    metavar="SHA256:...",
+    callback=_fingerprint,
+    help="Store the key without asking if its fingerprint is this one.",
 )
-@click.option("--source", "is_source", is_flag=True, help="The server of [source], not that of [target].")
+@click.option("--source", "is_source", is_flag=True, help="Use the server of [source] instead of [target].")
 @_set
 def trust(profile: Path, fingerprint: str | None, is_source: bool, overrides: tuple[str, ...]) -> int:
-    """Show the host key of an SFTP server, and add it to known_hosts if you say so. Logs in to nothing."""
+    """Show the host key of an SFTP server and store it in known_hosts. Does not log in."""
     loaded = _load(profile, overrides)
-    from actorsync.cli import trust as trusting
+    from actorsync.cli import trust as host_keys
     from actorsync.profile import ask
     from actorsync.runs.open_endpoints import open_endpoints
     from actorsync.runs.stop_signals import abortable
 
-    visit = trusting.visit_of(loaded, profile, is_source=is_source)
-    endpoint = cast(
-        "trusting.ShowsHostKey", open_endpoints(loaded)[0 if is_source else 1]
-    )  # as every endpoint of sftp:// does
-    code, shown = abortable(partial(trusting.show, endpoint, visit.url))
-    return code if shown is None else _print(visit.trust(shown, fingerprint, partial(ask, is_hidden=False)))
+    subject = host_keys.host_key_check(loaded, profile, is_source=is_source)
+    endpoint = open_endpoints(loaded)[0 if is_source else 1]
+    assert isinstance(endpoint, host_keys.ShowsHostKey), "host_key_check accepts only sftp://"
+    code, shown = abortable(partial(host_keys.show, endpoint, subject.url))
+    return code if shown is None else _print(subject.trust(shown, fingerprint, partial(ask, is_hidden=False)))
 
 
 @cli.command()
 @click.argument("profile", type=click.Path(path_type=Path), default=Path("actorsync.toml"))
 def init(profile: Path) -> int:
-    """Write a profile to start from, with every key explained (default: actorsync.toml)."""
+    """Write a starter profile that explains every key. The default file is actorsync.toml."""
     from actorsync.profile import TEMPLATE
 
     try:
         descriptor = os.open(profile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise ProfileError(f"{profile}: it is there already, and is not overwritten; give another name") from None
+        raise ProfileError(f"{profile}: already exists and is not overwritten; use another name") from None
     except OSError as error:
-        raise ProfileError(f"{profile}: cannot be written: {error.strerror}") from None
+        raise ProfileError(f"cannot write {profile}: {error.strerror}; use another path") from None
     with open(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, stat.S_IRUSR | stat.S_IWUSR)
         file.write(TEMPLATE)
-    return _print([f"wrote {profile}; edit it, then try: actorsync check {profile}"])
+    return _print([f"wrote {profile}; edit it, then run: actorsync check {profile}"])
 
 
 @cli.command()
 @_profile
 @_set
 def status(profile: Path, overrides: tuple[str, ...]) -> int:
-    """Show the last runs, also while one is going on."""
+    """Show the last runs and the parked paths. Works during a run."""
     loaded = _load(profile, overrides)
-    from actorsync.cli import check as inspection
+    from actorsync.cli.status import status as status_lines
 
-    return _print(inspection.status(loaded))
+    return _print(status_lines(loaded))
 
 
 @cli.command()
 def demo() -> int:
-    """Mirror a small tree to an FTP server inside this process, and watch what the server sees."""
-    from actorsync.cli import demo as demonstration
+    """Mirror a small tree to an FTP server in this process. Verifies the files on the server after each run."""
+    from actorsync.cli.demo import run as run_demo
 
-    return demonstration.run(lambda line: _print([line]))
+    return run_demo(lambda line: _print([line]))
 
 
 def _faults(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[ServerFault, ...]:
@@ -255,28 +267,32 @@ def _faults(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> t
         try:
             faults.append(parse_fault(value))
         except ValueError as error:
-            raise click.BadParameter(f"{value}: {error} (all of them: actorsync rehearse --list-faults)") from None
+            raise click.BadParameter(
+                f"{value}: {error} (to list all faults: actorsync rehearse --list-faults)"
+            ) from None
     return tuple(faults)
 
 
 def _list_faults(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        from actorsync.rehearsal.report import faults_table
+        from actorsync.cli.rehearse import faults_lines
 
-        _print(faults_table())
+        _print(faults_lines())
         context.exit()
 
 
 @cli.command()
 @_profile
-@click.option("--fault", "faults", multiple=True, metavar="NAME@PLACE", callback=_faults, help="Have this go wrong.")
 @click.option(
-    "--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="Show what can."
+    "--fault", "faults", multiple=True, metavar="NAME@PLACE", callback=_faults, help="Cause this fault. Repeatable."
 )
-@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Where to make the temporary folder.")
-@click.option("--from-nothing", is_flag=True, help="Begin with an empty server, not with an old version of the site.")
-@click.option("--json", "as_json", is_flag=True, help="Write the result as a line of JSON to standard output.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what each run says.")
+@click.option(
+    "--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="List all faults."
+)
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Where to create the temporary folder.")
+@click.option("--from-nothing", is_flag=True, help="Start with an empty server instead of an old version of the files.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as one line of JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the output of each run.")
 @_set
 @click.pass_obj
 def rehearse(
@@ -289,17 +305,19 @@ def rehearse(
     verbose: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Run against a server inside this process, with faults, and say what a visitor of the site would have seen.
+    """Run against a server in this process, with faults.
 
-    Your own server is not contacted, and your journal not touched. Ends with 0 when every file was whole at every look
-    and the target was in sync in the end, and with 1 when not.
+    Reports what a visitor of the site would have seen.
+
+    Your own server is not contacted and your journal is not opened. The exit code is 0 if every file was complete at
+    every check and the target was in sync at the end, otherwise 1.
     """
     loaded = _load(profile, overrides, needs_keys=False)
-    from actorsync.cli import rehearse as rehearsing
+    from actorsync.cli.rehearse import perform
     from actorsync.rehearsal.rehearsal import Rehearsal
 
     rehearsal = Rehearsal(loaded, faults, into, from_nothing)
-    return rehearsing.perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
+    return perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
 
 
 def _load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:
@@ -317,8 +335,9 @@ def _print(lines: Iterable[str]) -> int:
 
 
 def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
-    """Run a command, and give its exit code. Every error becomes a line on standard error, a bug its traceback too.
+    """Run a command and return its exit code.
 
+    Every error becomes one line on standard error; an unexpected exception also has its traceback there.
     ``is_program``: the process ends with the command.
     """
     try:
@@ -332,14 +351,16 @@ def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        return 0  # whoever read our lines had enough of them
+        return 0  # the reader of the output has closed the pipe, as head does
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:
-            Sink(sys.stderr).write("\n")  # behind the terminal's ^C, as click does with one that comes alone
+            Sink(sys.stderr).write(
+                "\n"
+            )  # after the terminal's ^C; click does the same for a KeyboardInterrupt outside a group
             return 130
         tell_bug(group)
         return ActorsyncError.exit_code
-    except Exception as bug:  # noqa: BLE001 - the last one to see it
+    except Exception as bug:  # noqa: BLE001 - the outermost handler
         tell_bug(bug)
         return ActorsyncError.exit_code
     return code if isinstance(code, int) else 0

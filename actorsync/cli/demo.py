@@ -1,7 +1,7 @@
-"""A demonstration: a small tree is mirrored to an FTP server inside this process, three times.
+"""A demonstration: three runs that mirror a small tree to an FTP server in this process.
 
-Nothing is pretended: the profile is a file that is loaded, the runner is the one of ``actorsync run``, and the server
-is asked for everything that it has after each run, as a visitor would.
+The runs are real: the profile is loaded from a file, and the runner is the one of ``actorsync run``. After each run an
+independent FTP client (`ftplib`) downloads everything from the server and compares it with the source.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Final
 
 import trio
 
-from actorsync.cli.output.messages import size_text, summary
+from actorsync.cli.output.messages import summary
 from actorsync.errors import FatalError
+from actorsync.model.text import size_text
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.runner import run_once
 from actorsync.testing import EmbeddedFtpServer
@@ -38,7 +39,7 @@ delete = true
 """
 _PASSWORD_VARIABLE: Final = "ACTORSYNC_DEMO_PASSWORD"  # noqa: S105 - the name of a variable
 
-#: Names that a careless program stumbles over.
+#: File names that are easy to get wrong.
 _ODD: Final = (
     "a name with spaces.txt",
     "-n.txt",
@@ -52,7 +53,7 @@ Tree = dict[str, bytes]
 
 
 def run(say: Callable[[str], object]) -> int:
-    """Mirror three times and look; give 0 when the server was equal to the source each time."""
+    """Mirror three times and verify each run; return 0 if the server equalled the source each time, else 1."""
     with tempfile.TemporaryDirectory(prefix="actorsync-demo-") as name:
         folder = Path(name)
         (folder / "server").mkdir()
@@ -74,16 +75,17 @@ def _demonstrate(folder: Path, server: EmbeddedFtpServer, say: Callable[[str], o
     path = folder / "demo.toml"
     path.write_text(_PROFILE.format(url=server.url))
     profile = load_profile(path)
-    say(f"an FTP server at {server.url}, and a directory of {len(_read_tree(site))} files; the profile:")
+    say(f"started an FTP server at {server.url} and created a directory of {len(_read_tree(site))} files")
+    say("the profile:")
     for line in path.read_text().splitlines():
         say(f"    {line}".rstrip())
-    equal = [_mirror("1. everything is new", profile, site, server, say)]
+    equal = [_mirror("run 1: all files are new", profile, site, server, say)]
 
     (site / "index.html").write_text("<h1>changed</h1>\n")
     (site / "news" / "item-3.html").rename(site / "news" / "item-3-renamed.html")
     (site / "img" / "photo-7.jpg").unlink()
-    equal.append(_mirror("2. one file changed, one renamed, one deleted", profile, site, server, say))
-    equal.append(_mirror("3. nothing changed", profile, site, server, say))
+    equal.append(_mirror("run 2: one file changed, one renamed, one deleted", profile, site, server, say))
+    equal.append(_mirror("run 3: nothing changed", profile, site, server, say))
     return 0 if all(equal) else 1
 
 
@@ -91,19 +93,20 @@ def _mirror(title: str, profile: Profile, site: Path, server: EmbeddedFtpServer,
     before = len(server.mutating)
     report = trio.run(lambda: run_once(profile))
     commands = len(server.mutating) - before
-    visited, wanted = _visit(server), _read_tree(site)
-    is_equal = visited == wanted and report.exit_code == 0
-    verdict = "the same as in the source" if is_equal else "NOT the same as in the source"
+    downloaded, wanted = _download(server), _read_tree(site)
+    is_equal = downloaded == wanted and report.exit_code == 0
+    verdict = "identical to the source" if is_equal else "NOT identical to the source"
+    total = sum(map(len, downloaded.values()))
     say("")
     say(title)
     say(f"    actorsync: {report.error or summary(report)}")
-    say(f"    the server was sent {commands} commands that change something")
-    say(f"    a visitor sees {len(visited)} files, {size_text(sum(map(len, visited.values())))}: {verdict}")
+    say(f"    the server received {commands} commands that change files")
+    say(f"    an independent client downloaded {len(downloaded)} files ({size_text(total)}): {verdict}")
     return is_equal
 
 
 def _write_site(site: Path) -> None:
-    """Write 40 files into some directories."""
+    """Write 40 files in several directories."""
     files: Tree = {"index.html": b"<h1>hello</h1>\n", "empty.txt": b"", "css/site.css": b"body { margin: 0 }\n"}
     files |= {f"news/item-{n}.html": b"<p>news</p>\n" * n for n in range(1, 16)}
     files |= {f"img/photo-{n}.jpg": os.urandom(3_000 * n) for n in range(1, 15)}
@@ -118,10 +121,10 @@ def _read_tree(top: Path) -> Tree:
     return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
-def _visit(server: EmbeddedFtpServer) -> Tree:
-    """Fetch everything that the server shows, with a client that is not ours."""
+def _download(server: EmbeddedFtpServer) -> Tree:
+    """Download every file from the server with an independent client."""
     seen: Tree = {}
-    with ftplib.FTP(encoding="utf-8") as client:  # noqa: S321 - that is what the demonstration is about
+    with ftplib.FTP(encoding="utf-8") as client:  # noqa: S321 - the demonstration is about FTP
         client.connect(server.host, server.port, timeout=10)
         client.login(server.user, server.password)
         directories = [""]
@@ -139,7 +142,7 @@ def _visit(server: EmbeddedFtpServer) -> Tree:
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Set variables of the environment for a while."""
+    """Set environment variables for the duration of the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

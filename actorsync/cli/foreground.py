@@ -1,4 +1,4 @@
-"""A run or a plan in the foreground: signals, output, and the exit code. What the commands ``run`` and ``plan`` do."""
+"""Runs and plans in the foreground: signals, output and exit code. What ``run``, ``plan`` and ``apply`` do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, Sto
 
 __all__ = ["PENDING", "Options", "Show", "apply", "plan", "run"]
 
-#: Exit code of ``plan --exit-code`` when there is something to do.
+#: Exit code of ``plan --exit-code`` when there are changes.
 PENDING = 9
 
 Show = Literal["quiet", "normal", "verbose", "json"]
@@ -37,18 +37,18 @@ Show = Literal["quiet", "normal", "verbose", "json"]
 
 @attrs.frozen
 class Options:
-    """How a run is shown and stopped."""
+    """How the output of a run is shown, and how it stops."""
 
     show: Show = "normal"
     is_once: bool = False
     is_rebuilding: bool = False
     stops_on_enter: bool = False
     ends_afterwards: bool = False
-    """Whether the process ends with the run, so that signals that come later have nothing to stop."""
+    """Whether the process ends with the run, so that later signals have nothing to stop."""
 
 
 def run(profile: Profile, options: Options) -> int:
-    """Mirror, once or for as long as the profile says; give the exit code."""
+    """Mirror once or, with ``sync.every``, until stopped; return the exit code."""
     share_one_heap()
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
@@ -67,7 +67,7 @@ def run(profile: Profile, options: Options) -> int:
 
 
 def apply(profile: Profile, plan: Plan, options: Options) -> int:
-    """Do what a saved plan says, or nothing; give the exit code."""
+    """Apply a saved plan, or change nothing if it is out of date; return the exit code."""
     share_one_heap()
     profile = ask_first(profile)
     statistics = Statistics()
@@ -90,7 +90,7 @@ def plan(
     save_to: Path | None = None,
     ends_afterwards: bool = False,
 ) -> int:
-    """Show what a run would do, and change nothing; give the exit code. A plan that is whole may be saved."""
+    """Show what a run would change; return the exit code. A plan is saved only if it was completed."""
     profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
@@ -123,16 +123,17 @@ def _output(show: Show, statistics: Statistics, every: str) -> Output:
     is_terminal = Sink(sys.stderr).isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
     kind = Lines
     if is_terminal:
-        from actorsync.cli.output.live_view import LiveView  # slow to import, and of use only here
+        from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
 
         kind = LiveView
     return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
 
 
 def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:
-    """Do ``work`` and give the exit code: the first signal drains, the second cancels, the third leaves the process.
+    """Run ``work`` and return the exit code. The first signal drains, the second cancels, the third exits at once.
 
-    So does the end of the time that a signal gives: after the first that is `Shutdown.longest`.
+    Each step also follows by itself when the time of the one before is over: after a drain that is
+    `Shutdown.longest`.
     """
 
     def drain() -> None:
@@ -155,7 +156,7 @@ async def _in_foreground(
     requests: StopRequests,
     stops_on_enter: bool,
 ) -> int:
-    """Do ``work`` beside its output, and make an exit code of whatever comes of it."""
+    """Run ``work`` and its output concurrently; turn the result or the error into an exit code."""
     code = ActorsyncError.exit_code
     async with trio.open_nursery() as nursery:
         nursery.start_soon(output.run, shutdown.cancelling)
@@ -167,7 +168,7 @@ async def _in_foreground(
             except ActorsyncError as error:
                 output.complain(str(error))
                 code = error.exit_code
-            except Exception as bug:  # noqa: BLE001 - the last one to see it
+            except Exception as bug:  # noqa: BLE001 - the outermost handler
                 await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
             beside.cancel_scope.cancel()
         output.close()

@@ -1,8 +1,8 @@
-"""One heap for all threads of the process, where the C library would give each its own.
+"""One malloc arena for all threads of the process, instead of glibc's one per thread.
 
-Files are read in worker threads, and freed in others. glibc lets each thread allocate from a heap of its own, which
-then holds what is free in it: a process that mirrors for ever grew that way, slowly, and with one heap it does not.
-Threads gain nothing from heaps of their own here, because Python lets one of them allocate at a time.
+Buffers are allocated in one worker thread and freed in another. With an arena per thread, free memory stays in the
+arena that it came from, so a process that mirrors repeatedly grows slowly. With one arena it does not grow. Arenas per
+thread would not be faster here, because the GIL lets one thread allocate at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ _M_ARENA_MAX: Final = -8  # of malloc.h
 
 
 def share_one_heap() -> None:
-    """Have threads that are started from now on allocate where the others do; does nothing without glibc."""
+    """Make threads started from now on use the arena of the others. No effect without glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -1,8 +1,7 @@
-"""One run of a rehearsal, in a process of its own so that it can be killed.
+"""One run of a rehearsal, in a separate process so that it can be killed.
 
-The argument is a file with the profile as `actorsync.rehearsal.rehearsal` has made it, pickled. Everything else is as
-in ``actorsync run``: what is said goes to standard error, and the exit code is that of the run. Standard input is open
-for as long as the rehearsal lives; a run does not outlive it.
+The argument is a file with the pickled profile that `actorsync.rehearsal.rehearsal` made. Output and exit code are
+those of ``actorsync run``. Standard input stays open while the rehearsal lives; the run kills itself when it closes.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ def _end_with_the_rehearsal() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Mirror once, and give the exit code."""
+    """Mirror once and return the exit code."""
     threading.Thread(target=_end_with_the_rehearsal, name="rehearsal", daemon=True).start()
-    profile = pickle.loads(Path(arguments[0]).read_bytes())  # noqa: S301 - written a moment ago, into a folder of ours
+    profile = pickle.loads(Path(arguments[0]).read_bytes())  # noqa: S301 - written by the parent process into its own folder
     try:
         return run(profile, Options(is_once=True, ends_afterwards=True))
     except ActorsyncError as error:

@@ -1,29 +1,32 @@
-"""A rehearsal in the foreground: signals, output, and the exit code. What the command ``rehearse`` does."""
+"""A rehearsal in the foreground: signals, output and the exit code. What the command ``rehearse`` does."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import trio
 
 from actorsync.cli.malloc import share_one_heap
-from actorsync.cli.output.messages import json_line
+from actorsync.cli.output.json_records import json_line
 from actorsync.cli.output.streams import Sink
+from actorsync.cli.output.tables import table_lines
 from actorsync.model.text import display
 from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
-from actorsync.rehearsal.report import beginning_text, record, report, run_text
+from actorsync.rehearsal.report import FAULT_SYNTAX, beginning_text, record, report_rows, run_text, verdict
 from actorsync.runs.stop_signals import Step, StopRequests
+from actorsync.testing.servers.faults import NAMES, PLACES
 
-__all__ = ["perform"]
+__all__ = ["faults_lines", "perform", "report_lines"]
 
-#: Seconds that the temporary folder may take to be removed after a Ctrl-C.
-_TIDYING = 60.0
+#: Seconds that removing the temporary folder may take after a Ctrl-C.
+_CLEANUP_SECONDS = 60.0
 
 
 def perform(rehearsal: Rehearsal, *, as_json: bool = False, is_verbose: bool = False, is_program: bool = False) -> int:
-    """Rehearse, show what came of it, and give the exit code. A signal stops it and leaves nothing behind.
+    """Rehearse, print the result and return the exit code. A signal stops the rehearsal and removes its folder.
 
-    ``is_program``: the process ends afterwards, so that signals that come later have nothing to stop.
+    ``is_program``: the process ends afterwards, so later signals have nothing to stop.
     """
     share_one_heap()
     out, aside = Sink(sys.stdout), Sink(sys.stderr)
@@ -43,12 +46,29 @@ def perform(rehearsal: Rehearsal, *, as_json: bool = False, is_verbose: bool = F
         with scope:
             results.append(await rehearse(rehearsal, observe))
 
-    # Twice: who presses Ctrl-C again while the folder goes is not to be left with a part of it.
-    requests = StopRequests([Step(scope.cancel, _TIDYING), Step(scope.cancel, _TIDYING)], ends_afterwards=is_program)
+    # The step is there twice, so that a second Ctrl-C does not interrupt the removal of the folder.
+    requests = StopRequests(
+        [Step(scope.cancel, _CLEANUP_SECONDS), Step(scope.cancel, _CLEANUP_SECONDS)], ends_afterwards=is_program
+    )
     requests.run(main)
     if not results:
         return requests.forced_code
     [result] = results
-    lines = [json_line(record(result))] if as_json else list(report(result))
+    lines = [json_line(record(result))] if as_json else report_lines(result)
     out.write("".join(f"{line}\n" for line in lines))
     return result.exit_code
+
+
+def report_lines(result: Result) -> Iterator[str]:
+    """Yield the report that follows the runs; the verdict is the last line."""
+    yield from table_lines(report_rows(result))
+    yield verdict(result)
+
+
+def faults_lines() -> Iterator[str]:
+    """Yield the names and the places of faults, for ``--list-faults``."""
+    yield from FAULT_SYNTAX
+    yield ""
+    yield from table_lines([*NAMES.items()], head=("NAME", "what happens"))
+    yield ""
+    yield from table_lines([*PLACES.items()], head=("PLACE", "when it happens"))

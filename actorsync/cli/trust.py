@@ -1,7 +1,7 @@
-"""Getting to know an SSH server: what the command ``trust`` does.
+"""Showing and storing the host key of an SSH server: what the command ``trust`` does.
 
-Nothing is added to a known_hosts file unless somebody said that this very key is the right one; and a key that takes
-the place of another, or is revoked, is never added.
+A key is added to a known_hosts file only after the user has confirmed exactly this key. A key that differs from the
+known one, or is revoked, is never added.
 """
 
 from __future__ import annotations
@@ -11,63 +11,72 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
+from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.ssh.known_hosts import lines_about
 from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ConnectionLost, LoginRefused, ProfileError, TargetUnreachable
 from actorsync.model.text import display
 from actorsync.profile import Profile
 
-__all__ = ["SYSTEM_FILE", "ShowsHostKey", "Visit", "show", "visit_of"]
+__all__ = ["SYSTEM_FILE", "HostKeyCheck", "ShowsHostKey", "host_key_check", "show"]
 
-#: What the administrator of this machine knows; read besides the user's own file, and never written.
+#: The known_hosts file of the machine; read in addition to the user's file, and never written.
 SYSTEM_FILE: Final = Path("/etc/ssh/ssh_known_hosts")
 
 _YES: Final = "yes"
 
 
+@runtime_checkable
 class ShowsHostKey(Protocol):
-    """An endpoint that can be asked for its host key before anybody logs in."""
+    """An endpoint that can show its host key without a login."""
 
     async def show_host_key(self) -> ShownHostKey:
-        """Give the key that the server shows now. Raises `ConnectionLost` when there is no server."""
+        """Return the key that the server shows now. Raises `ConnectionLost` when it cannot be reached."""
 
 
 async def show(endpoint: ShowsHostKey, name: str) -> ShownHostKey:
-    """Ask ``endpoint`` once; `TargetUnreachable` when it cannot be reached. ``name`` is for the error."""
+    """Return the host key of ``endpoint``. Tries once; raises `TargetUnreachable`, which calls the server ``name``."""
     try:
         return await endpoint.show_host_key()
     except ConnectionLost as error:
-        raise TargetUnreachable(f"{name} cannot be reached: {error}") from error
+        raise TargetUnreachable(f"cannot reach {name}: {error}") from error
 
 
-def visit_of(profile: Profile, path: Path, *, is_source: bool = False) -> Visit:
-    """Give what `Visit` has to know; ``ProfileError``, naming ``path``, when that side has no host key."""
+def host_key_check(profile: Profile, path: Path, *, is_source: bool = False) -> HostKeyCheck:
+    """Return the `HostKeyCheck` of one side of ``profile``. Raises `ProfileError` if that side has no host key.
+
+    ``path`` is the file of the profile, as the user named it.
+    """
     place, table = (profile.source, "source") if is_source else (profile.target, "target")
     if place.scheme != "sftp":
-        instead = f"its certificate is checked instead: see {table}.ca-file and {table}.certificate-sha256"
+        instead = f"FTPS servers have certificates: see {table}.ca-file and {table}.certificate-sha256"
         reasons = {
             "ftpes": instead,
             "ftps": instead,
-            "ftp": "there is nothing to know its server by; use sftp:// or ftpes:// if the server can",
-            "file": "it is a directory of this machine",
+            "ftp": "plain FTP cannot identify its server; use sftp:// or ftpes:// if the server supports it",
+            "file": "this side is a local directory",
         }
         key = "source.path" if is_source and place.scheme == "file" else f"{table}.url"
-        other = "; to ask the server of [source], add --source"
+        other = "; to check the server of [source], add --source"
         more = other if not is_source and profile.source.scheme == "sftp" else ""
-        reason = reasons.get(place.scheme, f"who answers for {place.scheme}:// is the affair of its plug-in")
-        raise ProfileError(f"{path}: {key}: only sftp:// has a host key; {reason}{more}")
+        reason = reasons.get(place.scheme, f"the plug-in of {place.scheme}:// identifies its server")
+        raise ProfileError(f"{path}: {key}: only sftp:// servers have a host key; {reason}{more}")
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
     name = place.host if place.port == 22 else f"[{place.host}]:{place.port}"
-    return Visit(path, name, place.display, place.known_hosts, place.host_key, table=table)
+    return HostKeyCheck(path, name, place.display, place.known_hosts, place.host_key, table=table)
 
 
 @attrs.frozen
-class Visit:
-    """Who is visited, and what is known of it. ``profile`` is the file, as the user named it."""
+class HostKeyCheck:
+    """The server whose key is checked, and where its key may be known.
+
+    ``profile`` is the file as the user named it. ``pinned`` is the fingerprint from ``host-key``. ``table`` is the
+    table of the profile that names the server.
+    """
 
     profile: Path
     host: str
@@ -78,70 +87,69 @@ class Visit:
     table: str = "target"
 
     def trust(self, shown: ShownHostKey, fingerprint: str | None, ask: Callable[[str], str]) -> Iterator[str]:
-        """Tell what ``shown`` means, and add it where somebody says so; give each line when it is to be seen.
+        """Check ``shown`` and, once it is confirmed, add it to the known_hosts file. Yield each line to print.
 
-        That somebody is ``fingerprint``, when it is exactly that of the key; without it, who answers to ``ask`` with
-        ``yes``. ``LoginRefused`` when the key was neither known nor added.
+        A key is confirmed by a ``fingerprint`` that equals its own or, without one, by the answer ``yes`` to ``ask``.
+        Raises `LoginRefused` when the key is neither known nor added.
         """
-        yield f"server       {self.url}"
-        yield f"algorithm    {shown.algorithm}"
-        yield f"fingerprint  {shown.fingerprint}"
+        pairs = [("server", self.url), ("algorithm", shown.algorithm), ("fingerprint", shown.fingerprint)]
+        yield from table_lines([(label, display(text)) for label, text in pairs])
         if fingerprint is not None and fingerprint != shown.fingerprint:
-            raise LoginRefused(f"{self.host} shows {shown.fingerprint}, and not {fingerprint}; nothing was added")
+            raise LoginRefused(f"{self.host} shows {shown.fingerprint}, not {fingerprint}; nothing was added")
         if self.pinned is not None:
             yield self._compared(shown)
         elif shown.standing == "known":
-            yield f"known: {self._told_by(shown) or 'the key'} is this one; there is nothing to add"
+            yield f"known: the key matches {self._recorded_at(shown) or 'the known one'}; nothing to add"
         elif shown.standing == "unknown":
-            yield "unknown: compare the fingerprint with one that you have from whoever runs the server"
+            yield "unknown: compare this fingerprint with the one from your administrator"
             if fingerprint is None:
                 self._confirm(shown, ask)
             self._add(shown.line)
-            yield f"added to {self.known_hosts}; try: actorsync check {self.profile}"
+            yield f"added to {self.known_hosts}; next, run: actorsync check {self.profile}"
         else:
             self._refuse(shown)
 
     def _compared(self, shown: ShownHostKey) -> str:
         if shown.fingerprint != self.pinned:
             raise LoginRefused(
-                f"{self.host} shows {shown.fingerprint}, and {self.table}.host-key is {self.pinned}; nothing was added"
+                f"{self.host} shows {shown.fingerprint}, but {self.table}.host-key is {self.pinned}; nothing was added"
             )
-        return f"known: {self.table}.host-key is this one; there is nothing to add"
+        return f"known: the key matches {self.table}.host-key; nothing to add"
 
     def _confirm(self, shown: ShownHostKey, ask: Callable[[str], str]) -> None:
         try:
-            answer = ask(display(f"Is this the server you expect? Type {_YES} to add it to {self.known_hosts}: "))
+            answer = ask(display(f"Do the fingerprints match? Type {_YES} to add the key to {self.known_hosts}: "))
         except OSError:
             side = "--source " if self.table == "source" else ""
             raise LoginRefused(
                 f"the host key of {self.host} is unknown, and there is no terminal to ask on; "
-                f"if it is the right one, run: actorsync trust {side}{self.profile} --fingerprint {shown.fingerprint}"
+                f"if it is correct, run: actorsync trust {side}{self.profile} --fingerprint {shown.fingerprint}"
             ) from None
         if answer.strip() != _YES:
-            raise LoginRefused(f"the host key of {self.host} stays unknown; nothing was added")
+            raise LoginRefused(f"the host key of {self.host} was not confirmed; nothing was added")
 
     def _add(self, line: str) -> None:
         try:
             _append(self.known_hosts, line)
         except OSError as error:
             raise ProfileError(
-                f"{self.table}.known-hosts: cannot add to {self.known_hosts}: {error.strerror}; name another file"
+                f"{self.table}.known-hosts: cannot write to {self.known_hosts}: {error.strerror}; name another file"
             ) from error
 
     def _refuse(self, shown: ShownHostKey) -> None:
-        where = self._told_by(shown) or f"{self.known_hosts} or {self.system_file}"
+        where = self._recorded_at(shown) or f"{self.known_hosts} or {self.system_file}"
         if shown.standing == "revoked":
             raise LoginRefused(
-                f"the host key of {self.host} is REVOKED: see {where}; nothing was added; ask who runs the server"
+                f"the host key of {self.host} is REVOKED: see {where}; nothing was added; ask your administrator"
             )
         raise LoginRefused(
-            f"the host key of {self.host} has CHANGED: see {where}; nothing was added; either the server has a new key "
-            "(ask who runs it, then remove what is there), or somebody is between you and it"
+            f"the host key of {self.host} has CHANGED: see {where}; nothing was added; the server may have a new key "
+            "(ask your administrator, then remove that line), or an attacker intercepts the connection"
         )
 
-    def _told_by(self, shown: ShownHostKey) -> str:
-        """Name the lines that say what the key's standing is; ``""`` when none could be found."""
-        found = [line for path in (self.known_hosts, self.system_file) for line in lines_about(path, self.host)]
+    def _recorded_at(self, shown: ShownHostKey) -> str:
+        """Return the known_hosts lines that decide the standing of the key, or ``""`` when none was found."""
+        found = [place for path in (self.known_hosts, self.system_file) for place in lines_about(path, self.host)]
         _, _, blob = shown.line.split()[:3]
         match shown.standing:
             case "revoked":
@@ -154,7 +162,7 @@ class Visit:
 
 
 def _append(path: Path, line: str) -> None:
-    """Add a line in one write, which no other writer can come between; make the file, for its owner only."""
+    """Append ``line`` in one write, so that concurrent writers do not mix. Create a missing file with mode 0600."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:

@@ -1,13 +1,13 @@
-"""Endpoints by URL scheme: what is not built in is found among the entry points of what is installed.
+"""Endpoints by URL scheme: a scheme that is not built in is looked up in the entry points of installed packages.
 
 A package registers an `EndpointFactory` in its own metadata, under the scheme of its URLs::
 
     [project.entry-points."actorsync.endpoints"]
     foo = "foo_sync:open_endpoint"
 
-From then on ``[target] url = "foo://host/dir"`` works in a profile. An entry point ``foo`` also gets what begins with
-``foo+``, where no entry point has that name. Nothing is looked up for a scheme that is built in, so none of those can
-be replaced. Nothing is imported before an endpoint is opened.
+From then on ``[target] url = "foo://host/dir"`` works in a profile. An entry point ``foo`` also serves schemes that
+begin with ``foo+``, unless another entry point has that name. Built-in schemes are not looked up, so they cannot be
+replaced. Nothing is imported before an endpoint is opened.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ __all__ = ["GROUP", "EndpointFactory", "Location", "OptionValue", "Reveal", "Unu
 GROUP = "actorsync.endpoints"
 
 Reveal: TypeAlias = Callable[[], str]
-"""Gives a secret. It may block, and raise `ProfileError`: call it in a thread, and when it is needed, not before."""
+"""Returns a secret. It may block and raise `ProfileError`: call it in a thread, and only when the secret is needed."""
 
 OptionValue: TypeAlias = str | int | float | bool
 
-#: How much of what a plug-in says is shown.
+#: The number of characters of a plug-in's message that are shown.
 _SHOWN = 300
 
 
 @attrs.frozen(kw_only=True)
 class Location:
-    """What a profile says of a place: its URL taken apart, and the keys beside it.
+    """A place as the profile describes it: the parts of its URL, and its options.
 
-    ``port`` is 0 and the texts are empty where the URL has none. ``path`` has no slash at its beginning, unless two
-    stand in the URL, none at its end, and no ``.`` or ``..`` in it; what was percent-encoded is not any more.
-    ``options`` and ``secrets`` are the table ``options`` of the profile: ``secrets`` is what names where a secret
-    comes from. ``table`` is ``"source"`` or ``"target"``.
+    ``port`` is 0 and the texts are empty if the URL has no such part. ``path`` is percent-decoded and has no ``.`` or
+    ``..``, no slash at its end, and none at its start unless the URL has two there. ``options`` and ``secrets`` are the
+    table ``options`` of the profile; ``secrets`` holds the options whose value comes from elsewhere. ``table`` is
+    ``"source"`` or ``"target"``.
     """
 
     scheme: str
@@ -59,14 +59,14 @@ class Location:
 
     @property
     def url(self) -> str:
-        """The URL, fit to be shown: there is no password in it."""
+        """The URL for display, without the password."""
         user = f"{_quoted(self.user, '')}@" if self.user else ""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port else ""
         return f"{self.scheme}://{user}{host}{port}/{_quoted(self.path, '/')}"
 
     def allow(self, *names: str) -> None:
-        """Raise `Unusable` when there is an option, or a secret, of another name."""
+        """Raise `Unusable` if there is an option or a secret of any other name."""
         for name in [*self.options, *self.secrets]:
             if name not in names:
                 known = f"known: {', '.join(names)}" if names else f"{self.scheme}:// has none"
@@ -74,19 +74,19 @@ class Location:
 
 
 class EndpointFactory(Protocol):
-    """What an entry point leads to."""
+    """The function that an entry point names."""
 
     def __call__(self, location: Location, /) -> Endpoint:
-        """Give the endpoint of a place. Connects to nothing, and asks for no secret.
+        """Return the endpoint of a place, without connecting and without asking for a secret.
 
-        Raises `Unusable` when the profile says what cannot be. Called anew for each run.
+        Called anew for each run. Raises `Unusable` if the profile has a value that cannot be used.
         """
 
 
 class Unusable(Exception):
-    """What the profile says of a place cannot be used.
+    """A value of the profile cannot be used.
 
-    ``key`` is one of its table, such as ``"url"`` or ``"options.region"``; ``reason`` says why, and the way out.
+    ``key`` is a key of the table, such as ``"url"`` or ``"options.region"``. ``reason`` says why, and what to do.
     """
 
     def __init__(self, key: str, reason: str) -> None:
@@ -95,12 +95,12 @@ class Unusable(Exception):
 
 
 def registered() -> list[str]:
-    """Give the schemes of all that is plugged in."""
+    """Return the schemes of the installed plug-ins."""
     return sorted({entry_point.name for entry_point in entry_points(group=GROUP)})
 
 
 def find(scheme: str) -> list[EntryPoint]:
-    """Give what is registered for a scheme: nothing, one, or several that are in each other's way."""
+    """Return the entry points for a scheme: none, one, or several that conflict."""
     for name in (scheme, scheme.partition("+")[0]):
         if found := [*{one.value: one for one in entry_points(group=GROUP, name=name)}.values()]:
             return found
@@ -108,10 +108,10 @@ def find(scheme: str) -> list[EntryPoint]:
 
 
 def open_plugged(location: Location, where: str, hide: Callable[[str], str] = str) -> Endpoint:
-    """Import what is registered for the place's scheme, and have it give the endpoint.
+    """Import the factory that is registered for the scheme, and return its endpoint.
 
-    Whatever goes wrong is a `ProfileError` of one line. ``where`` is how it names the table, ``hide`` takes secrets out
-    of what a plug-in says.
+    ``where`` is the name of the table in messages. ``hide`` removes secrets from what a plug-in says. Raises
+    `ProfileError` with one line for every failure.
     """
     found = find(location.scheme)
     if len(found) != 1:
@@ -126,10 +126,10 @@ def open_plugged(location: Location, where: str, hide: Callable[[str], str] = st
         factory: EndpointFactory = found[0].load()
     except Unusable as unusable:
         raise ProfileError(f"{where}.{unusable.key}: {display(unusable.reason)}") from None
-    except (Exception, SystemExit) as error:  # it is not our code: what it raises is its author's affair
+    except (Exception, SystemExit) as error:  # code of a plug-in may raise anything
         raise broken("cannot be imported", error) from error
     if not callable(factory):
-        raise broken(f"is no endpoint factory but a {type(factory).__name__}")
+        raise broken(f"is not an endpoint factory but a {type(factory).__name__}")
     try:
         endpoint = factory(location)
     except ProfileError:
@@ -139,19 +139,19 @@ def open_plugged(location: Location, where: str, hide: Callable[[str], str] = st
     except (Exception, SystemExit) as error:
         raise broken("failed", error) from error
     if missing := _missing(endpoint):
-        raise broken(f"gave a {type(endpoint).__name__}, which is no endpoint: it has no {' and no '.join(missing)}")
+        raise broken(f"returned a {type(endpoint).__name__}, not an endpoint: it has no {' and no '.join(missing)}")
     return endpoint
 
 
 def unregistered(scheme: str, found: Collection[EntryPoint]) -> str:
-    """Say why nothing can be opened for a scheme: nobody, or more than one, is registered for it."""
+    """Return why no endpoint can be opened for a scheme: no plug-in is registered for it, or several are."""
     if found:
         names = " and ".join(sorted(_named(one) for one in found))
         return f"{scheme}:// is registered twice, by {names}; remove one of them"
     plugged = ", ".join(f"{name}://" for name in registered() if name != "fsspec")
     return (
         f"not supported: {scheme}:// (use sftp://, ftpes://, ftps:// or ftp://, a directory for a mirror on this "
-        f"machine, or what is plugged in: {plugged or 'nothing'}; for what else fsspec has, "
+        f"machine, or a plug-in: {plugged or 'none'}; for other protocols of fsspec, "
         "pip install 'actorsync[fsspec]' and write fsspec+NAME://)"
     )
 

@@ -1,8 +1,8 @@
-"""A journal as a file: its lock, its making, and what is checked before it is believed.
+"""The file of a journal: its lock, its creation, and the checks before it is used.
 
-A new journal is made under another name and then renamed: under its own name it is whole, or it is not there. An
-existing one is looked at before anything is written, and what is refused is left as it was found. `move_aside` makes
-way for a new one, and keeps the old.
+A new journal is made under another name and then renamed, so it is either complete or missing. An existing journal is
+checked before anything is written, and a refused journal stays unchanged. `move_aside` renames it to make room for a
+new one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from actorsync.errors import FatalError, JournalLocked, JournalUnusable
 from actorsync.journal import schema
 from actorsync.journal.network_filesystem import network_name
+from actorsync.model.row import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,26 +28,26 @@ if TYPE_CHECKING:
 __all__ = ["check_structure", "connect_to_memory", "hold_lock", "move_aside", "naming", "open_pair", "open_reader"]
 
 BUSY_SECONDS = 5.0
-"""How long somebody with a ``sqlite3`` shell may hold us up."""
+"""Seconds to wait for a lock of another program, such as a ``sqlite3`` shell."""
 
 _WAY_OUT: Final = "run once with --rebuild, which moves it aside, surveys the target and deletes nothing"
 
-#: What belongs to a journal: the file itself comes last, so that it is never without the others.
+#: Suffixes of the files of a journal. The journal itself comes last, so that it is never without the others.
 _PARTS: Final = ("-journal", "-wal", "-shm", "")
 
 
 @contextmanager
 def hold_lock(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock of the journal at ``path``, or raise `JournalLocked` at once. The directory is made if need be.
+    """Hold the lock of the journal at ``path``, or raise `JournalLocked` at once. Make the directory if it is missing.
 
-    The kernel lets go of it when the process dies, however it dies. The lock's file says who holds it, and is left
-    behind: to remove it would be a race.
+    The kernel releases the lock when the process dies, however it dies. The lock file contains the number of the
+    process. It is never removed, which would be a race.
     """
     lock = path.with_name(f"{path.name}.lock")
     with ExitStack() as stack:
         with naming(str(lock)):
             for directory in reversed([path.parent, *path.parent.parents]):
-                if not directory.exists():  # `parents=True` would leave those above open to all under umask 000
+                if not directory.exists():  # `parents=True` would make the others with mode 777 & ~umask
                     directory.mkdir(mode=0o700, exist_ok=True)
             _refuse_network(path)
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -67,18 +68,19 @@ def hold_lock(path: Path, name: str) -> Iterator[None]:
 
 
 def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """Give a writer and a reader of a journal that passed every check, made first if it is missing or has no bytes.
+    """Return a writer and a reader of a journal that passed every check. Make it if it is missing or empty.
 
-    The caller holds the lock. Raises `FatalError` when the file cannot be used, and then it was not touched.
+    The caller holds the lock. Raises `FatalError` if the file cannot be used; the file is then unchanged.
     """
     with naming(str(path)), ExitStack() as stack:
         if not _has_bytes(path):
             _create(path, profile_id, name)
         for what, name_of_it in ((path, "it"), (path.parent, "its directory")):
-            if not os.access(what, os.W_OK, effective_ids=True):  # SQLite would open it all the same, to read it
-                raise FatalError(f"journal {path}: {name_of_it} may not be written")
-        # A reader folds no log of a killed run into the file, and neither does a writer that closes before it. Only
-        # the writer can check the structure: over a read-only connection, SQLite forgets the CHECKs.
+            if not os.access(what, os.W_OK, effective_ids=True):  # SQLite would open it read-only without an error
+                raise FatalError(f"journal {path}: no permission to write {name_of_it}")
+        # A refused journal must stay unchanged. A reader does not fold the log of a killed run into the file, and
+        # neither does a writer that closes before the reader. The structure is checked over the writer: over a
+        # read-only connection, SQLite skips the CHECKs.
         reader = stack.enter_context(closing(_connect(path, "ro")))
         _check_identity(reader, path, profile_id)
         writer = stack.enter_context(closing(_connect(path, "rw")))
@@ -87,7 +89,7 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
         path.chmod(0o600)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = FULL")
-        known_as = schema.read_meta(writer, "name")  # by reading, the writer joins the log, and will clean up after it
+        known_as = schema.read_meta(writer, "name")  # this read opens the log, so that closing removes it
         if name and name != known_as:
             schema.write_meta(writer, "name", name)
         stack.pop_all()
@@ -95,7 +97,7 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
 
 
 def open_reader(path: Path, profile_id: str) -> sqlite3.Connection | None:
-    """Give a reader of somebody else's journal, without its lock; None when there is no journal yet."""
+    """Return a reader that takes no lock, even while a run holds it; None when there is no journal yet."""
     with naming(str(path)), ExitStack() as stack:
         if not _has_bytes(path):
             return None
@@ -106,14 +108,14 @@ def open_reader(path: Path, profile_id: str) -> sqlite3.Connection | None:
 
 
 def connect_to_memory() -> sqlite3.Connection:
-    """Give an empty database that is lost when it is closed."""
+    """Return an empty database in memory."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     schema.prepare(connection)
     return connection
 
 
 def move_aside(path: Path, now: float) -> Path:
-    """Give a journal, with what belongs to it, a name with the time in it that nothing has yet; give that name.
+    """Rename a journal, with its log, to an unused name that contains the time; return the new path.
 
     The caller holds the lock.
     """
@@ -130,18 +132,18 @@ def move_aside(path: Path, now: float) -> Path:
 
 @contextmanager
 def naming(where: str) -> Iterator[None]:
-    """Turn what SQLite and the system say into one line that names the file."""
+    """Turn errors of SQLite and of the system into `FatalError` with one line that names the file."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        holder = "; somebody else writes to it, such as a sqlite3 shell" if "locked" in str(error) else ""
+        holder = "; another program is writing to it, such as a sqlite3 shell" if "locked" in str(error) else ""
         raise FatalError(f"journal {where}: {error}{holder}") from error
     except sqlite3.ProgrammingError as error:  # it was closed
         raise FatalError(f"journal {where}: {error}") from error
     except sqlite3.Error as error:
         raise JournalUnusable(f"journal {where}: {error}; {_WAY_OUT}") from error
-    except UnicodeDecodeError as error:  # what SQLite says of a damaged file may repeat what is in it
-        raise JournalUnusable(f"journal {where}: it is damaged (a text that is none); {_WAY_OUT}") from error
+    except UnicodeDecodeError as error:  # SQLite repeats bytes of a damaged file in its message
+        raise JournalUnusable(f"journal {where}: it is damaged (a text that is not UTF-8); {_WAY_OUT}") from error
     except schema.Unreadable as error:
         raise JournalUnusable(f"journal {where}: it is damaged ({error}); {_WAY_OUT}") from error
     except OSError as error:
@@ -149,7 +151,7 @@ def naming(where: str) -> Iterator[None]:
 
 
 def _has_bytes(path: Path) -> bool:
-    # By its name only: to open and close the file would drop the locks that SQLite holds on it in this process.
+    # By its name: opening and closing the file would drop the locks that SQLite holds on it in this process.
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -167,10 +169,10 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _create(path: Path, profile_id: str, name: str) -> None:
-    """Make a fresh journal that is whole and on disk before it has its name."""
+    """Make a new journal that is complete and on disk before it gets its name."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    for base in (new, path):  # an old log beside a new file would be replayed into it
+    for base in (new, path):  # SQLite would replay an old log into the new file
         for suffix in ("-journal", "-wal", "-shm"):
             base.with_name(base.name + suffix).unlink(missing_ok=True)
     os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -189,7 +191,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _refuse_network(path: Path) -> None:
-    """Refuse a place where neither SQLite's log nor its locks can be relied on: a row may be lost, or be read stale."""
+    """Raise `FatalError` on a network file system: SQLite's log and locks are unreliable there."""
     if (name := network_name(path.parent)) is not None:
         raise FatalError(
             f"journal {path}: it would be on a network file system ({name}), where it cannot be kept safely; "
@@ -198,7 +200,7 @@ def _refuse_network(path: Path) -> None:
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str) -> None:
-    """Refuse a file that is no journal, that we cannot read, or that is somebody else's."""
+    """Raise `JournalUnusable` for a file of another program, of an unknown version, or of another profile."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != schema.APPLICATION_ID:
         raise JournalUnusable(f"journal {path}: it was not written by actorsync; {_WAY_OUT}")
@@ -216,8 +218,8 @@ def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str)
 
 
 def check_structure(connection: sqlite3.Connection, where: str) -> None:
-    """Refuse a journal whose file makes no sense, or in which a row says what none can say."""
+    """Raise `JournalUnusable` for a damaged file, or for a row that violates a CHECK."""
     (answer,) = connection.execute("SELECT CAST(quick_check AS BLOB) FROM pragma_quick_check(1)").fetchone()
     if answer != b"ok":
-        damage = " ".join(schema.decode(answer).split())
+        damage = " ".join(decode(answer).split())
         raise JournalUnusable(f"journal {where}: it is damaged ({damage}); {_WAY_OUT}")

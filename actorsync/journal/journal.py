@@ -1,20 +1,19 @@
-"""What each side looked like when they last agreed: one SQLite file for each profile.
+"""What both sides looked like when they last agreed: one SQLite file for each profile.
 
-The journal holds observations, never work: records of what was read back from the target, the names of temporaries
-that may be on it, and the reports of the last runs. What has to be done is planned anew by every run. Losing the
-journal costs a survey and some comparisons, never a file: what it does not know to be ours is never removed.
+The journal holds observations, and no work to do: records of what was read back from the target, the names of
+temporaries that may be on it, and the reports of the last runs. Each run plans its work again. Losing the journal costs
+a survey and some comparisons, never a file: an entry that the journal does not know is never removed.
 
-* One writer. ``open_journal`` holds a lock on ``<journal>.lock`` for as long as the journal is open; the kernel lets
-  go of it when the process dies, however it dies.
-* ``apply`` is one transaction, durable when it returns: write-ahead log, ``synchronous=FULL``.
-* Two connections. Reads go over a read-only one of their own, so that they never wait for the disk while
-  another thread is in ``apply``; each read sees one state, with all that was committed before it. A journal in
-  memory has only one connection, and there reads and writes take turns.
+* One writer. `open_journal` holds a lock on ``<journal>.lock`` for as long as the journal is open. The kernel releases
+  it when the process dies, however it dies.
+* `Journal.apply` is one transaction, durable when it returns: write-ahead log, ``synchronous=FULL``.
+* Two connections. Reads go over a read-only connection of their own, so that they do not wait for the disk while
+  another thread is in ``apply``. Each read sees one state, with all that was committed before it. A journal in memory
+  has one connection, and its reads and writes take turns.
 
-How it lies on disk is the business of ``actorsync.journal.file``, what is in it that of ``journal_schema``, and what
-facts do to it that of ``journal_facts``.
+``actorsync.journal.file`` opens and locks the file, ``schema`` holds the tables, and ``writes`` turns events into rows.
 
-No trio here: calls block, and the caller runs them in worker threads. Only `JournalLocked` and `FatalError` are raised.
+No trio here: calls block, and the caller runs them in worker threads. They raise `JournalLocked` and `FatalError` only.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.report import Report, Run
+from actorsync.model.row import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,10 +65,10 @@ __all__ = [
 
 
 class Journal:
-    """The memory of one profile. Opened by `open_journal` or `open_memory_journal`."""
+    """The journal of one profile. Opened by `open_journal` or `open_memory_journal`."""
 
     aside: tuple[Path, str] | None = None
-    """Where an unusable journal was moved to so that this one could take its place, and what was wrong with it."""
+    """Where an unusable journal was moved to when this one replaced it, and what was wrong with it."""
 
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, where: str) -> None:
         self._writer = writer
@@ -80,25 +80,25 @@ class Journal:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the target is not known yet: no survey of it was ever completed."""
+        """Whether the target is unknown: no survey of it was ever completed."""
         with self._read() as connection:
             return schema.read_meta(connection, "surveyed") is None
 
     def root(self) -> ScanComplete | None:
-        """Give the source's root as the last scan found it."""
+        """Return the root of the source as the last scan found it; None before the first scan."""
         with self._read() as connection:
             return schema.read_root(connection)
 
     def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
-        """Leave out what is as it was: give the rest of ``glance``, and the records that this does not account for.
+        """Return the entries of ``glance`` that differ from their records, and the records without an equal entry.
 
-        What is left out is a source entry that equals its record's in everything, and whose times can be trusted.
+        An entry is left out if it equals the source of its record in all fields, and its times can be trusted.
         """
         with self._read() as connection:
             return schema.read_differences(connection, glance)
 
     def subtree(self, directory: str) -> list[Record]:
-        """Give all records strictly below, parents before children."""
+        """Return all records strictly below ``directory``, parents before children."""
         with self._read() as connection:
             connection.execute("BEGIN")
             try:
@@ -107,14 +107,14 @@ class Journal:
                 connection.execute("COMMIT")
 
     def record(self, path: str) -> Record | None:
-        """Give the record of one path."""
+        """Return the record of one path; None when there is none."""
         with self._read() as connection:
             return schema.read_record(connection, path)
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]:
-        """Give the paths of those files that are recorded, by inode, size and time, under another path as well.
+        """Return the paths of those files whose inode, size and time are recorded under another path as well.
 
-        The first question makes an index, which takes half a second for a million files, once and for all.
+        The first call makes an index, which takes half a second for a million files, once.
         """
         if not self._has_index:
             with self._writing, naming(self._where):
@@ -124,12 +124,12 @@ class Journal:
             return schema.read_familiar(connection, entries)
 
     def owned_count(self) -> int:
-        """Count the records that have a source, without the root."""
+        """Return how many records have a source, without the root."""
         with self._read() as connection:
             return schema.count_owned(connection)
 
     def ceiling(self) -> int | None:
-        """Give how many connections the server was seen to allow; None when it never refused one."""
+        """Return how many connections the server was seen to allow; None when it never refused one."""
         with self._read() as connection:
             return schema.read_ceiling(connection)
 
@@ -142,19 +142,14 @@ class Journal:
             return schema.read_pending(connection)
 
     def troubles(self) -> list[Parked]:
-        """Give the paths that failed in the last runs, in order: those that are parked, and those on the way there."""
+        """Return the paths that failed in the last runs, in order, whether or not they are parked already."""
         with self._read() as connection:
             return schema.read_troubles(connection)
 
-    def runs(self, limit: int = 10) -> list[Run]:
-        """Give the last runs, newest first."""
-        with self._read() as connection:
-            return schema.read_runs(connection, limit)
-
     def apply(self, facts: Sequence[Event]) -> None:
-        """Do what the facts ask for, in their order and all together; durable on return, undone on any error.
+        """Record the facts in their order, in one transaction: durable on return, undone on any error.
 
-        Facts that change nothing do not even begin a transaction: a run with nothing to do writes nothing.
+        Facts that change nothing begin no transaction: a run with nothing to do writes nothing.
         """
         if not any(is_durable(fact) and not self._is_known(fact) for fact in facts):
             return
@@ -174,7 +169,7 @@ class Journal:
                 return False
 
     def begin_run(self, started_at: float) -> int:
-        """Note that a run began; give its number. Only the last hundred are kept."""
+        """Record that a run began, and return its number. Only the last hundred runs are kept."""
         with self._transaction() as connection:
             run = connection.execute("INSERT INTO runs (started_at) VALUES (?)", (started_at,)).lastrowid
             assert run is not None
@@ -182,12 +177,12 @@ class Journal:
             return run
 
     def end_run(self, run: int, report: Report) -> None:
-        """Note what a run did."""
+        """Record what a run did."""
         with self._transaction() as connection:
             connection.execute("UPDATE runs SET report = ? WHERE id = ?", (schema.dump(report), run))
 
     def copy_to_memory(self) -> Journal:
-        """Give an independent copy, whose changes are lost with it: for dry runs."""
+        """Return an independent copy in memory, for dry runs. Its changes are lost when it is closed."""
         copy = connect_to_memory()
         with self._read() as connection:
             connection.backup(copy)
@@ -196,7 +191,7 @@ class Journal:
         return Journal(copy, copy, f"copy of {self._where}")
 
     def close(self) -> None:
-        """Close the journal. The last one to leave folds the write-ahead log into the file."""
+        """Close the journal. SQLite folds the write-ahead log into the file when its last connection closes."""
         with self._reading, naming(self._where):
             self._reader.close()
         with self._writing, naming(self._where):
@@ -225,11 +220,11 @@ class Journal:
 
 @contextmanager
 def open_journal(directory: Path, profile_id: str, *, name: str = "", is_rebuilding: bool = False) -> Iterator[Journal]:
-    """Open the journal of a profile, which is made when it is missing or has no bytes; locked until the end.
+    """Open the journal of a profile, and lock it until the end of the block. Make it if it is missing or empty.
 
-    ``name`` is what the user calls the profile: for messages, and for whoever looks into the file. Raises
-    `JournalLocked` at once when another process has it open, `FatalError` when it cannot be used, and then it was
-    not touched. ``is_rebuilding`` moves a journal aside that is of no use (`JournalUnusable`), and makes a new one.
+    ``name`` is the user's name for the profile: for messages, and to be read in the file. Raises `JournalLocked` at
+    once if another process has the journal open, and `FatalError` if it cannot be used; the file is then unchanged.
+    ``is_rebuilding`` moves an unusable journal (`JournalUnusable`) aside, and makes a new one.
     """
     path = journal_path(directory, profile_id)
     with hold_lock(path, name or profile_id):
@@ -254,7 +249,7 @@ def open_memory_journal(profile_id: str = "memory") -> Journal:
 
 
 def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
-    """Give the last runs of a profile, newest first, whether or not one is going on; none without a journal."""
+    """Return the last runs of a profile, newest first, even while one goes on. Without a journal there are none."""
     path = journal_path(directory, profile_id)
     reader = open_reader(path, profile_id)
     if reader is None:
@@ -264,7 +259,7 @@ def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
 
 
 def read_troubles(directory: Path, profile_id: str) -> list[Parked]:
-    """Give the paths of a profile that failed in its last runs, in order; none without a journal."""
+    """Return the paths of a profile that failed in its last runs, in order. Without a journal there are none."""
     path = journal_path(directory, profile_id)
     reader = open_reader(path, profile_id)
     if reader is None:
@@ -274,13 +269,13 @@ def read_troubles(directory: Path, profile_id: str) -> list[Parked]:
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:
-    """Give the file of a profile's journal. Any text will do for an id; what is no file name is escaped."""
+    """Return the path of a profile's journal. An id may be any text: characters unfit for a file name are escaped."""
     stem = quote(profile_id, safe="", errors="surrogateescape")
-    if len(stem) > 150:  # with all that is appended to it, a name has to stay below 255
-        stem = hashlib.sha256(schema.encode(profile_id)).hexdigest()
+    if len(stem) > 150:  # a file name has at most 255 bytes, and suffixes are appended
+        stem = hashlib.sha256(encode(profile_id)).hexdigest()
     return directory / f"{stem}.journal"
 
 
 def state_directory() -> Path:
-    """Give the directory where journals live unless the profile says otherwise."""
+    """Return the directory of the journals."""
     return platformdirs.user_state_path("actorsync")

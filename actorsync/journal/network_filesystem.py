@@ -1,4 +1,4 @@
-"""Where a journal may be: not on a network file system."""
+"""Network file systems, on which a journal cannot be kept safely."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 
 __all__ = ["network_name", "type_of"]
 
-#: File systems that are on another machine, by their number (statfs(2), and the kernel's linux/magic.h). Those of user
-#: space share one number, whether they are on this machine or not: sshfs cannot be told from others.
+#: File systems that are on another machine, by their number (statfs(2), and the kernel's linux/magic.h). All FUSE file
+#: systems share one number, so sshfs cannot be recognised.
 _NETWORK: Final = {
     0x6969: "NFS",
     0x517B: "SMB",
@@ -27,12 +27,12 @@ _NETWORK: Final = {
 
 
 def network_name(path: Path) -> str | None:
-    """Give the name of the network file system that ``path`` is on; None when it is on none that we know."""
+    """Return the name of the network file system that ``path`` is on; None if it is on no known one."""
     return _NETWORK.get(type_of(path))
 
 
 def type_of(path: Path) -> int:
-    """Give the number of the file system that ``path`` is on; 0 when it cannot be found out."""
+    """Return the number of the file system that ``path`` is on; 0 if statfs(2) fails."""
     buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes; its first field is the number, a long
     if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(path), buffer) != 0:
         return 0

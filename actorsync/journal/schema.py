@@ -1,13 +1,13 @@
-"""What a journal looks like inside: its tables, what a row says, and how rows are read.
+"""The tables of a journal, their versions, and how rows are read.
 
-Nothing here knows of files or locks. What facts do to the rows is in ``actorsync.journal.writes``.
+No files and no locks here. ``actorsync.journal.writes`` turns events into rows.
 
-* Paths are BLOBs, as (directory, name): any name a file system can hold is kept as it is, byte for byte, and the
-  children of a directory stand together on disk in the order in which they are asked for. The root is ("", "").
-* Numbers have no declared type. SQLite keeps what fits in 64 bits as an integer; what does not (an inode of a large
-  file system, the year 9999 in nanoseconds) is kept as decimal text, exactly, so that it compares equal next time.
-* The CHECKs are what ``PRAGMA quick_check`` verifies when a journal is opened, beside the structure of the file. They
-  are written to be quick: a BLOB is what sorts after everything else, and ``IN`` would take ten times as long.
+* Paths are BLOBs, as (directory, name). So any name of a file system is kept byte for byte, and the children of a
+  directory are stored together, in the order in which they are read. The root is ("", "").
+* Numbers have no declared type. SQLite stores a number of up to 64 bits as an integer. A larger one (an inode of a
+  large file system, the year 9999 in nanoseconds) is stored as decimal text, exactly, so that it compares equal.
+* ``PRAGMA quick_check`` verifies the CHECKs, and the structure of the file, when a journal is opened. The CHECKs are
+  written for speed: a BLOB sorts after all other values, and ``IN`` would take ten times as long.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
-    "KINDS",
     "RUNS_KEPT",
     "SCHEMA_VERSION",
     "Unreadable",
@@ -36,9 +35,7 @@ __all__ = [
     "bounds",
     "count_owned",
     "create",
-    "decode",
     "dump",
-    "encode",
     "fit",
     "index_files",
     "migrate",
@@ -112,10 +109,10 @@ CREATE VIEW tree AS SELECT
     FROM records;
 """
 
-#: What makes a journal of a version one of the next.
+#: The statements that bring a journal of a version to the next version.
 _STEPS: Final = {1: _TROUBLES, 2: "ALTER TABLE records ADD COLUMN checksum BLOB"}
 
-#: Made when it is first needed, not with the rest: a first mirror does not pay for it, nor who has no use for it.
+#: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
 _SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?
     AND source_size = ? AND source_mtime = ? AND NOT (directory = ? AND name = ?) LIMIT 1"""
@@ -124,7 +121,7 @@ _CHILDREN: Final = """
 SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
     target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
     FROM records WHERE directory = ? AND name > x''"""
-# A row whose times prove nothing, since it has a digest, is given no kind: it equals nothing that was looked at.
+# The times of a row with a digest prove nothing. It is read without a kind, so that it equals no listed entry.
 _ROWS: Final = """
 SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode
     FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
@@ -135,23 +132,23 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
 
-#: Rows that are compared at once: first a few, which tell a directory that is not known, and then more.
+#: Rows that are compared at once: a few first, which are enough for an unknown directory, and then more.
 _FIRST_PIECE, _PIECE = 16, 1_000
 
 T = TypeVar("T")
 
-#: What a column holds.
+#: A value of a column.
 Value: TypeAlias = int | str | bytes | None
 
 _converter: Final = cattrs.Converter()
 
 
 class Unreadable(Exception):
-    """A value in a journal is none that was ever written there."""
+    """A value in a journal cannot have been written by actorsync."""
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make a connection fit for the functions below: text is a number that SQLite could not hold, or cast to a BLOB."""
+    """Set a connection up for the functions below: a text is read as a number too large for SQLite."""
     connection.text_factory = _number_in_text
 
 
@@ -159,18 +156,18 @@ def _number_in_text(text: bytes) -> int:
     try:
         return int(text)
     except ValueError:
-        raise Unreadable("a text where a number should be") from None
+        raise Unreadable("text in place of a number") from None
 
 
 def _parsed(text: str | bytes, kind: type[T]) -> T:
     try:
         return _converter.structure(json.loads(text), kind)
-    except Exception as error:  # cattrs raises whatever a class makes of what it is given
-        raise Unreadable(f"no {kind.__name__}") from error
+    except Exception as error:  # cattrs raises many kinds of errors for malformed values
+        raise Unreadable(f"not a {kind.__name__}") from error
 
 
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
-    """Make the tables of a fresh journal in an empty database."""
+    """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
     connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES}")
     write_meta(connection, "profile", profile_id)
@@ -179,12 +176,12 @@ def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """Give the version of the schema that a journal has."""
+    """Return the schema version of a journal."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring an older journal up to `SCHEMA_VERSION`, in one transaction: it is of the one version or of the other."""
+    """Bring an older journal to `SCHEMA_VERSION`, in one transaction."""
     version = version_of(connection)
     if version == SCHEMA_VERSION:
         return
@@ -203,24 +200,24 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def split(path: str) -> tuple[bytes, bytes]:
-    """Give the key of a path: its directory and its name."""
+    """Return the key of a path: its directory and its name."""
     directory, _, name = encode(path).rpartition(b"/")
     return directory, name
 
 
 def bounds(directory: str) -> tuple[bytes, bytes, bytes, bytes]:
-    """Give what a condition on a directory, which is not the root, and on those below it has to be given.
+    """Return the four values of a condition that selects ``directory``, which is not the root, and all below it.
 
-    "0" follows "/": what is between "a/" and "a0" begins with "a/". Of what sorts between "a" and "a/", only "a"
-    itself belongs here, and not "a-b".
+    "0" follows "/", so a path between "a/" and "a0" begins with "a/". Of the paths that sort between "a" and "a/", only
+    "a" itself is selected, and not "a-b".
     """
     start = encode(directory)
     return start, start + b"0", start, start + b"/"
 
 
 def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[str, Record]]:
-    """Build names and records of rows. Passed by every path of every run: it has to be quick, and so it is flat."""
-    kinds: Any = KINDS  # CHECKed: never the None before the first
+    """Yield the name and the record of each row. Flat for speed: every path of every run passes here."""
+    kinds: Any = KINDS  # a CHECK excludes code 0, which stands for None
     prefix = join(directory, "") if directory else ""
     for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, t_kind, t_size, t_mtime, t_ctime, t_inode, *digests in rows:
         name = name_.decode("utf-8", "surrogateescape")
@@ -233,21 +230,21 @@ def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[
 
 
 def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, Record]:
-    """Give the records of the direct children, by name."""
+    """Return the records of the direct children, by name."""
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
 
 
 def read_differences(connection: sqlite3.Connection, glance: Glance) -> tuple[Listing, dict[str, Record]]:
-    """Give what of ``glance`` is not exactly as recorded, and the records that are not of such entries, by name.
+    """Return the entries of ``glance`` that differ from their records, and the records without an equal entry, by name.
 
-    Of an unchanged directory nothing is left, and nothing is built: most of what a run with nothing to do consists of.
+    For an unchanged directory nothing is left and no object is built: this is most of a run with nothing to do.
     """
     if _is_as_recorded(connection, glance):
         return Listing(glance.directory, (), glance.hidden), {}
     left = {row[0]: row for row in glance.rows}
     differing: list[tuple[Any, ...]] = []
     for row in connection.execute(_CHILDREN, (encode(glance.directory),)):
-        if row[11] is None and left.get(row[0]) == row[:6]:  # with a digest, the times prove nothing
+        if row[11] is None and left.get(row[0]) == row[:6]:  # the times of a row with a digest prove nothing
             del left[row[0]]
         else:
             differing.append(row)
@@ -269,9 +266,9 @@ def _is_as_recorded(connection: sqlite3.Connection, glance: Glance) -> bool:
 
 
 def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]:
-    """Give the records strictly below, parents before children. More than one statement: needs a transaction.
+    """Return the records strictly below ``directory``, parents before children. Call it in a transaction.
 
-    A parent's own directory is a proper prefix of its children's, and so comes before it.
+    The directory of a parent is a proper prefix of the directory of its children, and so sorts before it.
     """
     if directory:
         parents = connection.execute(_PARENTS_IN_TREE, bounds(directory))
@@ -281,18 +278,18 @@ def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Record]
 
 
 def read_record(connection: sqlite3.Connection, path: str) -> Record | None:
-    """Give the record of one path, which may be the root."""
+    """Return the record of one path, which may be the root; None when there is none."""
     rows = connection.execute(_RECORD, split(path)).fetchall()
     return next((record for _, record in _records(rows, parent_of(path))), None)
 
 
 def index_files(connection: sqlite3.Connection) -> None:
-    """Make sure that `read_familiar` is quick."""
+    """Make the index that `read_familiar` needs."""
     connection.execute(_INDEX)
 
 
 def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> set[str]:
-    """Give the paths of those files that are recorded, by inode, size and time, under another path as well."""
+    """Return the paths of those files whose inode, size and time are recorded under another path as well."""
     familiar = set()
     for entry in entries:
         key = [fit(value) for value in (entry.inode, entry.size, entry.mtime_ns)]
@@ -302,12 +299,12 @@ def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> s
 
 
 def fit(value: Value) -> Value:
-    """Give a number that SQLite cannot hold as the text that stands for it."""
+    """Return a value that SQLite can store: a number of more than 64 bits becomes decimal text."""
     return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
 
 
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
-    """Give the temporaries, each with the file it is for where that is not known to have arrived."""
+    """Return the temporaries, each with the file that it is for, or None if that is unknown or has arrived."""
     pending: list[tuple[str, Entry | None]] = []
     for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
         source: Entry | None = None
@@ -322,19 +319,19 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
 
 
 def count_owned(connection: sqlite3.Connection) -> int:
-    """Count the records that have a source, without the root."""
+    """Return how many records have a source, without the root."""
     query = "SELECT count(*) FROM records WHERE source_kind IS NOT NULL AND name > x''"
     return int(connection.execute(query).fetchone()[0])
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str | None:
-    """Give one value of the journal itself."""
+    """Return one value of the table ``meta``; None when it is not set."""
     row = connection.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else decode(row[0])
 
 
 def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
-    """Give the last runs, newest first."""
+    """Return the last runs, newest first."""
     rows = connection.execute(
         "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
     )
@@ -344,7 +341,7 @@ def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
 
 
 def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
-    """Give the paths that failed in the last runs, in order; none from a journal that is too old to know of any."""
+    """Return the paths that failed in the last runs, in order. Schema 1 had no table for them."""
     if version_of(connection) < 2:
         return []
     kinds: Any = KINDS
@@ -359,18 +356,18 @@ def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
 
 
 def dump(value: Report | ScanComplete) -> str:
-    """Give the text that stands for a report or a root: ASCII, and exact for any number and any path."""
+    """Return a report or a root as JSON in ASCII, exact for any number and any path."""
     return json.dumps(_converter.unstructure(value))
 
 
 def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
-    """Give the source's root as the last scan found it."""
+    """Return the root of the source as the last scan found it; None before the first scan."""
     text = read_meta(connection, "root")
     return None if text is None else _parsed(text, ScanComplete)
 
 
 def read_ceiling(connection: sqlite3.Connection) -> int | None:
-    """Give how many connections the server was seen to allow."""
+    """Return how many connections the server was seen to allow; None when it never refused one."""
     text = read_meta(connection, "ceiling")
     return None if text is None else _number_in_text(encode(text))
 
@@ -379,5 +376,5 @@ def read_ceiling(connection: sqlite3.Connection) -> int | None:
 
 
 def write_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
-    """Set one value of the journal itself."""
+    """Set one value of the table ``meta``."""
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, CAST(? AS TEXT))", (key, encode(value)))

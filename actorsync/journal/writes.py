@@ -1,6 +1,7 @@
-"""What each fact does to the rows of a journal: one ``match``, and a few statements.
+"""Events become rows of a journal: one ``match``, and a few statements.
 
 The caller holds the transaction. Every value is a parameter, and paths are BLOBs: a name is never part of a statement.
+`actorsync.model.event.is_durable` says which events change a row.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ if TYPE_CHECKING:
 __all__ = ["write_facts"]
 
 _DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
-#: Rows for one statement: SQLite hands the interpreter over once for each, not once for each row. Older ones take no
-#: more than 999 values.
+#: Rows in one statement: the interpreter's lock is released once for each statement, not for each row. Older versions
+#: of SQLite accept no more than 999 values.
 _ROWS: Final = 64
 _COLUMNS: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _VALUES: Final = tuple(", ".join([_COLUMNS] * count) for count in range(_ROWS + 1))
 _UPSERT: Final = "INSERT OR REPLACE INTO records VALUES {}"
 _INSERT: Final = "INSERT INTO records VALUES {} ON CONFLICT DO NOTHING"
 _UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# What is known of a temporary may come in two steps: see `Intended`.
+# The event for a temporary may come twice: see `Intended`.
 _INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?)
     ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
-# What times did not prove before, they do not prove now: the digest stays, as a checksum.
+# An empty digest marks a record as doomed. A digest that it had stays as the checksum.
 _DOOM: Final = """UPDATE records SET digest = x'', checksum = CASE WHEN digest > x'' THEN digest ELSE checksum END
     WHERE directory = ? AND name = ? AND source_kind IS NOT NULL"""
 _DELETE_DOOMED: Final = f"{_DELETE} AND digest = x''"
@@ -66,7 +67,7 @@ _NO_SOURCE: Final[_Half] = (None, None, None, None, None)
 
 
 def write_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:
-    """Do to the rows what the facts ask for, in their order."""
+    """Write the facts to the rows, in their order."""
     agreed: list[_Row] = []
     for fact in facts:
         if isinstance(fact, Adopted | Confirmed):
@@ -80,7 +81,7 @@ def write_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:
 
 
 def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
-    """Do to the rows what one fact asks for; most facts ask for nothing."""
+    """Write one fact to the rows. An event that is not durable changes none."""
     match fact:
         case Done(operation=operation):
             _write_done(connection, operation.path, fact)
@@ -124,19 +125,19 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
 def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
     match done.operation:
         case Copy():
-            assert done.source is not None, f"a copy that does not say what was read: {path}"
-            assert done.target is not None, f"a copy that does not say what is there: {path}"
+            assert done.source is not None, f"a copy without its source: {path}"
+            assert done.target is not None, f"a copy without its target: {path}"
             _upsert(connection, done.source, done.target, done.digest, done.checksum)
             if done.operation.replaces:
-                connection.execute(_DELETE_TREE, bounds(path))  # a file has nothing in it, whatever was there before
+                connection.execute(_DELETE_TREE, bounds(path))  # it may have replaced a directory
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
         case Move(source, before):
-            assert done.target is not None, f"a move that does not say what is there: {path}"
+            assert done.target is not None, f"a move without its target: {path}"
             _upsert(connection, source, done.target, done.digest, done.checksum)
             connection.execute(_DELETE, split(before.path))
         case MakeDirectory(source):
-            assert done.target is not None, f"a directory that does not say what is there: {path}"
+            assert done.target is not None, f"a directory without its target: {path}"
             _upsert(connection, source, done.target)
         case Remove(target):
             connection.execute(_DELETE, split(path))
@@ -146,7 +147,7 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             assert done.listing is not None, f"a survey without a listing: {path}"
             _write_listing(connection, done.listing)
         case Sweep(recovers=recovers):
-            if not recovers:  # else what the dead run sent last may be on its way: the end of this one looks again
+            if not recovers:  # otherwise data of a killed run may still arrive: the end of this run sweeps again
                 _drop_intents(connection, (path,))
             if done.source is not None and done.target is not None:
                 _upsert(connection, done.source, done.target)
@@ -167,7 +168,7 @@ def _upsert(
 
 
 def _row(source: Entry, target: Entry, digest: bytes | None, checksum: bytes | None) -> _Row:
-    assert source.path == target.path, f"two sides, two paths: {source.path!r}, {target.path!r}"
+    assert source.path == target.path, f"the two sides have different paths: {source.path!r}, {target.path!r}"
     return (*split(target.path), *_half(source), *_half(target), digest, checksum)
 
 
@@ -177,7 +178,7 @@ def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -
         values = [value for row in piece for value in row]
         try:
             connection.execute(statement.format(_VALUES[len(piece)]), values)
-        except OverflowError:  # rare, and found out by SQLite sooner than by us
+        except OverflowError:  # rare: cheaper to let SQLite find it than to test each value
             connection.execute(statement.format(_VALUES[len(piece)]), [fit(value) for value in values])
 
 
@@ -186,10 +187,10 @@ def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) ->
 
 
 def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
-    """Replace what is known of foreign entries in one directory by what was found there; what is ours stays.
+    """Replace the foreign records of one directory by the entries that a survey found. Records with a source stay.
 
-    What stood below a directory that is no longer there goes as well: a foreign record that outlives its entry
-    could be adopted, and the file then be believed to be on the target.
+    Foreign records below a directory that is missing are deleted too. Otherwise such a record could be adopted, and its
+    file would be taken to be on the target.
     """
     found = [entry for entry in listing.entries if entry.kind in (Kind.FILE, Kind.DIRECTORY)]
     if listing.problem is None:
@@ -202,5 +203,5 @@ def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:
-    """Drop the foreign records strictly below ``directory``, which is not there."""
+    """Delete the foreign records strictly below ``directory``, which is missing."""
     connection.execute(_DELETE_FOREIGN_IN_TREE, bounds(directory))

@@ -1,4 +1,4 @@
-"""What has happened: frozen facts, named in the past tense, in the order in which they became durable.
+"""Events: frozen facts, named in the past tense, published in the order in which they became durable.
 
 The recorder is the only source of events. Outcomes (``actorsync.model.operation``) are events too. The last event
 of a run is always `Stopped`.
@@ -48,7 +48,7 @@ __all__ = [
 class Started:
     """A run began. ``source`` and ``target`` are for display, without secrets.
 
-    ``connections`` is the most that it takes; with ``automatic`` it finds out how many are of use.
+    ``connections`` is the highest number of connections; with ``automatic`` the run finds out how many are useful.
     """
 
     source: str
@@ -59,7 +59,7 @@ class Started:
 
 @attrs.frozen
 class Scanned:
-    """One directory of the source was looked at."""
+    """One directory of the source was listed."""
 
     directory: str
     files: int
@@ -70,7 +70,7 @@ class Scanned:
 
 @attrs.frozen
 class Planned:
-    """The scan is complete: this is all that this run will do. A move that cannot be done is a file and a removal."""
+    """The scan is complete: this is all that the run will do. A rename that fails becomes an upload and a removal."""
 
     files: int
     size: int
@@ -81,7 +81,7 @@ class Planned:
 
 @attrs.frozen
 class Adopted:
-    """An entry that was already on the target is equal to the source's, and is ours from now on."""
+    """An entry that was already on the target equals the source, and belongs to the mirror from now on."""
 
     source: Entry
     target: Entry
@@ -90,7 +90,7 @@ class Adopted:
 
 @attrs.frozen
 class Confirmed:
-    """A file whose times could not be trusted was read again, and its content is what was sent: nothing to do."""
+    """A file whose times prove nothing was read again: its content is what was sent, so nothing is to be done."""
 
     source: Entry
     target: Entry
@@ -100,16 +100,16 @@ class Confirmed:
 
 @attrs.frozen
 class SurveyComplete:
-    """Everything on the target was listed; the journal knows it now."""
+    """Everything on the target was listed and recorded."""
 
 
 @attrs.frozen
 class Intended:
-    """These temporaries may exist on the target from now on. Durable before the wire sees their names.
+    """These temporaries may exist on the target from now on. Recorded before their names are sent.
 
-    ``source`` is the file that they are for: a run that dies between a rename and writing it down leaves the next one
-    a way to know the file again. Where the content is made on the way, that is known only when it is whole: then it is
-    told again, with the size that it has come to.
+    ``source`` is the file that they are for: if the process dies between a rename and its record, the next run can
+    recognise the file. The size of content that a transform makes is known only at its end: then the event comes a
+    second time, with that size.
     """
 
     temporaries: tuple[str, ...]
@@ -118,9 +118,9 @@ class Intended:
 
 @attrs.frozen
 class RemovalIntended:
-    """These entries may be gone from the target from now on. Durable before the wire is told to remove them.
+    """These entries may be gone from the target from now on. Recorded before the removal is sent.
 
-    What the source has there again by the next run is then sent, and not believed to be on the target.
+    If the source has one of them again by the next run, that run sends it, and does not take it to be on the target.
     """
 
     paths: tuple[str, ...]
@@ -128,9 +128,9 @@ class RemovalIntended:
 
 @attrs.frozen
 class MovesIntended:
-    """These files may have either of their two names on the target from now on. Durable before the wire is told.
+    """These files may have either of their two names on the target from now on. Recorded before the rename is sent.
 
-    What the source has under one of them by the next run is then sent, or moved again, and not believed to be there.
+    If the source has a file under one of these names by the next run, that run sends or renames it again.
     """
 
     moves: tuple[Move, ...]
@@ -138,14 +138,14 @@ class MovesIntended:
 
 @attrs.frozen
 class Forgotten:
-    """The journal's memory of a path was dropped, with what is foreign below it: it is to be looked at anew."""
+    """The record of a path was dropped, with the foreign records below it. The next survey lists it again."""
 
     path: str
 
 
 @attrs.frozen
 class RemovalsRefused:
-    """A guard refused, before the first removal. ``reason`` names the guard and the way out."""
+    """A guard refused all removals before the first one. ``reason`` names the guard, and what to do."""
 
     reason: str
     removals: int
@@ -153,7 +153,7 @@ class RemovalsRefused:
 
 @attrs.frozen
 class RemovalsWithheld:
-    """So many removals wait for a later run, because of what failed in this one; ``reason`` is one line about them."""
+    """Removals were postponed to a later run, because of failures in this one. ``reason`` is one line about them."""
 
     removals: int
     reason: str
@@ -161,10 +161,11 @@ class RemovalsWithheld:
 
 @attrs.frozen
 class Parked:
-    """A path has failed, for the ``failures``-th time in a row of runs; told at the end of a run.
+    """A path has failed in ``failures`` runs in a row. Published at the end of a run.
 
-    ``source`` is what was to be sent, None for what was to be removed; ``since`` is the time of the first of these
-    failures, ``failed_at`` that of the last. With ``retry_at`` the path is parked until then (or until it changes).
+    ``source`` is the entry to be sent, or None for a removal. ``since`` is the time of the first of these failures,
+    ``failed_at`` the time of the last, in seconds since the epoch. With ``retry_at`` the path is parked until then, or
+    until it changes.
     """
 
     path: str
@@ -178,7 +179,7 @@ class Parked:
 
 @attrs.frozen
 class Recovered:
-    """A path that had failed before was done, or there is nothing to be done about it any more."""
+    """A path that had failed before succeeded, or needs no change any more."""
 
     path: str
     was_parked: bool
@@ -194,7 +195,7 @@ class Connected:
 
 @attrs.frozen
 class Reconnecting:
-    """A connection was lost, or could not be made; it is tried again after ``delay`` seconds."""
+    """A connection was lost, or could not be opened. The next attempt is after ``delay`` seconds."""
 
     connection: int
     reason: str
@@ -203,9 +204,9 @@ class Reconnecting:
 
 @attrs.frozen
 class Resized:
-    """The run keeps up to ``connections`` from now on, and kept up to ``before``.
+    """The run keeps up to ``connections`` connections from now on, where it kept up to ``before``.
 
-    ``ceiling`` is what the server lets in, once it refused; None when it never did.
+    ``ceiling`` is how many the server accepts, once it has refused one; None while it has refused none.
     """
 
     connections: int
@@ -216,7 +217,7 @@ class Resized:
 
 @attrs.frozen
 class LoginDeferred:
-    """A connection came to the door with others, and was turned away. It comes again; one at a time they do, now."""
+    """A login was rejected while other logins were in progress. Logins are retried one at a time."""
 
     connection: int
     reason: str
@@ -224,11 +225,11 @@ class LoginDeferred:
 
 @attrs.frozen
 class BreakerOpened:
-    """Something that all need does not work, and is left to one that tries it now and then.
+    """A circuit breaker opened: one connection probes, and the others wait.
 
-    ``cause`` is ``down`` when the server is away, or will have none of our connections: one of them asks for it. It is
-    ``full`` when the target has no room: copies fail unsent, but for one that is tried after ``delay`` seconds at the
-    latest. ``reason`` is what happened first.
+    ``cause`` is ``down`` when the server cannot be reached, or accepts no connection. It is ``full`` when the target
+    has no space: uploads fail without being sent, except for a probe after ``delay`` seconds at most. ``reason`` is the
+    first failure.
     """
 
     cause: Literal["down", "full"]
@@ -238,21 +239,21 @@ class BreakerOpened:
 
 @attrs.frozen
 class Resumed:
-    """It works again."""
+    """The circuit breaker closed: the probe succeeded."""
 
     cause: Literal["down", "full"]
 
 
 @attrs.frozen
 class Warned:
-    """Something that the user should know of a connection, and that does not keep the run from going on."""
+    """A non-fatal notice for the user, mostly about a connection."""
 
     text: str
 
 
 @attrs.frozen
 class Retired:
-    """A connection gave up; the run goes on with the others, if there are any."""
+    """A connection gave up. The run continues with the others, if there are any."""
 
     connection: int
     reason: str
@@ -260,7 +261,7 @@ class Retired:
 
 @attrs.frozen
 class Swept:
-    """Temporaries that existed no longer do."""
+    """Temporaries no longer exist on the target."""
 
     temporaries: tuple[str, ...]
 

@@ -1,10 +1,10 @@
-"""The profile: the one file that says what is mirrored where, and how.
+"""The profile: the file that says what to mirror where, and how.
 
-* ``schema``, ``login``: what it says, as frozen classes; ``readers``: how each key is read.
-* ``place``, ``url``, ``secret``, ``units``: a place, its URL, where a password comes from, durations and shares.
-* ``terminal``: asking a person.
-* ``load``: from the file, the environment and ``--set`` to a ``Profile``, or to one line of error.
-* ``template``: the profile to start from.
+* ``schema``, ``login``: its tables as frozen classes; ``readers``: how the value of each key is read.
+* ``place``, ``url``, ``secret``, ``units``: a place, its URL, the source of a password, durations, rates, percentages.
+* ``terminal``: questions on the terminal.
+* ``load``: from the file, the environment and ``--set`` to a `Profile`, or to a one-line error.
+* ``template``: the starter profile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading the files that a profile is made of, and making one line of what went wrong."""
+"""Reading the files of a profile, and making error messages fit on one line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["is_private", "one_line", "read_regular", "regular_status"]
 
 
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
-    """The content of a regular file of at most ``limit`` bytes, and its status at that time.
+    """Return the content of a regular file of at most ``limit`` bytes, and its status at that time.
 
-    Anything else is an ``OSError``: never a wait, as for the writer of a FIFO.
+    Raises `OSError` for anything else. Never blocks, not even for a FIFO without a writer.
     """
     with _opened(path) as (descriptor, status):
         if status.st_size > limit:
@@ -24,13 +24,13 @@ def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
 
 
 def regular_status(path: Path) -> os.stat_result:
-    """The status of a regular file that can be read; ``OSError`` for anything else."""
+    """Return the status of a readable regular file. Raises `OSError` for anything else."""
     with _opened(path) as (_, status):
         return status
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Whether nobody but the owner has any access."""
+    """Return whether only the owner has any access."""
     return not status.st_mode & 0o077
 
 
@@ -47,5 +47,5 @@ def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def one_line(text: str) -> str:
-    """``text`` with all that could break the line, or speak to a terminal, written as an escape."""
+    """Return ``text`` with line breaks and other unprintable characters escaped."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -1,4 +1,4 @@
-"""From a TOML file to a ``Profile``, or to one line that says what is wrong, where, and the way out."""
+"""Load a profile: from the TOML file, the environment and ``--set`` to a `Profile`, or to a one-line error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from actorsync.profile.secret import looks_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["keys", "load_profile"]
+__all__ = ["keys", "load_profile", "variable_name"]
 
 _MAX_BYTES = 1_048_576
 
@@ -51,7 +51,7 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
 
 
 def keys() -> dict[str, attrs.Attribute[Any]]:
-    """Every key, in the order in which they are told of: in each table, what is required comes first."""
+    """Return every key with its field, in the order of the documentation: in each table, required keys come first."""
     return {
         f"{section}.{_kebab(field.name)}": field
         for section, table in _SECTIONS.items()
@@ -67,17 +67,17 @@ _KEYS = keys()
 
 
 def load_profile(path: Path, overrides: Sequence[str] = (), *, needs_keys: bool = True) -> Profile:
-    """Read and check the profile at ``path``; every mistake is a ``ProfileError`` of one line.
+    """Read and check the profile at ``path``. Raises `ProfileError`, with a message of one line, for every mistake.
 
-    ``overrides`` are ``section.key=value``, as ``--set`` takes them. They win over the environment
-    (``ACTORSYNC_SECTION_KEY``), which wins over the file. Without ``needs_keys`` the files of keys and certificates
-    need not be there, for whoever does not log in. Blocks: call it before, or in a thread beside, trio.
+    ``overrides`` are ``section.key=value``, as ``--set`` takes them. They take precedence over the environment
+    (``ACTORSYNC_SECTION_KEY``), and the environment over the file. Without ``needs_keys``, key and certificate files
+    need not exist; that is for callers that do not log in. Blocks: call it before trio runs, or in a worker thread.
     """
     return _Loader(path, needs_keys=needs_keys).load(overrides, os.environ)
 
 
 class _Loader:
-    """One load: knows the file's name, and for each key that was overridden, what to call the place it came from."""
+    """The state of one load: the file's name, and for each overridden key the name of its origin."""
 
     def __init__(self, path: Path, *, needs_keys: bool) -> None:
         self._path, self._needs_keys = path, needs_keys
@@ -100,15 +100,15 @@ class _Loader:
             shutdown=structured.shutdown,
         )
         if structured.sync.max_connections is not None and not structured.sync.is_automatic:
-            self._fail("sync.max-connections", 'only connections = "auto" has a maximum of its own; leave it out')
+            self._fail("sync.max-connections", 'only used with connections = "auto"; remove it')
         if profile.source.is_remote and structured.sync.links == "follow":
-            self._fail("sync.links", "links are followed on this machine only, not on a server; leave it out")
+            self._fail("sync.links", "links can only be followed in a source on this machine; remove it")
         if fault := _overlap(profile.source, profile.target):
             self._fail("target.url", fault)
         return profile
 
     def _fail(self, key: str, reason: str) -> NoReturn:
-        """Raise the one line. Nothing that was read can break it in two, or send codes to a terminal."""
+        """Raise a one-line error. Line breaks and control characters in names and values are escaped."""
         origin = self._origins.get(key, key)
         line = f"{self._site.name}: {origin}: {reason}" if origin else f"{self._site.name}: {reason}"
         raise ProfileError(one_line(line)) from None
@@ -117,7 +117,7 @@ class _Loader:
         try:
             raw, status = read_regular(self._path, _MAX_BYTES)
         except FileNotFoundError:
-            self._fail("", "there is no such file; write one with: actorsync init")
+            self._fail("", "no such file; create one with: actorsync init")
         except OSError as error:
             self._fail("", f"cannot be read: {error.strerror}")
         try:
@@ -138,26 +138,26 @@ class _Loader:
         return document
 
     def _check_private(self, key: str, noun: str, status: os.stat_result) -> None:
-        """Refuse a secret in a profile that others can get at, as ssh does with keys."""
+        """Reject a secret in a profile that other users can access, as ssh does with keys."""
         instead = f'use {noun} = {{ env = "..." }}'
         if not is_private(status):
             mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
             way_out = f"run: chmod 600 {self._site.name}, or {instead}"
-            self._fail(key, f"the file holds a {noun}, and is open to others ({mode}); {way_out}")
+            self._fail(key, f"the profile contains a {noun}, and other users can access it ({mode}); {way_out}")
         if status.st_uid != os.geteuid():
-            self._fail(key, f"the file holds a {noun}, and is not yours; {instead}")
+            self._fail(key, f"the profile contains a {noun}, and another user owns it; {instead}")
         if self._path.is_symlink():
-            self._fail(key, f"the file holds a {noun}, and is a symbolic link; name the file itself")
+            self._fail(key, f"the profile contains a {noun}, and it is a symbolic link; use the path of its target")
 
     def _apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
-        names = {_variable(key): key for key in _KEYS}
+        names = {variable_name(key): key for key in _KEYS}
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
             if name not in names:
-                self._fail(name, f"environment variable of an unknown key{_suggestion(name, names)}")
+                self._fail(name, f"environment variable for an unknown key{_suggestion(name, names)}")
             key = names[name]
             self._origins[key] = f"{name} ({key})"
-            # A secret is taken to the letter: `true` and `12` are passwords, too.
+            # A secret is taken literally: `true` and `12` are valid passwords.
             is_secret = _KEYS[key].metadata["is_secret"]
             _put(document, key, environ[name] if is_secret else _override_value(key, environ[name]))
 
@@ -166,7 +166,7 @@ class _Loader:
             key, equals, value = text.partition("=")
             key = key.strip()
             if not equals:
-                # The text is not quoted: it may be a password that was meant to follow something else.
+                # The error does not quote the text: it may be a password.
                 self._fail("--set", "has no value; write it like --set sync.connections=2")
             if key not in _KEYS:
                 self._fail(f"--set {key}", _unknown(key))
@@ -184,30 +184,30 @@ class _Loader:
         except cattrs.ClassValidationError as group:
             faults = list(_faults(group))
             if not document["source"].keys() & {"path", "url"}:
-                faults.insert(0, ("source.path", KeyError("path")))  # the first that a reader misses
+                faults.insert(0, ("source.path", KeyError("path")))  # report the first missing key of the file
             self._explain(faults)
         return structured
 
     def _explain(self, faults: list[tuple[str, Exception]]) -> NoReturn:
-        """Raise the one of ``faults`` that is most likely the cause of the others."""
-        # A misspelt key first: it is often the reason why another one is missing.
+        """Raise the error in ``faults`` that most likely causes the others."""
+        # A misspelt key first: often another key is missing because of it.
         faults.sort(key=lambda fault: not isinstance(fault[1], cattrs.ForbiddenExtraKeysError))
         key, error = faults[0]
         if isinstance(error, cattrs.ForbiddenExtraKeysError):
             unknown = ".".join(filter(None, (key, min(error.extra_fields))))
             self._fail(unknown, _unknown(unknown))
         if isinstance(error, KeyError):
-            self._fail(key, f"missing; write {_KEYS[key].metadata['example']} in [{key.partition('.')[0]}]")
+            self._fail(key, f"missing; add {_KEYS[key].metadata['example']} to [{key.partition('.')[0]}]")
         self._fail(key, str(error))
 
     def _source(self, table: SourceTable) -> Place:
-        """The keys of ``[source]`` put together."""
+        """Return the place that the keys of ``[source]`` describe."""
         if table.path is not None and table.url is not None:
-            self._fail("source.url", "there is a path, too; leave one of them out")
+            self._fail("source.url", "source.path is set as well; remove one of them")
         if table.url is not None:
             return self._place("source", table.url, table)
         if table.path is None:
-            self._fail("source.path", f"missing; write {_KEYS['source.path'].metadata['example']} in [source]")
+            self._fail("source.path", f"missing; add {_KEYS['source.path'].metadata['example']} to [source]")
         return self._place("source", Place("file", os.fspath(table.path)), table)
 
     def _place(self, name: str, place: Place, table: LoginTable) -> Place:
@@ -219,13 +219,13 @@ class _Loader:
 
 
 def _plain_secrets(options: object) -> list[str]:
-    """The names of the options that are secrets, and are there in full."""
+    """Return the names of the options that hold a secret in clear text."""
     table = options if isinstance(options, dict) else {}
     return [name for name, value in table.items() if isinstance(value, str) and looks_secret(name)]
 
 
 def _converter(site: Site) -> cattrs.Converter:
-    """Tables to classes. The values are read by each field's own reader: nothing is converted unasked."""
+    """Return a converter from tables to classes. Each field's reader reads its value."""
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
     for name, table in _SECTIONS.items():
         at = attrs.evolve(site, table=name)
@@ -244,7 +244,7 @@ def _reader(field: attrs.Attribute[Any], site: Site) -> Any:
 
 
 def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[tuple[str, Exception]]:
-    """Each error in ``group`` with the key that it is about; a table's own errors come with the table's name."""
+    """Yield each error in ``group`` with its key, or with the name of its table."""
     noted, bare = group.group_exceptions()
     for error, note in noted:
         key = f"{section}.{_kebab(note.name)}" if section else _kebab(note.name)
@@ -256,7 +256,8 @@ def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[t
         yield section, error
 
 
-def _variable(key: str) -> str:
+def variable_name(key: str) -> str:
+    """Return the environment variable that overrides ``key``."""
     return f"ACTORSYNC_{key.upper().replace('.', '_').replace('-', '_')}"
 
 
@@ -265,9 +266,9 @@ def _unknown(key: str) -> str:
 
 
 def _suggestion(name: str, known: Mapping[str, object]) -> str:
-    """The nearest of ``known``, as the end of a sentence: by the key alone, too, for one in the wrong table."""
+    """Return the closest known name as the end of a message. A key in the wrong table is also matched by name alone."""
     same_key = [one for one in known if one.rpartition(".")[2] == name.rpartition(".")[2]]
-    same_key.sort(key=lambda one: one.startswith("source."))  # the other table is more often meant
+    same_key.sort(key=lambda one: one.startswith("source."))  # the other tables are more likely
     candidates = list(known) if "." in name else [*known, *_SECTIONS]
     nearest = same_key or difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
     if nearest:
@@ -278,7 +279,7 @@ def _suggestion(name: str, known: Mapping[str, object]) -> str:
 
 
 def _override_value(key: str, text: str) -> Any:
-    """The value that ``text`` stands for: TOML, or else, and for keys that are texts, ``text`` itself."""
+    """Return the value of ``text``: read as TOML; if that fails, or if the key takes strings, ``text`` itself."""
     try:
         document = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -294,7 +295,7 @@ def _put(document: dict[str, Any], key: str, value: object) -> None:
 
 
 def _overlap(source: Place, target: Place) -> str | None:
-    """Why two places cannot be source and target, or None. On this machine, links and mounts do not hide it."""
+    """Return why the two places overlap, or None. On this machine, links and mounts are resolved."""
     if (source.scheme, source.host, source.port, source.user, source.options.values) != (
         target.scheme,
         target.host,
@@ -302,19 +303,19 @@ def _overlap(source: Place, target: Place) -> str | None:
         target.user,
         target.options.values,
     ):
-        return None  # what is one server by another name nobody can tell from here
+        return None  # one server with two names cannot be recognised
     one, other = source.path, target.path
     is_same: Callable[[str, str], bool] = operator.eq if source.is_remote else _is_same
     if not source.is_remote:
         one, other = os.path.realpath(one), os.path.realpath(other)
     elif one.startswith("/") != other.startswith("/"):
-        return None  # it depends on where the login leads
+        return None  # it depends on the login directory
     if is_same(one, other):
-        return "is the source itself; name another directory"
+        return "is the same directory as the source; use another one"
     if any(is_same(above, other) for above in _above(one)):
-        return "has the source inside it; name a directory beside the source"
+        return "contains the source; use a directory that does not"
     if any(is_same(one, above) for above in _above(other)):
-        return "is inside the source; name a directory beside the source"
+        return "is inside the source; use a directory outside it"
     return None
 
 
@@ -327,5 +328,5 @@ def _above(path: str) -> Iterator[str]:
 def _is_same(one: str, other: str) -> bool:
     try:
         return one == other or os.path.samefile(one, other)
-    except OSError:  # one of them is not there yet, so they are not the same
+    except OSError:  # one of them does not exist yet, so they differ
         return False

@@ -1,4 +1,4 @@
-"""The keys that say how to log in to a server, and what is believed to be it: the same for every table with a URL."""
+"""The keys for logging in to a server and for identifying it: the same in every table with a URL."""
 
 from __future__ import annotations
 
@@ -54,12 +54,11 @@ def key(
     schemes: Sequence[str] = (),
     others: str = "",
 ) -> dict[str, Any]:
-    """A field's metadata.
+    """Return the metadata of a field.
 
-    ``doc`` says what the key is for and ``example`` how it is written: in the template, at the head of its section in
-    docs/profile.md, and where a required one is missing. ``default`` is for defaults that the field does not show.
-    ``is_text`` and ``is_secret`` are for overrides. Where there are ``schemes``, the key belongs to them only, and
-    ``others`` is what to say when the URL has another.
+    ``doc`` describes the key and ``example`` shows how it is written: in the template, in docs/profile.md, and in the
+    error for a missing key. ``default`` describes a default that the field does not show. ``is_text`` and ``is_secret``
+    are for overrides. If ``schemes`` are given, the key is only for them, and ``others`` is the error for other URLs.
     """
     return {
         "reader": reader,
@@ -74,9 +73,9 @@ def key(
 
 
 def _secret_reader(name: str) -> Reader:
-    """Give the reader of the key ``name``. No error quotes the value: it may be the secret, in the wrong place."""
+    """Return the reader of the secret ``name``. Its errors do not quote the value, which may be a misplaced secret."""
 
-    @takes("place that a secret comes from")
+    @takes("[secret](#secrets)")
     def read(value: object, site: Site) -> SecretSource:
         if isinstance(value, str):
             if not value:
@@ -88,15 +87,15 @@ def _secret_reader(name: str) -> Reader:
                 "{ prompt = true }"
             )
         form, argument = next(iter(value.items()))
-        return _place(form, argument, site, f"{site.name}: {site.table}.{name}")
+        return _source(form, argument, site, f"{site.name}: {site.table}.{name}")
 
     return read
 
 
-def _place(form: str, argument: object, site: Site, where: str) -> SecretSource:
+def _source(form: str, argument: object, site: Site, where: str) -> SecretSource:
     if form == "command":
         if not isinstance(argument, list) or not argument or not all(_is_name(one) for one in argument):
-            raise ValueError('command must be a list of texts, without a shell: { command = ["pass", "shop"] }')
+            raise ValueError('command must be a list of strings, run without a shell: { command = ["pass", "shop"] }')
         return CommandSecret(tuple(argument), site.base, where=where)
     if form == "prompt":
         if argument is not True:
@@ -113,7 +112,7 @@ def _place(form: str, argument: object, site: Site, where: str) -> SecretSource:
 
 @takes("table")
 def read_options(value: object, site: Site) -> Options:
-    """What an endpoint that is not built in takes beside its URL. No error quotes a value: it may be a secret."""
+    """Return the options of a plug-in. Errors do not quote values, which may be secrets."""
     if not isinstance(value, dict):
         raise ValueError('is not a table; write it like options = { region = "eu-central-1" }')  # noqa: TRY004
     values: list[tuple[str, str | int | float | bool]] = []
@@ -127,7 +126,7 @@ def read_options(value: object, site: Site) -> Options:
         elif isinstance(one, str | int | float):
             values.append((name, one))
         else:
-            raise ValueError(f"{name} is neither a text, a number, true or false, nor a place that a secret comes from")
+            raise ValueError(f'{name} is not a string, a number, true, false or a table such as {{ env = "..." }}')
     return Options(tuple(values), tuple(secrets))
 
 
@@ -145,9 +144,9 @@ def ssh_key(
     is_text: bool = False,
     is_secret: bool = False,
 ) -> dict[str, Any]:
-    """A field's metadata, where it belongs to ``sftp://`` only."""
-    told: dict[str, Any] = {"doc": doc, "default": default}
-    return key(reader, example, **told, is_text=is_text, is_secret=is_secret, schemes=("sftp",), others=others)
+    """Return the metadata of a field for ``sftp://`` only."""
+    texts: dict[str, Any] = {"doc": doc, "default": default}
+    return key(reader, example, **texts, is_text=is_text, is_secret=is_secret, schemes=("sftp",), others=others)
 
 
 def _tls_key(reader: Reader, others: str, example: str, *, doc: str, default: str | None = None) -> dict[str, Any]:
@@ -155,22 +154,22 @@ def _tls_key(reader: Reader, others: str, example: str, *, doc: str, default: st
 
 
 _CERTIFICATE = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
-_NO_KEY = "only sftp:// logs in with a key"
+_NO_KEY = "only sftp:// uses keys"
 _NO_CERTIFICATE = "only ftpes:// and ftps:// have certificates; sftp:// has host-key and known-hosts"
 _NO_HOST_KEY = "only sftp:// has host keys; ftpes:// and ftps:// have ca-file and certificate-sha256"
 
 
 @attrs.frozen(kw_only=True)
 class LoginTable:
-    """What a table with a URL says of the server; None is what it does not say."""
+    """The login keys of a table with a URL; None for keys that it does not set."""
 
     password: SecretSource | None = attrs.field(
         default=None,
         metadata=key(
             _secret_reader("password"),
             'password = { env = "SHOP_PASSWORD" }',
-            doc="The password, by where it comes from: `env` (the name of a variable), `file` (a path), `command` "
-            "(a list of texts), `keyring` (the name of a service), or `{ prompt = true }`: you are asked.",
+            doc="Where the password comes from: an environment variable (`env`), a file (`file`), the output of a "
+            "command (`command`), the system keyring (`keyring`), or a question on the terminal (`prompt`).",
             is_secret=True,
             schemes=(*PORTS, PLUGGED),
             others="a directory needs no password",
@@ -182,8 +181,8 @@ class LoginTable:
             read_path,
             _NO_KEY,
             'key-file = "~/.ssh/id_ed25519"',
-            doc="The private key to log in with. Without it and without a password, the agent and `~/.ssh/id_ed25519`, "
-            "`id_ecdsa`, `id_rsa` are tried.",
+            doc="The private key to log in with. Without it and without a password, the SSH agent and "
+            "`~/.ssh/id_ed25519`, `id_ecdsa` and `id_rsa` are tried.",
             is_text=True,
         ),
     )
@@ -193,7 +192,7 @@ class LoginTable:
             _secret_reader("passphrase"),
             _NO_KEY,
             "passphrase = { prompt = true }",
-            doc="The passphrase of `key-file`, in the forms of a password.",
+            doc="Where the passphrase of `key-file` comes from. Written like a password.",
             is_secret=True,
         ),
     )
@@ -203,8 +202,8 @@ class LoginTable:
             read_switch,
             _NO_KEY,
             "agent = true",
-            doc="Whether the keys of the SSH agent (`$SSH_AUTH_SOCK`) are tried.",
-            default="`true` without a `key-file` and a `password`",
+            doc="Whether to try the keys of the SSH agent (`$SSH_AUTH_SOCK`).",
+            default="`true` if neither `key-file` nor `password` is set",
         ),
     )
     known_hosts: Path | None = attrs.field(
@@ -213,7 +212,7 @@ class LoginTable:
             read_path,
             _NO_HOST_KEY,
             'known-hosts = "known_hosts"',
-            doc="The file of the host keys that are believed; `actorsync trust` adds one.",
+            doc="The file of trusted host keys. `actorsync trust` adds a key to it.",
             default='`"~/.ssh/known_hosts"`',
             is_text=True,
         ),
@@ -224,8 +223,7 @@ class LoginTable:
             read_host_key,
             _NO_HOST_KEY,
             'host-key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"',
-            doc="The fingerprint of the one host key that is believed, as `actorsync trust` and `ssh-keygen -l` show "
-            "it.",
+            doc="The fingerprint of the only trusted host key, as `actorsync trust` and `ssh-keygen -l` show it.",
             is_text=True,
         ),
     )
@@ -233,9 +231,9 @@ class LoginTable:
         default=None,
         metadata=ssh_key(
             whole_reader(1, _MAX_LANES),
-            "only sftp:// has more than one file in flight on a connection",
+            "only sftp:// transfers several files at once on a connection",
             "lanes = 8",
-            doc="How many files are in flight on each connection.",
+            doc="Number of files in transfer at once on each connection.",
             default=f"{_MAX_LANES}",
         ),
     )
@@ -245,8 +243,8 @@ class LoginTable:
             read_path,
             _NO_CERTIFICATE,
             'ca-file = "ca.pem"',
-            doc="A file of the certificates (PEM) that may sign the server's own.",
-            default="what the system trusts",
+            doc="A PEM file with the certificate authorities that may sign the server's certificate.",
+            default="the authorities that the system trusts",
         ),
     )
     certificate_sha256: str | None = attrs.field(
@@ -255,7 +253,8 @@ class LoginTable:
             read_certificate,
             _NO_CERTIFICATE,
             f'certificate-sha256 = "{_CERTIFICATE}"',
-            doc="The SHA-256 of the one certificate that is accepted, whoever signed it and whatever name is in it.",
+            doc="The SHA-256 fingerprint of the only accepted certificate. For a self-signed certificate, pin its "
+            "fingerprint.",
         ),
     )
     tls_min_version: TlsVersion | None = attrs.field(
@@ -264,7 +263,7 @@ class LoginTable:
             choice_reader(get_args(TlsVersion)),
             "only ftpes:// and ftps:// have TLS",
             'tls-min-version = "1.3"',
-            doc="The oldest TLS that is spoken; there is nothing older.",
+            doc="The oldest accepted version of TLS.",
             default='`"1.2"`',
         ),
     )
@@ -273,15 +272,15 @@ class LoginTable:
         metadata=key(
             read_options,
             'options = { endpoint_url = "https://s3.example.com", token = { env = "S3_TOKEN" } }',
-            doc="What the endpoint of a scheme that is plugged in takes beside the URL.",
+            doc="Options of a plug-in scheme, in addition to the URL.",
             schemes=(PLUGGED,),
-            others="only a scheme that is plugged in has options",
+            others="only plug-in schemes take options",
         ),
     )
 
 
 class Misfit(ValueError):
-    """A key that does not go with the URL; ``key`` is its name, the text the reason and the way out."""
+    """A key that does not fit the URL. ``key`` is its name; the text says why and what to do."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(reason)
@@ -289,16 +288,16 @@ class Misfit(ValueError):
 
 
 def with_login(place: Place, table: LoginTable, name: str, *, needs_keys: bool = True) -> Place:
-    """The place of a URL with what its table says, and what goes without saying; `Misfit` if they do not agree.
+    """Return ``place`` with the login keys of its table and their defaults. Raises `Misfit` if a key does not fit.
 
-    ``name`` is the table's. Without ``needs_keys`` the files of keys and certificates are not looked at.
+    ``name`` is the name of the table. Without ``needs_keys``, key and certificate files are not checked.
     """
     fields = {field.name: field for field in attrs.fields(type(table)) if field.metadata["schemes"]}
     given = {key: value for key in fields if (value := getattr(table, key)) is not None}
     scheme = PLUGGED if place.is_plugged else place.scheme
     for key in given:
         if scheme not in fields[key].metadata["schemes"]:
-            raise Misfit(key, f"{fields[key].metadata['others']}; leave it out")
+            raise Misfit(key, f"{fields[key].metadata['others']}; remove it")
     for key in ("key_file", "ca_file") if needs_keys else ():
         if key in given and (fault := _file_fault(given[key], is_key=key == "key_file")):
             raise Misfit(key, fault)
@@ -310,19 +309,19 @@ def with_login(place: Place, table: LoginTable, name: str, *, needs_keys: bool =
     if place.scheme == "sftp":
         return _with_ssh_login(place, name)
     if place.password is None and place.user != ANONYMOUS:
-        reason = f'missing, and {name}.url names a user; write password = {{ env = "..." }} in [{name}]'
+        reason = f'missing, but {name}.url names a user; add password = {{ env = "..." }} to [{name}]'
         raise Misfit("password", reason)
     return _with_password(attrs.evolve(place, password=place.password or ANONYMOUS_PASSWORD), line_fault)
 
 
 def _file_fault(path: Path, *, is_key: bool) -> str | None:
-    """Why a file cannot be used, or None. As with ssh, a key of ours may be open to nobody else."""
+    """Return why a file cannot be used, or None. As in ssh, only its owner may have access to a private key."""
     try:
         status = regular_status(path)
     except OSError as error:
         return f"cannot read {path}: {error.strerror}; name a file that you can read"
     if is_key and status.st_uid == os.geteuid() and not is_private(status):
-        return f"{path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
+        return f"other users can access {path} (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
     return None
 
 
@@ -332,17 +331,19 @@ def _with_ssh_login(place: Place, table: str) -> Place:
     if place.passphrase is None:
         return place
     if place.key_file is None:
-        raise Misfit("passphrase", f'there is no key for it; write key-file = "~/.ssh/id_ed25519" in [{table}]')
+        raise Misfit("passphrase", f'only used with a key file; add key-file = "~/.ssh/id_ed25519" to [{table}]')
     question = f"passphrase of {place.key_file} for {place.user}@{place.host}: "
-    origin = _told("passphrase", place.passphrase, text_fault, str(place.key_file), question)
+    origin = _completed("passphrase", place.passphrase, text_fault, str(place.key_file), question)
     return attrs.evolve(place, passphrase=origin)
 
 
 def _with_options(place: Place) -> Place:
     secrets = []
     for name, source in place.options.secrets:
-        told = _told(f"options.{name}", source, utf8_fault, place.user or name, f"{name} for {place.display}: ")
-        secrets.append((name, told))
+        completed = _completed(
+            f"options.{name}", source, utf8_fault, place.user or name, f"{name} for {place.display}: "
+        )
+        secrets.append((name, completed))
     return attrs.evolve(place, options=attrs.evolve(place.options, secrets=tuple(secrets)))
 
 
@@ -350,11 +351,13 @@ def _with_password(place: Place, fault: Callable[[str], str | None]) -> Place:
     if place.password is None:
         return place
     question = f"password for {place.display}: " if place.is_plugged else f"password of {place.user}@{place.host}: "
-    return attrs.evolve(place, password=_told("password", place.password, fault, place.user, question))
+    return attrs.evolve(place, password=_completed("password", place.password, fault, place.user, question))
 
 
-def _told(name: str, place: SecretSource, fault: Callable[[str], str | None], user: str, question: str) -> SecretSource:
-    """Tell a place what could not be known before the URL was read, and check a secret that is there already."""
+def _completed(
+    name: str, place: SecretSource, fault: Callable[[str], str | None], user: str, question: str
+) -> SecretSource:
+    """Return a source completed with what the URL tells: user, question and check. Check a secret in clear text."""
     if isinstance(place, Secret):
         if reason := fault(place.reveal()):
             raise Misfit(name, reason)

@@ -1,4 +1,4 @@
-"""Where a side of the mirror is, how to log in there, and what is believed to be that place."""
+"""One side of a mirror: where it is, how to log in there, and how its server is identified."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ ANONYMOUS_PASSWORD = Secret("anonymous@")
 #: The port of each scheme when the URL has none.
 PORTS: dict[str, int] = {"ftp": 21, "ftpes": 21, "ftps": 990, "sftp": 22}
 
-#: Stands for every scheme that is not built in.
+#: Stands for every scheme of a plug-in.
 PLUGGED = "*"
 
 
 @attrs.frozen
 class Secrets:
-    """The secrets of one place, looked up; None where the profile has none."""
+    """The secrets of one place, after they were looked up; None where the profile has none."""
 
     password: Secret | None = None
     passphrase: Secret | None = None
@@ -55,7 +55,7 @@ class BothSecrets:
 
 @attrs.frozen
 class Options:
-    """The table ``options`` of a place whose scheme is not built in; ``secrets`` says where each comes from."""
+    """The table ``options`` of a plug-in scheme. ``secrets`` holds the source of each secret option."""
 
     values: tuple[tuple[str, str | int | float | bool], ...] = ()
     secrets: tuple[tuple[str, SecretSource], ...] = ()
@@ -65,15 +65,15 @@ class Options:
 class Place:
     """One side: a directory of this machine, or of a server.
 
-    For ``file``, ``path`` is an absolute path of this machine, and ``host``, ``user`` and ``port`` are empty. For the
-    others it is relative to the login directory (``""`` is that directory itself) unless it starts with "/".
+    For ``file``, ``path`` is an absolute path of this machine, and ``host``, ``user`` and ``port`` are empty. For other
+    schemes it is relative to the login directory (``""`` is that directory itself) unless it starts with "/".
 
-    ``password`` is where to get the password from: never None for ``ftp``, ``ftpes`` and ``ftps``, and always for
-    ``file``. What follows it belongs to ``sftp`` (``known_hosts`` is never None there) or, from ``ca_file`` on, to
-    ``ftpes`` and ``ftps``; for the other schemes it is as it is here.
+    ``password`` is the source of the password: never None for ``ftp``, ``ftpes`` and ``ftps``, always None for
+    ``file``. The fields from ``key_file`` to ``fsync`` are for ``sftp``, where ``known_hosts`` is never None. Those
+    from ``ca_file`` to ``tls_min_version`` are for ``ftpes`` and ``ftps``. Other schemes have the defaults.
 
-    ``scheme`` is a `Scheme`, or one that is not built in (``is_plugged``): then ``port`` is 0 and ``host`` is empty
-    where the URL has none, and ``options`` is what belongs to it. ``where`` is how errors name the table it is from.
+    ``scheme`` is a `Scheme`, or the scheme of a plug-in (``is_plugged``). A plug-in's ``port`` is 0 and its ``host`` is
+    empty if the URL has none, and only a plug-in has ``options``. ``where`` is how errors name the table of the place.
     """
 
     scheme: str
@@ -97,7 +97,7 @@ class Place:
 
     @property
     def display(self) -> str:
-        """The place as a user writes it, fit to be shown: there is no password in it."""
+        """The place as a URL or a path, without the password."""
         if self.scheme == "file":
             return self.path
         is_told = bool(self.user) if self.is_plugged else self.user != ANONYMOUS or self.scheme == "sftp"
@@ -108,27 +108,27 @@ class Place:
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is on a server."""
+        """Whether the place is on a server."""
         return self.scheme != "file"
 
     @property
     def is_plugged(self) -> bool:
-        """Whether its endpoint is not built in."""
+        """Whether its endpoint is a plug-in."""
         return self.scheme != "file" and self.scheme not in PORTS
 
     @property
     def is_asking(self) -> bool:
-        """Whether somebody has to type a secret."""
+        """Whether a secret has to be typed."""
         sources = (self.password, self.passphrase, *(source for _, source in self.options.secrets))
         return any(isinstance(source, PromptSecret) for source in sources)
 
     def answered(self) -> Place:
-        """Ask for what has to be typed, on the terminal, and give the place with the answers in it.
+        """Ask on the terminal for the secrets that have to be typed, and return the place with the answers.
 
         Call it in the main thread, before anything else uses the terminal; see `PromptSecret.resolve`.
         """
         place = self
-        if isinstance(place.passphrase, PromptSecret):  # first: the key is tried before the password
+        if isinstance(place.passphrase, PromptSecret):  # first, because the key is tried before the password
             place = attrs.evolve(place, passphrase=place.passphrase.resolve())
         if isinstance(place.password, PromptSecret):
             place = attrs.evolve(place, password=place.password.resolve())
@@ -136,7 +136,7 @@ class Place:
         return attrs.evolve(place, options=attrs.evolve(place.options, secrets=tuple(typed)))
 
     def look_up(self) -> Secrets:
-        """Get the secrets from where they are; blocks. ``ProfileError`` when one cannot be had."""
+        """Return the secrets, read from their sources. Blocks. Raises `ProfileError` when one is not available."""
         return Secrets(
             password=None if self.password is None else self.password.resolve(),
             passphrase=None if self.passphrase is None else self.passphrase.resolve(),

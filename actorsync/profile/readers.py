@@ -1,4 +1,4 @@
-"""How a value of TOML becomes a value of ours: one reader for each kind of key."""
+"""Readers: functions that turn a TOML value into the value of a field, one for each type of key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "IgnoreFile",
     "Reader",
     "Site",
-    "Told",
+    "TypedReader",
     "choice_reader",
     "read_certificate",
     "read_connections",
@@ -46,9 +46,9 @@ _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 
 @attrs.frozen
 class Site:
-    """The profile as a place: how errors name it, and what its relative paths are relative to.
+    """The profile that is being read: its name in errors, and the directory that its relative paths refer to.
 
-    ``table`` is the one that is being read.
+    ``table`` is the current table.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Site:
 
 
 Reader = Callable[[Any, Site], Any]
-"""Makes a field's value of a TOML value; raises ``ValueError`` with the reason and the way out."""
+"""Returns a field's value for a TOML value; raises `ValueError` with the reason and what to do."""
 
 T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
-class Told(Generic[T]):
-    """A reader that says what it takes: ``takes`` is for the reference, in Markdown."""
+class TypedReader(Generic[T]):
+    """A reader with the type of its key: ``takes`` is that type in Markdown, for the reference."""
 
     takes: str
     read: Callable[[Any, Site], T]
@@ -74,14 +74,14 @@ class Told(Generic[T]):
         return self.read(value, site)
 
 
-def takes(words: str) -> Callable[[Callable[[Any, Site], T]], Told[T]]:
-    """Have a reader say what it takes."""
-    return lambda read: Told(words, read)
+def takes(words: str) -> Callable[[Callable[[Any, Site], T]], TypedReader[T]]:
+    """Return a decorator that gives a reader the type of its key."""
+    return lambda read: TypedReader(words, read)
 
 
 @attrs.frozen
 class IgnoreFile:
-    """A file of gitignore lines, as it was when the profile was loaded."""
+    """A file of gitignore patterns, as it was when the profile was loaded."""
 
     path: Path
     lines: tuple[str, ...] = attrs.field(repr=False)
@@ -93,17 +93,17 @@ def _text(value: object, example: str) -> str:
     return value
 
 
-@takes("text")
+@takes("string")
 def read_path(value: object, site: Site) -> Path:
-    """An absolute path: ``~`` is the home directory, and what is relative is relative to the profile."""
+    """Return an absolute path. ``~`` is the home directory; relative paths are relative to the profile."""
     text = _text(value, '"./public"')
     if not text or "\0" in text:
-        raise ValueError("is not a path: it is empty, or has a NUL in it")
+        raise ValueError("is not a path: it is empty or contains a NUL")
     return Path(os.path.abspath(site.base / os.path.expanduser(text)))
 
 
 def whole_reader(low: int, high: int | None = None) -> Reader:
-    """Give the reader of a whole number within bounds."""
+    """Return a reader of whole numbers within bounds."""
     bounds = f"from {low} to {high}" if high else f"of at least {low}"
 
     @takes(f"whole number {bounds}")
@@ -117,7 +117,7 @@ def whole_reader(low: int, high: int | None = None) -> Reader:
 
 @takes(f'whole number from 1 to {MOST_CONNECTIONS}, or `"auto"`')
 def read_connections(value: object, site: Site) -> int | str:
-    """A number of connections, or "auto"."""
+    """Return a number of connections, or "auto"."""
     try:
         return "auto" if value == "auto" else int(whole_reader(1, MOST_CONNECTIONS)(value, site))
     except ValueError as error:
@@ -125,53 +125,53 @@ def read_connections(value: object, site: Site) -> int | str:
 
 
 def choice_reader(choices: tuple[str, ...]) -> Reader:
-    """Give the reader of one of ``choices``."""
+    """Return a reader of one of ``choices``."""
     quoted = [f'`"{choice}"`' for choice in choices]
 
     @takes(f"{', '.join(quoted[:-1])} or {quoted[-1]}")
     def read(value: object, _: Site) -> str:
         if value not in choices:
-            raise ValueError(f"{shown(value)} is none of {', '.join(shown(one) for one in choices)}")
+            raise ValueError(f"{shown(value)} is not one of {', '.join(shown(one) for one in choices)}")
         return str(value)
 
     return read
 
 
-@takes("`true` or `false`")
+@takes("boolean")
 def read_switch(value: object, _: Site) -> bool:
-    """True or false."""
+    """Return a boolean."""
     if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is neither true nor false (without quotes)")  # noqa: TRY004
+        raise ValueError(f"{shown(value)} is not true or false; write it without quotes")  # noqa: TRY004
     return value
 
 
 @takes("[duration](#durations)")
 def read_duration(value: object, _: Site) -> float:
-    """Seconds."""
+    """Return a duration in seconds."""
     return parse_duration(_text(value, '"30s"'))
 
 
 @takes("rate")
 def read_rate(value: object, _: Site) -> float | None:
-    """Bytes a second."""
+    """Return a rate in bytes per second, None for "off"."""
     return parse_rate(_text(value, '"2M"'))
 
 
-@takes("share or count")
+@takes("percentage or count")
 def read_max_delete(value: object, _: Site) -> MaxDelete:
-    """A share or a count."""
+    """Return a percentage or a count."""
     return MaxDelete.parse(value)
 
 
-@takes("text")
+@takes("string")
 def read_host_key(value: object, _: Site) -> str:
-    """The fingerprint of an SSH host key."""
+    """Return the fingerprint of an SSH host key."""
     return parse_fingerprint(_text(value, '"SHA256:..."'))
 
 
-@takes("text")
+@takes("string")
 def read_certificate(value: object, _: Site) -> str:
-    """The SHA-256 of a certificate: 64 lower-case hexadecimal digits, however they are written."""
+    """Return the SHA-256 of a certificate as 64 lower-case hexadecimal digits without colons."""
     text = _text(value, '"3F:A9:..."')
     digits = text.replace(":", "").lower()
     if not _CERTIFICATE.fullmatch(digits):
@@ -184,41 +184,41 @@ def read_certificate(value: object, _: Site) -> str:
 
 def _texts(value: object, example: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"{shown(value)} is not a list of texts; write it like {example}")
+        raise ValueError(f"{shown(value)} is not a list of strings; write it like {example}")
     return tuple(value)
 
 
 @takes("list of patterns")
 def read_patterns(value: object, _: Site) -> tuple[str, ...]:
-    """Patterns in gitignore syntax."""
+    """Return patterns in gitignore syntax."""
     return Selection(exclude=_texts(value, '[".git/", "*.tmp"]')).exclude
 
 
-@takes("list of texts")
+@takes("list of strings")
 def read_extensions(value: object, _: Site) -> tuple[str, ...]:
-    """Ends of file names."""
+    """Return file extensions."""
     extensions = _texts(value, '[".bak"]')
     for one in extensions:
         if not one.strip(".") or "/" in one:
-            raise ValueError(f'{shown(one)} is not the end of a file name; write it like ".bak"')
+            raise ValueError(f'{shown(one)} is not a file extension; write it like ".bak"')
     return extensions
 
 
-@takes("text")
+@takes("string")
 def read_ignore_file(value: object, site: Site) -> IgnoreFile:
-    """The patterns in a file, by its path."""
+    """Return the patterns in a file, given its path."""
     path = read_path(value, site)
     try:
         text = read_regular(path, _MAX_BYTES)[0].decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; make the file, or leave the key out") from None
+        raise ValueError(f"cannot read {path}: {error.strerror}; create the file or remove the key") from None
     lines = tuple(line.removesuffix("\r") for line in text.split("\n"))
     return IgnoreFile(path, Selection(exclude=lines).exclude)
 
 
-@takes("text")
+@takes("string")
 def read_url(value: object, site: Site) -> Place:
-    """A URL, or a directory."""
+    """Return the place of a URL or a directory."""
     if not isinstance(value, str):
         raise ValueError('is not text; write it in quotes: "sftp://user@host/dir"')  # noqa: TRY004
     return parse_place(value, site.base, site.table)

@@ -1,4 +1,4 @@
-"""What a profile says, as frozen classes. Each field is a key (in kebab-case); its metadata is how it is read."""
+"""The tables of a profile as frozen classes. Each field is a key (in kebab-case); its metadata says how to read it."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ __all__ = ["Compare", "Links", "Profile", "Shutdown", "SourceTable", "Sync", "Ta
 
 Compare = Literal["times", "checksum"]
 Links = Literal["skip", "follow", "error"]
-#: The most connections that a run takes which finds out how many are of use, unless the profile says otherwise.
+#: The default of ``max-connections``.
 _AUTOMATIC = 16
 _URL = 'url = "sftp://deploy@www.example.com/www"'
 
 
 @attrs.frozen(kw_only=True)
 class SourceTable(LoginTable):
-    """The table ``[source]`` as it is written, with one of the two; ``Profile.source`` is all of it put together."""
+    """The table ``[source]`` as it is written: ``path`` or ``url``. ``Profile.source`` is the resulting place."""
 
     path: Path | None = attrs.field(
         default=None,
         metadata=key(
             read_path,
             'path = "./public"',
-            doc="The directory of this machine that is mirrored.",
+            doc="The local directory to mirror. Either this or `source.url` is required.",
             default="",
             is_text=True,
         ),
@@ -58,8 +58,8 @@ class SourceTable(LoginTable):
         metadata=key(
             read_url,
             _URL,
-            doc="Or instead of it, the directory on a server that is mirrored, in the forms of `target.url`; with it "
-            "go the keys that `[target]` has for a login.",
+            doc="The remote directory to mirror, instead of `source.path`. Written like `target.url`; takes the same "
+            "login keys as `[target]`.",
             default="",
             is_text=True,
         ),
@@ -68,7 +68,7 @@ class SourceTable(LoginTable):
 
 @attrs.frozen(kw_only=True)
 class TargetTable(LoginTable):
-    """The table ``[target]`` as it is written; ``Profile.target`` is all of it put together."""
+    """The table ``[target]`` as it is written. ``Profile.target`` is the resulting place."""
 
     fsync: bool | None = attrs.field(
         default=None,
@@ -76,7 +76,7 @@ class TargetTable(LoginTable):
             read_switch,
             "only sftp:// can ask the server to flush a file to its disk",
             "fsync = true",
-            doc="Ask the server to write each file to its disk before it gets its final name.",
+            doc="Ask the server to flush each file to disk before it is renamed to its final name.",
             default="`false`",
         ),
     )
@@ -84,9 +84,9 @@ class TargetTable(LoginTable):
         metadata=key(
             read_url,
             _URL,
-            doc="Where the mirror is: `sftp://user@host:port/dir`, relative to the login directory, where `//dir` is "
-            "absolute; `ftpes://` (FTP with TLS), `ftps://` (the same on a port of its own), `ftp://` (in clear); or a "
-            "directory of this machine.",
+            doc="Where the mirror is: a URL or a local directory. Schemes: `sftp://`, `ftpes://` (FTP with explicit "
+            "TLS), `ftps://` (implicit TLS) and `ftp://` (unencrypted). The path is relative to the login directory "
+            "(`sftp://user@host:port/dir`), or absolute with two slashes (`//dir`).",
             is_text=True,
         )
     )
@@ -94,10 +94,10 @@ class TargetTable(LoginTable):
 
 @attrs.frozen
 class Sync:
-    """What is mirrored, and how. Durations are in seconds; ``every`` is None for a run that is done once.
+    """What to mirror, and how.
 
-    ``bwlimit`` is in bytes a second, None for no limit.
-    ``connections`` is ``"auto"`` where the run finds out how many are of use; ``max_connections`` is only for that.
+    ``every`` is in seconds, None to mirror once. ``bwlimit`` is in bytes per second, None for no limit. With
+    ``connections`` at ``"auto"``, the run finds out how many connections help; only then is ``max_connections`` used.
     """
 
     connections: int | Literal["auto"] = attrs.field(
@@ -105,8 +105,8 @@ class Sync:
         metadata=key(
             read_connections,
             'connections = "auto"',
-            doc='How many connections to the target; `"auto"` takes as many as make the run quicker and the server '
-            "lets in.",
+            doc='Number of connections to the target. `"auto"` adds connections while they make the run faster and the '
+            "server accepts them.",
         ),
     )
     max_connections: int | None = attrs.field(
@@ -114,7 +114,7 @@ class Sync:
         metadata=key(
             whole_reader(1, MOST_CONNECTIONS),
             "max-connections = 32",
-            doc='The most that `connections = "auto"` takes.',
+            doc='Largest number of connections with `connections = "auto"`.',
             default=f"{_AUTOMATIC}",
         ),
     )
@@ -123,7 +123,7 @@ class Sync:
         metadata=key(
             read_rate,
             'bwlimit = "2M"',
-            doc="The most file data to move in a second, over all connections.",
+            doc="Limit on the file data transferred per second, over all connections.",
             default="no limit",
             is_text=True,
         ),
@@ -133,8 +133,8 @@ class Sync:
         metadata=key(
             read_duration,
             'every = "15m"',
-            doc="Mirror again, this often, until stopped.",
-            default="once",
+            doc="Repeat the run at this interval until stopped.",
+            default="mirror once",
             is_text=True,
         ),
     )
@@ -143,7 +143,7 @@ class Sync:
         metadata=key(
             choice_reader(get_args(Compare)),
             'compare = "checksum"',
-            doc="How to tell whether a file has changed: by its times, or, where they differ, by its checksum as well.",
+            doc="How to detect changed files: by their times, or, if the times differ, also by checksum.",
             is_text=True,
         ),
     )
@@ -152,7 +152,7 @@ class Sync:
         metadata=key(
             read_switch,
             "delete = true",
-            doc="Remove from the target what is no longer in the source.",
+            doc="Remove files from the target that are no longer in the source.",
         ),
     )
     max_delete: MaxDelete = attrs.field(
@@ -160,7 +160,7 @@ class Sync:
         metadata=key(
             read_max_delete,
             "max-delete = 500",
-            doc="A run that would remove more than this removes nothing, and ends with exit code 4.",
+            doc="A run that would remove more than this removes nothing and ends with exit code 4.",
         ),
     )
     exclude: tuple[str, ...] = attrs.field(
@@ -168,7 +168,7 @@ class Sync:
         metadata=key(
             read_patterns,
             'exclude = [".git/", "*.tmp", "!keep.tmp"]',
-            doc="What to leave alone, on both sides, in gitignore syntax: it is not sent, and not removed from the "
+            doc="Patterns to exclude, in gitignore syntax. Excluded entries are neither uploaded nor removed from the "
             "target.",
         ),
     )
@@ -177,7 +177,7 @@ class Sync:
         metadata=key(
             read_patterns,
             'include = ["/docs/a.md"]',
-            doc="What takes part although `exclude`, `exclude-from` or `exclude-extensions` say otherwise.",
+            doc="Patterns to include even if `exclude`, `exclude-from` or `exclude-extensions` excludes them.",
         ),
     )
     exclude_from: IgnoreFile | None = attrs.field(
@@ -185,7 +185,7 @@ class Sync:
         metadata=key(
             read_ignore_file,
             'exclude-from = ".deployignore"',
-            doc="A file of patterns, one a line, that come before those of `exclude`.",
+            doc="A file of patterns, one per line, applied before those of `exclude`.",
             is_text=True,
         ),
     )
@@ -194,7 +194,7 @@ class Sync:
         metadata=key(
             read_extensions,
             'exclude-extensions = [".bak", ".tar.gz"]',
-            doc="Files to leave alone by the end of their names, upper or lower case, with or without the dot.",
+            doc="File extensions to exclude, in upper or lower case, with or without the dot.",
         ),
     )
     max_depth: int | None = attrs.field(
@@ -202,7 +202,7 @@ class Sync:
         metadata=key(
             whole_reader(1),
             "max-depth = 12",
-            doc="How deep to go: files directly in the source have depth 1, and what is deeper is left alone.",
+            doc="Maximum depth. Files directly in the source have depth 1; deeper entries are excluded.",
             default="no limit",
         ),
     )
@@ -211,38 +211,38 @@ class Sync:
         metadata=key(
             choice_reader(get_args(Links)),
             'links = "follow"',
-            doc="What to do with symbolic links in the source: leave them alone, mirror what they lead to, or count "
-            "each as a failure.",
+            doc="What to do with symbolic links in the source: skip them, mirror their targets, or count each as a "
+            "failure.",
             is_text=True,
         ),
     )
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the run finds out how many connections are of use."""
+        """Whether the run determines the number of connections."""
         return self.connections == "auto"
 
     @property
     def most_connections(self) -> int:
-        """How many connections a run may keep."""
+        """The largest number of connections of a run."""
         return (self.max_connections or _AUTOMATIC) if self.connections == "auto" else self.connections
 
     def selection(self) -> Selection:
-        """What takes part in the run. The lines of ``exclude_from`` come first, so ``exclude`` can take them back."""
+        """Return the selection of files. Patterns of ``exclude_from`` come first, so ``exclude`` can negate them."""
         lines = self.exclude_from.lines if self.exclude_from else ()
         return Selection((*lines, *self.exclude), self.include, self.exclude_extensions, self.max_depth)
 
 
 @attrs.frozen
 class Shutdown:
-    """How long, in seconds, each way of stopping may take before the next harder one."""
+    """How long each stage of stopping may take, in seconds, before the next one begins."""
 
     drain: float = attrs.field(
         default=30.0,
         metadata=key(
             read_duration,
             'drain = "2m"',
-            doc="After the first Ctrl-C or SIGTERM: how long to finish what is in flight.",
+            doc="How long transfers in progress may take to finish after the first Ctrl-C or SIGTERM.",
             is_text=True,
         ),
     )
@@ -251,7 +251,7 @@ class Shutdown:
         metadata=key(
             read_duration,
             'cancel = "10s"',
-            doc="When the drain took too long: how long to clean up.",
+            doc="How long the cleanup may take when the drain has timed out.",
             is_text=True,
         ),
     )
@@ -259,7 +259,7 @@ class Shutdown:
 
 @attrs.frozen
 class Profile:
-    """A profile that can be used: every value checked, every path absolute, the secrets not yet looked up."""
+    """A valid profile: every value is checked, every path is absolute, secrets are not yet looked up."""
 
     path: Path
     source: Place
@@ -269,20 +269,20 @@ class Profile:
 
     @property
     def identity(self) -> str:
-        """Names the pair of source and target: the same for as long as neither moves, 16 hexadecimal digits."""
+        """The name of the pair of source and target, 16 hexadecimal digits. It changes when either of them moves."""
         source, target = self.source, self.target
-        # A directory as source is its path alone, as it was before a source could be anything else.
+        # A local source is its path alone, so that journals from before remote sources keep their names.
         parts = (*(_parts(source) if source.is_remote else (os.path.realpath(source.path),)), *_parts(target))
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def look_up(self, *, only_source: bool = False) -> BothSecrets:
-        """Get the secrets of both sides from where they are; see `Place.look_up`."""
+        """Return the secrets of both sides, read from their sources; see `Place.look_up`."""
         return BothSecrets(self.source.look_up(), Secrets() if only_source else self.target.look_up())
 
     def answered(self, *, only_source: bool = False) -> Profile:
-        """Ask for the secrets that have to be typed, and give the profile with the answers in it.
+        """Ask for the secrets that have to be typed, and return the profile with the answers.
 
-        See `Place.answered`: it is for the main thread, before a screen is drawn.
+        Call it in the main thread, before a live view is drawn; see `Place.answered`.
         """
         source = self.source.answered()
         return attrs.evolve(self, source=source, target=self.target if only_source else self.target.answered())
@@ -290,6 +290,6 @@ class Profile:
 
 def _parts(place: Place) -> tuple[str, ...]:
     path = place.path if place.is_remote else os.path.realpath(place.path)
-    # Options may say where it is, as the address of a server does. Secrets never do, and are changed now and then.
+    # Options can be part of the location, like a host name. Secrets are not, and they change.
     options = (f"{name}={value!r}" for name, value in place.options.values)
     return place.scheme, place.user, place.host, str(place.port), path, *options

@@ -1,7 +1,7 @@
-"""Passwords and passphrases: a type that does not show itself, and the places that one can come from.
+"""Passwords and passphrases: a type that hides its text, and the sources that a secret can come from.
 
-A profile names the place; ``resolve()`` goes there, and is not called before the secret is needed. No text made
-here (a repr, a message) contains a secret, the output of a command, or its arguments.
+A profile names the source; ``resolve()`` reads it, and is called only when the secret is needed. No repr and no error
+of this module contains a secret, the output of a command or its arguments.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
     "utf8_fault",
 ]
 
-_COMMAND_SECONDS = 60.0  # long enough to type the passphrase of a key, short enough for an unattended run to end
+_COMMAND_SECONDS = 60.0  # enough to type a passphrase, short enough for an unattended run to fail soon
 _MAX_BYTES = 65_536
-# What libraries call their secrets, in options that we know nothing else of.
+# Words in the names of secret options. The options of plug-ins are not known otherwise.
 _SECRET_WORDS = (
     "password",
     "passwd",
@@ -48,13 +48,13 @@ _SECRET_WORDS = (
     "account_key",
     "connection_string",
 )
-# What would end a command line, or be taken for a Telnet command.
+# Bytes that would end an FTP command line, or begin a Telnet command.
 _FAULTS = {b"\r": "a carriage return", b"\n": "a line feed", b"\0": "a NUL", b"\xff": "a 0xFF byte"}
 
 
 @final
 class Secret:
-    """Text that shows itself as ``***`` wherever it is printed; ``reveal()`` is the one way to the text."""
+    """Text whose repr and str are ``***``; only ``reveal()`` returns the text."""
 
     # Not an attrs class: ``attrs.asdict`` of a profile would then spell it out.
     __slots__ = ("_text",)
@@ -63,11 +63,11 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself: to be handed to the server, and to nothing else."""
+        """Return the text itself. Pass it only to the server."""
         return self._text
 
     def resolve(self) -> Secret:
-        """Itself: a secret is the place where nothing is left to look up."""
+        """Return itself: there is nothing to look up."""
         return self
 
     def __repr__(self) -> str:
@@ -80,32 +80,35 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not to be pickled or copied: it would be readable there")
+        raise TypeError("a Secret cannot be pickled or copied: its text would be readable in the result")
 
 
 def line_fault(text: str) -> str | None:
-    """Why ``text`` cannot be an argument of an FTP command (the characters that would end or change it), or None."""
+    """Return why ``text`` cannot be an argument of an FTP command, or None.
+
+    Some characters would end the command or begin another one.
+    """
     try:
         raw = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return "is not valid text"
     for byte, name in _FAULTS.items():
         if byte in raw:
-            return f"has {name} in it, which cannot be sent in an FTP command"
+            return f"contains {name}, which cannot be sent in an FTP command"
     return None
 
 
 def text_fault(text: str) -> str | None:
-    """Why ``text`` cannot be sent over SSH, which takes any UTF-8 text, line breaks and all; or None."""
+    """Return why ``text`` cannot be sent over SSH, or None. SSH takes any UTF-8 text, including line breaks."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "is not UTF-8 text, and SSH has no other"
+        return "is not UTF-8 text, which SSH requires"
     return None
 
 
 def utf8_fault(text: str) -> str | None:
-    """Why ``text`` cannot be handed to an endpoint that is not built in, or None."""
+    """Return why ``text`` cannot be passed to the endpoint of a plug-in, or None."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -114,16 +117,16 @@ def utf8_fault(text: str) -> str | None:
 
 
 def looks_secret(name: str) -> bool:
-    """Whether an option of that name is more likely a secret than not."""
+    """Return whether an option of that name is probably a secret."""
     return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 @attrs.frozen
-class _Place:
-    """Base of the places.
+class _Source:
+    """Base class of the sources.
 
-    ``where`` is how an error names the key that asked for it; the key's last word is what the secret is called.
-    ``fault`` says why a text cannot be used for what it is meant for, or None.
+    ``where`` is the key as errors name it; its last part is the noun for the secret. ``fault`` returns why a text
+    cannot be used as this secret, or None.
     """
 
     where: str = attrs.field(default="target.password", kw_only=True, eq=False, repr=False)
@@ -144,7 +147,7 @@ class _Place:
         return Secret(text)
 
     def _decode(self, raw: bytes, origin: str) -> Secret:
-        """The secret in a file or an output: UTF-8, up to one line break at its end."""
+        """Return the secret in a file or an output: UTF-8 text, without one line break at its end."""
         try:
             text = raw.decode()
         except UnicodeDecodeError:
@@ -153,13 +156,13 @@ class _Place:
 
 
 @attrs.frozen
-class EnvSecret(_Place):
+class EnvSecret(_Source):
     """The value of an environment variable."""
 
     variable: str
 
     def resolve(self) -> Secret:
-        """Read the variable; ``ProfileError`` if it is not set."""
+        """Return the value of the variable. Raises `ProfileError` if it is not set."""
         text = os.environ.get(self.variable)
         if text is None:
             self._fail(f"environment variable {self.variable} is not set; export it before the run")
@@ -167,42 +170,42 @@ class EnvSecret(_Place):
 
 
 @attrs.frozen
-class FileSecret(_Place):
-    """The content of a file that nobody but its owner can read."""
+class FileSecret(_Source):
+    """The content of a file that only its owner can read."""
 
     path: Path
 
     def resolve(self) -> Secret:
-        """Read the file; ``ProfileError`` if that fails, or if others could read it as well."""
+        """Return the content of the file. Raises `ProfileError` if it is unreadable or not private."""
         try:
             raw, status = read_regular(self.path, _MAX_BYTES)
         except OSError as error:
             self._fail(f"cannot read {self.path}: {error.strerror}")
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
-            self._fail(f"{self.path} is open to others (mode {mode:04o}); run: chmod 600 {self.path}")
+            self._fail(f"other users can access {self.path} (mode {mode:04o}); run: chmod 600 {self.path}")
         return self._decode(raw, str(self.path))
 
 
 @attrs.frozen
-class CommandSecret(_Place):
-    """What a command writes to its standard output, such as that of a password manager."""
+class CommandSecret(_Source):
+    """The standard output of a command, such as a password manager."""
 
-    # Arguments stay out of reprs and errors: a careless one may hold the password itself.
+    # Arguments do not appear in reprs and errors: one of them may contain the password.
     arguments: tuple[str, ...] = attrs.field(repr=lambda arguments: repr(arguments[:1]))
     directory: Path
 
     def resolve(self) -> Secret:
-        """Run the command, without a shell, in ``directory``; ``ProfileError`` unless it succeeds within a minute."""
+        """Run the command in ``directory``, without a shell. Raises `ProfileError` after a failure or a minute."""
         name = self.arguments[0]
         try:
-            process = subprocess.Popen(  # noqa: S603 - the command is the profile owner's own
+            process = subprocess.Popen(  # noqa: S603 - the owner of the profile chose the command
                 self.arguments,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # a group of its own: what it starts ends with it
+                start_new_session=True,  # a separate process group, so that its children can be killed with it
             )
         except OSError as error:
             self._fail(f"cannot run command {name}: {error.strerror}")
@@ -211,7 +214,8 @@ class CommandSecret(_Place):
                 output, _ = process.communicate(timeout=_COMMAND_SECONDS)
             except subprocess.TimeoutExpired:
                 _kill_group(process)
-                self._fail(f"command {name} did not end within {_COMMAND_SECONDS:.0f} seconds")
+                limit = f"{_COMMAND_SECONDS:.0f} seconds"
+                self._fail(f"command {name} did not end within {limit}; run it by hand to see why")
             except BaseException:
                 _kill_group(process)
                 raise
@@ -221,14 +225,14 @@ class CommandSecret(_Place):
 
 
 @attrs.frozen
-class KeyringSecret(_Place):
-    """The system's keyring: the secret that ``service`` keeps for ``user``."""
+class KeyringSecret(_Source):
+    """The secret that the system's keyring holds for ``service`` and ``user``."""
 
     service: str
     user: str = ""
 
     def resolve(self) -> Secret:
-        """Ask the keyring; ``ProfileError`` if it is not installed, locked, or does not have it."""
+        """Return the entry. Raises `ProfileError` if the keyring is not installed or locked, or has no such entry."""
         try:
             import keyring  # an optional extra, and slow to import
             import keyring.errors
@@ -239,27 +243,27 @@ class KeyringSecret(_Place):
         except (keyring.errors.KeyringError, OSError, RuntimeError) as error:
             self._fail(f"the keyring cannot be used ({type(error).__name__}); try: keyring diagnose")
         if text is None:
-            self._fail(f"the keyring has nothing; store it with: keyring set {self.service} {self.user}")
+            self._fail(f"the keyring has no entry; add it with: keyring set {self.service} {self.user}")
         return self._accept(text, "the keyring")
 
 
 @attrs.frozen
-class PromptSecret(_Place):
-    """What somebody types on the terminal of this process, unseen, when asked ``question``."""
+class PromptSecret(_Source):
+    """The answer to ``question``, typed without echo on the terminal of this process."""
 
     question: str = ""
 
     def resolve(self) -> Secret:
-        """Ask; ``ProfileError`` if there is no terminal, or nothing is typed. ``KeyboardInterrupt`` at a Ctrl-C.
+        """Ask and return the answer. Raises `ProfileError` without a terminal or an answer.
 
-        Call it in the main thread: elsewhere, nobody hears the Ctrl-C.
+        Call it in the main thread: a Ctrl-C raises `KeyboardInterrupt` only there.
         """
         try:
             text = ask(one_line(self.question), is_hidden=True)
         except OSError:
-            self._fail(f'there is no terminal to ask on; use {self._noun} = {{ env = "..." }} where nobody can type')
+            self._fail(f'no terminal to ask for the {self._noun}; use {self._noun} = {{ env = "..." }} instead')
         if not text:
-            self._fail(f"nothing was typed; try again, and type the {self._noun}")
+            self._fail(f"no {self._noun} was entered; try again")
         return self._accept(text, "the terminal")
 
 

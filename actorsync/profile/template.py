@@ -1,10 +1,11 @@
-"""The profile that ``actorsync init`` writes: every key, with what it means; the optional ones commented out.
+"""The profile that ``actorsync init`` writes: every key with its description, optional keys commented out.
 
-Its words are those that the keys have with them (``actorsync.profile.login.key``).
+The descriptions are those of the keys' metadata (`actorsync.profile.login.key`).
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any, Final
 
@@ -14,22 +15,22 @@ from actorsync.profile.load import keys
 from actorsync.profile.place import PLUGGED, PORTS
 from actorsync.profile.units import format_duration
 
-__all__ = ["TEMPLATE", "default_text", "is_told_of", "schemes_text"]
+__all__ = ["TEMPLATE", "default_text", "is_described", "schemes_text"]
 
 _HEAD: Final = "A profile of actorsync: what to mirror, and where to. Relative paths are relative to this file."
 _WIDTH: Final = 118
 
 
-def is_told_of(key: str) -> bool:
-    """Whether a key is told of. Those of a login are as keys of ``[target]``, and not again as keys of ``[source]``."""
+def is_described(key: str) -> bool:
+    """Return whether a key is described by itself. Login keys of ``[source]`` are not: see those of ``[target]``."""
     return not key.startswith("source.") or key in {"source.path", "source.url"}
 
 
 def default_text(field: attrs.Attribute[Any]) -> str:
-    """What holds without a key, in Markdown; nothing where that goes without saying."""
-    told, default = field.metadata["default"], field.default
-    if told is not None or default is attrs.NOTHING:
-        return told or ""
+    """Return the default of a key in Markdown; "" for keys without one."""
+    described, default = field.metadata["default"], field.default
+    if described is not None or default is attrs.NOTHING:
+        return described or ""
     match default:
         case None | ():
             return "none"
@@ -44,31 +45,30 @@ def default_text(field: attrs.Attribute[Any]) -> str:
 
 
 def schemes_text(field: attrs.Attribute[Any]) -> str:
-    """Which URLs a key goes with, in Markdown; nothing where it goes with all of them."""
+    """Return the places that a key is for, in Markdown; "" for keys that are for all places."""
     schemes = field.metadata["schemes"]
     if not schemes:
         return ""
     if set(schemes) >= PORTS.keys():
-        return "not for a directory"
+        return "remote places"
     if PLUGGED in schemes:
-        return "for a scheme that is [plugged in](endpoints.md) only"
-    return f"{' and '.join(f'`{scheme}://`' for scheme in schemes)} only"
+        return "[plug-in](endpoints.md) schemes"
+    return " and ".join(f"`{scheme}://`" for scheme in schemes)
 
 
 def _template() -> str:
     lines = [f"# {_HEAD}"]
     section = ""
     for key, field in keys().items():
-        if not is_told_of(key):
+        if not is_described(key):
             continue
         if (table := key.partition(".")[0]) != section:
             section = table
             lines += ["", f"[{section}]"]
         elif key != "source.url":
             lines.append("")
-        told = [field.metadata["doc"], *(f"{text[0].upper()}{text[1:]}." for text in _more(field))]
         lines += textwrap.wrap(
-            " ".join(told).replace("`", ""),
+            _plain(" ".join([field.metadata["doc"], *_more(field)])),
             _WIDTH,
             initial_indent="# ",
             subsequent_indent="# ",
@@ -81,10 +81,14 @@ def _template() -> str:
 
 
 def _more(field: attrs.Attribute[Any]) -> list[str]:
-    default = default_text(field)
-    return [
-        text for text in (schemes_text(field), f"default: {default}" if default != "none" and default else "") if text
-    ]
+    schemes, default = schemes_text(field), default_text(field)
+    texts = [f"Only for {schemes}."] if schemes else []
+    return [*texts, f"Default: {default}."] if default not in {"", "none"} else texts
+
+
+def _plain(markdown: str) -> str:
+    """Return text without the backticks and the links of Markdown."""
+    return re.sub(r"\[(.*?)\]\(.*?\)", r"\1", markdown).replace("`", "")
 
 
 TEMPLATE: Final = _template()

@@ -1,4 +1,4 @@
-"""Asking a person something, on the terminal that the process was started from, wherever its output goes."""
+"""Questions to the user on the controlling terminal, wherever input and output are redirected."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Final
 __all__ = ["ask"]
 
 _TERMINAL: Final = "/dev/tty"
-_LOCAL_MODES, _CONTROL_CHARACTERS = 3, 6  # places in the list of termios.tcgetattr
+_LOCAL_MODES, _CONTROL_CHARACTERS = 3, 6  # indexes in the list of termios.tcgetattr
 _DISABLED: Final = b"\0"
-#: Seconds after which a signal that nobody noticed is noticed.
-_LISTENING: Final = 0.2
+#: Seconds between two checks for a signal that arrived just before a wait.
+_POLL_SECONDS: Final = 0.2
 
 
 def ask(question: str, *, is_hidden: bool) -> str:
-    """Ask on the terminal, and give the line that was typed; ``""`` at the end of input (Ctrl-D).
+    """Ask on the terminal and return the line that was typed; ``""`` at the end of input (Ctrl-D).
 
-    ``is_hidden``: what is typed is not shown, and the terminal is as it was before when this is left, also by a
-    Ctrl-C, SIGTERM or SIGHUP. Bytes that are not UTF-8 are surrogate escapes. ``OSError`` when there is no terminal.
+    With ``is_hidden``, the input is not echoed, and the terminal is restored afterwards, also after Ctrl-C, SIGTERM and
+    SIGHUP. Bytes that are not UTF-8 become surrogate escapes. Raises `OSError` when there is no terminal.
     """
     descriptor = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -33,7 +33,7 @@ def ask(question: str, *, is_hidden: bool) -> str:
             os.write(descriptor, question.encode("utf-8", "backslashreplace"))
             line = _line(descriptor)
         if is_hidden:
-            os.write(descriptor, b"\n")  # in place of the one that was typed
+            os.write(descriptor, b"\n")  # the typed line break was not echoed
     finally:
         os.close(descriptor)
     return line.decode("utf-8", "surrogateescape")
@@ -42,8 +42,8 @@ def ask(question: str, *, is_hidden: bool) -> str:
 def _line(descriptor: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
-        # Never in a read that waits: a Ctrl-C just before it would be heard when the next key is pressed, if ever.
-        while not select.select([descriptor], [], [], _LISTENING)[0]:
+        # No blocking read: a Ctrl-C just before it would take effect only at the next key press.
+        while not select.select([descriptor], [], [], _POLL_SECONDS)[0]:
             pass
         more = os.read(descriptor, 4096)
         if not more:
@@ -54,7 +54,7 @@ def _line(descriptor: int) -> bytes:
 
 @contextlib.contextmanager
 def _unseen(descriptor: int) -> Iterator[None]:
-    """Turn the echo off. Suspending too: a shell that takes the terminal back turns the echo on again."""
+    """Turn echo off, and Ctrl-Z too: a shell that takes the terminal back would turn echo on again."""
     try:
         before = termios.tcgetattr(descriptor)
     except termios.error as error:
@@ -77,7 +77,7 @@ def _unseen(descriptor: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _restoring_when_killed(restore: Callable[[], None]) -> Iterator[None]:
-    """Have the signals that would end the process at once ``restore`` first. Handlers of others are left alone."""
+    """Call ``restore`` before a signal ends the process. Signals that already have a handler keep it."""
 
     def handler(number: int, _: FrameType | None) -> None:
         restore()

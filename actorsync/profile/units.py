@@ -1,4 +1,4 @@
-"""The small languages of a profile's values: durations, fingerprints, how much may be removed; values in errors."""
+"""Parsers for values of a profile: durations, rates, fingerprints, removal limits. Also values in error messages."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ _SLOWEST, _QUICKEST = 1 << 10, 1 << 40
 
 
 def shown(value: object) -> str:
-    """``value`` as TOML writes it, more or less, cut to a length that fits in an error line."""
+    """Return ``value`` roughly as TOML writes it, cut to a length that fits in an error message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in ``"30s"``, ``"5m"``, ``"1h30m"``, ``"0.5s"``, ``"1d"``; ``ValueError`` with the reason otherwise.
+    """Return the seconds in ``"30s"``, ``"5m"``, ``"1h30m"``, ``"0.5s"`` or ``"1d"``.
 
-    The biggest unit comes first, each at most once. At most 36500d.
+    Units go from the largest to the smallest, each at most once. The maximum is 36500d. Raises `ValueError` with the
+    reason for anything else.
     """
     found = _DURATION.fullmatch(text)
     if found is None or not text:
         raise ValueError(f'{shown(text)} is not a duration; write it like "30s", "5m" or "1h30m"')
     seconds = sum((Decimal(found[unit] or 0) * size for unit, size in _UNITS.items()), Decimal(0))
     if seconds > _LONGEST:
-        raise ValueError(f"{shown(text)} is too long; 36500d is the longest")
+        raise ValueError(f"{shown(text)} is too long; the maximum is 36500d")
     return float(seconds)
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that ``parse_duration`` reads back as exactly ``seconds``: ``"1h30m"``, ``"0.5s"``."""
+    """Return the shortest text that `parse_duration` reads back as exactly ``seconds``: ``"1h30m"``, ``"0.5s"``."""
     if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"{seconds!r} seconds cannot be written as a duration")
-    rest = Decimal(repr(float(seconds)))  # by its repr: 0.1 is to be shown as 0.1, and read back as 0.1
+    rest = Decimal(repr(float(seconds)))  # from the repr, so that 0.1 is written as 0.1 and read back as 0.1
     parts = []
     for unit, size in _UNITS.items():
         count = rest if unit == "s" else rest // size
@@ -57,10 +58,10 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_rate(text: str) -> float | None:
-    """Bytes a second in ``"512K"``, ``"1.5M"``, ``"1G"``, ``"20000B"``; None for ``"off"``.
+    """Return the bytes per second in ``"512K"``, ``"1.5M"``, ``"1G"`` or ``"20000B"``; None for ``"off"``.
 
-    K, M and G are 1024, 1024² and 1024³ bytes. ``ValueError`` with the reason for anything else, and for what is no
-    limit that a run could keep.
+    K, M and G are 1024, 1024² and 1024³ bytes. Raises `ValueError` with the reason for anything else, and for rates
+    below 1K or above 1024G.
     """
     if text == "off":
         return None
@@ -71,14 +72,14 @@ def parse_rate(text: str) -> float | None:
         )
     rate = float(Decimal(found[1]) * _RATE_UNITS[found[2].upper()])
     if rate < _SLOWEST:
-        raise ValueError(f'{shown(text)} is too slow; "1K" is the slowest, and "off" is no limit')
+        raise ValueError(f'{shown(text)} is too low; the minimum is "1K", and "off" means no limit')
     if rate > _QUICKEST:
-        raise ValueError(f'{shown(text)} is too quick; "1024G" is the quickest, and "off" is no limit')
+        raise ValueError(f'{shown(text)} is too high; the maximum is "1024G", and "off" means no limit')
     return rate
 
 
 def parse_fingerprint(text: str) -> str:
-    """The fingerprint of a host key as it is; ``ValueError`` with the reason when ``text`` is not one."""
+    """Return ``text`` if it is the fingerprint of a host key. Raises `ValueError` with the reason otherwise."""
     if not _FINGERPRINT.fullmatch(text):
         raise ValueError(
             f"{shown(text)} is not the fingerprint of a host key; write it as ssh-keygen -l shows it: "
@@ -89,27 +90,27 @@ def parse_fingerprint(text: str) -> str:
 
 @attrs.frozen
 class MaxDelete:
-    """How many removals one run may do: a count, or a share of what there is."""
+    """The largest number of removals in one run: a count, or a percentage of all entries."""
 
     amount: int
     is_percent: bool
 
     @classmethod
     def parse(cls, value: object) -> MaxDelete:
-        """Read ``"50%"`` or a count; ``ValueError`` with the reason otherwise."""
+        """Parse ``"50%"`` or a count. Raises `ValueError` with the reason for anything else."""
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return cls(value, is_percent=False)
         if isinstance(value, str) and (found := _PERCENT.fullmatch(value)) and int(found[1]) <= 100:
             return cls(int(found[1]), is_percent=True)
-        raise ValueError(f'{shown(value)} is neither a count such as 500 nor a share from "0%" to "100%"')
+        raise ValueError(f'{shown(value)} is not a count such as 500 or a percentage from "0%" to "100%"')
 
     def limit(self, total: int) -> int:
-        """The most removals allowed where there are ``total`` entries; a share is rounded down."""
+        """Return the largest number of removals among ``total`` entries; a percentage is rounded down."""
         return total * self.amount // 100 if self.is_percent else self.amount
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether everything may go: ``"100%"``."""
+        """Whether there is no limit: ``"100%"``."""
         return self.is_percent and self.amount == 100
 
     def __str__(self) -> str:

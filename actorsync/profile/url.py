@@ -1,7 +1,7 @@
-"""The URL of a place, taken apart.
+"""Parsing the URL of a place.
 
-Written here and not left to ``urllib.parse``: that drops line breaks without a word, and its errors quote the
-part of the URL that may hold a password. No error made here quotes more of a URL than its scheme.
+`urllib.parse` is not used: it silently drops line breaks, and its errors quote the part of the URL that may contain a
+password. The errors of this module quote only the scheme of a URL.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SSH_FAULTS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a NUL"}
 
 
 def parse_place(text: str, base: Path, table: str = "target") -> Place:
-    """Read a URL or a directory (relative to ``base``); ``ValueError`` with the reason otherwise.
+    """Parse a URL or a directory (relative to ``base``). Raises `ValueError` with the reason if it is neither.
 
-    ``table`` is the one that it stands in, for the reasons.
+    ``table`` is the table of the profile that holds the URL; error messages name it.
     """
     if not text:
         raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
@@ -42,9 +42,7 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
         if authority not in {"", "localhost"} or not rest:
             raise ValueError("a file URL has three slashes and an absolute path: file:///srv/www")
         return _parse_directory(os.fsdecode(_unquoted(rest)), base)
-    from actorsync.endpoints import (
-        plugins,  # what is installed is looked through only for a scheme that is not built in
-    )
+    from actorsync.endpoints import plugins  # slow: searches the installed packages; not needed for built-in schemes
 
     if len(found := plugins.find(scheme)) != 1:
         raise ValueError(plugins.unregistered(scheme, found))
@@ -53,10 +51,10 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
 
 def _parse_directory(text: str, base: Path) -> Place:
     if ":" in text.partition("/")[0]:
-        # As likely a host with the scheme forgotten, and a password behind the colon: not a directory to make.
+        # More likely a host without its scheme, with a password after the colon, than a directory to create.
         raise ValueError("is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name")
     if "\0" in text:
-        raise ValueError("has a NUL in it")
+        raise ValueError("contains a NUL")
     return Place(scheme="file", path=os.path.abspath(base / os.path.expanduser(text)))
 
 
@@ -76,11 +74,11 @@ def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Plac
 
 
 def _parse_plugged(scheme: str, authority: str, rest: str, table: str) -> Place:
-    """Read what any URL has. A host is taken as it is written: it may be a bucket, and be missing."""
+    """Parse the URL of a plug-in. The host is kept as written: it may be a bucket, and it may be missing."""
     userinfo, location = _parse_authority(scheme, authority, rest, table)
     host, port = _parse_location(scheme, location) if location else ("", 0)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
-    if fault := utf8_fault(user) or _ssh_fault(user, "which no user name has"):
+    if fault := utf8_fault(user) or _ssh_fault(user, "which is not allowed in a user name"):
         raise ValueError(f"the user {fault}")
     path = _parse_path(scheme, rest)
     if fault := utf8_fault(path):
@@ -89,30 +87,30 @@ def _parse_plugged(scheme: str, authority: str, rest: str, table: str) -> Place:
 
 
 def _parse_authority(scheme: str, authority: str, rest: str, table: str) -> tuple[str, str]:
-    """The user, still quoted, and what is behind it."""
+    """Return the user, still percent-encoded, and the rest of the authority."""
     userinfo, _, location = authority.rpartition("@")
     if ":" in userinfo or (not userinfo and "@" in rest and ":" in authority and not _is_location(scheme, authority)):
         raise ValueError(
-            "has a password in it, where it would be visible to others (in process lists, in logs); "
-            f'leave it out and use password = {{ env = "..." }} in [{table}]'
+            "contains a password, which process lists and logs would show; "
+            f'remove it and use password = {{ env = "..." }} in [{table}]'
         )
     return userinfo, location
 
 
 def _ssh_user_fault(user: str) -> str | None:
-    return text_fault(user) or _ssh_fault(user, "which no user name has")
+    return text_fault(user) or _ssh_fault(user, "which is not allowed in a user name")
 
 
 def _ssh_fault(text: str, reason: str) -> str | None:
-    return next((f"has {name} in it, {reason}" for one, name in _SSH_FAULTS.items() if one in text), None)
+    return next((f"contains {name}, {reason}" for one, name in _SSH_FAULTS.items() if one in text), None)
 
 
 def _local_user() -> str:
-    """Who runs this, as ssh has it: by the number, whatever the environment says."""
+    """Return the name of the current user as ssh determines it: from the user id, not from the environment."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        raise ValueError("has no user, and you have no name on this machine; write sftp://user@host/dir") from None
+        raise ValueError("has no user, and your user id has no name here; write sftp://user@host/dir") from None
 
 
 def _is_location(scheme: str, authority: str) -> bool:
@@ -124,13 +122,13 @@ def _is_location(scheme: str, authority: str) -> bool:
 
 
 def _parse_location(scheme: str, location: str) -> tuple[str, int]:
-    """Host and port of ``host``, ``host:port``, ``[address]`` or ``[address]:port``."""
+    """Return host and port of ``host``, ``host:port``, ``[address]`` or ``[address]:port``."""
     if location.startswith("["):
         bracketed, closed, after = location[1:].partition("]")
         try:
             host = str(ipaddress.IPv6Address(bracketed.replace("%25", "%", 1)))
         except ValueError:
-            raise ValueError("what is in the brackets is not an IPv6 address") from None
+            raise ValueError("has brackets without a valid IPv6 address") from None
         if not closed or (after and not after.startswith(":")):
             raise ValueError("has something other than a port after the brackets")
         port = after[1:]
@@ -141,28 +139,28 @@ def _parse_location(scheme: str, location: str) -> tuple[str, int]:
         if not host:
             raise ValueError(f"has no host; write it like {scheme}://user@host/dir")
         if not _HOST.fullmatch(host):
-            raise ValueError("has a host with a character that no host name has")
+            raise ValueError("has a host name with an invalid character")
     if port and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65_535):
         raise ValueError("has a port that is not a number from 1 to 65535")
     return host.lower() if scheme in PORTS else host, int(port or PORTS.get(scheme, 0))
 
 
 def _parse_path(scheme: str, rest: str) -> str:
-    """The path behind the host: its first slash only separates, as RFC 1738 has it."""
+    """Return the path after the host. Its first slash is only a separator (RFC 1738)."""
     if mark := next((mark for mark in "?#" if mark in rest), None):
         raise ValueError(f"has a {mark} in its path; write it as %{ord(mark):02X}")
     path = _unquoted(rest.removeprefix("/")).decode("utf-8", "surrogateescape")
     is_ftp = scheme in PORTS and scheme != "sftp"
-    if fault := line_fault(path) if is_ftp else _ssh_fault(path, "which the path of a mirror may not have"):
+    if fault := line_fault(path) if is_ftp else _ssh_fault(path, "which is not allowed in a path"):
         raise ValueError(f"the path {fault}")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise ValueError("has .. in its path; write where it leads to")
+        raise ValueError("has .. in its path; write the path that it leads to")
     if scheme == "sftp" and parts[:1] == ["~"] and not path.startswith("/"):
-        # curl and lftp write it for the login directory, and an absolute path without it: here it would be a name.
+        # curl and lftp write ~ for the login directory, and absolute paths without it. Here ~ would be a name.
         raise ValueError(
-            "has ~ in its path, which begins in the login directory without it: sftp://host/www; "
-            "an absolute path has two slashes: sftp://host//srv/www"
+            "has ~ in its path, which is not needed: paths start in the login directory (sftp://host/www); "
+            "an absolute path needs two slashes (sftp://host//srv/www)"
         )
     return ("/" if path.startswith("/") else "") + "/".join(parts)
 

@@ -1,8 +1,8 @@
-"""Why a server does not take a file: decided by what it does, never by a code or a text alone.
+"""Why a server refuses an upload: decided by what it does, never by a code or a text alone.
 
-FTP servers say 451 for a full disk and for a broken connection, 553 for a directory that is closed to us and for a disk
-without inodes, 550 for anything; SFTP servers say "failure". So a small file with a plain name is tried beside what was
-refused, while that is still there. `find` has the conclusions, `judge` the words.
+FTP servers send 451 for a full disk and for a broken connection, 553 for a directory without permission and for a disk
+without inodes, 550 for anything. SFTP servers send "failure". So a probe, a small file with a plain name, is uploaded
+beside the refused file while that still exists. `find` draws the conclusion, and `judge` builds the message.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Hint: TypeAlias = Literal["", "no room", "cut off", "denied"]
 
 @attrs.frozen
 class Attempt:
-    """One upload, and what became of it: the file that was refused, or the small one that was tried beside it.
+    """One upload and its result: of the refused file, or of the probe.
 
-    ``said`` is the server's last word on it, fit to be shown, and ``code`` its code. ``is_begun`` says that the server
-    had wanted the data before that, ``is_accepted`` that it says to have them all. ``stored`` is what it then had of
-    the ``size`` bytes; None for no such file, or for what nobody has looked at. ``may_pass`` is the server's opinion.
-    ``hint`` is what its code or its text stands for. It decides nothing alone: it tells which of two reasons it was,
-    where looking leaves two.
+    ``said`` is the server's final reply, escaped for display, and ``code`` its code. ``is_begun`` says that the server
+    asked for the data before, and ``is_accepted`` that it reports to have all of them. ``stored`` is how many of the
+    ``size`` bytes it then had; None for no such file, or when that was not checked. ``may_pass`` says that the server
+    calls the refusal temporary. ``hint`` is what its code or text stands for. It decides nothing alone, but chooses
+    between two reasons where the other facts leave two.
     """
 
     size: int
@@ -43,17 +43,12 @@ class Attempt:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it was taken."""
+        """Whether the server has all of it."""
         return self.is_accepted and self.stored == self.size
-
-    @property
-    def is_partly_there(self) -> bool:
-        """Whether some of its bytes were stored, and not all."""
-        return 0 < (self.stored or 0) < self.size
 
 
 def hint_of(text: str) -> Hint:
-    """Read what a text may stand for: most servers put the system's own words into theirs."""
+    """Return what a text may stand for. Most servers put the system's error message into theirs."""
     for errors, hint in _ERRORS:
         if any(os.strerror(error) in text for error in errors):
             return hint
@@ -67,19 +62,19 @@ _ERRORS: tuple[tuple[tuple[int, ...], Hint], ...] = (
 
 
 class Finding(enum.Enum):
-    """What a trial has shown."""
+    """What a probe has shown."""
 
-    FULL = "nothing more can be stored"
-    CLOSED = "nothing can be stored in this directory"
-    NAME = "it is the name"
-    THIS_FILE = "others can be stored here"
+    FULL = "the target is full"
+    CLOSED = "no file can be stored in this directory"
+    NAME = "the name is rejected"
+    THIS_FILE = "other files can be stored here"
     CUT = "data does not arrive"
 
 
 def find(refused: Attempt, trial: Attempt, *, nor_others: bool = False) -> Finding:
-    """Conclude from a refused upload, and from a small file tried in the same directory.
+    """Conclude from a refused upload and from a probe in the same directory.
 
-    ``nor_others`` says that directories which took files before take none now, one after the other.
+    ``nor_others`` says that several directories which accepted files before accept none now.
     """
     match trial.is_whole, refused.is_begun, trial.is_begun:
         case True, True, _:
@@ -93,67 +88,67 @@ def find(refused: Attempt, trial: Attempt, *, nor_others: bool = False) -> Findi
         case _ if trial.hint == "cut off":
             return Finding.CUT
         case False, True, False:
-            return Finding.FULL  # the first one could be made, and is there
+            return Finding.FULL  # the refused file could be created, and is there
         case _:
             say_so = refused.hint == trial.hint == "no room"
             return Finding.FULL if nor_others or say_so else Finding.CLOSED
 
 
 def _is_cut(refused: Attempt, trial: Attempt) -> bool:
-    """Whether some bytes of the small file arrived. A full disk keeps none, unless somebody has just made room."""
+    """Return whether some bytes of the probe arrived. A full disk stores none, unless space was just freed."""
     says_the_same = trial.code == refused.code and not trial.is_accepted and trial.hint != "cut off"
     return bool(trial.stored) and not says_the_same
 
 
 def full(why: str) -> TargetFull:
-    """Say that the target is full, and what can be done."""
-    return TargetFull(f"the target is full: {why}; make room there, or have the quota raised")
+    """Return the refusal for a full target."""
+    return TargetFull(f"the target is full: {why}; free space there, or raise the quota")
 
 
 def judge(
     refused: Attempt, finding: Finding | None, *, again: bool = False, only_dot: bool = False
 ) -> OperationRefused:
-    """Say in one line what is wrong with an upload, and what can be done. Without a finding, that it was refused.
+    """Return the refusal of an upload, with its reason and what to do. Without a finding, it repeats the server.
 
-    ``again`` says that an earlier attempt with the same file came exactly as far, ``only_dot`` that there was nothing
-    odd about the name that it had on its way, but the dot at its beginning.
+    ``again`` says that an earlier attempt with the same file stored exactly as many bytes. ``only_dot`` says that the
+    temporary's name is plain except for the dot at its beginning.
     """
     said, size = refused.said, refused.size
     if finding is Finding.FULL:
-        return full(f"not even a small file can be stored any more ({said})")
+        return full(f"not even a small file could be stored ({said})")
     if refused.is_accepted:
         stored = "an unknown number" if refused.stored is None else str(refused.stored)
-        return OperationRefused(f"the server has {stored} of its {size} bytes", retry=True)
+        return OperationRefused(f"the server stored {stored} of {size} bytes", retry=True)
     match finding:
         case Finding.CLOSED:
             why = (
-                f"the server lets nothing be stored in its directory ({said}); see who may write there, "
-                "and whether there is room for one more file"
+                f"the server accepts no file in its directory ({said}); check the write permissions and the free "
+                "space there"
             )
         case Finding.NAME if only_dot:
             why = (
-                f"the server takes no name with a dot at its beginning ({said}), and every file has one on its way; "
-                "have it allow them"
+                f"the server rejects names that begin with a dot, which temporary uploads need ({said}); "
+                "allow such names in its settings"
             )
         case Finding.NAME:
             why = (
-                f"the server refuses it, and takes a file of another name in the same directory ({said}); "
+                f"the server rejects its name, and accepts another name in the same directory ({said}); "
                 "rename or exclude it"
             )
         case Finding.THIS_FILE if refused.hint == "no room":
             why = (
-                f"the server has no room for its {size} bytes, but for small files ({said}); make room there, "
-                "or have the quota or the limit of a file's size raised"
+                f"the server has no room for {size} bytes, but for small files ({said}); free space there, "
+                "or raise the quota or the file size limit"
             )
             return OperationRefused(why)
         case Finding.THIS_FILE if 0 < (refused.stored or 0) < size and (
             again or not (refused.may_pass or refused.hint)
         ):
             why = (
-                f"the server takes {refused.stored} of its {size} bytes, and small files ({said}): a file may not be "
-                "longer there, or a quota has too little left"
+                f"the server stores only {refused.stored} of {size} bytes, and accepts small files ({said}); raise its "
+                "file size limit or the quota"
             )
             return OperationRefused(why)
         case _:
-            why = f"the server refuses it: {said}"
+            why = f"the server refused the file: {said}"
     return OperationRefused(why, retry=refused.may_pass)

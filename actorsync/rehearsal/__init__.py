@@ -1,1 +1,1 @@
-"""A rehearsal: a profile is run against an embedded server that fails as the user asks."""
+"""Running a profile against an embedded server that fails as the user asks, and reporting what a visitor saw."""

@@ -1,9 +1,8 @@
-"""A rehearsal: the runs of a profile against a server inside this process, with faults, and a visitor who looks on.
+"""A rehearsal: runs of a profile against a server inside this process, with faults, while a visitor reads the site.
 
-The profile is the user's own, but for the server: that is an embedded one of the same protocol, in a temporary folder.
-Each run is a process of its own, with a journal of its own, and is what ``actorsync run`` would be. The source is only
-read; the real server is not contacted, no secret of the profile is looked up, and no journal but the rehearsal's is
-opened.
+Only the server of the user's profile is replaced: by an embedded one of the same protocol, in a temporary folder.
+Each run is a separate process that does what ``actorsync run`` does, with a journal in that folder. The rehearsal
+only reads the source. It does not contact the real server, look up a secret of the profile or open its journal.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.cli.output.messages import size_text
 from actorsync.errors import ProfileError
-from actorsync.model.text import display
+from actorsync.model.text import display, size_text
 from actorsync.profile import EnvSecret, Profile
 from actorsync.testing.servers.certificates import certificate_sha256, self_signed_certificate
 from actorsync.testing.servers.faults import FaultPlan, ServerFault
@@ -36,13 +34,13 @@ from actorsync.testing.visitor import Seen, Version, Visitor
 
 __all__ = ["MOST_RUNS", "Began", "Observer", "Rehearsal", "Result", "Run", "Said", "rehearse"]
 
-#: How many runs there are at most.
+#: The largest number of runs.
 MOST_RUNS: Final = 10
-#: So many runs in a row that fail without a fault say that the next one would, too.
+#: After so many failed runs in a row without a fault, the rehearsal ends: the next run would fail as well.
 _HOPELESS: Final = 2
-#: What a file takes on a disk besides its bytes, about.
+#: Disk space that a file takes besides its content, in bytes, roughly.
 _OVERHEAD: Final = 8192
-#: The last lines that a run has said, at most.
+#: How many of a run's last lines are kept.
 _LINES: Final = 200
 
 _SCHEMES: Final = ("ftp", "ftpes", "ftps", "sftp")
@@ -55,10 +53,11 @@ _Server = EmbeddedFtpServer | EmbeddedSftpServer
 
 @attrs.frozen
 class Rehearsal:
-    """What is rehearsed, and how.
+    """What to rehearse, and how.
 
-    ``into`` is the folder in which a temporary one is made, by default the system's. ``from_nothing``: the server is
-    empty at the beginning, and not an old version of the site. ``child`` starts a run, with one more argument.
+    The temporary folder is made in ``into``, by default in the system's. With ``from_nothing``, the server is empty at
+    the start; otherwise it holds an old version of each file. ``child`` is the command of a run; the file with the
+    profile is added as its last argument.
     """
 
     profile: Profile
@@ -70,18 +69,18 @@ class Rehearsal:
 
 @attrs.frozen
 class Began:
-    """What takes part is known, and a run is about to begin."""
+    """The files of the source are known, and the first run is about to begin."""
 
     files: int
     size: int
     folder: Path
     room: int
-    """How many bytes the folder may grow to."""
+    """The largest size that the folder may reach, in bytes."""
 
 
 @attrs.frozen
 class Said:
-    """A line that a run has said."""
+    """A line that a run printed."""
 
     run: int
     line: str
@@ -89,61 +88,62 @@ class Said:
 
 @attrs.frozen
 class Run:
-    """One run: how it ended, and what it said."""
+    """One run: how it ended, and what it printed."""
 
     number: int
     exit_code: int
     seconds: float
     lines: tuple[str, ...]
     faults: tuple[ServerFault, ...]
-    """Those that happened meanwhile."""
+    """The faults that happened during the run."""
 
 
 @attrs.frozen
 class Result:
-    """What came of a rehearsal."""
+    """The result of a rehearsal."""
 
     runs: tuple[Run, ...]
     plan: FaultPlan
     seen: Seen
     files: int
-    """How many files take part."""
+    """Number of files to mirror."""
     size: int
-    """How many bytes they have."""
+    """Their size in bytes."""
     from_nothing: bool
 
     @property
     def is_whole(self) -> bool:
-        """Whether a visitor saw every file whole, whenever he looked."""
+        """Whether every file was complete at every check of the visitor."""
         return self.seen.is_whole
 
     @property
     def has_converged(self) -> bool:
-        """Whether the last run ended well, and the target is the source, with nothing left over."""
+        """Whether the last run succeeded, and the target equals the source with nothing left over."""
         is_source = self.seen.complete[-1] and not (self.seen.left or self.seen.strangers)
         return self.runs[-1].exit_code == 0 and is_source
 
     @property
     def exit_code(self) -> int:
-        """0 when all is well, else 1."""
+        """0 when every file was complete and the target converged, else 1."""
         return 0 if self.is_whole and self.has_converged else 1
 
 
-#: Is shown what happens, as it happens; a `Run` when it has ended.
+#: Called with each event as it happens; with a `Run` when that run has ended.
 Observer = Callable[[Began | Said | Run], object]
 
 
 async def rehearse(rehearsal: Rehearsal, observe: Observer) -> Result:
-    """Run until the target is in sync, or it is of no use to go on. Cancelled, it leaves nothing behind.
+    """Run until the target is in sync, or until another run would not help. Return the result.
 
-    Raises `ProfileError` for what cannot be rehearsed.
+    The temporary folder is removed at the end, also after a cancellation. Raises `ProfileError` for a profile that
+    cannot be rehearsed.
     """
     _check(rehearsal)
-    new = await trio.to_thread.run_sync(_take_stock, rehearsal.profile)
-    into = _place_for(rehearsal, new)
+    new = await trio.to_thread.run_sync(_scan_source, rehearsal.profile)
+    into = _parent_folder(rehearsal, new)
     folder = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="actorsync-rehearsal-", dir=into)))
     try:
-        return await _Stage(rehearsal, new, folder, observe).perform()
+        return await _Rehearsing(rehearsal, new, folder, observe).run()
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -152,18 +152,18 @@ async def rehearse(rehearsal: Rehearsal, observe: Observer) -> Result:
 def _check(rehearsal: Rehearsal) -> None:
     profile = rehearsal.profile
     if profile.source.is_remote:
-        raise _unfit(profile, "source.url", "a rehearsal needs a directory as its source, which it can look into")
+        raise _unfit(profile, "source.url", "only a local directory can be rehearsed as source; set source.path")
     if profile.target.scheme not in _SCHEMES:
-        known = "sftp://, ftpes://, ftps:// and ftp://"
-        raise _unfit(profile, "target.url", f"there is no embedded server for this target; there is for {known}")
+        known = "sftp://, ftpes://, ftps:// or ftp://"
+        raise _unfit(profile, "target.url", f"no embedded server exists for this scheme; use a target with {known}")
 
 
 def _unfit(profile: Profile, key: str, reason: str) -> ProfileError:
     return ProfileError(f"{display(profile.path.name)}: {key}: {reason}")
 
 
-def _take_stock(profile: Profile) -> Version:
-    """Look at everything that takes part."""
+def _scan_source(profile: Profile) -> Version:
+    """Read the state of every file that a run would mirror."""
     sync, root = profile.sync, Path(profile.source.path)
     try:
         return Version.of(
@@ -176,20 +176,20 @@ def _take_stock(profile: Profile) -> Version:
         raise _unfit(profile, "source.path", f"cannot be read: {error.strerror}; name a directory") from None
 
 
-def _place_for(rehearsal: Rehearsal, new: Version) -> Path:
-    """Give the folder for a temporary one; `ProfileError` when it cannot be, or has not enough room."""
+def _parent_folder(rehearsal: Rehearsal, new: Version) -> Path:
+    """Return the folder to make the temporary one in; raise `ProfileError` if it is unusable or its disk too full."""
     into = rehearsal.into or Path(tempfile.gettempdir())
     source = os.path.realpath(rehearsal.profile.source.path)
     if not into.is_dir():
-        raise ProfileError(f"--into {display(str(into))}: is not a directory; make it, or name another")
+        raise ProfileError(f"--into {display(str(into))}: is not a directory; create it or name another")
     if not os.access(into, os.W_OK | os.X_OK):
-        raise ProfileError(f"--into {display(str(into))}: cannot be written to; name another directory")
+        raise ProfileError(f"--into {display(str(into))}: is not writable; name another directory")
     if os.path.commonpath([source, os.path.realpath(into)]) == source:
-        raise ProfileError(f"the rehearsal would be inside the source ({display(str(into))}); name another: --into DIR")
+        raise ProfileError(f"--into {display(str(into))}: is inside the source; name a directory outside it")
     needed, free = _room_for(new), shutil.disk_usage(into).free
     if needed > free:
-        has = f"{display(str(into))} has {size_text(free)}"
-        raise ProfileError(f"a rehearsal needs {size_text(needed)}, and {has}; name another directory: --into DIR")
+        where = f"{display(str(into))} has only {size_text(free)} free"
+        raise ProfileError(f"not enough disk space: {where}, the rehearsal needs {size_text(needed)}; use --into DIR")
     return into.absolute()
 
 
@@ -198,8 +198,8 @@ def _room_for(new: Version) -> int:
 
 
 @attrs.define(eq=False)
-class _Stage:
-    """A rehearsal that is going on in ``folder``."""
+class _Rehearsing:
+    """A rehearsal in progress, in ``folder``."""
 
     rehearsal: Rehearsal
     new: Version
@@ -207,10 +207,10 @@ class _Stage:
     observe: Observer
     process: trio.Process | None = None
     password: str = attrs.field(factory=secrets.token_urlsafe, repr=False)
-    """Others on this machine can connect to the server as well."""
+    """Generated, because other users of this machine can connect to the server as well."""
 
-    async def perform(self) -> Result:
-        """Run until it is of no use to go on."""
+    async def run(self) -> Result:
+        """Set up the server, run until another run would not help, and return the result."""
         place = self.rehearsal.profile.target
         root = self.folder / "server"
         site = root / place.path.lstrip("/")
@@ -232,13 +232,13 @@ class _Stage:
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(server.stop)
-        # Once more, now that nobody can change anything: sessions of runs that were killed are over.
+        # A last check after the server has stopped: sessions of killed runs can change nothing any more.
         visitor.look()
         is_from_nothing = self.rehearsal.from_nothing
         return Result(tuple(runs), plan, visitor.seen(), len(self.new.files), self.new.size, is_from_nothing)
 
     def _set_up(self, root: Path, site: Path) -> Version:
-        """Make the site as it is before the first run, and give that version."""
+        """Create the site as it is before the first run, and return that version."""
         for part in (root, self.folder / "old", self.folder / "state"):
             part.mkdir()
         if self.rehearsal.from_nothing:
@@ -261,7 +261,7 @@ class _Stage:
         )
 
     def _profile(self, server: _Server) -> Profile:
-        """Give the user's profile, with this server in the place of his own."""
+        """Return the user's profile with the embedded server as its target."""
         profile = self.rehearsal.profile
         place = attrs.evolve(
             profile.target,
@@ -282,7 +282,7 @@ class _Stage:
         return attrs.evolve(profile, target=place)
 
     def _goes_on(self, runs: Sequence[Run]) -> bool:
-        """Whether another run may bring the target nearer to the source."""
+        """Return whether another run may bring the target closer to the source."""
         if runs[-1].exit_code == 0 or len(runs) == MOST_RUNS:
             return False
         return len(runs) < _HOPELESS or any(run.faults for run in runs[-_HOPELESS:])
@@ -293,41 +293,41 @@ class _Stage:
         began = time.monotonic()
         self.process = process = await trio.lowlevel.open_process(
             [*self.rehearsal.child, os.fspath(profile)],
-            stdin=subprocess.PIPE,  # when it is closed because we are gone, so is the run
+            stdin=subprocess.PIPE,  # closed when this process ends; the run then ends as well
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_environment(self.folder / "state", self.password),
-            start_new_session=True,  # a Ctrl-C on the terminal is for us
+            start_new_session=True,  # so that a Ctrl-C on the terminal reaches only this process
         )
         assert process.stdin is not None
         assert process.stderr is not None
         try:
             async with process.stdin, process.stderr:
-                await self._listen(number, process.stderr, lines)
+                await self._read_lines(number, process.stderr, lines)
             code = await process.wait()
         finally:
-            process.kill()  # does nothing when it has ended
+            process.kill()  # no effect if it has ended
             with trio.CancelScope(shield=True):
                 await process.wait()
         happened = tuple(dict.fromkeys(one.fault for one in plan.happened if one.run == number))
-        code = 128 - code if code < 0 else code  # of a signal, as a shell says it
+        code = 128 - code if code < 0 else code  # the exit code that a shell reports for a signal
         return Run(number, code, time.monotonic() - began, tuple(lines[-_LINES:]), happened)
 
-    async def _listen(self, number: int, stream: trio.abc.ReceiveStream, lines: list[str]) -> None:
+    async def _read_lines(self, number: int, stream: trio.abc.ReceiveStream, lines: list[str]) -> None:
         rest = b""
         async for chunk in stream:
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
-                self._heard(number, line.decode(errors="replace"), lines)
-        self._heard(number, rest.decode(errors="replace"), lines)
+                self._add_line(number, line.decode(errors="replace"), lines)
+        self._add_line(number, rest.decode(errors="replace"), lines)
 
-    def _heard(self, number: int, line: str, lines: list[str]) -> None:
+    def _add_line(self, number: int, line: str, lines: list[str]) -> None:
         if line:
             lines.append(line)
             self.observe(Said(number, line))
 
     def _kill(self) -> None:
-        """Kill the run that is going on. In the server's thread."""
+        """Kill the current run. Called from the server's thread."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
@@ -337,10 +337,10 @@ def _start(server: _Server) -> None:
     try:
         server.start()
     except ImportError as error:
-        raise ProfileError(f"a rehearsal needs an embedded server: {error}") from None
+        raise ProfileError(f"cannot start the embedded server: {error}") from None
 
 
 def _environment(state: Path, password: str) -> Mapping[str, str]:
-    """Give what a run has in its environment: nothing of the profile's, and a place of its own for the journal."""
+    """Return the environment of a run: without ``ACTORSYNC_`` variables, with its own journal directory."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ACTORSYNC_")}
     return {**kept, "XDG_STATE_HOME": os.fspath(state), _PASSWORD: password}

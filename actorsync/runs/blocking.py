@@ -1,4 +1,4 @@
-"""Runs for a script: calls that block, and that Ctrl-C stops as gracefully as it does on the command line."""
+"""Runs for a script: calls that block, and that Ctrl-C stops as gracefully as the command line."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ T = TypeVar("T")
 
 
 class Stop:
-    """Stops runs from any thread, or from a signal handler. One may be given to many calls; it stops them all.
+    """Stops runs from any thread, or from a signal handler. One object may be passed to many calls; it stops them all.
 
-    A stop that was asked for stays: a run that begins later ends at once. Each way is harder than the one before, and
-    none takes back another.
+    A stop stays requested: a run that begins later ends at once. A stronger stop replaces a weaker one, and never the
+    other way round.
     """
 
     def __init__(self) -> None:
         self._asked = 0
         self._runs: list[tuple[trio.lowlevel.TrioToken, Shutdown]] = []
-        self._lock = threading.RLock()  # a signal handler may come while its own thread has it
+        self._lock = threading.RLock()  # a signal handler may run while its own thread holds it
 
     @property
     def is_asked(self) -> bool:
-        """Whether a stop was asked for, of whatever kind."""
+        """Whether a stop of any kind was requested."""
         return self._asked > 0
 
     def drain(self) -> None:
-        """Finish the files that are on their way, begin no more."""
+        """Finish the files in progress, begin no others."""
         self._ask(1)
 
     def cancel(self) -> None:
-        """Abort what is on its way, and tidy it up."""
+        """Abort the files in progress, and remove their temporaries."""
         self._ask(2)
 
     def now(self) -> None:
-        """Abort, and leave everything as it is. The next run tidies up."""
+        """Abort, and leave everything as it is. The next run removes the temporaries."""
         self._ask(3)
 
     def ask(self) -> None:
-        """Ask once more: the first time drains, the second cancels, the third stops now. What a Ctrl-C does."""
+        """Request a stop, one step stronger each time: drain, cancel, now. Ctrl-C does the same."""
         self._ask(min(self._asked + 1, 3))
 
     def _ask(self, how: int) -> None:
@@ -72,7 +72,7 @@ class Stop:
 
     @contextmanager
     def _stopping(self, shutdown: Shutdown) -> Iterator[None]:
-        """Have this stop a run; in the thread of trio, while the block lasts."""
+        """Connect a run to this object for the duration of the block. Call it in the thread of trio."""
         entry = trio.lowlevel.current_trio_token(), shutdown
         with self._lock:
             self._runs.append(entry)
@@ -100,22 +100,21 @@ def run(
     observers: Sequence[Observer] = (),
     stop: Stop | None = None,
 ) -> Report:
-    """Mirror once, and return the report when that is done, or was stopped. For programs without an event loop.
+    """Mirror once, and return the report when the run has ended or was stopped. For programs without an event loop.
 
-    ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `actorsync.actors.pipeline` says;
-    ``transforms`` make the content of files on their way, see `Transform`. ``observers`` are called with each event, in
-    another thread, and must not wait.
+    Ignores ``sync.every``. ``profile`` is a profile, or the path of one. ``overrides`` are keys that replace its own
+    (``{"sync.delete": "true"}``). ``stages``, ``before_commit`` and ``after_run`` are as in
+    `actorsync.actors.pipeline`. ``transforms`` make the content of some files, see `Transform`. ``observers`` are
+    called with each event, in another thread, and must not wait.
 
-    In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run: the first finishes the files that are on
-    their way, the second tidies up and is done within a second, and the third returns at once; if something that cannot
-    be stopped holds the run up by then, `KeyboardInterrupt` is raised and the run is left to itself. The report says
-    what was done, and its ``exit_code`` is the one that the command line would end with. In other threads (under
-    asyncio: ``await asyncio.to_thread(actorsync.run, ...)``) there are no signals; give it a `Stop`.
+    In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run. The first signal finishes the files in
+    progress. The second aborts them, and removes their temporaries within a second. The third returns at once; if the
+    run cannot be stopped by then, `KeyboardInterrupt` is raised, and the run continues in a background thread. In other
+    threads (under asyncio: ``await asyncio.to_thread(actorsync.run, ...)``) signals do not stop the run; pass a `Stop`.
 
-    How a run ends is in the report, also when it failed: a server that stayed away, a guard that refused. Raised are
-    `ProfileError`, `JournalLocked` and `FatalError` (its subclass `StageFailed` among them), and `RuntimeError` where
-    trio is running already: see `open_sync` for that.
+    The report says what was done, even if the run failed: a server that could not be reached, a guard that refused. Its
+    ``exit_code`` is the exit code of the command line. Raises `ProfileError`, `JournalLocked`, `FatalError` (including
+    its subclass `StageFailed`), and `RuntimeError` if trio is running in this thread: then use `open_sync`.
     """
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
     return _blocking(partial(profile_of, profile, overrides), ask_first, added, run_once, stop)
@@ -130,9 +129,9 @@ def plan(
     observers: Sequence[Observer] = (),
     stop: Stop | None = None,
 ) -> Plan:
-    """Give what `run` would do, and change nothing. It may be saved, reviewed, and given to `apply` later.
+    """Return what `run` would do, and change nothing. The plan can be saved, reviewed, and passed to `apply` later.
 
-    Everything else is as with `run`. A plan that was stopped is raised as `KeyboardInterrupt`: it is not whole.
+    Otherwise as `run`. Raises `KeyboardInterrupt` if it is stopped, because the plan is then incomplete.
     """
     added = Additions(Pipeline(tuple(stages)), transforms, observers)
 
@@ -157,11 +156,11 @@ def apply(
     observers: Sequence[Observer] = (),
     stop: Stop | None = None,
 ) -> Report:
-    """Do what a plan says, all of it and nothing else. Everything else is as with `run`.
+    """Do all that a plan says, and nothing else. Otherwise as `run`.
 
-    Raises `PlanOutdated`, and has changed nothing, when either side has moved since the plan was made: a file of the
-    source is another one, or the target is not what it was where something is to be done. ``overrides``, ``stages``
-    and ``transforms`` have to be those that the plan was made with.
+    Raises `PlanOutdated`, and changes nothing, if either side has changed since the plan was made: a file of the
+    source, or an entry of the target that the plan changes. ``overrides``, ``stages`` and ``transforms`` must be those
+    that the plan was made with.
     """
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
 
@@ -178,10 +177,10 @@ def _blocking(
     work: Callable[[Profile, RunOptions], Awaitable[T]],
     stop: Stop | None,
 ) -> T:
-    """Load the profile and do ``work`` under trio, with the signals where there are any.
+    """Load the profile and do ``work`` under trio. In the main thread, signals stop it.
 
-    They are listened to from here on: one that comes while the profile is read drains what has not begun. Only while
-    somebody is asked for a password, Ctrl-C is what it is at any prompt.
+    A signal that arrives while the profile is read drains the run before it begins. During a prompt for a password,
+    Ctrl-C acts as at any prompt.
     """
     if trio.lowlevel.in_trio_run():
         raise RuntimeError("trio is running in this thread; use actorsync.open_sync, or call this in another thread")
@@ -217,4 +216,4 @@ def _run(main: Callable[[], Awaitable[T]], shutdown: Shutdown) -> T:
 
 
 def _abandon(_: int) -> NoReturn:
-    raise KeyboardInterrupt("the run could not be stopped, and was left to itself")
+    raise KeyboardInterrupt("the run could not be stopped, and continues in a background thread")

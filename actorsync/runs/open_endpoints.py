@@ -16,9 +16,9 @@ __all__ = ["open_endpoints"]
 
 
 def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:
-    """Give source and target. Nothing is connected, and no file is opened.
+    """Return source and target. Opens no connection and no file.
 
-    Without ``secrets`` the profile's own are looked up when the login needs them, which blocks.
+    Without ``secrets``, those of the profile are looked up when the login needs them, which blocks.
     """
     secrets = secrets or BothSecrets()
     source: Endpoint
@@ -30,7 +30,7 @@ def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tupl
 
 
 def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    """Give the endpoint of a place; ``table`` is where the profile has its keys, for errors."""
+    """Return the endpoint of a place. ``table`` is the table of its keys in the profile, for messages."""
     match place.scheme:
         case "file":
             return LocalEndpoint(Path(place.path))
@@ -44,7 +44,7 @@ def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
     from actorsync.endpoints.ftp.certificates import TlsPolicy
-    from actorsync.endpoints.ftp.endpoint import FtpEndpoint  # slow to import, as the other is
+    from actorsync.endpoints.ftp.endpoint import FtpEndpoint  # slow to import
 
     password = _revealing(secrets.password, place.password)
     assert password is not None, "an FTP server has a password"
@@ -60,7 +60,7 @@ def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 
 def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    from actorsync.endpoints.sftp.endpoint import SftpEndpoint  # slow to import, and of use only here
+    from actorsync.endpoints.sftp.endpoint import SftpEndpoint  # slow to import
 
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
     return SftpEndpoint(
@@ -82,13 +82,13 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 
 def _plugged_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    from actorsync.endpoints.plugins import Location, open_plugged  # looks through what is installed
+    from actorsync.endpoints.plugins import Location, open_plugged  # searches the installed packages
 
     looked_up = dict(secrets.options)
     revealed: list[str] = []
 
     def noting(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:
-        """Give what reveals a secret, and has it kept out of what is said after that."""
+        """Return a function that reveals a secret, and hides it in later messages."""
         reveal = _revealing(secret, origin)
 
         def revealing() -> str:
@@ -114,5 +114,5 @@ def _plugged_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 
 def _revealing(secret: Secret | None, origin: SecretSource | None) -> Callable[[], str] | None:
-    """Give what reveals ``secret``, or, where it was not looked up, looks it up now."""
+    """Return a function that reveals ``secret``, and looks it up first if that was not done yet."""
     return None if origin is None else lambda: (secret or origin.resolve()).reveal()

@@ -1,4 +1,4 @@
-"""A run for a program on trio: a block that it lives in, with its events, its levels, and the ways to stop it."""
+"""A run for a program on trio: a block with the events and levels of the run, and the ways to stop it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from actorsync.runs.runner import run_once
 
 __all__ = ["ConnectionState", "Levels", "Sync", "load_profile", "open_sync", "profile_of"]
 
-#: Seconds between two looks at what was sent, for the rate.
+#: Seconds between two samples of the bytes sent, for the rate.
 _SAMPLING = 1.0
 
 
 @attrs.frozen
 class ConnectionState:
-    """What one connection does at a moment: ``state`` in a word or two, and its biggest upload, if there is one.
+    """What one connection does at a moment: ``state`` in a word or two, and its largest upload, if there is one.
 
-    ``path`` is what is being sent, ``sent`` of its ``size`` bytes were handed over. ``uploads`` is how many files are
-    on their way over this connection: SFTP carries many at once.
+    ``path`` is the file being sent; ``sent`` of its ``size`` bytes have been written. ``uploads`` is how many files are
+    being sent over this connection: SFTP sends many at once.
     """
 
     number: int
@@ -52,10 +52,10 @@ class ConnectionState:
 
 @attrs.frozen
 class Levels:
-    """How far a run is at a moment. Counts are of files, sizes in bytes, ``rate`` in bytes a second.
+    """How far a run is at a moment. Counts are of files, sizes in bytes, ``rate`` in bytes per second.
 
-    The planned figures grow until ``is_total_known``. ``rate`` is over the last few seconds, None when it is too early
-    to tell.
+    The planned figures grow until ``is_total_known``. ``rate`` is over the last few seconds; None when the run has just
+    begun.
     """
 
     files_found: int
@@ -70,7 +70,7 @@ class Levels:
 
 
 class Sync:
-    """One run that is going on; given by `open_sync`. All of it is for the thread of the block."""
+    """A run in progress, as `open_sync` yields it. Use it in the thread of the block only."""
 
     def __init__(self, profile: Profile) -> None:
         self._shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
@@ -80,43 +80,44 @@ class Sync:
         self._feed = Feed()
         self._report: Report | None = None
         self.stopped = trio.Event()
-        """Set when the run is over: every connection is closed, the journal is written and unlocked."""
+        """Set when the run has ended: every connection is closed, the journal is written and unlocked."""
 
     @property
     def events(self) -> AsyncIterator[Event]:
-        """What happens, as typed events in the order in which they became durable; ends behind `Stopped`.
+        """The events of the run, in the order in which they became durable; ends after `Stopped`.
 
-        For one reader. Who begins to read before he waits for anything else misses nothing. Who reads slowly slows the
-        run down, once he is a thousand events behind, until it is being stopped. Who does not read at all is waited for
-        by nobody.
+        Single reader; start before your first await, and you miss no event. A slow reader applies back-pressure: once
+        it is a thousand events behind, the run waits for it, until the run is stopped. If nobody reads events, the run
+        is not slowed.
         """
         return self._feed
 
     @property
     def report(self) -> Report:
-        """What the run did. Raises `RuntimeError` before the run has announced that it `Stopped`."""
+        """What the run did. Raises `RuntimeError` before the run has published `Stopped`."""
         if self._report is None:
             raise RuntimeError("there is no report before the run has stopped")
         return self._report
 
     def drain(self, deadline: float = math.inf) -> None:
-        """Stop: finish the files that are on their way, begin no more. The next run goes on from there.
+        """Stop: finish the files in progress, begin no others. The next run continues from there.
 
-        What is not finished by ``deadline``, on trio's clock, is cancelled; in any case after ``[shutdown] drain``.
+        Files that are not finished by ``deadline``, on trio's clock, are cancelled; at the latest after
+        ``[shutdown] drain``.
         """
         self._shutdown.drain(deadline)
 
     def cancel(self) -> None:
-        """Stop: abort what is on its way, and tidy it up, for as long as ``[shutdown] cancel`` says."""
+        """Stop: abort the files in progress, and remove their temporaries, for at most ``[shutdown] cancel``."""
         self._shutdown.cancel()
 
     def now(self) -> None:
-        """Stop: abort, and leave everything as it is. The next run tidies up."""
+        """Stop: abort, and leave everything as it is. The next run removes the temporaries."""
         self._shutdown.now()
 
     @property
     def bwlimit(self) -> float | None:
-        """The most file data to move in a second, in bytes; None for no limit. May be set while the run goes on."""
+        """The limit of file data in bytes per second; None for no limit. May be set during the run."""
         return self._bandwidth.limit
 
     @bwlimit.setter
@@ -124,7 +125,7 @@ class Sync:
         self._bandwidth.limit = limit
 
     def statistics(self) -> Levels:
-        """Say how far the run is."""
+        """Return how far the run is."""
         levels = self._statistics
         return Levels(
             files_found=levels.files_found,
@@ -190,16 +191,17 @@ async def open_sync(
     after_run: AfterRun | None = None,
     observers: Sequence[Observer] = (),
 ) -> AsyncIterator[Sync]:
-    """Mirror once, beside the block: it begins when the block does, and the block does not end before it.
+    """Mirror once, beside the block: the run begins with the block, and the block does not end before the run.
 
-    ``profile`` is a profile, or the path of one; ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are what `actorsync.actors.pipeline` says,
-    ``transforms`` make the content of files on their way (`Transform`). ``observers`` are called with each event, at
-    once, and must not wait; see also `Sync.events`.
+    ``profile`` is a profile, or the path of one. ``overrides`` are keys that replace its own (``{"sync.delete":
+    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are as in `actorsync.actors.pipeline`. ``transforms``
+    make the content of some files, see `Transform`. ``observers`` are called with each event, and must not wait; see
+    also `Sync.events`.
 
-    An error of the block cancels the run, which tidies up, and is then raised as it is; so does a cancellation from
-    outside. How the run itself ends is in `Sync.report`, also when it failed: a server that stayed away, a guard that
-    refused. Raised, when the block begins: `ProfileError`, `JournalLocked`, `FatalError`; when it ends: `StageFailed`.
+    An error in the block cancels the run, which removes its temporaries, and is then raised unchanged. So is a
+    cancellation from outside. How the run itself ends is in `Sync.report`, even when it failed: a server that could not
+    be reached, a guard that refused. At its beginning the block raises `ProfileError`, `JournalLocked`, `FatalError`;
+    at its end `StageFailed`.
     """
     loaded = await trio.to_thread.run_sync(profile_of, profile, overrides)
     sync = Sync(loaded)
@@ -216,7 +218,7 @@ async def open_sync(
             except BaseException as error:  # noqa: BLE001 - raised again, when the run is over
                 of_block = error
                 sync.cancel()
-            sync._feed.release()  # there is nobody any more who reads
+            sync._feed.release()  # the reader has left the block
     except BaseExceptionGroup as group:
         of_run = the_cause(group)
     if (failure := of_block or of_run) is not None:
@@ -226,13 +228,13 @@ async def open_sync(
 def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, str] | None = None) -> Profile:
     """Read and check a profile. ``overrides`` are keys that replace its own: ``{"sync.delete": "true"}``.
 
-    Raises `ProfileError`, one line that names the file, the key, the reason and the way out. Blocks.
+    Raises `ProfileError`, one line that names the file, the key, the reason, and what to do. Blocks.
     """
     return loading.load_profile(Path(profile), [f"{key}={value}" for key, value in (overrides or {}).items()])
 
 
 def profile_of(profile: Profile | str | os.PathLike[str], overrides: Mapping[str, str] | None = None) -> Profile:
-    """Give a profile as it is, or load it; one that is to be changed is loaded again."""
+    """Return a profile unchanged, or load it. With ``overrides``, a loaded profile is loaded again."""
     if isinstance(profile, Profile):
         return load_profile(profile.path, overrides) if overrides else profile
     return load_profile(profile, overrides)

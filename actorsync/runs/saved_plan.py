@@ -1,7 +1,7 @@
-"""A plan that is kept: made by one run that changes nothing, reviewed, and applied by another, or refused.
+"""Saved plans: made by a run that changes nothing, reviewed, and applied by another run, or refused.
 
-A plan says for each operation what both sides were when it was made. It is applied as a whole or not at all: where
-either side has moved since, nothing is changed.
+A plan holds, for each operation, what both sides were when it was made. It is applied as a whole or not at all: if
+either side has changed since, nothing is changed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["Notes", "Plan", "Step", "check_target", "only"]
 _FORMAT: Final = 1
 _MAX_BYTES: Final = 1 << 30
 
-#: Differences that are named when a plan is refused.
+#: How many differences the message names when a plan is refused.
 _NAMED: Final = 5
 
 
 @attrs.frozen
 class Step:
-    """One operation of a plan, and what the target had under its path when the plan was made, as far as was known."""
+    """One operation of a plan, and what the target had under its path when the plan was made, as far as known."""
 
     operation: Change
     target: Entry | None
@@ -51,11 +51,11 @@ class Step:
 
 @attrs.frozen
 class Plan:
-    """What a run would have done at a moment; made by `actorsync.plan`.
+    """What a run would have done at one moment; made by `actorsync.plan`.
 
-    ``profile`` names the pair of source and target, ``source`` and ``target`` are those for people, ``made_at`` is in
-    seconds since the epoch. ``report`` is that of the run that made it, its ``exit_code`` 0 unless something fails
-    already, or a guard would refuse.
+    ``profile`` identifies the pair of source and target; ``source`` and ``target`` are for display. ``made_at`` is in
+    seconds since the epoch. ``report`` is the report of the run that made the plan: its ``exit_code`` is 0 unless
+    something failed already, or a guard would refuse.
     """
 
     profile: str
@@ -67,13 +67,13 @@ class Plan:
 
     @property
     def operations(self) -> tuple[Change, ...]:
-        """What would be done, without an order: that is up to the run which does it."""
+        """What would be done, in no particular order: the run that applies the plan schedules it."""
         return tuple(step.operation for step in self.steps)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file, which only you may read; one that is there is replaced in one stroke.
+        """Write the plan to a file with mode 600. An existing file is replaced atomically.
 
-        Raises `ProfileError` when it cannot be written.
+        Raises `ProfileError` if it cannot be written.
         """
         text = json.dumps({"actorsync-plan": _FORMAT, **_converter.unstructure(self)}, indent=1)
         final = Path(path)
@@ -95,7 +95,7 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
-        """Read a plan that was saved. Raises `ProfileError` when there is none, or it is of no use."""
+        """Read a saved plan. Raises `ProfileError` if the file is missing, damaged, or of another version."""
         name = display(os.fspath(path))
         try:
             with open(path, "rb") as file:
@@ -106,21 +106,23 @@ class Plan:
             found = json.loads(raw)
             version = found.pop("actorsync-plan")
         except (ValueError, KeyError, AttributeError, TypeError):
-            raise ProfileError(f"{name}: is no plan; write one with: actorsync plan --save") from None
+            raise ProfileError(f"{name}: not a saved plan; save one with: actorsync plan --save") from None
         if version != _FORMAT:
-            raise ProfileError(f"{name}: is a plan of another version of actorsync; make it anew")
+            raise ProfileError(
+                f"{name}: the plan is of another version of actorsync; save a new one with: actorsync plan --save"
+            )
         try:
             plan: Plan = _converter.structure(found, cls)
         except Exception:  # noqa: BLE001 - cattrs raises whatever a class makes of what it is given
-            raise ProfileError(f"{name}: is a damaged plan; make it anew") from None
+            raise ProfileError(f"{name}: the plan is damaged; save a new one with: actorsync plan --save") from None
         return plan
 
     def check(self, now: Plan) -> None:
         """Raise `PlanOutdated` unless ``now``, made of the same profile at this moment, is the same."""
         if now.profile != self.profile:
             raise PlanOutdated(
-                f"the plan is for {self.source} -> {self.target}, and the profile says {now.source} -> {now.target}; "
-                "make it anew"
+                f"the plan is for {self.source} -> {self.target}, and the profile for {now.source} -> {now.target}; "
+                "save a new plan with: actorsync plan --save"
             )
         then, today = _by_path(self.steps), _by_path(now.steps)
         raise_if(_differences(then, today))
@@ -132,7 +134,9 @@ def raise_if(differences: Iterable[str]) -> None:
     if found:
         more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         named = "; ".join(found[:_NAMED])
-        raise PlanOutdated(f"not what was planned any more, and nothing was changed: {named}{more}; make the plan anew")
+        raise PlanOutdated(
+            f"the plan is out of date, and nothing was changed: {named}{more}; run `actorsync plan` again"
+        )
 
 
 def _by_path(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
@@ -142,12 +146,12 @@ def _by_path(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
 def _differences(then: Mapping[tuple[str, str], Step], now: Mapping[tuple[str, str], Step]) -> Iterator[str]:
     for key, step in then.items():
         if key not in now:
-            yield f"{_name(step.path)} is as it should be, or gone from the source"
+            yield f"{_name(step.path)} needs no change any more, or is gone from the source"
         elif now[key].operation != step.operation:
             yield f"{_name(step.path)} has changed on the source"
         elif now[key].target != step.target:
             yield f"{_name(step.path)} was changed on the target by another run"
-    yield from (f"{_name(step.path)} would be changed, too" for key, step in now.items() if key not in then)
+    yield from (f"{_name(step.path)} would be changed too" for key, step in now.items() if key not in then)
 
 
 def _name(path: str) -> str:
@@ -155,9 +159,9 @@ def _name(path: str) -> str:
 
 
 async def check_target(plan: Plan, session: Session) -> None:
-    """Raise `PlanOutdated` unless the target has, where something is to be done, what it had then."""
+    """List the target where the plan changes it. Raise `PlanOutdated` if an entry is not what the plan expects."""
     differences: list[str] = []
-    is_empty = (await session.list_directory("")).problem is not None  # a root that is not there is made by the run
+    is_empty = (await session.list_directory("")).problem is not None  # the run makes a missing root
     for directory, expected in _by_directory(plan.steps).items():
         listing = Listing(directory) if is_empty else await session.list_directory(directory)
         if listing.problem is not None and not listing.problem.vanished:
@@ -165,7 +169,7 @@ async def check_target(plan: Plan, session: Session) -> None:
             continue
         found = {entry.path: entry for entry in listing.entries}
         differences += [
-            f"{_name(path)} was changed on the target by somebody else"
+            f"{_name(path)} has changed on the target"
             for path, then in expected.items()
             if not _is_as_then(then, found.get(path))
         ]
@@ -173,7 +177,7 @@ async def check_target(plan: Plan, session: Session) -> None:
 
 
 def _by_directory(steps: Iterable[Step]) -> dict[str, dict[str, Entry | None]]:
-    """Give what the target had under each path that is concerned, by directory."""
+    """Return what the target had under each path that the steps change, by directory."""
     directories: dict[str, dict[str, Entry | None]] = {}
     for step in steps:
         concerned = {step.path: step.target}
@@ -185,7 +189,7 @@ def _by_directory(steps: Iterable[Step]) -> dict[str, dict[str, Entry | None]]:
 
 
 def _is_as_then(then: Entry | None, now: Entry | None) -> bool:
-    """Compare as far as the target tells: one that lists whole seconds, or no time at all, proves no less by it."""
+    """Return whether two entries are the same, as far as times in whole seconds, or none at all, can tell."""
     if then is None or now is None:
         return then is now
     if then.kind is not now.kind:
@@ -204,9 +208,9 @@ def _is_as_then(then: Entry | None, now: Entry | None) -> bool:
 
 @attrs.define(eq=False)
 class Notes:
-    """What a run that changes nothing would do: its ``stage`` sees what is planned, ``observe`` what comes of it.
+    """The steps of a plan, collected during a dry run: ``stage`` sees what is planned, ``observe`` what comes of it.
 
-    ``record`` gives what the journal has of a path.
+    ``record`` returns the record of a path in the journal.
     """
 
     record: Callable[[str], Record | None]
@@ -215,6 +219,8 @@ class Notes:
 
     @property
     def stage(self) -> OperationStage:
+        """A stage that notes each operation and passes it on."""
+
         async def note(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:
             async for operation in receive:
                 record = self.record(operation.path)
@@ -224,21 +230,21 @@ class Notes:
         return operation_stage(note)
 
     def observe(self, event: Event) -> None:
-        """Take an event."""
+        """Note that a planned operation would be done."""
         if isinstance(event, Done) and (step := self._planned.get(id(event.operation))) is not None:
             self._done.append(step)
 
     def plan(self, profile: str, source: str, target: str, report: Report) -> Plan:
-        """Give the plan."""
+        """Return the plan."""
         return Plan(profile, source, target, report.started_at, tuple(self._done), report)
 
 
 def only(plan: Plan) -> OperationStage:
-    """Give a stage that lets through what a plan has, and fails what has come up since it was checked."""
+    """Return a stage that passes on the operations of ``plan``, and fails any other."""
     planned: dict[tuple[str, type[Change]], Change] = {}
     for operation in plan.operations:
         planned[operation.path, type(operation)] = operation
-        if isinstance(operation, Move):  # it is asked for as the removal of its old name, and then takes its place
+        if isinstance(operation, Move):  # the run plans a removal of the old name first, which the move then replaces
             planned[operation.target.path, Remove] = Remove(operation.target)
 
     async def only_what_is_planned(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:

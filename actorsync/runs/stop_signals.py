@@ -1,8 +1,8 @@
-"""Requests to stop, by signals and by a line on standard input, and a deadline for each of them.
+"""Requests to stop, by signals and by a line on standard input, each with a deadline.
 
-The main thread waits for requests, and nothing else: the run has a thread of its own. So whatever the run is stuck in
-(a disk that hangs, a terminal that is stopped, a journal that cannot be written), a request is heard, and when the
-time for it is over the process is left as it is. That is safe at any moment: it is what a kill does.
+The main thread only waits for requests: the run has a thread of its own. So a request is handled whatever blocks the
+run (a disk that hangs, a terminal that is stopped, a journal that cannot be written), and at its deadline the process
+exits. That is safe at any moment, as a kill is.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ __all__ = ["CANCEL_SECONDS", "LEAVE_SECONDS", "Step", "StopRequests", "abortable
 
 T = TypeVar("T")
 
-#: After a request to stop at once, the process is gone within this (seconds), ...
+#: After a request to stop at once, the process exits within this many seconds, ...
 LEAVE_SECONDS: Final = 1.0
 
-#: ... and what is tidied up has this much of it.
+#: ... of which the removal of temporaries may take this many.
 CANCEL_SECONDS: Final = 0.7
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: In the place of a signal's number: a request that came another way.
+#: In place of the number of a signal: a request of another kind.
 _LINE: Final = 0
 
-#: Wakes the main thread, as a signal's number does.
+#: Wakes the main thread, as the number of a signal does.
 _WAKE: Final = b"\0"
 
-#: Seconds that somebody who does not read his terminal may hold up the last words.
+#: Seconds for the last words, if the terminal does not accept them.
 _LAST_WORDS: Final = 0.1
 
 
 def _say_nothing() -> None:
-    """Have no last words."""
+    """Do nothing: the default for ``last_words``."""
 
 
 @attrs.frozen
 class Step:
-    """What one request leads to: ``act`` is called on trio's thread, and ``seconds`` later the process is left.
+    """The effect of one request: ``act`` is called in trio's thread, and ``seconds`` later the process exits.
 
-    Seconds that are not known yet are asked for when it comes to that.
+    ``seconds`` may be a function, which is called when the request arrives.
     """
 
     act: Callable[[], object]
@@ -66,19 +66,19 @@ class Step:
 
 @attrs.define(eq=False)
 class StopRequests:
-    """Takes requests to stop: the n-th does the n-th of the ``steps``; behind the last, the process is left at once.
+    """Handles requests to stop: the n-th request takes the n-th of the ``steps``; after the last, the process exits.
 
-    A later step never puts off the end. ``last_words`` is called before the process is left. When the process
-    ``ends_afterwards``, a signal that comes behind the end of the run finds nothing left to stop, and is ignored.
+    A later step never extends the deadline. ``last_words`` is called before the process exits. If the process
+    ``ends_afterwards``, signals after the end of the run are ignored.
     """
 
     steps: Sequence[Step]
     last_words: Callable[[], object] = _say_nothing
     leave: Callable[[int], NoReturn] = os._exit
-    """Called with the exit code, in the main thread, when there is no waiting any more."""
+    """Called with the exit code, in the main thread, when the deadline is over."""
     ends_afterwards: bool = False
     last: int = signal.SIGINT
-    """The last signal that came."""
+    """The last signal that arrived."""
     _inbox: deque[int | trio.lowlevel.TrioToken | outcome.Outcome[object]] = attrs.field(
         factory=deque, init=False, repr=False
     )
@@ -86,23 +86,23 @@ class StopRequests:
 
     @property
     def forced_code(self) -> int:
-        """What a shell calls a process that was ended by the last signal."""
+        """The exit code that a shell reports for a process that the last signal ended."""
         return 128 + self.last
 
     def stop(self) -> None:
-        """Ask for an end once more. In any thread."""
+        """Request a stop, as a signal does. May be called in any thread."""
         self._tell(_LINE)
 
     def _tell(self, message: int | trio.lowlevel.TrioToken | outcome.Outcome[object]) -> None:
         self._inbox.append(message)
         if self._waker is not None:
-            with contextlib.suppress(OSError):  # full, so it wakes up anyway; or closed, and nobody is there
+            with contextlib.suppress(OSError):  # full: the main thread wakes up anyway; or closed: the run has ended
                 self._waker.send(_WAKE)
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
-        """Run ``main`` under trio in a thread of its own, and listen to SIGINT, SIGTERM and SIGHUP meanwhile.
+        """Run ``main`` under trio in a thread of its own, and handle SIGINT, SIGTERM and SIGHUP meanwhile.
 
-        In the main thread. Gives what ``main`` returns, raises what it raises, or leaves the process.
+        Call it in the main thread. Returns what ``main`` returns, raises what it raises, or exits the process.
         """
 
         async def entered() -> T:
@@ -113,13 +113,13 @@ class StopRequests:
             self._tell(outcome.capture(trio.run, entered))
 
         with self._listening() as ear:
-            # A daemon: when the process is to end, it does not wait for a run that is stuck.
+            # A daemon thread: the process can exit while the run is blocked.
             threading.Thread(target=work, name="run", daemon=True).start()
             result: outcome.Outcome[T] = self._wait(ear)  # type: ignore[assignment]
         return result.unwrap()
 
     def _wait(self, ear: socket.socket) -> outcome.Outcome[object]:
-        """Do what the requests ask for, until the run has ended."""
+        """Handle requests until the run has ended, and return its outcome."""
         leave_at, asked, begun = math.inf, 0, 0
         token: trio.lowlevel.TrioToken | None = None
         while True:
@@ -147,7 +147,7 @@ class StopRequests:
                 self._inbox.extend(number for number in ear.recv(4096) if number in _SIGNALS)
 
     def _leave(self) -> NoReturn:
-        with contextlib.suppress(RuntimeError):  # no thread to be had
+        with contextlib.suppress(RuntimeError):  # no thread can be started
             words = threading.Thread(target=self._say_last_words, daemon=True)
             words.start()
             words.join(_LAST_WORDS)
@@ -159,14 +159,14 @@ class StopRequests:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[socket.socket]:
-        """Give what can be read from when something came.
+        """Yield a socket that becomes readable when a request arrives.
 
-        The kernel's signal writes there itself, before Python knows of it. So one that comes just before this thread
-        begins to wait ends the waiting, where a handler in Python would be called when it is over.
+        The signal handler of the interpreter writes to it directly. So a signal just before this thread begins to wait
+        ends the wait, where a handler written in Python would be called only after it.
         """
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         if before[signal.SIGHUP] is signal.SIG_IGN:
-            del before[signal.SIGHUP]  # nohup: to outlive the terminal is what was asked for
+            del before[signal.SIGHUP]  # nohup: the run is meant to outlive the terminal
         ear, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         with ear, self._waker:
@@ -183,10 +183,10 @@ class StopRequests:
 
 
 def abortable(work: Callable[[], Awaitable[T]]) -> tuple[int, T | None]:
-    """Do what has nothing to tidy up. Give 0 and its result, or the exit code of the signal that ended it.
+    """Await work that needs no cleanup. Return 0 and its result, or the exit code of the signal that ended it.
 
-    The signals are waited for, not left to Python's own handler: a KeyboardInterrupt that comes up in a callback of the
-    interpreter is shown and forgotten, and the user who pressed Ctrl-C waits.
+    Python's own handler is not used: a KeyboardInterrupt in a callback of the interpreter is printed and dropped, and
+    the program would go on after Ctrl-C.
     """
     scope = trio.CancelScope()
     requests = StopRequests([Step(scope.cancel, LEAVE_SECONDS)])
@@ -202,9 +202,9 @@ def abortable(work: Callable[[], Awaitable[T]]) -> tuple[int, T | None]:
 
 
 async def drain_on_enter(descriptor: int, stop: Callable[[], object]) -> None:
-    """Ask for an end when a line can be read; the end of the input is no line."""
+    """Call ``stop`` when a line can be read. The end of the input does not count as a line."""
     while True:
-        with contextlib.suppress(OSError):  # a file, or the null device: nothing to wait for
+        with contextlib.suppress(OSError):  # a file or the null device is always readable
             await trio.lowlevel.wait_readable(descriptor)
         try:
             data = os.read(descriptor, 4096)

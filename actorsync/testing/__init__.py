@@ -1,19 +1,15 @@
-"""What the tests of actorsync are made of, for anybody's tests.
+"""Tools for tests of deployments and of endpoints: embedded servers, network faults, conformance checks.
 
-* ``servers`` and ``sftp_server``: an FTP and an SFTP server inside this process, with a command log, chosen weaknesses
-  and faults (``server_faults``); ``sftp_packets`` is for those who want the second to lie, ``certificates`` for TLS.
-* ``fixtures``: these servers as fixtures of pytest, enabled with ``pytest_plugins = ["actorsync.testing.fixtures"]``.
-* ``visitor``: reads a site while it is deployed, and tells what was to be seen.
-* ``proxy`` and ``faults``: a network that fails as ordered, in front of any FTP server.
-* ``wire``: the same in front of any server at all, with fewer ways to fail.
-* ``commands``: the command log that all of them keep.
-* ``conformance``: the suite that checks an endpoint of your own against the contract.
-* ``faulty_endpoint``: a wrapper that makes any endpoint fail as a test decides.
-* ``simulation``: a whole run on virtual time, in an order that a seed decides. ``trace``: whether what it announced can
-  be true.
+* ``servers``: an FTP and an SFTP server inside this process, with a command log, limits, faults and TLS.
+  ``servers.sftp_packets`` builds wrong replies for the SFTP server.
+* ``network``: proxies that simulate network faults. ``ftp_proxy`` parses FTP; ``proxy`` works for any TCP server.
+* ``fixtures``: the servers as pytest fixtures, enabled with ``pytest_plugins = ["actorsync.testing.fixtures"]``.
+* ``visitor``: reads a site during a deployment and reports what it saw.
+* ``conformance``: checks that an endpoint keeps the contract.
+* ``faulty_endpoint``: an endpoint that fails at random.
 
-Of the rest of actorsync, only ``demo``, ``rehearsal`` and its command import anything here. What the other modules are
-most used for is here as well; docs/testing.md shows it at work.
+This package exports the names that tests need most; docs/testing.md shows how to use them. In the rest of actorsync,
+only the demo and the rehearsal import it.
 """
 
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint

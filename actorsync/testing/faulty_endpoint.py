@@ -1,9 +1,9 @@
-"""Faults at the contract: any endpoint, with connections that get lost, operations that are refused, and slowness.
+"""Faults at the contract, for any endpoint: lost connections, refused operations, delays.
 
-`Faulty` stands before an endpoint and asks ``decide(verb, when)`` around every verb of every session. The verbs are the
-methods of `Endpoint` and `Session` (``"identify"``, ``"open_session"``, ``"stage"``, ...) and ``"read"``, around every
-piece of content that is read from a session, or sent through one: so a connection can be lost in the middle of a file.
-For faults on the wire itself see ``proxy`` and ``faults``.
+`Faulty` wraps an endpoint and calls ``decide(verb, when)`` before and after every verb of every session. The verbs are
+the methods of `Endpoint` and `Session` (``"identify"``, ``"open_session"``, ``"stage"``, ...), and ``"read"`` for every
+piece of content that is read from or sent through a session: so a connection can be lost in the middle of a file. For
+faults on the wire itself, see ``actorsync.testing.network``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _ResultT = TypeVar("_ResultT")
 
 
 Decide: TypeAlias = Callable[[str, When], float | None]
-"""Say what happens to a verb: raise `ConnectionLost` or `OperationRefused`, give seconds to wait, or None.
+"""Decides what happens to a verb: raises `ConnectionLost` or `OperationRefused`, or returns seconds to wait, or None.
 
-A refusal concerns every item of a batch. One that comes ``"after"`` hides that all was done.
+A refusal concerns every item of a batch. A refusal ``"after"`` the verb hides that the work was done.
 """
 
 _CHOICES: Final = ("lose", "refuse", "wait")
@@ -47,7 +47,7 @@ _CHOICES: Final = ("lose", "refuse", "wait")
 
 @attrs.define
 class RandomFaults:
-    """Of every ``1 / rate`` chances one goes wrong, in one of ``kinds`` of ways, as ``rng`` says."""
+    """Random faults: each call fails with probability ``rate``, in one of ``kinds``, as ``rng`` decides."""
 
     rng: random.Random
     rate: float
@@ -55,14 +55,14 @@ class RandomFaults:
     longest_wait: float = 5.0
 
     def __call__(self, verb: str, when: When) -> float | None:
-        """Decide by chance."""
+        """Decide at random."""
         if self.rng.random() >= self.rate:
             return None
         match self.rng.choice(self.kinds):
             case "lose":
-                raise ConnectionLost(f"lost {when} {verb}, by chance")
+                raise ConnectionLost(f"lost {when} {verb}, at random")
             case "refuse":
-                raise OperationRefused(f"refused {when} {verb}, by chance", retry=True)
+                raise OperationRefused(f"refused {when} {verb}, at random", retry=True)
             case "wait":
                 return self.rng.uniform(0, self.longest_wait)
 
@@ -75,7 +75,7 @@ class Faulty(EndpointWrapper[Endpoint]):
     decide: Decide
 
     async def identify(self) -> ScanComplete:
-        """Look at the root. There is no session that could be lost or refuse: it can only be slow."""
+        """Describe the root, with the faults of ``"identify"``."""
         await self._pass("identify", "before")
         complete = await self.real.identify()
         await self._pass("identify", "after")
@@ -83,7 +83,7 @@ class Faulty(EndpointWrapper[Endpoint]):
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FaultySession]:
-        """Open a session that can be lost; refusing a connection is losing it."""
+        """Open a session that can be lost. A refusal counts as a lost connection."""
         await self._pass("open_session", "before")
         async with self.real.open_session() as session:
             await self._pass("open_session", "after")
@@ -98,7 +98,7 @@ class Faulty(EndpointWrapper[Endpoint]):
 
 
 class FaultySession(SessionWrapper):
-    """A session that refuses everything once its connection is lost."""
+    """A session with faults. Once its connection is lost, every verb raises `ConnectionLost`."""
 
     def __init__(self, real: Session, decide: Decide) -> None:
         super().__init__(real)
@@ -106,7 +106,7 @@ class FaultySession(SessionWrapper):
         self._lost: str | None = None
 
     async def list_directory(self, directory: str) -> Listing:
-        """List, unless decided otherwise; a refusal is a problem of the listing."""
+        """List one directory. A refusal becomes a problem of the listing."""
         try:
             await self.meet("list_directory", "before")
             listing = await self._real.list_directory(directory)
@@ -117,7 +117,7 @@ class FaultySession(SessionWrapper):
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
-        """Open, unless decided otherwise; what is opened can be lost while it is read."""
+        """Open a file, whose reading can fail as well."""
         await self.meet("open", "before")
         async with self._real.open(path) as content:
             await self.meet("open", "after")
@@ -130,7 +130,7 @@ class FaultySession(SessionWrapper):
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Stage, unless decided otherwise. A refusal is of the upload; the commits that ride with it are done."""
+        """Write one temporary. A refusal concerns the upload; the commits are performed."""
         try:
             await self.meet("stage", "before")
         except OperationRefused as refused:
@@ -143,7 +143,7 @@ class FaultySession(SessionWrapper):
 
         try:
             staged, committed = await self._real.stage(inner, commit=commit, ahead=at_the_end)
-        except ConnectionLost as lost:  # whoever lost it: for all that share this session it is gone
+        except ConnectionLost as lost:  # the session is lost for every task that shares it
             self._lost = str(lost)
             raise
         finally:
@@ -155,29 +155,29 @@ class FaultySession(SessionWrapper):
         return staged, committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Commit, unless decided otherwise."""
+        """Rename temporaries to their final names."""
         return await self._batch("commit", self._real.commit, staged)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
-        """Make directories, unless decided otherwise."""
+        """Make directories."""
         return await self._batch("make_directories", self._real.make_directories, paths)
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Move, unless decided otherwise."""
+        """Rename files."""
         return await self._batch("move", self._real.move, relocations)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove, unless decided otherwise."""
+        """Remove files and empty directories."""
         return await self._batch("remove", self._real.remove, entries)
 
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
-        """Sweep, unless decided otherwise."""
+        """Remove temporaries."""
         return await self._batch("sweep", lambda items: self._real.sweep(items, finals), temporaries)
 
     async def abandon(self, temporary: str) -> bool:
-        """Abandon, unless decided otherwise; a refusal leaves the temporary where it is, or says so."""
+        """Stop an interrupted upload. A refusal returns False."""
         try:
             await self.meet("abandon", "before")
             gone = await self._real.abandon(temporary)
@@ -187,11 +187,11 @@ class FaultySession(SessionWrapper):
         return gone
 
     def describe(self) -> Sequence[tuple[str, str]]:
-        """Describe what stands behind."""
+        """Describe the real session, and the faults."""
         return (*self._real.describe(), ("faults", "on demand"))
 
     async def meet(self, verb: str, when: When) -> None:
-        """Have it decided what happens now."""
+        """Let ``decide`` raise, wait or do nothing."""
         if self._lost is not None:
             raise ConnectionLost(self._lost)
         try:
@@ -226,7 +226,7 @@ class _FaultyContent(ContentWrapper):
         """Return None: every byte passes through `read`."""
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read a piece, unless decided otherwise."""
+        """Read a piece, with the faults of ``"read"``."""
         await self._session.meet("read", "before")
         piece = await self._real.read(max_bytes)
         await self._session.meet("read", "after")

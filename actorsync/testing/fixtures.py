@@ -1,13 +1,14 @@
-"""Embedded servers as fixtures of pytest. To have them, write into the ``conftest.py`` beside your tests::
+"""Embedded servers as pytest fixtures. To enable them, write this line to the ``conftest.py`` of your tests::
 
     pytest_plugins = ["actorsync.testing.fixtures"]
 
 * ``ftp_server``, ``ftpes_server``, ``ftps_server``, ``sftp_server``: a server over an empty folder, new for each test.
-* ``make_ftp_server``, ``make_sftp_server``: servers with settings of your choice (``max_connections``, ``faults``).
-* ``actorsync_state``: where journals are while a test runs, so that none of yours is touched. Each server asks for it.
+* ``make_ftp_server``, ``make_sftp_server``: make servers with other settings, such as ``max_connections``, ``faults``.
+* ``actorsync_state``: the folder for journals during a test. Every server uses it, so that tests leave your own
+  journals alone.
 
-It is no entry point that pytest would load by itself: whoever has actorsync installed for another reason would pay for
-it in each run of any test, and find fixtures that nobody asked for.
+This module is not an entry point of pytest. pytest would load it in every project where actorsync is installed, and
+slow down tests that do not use it.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ __all__ = [
 
 
 class MakeFtpServer(Protocol):
-    """Starts an FTP server over a new folder, with these settings. ``tls`` is ``"explicit"`` or ``"implicit"``."""
+    """Start an FTP server over a new folder, with these settings. ``tls`` is ``"explicit"`` or ``"implicit"``."""
 
     def __call__(self, *, tls: str | None = None, **settings: Any) -> EmbeddedFtpServer: ...
 
 
 class MakeSftpServer(Protocol):
-    """Starts an SFTP server over a new folder, with these settings."""
+    """Start an SFTP server over a new folder, with these settings."""
 
     def __call__(self, **settings: Any) -> EmbeddedSftpServer: ...
 
 
 @pytest.fixture
 def actorsync_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the journals of this test apart from yours; gives the folder that ``XDG_STATE_HOME`` names meanwhile."""
+    """Keep the journals of a test apart from your own; return the folder that ``XDG_STATE_HOME`` names meanwhile."""
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     return folder
@@ -58,13 +59,13 @@ def actorsync_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 
 @pytest.fixture
 def make_ftp_server(tmp_path_factory: pytest.TempPathFactory, actorsync_state: Path) -> Iterator[MakeFtpServer]:
-    """Start FTP servers, each over a new folder unless ``root`` is given; they are stopped when the test is over."""
+    """Start FTP servers, each over a new folder unless ``root`` is passed. They stop at the end of the test."""
     assert actorsync_state.is_dir()
     with ExitStack() as stack:
 
         def make(*, tls: str | None = None, **settings: Any) -> EmbeddedFtpServer:
             if tls not in {None, "explicit", "implicit"}:
-                raise ValueError(f"{tls!r} is not a kind of TLS: there is explicit (ftpes://) and implicit (ftps://)")
+                raise ValueError(f"tls is {tls!r}; it must be 'explicit' (ftpes://) or 'implicit' (ftps://)")
             settings.setdefault("root", tmp_path_factory.mktemp("ftp"))
             if tls is not None:
                 file = tmp_path_factory.mktemp("tls") / "certificate.pem"
@@ -76,7 +77,7 @@ def make_ftp_server(tmp_path_factory: pytest.TempPathFactory, actorsync_state: P
 
 @pytest.fixture
 def make_sftp_server(tmp_path_factory: pytest.TempPathFactory, actorsync_state: Path) -> Iterator[MakeSftpServer]:
-    """Start SFTP servers, each over a new folder unless ``root`` is given; they are stopped when the test is over."""
+    """Start SFTP servers, each over a new folder unless ``root`` is passed. They stop at the end of the test."""
     assert actorsync_state.is_dir()
     with ExitStack() as stack:
 
@@ -95,13 +96,13 @@ def ftp_server(make_ftp_server: MakeFtpServer) -> EmbeddedFtpServer:
 
 @pytest.fixture
 def ftpes_server(make_ftp_server: MakeFtpServer) -> EmbeddedFtpServer:
-    """The same with explicit TLS, and a certificate of its own to be pinned."""
+    """An FTP server over an empty folder, with explicit TLS and a self-signed certificate."""
     return make_ftp_server(tls="explicit")
 
 
 @pytest.fixture
 def ftps_server(make_ftp_server: MakeFtpServer) -> EmbeddedFtpServer:
-    """The same with TLS from the first byte."""
+    """An FTP server over an empty folder, with implicit TLS and a self-signed certificate."""
     return make_ftp_server(tls="implicit")
 
 

@@ -1,14 +1,14 @@
-"""A visitor: reads a folder again and again while something is deployed into it, and tells what was to be seen there.
+"""A visitor: reads a folder repeatedly during a deployment, and reports which versions of the files it saw.
 
-It trusts neither who deploys nor the server: it opens each file, as a web server does for a visitor, and compares it
-with the versions that there are to be seen, byte for byte::
+It does not rely on the deployment or on the server: it opens each file, as a web server does, and compares it byte for
+byte with the versions that may be there::
 
     visitor = Visitor(server.root, versions=[old, new])
     with visitor.watching():
         deploy()
     assert visitor.seen().is_whole
 
-It looks at random instants, so what it sees has happened, and what it does not see may have.
+It looks at random moments, so it can miss a broken file, but a broken file that it reports was really there.
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ __all__ = ["Broken", "Seen", "Version", "Visitor", "Watcher", "is_temporary"]
 
 _TEMPORARY = re.compile(r"\.actorsync[-+][0-9a-z]+|^actorsync-[0-9a-z]+\.try$")
 _CHUNK: Final = 1 << 18
+#: Average pause between two looks, in seconds.
 _PAUSE: Final = 0.002
-#: After a look that took a while: how many times as long nobody looks, on average.
-_REST: Final = 3
+#: Average pause between two looks, as a multiple of the time that a look takes.
+_PAUSE_FACTOR: Final = 3
 
 
 def is_temporary(path: str) -> bool:
-    """Tell whether this is a name that actorsync makes for itself, for a file that has no name yet or no longer."""
+    """Return whether a path ends in a temporary name of actorsync's, used for uploads and probes."""
     return _TEMPORARY.search(path.rpartition("/")[2]) is not None
 
 
-def _selects_all(path: str, is_directory: bool) -> bool:  # noqa: ARG001 - whoever asks gives them
+def _selects_all(path: str, is_directory: bool) -> bool:  # noqa: ARG001 - the signature of `selects`
     return True
 
 
-_Stamp = tuple[int, int, int]
+_Fingerprint = tuple[int, int, int]
 _Inode = tuple[int, int]
 
 
-def _stamp(status: os.stat_result) -> _Stamp:
+def _fingerprint(status: os.stat_result) -> _Fingerprint:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 @attrs.frozen
 class Version:
-    """One version of a tree: the files below ``root`` as they are at one moment, by their paths."""
+    """One version of a tree: for each file below ``root`` its fingerprint, by path, at one moment."""
 
     root: Path
-    files: Mapping[str, _Stamp] = attrs.field(factory=dict, repr=lambda files: f"{len(files)} files")
+    files: Mapping[str, _Fingerprint] = attrs.field(factory=dict, repr=lambda files: f"{len(files)} files")
 
     @classmethod
     def of(
@@ -68,12 +69,12 @@ class Version:
         follows_links: bool = False,
         visit: Callable[[], object] | None = None,
     ) -> Version:
-        """Look at the tree. ``selects`` says of a path, and whether it is a directory, whether it takes part.
+        """Read the tree. ``selects`` gets a path and whether it is a directory, and returns whether to include it.
 
-        ``visit`` is called for each directory. What cannot be looked at is left out; a root that is no directory raises
-        ``OSError``.
+        ``visit`` is called for each directory. Entries that cannot be read are left out. Raises ``OSError`` when the
+        root is not a readable directory.
         """
-        files: dict[str, _Stamp] = {}
+        files: dict[str, _Fingerprint] = {}
         waiting: list[tuple[str, tuple[_Inode, ...]]] = [("", (_inode(os.stat(root)),))]
         os.listdir(root)
         while waiting:
@@ -85,26 +86,26 @@ class Version:
                 is_directory = stat.S_ISDIR(status.st_mode)
                 if not selects(path, is_directory):
                     continue
-                if is_directory and _inode(status) not in above:  # or a link leads back to where it is
+                if is_directory and _inode(status) not in above:  # a link may lead to a directory above
                     waiting.append((path, (*above, _inode(status))))
                 elif stat.S_ISREG(status.st_mode):
-                    files[path] = _stamp(status)
+                    files[path] = _fingerprint(status)
         return cls(root, files)
 
     @property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The size of all files, in bytes."""
         return sum(size for size, _, _ in self.files.values())
 
     def has_changed(self, path: str) -> bool:
-        """Tell whether a file has changed since, has come, or is gone."""
+        """Return whether a file was changed, added or removed since the tree was read."""
         try:
-            return self.files.get(path) != _stamp(os.stat(self.root / path))
+            return self.files.get(path) != _fingerprint(os.stat(self.root / path))
         except OSError:
             return path in self.files
 
     def holds(self, path: str, file: BinaryIO) -> bool | None:
-        """Tell whether ``file`` is this version of ``path``; None when it is not, but the version has changed since."""
+        """Return whether ``file`` equals this version of ``path``; None when the version itself has changed since."""
         if path not in self.files:
             return False
         try:
@@ -112,7 +113,7 @@ class Version:
                 is_equal = os.fstat(own.fileno()).st_size == os.fstat(file.fileno()).st_size and _are_equal(own, file)
                 if is_equal:
                     return True
-                return False if _stamp(os.fstat(own.fileno())) == self.files[path] else None
+                return False if _fingerprint(os.fstat(own.fileno())) == self.files[path] else None
         except OSError:
             return None
 
@@ -144,7 +145,7 @@ def _are_equal(one: BinaryIO, other: BinaryIO) -> bool:
 
 
 class Watcher:
-    """Somebody who looks again and again, in a thread of its own."""
+    """Calls `look` repeatedly in a thread of its own."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -155,18 +156,18 @@ class Watcher:
         raise NotImplementedError
 
     def look_soon(self) -> None:
-        """Have the thread look at once. In any thread."""
+        """Make the thread look without a pause. Can be called in any thread."""
         self._wanted.set()
 
     @contextmanager
     def watching(self, *, pause: float = _PAUSE) -> Iterator[None]:
-        """Look again and again, for the length of a ``with`` block; and once more at its end.
+        """Look repeatedly during a ``with`` block, and once more at its end.
 
-        Between two looks passes a random time, of ``pause`` seconds on average; longer where a look itself takes long,
-        so that whoever is watched gets on. An error of the thread is raised at the end of the block.
+        The pause between two looks is random, ``pause`` seconds on average. It is longer when a look takes long, so
+        that looking does not slow down the deployment. An error in the thread is raised at the end of the block.
         """
         failures: list[BaseException] = []
-        chance = random.Random()  # noqa: S311 - nobody has to be fooled
+        rng = random.Random()  # noqa: S311 - not for security
 
         def run() -> None:
             try:
@@ -175,7 +176,7 @@ class Watcher:
                     began = time.monotonic()
                     self.look()
                     took = time.monotonic() - began
-                    self._wanted.wait(chance.uniform(0, 2 * max(pause, _REST * took)))
+                    self._wanted.wait(rng.uniform(0, 2 * max(pause, _PAUSE_FACTOR * took)))
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failures.append(error)
 
@@ -195,7 +196,7 @@ class Watcher:
 
 @attrs.frozen
 class Broken:
-    """A file that was of no version when it was looked at."""
+    """A file whose content matched no version, with its size and the number of the look."""
 
     path: str
     size: int
@@ -204,43 +205,43 @@ class Broken:
 
 @attrs.frozen
 class Seen:
-    """What was to be seen so far."""
+    """What a visitor has seen so far."""
 
     looks: int
-    """How often everything was looked at."""
+    """How often the visitor looked at the folder."""
     broken: tuple[Broken, ...]
-    """Files that were of no version: half a file, or one that nobody meant."""
+    """Files whose content matched no version, for example half a file."""
     missing: tuple[str, ...]
-    """Files of the newest version that had been there, and were gone at a later look."""
+    """Files of the newest version that were there at one look and gone at a later one."""
     changed: tuple[str, ...]
-    """Files of which nothing is said, because they have changed in the version itself, have come there, or are gone."""
+    """Files that are not judged, because they were changed, added or removed in a version itself."""
     strangers: tuple[str, ...]
-    """Files that are there now, and in no version."""
+    """Files that are there now and in no version."""
     temporaries: int
-    """The most temporaries at a time."""
+    """The largest number of temporary files at one look."""
     left: tuple[str, ...]
-    """Temporaries that are there now."""
+    """Temporary files that are there now."""
     showing: tuple[int, ...]
-    """Of each version, how many files are there now. What is equal in two of them counts for both."""
+    """For each version, how many of its files are there now. A file that is equal in two versions counts for both."""
     complete: tuple[bool, ...]
-    """Of each version, whether all of its files are there now, and nothing of the others besides."""
+    """For each version, whether all of its files are there now and no file of another version."""
     mixed_seconds: float
-    """How long the folder was no version as a whole."""
+    """For how long the folder was not one whole version."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether no file was ever seen broken, or missed."""
+        """Whether no file was ever seen broken or missing."""
         return not (self.broken or self.missing)
 
 
 class Visitor(Watcher):
-    """Looks at a folder again and again, and tells what was to be seen there (`seen`).
+    """Looks at a folder repeatedly; `seen` returns what it saw.
 
-    ``versions`` are the trees that may be seen, the newest last: folders, or what `Version.of` has taken stock of. Each
-    file should be as in one of them at every moment. Names that ``is_temporary`` knows are counted, and not looked
-    into. A file that was looked at is looked at again when it is another one, or has changed.
+    ``versions`` are the trees that may be there, the newest last: folders, or results of `Version.of`. At every moment,
+    each file should equal the file in one of them. Names for which ``is_temporary`` is true are counted and not read. A
+    file is read again only after it was replaced or changed.
 
-    One thread looks at a time: use `look` and `seen` as you like before and after `watching`, and `seen` meanwhile.
+    Only one thread may look at a time: do not call `look` during `watching`. `seen` can be called at any time.
     """
 
     def __init__(
@@ -254,7 +255,7 @@ class Visitor(Watcher):
         self.root, self.is_temporary = root, is_temporary
         self.versions = [one if isinstance(one, Version) else Version.of(one) for one in versions]
         self.looks = 0
-        self._known: dict[str, tuple[_Stamp, frozenset[int] | None]] = {}
+        self._known: dict[str, tuple[_Fingerprint, frozenset[int] | None]] = {}
         self._was_there: set[str] = set()
         self._broken: list[Broken] = []
         self._missing: dict[str, None] = {}
@@ -269,10 +270,10 @@ class Visitor(Watcher):
         self.looks += 1
         there: set[str] = set()
         temporaries = []
-        for path, stamp in self._walk():
+        for path, fingerprint in self._walk():
             if self.is_temporary(path):
                 temporaries.append(path)
-            elif self._is_known(path, stamp) or self._look_at(path):
+            elif self._is_known(path, fingerprint) or self._look_at(path):
                 there.add(path)
         for path in self._was_there - there:
             del self._known[path]
@@ -282,10 +283,10 @@ class Visitor(Watcher):
         self._was_there = there
         self._temporaries = temporaries
         self._most_temporaries = max(self._most_temporaries, len(temporaries))
-        self._take_time(is_mixed=not any(self._complete()))
+        self._count_time(is_mixed=not any(self._complete()))
 
     def seen(self) -> Seen:
-        """Give what was seen until the last look."""
+        """Return what was seen up to the last look."""
         known = self._known.copy()
         return Seen(
             looks=self.looks,
@@ -300,8 +301,8 @@ class Visitor(Watcher):
             mixed_seconds=self._mixed_seconds,
         )
 
-    def _walk(self) -> Iterator[tuple[str, _Stamp]]:
-        """Give every file that is there, and how it looks from outside."""
+    def _walk(self) -> Iterator[tuple[str, _Fingerprint]]:
+        """Yield the path and the fingerprint of every file in the folder."""
         waiting = [""]
         while waiting:
             folder = waiting.pop()
@@ -310,16 +311,16 @@ class Visitor(Watcher):
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(path)
                 else:
-                    yield path, _stamp(status)
+                    yield path, _fingerprint(status)
 
-    def _is_known(self, path: str, stamp: _Stamp) -> bool:
-        return path in self._known and self._known[path][0] == stamp
+    def _is_known(self, path: str, fingerprint: _Fingerprint) -> bool:
+        return path in self._known and self._known[path][0] == fingerprint
 
     def _look_at(self, path: str) -> bool:
-        """Read a file and judge it; False when it is gone."""
+        """Read a file and compare it with the versions; return False when it does not exist any more."""
         try:
             with open(self.root / path, "rb") as file:
-                stamp = _stamp(os.fstat(file.fileno()))
+                fingerprint = _fingerprint(os.fstat(file.fileno()))
                 verdicts = [version.holds(path, file) for version in self.versions]
                 size = os.fstat(file.fileno()).st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -331,8 +332,8 @@ class Visitor(Watcher):
         elif not shown and self._is_of_a_version(path):
             self._broken.append(Broken(path, size, self.looks))
         elif not shown and any(version.has_changed(path) for version in self.versions):
-            self._changed[path] = None  # it came after stock was taken
-        self._known[path] = stamp, shown
+            self._changed[path] = None  # added after the version was read
+        self._known[path] = fingerprint, shown
         return True
 
     def _complete(self) -> Iterator[bool]:
@@ -349,7 +350,7 @@ class Visitor(Watcher):
     def _is_of_a_version(self, path: str) -> bool:
         return any(path in version.files for version in self.versions)
 
-    def _take_time(self, *, is_mixed: bool) -> None:
+    def _count_time(self, *, is_mixed: bool) -> None:
         now = time.monotonic()
         if self._mixed_since is not None:
             self._mixed_seconds += now - self._mixed_since

@@ -1,4 +1,4 @@
-"""The limit of speed: the bucket on a clock of its own, the gate on virtual time, and runs that it holds back."""
+"""The bandwidth limit: the bucket with a clock of the test, readers on virtual time, and limited runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KIB = 1024
 @given(
     rate=st.floats(1, 1e9), asked=st.lists(st.integers(1, 1 << 20), min_size=1, max_size=20), late=st.floats(0, 0.01)
 )
-def test_no_more_passes_than_the_rate_and_a_piece_or_two(rate: float, asked: list[int], late: float) -> None:
+def test_bucket_passes_at_most_the_rate_and_two_pieces(rate: float, asked: list[int], late: float) -> None:
     bucket, now, passed = Bucket(rate), 0.0, 0
     for most in asked:
         while wait := bucket.wait(now):
@@ -54,7 +54,7 @@ def test_no_more_passes_than_the_rate_and_a_piece_or_two(rate: float, asked: lis
         assert passed <= rate * now + 2 * bucket.piece + 1
 
 
-def test_what_was_not_used_is_not_saved_up() -> None:
+def test_idle_bucket_saves_at_most_one_piece() -> None:
     bucket = Bucket(10_000)
     bucket.wait(0.0)
     assert bucket.wait(3_600.0) == 0, "an hour later"
@@ -64,7 +64,7 @@ def test_what_was_not_used_is_not_saved_up() -> None:
     assert passed <= 2 * bucket.piece
 
 
-def test_what_did_not_come_passes_later() -> None:
+def test_returned_bytes_pass_later() -> None:
     bucket = Bucket(10_000)
     bucket.wait(0.0)
     assert [bucket.take(1_024), bucket.take(1_000)] == [1_024, 1_000]
@@ -73,14 +73,14 @@ def test_what_did_not_come_passes_later() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, math.inf, math.nan])
-def test_what_is_no_limit_is_refused(limit: float) -> None:
+def test_invalid_limit_is_refused(limit: float) -> None:
     bandwidth = Bandwidth(2.0)
-    with pytest.raises(ValueError, match="None is no limit"):
+    with pytest.raises(ValueError, match="use None for no limit"):
         bandwidth.limit = limit
     assert bandwidth.limit == 2.0
 
 
-# The gate.
+# Readers.
 
 
 async def read_all(source: Source, path: str, note: Callable[[int], None] = lambda count: None) -> bytes:
@@ -99,7 +99,7 @@ def tree(**files: int) -> MemoryEndpoint:
     return memory
 
 
-async def test_files_share_the_limit_and_none_waits_for_another(autojump_clock: MockClock) -> None:
+async def test_files_share_the_limit_in_turns(autojump_clock: MockClock) -> None:
     source = Limited(tree(**{f"f{n}": 10 * KIB for n in range(64)}), Bandwidth(10 * KIB))
     began, longest, ends = trio.current_time(), 0.0, []
 
@@ -118,15 +118,15 @@ async def test_files_share_the_limit_and_none_waits_for_another(autojump_clock: 
         for number in range(64):
             nursery.start_soon(read, f"f{number}")
     assert 63 < max(ends) < 66, "640 KiB"
-    assert min(ends) > 50, "all of them went on, and none before the others"
-    assert longest < 10, "nobody is silent for as long as a server has patience"
+    assert min(ends) > 50, "all progressed together"
+    assert longest < 10, "no reader is silent for longer than a server waits"
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(100 * KIB, 10), (10 * KIB, 100), (None, 0), (10**9, 0)])
-async def test_a_changed_limit_is_told_to_those_who_wait(
+async def test_changed_limit_takes_effect_for_waiting_readers(
     limit: float | None, seconds: float, autojump_clock: MockClock
 ) -> None:
-    bandwidth = Bandwidth(KIB)  # with which it would take twenty minutes
+    bandwidth = Bandwidth(KIB)  # at this rate the file takes twenty minutes
     source, began = Limited(tree(f=1000 * KIB + 10 * KIB), bandwidth), trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read_all, source, "f")
@@ -135,7 +135,7 @@ async def test_a_changed_limit_is_told_to_those_who_wait(
     assert trio.current_time() - began == pytest.approx(9.5 + seconds, abs=0.2 + seconds / 50)
 
 
-async def test_without_a_limit_nothing_is_waited_for_until_there_is_one(autojump_clock: MockClock) -> None:
+async def test_reader_waits_only_after_a_limit_is_set(autojump_clock: MockClock) -> None:
     bandwidth, began = Bandwidth(), trio.current_time()
     source = Limited(tree(f=1 << 20), bandwidth)
     async with source.open_session() as session, session.open("f") as content:
@@ -147,7 +147,7 @@ async def test_without_a_limit_nothing_is_waited_for_until_there_is_one(autojump
     assert trio.current_time() - began == pytest.approx(1, abs=0.1)
 
 
-async def test_who_is_cancelled_holds_nobody_up(autojump_clock: MockClock) -> None:
+async def test_cancelled_reader_delays_no_other(autojump_clock: MockClock) -> None:
     bandwidth = Bandwidth(KIB)
     source, began = Limited(tree(a=100 * KIB, b=2 * KIB), bandwidth), trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -157,7 +157,7 @@ async def test_who_is_cancelled_holds_nobody_up(autojump_clock: MockClock) -> No
     assert trio.current_time() - began < 4
 
 
-async def test_a_descriptor_is_given_out_and_the_gate_with_it(tmp_path: Path) -> None:
+async def test_limited_content_has_its_descriptor_and_a_rate_limit_hook(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(1 << 20))
     source = Limited(LocalEndpoint(tmp_path), Bandwidth(10_000))
     async with source.open_session() as session, session.open("f") as content:
@@ -169,7 +169,7 @@ async def test_a_descriptor_is_given_out_and_the_gate_with_it(tmp_path: Path) ->
 # Runs.
 
 
-def test_a_profile_without_a_limit_puts_nothing_in_the_way(tmp_path: Path) -> None:
+def test_profile_without_a_limit_has_no_bandwidth_object(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('[source]\npath = "a"\n[target]\nurl = "b"\n')
     assert policy_of(load_profile(tmp_path / "p.toml")).bandwidth is None
     limited = policy_of(load_profile(tmp_path / "p.toml", ["sync.bwlimit=512K"])).bandwidth
@@ -177,7 +177,7 @@ def test_a_profile_without_a_limit_puts_nothing_in_the_way(tmp_path: Path) -> No
     assert limited.limit == 512 * KIB
 
 
-def test_the_command_line_has_the_last_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_overrides_the_limit_of_the_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("public", "mirror"):
         (tmp_path / name).mkdir()
     (tmp_path / "public/f").write_bytes(b"content")
@@ -189,7 +189,7 @@ def test_the_command_line_has_the_last_word(tmp_path: Path, capsys: pytest.Captu
     assert contents(tmp_path / "mirror") == contents(tmp_path / "public")
 
 
-async def test_a_run_takes_the_time_that_its_bytes_take(autojump_clock: MockClock) -> None:
+async def test_limited_run_takes_the_time_of_its_bytes(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.source.write("big", bytes(200 * KIB))
     mirror.fill(100)
@@ -206,7 +206,7 @@ async def test_a_run_takes_the_time_that_its_bytes_take(autojump_clock: MockCloc
     assert "10.0 KiB/s (limit 10.0 KiB/s)" in shown[0]
 
 
-async def test_a_limit_is_set_and_taken_back_while_a_run_goes_on(autojump_clock: MockClock) -> None:
+async def test_limit_is_set_and_removed_during_a_run(autojump_clock: MockClock) -> None:
     mirror, bandwidth = Mirror(), Bandwidth()
     mirror.source.write("big", bytes(1 << 20))
     began = trio.current_time()
@@ -224,9 +224,7 @@ async def test_a_limit_is_set_and_taken_back_while_a_run_goes_on(autojump_clock:
 
 
 @pytest.mark.parametrize(("verb", "most"), [("drain", 35 + GOODBYE), ("cancel", 5 + GOODBYE), ("now", GOODBYE)])
-async def test_a_run_is_stopped_in_time_however_low_the_limit(
-    verb: str, most: float, autojump_clock: MockClock
-) -> None:
+async def test_run_with_a_low_limit_stops_in_time(verb: str, most: float, autojump_clock: MockClock) -> None:
     mirror = Mirror(shutdown=Shutdown(drain_seconds=30, cancel_seconds=5), statistics=Statistics())
     for number in range(20):
         mirror.source.write(f"f{number}", bytes(1 << 20))
@@ -240,7 +238,7 @@ async def test_a_run_is_stopped_in_time_however_low_the_limit(
         report = await mirror.run(policy=attrs.evolve(ONE, connections=3, bandwidth=Bandwidth(KIB)))
     assert report.exit_code == (3 if verb == "drain" else 130)
     assert report.seconds <= 10 + most
-    assert not mirror.target.files() or verb == "now", "nothing is left half sent"
+    assert not mirror.target.files() or verb == "now", "no partial file is left"
 
 
 @attrs.define(eq=False)
@@ -265,7 +263,7 @@ class _NotingSession(SessionWrapper):
         return await self._real.stage(upload, **rest)
 
 
-async def test_without_a_limit_nothing_stands_before_a_content(autojump_clock: MockClock) -> None:
+async def test_content_is_wrapped_only_with_a_limit(autojump_clock: MockClock) -> None:
     mirror = Mirror(wall_ns=lambda: 3 * 10**18)
     mirror.fill(3)
     async with mirror.source.open_session() as session, session.open("d/0") as content:
@@ -280,7 +278,7 @@ async def test_without_a_limit_nothing_stands_before_a_content(autojump_clock: M
 
 @attrs.define(eq=False)
 class Thinned(trio.abc.ReceiveStream):
-    """One byte of each piece."""
+    """A stream of one byte of each piece."""
 
     stream: trio.abc.ReceiveStream
 
@@ -291,16 +289,16 @@ class Thinned(trio.abc.ReceiveStream):
         await self.stream.aclose()
 
 
-async def test_what_is_made_on_the_way_counts_as_it_is_sent(autojump_clock: MockClock) -> None:
+async def test_transformed_content_counts_with_its_sent_size(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.source.write("f", bytes(1 << 20))
     thinned = Transform("thinned", ["*"], Thinned)
     report = await mirror.run(policy=attrs.evolve(ONE, transforms=(thinned,), bandwidth=Bandwidth(KIB)))
     assert report.copied_bytes == -(-(1 << 20) // 1_000)
-    assert report.seconds < 3, "a million bytes were read, and a thousand sent"
+    assert report.seconds < 3, "a million bytes are read, and a thousand sent"
 
 
-# Real ones.
+# Real servers.
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +318,7 @@ def sides() -> Iterator[Sides]:
         ("asyncssh", "pyftpdlib"),
     ],
 )
-async def test_all_arrives_as_slowly_as_it_may(sides: Sides, kind: str, other: str) -> None:
+async def test_limited_run_to_a_real_server_arrives_at_the_rate(sides: Sides, kind: str, other: str) -> None:
     source, target = sides.side(kind), sides.side(other)
     rng = random.Random(kind + other)
     for number, size in enumerate([0, 1, 700, 3_000, 100_000, 40_000]):
@@ -334,13 +332,13 @@ async def test_all_arrives_as_slowly_as_it_may(sides: Sides, kind: str, other: s
 
 
 @pytest.mark.parametrize("other", ["pyftpdlib", "asyncssh"])
-async def test_who_waits_for_a_low_limit_is_not_taken_for_lost(sides: Sides, other: str) -> None:
-    """Neither by us, who have less patience here than a file takes, nor by the server."""
+async def test_low_limit_does_not_look_like_a_lost_connection(sides: Sides, other: str) -> None:
+    """Neither this side, whose timeout is shorter than a file takes, nor the server gives the connection up."""
     source, target = sides.side(LOCAL), sides.side(other)
     for number in range(3):
         put(source, f"{number}", random.Random(number).randbytes(15_000))
     place = target.endpoint(stall_seconds=2.0)
     run = await mirror(source.endpoint(), place, None, bandwidth=Bandwidth(15_000), settled=True, connections=3)
     assert (run.report.exit_code, run.report.reconnects) == (0, 0), run.report
-    assert run.report.seconds > 2.5, "all were on their way for longer than anybody is silent"
+    assert run.report.seconds > 2.5, "every upload took longer than the timeout"
     assert contents(target.root) == contents(source.root)

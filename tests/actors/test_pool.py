@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.lane import LOSSES
 from actorsync.actors.connections.pool import Pool, Role
 from actorsync.actors.messages import inline

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull

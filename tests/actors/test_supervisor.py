@@ -17,7 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.connections.backoff import Backoff, Failures, restarting
+from actorsync.actors.backoff import Backoff, Failures, restarting
 from actorsync.actors.messages import holding, inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause

@@ -1,4 +1,4 @@
-"""What is around a run: streams that are closed, processes that are stopped, clocks that jump, disks that go away."""
+"""The environment of a run: closed streams, suspended processes, jumping clocks, disks, very large trees."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def serving(name: str, folder: Path) -> Iterator[FtpTarget | SshTarget]:
 def test_m124_streams_that_are_closed_from_the_start(
     show: str, closed: str, source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
-    """The numbers of closed streams are given to sockets and files: nothing may be written there by mistake."""
+    """The descriptors of closed streams are reused for sockets and files; no output may go there."""
     with ftp.serving(ftp.PYFTPDLIB, server_folder) as server:
         profile = write_profile(tmp_path / "profile.toml", source, server, "site")
         command = f'exec "$0" -m actorsync run "$1" {show} {closed}'
@@ -79,7 +79,7 @@ def test_m124_streams_that_are_closed_from_the_start(
         assert run_again(profile) == 0
 
 
-def test_m124_head_takes_one_line_and_goes(source: Path, tmp_path: Path) -> None:
+def test_m124_run_continues_after_head_closes_the_pipe(source: Path, tmp_path: Path) -> None:
     profile = write_profile(tmp_path / "profile.toml", source, tmp_path / "target")
     command = 'set -o pipefail; "$0" -m actorsync run "$1" -v 2>&1 | head -n 1'
     done = subprocess.run(
@@ -95,9 +95,7 @@ def test_m124_head_takes_one_line_and_goes(source: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["proftpd", OPENSSH])
-def test_m125_a_process_that_is_stopped_goes_on_where_it_was(
-    name: str, source: Path, server_folder: Path, tmp_path: Path
-) -> None:
+def test_m125_suspended_process_continues(name: str, source: Path, server_folder: Path, tmp_path: Path) -> None:
     write(source / "big", random.Random("stop").randbytes(40 << 20))
     with serving(name, server_folder) as server:
         profile = write_profile(tmp_path / "profile.toml", source, server, "site")
@@ -115,7 +113,7 @@ def test_m125_a_process_that_is_stopped_goes_on_where_it_was(
         assert temporaries(server.root) == []
 
 
-async def test_m125_eight_hours_of_sleep_are_one_missed_pass(mock_clock: MockClock) -> None:
+async def test_m125_eight_hours_of_sleep_cause_one_late_pass(mock_clock: MockClock) -> None:
     passes: list[float] = []
     shutdown = Shutdown()
 
@@ -137,8 +135,8 @@ async def test_m125_eight_hours_of_sleep_are_one_missed_pass(mock_clock: MockClo
         shutdown.drain()
 
 
-async def test_m125_after_a_long_sleep_nobody_storms_the_server(mock_clock: MockClock) -> None:
-    """Every timer has run out by then. Each connection was lost, and each comes back once."""
+async def test_m125_long_sleep_does_not_cause_a_burst_of_logins(mock_clock: MockClock) -> None:
+    """Every timer has expired and each connection is lost; each reconnects once."""
     world = Mirror()
     world.fill(200)
     is_away, attempts = False, 0
@@ -197,7 +195,7 @@ async def sleep_until(is_so: object) -> None:
 
 
 @pytest.mark.parametrize("step", [-3600 * 10**9, -1, 10**18])
-async def test_m131_a_wall_clock_that_jumps(step: int, source: Path, tmp_path: Path) -> None:
+async def test_m131_wall_clock_jump_changes_nothing(step: int, source: Path, tmp_path: Path) -> None:
     now = time.time_ns()
 
     def wall_ns() -> int:
@@ -238,7 +236,7 @@ def tmpfs(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_m059_a_source_that_is_not_mounted_removes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_m059_unmounted_source_removes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "target"
     profile = write_profile(tmp_path / "profile.toml", tmp_path / "source", target, "", MIRROR)
     with tmpfs(tmp_path / "source"):
@@ -250,13 +248,13 @@ def test_m059_a_source_that_is_not_mounted_removes_nothing(tmp_path: Path, capfd
     for _ in range(2):
         assert run_again(profile) == 4
         assert contents(target) == there
-    (tmp_path / "source" / "only").write_text("somebody writes below the mount point")
+    (tmp_path / "source" / "only").write_text("written below the mount point")
     assert run_again(profile) == 4
     assert contents(target).keys() == there.keys() | {"only"}
     assert "another" in capfd.readouterr().err
 
 
-def test_m134_far_more_to_remove_than_is_allowed(
+def test_m134_too_many_removals_are_refused(
     source: Path, server_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with ftp.serving(ftp.PYFTPDLIB, server_folder) as server:
@@ -278,7 +276,7 @@ def test_m134_far_more_to_remove_than_is_allowed(
 
 
 class _Counted(bytes):
-    """A file of which only the length was kept."""
+    """The content of a file, of which only the length is kept."""
 
     size = 0
 
@@ -286,8 +284,8 @@ class _Counted(bytes):
         return self.size
 
 
-async def test_m066_a_sparse_file_of_more_than_4_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the wire: sizes, offsets and counts have 64 bits. What a disk would take is counted, and not kept."""
+async def test_m066_sparse_file_over_4_gib_is_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes, offsets and counts on the wire have 64 bits. The target counts the bytes without storing them."""
     size, marks = 2**32 + 5_000, {2**32 - 2: b"ab", 2**32 + 3: b"X", 2**32 + 4_990: b"end"}
     source = tmp_path / "source"
     source.mkdir()
@@ -319,8 +317,8 @@ async def test_m066_a_sparse_file_of_more_than_4_gib(tmp_path: Path, monkeypatch
     assert found == marks
 
 
-def test_m067_a_thousand_folders_deep(server_folder: Path, tmp_path: Path) -> None:
-    """Here to there all of it; over FTP what fits into a command, and the connection stays in step."""
+def test_m067_tree_a_thousand_folders_deep_is_mirrored(server_folder: Path, tmp_path: Path) -> None:
+    """A local target takes the whole tree. FTP takes what fits into a command, and the connection stays usable."""
     deep = tmp_path / "deep"
     write(deep / "file", b"on top")
     descriptor = os.open(deep, os.O_RDONLY)
@@ -356,7 +354,7 @@ _MEASURE = (
 
 
 def peak_of(count: int, folder: Path) -> int:
-    """Give how much memory a run with so many files needs at most, in KiB."""
+    """Return the peak memory of a run with ``files`` files, in KiB."""
     source = folder / f"{count}"
     for number in range(count):
         path = source / f"folder {number % 97}" / f"a file with a name of some length {number}"
@@ -364,14 +362,14 @@ def peak_of(count: int, folder: Path) -> int:
         path.touch()
     profile = write_profile(folder / f"{count}.toml", source, folder / f"target {count}")
     command = [sys.executable, "-m", "actorsync", "run", os.fspath(profile), "--quiet"]
-    # Whoever starts it passes on how big it was itself, so that has to be somebody small.
+    # A child inherits the peak size of its parent, so a small process has to start it.
     between = [sys.executable, "-I", "-S", "-c", _MEASURE]
     done = subprocess.run([*between, *command], cwd=ROOT, stdout=subprocess.PIPE, check=True)
     return int(done.stdout)
 
 
 def test_m068_memory_does_not_grow_with_the_tree() -> None:
-    """Ten times the entries are nowhere near ten times the memory; a list of all of them would show."""
+    """Ten times the entries need far less than ten times the memory."""
     import tempfile
 
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
@@ -380,7 +378,7 @@ def test_m068_memory_does_not_grow_with_the_tree() -> None:
     assert many - few < 16 * 1024
 
 
-def test_m069_hard_links_are_two_files(source: Path, server_folder: Path, tmp_path: Path) -> None:
+def test_m069_hard_links_become_two_files(source: Path, server_folder: Path, tmp_path: Path) -> None:
     os.link(source / "d0" / "0", source / "d1" / "linked")
     with ftp.serving(ftp.PYFTPDLIB, server_folder) as server:
         for target, site in ((server, server.root / "site"), (tmp_path / "target", tmp_path / "target")):

@@ -1,4 +1,4 @@
-"""The commands, with a source that is on a server: what they say, and with which code they end."""
+"""The commands with a remote source: their output and exit codes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_check_plan_run_and_status(pull: Pull, server: EmbeddedFtpServer) -> Non
     assert pull.command("status").out[-1].endswith("in sync")
 
 
-def test_what_is_removed_and_what_is_not(pull: Pull) -> None:
+def test_pull_removes_only_what_the_source_lost(pull: Pull) -> None:
     assert pull.command("run", "-q") == Ran(0, [], [])
     (pull.source.root / "sub/b.txt").unlink()
     assert pull.command("run", "-q") == Ran(0, [], [])
@@ -105,10 +105,10 @@ def test_what_is_removed_and_what_is_not(pull: Pull) -> None:
     [
         (lambda server: ["source.url=" + url(server, "nowhere")], 4, "cannot use the source ftp://"),
         (lambda server: ['source.password={ env = "WRONG" }'], 6, "the source ftp://"),
-        (lambda server: ["sync.links=follow"], 2, "--set sync.links: links are followed on this machine only"),
+        (lambda server: ["sync.links=follow"], 2, "--set sync.links: links can only be followed in a source on"),
     ],
 )
-def test_a_source_that_cannot_be_used(
+def test_unusable_source_is_an_error(
     pull: Pull,
     server: EmbeddedFtpServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,7 +125,9 @@ def test_a_source_that_cannot_be_used(
     assert not pull.target.exists() or not os.listdir(pull.target)
 
 
-def test_a_host_key_of_the_source(pull: Pull, asyncssh_server: SshTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_source_adds_the_host_key_of_the_source(
+    pull: Pull, asyncssh_server: SshTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = pull.folder / "known_hosts"
     where = f"sftp://{asyncssh_server.user}@{asyncssh_server.host}:{asyncssh_server.port}/keyed"
     put(Side(ssh_servers.fresh_folder(asyncssh_server, "keyed")), "file", b"file")
@@ -134,7 +136,7 @@ def test_a_host_key_of_the_source(pull: Pull, asyncssh_server: SshTarget, monkey
     assert refused.code == 6
     assert "the source sftp://" in refused.errors[-1]
     assert "run actorsync trust --source" in refused.errors[-1]
-    assert pull.command("trust").errors[-1].endswith("to ask the server of [source], add --source")
+    assert pull.command("trust").errors[-1].endswith("to check the server of [source], add --source")
     (fingerprint,) = [line.split()[1] for line in pull.command("trust", "--source").out if "fingerprint  " in line]
     assert pull.command("trust", "--source", "--fingerprint", fingerprint).code == 0
     assert pull.command("run", "-q") == Ran(0, [], [])

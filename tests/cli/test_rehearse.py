@@ -1,4 +1,4 @@
-"""``actorsync rehearse``: the user's profile against an embedded server, with faults, under the eyes of a visitor."""
+"""``actorsync rehearse``: a profile against an embedded server, with faults, while a visitor checks the site."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ import pytest
 import trio
 
 from actorsync.cli.commands import run_command
+from actorsync.cli.rehearse import report_lines
 from actorsync.journal import state_directory
 from actorsync.profile import load_profile
 from actorsync.rehearsal import rehearsal
 from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
-from actorsync.rehearsal.report import report, run_text
+from actorsync.rehearsal.report import run_text
 from actorsync.testing.servers.faults import parse_fault
 from tests.support.root import ROOT
 
@@ -34,7 +35,7 @@ NAIVE = (sys.executable, "-m", "tests.support.naive_run")
 
 @pytest.fixture(autouse=True)
 def into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary folders are made, and are gone afterwards; this process may be started anywhere."""
+    """The parent of temporary folders; checks afterwards that it is empty."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", os.fspath(folder))
@@ -57,7 +58,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def write_profile(source: Path, scheme: str, *more: str) -> Path:
-    """A profile whose server is not there, and whose secrets cannot be looked up."""
+    """A profile whose server does not exist and whose secrets cannot be looked up."""
     path = source.parent / "shop.toml"
     url = f'url = "{scheme}://deploy@www.example.com/htdocs/www"'
     key = 'key-file = "no such key"\nknown-hosts = "nor this"' if scheme == "sftp" else ""
@@ -76,7 +77,7 @@ async def rehearsed(profile: Path, *faults: str, child: Sequence[str] = HASTY, *
 
 
 def is_good(result: Result) -> bool:
-    """All that a rehearsal of actorsync should come to, whatever goes wrong."""
+    """Check everything that a rehearsal of actorsync must achieve with any fault."""
     assert result.is_whole, result.seen
     assert result.has_converged, (result.runs, result.seen)
     assert result.exit_code == 0
@@ -87,7 +88,7 @@ def is_good(result: Result) -> bool:
 
 
 @pytest.mark.parametrize("scheme", ["ftpes", "ftps"])
-async def test_without_a_fault_one_run_is_enough(scheme: str, source: Path) -> None:
+async def test_rehearsal_without_faults_needs_one_run(scheme: str, source: Path) -> None:
     before = snapshot(source)
     result = await rehearsed(write_profile(source, scheme))
     assert is_good(result)
@@ -102,7 +103,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {os.fspath(path): (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in folder.rglob("*")}
 
 
-#: Each kind of fault once; those that may end a run have one of their own.
+#: Each kind of fault once; faults that may end a run are in separate groups.
 GROUPS: dict[str, tuple[tuple[str, ...], list[int]]] = {
     "connections": (("cut@store:2", "reset@rename:3", "drop@times:4", "cut@data:200KB", "silence@line:31"), [0]),
     "refusals": (("refuse@connect", "truncate@data:100000", "capacity@1", "slow@5MB"), [0]),
@@ -113,48 +114,48 @@ GROUPS: dict[str, tuple[tuple[str, ...], list[int]]] = {
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("scheme", ["ftp", "sftp"])
-async def test_a_visitor_sees_whole_files_whatever_happens(group: str, scheme: str, source: Path) -> None:
+async def test_visitor_sees_only_complete_files_despite_faults(group: str, scheme: str, source: Path) -> None:
     faults, codes = GROUPS[group]
     result = await rehearsed(write_profile(source, scheme), *faults)
     assert is_good(result)
     assert [run.exit_code for run in result.runs] == codes
 
 
-async def test_one_begins_from_nothing(source: Path) -> None:
+async def test_rehearsal_from_nothing_starts_with_an_empty_server(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "kill@store:3", from_nothing=True)
     assert result.seen.showing == (0, 9)
     assert (result.is_whole, result.has_converged, len(result.runs)) == (True, True, 2)
 
 
-# ---- The visitor can fail.
+# ---- Incomplete files and failing runs are reported.
 
 
-async def test_half_a_file_is_seen(source: Path) -> None:
+async def test_partial_file_is_reported(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "cut@data:100KB", child=NAIVE)
     assert {one.path for one in result.seen.broken} >= {"big.bin"}
     assert (result.is_whole, result.exit_code) == (False, 1)
-    lines = list(report(result))
-    assert any(re.search(r"files? NOT WHOLE at some look: .*big\.bin", line) for line in lines), lines
-    assert lines[-1].startswith("NOT WHOLE at every look")
+    lines = list(report_lines(result))
+    assert any(re.search(r"files? INCOMPLETE at some check: .*big\.bin", line) for line in lines), lines
+    assert lines[-1].startswith("files INCOMPLETE at some check")
 
 
-async def test_a_file_that_is_cut_short_is_seen_although_all_is_said_to_be_well(source: Path) -> None:
+async def test_truncated_file_is_reported_even_if_the_run_succeeds(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "truncate@data:100KB", child=NAIVE)
     assert [run.exit_code for run in result.runs] == [0]
     assert (result.is_whole, result.has_converged, result.exit_code) == (False, False, 1)
-    assert list(report(result))[-1] == "NOT WHOLE at every look, and NOT in sync after 1 run"
+    assert list(report_lines(result))[-1] == "files INCOMPLETE at some check, and NOT in sync after 1 run"
 
 
-async def test_a_run_that_does_nothing_is_no_convergence(source: Path) -> None:
+async def test_run_that_does_nothing_does_not_converge(source: Path) -> None:
     result = await rehearsed(write_profile(source, "ftp"), "cut@store:99", child=(sys.executable, "-c", "pass"))
     assert (result.is_whole, result.has_converged, result.exit_code) == (True, False, 1)
-    lines = list(report(result))
-    assert "fault  cut@store:99: NEVER HAPPENED: store came up 0 times in all" in lines
-    assert lines[-1] == "whole at every look, but NOT in sync after 1 run; 1 fault never happened"
+    lines = list(report_lines(result))
+    assert "fault  cut@store:99: NEVER HAPPENED: store was reached 0 times in all" in lines
+    assert lines[-1] == "every file complete at every check, but NOT in sync after 1 run; 1 fault never happened"
 
 
 @pytest.mark.parametrize(("faults", "runs"), [((), 2), (("refuse@login*50",), 3)])
-async def test_runs_that_always_fail_come_to_an_end(
+async def test_rehearsal_ends_after_repeated_failures(
     faults: Sequence[str], runs: int, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rehearsal, "MOST_RUNS", 3)
@@ -168,29 +169,29 @@ async def test_runs_that_always_fail_come_to_an_end(
 # ---- The command.
 
 
-def test_the_command_says_what_was_seen(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rehearse_prints_the_report(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
     faults = ["--fault", "kill@rename:2", "--fault", "full@1GB"]
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp")), "--verbose", *faults]) == 0
     out, err = capfd.readouterr()
     run1, run2, *rest = [re.sub(r"[\d.]+ s\b", "N s", line) for line in out.splitlines()]
-    assert run1 == "run 1  killed after N s"
-    assert run2.startswith("run 2  exit code 0 after N s: in sync: ")
+    assert run1 == "run 1: killed after N s"
+    assert run2.startswith("run 2: exit code 0 after N s; in sync: ")
     assert re.match(r"fault  kill@rename:2: happened in run 1 \(RNTO .*\): the client is killed \(kill -9\)", rest[0])
-    assert re.match(r"fault  full@1GB: NEVER HAPPENED: only \d+\.\d KiB arrived in all", rest[1])
-    assert re.match(r"seen   a visitor looked \d+ times", rest[2])
+    assert re.match(r"fault  full@1GB: NEVER HAPPENED: the server received only \d+\.\d KiB in all", rest[1])
+    assert re.match(r"seen   a visitor checked the site \d+ times", rest[2])
     assert [line.strip() for line in rest[3:6]] == [
-        "every file was whole, whenever it was looked at",
-        "at the end 9 of 9 files show the new version, 0 the old one",
-        "mixed (old and new files beside each other) for N s",
+        "every file was complete at every check",
+        "at the end, 9 of 9 files have the new version, 0 the old one",
+        "old and new files were side by side for N s",
     ]
-    assert re.match(r" +up to \d+ temporar(y|ies) at a time, none left", rest[6])
-    assert rest[7:] == ["whole at every look, and in sync after 2 runs; 1 fault never happened"]
-    assert err.startswith("rehearsing 9 files (300.1 KiB) against a server of ftp:// in ")
-    assert err.splitlines()[0].endswith(", with old versions; it takes up to 956.1 KiB there")
+    assert re.match(r" +at most \d+ temporary files? at a time, none left", rest[6])
+    assert rest[7:] == ["every file complete at every check, and in sync after 2 runs; 1 fault never happened"]
+    assert err.startswith("rehearsing 9 files (300.1 KiB) against an embedded ftp:// server, with old versions ")
+    assert err.splitlines()[0].endswith(" (needs up to 956.1 KiB)")
     assert "  2 | in sync: " in err
 
 
-def test_json_has_all_of_it(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rehearse_json_is_one_record(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["rehearse", os.fspath(write_profile(source, "sftp")), "--fault", "drop@store", "--json"]) == 0
     [line] = capfd.readouterr().out.splitlines()
     record = json.loads(line)
@@ -202,26 +203,26 @@ def test_json_has_all_of_it(source: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert (record["seen"]["new"], record["seen"]["old"], record["seen"]["broken"]) == (9, 0, [])
 
 
-def test_a_run_tells_some_of_what_failed() -> None:
+def test_run_text_shows_the_first_failures() -> None:
     lines = (*(f"failed: {number}: no" for number in range(5)), "not in sync: 0 copied")
     assert list(run_text(Run(1, 1, 2.0, lines, ()))) == [
-        "run 1  exit code 1 after 2.0 s: not in sync: 0 copied",
-        *(f"       failed: {number}: no" for number in range(3)),
+        "run 1: exit code 1 after 2.0 s; not in sync: 0 copied",
+        *(f"    failed: {number}: no" for number in range(3)),
     ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--fault", "cut@stor"], "cut@stor: there is no place 'stor'; did you mean store? (all of them: actorsync "),
+        (["--fault", "cut@stor"], "cut@stor: there is no place 'stor'; did you mean store? (to list all faults: actor"),
         (["--fault", "melt@store"], "melt@store: there is no fault 'melt'; known: cut, reset, silence"),
-        (["--into", "missing"], "actorsync: --into missing: is not a directory; make it, or name another"),
-        (["--into", "source"], "actorsync: the rehearsal would be inside the source (source); name another: --into"),
+        (["--into", "missing"], "actorsync: --into missing: is not a directory; create it or name another"),
+        (["--into", "source"], "actorsync: --into source: is inside the source; name a directory outside it"),
         (["--set", "source.path=shop.toml"], "actorsync: shop.toml: source.path: cannot be read: Not a directory"),
         (["--set", "source.path=gone"], "actorsync: shop.toml: source.path: cannot be read: No such file"),
     ],
 )
-def test_what_cannot_be_rehearsed_is_one_line(
+def test_invalid_rehearsal_is_one_line(
     arguments: Sequence[str],
     line: str,
     source: Path,
@@ -236,14 +237,17 @@ def test_what_cannot_be_rehearsed_is_one_line(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ('[source]\npath = "source"\n[target]\nurl = "mirror"\n', "target.url: there is no embedded server for this"),
+        (
+            '[source]\npath = "source"\n[target]\nurl = "mirror"\n',
+            "target.url: no embedded server exists for this scheme",
+        ),
         (
             '[source]\nurl = "sftp://h/x"\n[target]\nurl = "m"\n',
-            "source.url: a rehearsal needs a directory as its source",
+            "source.url: only a local directory can be rehearsed as source",
         ),
     ],
 )
-def test_only_a_directory_to_a_server_is_rehearsed(
+def test_rehearsal_requires_local_source_and_remote_target(
     text: str, line: str, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = source.parent / "shop.toml"
@@ -252,34 +256,34 @@ def test_only_a_directory_to_a_server_is_rehearsed(
     assert capsys.readouterr().err.startswith(f"actorsync: shop.toml: {line}")
 
 
-def test_there_has_to_be_room(
+def test_rehearsal_without_disk_space_is_refused(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], into: Path
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100_000))
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp"))]) == 2
-    said = f"a rehearsal needs 956.1 KiB, and {into} has 97.7 KiB; name another directory: --into DIR"
+    said = f"not enough disk space: {into} has only 97.7 KiB free, the rehearsal needs 956.1 KiB; use --into DIR"
     assert capsys.readouterr().err == f"actorsync: {said}\n"
 
 
-def test_without_the_server_the_way_out_is_named(
+def test_rehearsal_without_pyftpdlib_says_what_to_install(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
     assert run_command(["rehearse", os.fspath(write_profile(source, "ftp"))]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("actorsync: a rehearsal needs an embedded server: the embedded FTP server needs pyftpdlib")
+    assert line.startswith("actorsync: cannot start the embedded server: the embedded FTP server needs pyftpdlib")
     assert line.endswith("pip install 'actorsync[testing]'")
 
 
-def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_faults_prints_names_and_places(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["rehearse", "--list-faults"]) == 0
     out = capsys.readouterr().out
-    assert "kill      the client is killed (kill -9)\n" in out
-    assert "store     a file is begun (STOR; OPEN for writing)\n" in out
+    assert re.search(r"^kill +the client is killed \(kill -9\)$", out, re.MULTILINE)
+    assert re.search(r"^store +\S.* \(STOR; OPEN for writing\)$", out, re.MULTILINE)
 
 
 def begun(profile: Path) -> subprocess.Popen[str]:
-    """Give a rehearsal whose first run is under way, and takes long."""
+    """Start a rehearsal and return it while its first, slow run is in progress."""
     argv = [sys.executable, "-m", "actorsync", "rehearse", os.fspath(profile), "--verbose", "--fault", "slow@20KB"]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -288,7 +292,7 @@ def begun(profile: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_signal_leaves_nothing_behind(source: Path, into: Path) -> None:
+def test_signal_removes_the_temporary_folder(source: Path, into: Path) -> None:
     with begun(write_profile(source, "ftp")) as process:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -297,24 +301,24 @@ def test_a_signal_leaves_nothing_behind(source: Path, into: Path) -> None:
     assert list(into.iterdir()) == []
 
 
-def test_a_run_does_not_outlive_a_rehearsal_that_is_killed(source: Path, into: Path) -> None:
+def test_killed_rehearsal_ends_its_run(source: Path, into: Path) -> None:
     with begun(write_profile(source, "ftp")) as process:
         [run] = children_of(process.pid)
         process.kill()
         process.communicate(timeout=30)
     while Path(f"/proc/{run}/cmdline").exists() and b"rehearsal_child" in Path(f"/proc/{run}/cmdline").read_bytes():
         time.sleep(0.01)
-    for folder in into.iterdir():  # it could not remove that any more
+    for folder in into.iterdir():  # the killed process could not remove it
         shutil.rmtree(folder)
 
 
 def children_of(pid: int) -> list[str]:
-    """Those that any thread of a process has started."""
+    """Return the children that any thread of a process has started."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [child for file in files for child in file.read_text().split()]
 
 
-async def test_no_secret_comes_near_a_rehearsal(
+async def test_rehearsal_never_contains_a_secret_of_the_profile(
     source: Path, into: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACTORSYNC_TARGET_PASSWORD", "CANARY-4711")
@@ -332,7 +336,7 @@ async def test_no_secret_comes_near_a_rehearsal(
     assert "CANARY" not in "".join(capfd.readouterr())
 
 
-async def test_a_rehearsal_that_is_cancelled_ends_its_run(source: Path) -> None:
+async def test_cancelled_rehearsal_ends_its_run(source: Path) -> None:
     profile = load_profile(write_profile(source, "sftp"), needs_keys=False)
     with trio.CancelScope() as scope:
         await rehearse(

@@ -26,7 +26,7 @@ LAYERS = (
     {"policy", "assembly", "ending", "supervisor"},
     {"profile"},
     {"runs"},
-    {"events", "testing"},
+    {"api", "events", "testing"},
     {"rehearsal", "cli"},
     {"__main__"},
 )

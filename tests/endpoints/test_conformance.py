@@ -28,7 +28,7 @@ from tests.support.servers.ftp import endpoint_for, fresh_folder, home
 from tests.support.servers.ssh_target import SshTarget
 from tests.support.servers.ssh_target import endpoint_for as ssh_endpoint_for
 
-#: What an SFTP server may have beyond the protocol, and we use where it is.
+#: Optional extensions of SFTP servers that actorsync uses.
 EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com"})
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
@@ -64,26 +64,26 @@ PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, f
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
-async def test_conformance(open_place: OpenPlace, check: Check, tmp_path: Path) -> None:
+async def test_local_and_memory_endpoints_pass_the_suite(open_place: OpenPlace, check: Check, tmp_path: Path) -> None:
     async with open_place(tmp_path) as place:
         await check(place)
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
-async def test_ftp_conformance(shared_ftp_server: FtpTarget, check: Check) -> None:
+async def test_ftp_endpoint_passes_the_suite(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
     await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
-async def test_sftp_conformance(shared_sftp_server: SshTarget, check: Check) -> None:
+async def test_sftp_endpoint_passes_the_suite(shared_sftp_server: SshTarget, check: Check) -> None:
     ssh_servers.fresh_folder(shared_sftp_server, check.__name__)
     await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__)))
 
 
 @pytest.fixture(scope="module")
 def bare_sftp_server() -> Iterator[SshTarget]:
-    """A server that speaks version 3 and not a word more: it cannot replace a file in one stroke."""
+    """A server with plain version 3, without extensions: a rename cannot replace a file."""
     with home() as folder:
         root = folder / "root"
         root.mkdir()
@@ -92,23 +92,25 @@ def bare_sftp_server() -> Iterator[SshTarget]:
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
-async def test_m050_sftp_conformance_without_extensions(bare_sftp_server: SshTarget, check: Check) -> None:
+async def test_m050_sftp_endpoint_without_extensions_passes_the_suite(
+    bare_sftp_server: SshTarget, check: Check
+) -> None:
     ssh_servers.fresh_folder(bare_sftp_server, check.__name__)
     await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
 
 
 @pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)
-async def test_source_conformance(open_place: OpenPlace, tmp_path: Path) -> None:
+async def test_local_and_memory_sources_pass_the_suite(open_place: OpenPlace, tmp_path: Path) -> None:
     async with open_place(tmp_path) as place:
         await fill(place.endpoint, LONG_TREE)
         await check_source(lambda tree: place.endpoint)
 
 
-#: A long listing is demanded of servers as targets already, and takes them long to fill.
+#: Without the check of a long listing: the suite for targets has it, and its tree takes long to upload.
 QUICK = [check for check in SOURCE_CHECKS if check != "listings_are_complete"]
 
 
-async def test_ftp_source_conformance(shared_ftp_server: FtpTarget) -> None:
+async def test_ftp_source_passes_the_suite(shared_ftp_server: FtpTarget) -> None:
     fresh_folder(shared_ftp_server, "source")
     endpoint = endpoint_for(shared_ftp_server, "/source")
     await fill(endpoint, TREE)
@@ -116,7 +118,7 @@ async def test_ftp_source_conformance(shared_ftp_server: FtpTarget) -> None:
         await check_source(lambda tree: endpoint, only=demand)
 
 
-async def test_sftp_source_conformance(shared_sftp_server: SshTarget) -> None:
+async def test_sftp_source_passes_the_suite(shared_sftp_server: SshTarget) -> None:
     ssh_servers.fresh_folder(shared_sftp_server, "source")
     endpoint = ssh_endpoint_for(shared_sftp_server, "source")
     await fill(endpoint, TREE)
@@ -124,7 +126,7 @@ async def test_sftp_source_conformance(shared_sftp_server: SshTarget) -> None:
         await check_source(lambda tree: endpoint, only=demand)
 
 
-async def test_a_missing_root_is_made_on_demand(tmp_path: Path) -> None:
+async def test_make_directories_makes_a_missing_root(tmp_path: Path) -> None:
     for endpoint in (LocalEndpoint(tmp_path / "a" / "b"), MemoryEndpoint(exists=False)):
         async with endpoint.open_session() as session:
             problem = (await session.list_directory("")).problem
@@ -136,10 +138,10 @@ async def test_a_missing_root_is_made_on_demand(tmp_path: Path) -> None:
             assert len((await session.list_directory("")).entries) == 1
 
 
-# Memory: what a simulation can see in between.
+# Memory: intermediate states that a simulation can see.
 
 
-async def test_a_half_written_temporary_is_observable() -> None:
+async def test_half_written_temporary_is_visible_in_memory() -> None:
     endpoint = MemoryEndpoint()
     seen: set[int] = set()
 
@@ -160,7 +162,7 @@ async def test_a_half_written_temporary_is_observable() -> None:
     assert endpoint.log[:2] == [("stage", "temporary"), ("sweep", "temporary")]
 
 
-async def test_open_content_sees_writes_in_place_but_no_rename_over_it() -> None:
+async def test_open_content_sees_writes_in_place_but_not_a_rename() -> None:
     endpoint = MemoryEndpoint()
     endpoint.write("d/file", b"old old")
     async with endpoint.open_session() as session, session.open("d/file") as content:
@@ -188,7 +190,7 @@ def fault_at(verb: str, when: When, error: Exception) -> Callable[[str, When], N
     return decide
 
 
-async def test_a_lost_session_stays_lost_and_a_new_one_does_not() -> None:
+async def test_lost_session_stays_lost_and_a_new_one_works() -> None:
     memory = MemoryEndpoint()
     endpoint = Faulty(memory, fault_at("commit", "after", ConnectionLost("cut")))
     async with endpoint.open_session() as session:
@@ -199,12 +201,12 @@ async def test_a_lost_session_stays_lost_and_a_new_one_does_not() -> None:
                 await session.commit([staged])
         with pytest.raises(ConnectionLost):
             await session.list_directory("")
-    assert memory.files() == {"final": b"content"}, "it was done, and nobody heard"
+    assert memory.files() == {"final": b"content"}, "the commit was done, and its outcome was lost"
     async with endpoint.open_session() as session:
         assert (await session.list_directory("")).problem is None
 
 
-async def test_a_connection_lost_in_the_middle_of_a_file_leaves_a_half_temporary() -> None:
+async def test_connection_lost_during_an_upload_leaves_a_partial_temporary() -> None:
     memory = MemoryEndpoint()
     reads = iter([None, None, None, ConnectionLost("cut")])
 
@@ -221,7 +223,7 @@ async def test_a_connection_lost_in_the_middle_of_a_file_leaves_a_half_temporary
 
 
 @pytest.mark.parametrize("verb", ["read", "stage", "commit", "list_directory"])
-async def test_a_refusal_is_a_value_and_the_session_goes_on(verb: str) -> None:
+async def test_injected_refusal_is_a_value_and_the_session_goes_on(verb: str) -> None:
     async with Faulty(MemoryEndpoint(), fault_at(verb, "before", OperationRefused("no"))).open_session() as session:
         staged, _ = await session.stage(Upload("final", "temporary", MemoryContent(b"content")))
         assert isinstance(staged, OperationRefused if verb in {"read", "stage"} else Staged)
@@ -231,17 +233,17 @@ async def test_a_refusal_is_a_value_and_the_session_goes_on(verb: str) -> None:
         assert ((await session.list_directory("")).problem is not None) is (verb == "list_directory")
 
 
-async def test_random_faults_are_the_same_for_the_same_seed(autojump_clock: MockClock) -> None:
+async def test_random_faults_repeat_with_the_same_seed(autojump_clock: MockClock) -> None:
     async def story() -> list[str]:
         endpoint = Faulty(MemoryEndpoint(), RandomFaults(random.Random(7), 0.1))
-        told: list[str] = []
+        outcomes: list[str] = []
         for number in range(50):
             try:
                 async with endpoint.open_session() as session:
-                    told.append(str(await session.make_directories([str(number)])))
+                    outcomes.append(str(await session.make_directories([str(number)])))
             except ConnectionLost as lost:
-                told.append(str(lost))
-        return told
+                outcomes.append(str(lost))
+        return outcomes
 
     first = await story()
     assert first == await story()

@@ -1,4 +1,4 @@
-"""Endpoints by URL scheme: found, opened, and, where they are broken, told of in one line."""
+"""Endpoints by URL scheme: lookup, opening, and one line for each broken plug-in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.runner import run_once
 from tests.support.plugged import install
 
-#: An endpoint that is a tree in memory, kept by its location so that a test can look at it.
+#: A plug-in whose endpoints are trees in memory, kept by location for the test to look at.
 GOOD = """
     from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 
@@ -47,7 +47,7 @@ def loaded(path: Path, target: str, source: str = 'path = "public"', overrides: 
 
 
 def refused(path: Path, target: str, source: str = 'path = "public"', overrides: list[str] | None = None) -> str:
-    """The line of an error, of the load or of the opening, without the name of the file."""
+    """Return the error line of loading or opening a profile, without the name of the file."""
     with pytest.raises(ProfileError) as caught:
         open_endpoints(loaded(path, target, source, overrides))
     line = str(caught.value)
@@ -64,7 +64,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("site")
 class TestLocation:
-    def test_all_of_a_url_and_its_keys(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_location_has_all_parts_of_the_url_and_its_options(
+        self, shop: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("PASSWORD", "hunter2")
         monkeypatch.setenv("TOKEN", "t0ken")
         text = """
@@ -99,35 +101,35 @@ class TestLocation:
             ("foo+bar://h/a", ("h", 0, "", "a")),
         ],
     )
-    def test_parts(self, shop: Path, url: str, parts: tuple[str, int, str, str]) -> None:
+    def test_location_has_the_parts_of_the_url(self, shop: Path, url: str, parts: tuple[str, int, str, str]) -> None:
         location = open_endpoints(loaded(shop, f'url = "{url}"'))[1].location  # type: ignore[attr-defined]
         assert (location.host, location.port, location.user, location.path) == parts
         again = open_endpoints(loaded(shop, f'url = "{location.url}"'))[1].location  # type: ignore[attr-defined]
-        assert again == location, "what is shown leads to the same place"
+        assert again == location, "the displayed URL leads to the same place"
 
     @pytest.mark.parametrize(
         ("target", "line"),
         [
-            ('url = "foo://u:hunter2@h/"', "target.url: has a password in it, where it would be visible to others"),
-            ('url = "foo://h/../x"', "target.url: has .. in its path; write where it leads to"),
-            ('url = "foo://h/a%0Ab"', "target.url: the path has a line feed in it, which the path of a mirror may"),
+            ('url = "foo://u:hunter2@h/"', "target.url: contains a password, which process lists and logs would show"),
+            ('url = "foo://h/../x"', "target.url: has .. in its path; write the path that it leads to"),
+            ('url = "foo://h/a%0Ab"', "target.url: the path contains a line feed, which is not allowed in a path"),
             ('url = "foo://h/%FF"', "target.url: the path is not UTF-8 text"),
-            ('url = "foo://u%00@h/"', "target.url: the user has a NUL in it, which no user name has"),
-            ('url = "foo://h/"\nlanes = 3', "target.lanes: only sftp:// has more than one file in flight"),
+            ('url = "foo://u%00@h/"', "target.url: the user contains a NUL, which is not allowed in a user name"),
+            ('url = "foo://h/"\nlanes = 3', "target.lanes: only sftp:// transfers several files at once"),
             ('url = "foo://h/"\nfsync = true', "target.fsync: only sftp:// can ask the server to flush"),
-            ('url = "mirror"\noptions = { a = 1 }', "target.options: only a scheme that is plugged in has options"),
+            ('url = "mirror"\noptions = { a = 1 }', "target.options: only plug-in schemes take options"),
             ('url = "foo://h/"\noptions = 3', "target.options: is not a table; write it like options = { region"),
-            ('url = "foo://h/"\noptions = { a = [1] }', "target.options: a is neither a text, a number, true or false"),
+            ('url = "foo://h/"\noptions = { a = [1] }', "target.options: a is not a string, a number, true, false"),
             ('url = "foo://h/"\noptions = { a = { b = 1 } }', "target.options: a must be one of { env ="),
             ('url = "foo://h/"\noptions = { size = 1 }', "target.options.size: unknown option; known: region, depth"),
         ],
     )
-    def test_what_cannot_be_used(self, shop: Path, target: str, line: str) -> None:
+    def test_unusable_profile_is_refused_in_one_line(self, shop: Path, target: str, line: str) -> None:
         said = refused(shop, target)
         assert said.startswith(line)
         assert "hunter2" not in said
 
-    def test_options_by_override_and_environment(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_options_come_from_overrides_and_environment(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         text = 'url = "foo://h/"\noptions = { region = "eu" }'
         assert loaded(shop, text, overrides=['target.options={ region = "us" }']).target.options.values == (
             ("region", "us"),
@@ -135,18 +137,20 @@ class TestLocation:
         monkeypatch.setenv("ACTORSYNC_TARGET_OPTIONS", "{ depth = 2 }")
         assert loaded(shop, text).target.options.values == (("depth", 2),)
 
-    def test_a_secret_is_for_its_owner_only(self, shop: Path) -> None:
+    def test_profile_with_a_secret_must_be_private(self, shop: Path) -> None:
         text = 'url = "foo://h/"\noptions = { token = "t0ken" }'
         assert repr(loaded(shop, text).target.options.secrets) == "(('token', ***),)"
         shop.chmod(0o644)
         line = refused(shop, text)
-        assert line.startswith("target.options.token: the file holds a token, and is open to others (mode 0644)")
+        assert line.startswith("target.options.token: the profile contains a token, and other users can access it")
         shop.chmod(0o600)
         line = refused(shop, 'url = "foo://h/"', overrides=['target.options={ token = "t0ken" }'])
         assert line.startswith("--set target.options: a token here would be visible to others in the process list")
         assert "t0ken" not in line
 
-    def test_identity(self, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_identity_depends_on_the_place_and_not_on_secrets(
+        self, shop: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("A", "a")
         texts = [
             'url = "foo://h/a"',
@@ -161,11 +165,11 @@ class TestLocation:
         identities = [loaded(shop, text).identity for text in texts]
         assert len(set(identities)) == len(texts)
         secret = 'url = "foo://h/a"\noptions = { token = { env = "A" } }'
-        assert loaded(shop, secret).identity == identities[0], "secrets are changed now and then"
+        assert loaded(shop, secret).identity == identities[0], "a new secret is no new place"
 
-    def test_a_place_inside_the_other(self, shop: Path) -> None:
+    def test_target_inside_the_source_is_refused(self, shop: Path) -> None:
         line = refused(shop, 'url = "foo://h/a/b"', 'url = "foo://h/a"')
-        assert line == "target.url: is inside the source; name a directory beside the source"
+        assert line == "target.url: is inside the source; use a directory outside it"
         loaded(shop, 'url = "foo://h/a/b"\noptions = { region = "eu" }', 'url = "foo://h/a"')
 
 
@@ -175,7 +179,7 @@ class TestLocation:
         ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
         ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
         ("def other(): ...", "cannot be imported: AttributeError: module 'foo_sync' has no attribute 'open_endpoint'"),
-        ("open_endpoint = 3", "is no endpoint factory but a int"),
+        ("open_endpoint = 3", "is not an endpoint factory but a int"),
         ("def open_endpoint(): ...", "failed: TypeError: open_endpoint() takes 0 positional arguments but 1 was given"),
         ("def open_endpoint(it): raise OSError('two\\nlines')", "failed: OSError: two lines"),
         (
@@ -184,11 +188,11 @@ class TestLocation:
         ),
         (
             "def open_endpoint(it): return None",
-            "gave a NoneType, which is no endpoint: it has no display and no capabilities",
+            "returned a NoneType, not an endpoint: it has no display and no capabilities",
         ),
     ],
 )
-def test_a_broken_plug_in_is_one_line_and_exit_code_2(
+def test_broken_plug_in_is_one_line_and_exit_code_2(
     shop: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -202,14 +206,12 @@ def test_a_broken_plug_in_is_one_line_and_exit_code_2(
     target = 'url = "foo://h/"\npassword = { env = "PASSWORD" }\noptions = { token = { env = "TOKEN" } }'
     shop.write_text(f'[source]\npath = "public"\n[target]\n{target}\n')
     assert run_command(["check", str(shop)]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
+    (line_shown,) = capsys.readouterr().err.splitlines()
     named = f"{shop}: target.url: the endpoint for foo:// (foo_sync:open_endpoint of foo_sync) "
-    assert told.removeprefix("actorsync: ").startswith(named + line)
+    assert line_shown.removeprefix("actorsync: ").startswith(named + line)
 
 
-def test_a_secret_that_is_looked_up_only_now_is_hidden_as_well(
-    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secret_revealed_by_a_plug_in_is_hidden(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(
         tmp_path / "site", monkeypatch, "def open_endpoint(it): raise OSError(it.password())", {"foo": "open_endpoint"}
     )
@@ -217,9 +219,7 @@ def test_a_secret_that_is_looked_up_only_now_is_hidden_as_well(
     assert "failed: OSError: ***" in refused(shop, 'url = "foo://h/"\npassword = { env = "PASSWORD" }')
 
 
-def test_a_factory_says_what_is_wrong_with_the_profile(
-    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unusable_from_a_factory_names_the_key(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
         from actorsync.endpoints.plugins import Unusable
 
@@ -230,14 +230,14 @@ def test_a_factory_says_what_is_wrong_with_the_profile(
     assert refused(shop, 'url = "foo:///"') == "target.url: has no bucket; write foo://bucket/dir"
 
 
-def test_an_unknown_scheme_names_what_there_is(shop: Path) -> None:
+def test_unknown_scheme_lists_the_known_ones(shop: Path) -> None:
     line = refused(shop, 'url = "nosuch://h/"')
     assert line.startswith("target.url: not supported: nosuch:// (use sftp://, ftpes://, ftps:// or ftp://, ")
     assert ", s3://, " in line
     assert "pip install 'actorsync[fsspec]'" in line
 
 
-def test_two_packages_for_one_scheme(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_packages_for_one_scheme_are_refused(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("one", "two"):
         install(tmp_path / "site", monkeypatch, GOOD, {"foo": "open_endpoint"}, package)
     line = refused(shop, 'url = "foo://h/"')
@@ -245,7 +245,7 @@ def test_two_packages_for_one_scheme(shop: Path, tmp_path: Path, monkeypatch: py
     assert line == f"target.url: {named}; remove one of them"
 
 
-def test_what_is_built_in_cannot_be_replaced(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_in_scheme_cannot_be_replaced(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schemes = dict.fromkeys(("file", "ftp", "ftps", "ftpes", "sftp"), "open_endpoint")
     install(tmp_path / "site", monkeypatch, "raise AssertionError('it was imported')", schemes)
     for url in ("file:///srv/www", "ftp://h/", "ftps://h/", "ftpes://h/", "sftp://u@h/"):
@@ -253,7 +253,7 @@ def test_what_is_built_in_cannot_be_replaced(shop: Path, tmp_path: Path, monkeyp
     assert {*schemes} <= {*registered()}
 
 
-def test_nothing_is_looked_up_for_what_is_built_in(shop: Path) -> None:
+def test_built_in_scheme_looks_up_no_entry_points(shop: Path) -> None:
     shop.write_text('[source]\npath = "public"\n[target]\nurl = "ftp://h/"\n')
     code = (
         "import sys; from pathlib import Path; from actorsync.profile import load_profile; "
@@ -264,7 +264,7 @@ def test_nothing_is_looked_up_for_what_is_built_in(shop: Path) -> None:
 
 
 @pytest.mark.usefixtures("site")
-async def test_a_run_to_an_endpoint_that_is_plugged_in_and_back(shop: Path) -> None:
+async def test_run_to_a_plug_in_and_back_mirrors_the_tree(shop: Path) -> None:
     profile = loaded(shop, 'url = "foo://h/www"')
     assert (await run_once(profile)).exit_code == 0
     target = open_endpoints(profile)[1]
@@ -275,13 +275,13 @@ async def test_a_run_to_an_endpoint_that_is_plugged_in_and_back(shop: Path) -> N
     assert (shop.parent / "mirror" / "index.html").read_text() == "hello"
 
 
-def test_host_keys_are_not_for_plug_ins(shop: Path, capsys: pytest.CaptureFixture[str], site: Path) -> None:
+def test_trust_refuses_a_plug_in(shop: Path, capsys: pytest.CaptureFixture[str], site: Path) -> None:
     loaded(shop, 'url = "foo://h/www"')
     assert run_command(["trust", str(shop)]) == 2
-    assert "who answers for foo:// is the affair of its plug-in" in capsys.readouterr().err
+    assert "the plug-in of foo:// identifies its server" in capsys.readouterr().err
 
 
-def test_a_location_for_a_program_and_what_it_allows() -> None:
+def test_location_refuses_options_that_are_not_allowed() -> None:
     location = Location(scheme="foo", host="h", path="a", options={"region": "eu"})
     location.allow("region")
     with pytest.raises(Unusable, match=r"options\.region: unknown option; foo:// has none"):

@@ -1,4 +1,4 @@
-"""The examples do what the documentation says, and are what it shows."""
+"""The example of an endpoint does what docs/endpoints.md says, and is what it shows."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.support.root import ROOT
 EXAMPLE = ROOT / "examples" / "sqlite_endpoint.py"
 
 
-#: SQLite waits for the disk at the end of each transaction: here, where there is none to wait for.
+#: SQLite waits for the disk at the end of each transaction: use a directory in memory if there is one.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @pytest.mark.parametrize("check", CHECKS)
-async def test_the_sqlite_endpoint_keeps_the_contract(check: str) -> None:
+async def test_sqlite_endpoint_passes_the_suite(check: str) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         file = Path(folder, "site.db")
         await trio.Path(file).touch()
         await check_endpoint(lambda: SqliteEndpoint(file), only=check)
 
 
-def test_it_is_a_target_and_a_source_of_profiles(
+def test_sqlite_endpoint_works_as_target_and_source_of_profiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -56,17 +56,17 @@ def test_it_is_a_target_and_a_source_of_profiles(
     assert (tmp_path / "mirror" / "d" / "a.html").exists()
 
 
-def test_a_url_without_a_file() -> None:
+def test_url_without_a_file_is_unusable() -> None:
     for location in (Location(scheme="sqlite", host="host", path="a"), Location(scheme="sqlite")):
         with pytest.raises(Unusable, match=r"names no file; write sqlite:///srv/site\.db"):
             open_endpoint(location)
 
 
-def test_it_is_under_a_hundred_lines_and_shown_as_it_is() -> None:
+def test_example_has_under_100_lines_and_is_in_the_docs() -> None:
     assert len(EXAMPLE.read_text().splitlines()) < 100
     assert f"```python\n{EXAMPLE.read_text()}```" in (ROOT / "docs" / "endpoints.md").read_text()
 
 
-def test_a_session_lacks_none_of_its_functions() -> None:
+def test_simple_session_without_its_functions_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         SimpleSession()  # type: ignore[abstract]

@@ -1,4 +1,4 @@
-"""Profiles to run, and what their runs have left behind."""
+"""Profiles to run, and the results of their runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.shutdown import Shutdown
 from actorsync.journal import (
     read_runs,

@@ -62,7 +62,7 @@ def test_run_returns_the_report(profile: Path) -> None:
 
 
 def test_run_raises_the_documented_errors(profile: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="there is no such file"):
+    with pytest.raises(ProfileError, match="no such file"):
         actorsync.run(tmp_path / "none.toml")
 
     @listing_stage
@@ -169,7 +169,7 @@ def test_a_run_that_cannot_be_stopped_is_abandoned_at_the_third_signal(profile: 
         for _ in range(3):
             process.send_signal(signal.SIGINT)
             time.sleep(0.1)
-        assert process.stdout.read() == "the run could not be stopped, and was left to itself\n"
+        assert process.stdout.read() == "the run could not be stopped, and continues in a background thread\n"
         assert process.wait(30) == 5
 
 
@@ -214,7 +214,7 @@ def test_ctrl_c_at_random_moments_leaves_a_consistent_target(
             assert err == "", err
             assert "files sent" in out
             assert process.returncode in ({3} if presses == 1 else {3, 130})
-            assert set(temporaries(root)) <= set(intents_of(profile)), "a temporary that nobody knows of"
+            assert set(temporaries(root)) <= set(intents_of(profile)), "a temporary that the journal does not know"
             write(source / "more" / f"{rng.randrange(1_000)}", rng.randbytes(50_000))
         proxy._rate = 0
         assert run_again(profile) == 0
@@ -230,7 +230,7 @@ def has_said_something(process: subprocess.Popen[str]) -> bool:
 
 
 def wait_until_it_listens(process: subprocess.Popen[str]) -> None:
-    """Wait until the run has its thread. Before that, Ctrl-C is what it is in any script that imports something."""
+    """Wait until the run has its thread. Before that, Ctrl-C acts as in any script."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         if len(os.listdir(f"/proc/{process.pid}/task")) > 1:

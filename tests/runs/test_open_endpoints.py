@@ -71,7 +71,7 @@ def test_m105_an_sftp_endpoint_has_the_settings_of_the_profile(source: Path, tmp
     _, plain = open_endpoints(make_profile(source, "sftp://demo@example.com/"))
     assert isinstance(plain, SftpEndpoint)
     assert plain.lanes == LANES
-    assert f"default {LANES}." in (ROOT / "docs" / "profile.md").read_text()
+    assert f"- Default: {LANES}\n" in (ROOT / "docs" / "profile.md").read_text()
     assert (plain.login.password, plain.login.passphrase, plain.login.agent, plain.fsync) == (None, None, None, False)
 
 

@@ -1,4 +1,4 @@
-"""Passes, one after the other."""
+"""Repeated passes, in virtual time where no server takes part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from actorsync.actors.messages import inline
 from actorsync.actors.shutdown import Shutdown
-from actorsync.cli.check import status
+from actorsync.cli.status import status
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import JournalLocked
 from actorsync.journal import (
@@ -40,7 +40,7 @@ Pass = Callable[[], Awaitable[Report]]
 
 
 def passes(shutdown: Shutdown, *script: tuple[float, int], drains: bool = True) -> tuple[Pass, list[float]]:
-    """Give a pass that takes as long and ends as scripted; at the end of the last, a drain is asked for."""
+    """Return a pass that takes as long and ends as scripted. The last one requests a drain at its end."""
     started: list[float] = []
 
     async def one_pass() -> Report:
@@ -230,7 +230,7 @@ async def test_only_the_first_pass_tries_parked_paths(
     (trouble,) = read_troubles(state_directory(), profile.identity)
     assert (trouble.path, trouble.failures) == ("a.txt", 5)
     heading, columns, line = list(status(profile))[-3:]
-    assert heading == "1 path parked; a run that you start tries them at once:"
+    assert heading == "1 path parked; the next run that you start retries them at once:"
     assert columns.split() == ["FAILING", "SINCE", "FAILURES", "NEXT", "TRY", "PATH", "AND", "REASON"]
     assert re.search(r"  5  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a\.txt: ", line)
 
@@ -240,7 +240,7 @@ async def test_only_the_first_pass_tries_parked_paths(
 
 @attrs.define(eq=False)
 class Alarms:
-    """A wake-up that returns at given moments after the start; counts the calls, and those that were cancelled."""
+    """A wake-up that returns at given moments after the start, and counts its calls and cancellations."""
 
     at: list[float]
     calls: int = 0

@@ -87,7 +87,7 @@ def test_apply_does_what_the_plan_lists(site: Site, tmp_path: Path) -> None:
     report = actorsync.apply(saved, site.profile)
     assert (report.exit_code, report.copied, report.removed) == (0, 2, 1)
     assert site.is_mirrored()
-    with pytest.raises(PlanOutdated, match="is as it should be, or gone from the source"):
+    with pytest.raises(PlanOutdated, match="needs no change any more, or is gone from the source"):
         actorsync.apply(saved, site.profile)
 
 
@@ -101,12 +101,12 @@ def test_a_plan_for_an_unknown_target_is_applied(site: Site) -> None:
 
 MOVES: dict[str, tuple[str, str]] = {
     "a planned file has changed": ("source", '"new/deep" has changed on the source'),
-    "a planned file is gone": ("unlink", '"new/deep" is as it should be, or gone from the source'),
-    "there is one more": ("more", '"more" would be changed, too'),
-    "what is to be replaced was changed": ("target", '"d/changed" was changed on the target by somebody else'),
-    "what is to be removed was changed": ("removal", '"gone" was changed on the target by somebody else'),
-    "a name is taken": ("taken", '"new" was changed on the target by somebody else'),
-    "what is to be replaced is gone": ("vanished", '"d/changed" was changed on the target by somebody else'),
+    "a planned file is gone": ("unlink", '"new/deep" needs no change any more, or is gone from the source'),
+    "there is one more": ("more", '"more" would be changed too'),
+    "what is to be replaced was changed": ("target", '"d/changed" has changed on the target'),
+    "what is to be removed was changed": ("removal", '"gone" has changed on the target'),
+    "a name is taken": ("taken", '"new" has changed on the target'),
+    "what is to be replaced is gone": ("vanished", '"d/changed" has changed on the target'),
 }
 
 
@@ -172,7 +172,7 @@ def test_a_file_that_changes_during_apply_fails_alone(tmp_path: Path) -> None:
 def test_a_plan_of_another_profile_is_refused(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     other = write_profile(tmp_path / "other.toml", site.source, tmp_path / "elsewhere")
-    with pytest.raises(PlanOutdated, match=r"the plan is for .*target, and the profile says .*elsewhere"):
+    with pytest.raises(PlanOutdated, match=r"the plan is for .*target, and the profile for .*elsewhere"):
         actorsync.apply(actorsync.plan(site.profile), other)
 
 
@@ -194,11 +194,11 @@ def test_an_operation_that_a_stage_drops_is_not_planned(tmp_path: Path) -> None:
 
 BAD_PLANS: dict[str, tuple[bytes | None, str]] = {
     "none": (None, "the plan cannot be read: No such file or directory"),
-    "empty": (b"", "is no plan; write one with: actorsync plan --save"),
-    "other json": (b'["x"]', "is no plan"),
-    "binary": (b"\xff\xfe\x00", "is no plan"),
-    "newer": (b'{"actorsync-plan": 2}', "is a plan of another version of actorsync; make it anew"),
-    "damaged": (b'{"actorsync-plan": 1, "profile": "x"}', "is a damaged plan; make it anew"),
+    "empty": (b"", "not a saved plan; save one with: actorsync plan --save"),
+    "other json": (b'["x"]', "not a saved plan"),
+    "binary": (b"\xff\xfe\x00", "not a saved plan"),
+    "newer": (b'{"actorsync-plan": 2}', "the plan is of another version of actorsync; save a new one"),
+    "damaged": (b'{"actorsync-plan": 1, "profile": "x"}', "the plan is damaged; save a new one"),
 }
 
 
@@ -265,6 +265,6 @@ def test_a_rename_of_a_changed_file_is_refused(site: Site) -> None:
     (site.source / "d").rename(site.source / "e")
     plan = actorsync.plan(site.profile)
     write(site.root / "d/changed", b"by hand")
-    with pytest.raises(PlanOutdated, match='"d/changed" was changed on the target by somebody else'):
+    with pytest.raises(PlanOutdated, match='"d/changed" has changed on the target'):
         actorsync.apply(plan, site.profile)
     assert not (site.root / "e").exists()

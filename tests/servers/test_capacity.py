@@ -19,7 +19,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.local.tree import Opened

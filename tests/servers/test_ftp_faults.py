@@ -1,6 +1,6 @@
-"""A network that fails and servers that lie: every file arrives whole, or is reported; nothing hangs, nothing is left.
+"""Network faults and wrong replies: every file arrives whole or is reported, nothing hangs, no temporary is left.
 
-Networks fail in the fault proxy, before real servers. Servers lie in ``tests.support.servers.evil``.
+The fault proxy makes the network faults, before real servers. ``tests.support.servers.evil`` sends the wrong replies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 import trio
 import trio.testing
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.ftp.session import FtpSession
@@ -58,7 +58,7 @@ HOWS: tuple[How, ...] = get_args(How)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small job: five files in three folders, some of them beyond what is sent blindly."""
+    """Make five files in three folders, some of them larger than what is sent before the 150."""
     folder = tmp_path_factory.mktemp("source")
     for number, size in enumerate((0, 300, 65_536, BIG, 5)):
         path = folder / ("a", "b", "b/c", "")[number % 4] / f"{number}"
@@ -83,7 +83,7 @@ def pyftpdlib() -> Iterator[FtpTarget]:
 
 
 class Job:
-    """One run through a proxy with faults, into a folder of its own, with everything that can be said of it."""
+    """One run through a proxy with faults, into its own folder, and the checks on its result."""
 
     _number = 0
 
@@ -109,7 +109,7 @@ class Job:
             return await mirror(counting, target, journal, connections=connections, settled=True, seconds=30)
 
     def assert_done(self, run: Run, source: Path, *, repeats: int) -> None:
-        """See that all is there, nothing else is, and no more than ``repeats`` files were sent again."""
+        """Check that exactly the source has arrived, and that at most ``repeats`` files were sent again."""
         assert (run.report.exit_code, run.failures) == (0, {}), self.proxy.lines
         assert contents(self.root) == contents(source)
         assert times(self.root) == times(source)
@@ -120,8 +120,8 @@ class Job:
 # ---- connections that go silent, or are refused
 
 
-async def test_m011_a_data_connection_goes_silent(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
-    """With more on its way than any buffer holds."""
+async def test_m011_silent_data_connection_is_retried(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
+    """The file is larger than any buffer."""
     with open(tmp_path / "big", "wb") as file:  # noqa: ASYNC230 - nothing else runs yet
         file.truncate(30_000_000)
     job = Job(pyftpdlib)
@@ -129,14 +129,14 @@ async def test_m011_a_data_connection_goes_silent(pyftpdlib: FtpTarget, tmp_path
     job.assert_done(run, tmp_path, repeats=1)
 
 
-async def test_m001_refused_connections(pyftpdlib: FtpTarget, source: Path) -> None:
+async def test_m001_refused_connections_are_retried(pyftpdlib: FtpTarget, source: Path) -> None:
     job = Job(pyftpdlib)
     run = await job.run(source, Refuse(how="rst", times=3), Refuse(how="fin", at_connection=4, times=1))
     job.assert_done(run, source, repeats=0)
     assert run.report.reconnects >= 3
 
 
-async def test_m002_a_server_that_resets_everybody(pyftpdlib: FtpTarget, source: Path) -> None:
+async def test_m002_server_that_resets_every_connection_ends_the_run(pyftpdlib: FtpTarget, source: Path) -> None:
     job = Job(pyftpdlib)
     run = await job.run(source, Refuse(how="rst", times=FOREVER))
     assert run.report.exit_code == 5
@@ -147,8 +147,10 @@ async def test_m002_a_server_that_resets_everybody(pyftpdlib: FtpTarget, source:
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_m006_m011_data_is_cut(shared_ftp_server: FtpTarget, one_big_file: Path, how: How) -> None:
-    """At the first byte, at the last, and at the edge of what goes out before the server has said that it wants it."""
+async def test_m006_m011_cut_data_connection_is_retried(
+    shared_ftp_server: FtpTarget, one_big_file: Path, how: How
+) -> None:
+    """The cuts are at the first and last byte, and around the limit of what is sent before the 150."""
 
     async def cut(after: int) -> None:
         job = Job(shared_ftp_server)
@@ -161,8 +163,8 @@ async def test_m006_m011_data_is_cut(shared_ftp_server: FtpTarget, one_big_file:
             nursery.start_soon(cut, after)
 
 
-async def test_m024_nothing_is_ever_resumed(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
-    """An upload that broke off is begun again under a new name: servers do four different things after REST."""
+async def test_m024_broken_upload_restarts_from_the_beginning(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
+    """REST is never used: four servers behave in four different ways after it."""
     job = Job(shared_ftp_server)
     cuts: list[Fault] = [CutData(verb="STOR", after=BIG // 2, how="rst"), Truncate(verb="STOR", after=BIG // 2)]
     run = await job.run(one_big_file, *cuts, stall_seconds=1)
@@ -175,7 +177,9 @@ async def test_m024_nothing_is_ever_resumed(shared_ftp_server: FtpTarget, one_bi
 
 
 @pytest.mark.parametrize("after", [0, 1, 65_535, BIG - 1])
-async def test_m018_226_but_truncated(shared_ftp_server: FtpTarget, one_big_file: Path, after: int) -> None:
+async def test_m018_truncated_upload_with_226_is_sent_again(
+    shared_ftp_server: FtpTarget, one_big_file: Path, after: int
+) -> None:
     job = Job(shared_ftp_server)
     run = await job.run(one_big_file, Truncate(verb="STOR", after=after))
     job.assert_done(run, one_big_file, repeats=1)
@@ -183,21 +187,21 @@ async def test_m018_226_but_truncated(shared_ftp_server: FtpTarget, one_big_file
     assert run.report.reconnects == 0, "nothing was wrong with the connection"
 
 
-async def test_m018_always_truncated(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
-    """What never arrives whole never gets its name."""
+async def test_m018_upload_that_is_always_truncated_fails(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
+    """A file that never arrives whole never gets its final name."""
     job = Job(shared_ftp_server)
     run = await job.run(one_big_file, Truncate(verb="STOR", after=100, times=FOREVER))
     assert run.report.exit_code == 1
-    assert run.failures == {"big": f"the server has 100 of its {BIG} bytes"}
+    assert run.failures == {"big": f"the server stored 100 of {BIG} bytes"}
     assert contents(job.root) == {}
 
 
 CROWD = {PYFTPDLIB: 20_000, "proftpd": 10_000, "vsftpd": 2_000, "pure-ftpd": 9_000}
-"""How many files are in one directory: for vsftpd two commands each, for Pure-FTPd below the limit of its listings."""
+"""The number of files in one directory. vsftpd needs two commands for each, and Pure-FTPd limits its listings."""
 
 
-async def test_m046_a_crowded_directory(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:
-    """Each is known afterwards: those that are in the source, too, are not sent again."""
+async def test_m046_directory_with_many_files_is_listed_whole(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:
+    """All files are known afterwards: those that the source has as well are adopted."""
     count = CROWD[shared_ftp_server.name]
     job = Job(shared_ftp_server)
     for number in range(count):
@@ -216,7 +220,7 @@ async def test_m046_a_crowded_directory(shared_ftp_server: FtpTarget, tmp_path: 
     assert time.monotonic() - began < 20
 
 
-async def test_m045_a_listing_that_is_cut_is_asked_for_again(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
+async def test_m045_cut_listing_is_requested_again(shared_ftp_server: FtpTarget, one_big_file: Path) -> None:
     job = Job(shared_ftp_server)
     for name in ("x" * 200, "y" * 200):
         (job.root / name).write_bytes(b"")
@@ -230,10 +234,10 @@ async def test_m045_a_listing_that_is_cut_is_asked_for_again(shared_ftp_server: 
 
 
 @pytest.mark.parametrize("how", ["lost", *HOWS])
-async def test_m007_the_226_is_lost(
+async def test_m007_lost_226_sends_the_file_again(
     shared_ftp_server: FtpTarget, one_big_file: Path, how: How | Literal["lost"]
 ) -> None:
-    """The server has the file, and nobody knows: it is sent again under a new name, and the old temporary goes."""
+    """The file is sent again under a new name, and the old temporary is removed."""
     fault = Swallow(verb="STOR") if how == "lost" else Cut(verb="STOR", how=how, when="unanswered")
     job = Job(shared_ftp_server)
     run = await job.run(one_big_file, fault, connections=1, stall_seconds=0.5)
@@ -248,10 +252,10 @@ async def test_m007_the_226_is_lost(
 
 @pytest.mark.parametrize("when", ["unanswered", "after"])
 @pytest.mark.parametrize("how", HOWS)
-async def test_m008_lost_between_the_halves_of_a_rename(
+async def test_m008_connection_lost_between_rnfr_and_rnto_converges(
     shared_ftp_server: FtpTarget, one_big_file: Path, how: How, when: When
 ) -> None:
-    """What is whole on the server is not sent again, only renamed again."""
+    """A file that is whole on the server is only renamed again."""
     faults = (Cut(verb="RNFR", how=how, when=when), Cut(verb="RNTO", how=how, when="before"))
     for fault in faults if when == "after" else faults[:1]:
         job = Job(shared_ftp_server)
@@ -261,10 +265,10 @@ async def test_m008_lost_between_the_halves_of_a_rename(
 
 
 @pytest.mark.parametrize("how", ["lost", *HOWS])
-async def test_m009_a_rename_that_was_done_and_nobody_heard(
+async def test_m009_rename_with_lost_reply_is_recognized(
     shared_ftp_server: FtpTarget, one_big_file: Path, how: How | Literal["lost"]
 ) -> None:
-    """Looked into, and believed: the file is not sent again, and gets its name once."""
+    """The final name shows that the rename was done: the file is not sent again, and is renamed once."""
     fault = Swallow(verb="RNTO") if how == "lost" else Cut(verb="RNTO", how=how, when="unanswered")
     job = Job(shared_ftp_server)
     (job.root / "big").write_bytes(b"old")
@@ -278,10 +282,10 @@ async def test_m009_a_rename_that_was_done_and_nobody_heard(
 
 @pytest.mark.parametrize("when", ["before", "unanswered", "after"])
 @pytest.mark.parametrize("verb", ["DELE", "RMD", "MKD"])
-async def test_m010_lost_while_making_or_removing(
+async def test_m010_connection_lost_at_mkd_or_dele_converges(
     shared_ftp_server: FtpTarget, verb: str, when: When, tmp_path: Path
 ) -> None:
-    """What is there already, or gone already, is done."""
+    """A directory that exists already and a file that is gone already count as done."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     for path in ("keep/a", "gone/b", "gone/deep/c", "d"):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -301,8 +305,8 @@ async def test_m010_lost_while_making_or_removing(
     assert job.proxy.fired == [fault]
 
 
-async def test_m027_100_ms_away_at_10_kb_a_second(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
-    """The whole takes several times as long as nothing may happen for."""
+async def test_m027_slow_link_does_not_time_out(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
+    """The upload takes several times as long as the stall timeout."""
     (tmp_path / "big").write_bytes(b"x" * 15_000)
     (tmp_path / "small").write_bytes(b"y" * 10)
     job = Job(pyftpdlib)
@@ -313,12 +317,12 @@ async def test_m027_100_ms_away_at_10_kb_a_second(pyftpdlib: FtpTarget, tmp_path
     assert trio.current_time() - began > 2 * 0.7
 
 
-async def test_data_that_is_there_before_its_command_is_waited_for_once_and_no_more(
+async def test_data_that_arrives_before_its_stor_costs_at_most_one_retry(
     shared_ftp_server: FtpTarget, tmp_path: Path
 ) -> None:
-    """Two connections, two ways: a packet of the one that is lost comes after those of the other.
+    """Control and data connection have different delays, so that data can overtake its STOR.
 
-    Others keep what comes early. pyftpdlib drops the data connection, says 150, and waits for another.
+    Other servers keep early data. pyftpdlib drops the data connection, sends 150, and waits for another.
     """
     for number in range(6):
         (tmp_path / f"{number}").write_bytes(b"%d" % number * 1_000)
@@ -330,10 +334,10 @@ async def test_data_that_is_there_before_its_command_is_waited_for_once_and_no_m
     assert run.report.reconnects == (1 if is_dropped else 0)
 
 
-async def test_m028_the_control_connection_is_forgotten_during_a_long_upload(
+async def test_m028_control_connection_lost_during_a_long_upload_is_retried(
     shared_ftp_server: FtpTarget, tmp_path: Path
 ) -> None:
-    """The data goes on and is acknowledged, and the 226 never comes."""
+    """The data is acknowledged to its end, and the 226 never comes."""
     (tmp_path / "big").write_bytes(b"0123456789" * 30_000)
     job = Job(shared_ftp_server)
     fault = Cut(verb="STOR", how="silence", when="unanswered")
@@ -344,8 +348,8 @@ async def test_m028_the_control_connection_is_forgotten_during_a_long_upload(
 
 
 @pytest.mark.parametrize("name", [PYFTPDLIB, "vsftpd", "proftpd"])
-async def test_m013_421_while_the_planner_thinks(name: str, server_folder: Path, tmp_path: Path) -> None:
-    """A connection that was hung up on for being idle costs no file a try."""
+async def test_m013_421_on_an_idle_connection_costs_no_attempt(name: str, server_folder: Path, tmp_path: Path) -> None:
+    """A connection that the server closed for idling costs no file an attempt."""
     source = tmp_path / "source"
     for path in ("a/first", "z/last"):
         (source / path).parent.mkdir(parents=True)
@@ -358,7 +362,7 @@ async def test_m013_421_while_the_planner_thinks(name: str, server_folder: Path,
 
 
 class SlowSource(CountingEndpoint):
-    """A source whose directory ``slow`` takes its time before it is listed."""
+    """A source that waits before it lists the directory ``slow``."""
 
     def __init__(self, root: Path, slow: str, seconds: float) -> None:
         super().__init__(root)
@@ -370,8 +374,8 @@ class SlowSource(CountingEndpoint):
         return await super().glance(directories[:1])
 
 
-async def test_m023_ends_of_lines_are_kept(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:
-    """Every server begins in text mode, where line ends are changed on the way."""
+async def test_m023_line_ends_are_kept(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:
+    """Every server begins in text mode, which converts line ends."""
     (tmp_path / "text").write_bytes(b"one\ntwo\r\nthree\rfour\n\r\x1a\x00\xff\xf4\n" * 100)
     job = Job(shared_ftp_server)
     run = await job.run(tmp_path)
@@ -380,30 +384,30 @@ async def test_m023_ends_of_lines_are_kept(shared_ftp_server: FtpTarget, tmp_pat
     assert verbs.index("TYPE") < verbs.index("STOR")
 
 
-async def test_m026_one_byte_at_a_time(shared_ftp_server: FtpTarget, source: Path) -> None:
+async def test_m026_replies_of_one_byte_at_a_time_are_read(shared_ftp_server: FtpTarget, source: Path) -> None:
     job = Job(shared_ftp_server)
     run = await job.run(source, Slice(1))
     job.assert_done(run, source, repeats=0)
     assert run.report.reconnects == 0
 
 
-# ---- data ports that nobody reaches
+# ---- unreachable data ports
 
 
-async def test_m016_epsv_is_blocked_and_pasv_is_not(shared_ftp_server: FtpTarget, source: Path) -> None:
+async def test_m016_blocked_epsv_falls_back_to_pasv(shared_ftp_server: FtpTarget, source: Path) -> None:
     job = Job(shared_ftp_server)
     run = await job.run(source, RefuseData(verb="EPSV", times=FOREVER))
     job.assert_done(run, source, repeats=2)
     assert run.report.reconnects <= 3
 
 
-async def test_m016_pasv_is_blocked_and_epsv_fails_once(pyftpdlib: FtpTarget, source: Path) -> None:
+async def test_m016_blocked_pasv_goes_back_to_epsv(pyftpdlib: FtpTarget, source: Path) -> None:
     job = Job(pyftpdlib)
     run = await job.run(source, RefuseData(verb="PASV", times=FOREVER), RefuseData(verb="EPSV", at_reply=3))
     job.assert_done(run, source, repeats=4)
 
 
-async def test_m016_everything_is_blocked(pyftpdlib: FtpTarget, source: Path) -> None:
+async def test_m016_blocked_data_ports_end_the_run(pyftpdlib: FtpTarget, source: Path) -> None:
     job = Job(pyftpdlib)
     run = await job.run(source, RefuseData(times=FOREVER))
     assert run.report.exit_code != 0
@@ -430,14 +434,14 @@ async def one_run(server: EvilServer, source: Path, *, connections: int = 1, tri
         b"500 no\r\n",
     ],
 )
-async def test_m094_only_220_is_a_greeting(greeting: bytes, one_big_file: Path) -> None:
+async def test_m094_greeting_other_than_220_is_refused(greeting: bytes, one_big_file: Path) -> None:
     async with evil_server(greeting=greeting) as server:
         run = await one_run(server, one_big_file, connect_seconds=0.2)
     assert run.report.exit_code == 5
-    assert server.commands == [], "nothing was said to whoever that is"
+    assert server.commands == [], "nothing was sent"
 
 
-async def test_m002_a_server_that_never_greets(one_big_file: Path) -> None:
+async def test_m002_missing_greeting_times_out(one_big_file: Path) -> None:
     async with evil_server(greeting=b"220-still\r\n") as server:
         run = await one_run(server, one_big_file, connect_seconds=0.2)
     assert run.report.exit_code == 5
@@ -445,8 +449,8 @@ async def test_m002_a_server_that_never_greets(one_big_file: Path) -> None:
 
 @pytest.mark.parametrize("piece", [b"120 soon\r\n", b"220-line\r\n", b"x"], ids=["promises", "lines", "one line"])
 @pytest.mark.parametrize("pause", [0.02, 0], ids=["slowly", "quickly"])
-async def test_m002_m003_an_endless_greeting(piece: bytes, pause: float, one_big_file: Path) -> None:
-    """It is given up when the time for a whole greeting is over, and before it fills the memory."""
+async def test_m002_m003_endless_greeting_times_out(piece: bytes, pause: float, one_big_file: Path) -> None:
+    """The connection ends when the time for the greeting is over, and before the greeting fills the memory."""
     sent = 0
 
     async def go_on(stream: trio.SocketStream) -> None:
@@ -472,7 +476,7 @@ async def test_m002_m003_an_endless_greeting(piece: bytes, pause: float, one_big
     assert sent < 100_000
 
 
-async def test_m109_a_wrong_password_is_tried_once(source: Path) -> None:
+async def test_m109_wrong_password_is_sent_once(source: Path) -> None:
     async with evil_server(password="another") as server:
         server_says = endpoint_for(server)
         server_says.password = lambda: "CANARY-4711"
@@ -482,8 +486,8 @@ async def test_m109_a_wrong_password_is_tried_once(source: Path) -> None:
     assert "CANARY" not in str(run)
 
 
-async def test_m014_530_after_a_good_login_is_no_refusal_of_the_password() -> None:
-    """ProFTPD says 530 for too many connections."""
+async def test_m014_530_after_an_accepted_login_is_retried() -> None:
+    """ProFTPD sends 530 for too many connections."""
     logins = 0
 
     def answer(_: str) -> bytes | None:
@@ -500,7 +504,7 @@ async def test_m014_530_after_a_good_login_is_no_refusal_of_the_password() -> No
                 assert (await session.list_directory("")).problem is None
 
 
-async def test_the_password_is_asked_for_once(source: Path) -> None:
+async def test_password_source_is_called_once(source: Path) -> None:
     asked = 0
 
     def ask() -> str:
@@ -517,8 +521,8 @@ async def test_the_password_is_asked_for_once(source: Path) -> None:
     assert "CANARY" not in repr(endpoint)
 
 
-async def test_only_the_first_login_is_alone() -> None:
-    """Those who waited for it go on side by side."""
+async def test_logins_after_the_first_run_in_parallel() -> None:
+    """Logins that waited for the first one run in parallel."""
     all_in = trio.Event()
     inside = 0
 
@@ -540,10 +544,10 @@ async def test_only_the_first_login_is_alone() -> None:
     assert server.count("PASS") == 5
 
 
-# ---- servers that lie
+# ---- servers with wrong replies
 
 
-async def test_m085_pasv_that_names_another_host(source: Path) -> None:
+async def test_m085_address_in_pasv_is_ignored(source: Path) -> None:
     canary = socket.create_server(("127.0.0.9", 0))
     canary.setblocking(False)
     port = canary.getsockname()[1]
@@ -555,7 +559,7 @@ async def test_m085_pasv_that_names_another_host(source: Path) -> None:
         canary.accept()
 
 
-async def test_m085_a_port_below_1024(source: Path) -> None:
+async def test_m085_data_port_below_1024_is_refused(source: Path) -> None:
     async with evil_server({"EPSV": b"229 here (|||22|)"}) as server:
         run = await one_run(server, source)
     assert run.report.exit_code != 0
@@ -563,26 +567,26 @@ async def test_m085_a_port_below_1024(source: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", "../../etc/x", "/etc/x", "a/../../x", "a\nb", "", "a\\..\\b", "x\0y"])
-async def test_m072_hostile_names_in_listings(name: str) -> None:
+async def test_m072_hostile_names_in_listings_are_refused(name: str) -> None:
     listing = b"type=file;size=1;modify=20240101000000; good\r\ntype=file;size=1; " + name.encode() + b"\r\n"
     async with evil_server(listing=listing) as server, endpoint_for(server).open_session() as session:
         found = await session.list_directory("")
     if name == "a\\..\\b":
-        assert found.problem is None, "a name like any other, here"
+        assert found.problem is None, "here it is an ordinary name"
     else:
         assert found.problem is not None
         assert found.entries == ()
 
 
-async def test_m018_a_size_that_is_wrong(one_big_file: Path) -> None:
+async def test_m018_wrong_size_reply_refuses_the_upload(one_big_file: Path) -> None:
     async with evil_server({"SIZE": b"213 1"}) as server:
         run = await one_run(server, one_big_file)
-    assert run.failures["big"] == f"the server has 1 of its {BIG} bytes"
+    assert run.failures["big"] == f"the server stored 1 of {BIG} bytes"
     assert "/big" not in server.files
     assert server.count("RNTO") == 0
 
 
-async def test_a_server_without_size_is_no_target(one_big_file: Path) -> None:
+async def test_server_without_size_ends_the_run(one_big_file: Path) -> None:
     async with evil_server({"SIZE": b"500 what?"}) as server:
         run = await one_run(server, one_big_file)
     assert run.report.exit_code == 7
@@ -591,18 +595,20 @@ async def test_a_server_without_size_is_no_target(one_big_file: Path) -> None:
 
 @pytest.mark.parametrize("old", [None, b"0" * BIG, b"short"], ids=["nothing", "as long", "shorter"])
 @pytest.mark.parametrize("sets_times", [True, False])
-async def test_m034_a_rename_that_does_nothing(old: bytes | None, sets_times: bool, one_big_file: Path) -> None:
+async def test_m034_rename_that_does_nothing_is_a_failure(
+    old: bytes | None, sets_times: bool, one_big_file: Path
+) -> None:
     answers = {"RNTO": b"250 done"} | ({} if sets_times else {"MFMT": b"500 what?"})
     async with evil_server(answers) as server:
         if old is not None:
             server.files["/big"] = old
         run = await one_run(server, one_big_file)
-    assert run.failures == {"big": "the server says that it renamed it, and has not"}
-    assert server.files == ({} if old is None else {"/big": old}), "and the temporary is gone"
+    assert run.failures == {"big": "the server reported that it renamed the file, but did not"}
+    assert server.files == ({} if old is None else {"/big": old}), "the temporary is removed"
 
 
-async def test_m041_a_server_that_rounds_times(one_big_file: Path) -> None:
-    """What counts is what it says afterwards."""
+async def test_m041_server_that_rounds_times_accepts_the_upload(one_big_file: Path) -> None:
+    """The time that the server shows afterwards is accepted."""
     async with evil_server({"MDTM": b"213 20010203040506"}) as server:
         run = await one_run(server, one_big_file)
     assert (run.report.exit_code, run.failures) == (0, {})
@@ -610,8 +616,8 @@ async def test_m041_a_server_that_rounds_times(one_big_file: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [2, 10])
-async def test_m041_a_server_that_keeps_times_in_steps(step: int, source: Path, tmp_path: Path) -> None:
-    """FAT has steps of two seconds. What it shows is remembered, and is what the next run compares with."""
+async def test_m041_server_with_coarse_times_copies_nothing_again(step: int, source: Path, tmp_path: Path) -> None:
+    """FAT has steps of two seconds. The next run compares with the time that the server showed."""
     server: EvilServer
 
     def rounded(path: str) -> bytes | None:
@@ -629,26 +635,26 @@ async def test_m041_a_server_that_keeps_times_in_steps(step: int, source: Path, 
         (empty / "0").write_bytes(b"")
         run = await mirror(empty, endpoint_for(server), tmp_path / "journal")
         assert run.report.exit_code == 0
-        assert server.files.keys() == {"/0"}, "none of them was changed by anybody else"
+        assert server.files.keys() == {"/0"}, "no file counts as changed by others"
 
 
-# ---- listings that do not tell the truth
+# ---- wrong listings
 
 
 def list_only(server: EvilServer) -> None:
     server.answers = dict.fromkeys(("MLSD", "MLST"), b"500 what?")
 
 
-#: In New York: the hour that is left out, the hour that comes twice, twice, and a day that most years lack.
+#: In New York: the skipped hour, the repeated hour, that day without a time, and a day that most years do not have.
 DATES = ("Mar  8 02:30", "Nov  1 01:30", "Nov  1  2026", "Feb 29  2024")
 
 
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("zone", ["America/New_York", "UTC"])
-async def test_m042_the_times_of_list_decide_nothing(
+async def test_m042_times_of_list_are_ignored(
     zone: str, date: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LIST has local times without a year, or days without a time. MDTM says it in UTC, and is asked."""
+    """LIST has local times without a year, or days without a time. MDTM reports UTC, and is used instead."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     source.mkdir()
     first, second = 1_793_511_000, 1_793_514_600  # 01:30 in New York, both of them
@@ -665,7 +671,7 @@ async def test_m042_the_times_of_list_decide_nothing(
                     shutil.rmtree(journal, ignore_errors=True)
                 run = await mirror(source, endpoint_for(server), journal)
                 assert (run.report.exit_code, run.failures) == (0, {})
-                assert server.count("STOR") == 4, "once each, whatever LIST says, and whatever is forgotten"
+                assert server.count("STOR") == 4, "once each, whatever LIST shows, and with or without a journal"
             os.utime(source / "first", (second, second))
             run = await mirror(source, endpoint_for(server), journal)
             assert (run.report.exit_code, run.report.copied) == (0, 1)
@@ -676,8 +682,8 @@ async def test_m042_the_times_of_list_decide_nothing(
 
 @pytest.mark.parametrize("kept", range(0, 9, 2))
 @pytest.mark.parametrize("forgets", [True, False])
-async def test_m044_m045_a_listing_that_lacks_lines_removes_nothing(kept: int, forgets: bool, tmp_path: Path) -> None:
-    """Cut at a line's end, and closed with 226: nothing in FTP tells that there was more."""
+async def test_m044_m045_incomplete_listing_removes_nothing(kept: int, forgets: bool, tmp_path: Path) -> None:
+    """The listing is cut at a line end and closed with 226, so that FTP does not show the cut."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     source.mkdir()
     for number in range(8):
@@ -697,7 +703,7 @@ async def test_m044_m045_a_listing_that_lacks_lines_removes_nothing(kept: int, f
         assert {f"/{n}": b"content %d" % n for n in range(7)}.items() <= server.files.items()
 
 
-async def test_m018_226_before_the_data(source: Path) -> None:
+async def test_m018_226_before_the_data_still_ends_with_whole_files(source: Path) -> None:
     async with evil_server(early=True) as server:
         run = await one_run(server, source)
     assert (run.report.exit_code, run.failures) == (0, {})
@@ -706,7 +712,7 @@ async def test_m018_226_before_the_data(source: Path) -> None:
 
 
 @pytest.mark.parametrize("unknown", [("MLSD",), ("MLST",), ("MLSD", "MLST")])
-async def test_m022_features_that_are_not_there(unknown: tuple[str, ...], source: Path) -> None:
+async def test_m022_features_that_do_not_work_are_replaced(unknown: tuple[str, ...], source: Path) -> None:
     async with evil_server(dict.fromkeys(unknown, b"500 what?")) as server:
         run = await one_run(server, source)
     assert (run.report.exit_code, run.failures) == (0, {})
@@ -715,8 +721,8 @@ async def test_m022_features_that_are_not_there(unknown: tuple[str, ...], source
 
 @pytest.mark.parametrize("endless", [b"220-and on\r\n" * 10**6, b"2" * 10**7 + b"\r\n"], ids=["lines", "one line"])
 @pytest.mark.parametrize("verb", ["FEAT", "EPSV", "RNTO"])
-async def test_m003_an_endless_reply(verb: str, endless: bytes, one_big_file: Path) -> None:
-    """The connection is dropped long before all of it was read."""
+async def test_m003_endless_reply_ends_the_connection(verb: str, endless: bytes, one_big_file: Path) -> None:
+    """The connection is closed long before all of the reply was read."""
     async with evil_server({verb: endless}) as server:
         tracemalloc.start()
         try:
@@ -729,8 +735,8 @@ async def test_m003_an_endless_reply(verb: str, endless: bytes, one_big_file: Pa
     assert peak < len(endless) / 2
 
 
-async def test_m025_no_pasv_over_ipv6(one_big_file: Path) -> None:
-    """It has no words for such an address: what came back would be that of another machine."""
+async def test_m025_refused_epsv_over_ipv6_sends_no_pasv(one_big_file: Path) -> None:
+    """PASV cannot express an IPv6 address: its reply would name another machine."""
     async with evil_server({"EPSV": b"500 what?"}, host="::1") as server:
         run = await one_run(server, one_big_file)
     assert run.report.exit_code != 0
@@ -740,18 +746,18 @@ async def test_m025_no_pasv_over_ipv6(one_big_file: Path) -> None:
 
 
 @pytest.mark.parametrize("refusal", [b"500 what?", b"502 no", b"522 no such protocol", b"425 not now"])
-async def test_m025_pasv_where_there_is_no_epsv(refusal: bytes, source: Path) -> None:
+async def test_m025_server_without_epsv_gets_pasv(refusal: bytes, source: Path) -> None:
     async with evil_server({"EPSV": refusal}) as server:
         run = await one_run(server, source)
     assert (run.report.exit_code, run.failures) == (0, {})
     assert len(server.files) == 5
-    assert server.count("EPSV") == 1, "it is not asked again and again"
+    assert server.count("EPSV") == 1, "it is sent once"
 
 
 @pytest.mark.parametrize("days", [-1, 1])
 @pytest.mark.parametrize("sets_times", [True, False], ids=["MFMT", "no MFMT"])
-async def test_m030_the_clock_of_the_server_moves_between_runs(days: int, sets_times: bool, tmp_path: Path) -> None:
-    """Nothing is sent again for it, nothing that was changed is left out, and what is gone is removed."""
+async def test_m030_server_clock_that_moves_copies_nothing(days: int, sets_times: bool, tmp_path: Path) -> None:
+    """Only changed files are sent, and only deleted files are removed."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     source.mkdir()
     for name in ("same", "changed", "gone"):
@@ -785,25 +791,25 @@ async def test_m030_the_clock_of_the_server_moves_between_runs(days: int, sets_t
         said = len(server.commands)
         third = await mirror(source, endpoint_for(server), journal, settled=True)
         assert (third.report.exit_code, third.report.copied) == (0, 0)
-        assert len(server.commands) == said, "there was nothing to do, not even to connect"
+        assert len(server.commands) == said, "with nothing to do, there is no connection"
 
 
-async def test_m020_more_replies_than_questions() -> None:
+async def test_m020_extra_reply_raises_connection_lost() -> None:
     async with evil_server({"DELE": b"250 gone\r\n250 and this as well"}) as server:
         endpoint = endpoint_for(server)
         async with endpoint.open_session() as session:
-            with pytest.raises(ConnectionLost, match=r"more replies|out of turn"):
+            with pytest.raises(ConnectionLost, match=r"more replies|without a command"):
                 await sweep_twice(session)
 
 
 async def sweep_twice(session: FtpSession) -> None:
     await session.sweep(["a"])
-    await trio.testing.wait_all_tasks_blocked(0.01)  # until all that the server says has come
+    await trio.testing.wait_all_tasks_blocked(0.01)  # until all replies have arrived
     await session.sweep(["b"])
 
 
-async def test_a_refused_data_connection_refuses_the_upload_and_not_the_rename(one_big_file: Path) -> None:
-    """Both verbs refused: no upload, but what was staged before still gets its name."""
+async def test_refused_data_connection_refuses_the_upload_but_not_the_commit(one_big_file: Path) -> None:
+    """With EPSV and PASV refused there is no upload, but the file staged before still gets its name."""
     async with evil_server() as server, endpoint_for(server).open_session() as session:
         staged, _ = await session.stage(Upload("one", ".actorsync-1.tmp", MemoryContent(b"one")))
         assert isinstance(staged, Staged)
@@ -818,13 +824,13 @@ async def test_a_refused_data_connection_refuses_the_upload_and_not_the_rename(o
 
 
 @pytest.mark.parametrize("at", ["", "real"])
-async def test_m047_links_that_lead_back_up_are_no_endless_tree(
+async def test_m047_links_to_a_parent_directory_are_not_followed(
     shared_ftp_server: FtpTarget, at: str, tmp_path: Path
 ) -> None:
-    """pyftpdlib shows links as what they lead to; two that lead up make a tree that doubles with each level."""
+    """pyftpdlib shows links as their targets. Two links that lead up make a tree that doubles with each level."""
     job = Job(shared_ftp_server)
     (job.root / "real" / "deeper").mkdir(parents=True)
-    (job.root / "real" / "foreign").write_bytes(b"not ours")
+    (job.root / "real" / "foreign").write_bytes(b"foreign")
     for name, leads_to in ((f"{at}/one", "."), (f"{at}/two", "."), ("real/up", ".."), ("real/deeper/up", "..")):
         (job.root / name.strip("/")).symlink_to(leads_to)
     shared_ftp_server.adopt()
@@ -832,7 +838,7 @@ async def test_m047_links_that_lead_back_up_are_no_endless_tree(
     run = await job.run(tmp_path)
     assert (run.report.exit_code, run.failures) == (0, {})
     assert (job.root / "new").read_bytes() == b"new"
-    assert (job.root / "real" / "foreign").read_bytes() == b"not ours"
+    assert (job.root / "real" / "foreign").read_bytes() == b"foreign"
     assert (job.root / "real" / "up").is_symlink()
     listings = [command for command in job.proxy.commands if command.verb in ("MLSD", "LIST")]
     assert len(listings) <= 20
@@ -842,10 +848,8 @@ async def test_m047_links_that_lead_back_up_are_no_endless_tree(
 
 
 @pytest.mark.parametrize("size", [1_000, 300_000])
-async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
-    shared_ftp_server: FtpTarget, size: int
-) -> None:
-    """Cancelled after any number of steps, `abandon` removes the temporary, or says that the connection is lost."""
+async def test_session_cancelled_anywhere_can_be_swept_or_is_lost(shared_ftp_server: FtpTarget, size: int) -> None:
+    """After a cancellation at any step, `abandon` removes the temporary, or raises `ConnectionLost`."""
     server = shared_ftp_server
     root = fresh_folder(server, f"cancelled{size}")
     endpoint = endpoint_for(server, root.name)
@@ -870,7 +874,7 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
     assert outcomes.count(True) > len(outcomes) / 2
 
 
-async def test_no_socket_is_left_when_a_session_ends_in_an_error(pyftpdlib: FtpTarget) -> None:
+async def test_session_that_ends_in_an_error_closes_its_sockets(pyftpdlib: FtpTarget) -> None:
     """ResourceWarning is an error here."""
     fresh_folder(pyftpdlib, "sockets")
     content = StallingContent(300_000)
@@ -886,14 +890,14 @@ async def test_no_socket_is_left_when_a_session_ends_in_an_error(pyftpdlib: FtpT
             nursery.start_soon(use)
             await content.stalled.wait()
             nursery.cancel_scope.cancel()
-    assert open_sockets() <= before + 4, "those of the server, which runs in this process, close a little later"
+    assert open_sockets() <= before + 4, "the server runs in this process, and closes its sockets a little later"
 
 
 def open_sockets() -> int:
     return sum("socket:" in str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
 
 
-async def test_a_password_that_is_refused_is_not_tried_by_those_who_wait() -> None:
+async def test_refused_password_is_not_sent_by_waiting_connections() -> None:
     async with evil_server(password="another") as server:
         endpoint = endpoint_for(server)
         endpoint.password = lambda: "wrong"

@@ -1,6 +1,6 @@
-"""Whole runs against real servers: from a directory on this machine, over the wire, to what lies on the server's disk.
+"""Whole runs against real servers, from a local directory to the server's disk.
 
-The fault proxy stands before the server without any fault: there it is the same command log for all of them.
+The fault proxy stands before each server without any fault, and provides the same command log for all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.servers.ftp import PYFTPDLIB, endpoint_for, fresh_folder, ser
 
 MIB = 1024 * 1024
 
-#: Names that every server keeps as they are.
+#: Names that every server stores unchanged.
 TAME_NAMES = (
     *(
         "two  words",
@@ -51,12 +51,12 @@ TAME_NAMES = (
     *(".hidden", "..twice", "a:b", "<b>", "`id`", "!", "^", "=", "NFC " + unicodedata.normalize("NFC", "Zürich é")),
     *("NFD " + unicodedata.normalize("NFD", "Zürich é"), "日本語", "\N{PILE OF POO}", "~x", "~", "x" * 255, "日" * 85),
 )
-#: Names that Pure-FTPd stores under another name. The others keep them.
+#: Names that Pure-FTPd stores under another name. The other servers store them unchanged.
 WILD_NAMES = ("trail ", "a\tb", "a\x01b", "a\x7fb", "\t" + "x" * 200, "back\\slash")
 
 
 def write(path: Path, content: bytes, seconds: int = 1_700_000_000) -> None:
-    """Write a file with a time that has nothing to do with now, and a fraction that no server keeps."""
+    """Write a file with a fixed time in the past, and with a fraction of a second that no server stores."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.utime(path, ns=(seconds * 10**9 + 123_456_789,) * 2)
@@ -78,7 +78,7 @@ def source(tmp_path: Path) -> Path:
 
 
 class Site:
-    """A folder on a server, a proxy before it, and the journal that goes with both."""
+    """A folder on a server, a proxy before it, and their journal."""
 
     def __init__(self, server: FtpTarget, proxy: FaultProxy, name: str, journal: Path) -> None:
         self.server, self.proxy, self.path, self.journal = server, proxy, f"/{name}", journal
@@ -89,7 +89,7 @@ class Site:
         return await mirror(source, endpoint, self.journal, delete=delete, connections=connections)
 
     async def succeed(self, source: Path) -> Run:
-        """Make a run that has no reason to fail, and see that both sides are equal afterwards."""
+        """Make a run that must succeed, and check that both sides are equal afterwards."""
         run = await self.run(source)
         assert (run.report.exit_code, run.failures) == (0, {})
         assert contents(self.root) == contents(source)
@@ -97,7 +97,7 @@ class Site:
         return run
 
     async def assert_nothing_to_do(self, source: Path) -> None:
-        """Make a run that does not even connect."""
+        """Make a run, and check that it opened no connection."""
         before = (self.proxy.connections, len(self.proxy.lines))
         run = await self.run(source)
         assert run.report.exit_code == 0
@@ -113,7 +113,7 @@ async def site_on(server: FtpTarget, name: str, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def site(shared_ftp_server: FtpTarget, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    """A folder of its own for each test, on each server."""
+    """Return a fresh folder for each test, on each server."""
     name = request.node.name.partition("[")[0]
     async with site_on(shared_ftp_server, name, tmp_path) as opened:
         yield opened
@@ -122,7 +122,7 @@ async def site(shared_ftp_server: FtpTarget, request: pytest.FixtureRequest, tmp
 # ---- everything arrives, once
 
 
-async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, source: Path) -> None:
+async def test_big_tree_arrives_and_the_second_run_does_nothing(site: Site, source: Path) -> None:
     for folder in range(100):
         for number in range(20):
             write(source / f"folder {folder:02}" / f"{number}.txt", b"%d/%d" % (folder, number) * 40, 10**9 + number)
@@ -135,7 +135,7 @@ async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, so
     (source / "empty folder").mkdir()
     write_sparse(source / "big", 100 * MIB)
 
-    # Not through the proxy, which is slower than any server.
+    # Without the proxy, which is slower than any server.
     run = await mirror(source, endpoint_for(site.server, site.path), site.journal)
     assert (run.report.exit_code, run.failures, run.report.reconnects) == (0, {}, 0)
     assert contents(site.root) == contents(source)
@@ -144,7 +144,7 @@ async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, so
     assert sorted(sent) == sorted(times(source)), "each was sent once"
 
     await site.assert_nothing_to_do(source)
-    # Nor in another process, in another part of the world.
+    # The same in another process, in another time zone.
     before = site.proxy.connections
     process = mirror_process(
         source,
@@ -159,27 +159,27 @@ async def test_a_big_tree_arrives_and_the_second_run_does_nothing(site: Site, so
     assert site.proxy.connections == before
 
 
-async def test_m065_files_without_content(site: Site, source: Path) -> None:
+async def test_m065_empty_files_arrive(site: Site, source: Path) -> None:
     for number in range(5):
         write(source / f"{number}", b"")
     await site.succeed(source)
 
 
-async def test_of_a_survey_each_listing_asks_for_the_port_of_the_next(site: Site, source: Path) -> None:
+async def test_each_listing_of_a_survey_requests_the_port_of_the_next(site: Site, source: Path) -> None:
     for number in range(6):
         write(site.root / f"d{number}" / "file", b"theirs")
     assert (await site.run(source, connections=1)).report.exit_code == 0
     verbs = [line.split(" ")[1] for line in site.proxy.lines]
     listings = max(verbs.count("MLSD"), verbs.count("LIST"))
     assert listings == 7
-    assert verbs.count("EPSV") == listings, "no port is asked for in vain"
+    assert verbs.count("EPSV") == listings, "no port is requested in vain"
 
 
 # ---- names
 
 
 async def test_m079_m080_m083_names_arrive_exactly_or_fail_by_name(site: Site, source: Path) -> None:
-    """And whoever had files there before finds them as they were."""
+    """Files of others that were there before stay unchanged."""
     foreign = {"trail_": b"foreign 2", "a_b": b"foreign 3", "_" + "x" * 200: b"foreign 4"}
     for name, content in foreign.items():
         write(site.root / name, content)
@@ -218,8 +218,8 @@ REFUSED: dict[str, tuple[str, ...]] = {
 }
 
 
-async def test_m048_two_names_that_a_server_makes_one(site: Site, source: Path) -> None:
-    """``a<TAB>b`` must never get the place of ``a_b``, be it ours or not, a file or a folder."""
+async def test_m048_second_of_two_names_that_a_server_merges_fails(site: Site, source: Path) -> None:
+    """``a<TAB>b`` never replaces ``a_b``: neither our file nor a foreign one, neither a file nor a folder."""
     write(source / "a\tb", b"with a tab")
     write(source / "a_b", b"with a line")
     (source / "d\te").mkdir()
@@ -233,8 +233,8 @@ async def test_m048_two_names_that_a_server_makes_one(site: Site, source: Path) 
     assert (site.root / "a\tb").exists() is (site.server.name != "pure-ftpd")
 
 
-async def test_m081_m082_names_at_and_over_the_limit(site: Site, source: Path) -> None:
-    """A path that makes too long a line fails alone, and the connection stays in step."""
+async def test_m081_m082_names_over_the_limit_fail_alone(site: Site, source: Path) -> None:
+    """A path that is too long for a command line fails alone, and the session stays in step."""
     for name in ("x" * 255, "é" * 127, "日" * 85, "\N{PILE OF POO}" * 63, "e\u0301" + "x" * 252):
         write(source / name, b"long")
     deep = source
@@ -245,7 +245,7 @@ async def test_m081_m082_names_at_and_over_the_limit(site: Site, source: Path) -
     write(source / "z", b"and the rest")
     run = await site.run(source)
     assert run.report.exit_code == 1
-    assert {reason for reason in run.failures.values() if "over 2000" not in reason} <= {
+    assert {reason for reason in run.failures.values() if "the limit is 2000" not in reason} <= {
         "its directory could not be made"
     }
     there, wanted = contents(site.root), contents(source)
@@ -254,7 +254,7 @@ async def test_m081_m082_names_at_and_over_the_limit(site: Site, source: Path) -
     assert run.report.reconnects == 0
 
 
-async def test_m074_m075_names_that_would_be_commands(site: Site, source: Path) -> None:
+async def test_m074_m075_names_with_line_breaks_send_no_command(site: Site, source: Path) -> None:
     for name in ("victim", "kept"):
         write(site.root / name, b"foreign")
     site.server.adopt()
@@ -291,7 +291,7 @@ async def test_changes_of_every_kind_converge_in_one_run(site: Site, source: Pat
     await site.assert_nothing_to_do(source)
 
 
-async def test_without_delete_nothing_goes(site: Site, source: Path) -> None:
+async def test_run_without_delete_removes_nothing(site: Site, source: Path) -> None:
     for name in ("stays", "d/stays, too"):
         write(source / name, b"x")
     await site.succeed(source)
@@ -302,10 +302,10 @@ async def test_without_delete_nothing_goes(site: Site, source: Path) -> None:
     assert set(contents(site.root)) == {"stays", "d", "d/stays, too"}
 
 
-# ---- what others have put there
+# ---- foreign files
 
 
-async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source: Path) -> None:
+async def test_foreign_files_are_adopted_overwritten_or_kept(site: Site, source: Path) -> None:
     write(source / "equal", b"equal", 1_650_000_000)
     write(source / "other", b"ours")
     write(source / "d/ours", b"ours")
@@ -325,14 +325,14 @@ async def test_foreign_files_are_adopted_overwritten_or_left(site: Site, source:
     assert (site.root / "d/theirs").read_bytes() == b"theirs"
     assert (site.root / "their folder/theirs").read_bytes() == b"theirs"
 
-    shutil.rmtree(source / "d")  # now ours goes, and what is in it and not ours stays, with the folder
+    shutil.rmtree(source / "d")  # our file is removed, and the foreign one stays with the folder
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert not (site.root / "d/ours").exists()
     assert (site.root / "d/theirs").read_bytes() == b"theirs"
 
 
-async def test_m114_a_lost_journal_costs_a_survey(site: Site, source: Path) -> None:
+async def test_m114_lost_journal_costs_only_a_survey(site: Site, source: Path) -> None:
     for number in range(20):
         write(source / f"d{number % 3}" / f"{number}", b"content %d" % number)
     await site.succeed(source)
@@ -342,16 +342,16 @@ async def test_m114_a_lost_journal_costs_a_survey(site: Site, source: Path) -> N
     run = await site.run(source)
     assert run.report.exit_code == 0
     assert run.report.adopted == 19
-    assert all(c.verb == "MKD" for c in site.proxy.mutating[before:]), "nothing is sent, nothing is removed"
-    assert (site.root / "d0/0").exists(), "nobody knows any more that it was ours"
+    assert all(c.verb == "MKD" for c in site.proxy.mutating[before:]), "nothing is sent or removed"
+    assert (site.root / "d0/0").exists(), "without a journal it counts as foreign"
 
 
-async def test_m037_a_foreign_change_is_overwritten_but_never_deleted(site: Site, source: Path) -> None:
+async def test_m037_foreign_change_is_overwritten_but_never_removed(site: Site, source: Path) -> None:
     for name in ("sent again", "deleted", "deleted, too"):
         write(source / name, b"ours")
     await site.succeed(source)
     for name in ("sent again", "deleted"):
-        write(site.root / name, b"somebody else's")
+        write(site.root / name, b"foreign")
     write(site.root / "deleted, too", b"ours", 1_500_000_000)  # the same size, another time
     site.server.adopt()
     write(source / "sent again", b"ours, and new")
@@ -361,11 +361,11 @@ async def test_m037_a_foreign_change_is_overwritten_but_never_deleted(site: Site
     assert run.report.exit_code == 1
     assert {event.operation.path for event in run.of(Failed)} == {"deleted", "deleted, too"}
     assert (site.root / "sent again").read_bytes() == b"ours, and new"
-    assert (site.root / "deleted").read_bytes() == b"somebody else's"
+    assert (site.root / "deleted").read_bytes() == b"foreign"
     assert (site.root / "deleted, too").read_bytes() == b"ours"
 
 
-async def test_a_folder_that_somebody_removed_is_made_again(site: Site, source: Path) -> None:
+async def test_directory_removed_on_the_server_is_made_again(site: Site, source: Path) -> None:
     for name in ("a/b/c/file", "a/b/other", "top"):
         write(source / name, b"one")
     await site.succeed(source)
@@ -376,7 +376,7 @@ async def test_a_folder_that_somebody_removed_is_made_again(site: Site, source: 
     assert (site.root / "a/b/c/file").read_bytes() == b"two, and longer"
 
 
-# ---- servers that can less
+# ---- servers without some commands
 
 
 @contextmanager
@@ -385,7 +385,7 @@ def served(name: str, folder: Path, **options: object) -> Iterator[FtpTarget]:
         yield server
 
 
-async def test_m040_a_server_that_sets_no_times(server_folder: Path, source: Path, tmp_path: Path) -> None:
+async def test_m040_server_that_cannot_set_times_copies_once(server_folder: Path, source: Path, tmp_path: Path) -> None:
     for number in range(10):
         write(source / f"d{number % 2}" / f"{number}", b"content %d" % number)
     with served("vsftpd", server_folder, mdtm_write=False) as server:
@@ -401,10 +401,8 @@ async def test_m040_a_server_that_sets_no_times(server_folder: Path, source: Pat
             assert contents(site.root) == contents(source)
 
 
-async def test_a_refused_upload_says_nothing_about_setting_times(
-    server_folder: Path, source: Path, tmp_path: Path
-) -> None:
-    """vsftpd's MDTM of a file that is not there fails like one of a server that may not set times."""
+async def test_refused_upload_does_not_disable_setting_times(server_folder: Path, source: Path, tmp_path: Path) -> None:
+    """vsftpd refuses MDTM for a missing file in the same way as for a forbidden change of times."""
     with served("vsftpd", server_folder) as server:
         async with site_on(server, "refused", tmp_path) as site:
             write(source / "d/1", b"one")
@@ -419,7 +417,7 @@ async def test_a_refused_upload_says_nothing_about_setting_times(
 @pytest.mark.parametrize(
     "without", [("MLSD", "MLST"), ("EPSV",), ("MFMT",), ("MDTM",), ("MFMT", "MDTM", "EPSV", "MLST")]
 )
-async def test_m025_pyftpdlib_without(
+async def test_m025_pyftpdlib_without_commands_converges(
     without: tuple[str, ...], server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
     for number in range(10):
@@ -445,7 +443,7 @@ async def test_m025_pyftpdlib_without(
 
 
 @pytest.mark.parametrize("name", [PYFTPDLIB, *debian_servers.NAMES])
-async def test_m014_fewer_connections_than_we_want(
+async def test_m014_run_with_fewer_connections_than_configured_succeeds(
     name: str, server_folder: Path, source: Path, tmp_path: Path
 ) -> None:
     for number in range(60):
@@ -461,7 +459,7 @@ async def test_m014_fewer_connections_than_we_want(
     assert contents(server_folder / "root") == contents(source)
 
 
-async def test_ipv6(server_folder: Path, source: Path, tmp_path: Path) -> None:
+async def test_upload_over_ipv6_arrives(server_folder: Path, source: Path, tmp_path: Path) -> None:
     write(source / "d/file", b"over IPv6")
     root = server_folder / "root"
     root.mkdir()

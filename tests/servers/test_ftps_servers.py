@@ -1,6 +1,6 @@
-"""Real servers under TLS, as strict as they can be: nothing in clear, and every data connection has to prove itself.
+"""Real servers under TLS in strict settings: nothing in clear, and every data connection must resume the session.
 
-The whole-pipeline tests are those of ``test_ftp_pipeline``, over other connections.
+The tests of whole runs are those of ``test_ftp_pipeline``, over TLS.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tests.servers.test_ftp_pipeline import (  # noqa: F401 - run here over TLS,
     Site,
     source,
     test_changes_of_every_kind_converge_in_one_run,
-    test_foreign_files_are_adopted_overwritten_or_left,
-    test_m048_two_names_that_a_server_makes_one,
-    test_m065_files_without_content,
+    test_foreign_files_are_adopted_overwritten_or_kept,
+    test_m048_second_of_two_names_that_a_server_merges_fails,
+    test_m065_empty_files_arrive,
     test_m079_m080_m083_names_arrive_exactly_or_fail_by_name,
-    test_m114_a_lost_journal_costs_a_survey,
+    test_m114_lost_journal_costs_only_a_survey,
     write,
     write_sparse,
 )
@@ -47,7 +47,7 @@ FOREVER = 10**9
 
 @attrs.frozen
 class SecureServer:
-    """A server with TLS, and what its proxy has to know."""
+    """A server with TLS, and its data ports, which the proxy needs."""
 
     target: FtpTarget
     data_ports: range
@@ -77,21 +77,21 @@ EVERY = [
     ],
 )
 def every(request: pytest.FixtureRequest) -> Iterator[SecureServer]:
-    """Each server in turn, with each version of TLS and each way to begin it, started once for this module."""
+    """Start each server in turn, with each version of TLS, explicit and implicit, once for this module."""
     with secured(*request.param) as server:
         yield server
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def secure(request: pytest.FixtureRequest) -> Iterator[SecureServer]:
-    """Each server in turn, with TLS 1.3."""
+    """Start each server in turn, with TLS 1.3."""
     with secured(request.param, Tls()) as server:
         yield server
 
 
 @pytest.fixture
 async def site(secure: SecureServer, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    """A folder of its own for each test, on each server."""
+    """Return a fresh folder for each test, on each server."""
     name = request.node.name.partition("[")[0]
     fresh_folder(secure.target, name)
     async with proxy_before(secure.target, data_ports=secure.data_ports) as proxy:
@@ -99,15 +99,15 @@ async def site(secure: SecureServer, request: pytest.FixtureRequest, tmp_path: P
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
-async def test_conformance(every: SecureServer, check: Check) -> None:
+async def test_conformance_over_tls(every: SecureServer, check: Check) -> None:
     fresh_folder(every.target, check.__name__)
     assert every.target.tls is not None
-    # How TLS begins makes no difference to reading, which is long.
+    # Reading takes long, and is the same under implicit and explicit TLS.
     reads = not every.target.tls.is_implicit
     await check(Place(endpoint_for(every.target, f"/{check.__name__}"), reads=reads))
 
 
-async def test_a_tree_arrives_and_the_second_run_does_nothing(site: Site, source: Path) -> None:  # noqa: F811
+async def test_tree_arrives_over_tls_and_the_second_run_does_nothing(site: Site, source: Path) -> None:  # noqa: F811
     for number in range(300):
         write(source / f"folder {number % 15}" / f"{number}.txt", b"%d" % number * 40, 10**9 + number)
     write(source / "empty", b"")
@@ -123,14 +123,14 @@ async def test_a_tree_arrives_and_the_second_run_does_nothing(site: Site, source
     await site.assert_nothing_to_do(source)
 
 
-async def test_a_session_says_what_protects_it(every: SecureServer) -> None:
+async def test_describe_shows_the_protection_of_the_session(every: SecureServer) -> None:
     async with endpoint_for(every.target).open_session() as session:
         assert dict(session.describe())["security"].startswith("TLSv1.")
         assert session.warnings() == ()
 
 
-async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(secure: SecureServer) -> None:
-    """As in clear; here the cancellation also meets handshakes."""
+async def test_session_cancelled_anywhere_can_be_swept_or_is_lost(secure: SecureServer) -> None:
+    """As in clear. Here the cancellation can also hit a handshake."""
     root = fresh_folder(secure.target, "cancelled")
     outcomes: list[bool | None] = []
     for steps in range(0, 60, 5):
@@ -146,17 +146,16 @@ async def test_a_session_that_is_cancelled_anywhere_can_be_tidied_up_or_is_lost(
                     outcomes.append(None)
         if outcomes[-1]:
             assert not (root / temporary).exists()
-    print(outcomes)
-    if secure.target.name != PYFTPDLIB:  # which says nothing any more when a handshake of its own is cut off
+    if secure.target.name != PYFTPDLIB:  # it sends no further reply after a handshake that was cut off
         assert outcomes.count(True) > len(outcomes) / 2
 
 
-# ---- a network that fails
+# ---- network faults
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """Six files in three folders, some of them beyond what is sent blindly."""
+    """Make six files in three folders, some of them larger than what is sent before the 150."""
     folder = tmp_path / "job"
     for number, size in enumerate((0, 300, 65_536, BIG, 5, 70_000)):
         write(folder / ("a", "b", "b/c", "")[number % 4] / f"{number}", b"%d" % number * size)
@@ -175,10 +174,10 @@ async def run_through(secure: SecureServer, name: str, job: Path, *faults: Fault
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("after", [0, 1, 600, 40_000])
-async def test_m006_data_is_cut(secure: SecureServer, job: Path, after: int, how: How) -> None:
-    """In the handshake, behind it, and in the middle of a file: all arrive, none half."""
+async def test_m006_cut_data_connection_is_retried(secure: SecureServer, job: Path, after: int, how: How) -> None:
+    """The cuts are in the handshake, after it, and in the middle of a file. All files arrive whole."""
     name = f"cut {after} {how}"
-    # Not twice at the same byte of one file: that is how a server looks which takes no longer ones.
+    # Not twice at the same byte of one file: that looks like a limit on file sizes.
     again = CutData(after=2 * after, how=how)
     run = await run_through(secure, name, job, CutData(after=after, how=how), again)
     assert (run.report.exit_code, run.failures) == (0, {})
@@ -186,16 +185,16 @@ async def test_m006_data_is_cut(secure: SecureServer, job: Path, after: int, how
 
 
 @pytest.mark.parametrize("after", [0, 1, 600, 40_000, BIG])
-async def test_m018_m100_an_upload_that_is_truncated(secure: SecureServer, job: Path, after: int) -> None:
-    """Some servers say 226 for it, under TLS 1.3 as well; what they then have shows it."""
+async def test_m018_m100_truncated_upload_is_sent_again(secure: SecureServer, job: Path, after: int) -> None:
+    """Some servers send 226 for it, under TLS 1.3 as well. The size on the server shows the truncation."""
     name = f"truncated {after}"
     run = await run_through(secure, name, job, Truncate(after=after, times=2))
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(secure.target.root / name) == contents(job)
 
 
-async def test_m100_always_truncated(secure: SecureServer, tmp_path: Path) -> None:
-    """What never arrives whole never gets its name."""
+async def test_m100_upload_that_is_always_truncated_fails(secure: SecureServer, tmp_path: Path) -> None:
+    """A file that never arrives whole never gets its final name."""
     folder = tmp_path / "one"
     write(folder / "big", b"0123456789" * (BIG // 10))
     run = await run_through(secure, "always truncated", folder, Truncate(after=100_000, times=FOREVER))
@@ -204,15 +203,15 @@ async def test_m100_always_truncated(secure: SecureServer, tmp_path: Path) -> No
     assert contents(secure.target.root / "always truncated") == {}
 
 
-async def test_m001_refused_connections(secure: SecureServer, job: Path) -> None:
+async def test_m001_refused_connections_are_retried(secure: SecureServer, job: Path) -> None:
     run = await run_through(secure, "refused", job, Refuse(how="rst", times=2), Refuse(how="fin", times=1))
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(secure.target.root / "refused") == contents(job)
 
 
 @pytest.mark.parametrize("name", debian_servers.NAMES)
-async def test_a_restarted_server_is_reached_again(name: Any, server_folder: Path, job: Path) -> None:
-    """The new one knows nothing of the old one's sessions."""
+async def test_restarted_server_is_reached_again(name: Any, server_folder: Path, job: Path) -> None:
+    """The new process does not know the TLS sessions of the old one."""
     debian_servers.require(name)
     root = server_folder / "root"
     root.mkdir()

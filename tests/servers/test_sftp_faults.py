@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.errors import ConnectionLost
 from actorsync.model.operation import Copy, Done

@@ -1,8 +1,8 @@
-"""What real servers refuse, and what we make of it: the right outcome, the true reason, and the old versions intact.
+"""Refusals of real servers: the right outcome, the true reason, and the old versions intact.
 
-Servers say the same for different things, so each of these is set up for real: disks that are full, quotas, directories
-that are closed, names that are too long. The six servers take turns; `tests.unit.protocols.test_upload_diagnosis` has
-the decisions alone.
+Servers send the same reply for different causes, so each cause is real here: full disks, quotas, directories without
+permission, names that are too long. Each test runs on six servers. `tests.unit.protocols.test_upload_diagnosis` has the
+decisions alone.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tests.support.servers.any_server import AnyServer
 from tests.support.servers.ftp import home
 from tests.support.system.disks import read_only, small_disk
 
-ASKS_FOR_ROOM = "make room there, or have the quota raised"
+ASKS_FOR_ROOM = "free space there, or raise the quota"
 
 
 @pytest.fixture(scope="module", params=any_server.NAMES)
 def server(request: pytest.FixtureRequest) -> Iterator[AnyServer]:
-    """Each server in turn, started once."""
+    """Start each server in turn, once for this module."""
     with home() as folder, any_server.running(request.param, folder) as started:
         yield started
 
@@ -83,8 +83,8 @@ def disk(server: AnyServer, name: str, size: str = "256k", files: int | None = N
 # ---- no room
 
 
-async def test_m031_the_disk_is_full_at_some_byte(server: AnyServer) -> None:
-    """It is about the target and not about one file: found by looking, and the same for every server."""
+async def test_m031_disk_full_at_any_byte_means_full_target(server: AnyServer) -> None:
+    """The probe shows that the target is full and not one file refused, on every server."""
     with disk(server, "bytes") as root:
         async with server.endpoint(root).open_session() as session:
             assert isinstance(await put(session, "old", b"the old version"), Entry)
@@ -100,11 +100,13 @@ async def test_m031_the_disk_is_full_at_some_byte(server: AnyServer) -> None:
             assert isinstance(await put(session, "old", bytes(60_000)), Entry), "there is room again"
 
 
-async def test_m031_a_run_onto_a_disk_that_is_full(server: AnyServer, tmp_path: Path) -> None:
+async def test_m031_run_onto_a_full_disk_keeps_old_files_and_completes_with_room(
+    server: AnyServer, tmp_path: Path
+) -> None:
     source, journal = tmp_path / "source", tmp_path / "journal"
     for number in range(8):
         write(source / f"{number}", bytes([number]) * 60_000)
-    is_silent = server.name == "pyftpdlib"  # now and then, see below; and for small files always
+    is_silent = server.name == "pyftpdlib"  # sometimes, see below; and always for small files
     if not is_silent:
         write(source / "d" / "small", b"fits")
     with disk(server, "run") as root:
@@ -120,9 +122,9 @@ async def test_m031_a_run_onto_a_disk_that_is_full(server: AnyServer, tmp_path: 
             assert (root / path).read_bytes() == b"old"
         assert any(path in run.failures for path in missing)
         reasons = {run.failures[path] for path in missing & run.failures.keys()}
-        # Whether a small file fits is tried while others come and go: where it just does, it looks like a quota.
-        likely = ["full", "too little left"]
-        if is_silent:  # its own words, where the trials that are allowed in so short a time were used up
+        # The probe runs beside other uploads. Where it just fits, a full disk looks like a quota.
+        likely = ["full", "stores only"]
+        if is_silent:  # its own reply, where the limit on probes was reached
             likely += ["connection was lost", "transfer aborted"]
         assert [why for why in reasons if not any(text in why for text in likely)] == []
     with disk(server, "run", "2M") as root:  # a bigger one, with the same on it
@@ -139,42 +141,42 @@ async def test_m031_a_run_onto_a_disk_that_is_full(server: AnyServer, tmp_path: 
         assert contents(root) == contents(source)
 
 
-async def test_m031_the_disk_is_full_at_opening(server: AnyServer) -> None:
-    """A disk without inodes refuses to make a file: what vsftpd also says of a directory that is closed to us."""
+async def test_m031_disk_without_inodes_is_refused_with_the_reason(server: AnyServer) -> None:
+    """A disk without inodes refuses new files. vsftpd sends the same reply for a directory without permission."""
     with disk(server, "inodes", "1M", files=5) as root:
         async with server.endpoint(root).open_session() as session:
             assert isinstance((await session.make_directories(["d"]))[0], Entry)
             for number in range(4):
                 assert isinstance(await put(session, f"{number}", b"one"), Entry)
             why = await put(session, "5", b"one more")
-            # vsftpd says what it says of a directory that is closed to us; so that is what can be known, and is said.
+            # vsftpd sends the reply for a directory without permission, so that the message names both causes.
             assert_not_full(why) if server.name == "vsftpd" else assert_full(why)
-            assert "room" in str(why)
+            assert "free space" in str(why)
             assert_not_full((await session.make_directories(["e"]))[0]) if server.name == "vsftpd" else assert_full(
                 (await session.make_directories(["e"]))[0]
             )
             assert sorted(contents(root)) == ["0", "1", "2", "3", "d"]
 
 
-async def test_m019_a_full_disk_cuts_a_big_file_off_and_the_server_has_said_why(server: AnyServer) -> None:
-    """The write error comes first, and the reason waits on the control connection."""
+async def test_m019_big_file_on_a_full_disk_is_refused_with_the_reason(server: AnyServer) -> None:
+    """The write error comes first, and the reply with the reason is read afterwards."""
     with disk(server, "big") as root:
         async with server.endpoint(root).open_session() as session:
             with trio.fail_after(20), content_with_descriptor(bytes(20_000_000)) as content:
                 for made in (upload("big", bytes(20_000_000)), Upload("big", ".actorsync-ff.tmp", content)):
                     assert_full((await session.stage(made))[0])
-                    assert made.sent < 20_000_000 or server.name == any_server.NAMES[-1], "it noticed"
+                    assert made.sent < 20_000_000 or server.name == any_server.NAMES[-1], "the upload stopped early"
             assert contents(root) == {}
             assert isinstance(await put(session, "small", b"the connection is good"), Entry)
 
 
-async def test_m017_m031_a_server_that_says_nothing_when_its_disk_is_full() -> None:
-    """pyftpdlib never answers an upload of less than its buffer; the next connection finds out why before it sends."""
+async def test_m017_m031_silent_server_with_a_full_disk_is_found_by_a_probe() -> None:
+    """pyftpdlib never answers an upload smaller than its buffer. The next connection sends a probe before the file."""
     with home() as folder, any_server.running("pyftpdlib", folder) as server, disk(server, "silent") as root:
         (root / "filler").write_bytes(bytes(256 * 1024))
         endpoint = server.endpoint(root, stall_seconds=0.5)
         async with endpoint.open_session() as session:
-            with pytest.raises(ConnectionLost, match="does not say whether it has the file"):
+            with pytest.raises(ConnectionLost, match="did not confirm that it has the file"):
                 await session.stage(upload("small", b"small"))
         async with endpoint.open_session() as session:
             assert_full((await session.stage(upload("small", b"small")))[0])
@@ -187,8 +189,8 @@ async def test_m017_m031_a_server_that_says_nothing_when_its_disk_is_full() -> N
 
 
 @pytest.mark.parametrize("name", ["proftpd", "pure-ftpd"])
-async def test_m032_a_quota_is_used_up(name: str, tmp_path: Path) -> None:
-    """A file that is too big for what is left fails alone; when nothing is left, the target is full."""
+async def test_m032_file_over_the_quota_fails_alone_until_nothing_is_left(name: str, tmp_path: Path) -> None:
+    """A file larger than the rest of the quota fails alone. When nothing is left, the target is full."""
     options = debian_servers.Options(quota=(8, 1))
     with home() as folder, any_server.running(name, folder, options) as server:
         async with server.endpoint(server.root).open_session() as session:
@@ -196,12 +198,12 @@ async def test_m032_a_quota_is_used_up(name: str, tmp_path: Path) -> None:
             for number in range(3):
                 assert isinstance(await put(session, f"{number}", bytes(300_000)), Entry)
             why = assert_not_full(await put(session, "old", bytes(300_000)))
-            assert why.startswith("the server has no room for its 300000 bytes, but for small files (552")
+            assert why.startswith("the server has no room for 300000 bytes, but for small files (552")
             assert "quota" in why
             results = [await put(session, f"{number}", b"small") for number in range(3, 14)]
             assert isinstance(results[0], Entry)
             refused = [result for result in results if not isinstance(result, Entry)]
-            assert refused  # Pure-FTPd forgets a file with each that it refused: there is room again for the next
+            assert refused  # Pure-FTPd frees one file of the quota with each refusal, so that the next one fits
             for result in refused:
                 assert_full(result)
             assert (server.root / "old").read_bytes() == b"old"
@@ -209,7 +211,7 @@ async def test_m032_a_quota_is_used_up(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["proftpd", "pure-ftpd"])
-async def test_m032_a_run_over_a_quota(name: str, tmp_path: Path) -> None:
+async def test_m032_run_over_a_quota_keeps_old_files(name: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     for number in range(5):
         write(source / f"{number}", bytes([number]) * 300_000)
@@ -226,12 +228,12 @@ async def test_m032_a_run_over_a_quota(name: str, tmp_path: Path) -> None:
             assert (server.root / f"{number}").read_bytes() in {b"old", bytes([number]) * 300_000}
 
 
-# ---- closed directories
+# ---- directories without permission
 
 
 @contextmanager
 def closed(server: AnyServer, folder: Path) -> Iterator[None]:
-    """Let the server change nothing in a folder: by permissions, or, where it is root, by a disk that is read-only."""
+    """Keep the server from changing a folder: by permissions or, where it runs as root, by a read-only disk."""
     if server.uid is None:
         with read_only(folder):
             yield
@@ -245,7 +247,7 @@ def closed(server: AnyServer, folder: Path) -> Iterator[None]:
         folder.chmod(0o755)
 
 
-async def test_m039_a_directory_that_is_closed_to_us(server: AnyServer) -> None:
+async def test_m039_directory_without_permission_is_refused(server: AnyServer) -> None:
     root = server.fresh_folder("closed")
     async with server.endpoint(root).open_session() as session:
         await session.make_directories(["shut", "shut/d", "open"])
@@ -254,10 +256,9 @@ async def test_m039_a_directory_that_is_closed_to_us(server: AnyServer) -> None:
         with closed(server, root / "shut"):
             for name in ("new", "old"):
                 why = assert_not_full(await put(session, f"shut/{name}", b"never"))
-                if (
-                    server.uid is not None and server.name != "vsftpd"
-                ):  # it took files before, and says no more than 553
-                    assert "lets nothing be stored in its directory" in why or "denied" in why, why
+                # vsftpd accepted files before, and sends only 553.
+                if server.uid is not None and server.name != "vsftpd":
+                    assert "accepts no file in its directory" in why or "denied" in why, why
             for path in ("shut/e", "shut/d/e"):
                 (made,) = await session.make_directories([path])
                 assert isinstance(made, Entry) is (path == "shut/d/e" and server.uid is not None)
@@ -267,7 +268,7 @@ async def test_m039_a_directory_that_is_closed_to_us(server: AnyServer) -> None:
             assert temporaries(root) == []
 
 
-async def test_m039_what_is_closed_fails_alone_in_a_run(server: AnyServer, tmp_path: Path) -> None:
+async def test_m039_directories_without_permission_fail_alone(server: AnyServer, tmp_path: Path) -> None:
     source, journal = tmp_path / "source", tmp_path / "journal"
     root = server.fresh_folder("alone")
     for path in ("shut/changed", "shut/gone", "open/changed"):
@@ -291,10 +292,10 @@ async def test_m039_what_is_closed_fails_alone_in_a_run(server: AnyServer, tmp_p
     assert contents(root) == contents(source)
 
 
-async def test_m039_m044_a_directory_that_may_not_be_listed_is_unknown(server: AnyServer, tmp_path: Path) -> None:
-    """Three of the servers list such a directory as if it were empty."""
+async def test_m039_m044_unlistable_directory_is_unknown(server: AnyServer, tmp_path: Path) -> None:
+    """Three of the servers list such a directory as empty."""
     if server.uid is None:
-        return  # nothing is closed to root
+        return  # root may list every directory
     source, journal = tmp_path / "source", tmp_path / "journal"
     root = server.fresh_folder("unlisted")
     for path in ("shut/a", "shut/b", "open/c"):
@@ -309,7 +310,7 @@ async def test_m039_m044_a_directory_that_may_not_be_listed_is_unknown(server: A
             assert listing.entries == ()
             assert listing.problem is not None
             assert not listing.problem.vanished
-        shutil.rmtree(journal)  # so that the target has to be looked at
+        shutil.rmtree(journal)  # so that the target is surveyed
         (source / "shut/a").unlink()
         run = await mirror(source, server.endpoint(root), journal)
         assert run.report.removed == 0
@@ -319,21 +320,22 @@ async def test_m039_m044_a_directory_that_may_not_be_listed_is_unknown(server: A
         shut.chmod(0o755)
 
 
-# ---- what stands in the way
+# ---- entries of another kind
 
 
-async def test_m035_a_directory_where_a_file_is_wanted_and_the_reverse(server: AnyServer, tmp_path: Path) -> None:
-    root = server.fresh_folder("way")
+async def test_m035_entry_of_another_kind_is_refused(server: AnyServer, tmp_path: Path) -> None:
+    root, missing = server.fresh_folder("way"), "parent directory missing or inaccessible"
     async with server.endpoint(root).open_session() as session:
         await session.make_directories(["folder", "folder/full"])
         assert isinstance(await put(session, "file", b"theirs"), Entry)
         assert reason(await put(session, "folder", b"ours")) == "a directory is in its place"
         made = await session.make_directories(["file", "file/below", "missing/below"])
         assert reason(made[0]) == "a file is in its place"
-        assert "above it" in reason(made[1])
-        assert "above it is not there" in reason(made[2])
+        assert ("its parent directory is a file" if server.is_ftp else "above it") in reason(made[1])
+        assert (missing if server.is_ftp else "above it is not there") in reason(made[2])
         assert "directory" in assert_not_full(await put(session, "file/below", b"ours"))
-        assert "its directory is not there" in assert_not_full(await put(session, "missing/below", b"ours"))
+        why = assert_not_full(await put(session, "missing/below", b"ours"))
+        assert (missing if server.is_ftp else "its directory is not there") in why
         assert isinstance(await put(session, "good", b"the connection is good"), Entry)
     assert contents(root).keys() == {"folder", "folder/full", "file", "good"}
     assert (root / "file").read_bytes() == b"theirs"
@@ -351,10 +353,10 @@ async def test_m035_a_directory_where_a_file_is_wanted_and_the_reverse(server: A
     assert (root / "good").read_bytes() == b"other"
 
 
-async def test_m036_a_directory_that_became_a_link(server: AnyServer) -> None:
-    """Somebody replaces a directory of ours by a link: nothing is written, made or removed through it."""
+async def test_m036_directory_replaced_by_a_link_is_not_changed(server: AnyServer) -> None:
+    """A directory of ours is replaced by a link: nothing is written, made or removed through it."""
     if server.name == "pyftpdlib":
-        return  # it shows links as what they lead to, and has no other word for them
+        return  # it shows links as their targets, so that they cannot be recognized
     root, outside = server.fresh_folder("linked"), server.fresh_folder("outside")
     async with server.endpoint(root).open_session() as session:
         await session.make_directories(["d", "d/sub", "e"])
@@ -363,16 +365,16 @@ async def test_m036_a_directory_that_became_a_link(server: AnyServer) -> None:
     (root / "d").rename(root / "kept")
     (root / "d").symlink_to("../outside")
     (outside / "sub").mkdir()
-    shutil.copy2(root / "kept/file", outside / "file")  # just what would be removed
+    shutil.copy2(root / "kept/file", outside / "file")  # equal to the file that would be removed
     before = contents(outside)
-    async with server.endpoint(root).open_session() as session:  # of the next run
+    async with server.endpoint(root).open_session() as session:  # as in the next run
         for path in ("d/new", "d/file", "d/sub/new"):
             assert "a symbolic link is where its directory 'd' should be" in assert_not_full(
                 await put(session, path, b"never")
             )
         for made in await session.make_directories(["d/new", "d/sub/new"]):
             assert "a symbolic link" in reason(made)
-        if not server.is_ftp:  # in FTP all of a batch is under way at once
+        if not server.is_ftp:  # FTP sends the whole batch in one flight
             link, below = await session.make_directories(["d", "d/in-one-go"])
             assert reason(link) == "a symbolic link is in its place"
             assert reason(below) == "the directory above it is not there"
@@ -388,11 +390,11 @@ async def test_m036_a_directory_that_became_a_link(server: AnyServer) -> None:
         assert isinstance(await put(session, "d/sub/new", b"new"), Entry), "it is a directory again"
 
 
-# ---- temporaries that others take away
+# ---- temporaries that others remove
 
 
 class _Snatched(MemoryContent):
-    """Content that is read for a while, and then loses its temporary."""
+    """Content that removes its temporary when it has been read to its end."""
 
     def __init__(self, size: int, temporary: Path) -> None:
         super().__init__(os.urandom(size))
@@ -409,7 +411,7 @@ class _Snatched(MemoryContent):
         return piece
 
 
-async def test_m038_the_temporary_is_taken_away_while_it_is_sent(server: AnyServer) -> None:
+async def test_m038_temporary_removed_during_the_upload_is_refused(server: AnyServer) -> None:
     root = server.fresh_folder("snatched")
     async with server.endpoint(root).open_session() as session:
         assert isinstance(await put(session, "file", b"the old version"), Entry)
@@ -417,7 +419,7 @@ async def test_m038_the_temporary_is_taken_away_while_it_is_sent(server: AnyServ
         staged, _ = await session.stage(Upload("file", ".actorsync-0a.tmp", content))
         assert content.was_there
         assert isinstance(staged, OperationRefused)
-        assert staged.retry, "it may go well the next time"
+        assert staged.retry, "a retry may succeed"
         staged, _ = await session.stage(upload("file", b"new"))
         assert isinstance(staged, Staged)
         (root / staged.temporary).unlink()
@@ -433,29 +435,29 @@ async def test_m038_the_temporary_is_taken_away_while_it_is_sent(server: AnyServ
 # ---- names
 
 
-async def test_m082_a_name_that_is_too_long_for_the_server_fails_alone(server: AnyServer) -> None:
+async def test_m082_too_long_name_fails_alone(server: AnyServer) -> None:
     root = server.fresh_folder("long")
     async with server.endpoint(root).open_session() as session:
         for name in ("x" * 256, "日" * 86):
             why = assert_not_full(await put(session, name, b"long"))
-            assert "takes a file of another name" in why
+            assert "accepts another name" in why
             assert "rename or exclude it" in why
             assert_not_full((await session.make_directories([name]))[0])
         assert isinstance(await put(session, "good", b"the connection is good"), Entry)
         assert contents(root).keys() == {"good"}
 
 
-async def test_m082_a_server_that_allows_no_dot_at_the_beginning() -> None:
-    """Every temporary has one, and the user has to be told just that."""
+async def test_m082_server_that_rejects_leading_dots_is_reported() -> None:
+    """Every temporary begins with a dot, and the message says so."""
     options = debian_servers.Options(dot_files=False)
     with home() as folder, any_server.running("pure-ftpd", folder, options) as server:
         async with server.endpoint(server.root).open_session() as session:
             why = assert_not_full(await put(session, "file", b"content"))
-        assert why.startswith("the server takes no name with a dot at its beginning (553")
+        assert why.startswith("the server rejects names that begin with a dot, which temporary uploads need (553")
         assert contents(server.root) == {}
 
 
-async def test_m082_names_that_pure_ftpd_prohibits() -> None:
+async def test_m082_names_prohibited_by_pure_ftpd_are_reported() -> None:
     with home() as folder, any_server.running("pure-ftpd", folder) as server:
         async with server.endpoint(server.root).open_session() as session:
             for name in ("back\\slash",):

@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Content, Endpoint
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint, LocalSession

@@ -18,7 +18,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Endpoint
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Entry, Kind

@@ -1,4 +1,4 @@
-"""That the canary would be heard: the watch over the whole suite sees what it is there to see."""
+"""The watch over the whole suite finds the servers' password in logs, in process arguments and in files."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tests.support.servers.debian_servers import PASSWORD
 
 
 @pytest.fixture
-def heard() -> list[str]:
-    """What the watch has seen in this test, which is then forgiven."""
+def seen() -> list[str]:
+    """The places where the watch has seen the password. A test clears the list, or it fails at its end."""
     return WATCH.seen
 
 
-def test_m105_a_log_record(heard: list[str]) -> None:
+def test_m105_password_in_a_log_record_is_found(seen: list[str]) -> None:
     logging.getLogger("somewhere").warning("the password is %s", PASSWORD)
-    assert heard == ["the log of somewhere"]
-    heard.clear()
+    assert seen == ["the log of somewhere"]
+    seen.clear()
 
 
-def test_m105_the_arguments_of_a_process(heard: list[str]) -> None:
+def test_m105_password_in_process_arguments_is_found(seen: list[str]) -> None:
     subprocess.run([sys.executable, "-c", "", PASSWORD], check=True)
-    assert any("process" in where for where in heard)
-    heard.clear()
+    assert any("process" in where for where in seen)
+    seen.clear()
 
 
-def test_m105_a_file(tmp_path: Path) -> None:
+def test_m105_password_in_a_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/journal").write_bytes(b"\0" * 100 + PASSWORD.encode() + b"\0")
     (tmp_path / "other").write_bytes(b"CANARY")

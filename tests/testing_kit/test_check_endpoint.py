@@ -1,4 +1,4 @@
-"""What `check_endpoint` says of endpoints that do not keep the contract: the demand, and what was found instead."""
+"""`check_endpoint` names the broken rule, and what it found instead, for endpoints that break the contract."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Results = list[Entry | OperationRefused]
 
 
 class Wrong(MemoryEndpoint):
-    """A tree in memory whose sessions are of another class."""
+    """A tree in memory whose sessions have another class."""
 
     session: type[MemorySession]
 
@@ -36,7 +36,7 @@ def wrong(session: type[MemorySession]) -> Callable[[], MemoryEndpoint]:
 
 
 async def unmet(make: Callable[[], MemoryEndpoint], only: str | None = None, seconds: float = 60) -> dict[str, str]:
-    """Each demand that is not met, and why."""
+    """Return each check that failed with its reason."""
     with pytest.raises(ChecksFailed) as caught:
         await check_endpoint(make, only=only, seconds=seconds)
     faults = [fault for fault in caught.value.exceptions if isinstance(fault, CheckFailed)]
@@ -62,7 +62,7 @@ class OntoTheFinalName(MemorySession):
         return [self._endpoint.entry(path, node) for path, node in nodes.items() if node is not None]
 
 
-async def test_one_that_writes_onto_the_final_name() -> None:
+async def test_endpoint_that_writes_to_the_final_name_fails() -> None:
     faults = await unmet(wrong(OntoTheFinalName))
     assert faults["stage_leaves_the_final_name_alone"].startswith("not as expected: ['file'], instead of ['.actorsync-")
     assert (
@@ -76,7 +76,7 @@ class Shorter(MemorySession):
         return attrs.evolve(listing, entries=listing.entries[:250])
 
 
-async def test_one_that_gives_a_shorter_listing() -> None:
+async def test_endpoint_with_incomplete_listings_fails() -> None:
     faults = await unmet(wrong(Shorter))
     assert set(faults) == {"long_listing_is_complete", "listings_are_complete"}
     assert faults["listings_are_complete"] == (
@@ -89,10 +89,10 @@ class EmptyForMissing(MemorySession):
         return attrs.evolve(await super().list_directory(directory), problem=None)
 
 
-async def test_one_that_shows_nothing_where_it_knows_nothing() -> None:
+async def test_endpoint_that_lists_a_missing_directory_as_empty_fails() -> None:
     faults = await unmet(wrong(EmptyForMissing))
-    assert faults["list_what_is_missing_or_a_file"] == "'missing' was listed"
-    assert faults["no_directory_is_a_problem"] == "'missing' was listed"
+    assert faults["listing_a_missing_path_or_a_file_is_a_problem"] == "'missing' was listed"
+    assert faults["listing_of_no_directory_is_a_problem"] == "'missing' was listed"
 
 
 class LosesRefusals(MemorySession):
@@ -106,7 +106,7 @@ class LosesRefusals(MemorySession):
         ]
 
 
-async def test_one_that_loses_a_refusal() -> None:
+async def test_endpoint_that_loses_a_refusal_fails() -> None:
     faults = await unmet(wrong(LosesRefusals))
     lost = "OperationRefused expected: Entry Entry(path='file', kind=<Kind.DIRECTORY: 'directory'>, "
     assert faults["refused_directories_do_not_hide_the_others"].startswith(lost)
@@ -122,10 +122,10 @@ class RaisesRefusals(MemorySession):
         return results
 
 
-async def test_one_that_raises_a_refusal() -> None:
-    faults = await unmet(wrong(RaisesRefusals), "what_was_changed_is_not_removed")
-    why = "raised OperationRefused: 'file' was changed by somebody else: not removed"
-    assert faults == {"what_was_changed_is_not_removed": why}
+async def test_endpoint_that_raises_a_refusal_fails() -> None:
+    faults = await unmet(wrong(RaisesRefusals), "changed_file_is_not_removed")
+    why = "raised OperationRefused: 'file' was changed by another program: not removed"
+    assert faults == {"changed_file_is_not_removed": why}
 
 
 class RemovesWhatWasChanged(MemorySession):
@@ -136,9 +136,9 @@ class RemovesWhatWasChanged(MemorySession):
         ]
 
 
-async def test_one_that_removes_what_somebody_else_has_changed() -> None:
+async def test_endpoint_that_removes_changed_files_fails() -> None:
     faults = await unmet(wrong(RemovesWhatWasChanged))
-    assert {"what_was_changed_is_not_removed", "remove", "the_root_is_not_removed"} <= set(faults)
+    assert {"changed_file_is_not_removed", "remove", "the_root_is_not_removed"} <= set(faults)
 
 
 class LeavesTemporaries(MemorySession):
@@ -151,7 +151,7 @@ class LeavesTemporaries(MemorySession):
         return True
 
 
-async def test_one_that_leaves_temporaries() -> None:
+async def test_endpoint_that_leaves_temporary_files_fails() -> None:
     faults = await unmet(wrong(LeavesTemporaries))
     assert faults["sweep"].startswith("not as expected: [['.actorsync-")
     assert "abandon_after_cancelling" in faults
@@ -179,7 +179,7 @@ class Mixes(MemorySession):
             yield Mixed()
 
 
-async def test_one_that_reads_two_versions_as_one() -> None:
+async def test_endpoint_that_mixes_two_versions_in_one_read_fails() -> None:
     endpoint = MemoryEndpoint()
 
     class InPlace(Mixes):
@@ -190,8 +190,8 @@ async def test_one_that_reads_two_versions_as_one() -> None:
                 self._endpoint.delete(item.temporary)
             return [self._endpoint.entry(it.path, self._endpoint.find(it.path)) for it in staged]  # type: ignore[arg-type]
 
-    faults = await unmet(wrong(InPlace), "what_was_read_is_one_version")
-    assert faults == {"what_was_read_is_one_version": "a mixture of versions is reported as unchanged"}
+    faults = await unmet(wrong(InPlace), "content_read_to_its_end_is_one_version")
+    assert faults == {"content_read_to_its_end_is_one_version": "a mixture of versions is reported as unchanged"}
     assert endpoint.files() == {}
 
 
@@ -201,7 +201,7 @@ class Hangs(MemorySession):
         return []
 
 
-async def test_one_that_never_answers() -> None:
+async def test_endpoint_that_never_returns_fails_after_the_timeout() -> None:
     faults = await unmet(wrong(Hangs), "make_nested_directories", seconds=0.1)
     assert faults == {"make_nested_directories": "the check did not end within 0.1 seconds"}
 
@@ -211,16 +211,16 @@ class IsBroken(MemorySession):
         raise KeyError
 
 
-async def test_one_that_is_broken() -> None:
+async def test_endpoint_that_raises_an_unexpected_error_fails() -> None:
     assert await unmet(wrong(IsBroken), "empty_listing") == {"empty_listing": "raised KeyError"}
 
 
 @pytest.mark.parametrize("check", CHECKS)
-async def test_a_single_check_runs_alone(check: str) -> None:
+async def test_each_check_can_run_alone(check: str) -> None:
     await check_endpoint(MemoryEndpoint, only=check)
 
 
-async def test_every_kind_of_factory() -> None:
+async def test_factory_may_be_a_function_a_coroutine_or_a_context_manager() -> None:
     made: list[str] = []
 
     async def awaited() -> MemoryEndpoint:
@@ -238,7 +238,7 @@ async def test_every_kind_of_factory() -> None:
     assert made == ["awaited"] * len(CHECKS) + ["left"]
 
 
-async def test_a_source_by_verbs_that_only_read() -> None:
+async def test_read_only_source_can_be_checked() -> None:
     class Shown(MemoryEndpoint):
         def __init__(self, tree: Mapping[str, bytes | None]) -> None:
             super().__init__()
@@ -257,12 +257,12 @@ async def test_a_source_by_verbs_that_only_read() -> None:
         await check_source(lambda tree: MemoryEndpoint(), only="listings_are_complete")
 
 
-async def test_a_name_that_no_demand_has() -> None:
+async def test_unknown_check_is_rejected() -> None:
     with pytest.raises(ValueError, match="no check is called 'sweeps'; known: empty_listing, identify, "):
         await check_endpoint(MemoryEndpoint, only="sweeps")
 
 
-async def test_what_ends_the_test_goes_on() -> None:
+async def test_error_of_the_factory_is_reported_and_cancellation_is_not_caught() -> None:
     async def lost() -> MemoryEndpoint:
         raise ConnectionLost("no server")
 
@@ -273,12 +273,12 @@ async def test_what_ends_the_test_goes_on() -> None:
     assert scope.cancelled_caught
 
 
-def test_the_demands_are_told_apart() -> None:
+def test_checks_have_unique_names() -> None:
     assert len(set(CHECKS)) == len(CHECKS)
     assert set(SOURCE_CHECKS) < set(CHECKS)
 
 
-async def test_awaitables(tmp_path: Path) -> None:
+async def test_factory_may_return_an_awaitable(tmp_path: Path) -> None:
     def made() -> Awaitable[LocalEndpoint]:
         async def endpoint() -> LocalEndpoint:
             return LocalEndpoint(tmp_path)

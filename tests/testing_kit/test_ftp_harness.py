@@ -1,4 +1,4 @@
-"""The harness itself: the servers serve and log, and the proxy does to a connection what it was told."""
+"""The FTP test servers serve and log, and the fault proxy applies each fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOST = (ConnectionError, EOFError)
 
 @contextmanager
 def login(server: FtpTarget | EmbeddedFtpServer, host: str | None = None, timeout: float = 5) -> Iterator[ftplib.FTP]:
-    """Log in to a server, or to the proxy before it at ``host``; the socket is closed whatever happens."""
+    """Log in to a server, or to its proxy at ``host``. The socket is always closed at the end."""
     client = ftplib.FTP(timeout=timeout)
     try:
         client.connect(host or server.host, server.port)
@@ -61,7 +61,7 @@ def retrieve(client: ftplib.FTP, name: str) -> bytes:
 
 @contextmanager
 def through(server: EmbeddedFtpServer, *faults: Fault) -> Iterator[tuple[FaultProxy, ftplib.FTP]]:
-    """A proxy with faults, and a client that has logged in through it (so: after lines 1 USER and 2 PASS)."""
+    """Run a proxy with faults, and log in through it. USER was line 1 and PASS line 2."""
     with fault_proxy((server.host, server.port), *faults) as proxy, login(server, proxy.host, 2) as client:
         yield proxy, client
 
@@ -69,7 +69,7 @@ def through(server: EmbeddedFtpServer, *faults: Fault) -> Iterator[tuple[FaultPr
 # ---- the four servers
 
 
-def test_each_server_stores_and_lists_below_its_root(ftp_server: FtpTarget) -> None:
+def test_server_stores_and_lists_below_its_root(ftp_server: FtpTarget) -> None:
     (ftp_server.root / "made-by-root").write_bytes(b"old")
     ftp_server.adopt()
     with login(ftp_server) as client:
@@ -85,7 +85,7 @@ def test_each_server_stores_and_lists_below_its_root(ftp_server: FtpTarget) -> N
     assert (ftp_server.root / "made-by-root").read_bytes() == b"new"
 
 
-def test_the_proxy_is_a_command_log_for_each_server(ftp_server: FtpTarget) -> None:
+def test_proxy_logs_the_commands_for_each_server(ftp_server: FtpTarget) -> None:
     with fault_proxy((ftp_server.host, ftp_server.port)) as proxy:
         with login(ftp_server, proxy.host) as client:
             store(client, "a.txt", b"x" * 100_000)
@@ -102,7 +102,7 @@ def test_the_proxy_is_a_command_log_for_each_server(ftp_server: FtpTarget) -> No
 
 
 @pytest.mark.parametrize("name", debian_servers.NAMES)
-def test_a_debian_server_restarts_and_logs(name: debian_servers.Name, server_folder: Path) -> None:
+def test_debian_server_restarts_limits_connections_and_logs(name: debian_servers.Name, server_folder: Path) -> None:
     debian_servers.require(name)
     root = server_folder / "root"
     root.mkdir()
@@ -114,7 +114,7 @@ def test_a_debian_server_restarts_and_logs(name: debian_servers.Name, server_fol
                 first.pwd()
         with login(server.target) as one, login(server.target):
             store(one, "a.txt", b"")
-            # ProFTPD counts clients when they log in, and says 530 for it.
+            # ProFTPD counts clients at login and replies 530.
             with pytest.raises(ftplib.Error, match=r"^(421|530)"), login(server.target):
                 pass
         log = server.command_log()
@@ -133,7 +133,7 @@ def logs(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_vsftpd_sets_times_only_if_told(allowed: bool, server_folder: Path) -> None:
+def test_vsftpd_sets_times_only_with_mdtm_write(allowed: bool, server_folder: Path) -> None:
     debian_servers.require("vsftpd")
     root = server_folder / "root"
     root.mkdir()
@@ -146,17 +146,17 @@ def test_vsftpd_sets_times_only_if_told(allowed: bool, server_folder: Path) -> N
     assert ((root / "a").stat().st_mtime == 1577934245) is allowed
 
 
-def test_a_missing_server_is_a_skip_but_a_failure_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian_servers, "available", lambda _: "it is not there")
+def test_missing_server_skips_the_test_and_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian_servers, "available", lambda _: "not installed")
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="not there"):
+    with pytest.raises(pytest.skip.Exception, match="not installed"):
         debian_servers.require("vsftpd")
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="not there"):
+    with pytest.raises(pytest.fail.Exception, match="not installed"):
         debian_servers.require("vsftpd")
 
 
-def test_urls_hold_the_user_and_no_password(embedded: EmbeddedFtpServer) -> None:
+def test_urls_contain_the_user_and_no_password(embedded: EmbeddedFtpServer) -> None:
     assert embedded.url == f"ftp://demo@127.0.0.1:{embedded.port}/"
     target = FtpTarget("x", "127.0.0.1", 21, "demo", "secret", Path())
     assert target.url("a b/c") == "ftp://demo@127.0.0.1:21/a%20b/c"
@@ -166,7 +166,7 @@ def test_urls_hold_the_user_and_no_password(embedded: EmbeddedFtpServer) -> None
 # ---- the embedded server
 
 
-def test_the_embedded_server_logs_commands_and_counts_bytes(embedded: EmbeddedFtpServer) -> None:
+def test_embedded_server_logs_commands_and_counts_bytes(embedded: EmbeddedFtpServer) -> None:
     with login(embedded) as client:
         store(client, "a.txt", b"x" * 1000)
         client.sendcmd("MFMT 20200102030405 a.txt")
@@ -178,7 +178,7 @@ def test_the_embedded_server_logs_commands_and_counts_bytes(embedded: EmbeddedFt
     assert embedded.commands[-1] == (2, "PASS", "***")
 
 
-def test_the_embedded_server_lacks_what_it_shall_lack(server_folder: Path) -> None:
+def test_embedded_server_rejects_commands_in_without(server_folder: Path) -> None:
     with EmbeddedFtpServer(server_folder, without={"MLSD", "MLST", "MFMT"}) as server, login(server) as client:
         features = client.sendcmd("FEAT")
         assert "SIZE" in features
@@ -188,14 +188,14 @@ def test_the_embedded_server_lacks_what_it_shall_lack(server_folder: Path) -> No
             client.sendcmd("MLSD")
 
 
-def test_without_pyftpdlib_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyftpdlib_names_the_command_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
     with pytest.raises(ImportError, match=r"pip install 'actorsync\[testing\]'"), EmbeddedFtpServer(tmp_path):
         pass
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
-def test_the_embedded_server_limits_connections(limit: str, server_folder: Path) -> None:
+def test_embedded_server_limits_connections(limit: str, server_folder: Path) -> None:
     settings: dict[str, Any] = {limit: 2}
     with EmbeddedFtpServer(server_folder, **settings) as server, login(server) as client:
         with login(server) as other:
@@ -203,17 +203,17 @@ def test_the_embedded_server_limits_connections(limit: str, server_folder: Path)
             with pytest.raises(ftplib.error_temp, match="421"), login(server):
                 pass
             other.quit()
-        with login(server):  # a place is free again
+        with login(server):  # one connection has ended
             pass
 
 
-def test_the_embedded_server_ends_idle_sessions(server_folder: Path) -> None:
+def test_embedded_server_ends_idle_sessions(server_folder: Path) -> None:
     with EmbeddedFtpServer(server_folder, idle_timeout=0.2) as server, login(server) as client:
         assert client.sock is not None
         assert client.sock.recv(100).startswith(b"421 ")
 
 
-def test_the_embedded_server_restarts_on_its_port_and_cuts_a_slow_transfer(server_folder: Path) -> None:
+def test_embedded_server_restarts_on_its_port_and_cuts_a_slow_transfer(server_folder: Path) -> None:
     with EmbeddedFtpServer(server_folder, throttle=20_000) as server:
         with login(server) as client:
             with client.transfercmd("STOR slow") as data:
@@ -228,7 +228,7 @@ def test_the_embedded_server_restarts_on_its_port_and_cuts_a_slow_transfer(serve
             pass
 
 
-def test_mutating_commands_are_known() -> None:
+def test_mutating_commands_are_recognized() -> None:
     assert is_mutating("MDTM", "20200102030405 a")
     assert not is_mutating("MDTM", "a")
     assert not is_mutating("RNFR", "a")
@@ -243,7 +243,9 @@ def test_mutating_commands_are_known() -> None:
     ("when", "arrived", "answered"),
     [("before", False, False), ("unanswered", True, False), ("after", True, True)],
 )
-def test_cut_control(embedded: EmbeddedFtpServer, how: How, when: Any, arrived: bool, answered: bool) -> None:
+def test_control_connection_is_cut_before_or_after_a_line(
+    embedded: EmbeddedFtpServer, how: How, when: Any, arrived: bool, answered: bool
+) -> None:
     with through(embedded, Cut(at_line=4, how=how, when=when)) as (proxy, client):
         client.voidcmd("NOOP")
         if answered:
@@ -256,25 +258,25 @@ def test_cut_control(embedded: EmbeddedFtpServer, how: How, when: Any, arrived: 
         assert (embedded.root / "folder").is_dir() is arrived
         assert proxy.lines[3] == "1 MKD folder"
         assert len(proxy.fired) == 1
-        with login(embedded, proxy.host) as again:  # once is once
+        with login(embedded, proxy.host) as again:  # the fault happens only once
             again.mkd("other")
         assert proxy.connections == 2
 
 
-def test_cut_into_silence(embedded: EmbeddedFtpServer) -> None:
+def test_silence_on_a_control_connection_times_out(embedded: EmbeddedFtpServer) -> None:
     with through(embedded, Cut(verb="NOOP", how="silence")) as (_, client):
         client.sock.settimeout(0.2)  # type: ignore[union-attr]
         with pytest.raises(TimeoutError):
             client.voidcmd("NOOP")
 
 
-def test_cut_after_a_transfer_waits_for_the_final_reply(embedded: EmbeddedFtpServer) -> None:
+def test_cut_at_a_transfer_waits_for_the_final_reply(embedded: EmbeddedFtpServer) -> None:
     with through(embedded, Cut(verb="STOR", when="unanswered")) as (_, client), pytest.raises(LOST):
         store(client, "a", b"x" * 200_000)
     assert (embedded.root / "a").stat().st_size == 200_000
 
 
-def test_cut_per_connection_and_several_times(embedded: EmbeddedFtpServer) -> None:
+def test_cut_per_connection_happens_on_several_connections(embedded: EmbeddedFtpServer) -> None:
     fault = Cut(at_line=3, per_connection=True, times=2)
     with fault_proxy((embedded.host, embedded.port), fault) as proxy:
         for _ in range(2):
@@ -285,14 +287,14 @@ def test_cut_per_connection_and_several_times(embedded: EmbeddedFtpServer) -> No
         assert proxy.fired == [fault, fault]
 
 
-def test_hold_swallow_and_duplicate(embedded: EmbeddedFtpServer) -> None:
+def test_replies_are_held_swallowed_and_duplicated(embedded: EmbeddedFtpServer) -> None:
     faults: list[Fault] = [Hold(verb="NOOP", seconds=0.3), Duplicate(verb="PWD"), Swallow(verb="SYST")]
     with through(embedded, *faults) as (proxy, client):
         before = time.monotonic()
         client.voidcmd("NOOP")
         assert time.monotonic() - before > 0.3
         assert client.pwd() == "/"
-        assert client.voidcmd("TYPE I").startswith("257")  # the duplicate, and from now on one behind
+        assert client.voidcmd("TYPE I").startswith("257")  # the duplicate; from here, replies are one line behind
         assert client.voidcmd("SYST").startswith("200 Type")
         client.sock.settimeout(0.2)  # type: ignore[union-attr]
         with pytest.raises(TimeoutError):
@@ -300,7 +302,7 @@ def test_hold_swallow_and_duplicate(embedded: EmbeddedFtpServer) -> None:
         assert proxy.fired == faults
 
 
-def test_refuse(embedded: EmbeddedFtpServer) -> None:
+def test_refused_connections_end_before_the_greeting(embedded: EmbeddedFtpServer) -> None:
     with fault_proxy((embedded.host, embedded.port), Refuse(times=2), Refuse(at_connection=3, how="fin")) as proxy:
         for _ in range(3):
             with pytest.raises(LOST), login(embedded, proxy.host):
@@ -309,7 +311,7 @@ def test_refuse(embedded: EmbeddedFtpServer) -> None:
             pass
 
 
-def test_a_server_that_is_gone_is_a_reset(embedded: EmbeddedFtpServer) -> None:
+def test_stopped_server_resets_the_client(embedded: EmbeddedFtpServer) -> None:
     with fault_proxy((embedded.host, embedded.port)) as proxy:
         embedded.stop()
         with pytest.raises(LOST), login(embedded, proxy.host):
@@ -320,16 +322,16 @@ def test_a_server_that_is_gone_is_a_reset(embedded: EmbeddedFtpServer) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_cut_an_upload(embedded: EmbeddedFtpServer, how: How) -> None:
+def test_upload_is_cut_and_the_control_connection_stays(embedded: EmbeddedFtpServer, how: How) -> None:
     with through(embedded, CutData(after=5000, how=how)) as (proxy, client):
         with client.transfercmd("STOR a") as data, pytest.raises(ConnectionError):
             data.sendall(b"x" * 50_000_000)
-        client.getresp()  # the control connection lives
+        client.getresp()  # the control connection still works
         assert proxy.fired == [CutData(after=5000, how=how)]
     assert (embedded.root / "a").stat().st_size <= 5000
 
 
-def test_cut_only_the_second_download(embedded: EmbeddedFtpServer) -> None:
+def test_only_the_second_download_is_cut(embedded: EmbeddedFtpServer) -> None:
     (embedded.root / "a").write_bytes(b"x" * 100_000)
     with through(embedded, CutData(after=5000, verb="RETR", at_transfer=2)) as (proxy, client):
         store(client, "b", b"x" * 10_000)
@@ -339,14 +341,14 @@ def test_cut_only_the_second_download(embedded: EmbeddedFtpServer) -> None:
         assert len(proxy.fired) == 1
 
 
-def test_silence_in_an_upload(embedded: EmbeddedFtpServer) -> None:
+def test_silence_in_an_upload_times_out(embedded: EmbeddedFtpServer) -> None:
     with through(embedded, CutData(after=5000, how="silence")) as (_, client):
         client.sock.settimeout(0.3)  # type: ignore[union-attr]
         with pytest.raises(TimeoutError):
             store(client, "a", b"x" * 10_000)
 
 
-def test_truncate_deceives_the_client_and_each_server(ftp_server: FtpTarget) -> None:
+def test_truncated_upload_reports_success_on_each_server(ftp_server: FtpTarget) -> None:
     fault = Truncate(after=88_576, verb="STOR")
     with fault_proxy((ftp_server.host, ftp_server.port), fault) as proxy, login(ftp_server, proxy.host) as client:
         assert store(client, "a", b"x" * 200_000).startswith("226")
@@ -355,13 +357,13 @@ def test_truncate_deceives_the_client_and_each_server(ftp_server: FtpTarget) -> 
         assert (ftp_server.root / "a").stat().st_size == 200_000
 
 
-def test_truncate_a_download(embedded: EmbeddedFtpServer) -> None:
+def test_truncated_download_ends_early(embedded: EmbeddedFtpServer) -> None:
     (embedded.root / "a").write_bytes(b"x" * 100_000)
     with through(embedded, Truncate(after=10)) as (_, client):
         assert retrieve(client, "a") == b"x" * 10
 
 
-def test_slices_change_nothing(ftp_server: FtpTarget) -> None:
+def test_slices_keep_data_and_replies_whole(ftp_server: FtpTarget) -> None:
     (ftp_server.root / "a").write_bytes(bytes(range(256)))
     ftp_server.adopt()
     with fault_proxy((ftp_server.host, ftp_server.port), Slice()) as proxy, login(ftp_server, proxy.host) as client:
@@ -369,7 +371,7 @@ def test_slices_change_nothing(ftp_server: FtpTarget) -> None:
         assert "211" in client.sendcmd("FEAT")
 
 
-def test_throttle(embedded: EmbeddedFtpServer) -> None:
+def test_throttle_limits_the_rate(embedded: EmbeddedFtpServer) -> None:
     with through(embedded, Throttle(100_000)) as (_, client):
         before = time.monotonic()
         store(client, "a", b"x" * 30_000)
@@ -379,7 +381,7 @@ def test_throttle(embedded: EmbeddedFtpServer) -> None:
 # ---- the proxy as a trio context manager
 
 
-async def test_the_proxy_in_trio(embedded: EmbeddedFtpServer) -> None:
+async def test_proxy_runs_in_trio(embedded: EmbeddedFtpServer) -> None:
     async with open_fault_proxy((embedded.host, embedded.port), host="127.0.0.9") as proxy:
         assert (proxy.host, proxy.port) == ("127.0.0.9", embedded.port)
         stream = await trio.open_tcp_stream(proxy.host, proxy.port)
@@ -392,7 +394,7 @@ async def test_the_proxy_in_trio(embedded: EmbeddedFtpServer) -> None:
                 reply += await stream.receive_some()
 
 
-async def test_an_error_in_the_block_comes_out_as_it_is(embedded: EmbeddedFtpServer) -> None:
+async def test_error_in_the_block_is_raised_without_a_group(embedded: EmbeddedFtpServer) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_fault_proxy((embedded.host, embedded.port)):
             raise ZeroDivisionError
@@ -402,7 +404,7 @@ async def test_an_error_in_the_block_comes_out_as_it_is(embedded: EmbeddedFtpSer
     assert scope.cancelled_caught
 
 
-def test_a_port_that_is_taken_everywhere_is_an_error() -> None:
+def test_port_taken_on_all_addresses_is_an_error() -> None:
     with (
         socket.create_server(("", 0)) as taken,
         pytest.raises(OSError, match="does the server listen on all"),

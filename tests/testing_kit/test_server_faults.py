@@ -1,4 +1,4 @@
-"""Faults of the embedded servers: what may be written, and that each does what it says, by FTP, FTPS and SFTP."""
+"""Faults of the embedded servers: the texts that name them, and the effect of each with FTP, FTPS and SFTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from actorsync.testing.servers.faults import FaultPlan, Happened, ServerFault, p
 from actorsync.testing.servers.ftp import EmbeddedFtpServer
 from actorsync.testing.servers.sftp import EmbeddedSftpServer
 
-DATA = bytes(range(256)) * 1024  # 256 KiB: more than fits into one read
+DATA = bytes(range(256)) * 1024  # 256 KiB: more than one read returns
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ DATA = bytes(range(256)) * 1024  # 256 KiB: more than fits into one read
         ("capacity@4", "capacity", "", 4, 1),
     ],
 )
-def test_a_fault_has_a_text(text: str, name: str, place: str, count: float, times: int) -> None:
+def test_fault_text_is_parsed_and_kept(text: str, name: str, place: str, count: float, times: int) -> None:
     fault = parse_fault(text)
     assert (fault.name, fault.place, fault.count, fault.times) == (name, place, count, times)
     assert str(fault) == text
@@ -61,47 +61,47 @@ def test_a_fault_has_a_text(text: str, name: str, place: str, count: float, time
         ("cut@store:", "'' is not a number; write it like cut@store:3"),
         ("cut@data", "'' is not a size; write it like cut@data:100KB"),
         ("cut@data:0", "'0' is not a size; write it like cut@data:100KB"),
-        ("cut@store*x", "'x' is not how often it happens; write it like cut@store*2"),
+        ("cut@store*x", "'x' is not a number of times; write it like cut@store*2"),
         ("truncate@store", "'truncate' cannot happen at 'store'; it can at: data"),
         ("refuse@data:5", "'refuse' cannot happen at 'data:5'; it can at: connect, login, line, store"),
         ("drop@1s", "'drop' cannot happen at '1s'; it can at: line, store"),
         ("full@lots", "'lots' is not a size; write it like full@5MB"),
-        ("full@5MB*2", "'full' is not something that happens so many times; leave *2 out"),
+        ("full@5MB*2", "'full' lasts and cannot happen several times; leave *2 out"),
         ("capacity@0", "'0' is not a number of connections; write it like capacity@4"),
     ],
 )
-def test_what_is_no_fault_is_told_by_the_part_that_is_wrong(text: str, reason: str) -> None:
+def test_wrong_fault_text_names_the_wrong_part(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as refused:
         parse_fault(text)
     assert str(refused.value).startswith(reason)
 
 
-def test_a_kill_needs_somebody_to_kill() -> None:
-    with pytest.raises(ValueError, match="'kill' needs somebody to kill"):
+def test_kill_without_a_process_is_rejected() -> None:
+    with pytest.raises(ValueError, match="'kill' needs a process to kill"):
         FaultPlan(("kill@store",))
 
 
-def test_a_plan_counts_and_forgets_nothing() -> None:
-    told: list[Happened] = []
-    plan = FaultPlan(("cut@store:2*2", "refuse@login:9"), watch=told.append)
+def test_plan_counts_places_and_records_faults() -> None:
+    watched: list[Happened] = []
+    plan = FaultPlan(("cut@store:2*2", "refuse@login:9"), watch=watched.append)
     cut, refuse = plan.faults
     assert [plan.at(["line", "store"], f"STOR {number}") for number in range(1, 7)] == [
         *(None, "cut", None, "cut", None, None)
     ]
-    assert [(one.fault, one.where) for one in told] == [(cut, "STOR 2"), (cut, "STOR 4")]
-    assert plan.happened == told
+    assert [(one.fault, one.where) for one in watched] == [(cut, "STOR 2"), (cut, "STOR 4")]
+    assert plan.happened == watched
     assert plan.never_happened() == [refuse]
     assert plan.seen == {"line": 6, "store": 6}
 
 
-def test_a_full_disk_has_room_again_in_the_next_run() -> None:
+def test_full_disk_has_room_again_in_the_next_run() -> None:
     plan = FaultPlan(("full@100",))
     assert [plan.data(60, ""), plan.data(60, ""), plan.data(60, "")] == [(None, 60), ("full", 40), ("full", 0)]
     plan.begin(2)
     assert plan.data(60, "") == (None, 60)
 
 
-# ---- FTP, by a client that is not ours
+# ---- FTP, with the client of the standard library
 
 
 @pytest.fixture(params=["ftp", "ftps"])
@@ -110,7 +110,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 class _ImplicitFtps(ftplib.FTP_TLS):
-    """ftplib knows TLS only behind AUTH; here it is there from the first byte."""
+    """A client for implicit TLS; ftplib itself has only explicit TLS."""
 
     @property
     def sock(self) -> Any:
@@ -124,7 +124,7 @@ class _ImplicitFtps(ftplib.FTP_TLS):
 
 @contextlib.contextmanager
 def ftp(tmp_path: Path, scheme: str, *faults: str, **plan: Any) -> Iterator[tuple[EmbeddedFtpServer, Any]]:
-    """A server with faults, and a client that is logged in to it."""
+    """Run a server with faults, and log a client in to it."""
     root = tmp_path / "root"
     root.mkdir()
     certificate = None if scheme == "ftp" else self_signed_certificate(tmp_path / "pem")
@@ -150,7 +150,7 @@ def connected(server: EmbeddedFtpServer, scheme: str) -> ftplib.FTP:
 
 
 def login(client: ftplib.FTP) -> None:
-    ftplib.FTP.login(client, "demo", "demo")  # that of FTP_TLS would say AUTH first
+    ftplib.FTP.login(client, "demo", "demo")  # FTP_TLS.login sends AUTH first
     if isinstance(client, ftplib.FTP_TLS):
         client.prot_p()
 
@@ -162,15 +162,15 @@ def store(client: ftplib.FTP, name: str = "a", data: bytes = DATA) -> str:
 PATIENCE = 0.2
 
 
-def store_patiently(client: ftplib.FTP, name: str) -> None:
-    """Store, and read the answer also when the rest did not go out."""
+def store_and_read_reply(client: ftplib.FTP, name: str) -> None:
+    """Upload a file, and read the server's reply also when the data connection breaks."""
     try:
         store(client, name)
     except GONE:
         client.voidresp()
 
 
-def again_and_again(do: Callable[[], object]) -> None:
+def repeat_forever(do: Callable[[], object]) -> None:
     while True:
         do()
 
@@ -179,7 +179,7 @@ GONE = (EOFError, ConnectionError, ssl.SSLError)
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
-def test_an_ftp_session_ends_at_a_command(how: str, scheme: str, tmp_path: Path) -> None:
+def test_ftp_fault_at_a_command_ends_the_session(how: str, scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, f"{how}@store:2") as (server, client):
         store(client)
         with pytest.raises(GONE):
@@ -188,7 +188,7 @@ def test_an_ftp_session_ends_at_a_command(how: str, scheme: str, tmp_path: Path)
         assert [path.name for path in server.root.iterdir()] == ["a"]
 
 
-def test_an_ftp_answer_is_lost_when_it_was_done(scheme: str, tmp_path: Path) -> None:
+def test_ftp_drop_executes_the_command_and_loses_the_reply(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, "drop@store", "drop@mkdir") as (server, client):
         with pytest.raises(GONE):
             store(client)
@@ -200,7 +200,7 @@ def test_an_ftp_answer_is_lost_when_it_was_done(scheme: str, tmp_path: Path) -> 
         assert (server.root / "d").is_dir()
 
 
-def test_an_ftp_server_refuses_and_goes_on(scheme: str, tmp_path: Path) -> None:
+def test_ftp_refusal_affects_one_command_only(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, "refuse@mkdir", "refuse@login:2") as (server, client):
         with pytest.raises(ftplib.error_perm, match="550"):
             client.mkd("d")
@@ -212,14 +212,14 @@ def test_an_ftp_server_refuses_and_goes_on(scheme: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
-def test_an_ftp_transfer_is_cut_where_it_was_ordered(how: str, scheme: str, tmp_path: Path) -> None:
+def test_ftp_upload_is_cut_at_the_given_byte(how: str, scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, f"{how}@data:100KB") as (server, client), pytest.raises((*GONE, ftplib.error_temp)):
         store(client)
     assert (server.root / "a").stat().st_size == 100_000
     assert len(server.faults.happened) == 1
 
 
-def test_an_ftp_server_keeps_less_and_says_that_all_is_well(scheme: str, tmp_path: Path) -> None:
+def test_ftp_truncated_upload_reports_success(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, "truncate@data:100000") as (server, client):
         assert store(client).startswith("226")
         assert (server.root / "a").read_bytes() == DATA[:100_000]
@@ -227,12 +227,12 @@ def test_an_ftp_server_keeps_less_and_says_that_all_is_well(scheme: str, tmp_pat
         assert (server.root / "a").read_bytes() == DATA
 
 
-def test_an_ftp_server_is_full_until_the_run_ends(scheme: str, tmp_path: Path) -> None:
+def test_ftp_server_is_full_until_the_run_ends(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, "full@300000") as (server, client):
         store(client)
         for name in ("b", "c"):
             with pytest.raises(ftplib.error_temp, match="452"):
-                store_patiently(client, name)
+                store_and_read_reply(client, name)
         server.faults.begin(2)
         with contextlib.closing(connected(server, scheme)) as again:
             login(again)
@@ -241,43 +241,43 @@ def test_an_ftp_server_is_full_until_the_run_ends(scheme: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fault", ["silence@store", "silence@data:1000", "silence@0s"])
-def test_an_ftp_server_falls_silent(fault: str, scheme: str, tmp_path: Path) -> None:
+def test_ftp_silence_times_out_in_the_client(fault: str, scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme) as (server, client):
         server.faults.arm(fault)
         client.sock.settimeout(0.2)
         client.timeout = 0.2
         with pytest.raises(TimeoutError):
-            again_and_again(lambda: store(client))
+            repeat_forever(lambda: store(client))
         assert len(server.faults.happened) == 1
         client.sock.settimeout(5)
-    assert client.sock is None, "the server has closed it at its end"
+    assert client.sock is None, "the context manager closed the client"
 
 
-def test_an_ftp_server_lets_so_many_in(scheme: str, tmp_path: Path) -> None:
+def test_ftp_capacity_rejects_further_connections(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, "capacity@1") as (server, _):
         with pytest.raises((ftplib.error_temp, *GONE), match=r"421|EOF|closed|^$"):
             connected(server, scheme)
         assert [str(one.fault) for one in server.faults.happened] == ["capacity@1"]
 
 
-def test_all_ftp_sessions_end_at_a_time(scheme: str, tmp_path: Path) -> None:
+def test_ftp_fault_at_a_time_ends_all_sessions(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme) as (server, client):
         server.faults.arm("reset@0s")
         with pytest.raises(GONE):
-            again_and_again(lambda: client.voidcmd("NOOP"))
+            repeat_forever(lambda: client.voidcmd("NOOP"))
     assert len(server.faults.happened) == 1
 
 
-def test_a_client_is_killed_by_the_server(scheme: str, tmp_path: Path) -> None:
+def test_ftp_kill_fault_kills_the_client(scheme: str, tmp_path: Path) -> None:
     killed = threading.Event()
     with ftp(tmp_path, scheme, "kill@mkdir:2", kill=killed.set) as (_, client):
         client.mkd("a")
         assert not killed.is_set()
-        client.mkd("b")  # it is done nevertheless: who is dead does not take anything back
+        client.mkd("b")  # the server executes the command all the same
         assert killed.is_set()
 
 
-def test_a_connection_ends_before_the_greeting(scheme: str, tmp_path: Path) -> None:
+def test_ftp_fault_at_connect_ends_the_connection_before_the_greeting(scheme: str, tmp_path: Path) -> None:
     with ftp(tmp_path, scheme, "reset@connect:2", "refuse@connect:3") as (server, _):
         with pytest.raises(GONE):
             connected(server, scheme)
@@ -291,7 +291,7 @@ def test_a_connection_ends_before_the_greeting(scheme: str, tmp_path: Path) -> N
 
 
 async def visit(server: EmbeddedSftpServer, work: Callable[[asyncssh.SFTPClient], Awaitable[object]]) -> None:
-    """Log in and do something with an SFTP client, in an asyncio loop of its own. Raises TimeoutError on silence."""
+    """Log in and run ``work`` with an SFTP client, in an asyncio loop of its own. Raises TimeoutError on silence."""
     connections: list[asyncssh.SSHClientConnection] = []
 
     async def session() -> None:
@@ -326,8 +326,8 @@ async def put(client: asyncssh.SFTPClient, name: str = "a") -> None:
         await file.write(DATA)
 
 
-async def put_again_and_again(server: EmbeddedSftpServer) -> None:
-    """Put a file until a connection is lost, or the fault came while there was none."""
+async def put_repeatedly(server: EmbeddedSftpServer) -> None:
+    """Upload a file 20 times, each over a new connection: a fault at a time may come while there is none."""
     for _ in range(20):
         await visit(server, put)
 
@@ -343,31 +343,31 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("fault", ["cut@store", "reset@store", "reset@line:3", "cut@data:70000", "reset@0.01s"])
-async def test_an_sftp_connection_ends(fault: str, root: Path) -> None:
+async def test_sftp_fault_ends_the_connection(fault: str, root: Path) -> None:
     async with EmbeddedSftpServer(root, faults=[fault]) as server:
         with pytest.raises(LOST):
-            await put_again_and_again(server)
+            await put_repeatedly(server)
         assert [str(one.fault) for one in server.faults.happened] == [fault]
         await visit(server, put)
     assert (root / "a").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("fault", ["silence@store", "silence@data:70000", "silence@login", "silence@connect"])
-async def test_an_sftp_server_falls_silent(fault: str, root: Path) -> None:
+async def test_sftp_silence_times_out_in_the_client(fault: str, root: Path) -> None:
     async with EmbeddedSftpServer(root, faults=[fault]) as server:
         with pytest.raises(TimeoutError):
             await visit(server, put)
         assert [str(one.fault) for one in server.faults.happened] == [fault]
 
 
-async def test_an_sftp_answer_is_lost_when_it_was_done(root: Path) -> None:
+async def test_sftp_drop_executes_the_request_and_loses_the_reply(root: Path) -> None:
     async with EmbeddedSftpServer(root, faults=["drop@mkdir"]) as server:
         with pytest.raises(LOST):
             await visit(server, lambda client: client.mkdir("d"))
     assert (root / "d").is_dir()
 
 
-async def test_an_sftp_server_refuses_and_goes_on(root: Path) -> None:
+async def test_sftp_refusal_affects_one_request_only(root: Path) -> None:
     async def twice(client: asyncssh.SFTPClient) -> None:
         with pytest.raises(asyncssh.SFTPPermissionDenied):
             await client.mkdir("d")
@@ -382,7 +382,7 @@ async def test_an_sftp_server_refuses_and_goes_on(root: Path) -> None:
             await visit(server, put)
 
 
-async def test_an_sftp_server_keeps_less_and_says_that_all_is_well(root: Path) -> None:
+async def test_sftp_truncated_upload_reports_success(root: Path) -> None:
     async with EmbeddedSftpServer(root, faults=["truncate@data:100000"]) as server:
         await visit(server, put)
         assert (root / "a").stat().st_size < len(DATA)
@@ -390,7 +390,7 @@ async def test_an_sftp_server_keeps_less_and_says_that_all_is_well(root: Path) -
         assert (root / "a").read_bytes() == DATA
 
 
-async def test_an_sftp_server_is_full_until_the_run_ends(root: Path) -> None:
+async def test_sftp_server_is_full_until_the_run_ends(root: Path) -> None:
     async with EmbeddedSftpServer(root, faults=["full@300000"]) as server:
         await visit(server, put)
         for _ in range(2):
@@ -401,7 +401,7 @@ async def test_an_sftp_server_is_full_until_the_run_ends(root: Path) -> None:
     assert (root / "b").read_bytes() == DATA
 
 
-async def test_an_sftp_server_lets_so_many_in_and_takes_so_much(root: Path) -> None:
+async def test_sftp_capacity_rejects_connections_and_slow_limits_the_rate(root: Path) -> None:
     async def again(_: asyncssh.SFTPClient) -> None:
         with pytest.raises(LOST):
             await asyncssh.connect(server.host, server.port, known_hosts=None, config=None, username="demo")
@@ -415,7 +415,7 @@ async def test_an_sftp_server_lets_so_many_in_and_takes_so_much(root: Path) -> N
         assert {str(one.fault) for one in server.faults.happened} == {"capacity@1", "slow@1MB"}
 
 
-async def test_a_client_is_killed_by_the_sftp_server(root: Path) -> None:
+async def test_sftp_kill_fault_kills_the_client(root: Path) -> None:
     killed: list[int] = []
     plan = FaultPlan(("kill@store", "kill@data:1"), kill=lambda: killed.append(1))
     async with EmbeddedSftpServer(root, faults=plan) as server:
@@ -423,20 +423,20 @@ async def test_a_client_is_killed_by_the_sftp_server(root: Path) -> None:
     assert killed == [1, 1]
 
 
-def test_a_fault_can_be_given_as_a_value(root: Path) -> None:
+def test_faults_can_be_passed_as_values(root: Path) -> None:
     with EmbeddedSftpServer(root, faults=[ServerFault("cut", "store", 1)]) as it:
         assert it.faults.faults[0].name == "cut"
 
 
-def test_a_connection_that_comes_as_an_sftp_server_stops_is_closed(root: Path) -> None:
-    """asyncio leaves the socket of one open that it has accepted and not set up when its server is closed."""
+def test_connection_made_while_an_sftp_server_stops_is_closed(root: Path) -> None:
+    """asyncio leaks the socket of a connection that is accepted and not set up yet when its server is closed."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for _ in range(20):
             with contextlib.ExitStack() as sockets, EmbeddedSftpServer(root) as server:
-                knocks = [sockets.enter_context(socket.socket()) for _ in range(40)]
-                for knock in knocks:
-                    knock.setblocking(False)
-                    knock.connect_ex((server.host, server.port))
+                clients = [sockets.enter_context(socket.socket()) for _ in range(40)]
+                for client in clients:
+                    client.setblocking(False)
+                    client.connect_ex((server.host, server.port))
         gc.collect()
     assert [str(warning.message) for warning in warned if issubclass(warning.category, ResourceWarning)] == []

@@ -1,6 +1,6 @@
-"""The SFTP harness itself: the servers serve, log and lie as told, and the proxy does to a connection what it should.
+"""The SFTP test servers serve, log and send wrong replies, and the wire proxy applies each fault.
 
-Here clients are asyncssh's own and OpenSSH's programs, so that nothing of ours stands between server and test.
+The clients are those of asyncssh and OpenSSH, so that no code of actorsync is between server and test.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Embedded = tuple[EmbeddedSftpServer, SshTarget]
 
 
 def as_client(target: SshTarget, use: Callable[[asyncssh.SFTPClient], Awaitable[T]], **settings: Any) -> T:
-    """Log in with asyncssh's client and use it; by key unless ``settings`` say otherwise."""
+    """Log in with asyncssh's client and call ``use`` with it. The login is by key unless ``settings`` say otherwise."""
 
     async def main() -> T:
         chosen: dict[str, Any] = {"client_keys": [str(target.client_key)], "host": target.host, **settings}
@@ -51,7 +51,7 @@ def as_client(target: SshTarget, use: Callable[[asyncssh.SFTPClient], Awaitable[
     return asyncio.run(main())
 
 
-async def look_around(client: asyncssh.SFTPClient) -> list[str]:
+async def list_root(client: asyncssh.SFTPClient) -> list[str]:
     return sorted(str(name) for name in await client.listdir(".") if name not in {".", ".."})
 
 
@@ -65,7 +65,7 @@ def run(*argv: str | Path, env: dict[str, str] | None = None) -> subprocess.Comp
 
 
 def sftp(target: SshTarget, batch: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run OpenSSH's own client."""
+    """Run OpenSSH's client with a batch of commands."""
     (folder / "batch").write_text(batch)
     trust = ("-o", f"UserKnownHostsFile={target.known_hosts}", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes")
     where = ("-i", target.client_key, "-P", str(target.port), f"{target.user}@{target.host}")
@@ -75,7 +75,7 @@ def sftp(target: SshTarget, batch: str, folder: Path) -> subprocess.CompletedPro
 # ---- both servers
 
 
-def test_openssh_s_own_client_is_served_below_the_root(
+def test_openssh_client_is_served_below_the_root(
     shared_sftp_server: SshTarget, server_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "local").write_bytes(b"hello")
@@ -92,27 +92,27 @@ def test_openssh_s_own_client_is_served_below_the_root(
     assert (shared_sftp_server.root / "folder").is_dir()
 
 
-def test_logins_by_key_and_by_password_and_no_others(shared_sftp_server: SshTarget) -> None:
+def test_only_right_keys_and_passwords_are_accepted(shared_sftp_server: SshTarget) -> None:
     target = shared_sftp_server
-    as_client(target, look_around)
-    as_client(target, look_around, client_keys=None, password=target.password)
+    as_client(target, list_root)
+    as_client(target, list_root, client_keys=None, password=target.password)
     with pytest.raises(asyncssh.PermissionDenied):
-        as_client(target, look_around, client_keys=None, password="wrong")
+        as_client(target, list_root, client_keys=None, password="wrong")
     with pytest.raises(asyncssh.PermissionDenied):
-        as_client(target, look_around, client_keys=[str(make_key().path)])
+        as_client(target, list_root, client_keys=[str(make_key().path)])
     assert target.password not in repr(target)
     assert target.password not in target.url("x y")
     assert target.url("x y").endswith(f":{target.port}/x%20y")
 
 
-def test_the_key_that_a_server_shows_is_the_one_that_clients_know(shared_sftp_server: SshTarget) -> None:
+def test_host_key_is_the_one_in_known_hosts(shared_sftp_server: SshTarget) -> None:
     target = shared_sftp_server
     shown = run("ssh-keyscan", "-t", "ed25519", "-p", str(target.port), target.host).stdout
     assert shown.split()[1:] == target.known_hosts.read_text().split()[1:]
-    as_client(target, look_around)
+    as_client(target, list_root)
 
 
-def test_restarting_cuts_every_session(server_folder: Path) -> None:
+def test_restart_cuts_every_session(server_folder: Path) -> None:
     for name in NAMES:
         require(name)
     (server_folder / "root").mkdir()
@@ -124,16 +124,16 @@ def test_restarting_cuts_every_session(server_folder: Path) -> None:
                 await client.stat(".")
 
         as_client(server.target, use)
-        assert not as_client(server.target, look_around)
+        assert not as_client(server.target, list_root)
         assert "Accepted publickey" in server.log()
         assert server.target.password not in server.log()
     with pytest.raises(ConnectionRefusedError):
-        as_client(server.target, look_around)
+        as_client(server.target, list_root)
 
 
 @contextmanager
-def let_in(where: tuple[str, int]) -> Iterator[None]:
-    """Be connected, and not logged in. The server may take a while to notice that the last one has left."""
+def connected_without_login(where: tuple[str, int]) -> Iterator[None]:
+    """Connect and do not log in. The server may take a while to notice that an earlier connection has ended."""
     for _ in range(50):
         with socket.create_connection(where, timeout=5) as client:
             said = b""
@@ -143,31 +143,35 @@ def let_in(where: tuple[str, int]) -> Iterator[None]:
                 yield
                 return
         time.sleep(0.1)
-    pytest.fail("nobody is let in")
+    pytest.fail("the server accepted no connection")
 
 
-def test_openssh_drops_those_who_come_too_many(server_folder: Path) -> None:
+def test_openssh_drops_connections_over_the_limit(server_folder: Path) -> None:
     require(OPENSSH)
     (server_folder / "root").mkdir()
     options = Options(max_connections=1, login_grace=30)
     with openssh_server(server_folder / "root", server_folder, options) as server:
         where = (server.target.host, server.target.port)
-        as_client(server.target, look_around)
-        with let_in(where), socket.create_connection(where, timeout=5) as second, second.makefile("rb") as said:
+        as_client(server.target, list_root)
+        with (
+            connected_without_login(where),
+            socket.create_connection(where, timeout=5) as second,
+            second.makefile("rb") as said,
+        ):
             assert not said.readline().startswith(b"SSH-")
 
 
-def test_a_missing_server_is_a_skip_but_a_failure_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssh_servers, "available", lambda _: "it is not there")
+def test_missing_server_skips_the_test_and_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_servers, "available", lambda _: "not installed")
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="not there"):
+    with pytest.raises(pytest.skip.Exception, match="not installed"):
         require(OPENSSH)
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="not there"):
+    with pytest.raises(pytest.fail.Exception, match="not installed"):
         require(OPENSSH)
 
 
-def test_the_agent_holds_keys(tmp_path: Path) -> None:
+def test_agent_holds_keys(tmp_path: Path) -> None:
     key = make_key(tmp_path / "key")
     with agent(tmp_path, key.path) as path:
         shown = run("ssh-add", "-l", env={**os.environ, "SSH_AUTH_SOCK": str(path)})
@@ -178,7 +182,7 @@ def test_the_agent_holds_keys(tmp_path: Path) -> None:
 # ---- the embedded server
 
 
-def test_the_embedded_server_logs_requests_and_counts_bytes(embedded_sftp: Embedded) -> None:
+def test_embedded_server_logs_requests_and_counts_bytes(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
 
     async def use(client: asyncssh.SFTPClient) -> None:
@@ -187,7 +191,7 @@ def test_the_embedded_server_logs_requests_and_counts_bytes(embedded_sftp: Embed
         await client.posix_rename("d/a", "d/b")
         await client.utime("d/b", (5, 5))
         async with client.open("d/b", "rb") as file:
-            content: object = await file.read()  # asyncssh says that it is text
+            content: object = await file.read()  # asyncssh declares str
             assert content == b"x" * 1000
 
     as_client(target, use, client_keys=None, password=target.password)
@@ -202,12 +206,12 @@ def test_the_embedded_server_logs_requests_and_counts_bytes(embedded_sftp: Embed
     assert {(1, "USER", target.user), (1, "PASS", "***"), (1, "OPEN", "d/b"), (1, "READ", "d/b")} <= set(
         server.commands
     )
-    as_client(target, look_around)
+    as_client(target, list_root)
     assert server.connections == 2
     assert server.commands[-1].session == 2
 
 
-def test_the_embedded_server_lacks_what_it_shall_lack(embedded_sftp: Embedded) -> None:
+def test_embedded_server_rejects_extensions_in_without(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     everything = ("posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com", "limits@openssh.com")
 
@@ -225,12 +229,12 @@ def test_the_embedded_server_lacks_what_it_shall_lack(embedded_sftp: Embedded) -
     assert as_client(target, use) == [True, True]
     server.without = frozenset(everything)
     assert as_client(target, use) == [False, False]
-    sent_all_the_same = raw.packet(200, raw.number(1) + raw.string(everything[0]) + raw.string("a") + raw.string("c"))
-    assert ask(target, sent_all_the_same)[4:13] == bytes([raw.STATUS]) + raw.number(1) + raw.number(raw.UNSUPPORTED)
+    unannounced = raw.packet(200, raw.number(1) + raw.string(everything[0]) + raw.string("a") + raw.string("c"))
+    assert ask(target, unannounced)[4:13] == bytes([raw.STATUS]) + raw.number(1) + raw.number(raw.UNSUPPORTED)
 
 
 def ask(target: SshTarget, packet: bytes) -> bytes:
-    """Send a packet, made by hand, after INIT; give what comes back for it."""
+    """Send a packet after INIT and return the packet of its reply."""
 
     async def main() -> bytes:
         async with asyncssh.connect(
@@ -252,23 +256,23 @@ def ask(target: SshTarget, packet: bytes) -> bytes:
     return asyncio.run(main())
 
 
-def test_the_embedded_server_drops_those_who_come_too_many(embedded_sftp: Embedded) -> None:
+def test_embedded_server_drops_connections_over_the_limit(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.max_connections = 1
 
     async def use(_: asyncssh.SFTPClient) -> None:
         with pytest.raises((asyncssh.Error, OSError)):
-            await asyncio.to_thread(as_client, target, look_around)
+            await asyncio.to_thread(as_client, target, list_root)
 
     as_client(target, use)
     assert server.connections == 2
 
 
-def test_the_embedded_server_has_one_port_and_one_key_over_restarts(embedded_sftp: Embedded) -> None:
+def test_embedded_server_keeps_port_and_key_over_restarts(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     before = (server.port, server.fingerprint, server.known_hosts_line)
     server.restart()
-    as_client(target, look_around)
+    as_client(target, list_root)
     assert (server.port, server.fingerprint, server.known_hosts_line) == before
     with pytest.raises(RuntimeError):
         server.start()
@@ -280,14 +284,14 @@ def test_the_embedded_server_has_one_port_and_one_key_over_restarts(embedded_sft
     assert target.password not in repr(server)
 
 
-def test_a_port_that_is_taken_is_an_error_of_start(embedded_sftp: Embedded, tmp_path: Path) -> None:
+def test_start_on_a_taken_port_raises(embedded_sftp: Embedded, tmp_path: Path) -> None:
     server, _ = embedded_sftp
     with pytest.raises(OSError, match="in use"):
         EmbeddedSftpServer(tmp_path, port=server.port).start()
 
 
-def test_m136_the_embedded_server_says_nothing_on_standard_error(tmp_path: Path) -> None:
-    """Not even when its clients vanish in the middle of everything."""
+def test_m136_embedded_server_writes_nothing_to_standard_error(tmp_path: Path) -> None:
+    """Also when its clients disconnect in the middle of a request."""
     program = f"""
 import asyncio, pathlib, socket, asyncssh
 from actorsync.testing import EmbeddedSftpServer
@@ -311,14 +315,14 @@ with EmbeddedSftpServer(pathlib.Path({str(tmp_path)!r})) as server:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# ---- lies
+# ---- wrong replies
 
 
-def test_lies_are_told_in_place_of_the_truth(embedded_sftp: Embedded) -> None:
+def test_wrong_replies_replace_the_right_ones(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.listing(["../escape", "good"])
-    assert as_client(target, look_around) == ["../escape", "good"]
-    assert as_client(target, look_around) == ["../escape", "good"], "each directory is lied about again"
+    assert as_client(target, list_root) == ["../escape", "good"]
+    assert as_client(target, list_root) == ["../escape", "good"], "a second listing gets the wrong reply as well"
     server.instead = evil_sftp.acknowledged_but_cut_off(0)
     as_client(target, put)
     assert (target.root / "a").stat().st_size == 0
@@ -351,7 +355,7 @@ def test_lies_are_told_in_place_of_the_truth(embedded_sftp: Embedded) -> None:
     ],
     ids=["version", "garbage", "cut short", "unknown id", "unknown status"],
 )
-def test_lies_are_heard(instead: Any, distort: Any, embedded_sftp: Embedded) -> None:
+def test_wrong_replies_reach_the_client(instead: Any, distort: Any, embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.instead, server.distort = instead, distort
 
@@ -362,7 +366,7 @@ def test_lies_are_heard(instead: Any, distort: Any, embedded_sftp: Embedded) -> 
         as_client(target, use)
 
 
-def test_silence_is_heard_as_silence(embedded_sftp: Embedded) -> None:
+def test_request_without_a_reply_times_out(embedded_sftp: Embedded) -> None:
     server, target = embedded_sftp
     server.instead = evil_sftp.silence("STAT", at=2)
 
@@ -387,7 +391,10 @@ async def echo(stream: trio.SocketStream) -> None:
 
 
 async def through(*faults: WireFault | None, size: int = 1000, **network: int) -> tuple[list[object], Any]:
-    """Send ``size`` bytes through a proxy before a server that sends them back, on as many connections as faults."""
+    """Send ``size`` bytes through a proxy to an echo server, on one connection for each fault.
+
+    Returns for each connection the number of bytes received, ``"rst"`` or ``"silence"``; and the proxy.
+    """
     outcomes: list[object] = []
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -412,7 +419,7 @@ async def _send_and_receive(client: trio.SocketStream, size: int) -> object:
     return "silence" if patience.cancelled_caught else received
 
 
-async def test_the_wire_is_cut_at_the_byte() -> None:
+async def test_wire_is_cut_at_the_given_byte() -> None:
     outcomes, proxy = await through(
         None,
         CutWire(after=300, direction="down", how="fin"),
@@ -426,7 +433,7 @@ async def test_the_wire_is_cut_at_the_byte() -> None:
     assert proxy.passed["up"] == 3000 + 2 * 300
 
 
-async def test_the_wire_is_slow_sliced_or_held() -> None:
+async def test_wire_is_sliced_held_or_throttled() -> None:
     assert (await through(None, size=300, slice_size=1))[0] == [300]
     began = time.monotonic()
     assert (await through(HoldWire(seconds=0.1, after=10)))[0] == [1000]

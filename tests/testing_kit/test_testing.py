@@ -1,4 +1,4 @@
-"""``actorsync.testing`` as its users have it: what docs/testing.md shows, in a project of theirs and under mypy."""
+"""``actorsync.testing`` for its users: the code of docs/testing.md, run in a project of its own and under mypy."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def python(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_what_the_page_shows_runs(tmp_path: Path) -> None:
+def test_code_on_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "page.py").write_text("\n".join(BLOCKS))
     python("-W", "error", "page.py", cwd=tmp_path)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project of somebody else, with the files of the page and nothing of ours."""
+    """A separate project that contains only the files shown on the page."""
     assert set(FILES) == {"conftest.py", "test_deploy.py"}
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
@@ -42,15 +42,15 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_project_uses_the_fixtures(project: Path) -> None:
+def test_project_can_use_the_fixtures(project: Path) -> None:
     assert "4 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
 
 
-def test_a_project_that_uses_them_passes_mypy(project: Path) -> None:
+def test_project_with_the_fixtures_passes_mypy(project: Path) -> None:
     assert "Success" in python("-m", "mypy", "--strict", "--cache-dir", "cache", "test_deploy.py", cwd=project)
 
 
-def test_who_does_not_enable_the_fixtures_has_none(project: Path) -> None:
+def test_fixtures_are_absent_unless_enabled(project: Path) -> None:
     (project / "conftest.py").write_text("")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--fixtures", "-q"], cwd=project, capture_output=True, text=True, check=False
@@ -58,13 +58,13 @@ def test_who_does_not_enable_the_fixtures_has_none(project: Path) -> None:
     assert "sftp_server" not in done.stdout
 
 
-def test_every_name_of_a_fault_is_on_the_page() -> None:
+def test_page_lists_every_fault_and_place() -> None:
     table = PAGE.partition("## With faults")[2].partition("In front of a server")[0]
     shown = set(re.findall(r"`([a-z]+)(?:[@:][^`]*)?`", table))
     assert set(NAMES) | (set(PLACES) - {"1.5s"}) <= shown
 
 
-def test_what_is_exported_is_there() -> None:
+def test_exported_names_exist() -> None:
     assert len(set(actorsync.testing.__all__)) == len(actorsync.testing.__all__)
     assert all(hasattr(actorsync.testing, name) for name in actorsync.testing.__all__)
 
@@ -73,7 +73,7 @@ def test_what_is_exported_is_there() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "ftpes", "ftps", "sftp"])
-def test_the_profile_of_a_server_is_ready_to_use(scheme: str, tmp_path: Path) -> None:
+def test_profile_of_a_server_is_ready_to_use(scheme: str, tmp_path: Path) -> None:
     source, root = tmp_path / 'a "source"', tmp_path / "root"
     source.mkdir()
     root.mkdir()
@@ -93,7 +93,7 @@ def test_the_profile_of_a_server_is_ready_to_use(scheme: str, tmp_path: Path) ->
 
 @pytest.fixture
 def trees(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """An old version, a new one, and the folder where they are to be seen."""
+    """An old version, a new one, and the site, which holds the old one."""
     for name in ("old", "new", "site"):
         (tmp_path / name / "d").mkdir(parents=True)
     for name in ("old", "site"):
@@ -105,7 +105,7 @@ def trees(tmp_path: Path) -> tuple[Path, Path, Path]:
     return tmp_path / "old", tmp_path / "new", tmp_path / "site"
 
 
-def test_a_visitor_sees_one_version_after_the_other(trees: tuple[Path, Path, Path]) -> None:
+def test_visitor_sees_one_version_after_the_other(trees: tuple[Path, Path, Path]) -> None:
     old, new, site = trees
     visitor = Visitor(site, [old, new])
     visitor.look()
@@ -123,7 +123,7 @@ def test_a_visitor_sees_one_version_after_the_other(trees: tuple[Path, Path, Pat
 
 
 @pytest.mark.parametrize("content", ["", "ne", "newer", "nld", "\0\0\0"])
-def test_a_visitor_sees_what_is_of_no_version(content: str, trees: tuple[Path, Path, Path]) -> None:
+def test_visitor_reports_content_of_no_version_as_broken(content: str, trees: tuple[Path, Path, Path]) -> None:
     old, new, site = trees
     visitor = Visitor(site, [old, new])
     (site / "d/b").write_text(content)
@@ -132,27 +132,27 @@ def test_a_visitor_sees_what_is_of_no_version(content: str, trees: tuple[Path, P
     assert [(one.path, one.size, one.look) for one in visitor.seen().broken] == [("d/b", len(content), 1)]
     (site / "d/b").write_text("new")
     visitor.look()
-    assert not visitor.seen().is_whole, "what was seen was seen"
+    assert not visitor.seen().is_whole, "a later whole file does not undo the report"
 
 
-def test_a_visitor_misses_what_was_there(trees: tuple[Path, Path, Path]) -> None:
+def test_visitor_reports_removed_files_as_missing(trees: tuple[Path, Path, Path]) -> None:
     old, new, site = trees
     (old / "gone").write_text("old")
     (site / "gone").write_text("old")
-    (site / "stranger").write_text("whose?")
+    (site / "stranger").write_text("in no version")
     visitor = Visitor(site, [old, new])
     visitor.look()
     (site / "a").unlink()
-    (site / "gone").unlink()  # the new version has it no more
+    (site / "gone").unlink()  # not in the new version
     visitor.look()
     assert (visitor.seen().missing, visitor.seen().broken, visitor.seen().strangers) == (("a",), (), ("stranger",))
 
 
-def test_a_visitor_does_not_judge_by_a_version_that_has_changed(trees: tuple[Path, Path, Path]) -> None:
+def test_visitor_does_not_judge_files_changed_in_a_version(trees: tuple[Path, Path, Path]) -> None:
     old, new, site = trees
     visitor = Visitor(site, [old, new])
-    (site / "a").write_text("new, and what came later")
-    (new / "a").write_text("something else meanwhile")
+    (site / "a").write_text("new, then changed on the site")
+    (new / "a").write_text("changed in the version")
     for tree in (new, site):
         (tree / "came").write_text("later")
         (tree / "d/b").write_text("new")
@@ -166,7 +166,7 @@ def test_a_visitor_does_not_judge_by_a_version_that_has_changed(trees: tuple[Pat
     assert seen.complete == (False, True)
 
 
-def test_a_visitor_finds_what_is_broken_while_he_watches(trees: tuple[Path, Path, Path]) -> None:
+def test_visitor_finds_a_broken_file_while_watching(trees: tuple[Path, Path, Path]) -> None:
     old, new, site = trees
     visitor = Visitor(site, [old, new])
     with visitor.watching(pause=0):
@@ -180,7 +180,7 @@ def test_a_visitor_finds_what_is_broken_while_he_watches(trees: tuple[Path, Path
     assert {one.path for one in visitor.seen().broken} == {"a"}
 
 
-def test_a_version_is_what_takes_part(trees: tuple[Path, Path, Path]) -> None:
+def test_version_contains_only_selected_files(trees: tuple[Path, Path, Path]) -> None:
     _, new, _ = trees
     (new / "link").symlink_to("a")
     (new / "d/loop").symlink_to("..")

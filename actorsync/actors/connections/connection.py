@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Failures, restarting
+from actorsync.actors.backoff import Failures, restarting
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel
 from actorsync.actors.connections.lane import LOSSES, Lane
@@ -27,6 +27,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.operation import Batch
+from actorsync.model.text import counted
 
 __all__ = ["Connection"]
 
@@ -92,7 +93,7 @@ class Connection:
         await self._facts.send(Retired(self.level.number, str(error)))
         if is_last and not self._pool.connected:
             tries = self.context.backoff.tries
-            after = f" after {tries} attempts" if self._failures.count >= tries > 1 else ""
+            after = f" after {counted(tries, 'attempt')}" if self._failures.count >= tries else ""
             raise TargetUnreachable(f"{self.context.target.display} could not be reached{after}: {error}")
 
     async def _serve(self, failures: Failures) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.pool import Pool
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate

@@ -1,1 +1,1 @@
-"""What commands print: messages, JSON records, progress lines and the live view."""
+"""The output of commands: messages, tables, JSON records, progress lines and the live view."""

@@ -1,7 +1,7 @@
-"""What a run shows while it goes on: lines, or JSON lines. A terminal's live view is in `live_view`.
+"""The output of a run in progress: lines, or JSON lines. The live view of a terminal is in `live_view`.
 
-An `Output` is an observer: it takes each event at once, and never waits. One task writes what was taken, in a thread,
-so that a terminal that is stopped, or a pipe that nobody empties, holds nothing up; nor does one that is gone.
+An `Output` is an observer: it queues the lines of each event and never waits. One task writes the queue in a thread.
+So a suspended terminal, a full pipe or a closed one does not delay the run.
 """
 
 from __future__ import annotations
@@ -16,18 +16,14 @@ from typing import Any, Final, TextIO
 import trio
 
 from actorsync.actors.statistics import Rate, Statistics
+from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.cli.output.messages import (
     change_of,
-    counted,
     did_nothing,
-    duration_text,
     is_whole,
-    json_line,
     only_waits,
     parking_text,
     plan_summary,
-    records_of,
-    size_text,
     summary,
     trouble_in,
     unsent_text,
@@ -37,34 +33,34 @@ from actorsync.cli.output.streams import Sink
 from actorsync.model.event import Adopted, Confirmed, Event, RemovalsRefused, RemovalsWithheld, Started, Stopped, Warned
 from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
-from actorsync.model.text import display
+from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.profile.units import format_duration
 
 __all__ = ["JsonLines", "Lines", "Output", "PlanLines", "progress_text"]
 
 #: Seconds between two lines of progress.
-_NEWS: Final = 10.0
+_PROGRESS_SECONDS: Final = 10.0
 
-#: The same reason for a lost connection is told once in this many seconds, not once for each connection.
-_ECHO: Final = 5.0
+#: A lost connection is not reported if another one was reported with the same reason within so many seconds.
+_REPEAT_SECONDS: Final = 5.0
 
-#: Paths that are named in one pass when they are parked; of the others only the number is told.
+#: How many newly parked paths one pass names; of the others it gives only the number.
 _NAMED: Final = 10
 
-#: Seconds for which, after a cancel, somebody may still take what is to be written.
-_PATIENCE: Final = 0.1
+#: Seconds that a reader has after a cancel to accept the output that is still queued.
+_ABANDON_SECONDS: Final = 0.1
 
 
 class Output:
-    """Takes events, and has what a user wants to know written to ``out`` and ``errors``.
+    """Takes events, and writes results to ``out`` and failures to ``errors``. The base class of all outputs.
 
-    The base of all outputs; itself, it tells only of failures, and writes nothing to ``out``.
+    Used by itself it is the quiet output: failures only, and nothing on ``out``.
     """
 
-    #: Seconds between two calls of `tick` while a pass is going on.
+    #: Seconds between two calls of `tick` during a pass.
     interval = math.inf
 
-    #: Seconds that are at least between two writes.
+    #: Smallest number of seconds between two writes.
     pace = 0.0
 
     def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
@@ -72,17 +68,17 @@ class Output:
         self.out, self.errors = Sink(out), Sink(errors)
         self.is_running = False
         self.is_abandoned = False
-        """Whether something was left unwritten, because the run was cancelled and nobody took it."""
+        """Whether queued output was dropped, because the run was cancelled and the reader did not accept it."""
         self._lines: deque[tuple[Sink, str]] = deque()
         self._warnings: set[str] = set()
         self._unsent: Counter[str] = Counter()
         self._woken = trio.Event()
         self._closed = trio.Event()
 
-    # What happens.
+    # Events.
 
     def observe(self, event: Event) -> None:
-        """Take an event. Never waits. A warning that every connection and every pass repeats is taken once."""
+        """Queue the lines of an event, without waiting. A warning that was shown before is dropped."""
         if isinstance(event, Warned):
             if event.text in self._warnings:
                 return
@@ -97,19 +93,19 @@ class Output:
         if isinstance(event, Stopped):
             self.is_running = False
 
-    def lines_of(self, event: Event) -> Sequence[str]:  # noqa: ARG002 - for those that say more
-        """Give what is to be said of an event."""
+    def lines_of(self, event: Event) -> Sequence[str]:  # noqa: ARG002 - used by subclasses
+        """Return the lines of an event for ``out``."""
         return ()
 
     def errors_of(self, event: Event) -> Sequence[str]:
-        """Give what an event says of failures."""
+        """Return the lines of an event for ``errors``."""
         lines = [text for is_failure, text in self.trouble_in(event) if is_failure]
         if isinstance(event, Stopped) and event.report.error is not None:
             lines.append(event.report.error)
         return lines
 
     def trouble_in(self, event: Event) -> Iterator[tuple[bool, str]]:
-        """Give an event's trouble; those that were not even tried are counted, and told at the end of the run."""
+        """Yield the problems in an event. Files that were not tried are counted and reported at the end of the pass."""
         yield from trouble_in(event)
         if isinstance(event, Failed) and event.fault is Fault.UNSENT:
             self._unsent[event.reason] += 1
@@ -119,29 +115,29 @@ class Output:
             self._unsent.clear()
 
     def stopping(self, seconds: float | None) -> None:
-        """Tell that the run is being drained, for up to ``seconds``, or with None that it is being cancelled."""
+        """Report a stop request: a drain of up to ``seconds``, or a cancel if that is None."""
         if not seconds:
             self.complain("stopping now")
         elif self.is_running:
             limit = format_duration(seconds)
-            self.complain(f"finishing what is in flight, for up to {limit}; Ctrl-C again to stop now")
+            self.complain(f"finishing transfers in progress, for up to {limit}; press Ctrl-C again to stop now")
         else:
             self.complain("stopped")
 
     def say(self, line: str) -> None:
-        """Have a line written."""
+        """Queue a line for ``out``."""
         self._lines.append((self.out, line))
         self._woken.set()
 
     def complain(self, text: str) -> None:
-        """Have a line written that begins with our name."""
+        """Queue a line for ``errors``, prefixed with the program's name."""
         self._lines.append((self.errors, f"actorsync: {display(text)}"))
         self._woken.set()
 
     # Writing.
 
     async def run(self, cancelling: trio.Event) -> None:
-        """Write until closed, and then the rest; but after ``cancelling`` nobody is waited for who does not read."""
+        """Write the queue until `close`, and then the rest; after ``cancelling``, drop what is not read."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._abandon, cancelling, nursery.cancel_scope)
             await self._write()
@@ -163,40 +159,40 @@ class Output:
     async def _abandon(self, cancelling: trio.Event, scope: trio.CancelScope) -> None:
         await self._closed.wait()
         await cancelling.wait()
-        await trio.sleep(_PATIENCE)
+        await trio.sleep(_ABANDON_SECONDS)
         self.is_abandoned = True
         scope.cancel()
 
     def close(self) -> None:
-        """Let `run` come to its end."""
+        """End `run` once the queue is written."""
         self._closed.set()
         self._woken.set()
 
     def tick(self) -> Any:
-        """Prepare what `put` will show, on trio's thread, from the statistics."""
+        """Return the frame that `put` shows, made from the statistics in trio's thread."""
         return None
 
-    def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:  # noqa: ARG002 - for the live view
-        """Write, in a thread."""
+    def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:  # noqa: ARG002 - used by the live view
+        """Write ``lines``. Called in a worker thread."""
         for sink, run in itertools.groupby(lines, key=lambda line: line[0]):
             sink.write("".join(f"{text}\n" for _, text in run))
 
     def end(self) -> None:
-        """Write what comes last, in a thread."""
+        """Write what comes after the last line. Called in a worker thread."""
 
     def last_words(self) -> None:
-        """Leave the terminal fit for use. Called from a signal handler, before the process is left."""
+        """Restore the terminal. Called from a signal handler just before the process exits."""
 
 
 class PlanLines(Output):
-    """The changes of a plan, sorted by path, when all are known."""
+    """The changes of a plan, printed at its end, sorted by path."""
 
     def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
         super().__init__(statistics, out, errors)
         self._changes: list[tuple[str, str]] = []
 
     def lines_of(self, event: Event) -> Sequence[str]:
-        """Give everything at the end, and nothing before."""
+        """Collect the changes; return all of them with the last event."""
         if (change := change_of(event)) is not None:
             self._changes.append((change[1], change[0]))
         if not isinstance(event, Stopped):
@@ -205,7 +201,7 @@ class PlanLines(Output):
         return [*lines, plan_summary(event.report)] if is_whole(event.report) else lines
 
     def errors_of(self, event: Event) -> Sequence[str]:
-        """Give warnings besides failures."""
+        """Return warnings as well as failures."""
         match event:
             case Warned(text):
                 return [warning_text(text)]
@@ -218,11 +214,11 @@ class JsonLines(Output):
     """Every event as a JSON object on a line."""
 
     def lines_of(self, event: Event) -> Sequence[str]:
-        """Give the event's records."""
+        """Return the records of the event."""
         return [self._line(record) for record in records_of(event)]
 
     def stopping(self, seconds: float | None) -> None:
-        """Tell it as an event."""
+        """Report a stop request as a record."""
         self.say(self._line({"event": "cancelling"} if not seconds else {"event": "draining", "seconds": seconds}))
 
     def _line(self, record: dict[str, Any]) -> str:
@@ -230,9 +226,9 @@ class JsonLines(Output):
 
 
 class Lines(Output):
-    """Plain lines: for logs, and for terminals without a live view."""
+    """Plain lines, for logs and for terminals without a live view."""
 
-    interval = _NEWS
+    interval = _PROGRESS_SECONDS
 
     def __init__(
         self,
@@ -248,22 +244,22 @@ class Lines(Output):
         self._is_verbose = is_verbose
         self._has_started = False
         self._last: Report | None = None
-        self._told: dict[str, float] = {}
-        self._news_at = math.inf
+        self._reported: dict[str, float] = {}
+        self._progress_at = math.inf
         self._parked = 0
         self._withheld = self._withheld_before = ""
 
     def observe(self, event: Event) -> None:
-        """Take an event; what is equal is only counted, at the end, and there may be a tree full of it."""
+        """Queue the lines of an event. Unchanged entries are skipped early, because there may be very many."""
         if not isinstance(event, Adopted | Confirmed):
             super().observe(event)
 
     def lines_of(self, event: Event) -> Sequence[str]:
-        """Give the lines of an event, without those that would only repeat others."""
+        """Return the lines of an event, without those that would only repeat earlier ones."""
         match event:
             case Started(source, target, connections, automatic):
-                self._news_at = trio.current_time() + _NEWS
-                self._told.clear()
+                self._progress_at = trio.current_time() + _PROGRESS_SECONDS
+                self._reported.clear()
                 self._parked = 0
                 self._withheld, self._withheld_before = "", self._withheld
                 self.rate = Rate()
@@ -286,53 +282,50 @@ class Lines(Output):
             self._parked += 1
             return [parking] if self._parked <= _NAMED else []
         if isinstance(event, RemovalsRefused):
-            return ()  # an error, and told as such
+            return ()  # an error; `errors_of` reports it
         lines = [text if is_failure else self._once(text) for is_failure, text in self.trouble_in(event)]
         if self._is_verbose and (change := change_of(event)) is not None:
             lines.append(" ".join(change))
         if isinstance(event, Stopped):
             if self._parked > _NAMED:
-                lines.append(f"{self._parked - _NAMED} more are parked, see actorsync status")
+                lines.append(f"{counted(self._parked - _NAMED, 'more path')} parked; run actorsync status to see them")
             lines += self._last_lines(event.report)
         return [line for line in lines if line]
 
     def errors_of(self, event: Event) -> Sequence[str]:
-        """Give only what ends a run; failures of single files are lines among the others here, and were told."""
+        """Return only errors that end a run: `lines_of` returns the failures of single files."""
         return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
 
     def _once(self, text: str) -> str:
-        """Give a line about a lost connection, unless another connection just told the same."""
+        """Return a line about a lost connection, or "" if another connection was just reported for the same reason."""
         rest = text.partition(": ")[2]
         reason = rest.rpartition("; ")[0] or rest
         now = trio.current_time()
-        told, self._told[reason] = self._told.get(reason, -math.inf), now
-        return text if now - told >= _ECHO else ""
+        reported, self._reported[reason] = self._reported.get(reason, -math.inf), now
+        return text if now - reported >= _REPEAT_SECONDS else ""
 
     def _last_lines(self, report: Report) -> Sequence[str]:
         last, self._last = self._last, report
         if report.error is not None and did_nothing(report):
-            return []  # the error is all there is to say
+            return []  # the error says it all
         if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
-            return []  # every few seconds, the same
+            return []  # the same every few seconds
         if last is not None and only_waits(last) and only_waits(report) and last.parked == report.parked:
-            return []  # as before
+            return []  # the same as in the pass before
         return [summary(report)]
 
     def tick(self) -> Any:
-        """Add a line of progress, once in a while."""
-        if self.is_running and trio.current_time() >= self._news_at:
-            self._news_at = trio.current_time() + _NEWS
+        """Queue a line of progress when one is due."""
+        if self.is_running and trio.current_time() >= self._progress_at:
+            self._progress_at = trio.current_time() + _PROGRESS_SECONDS
             self.rate.add(trio.current_time(), self.statistics.bytes_sent)
             if self.statistics.files_planned:
                 self.say(progress_text(self.statistics, self.rate.value))
         return None
 
 
-# What progress looks like.
-
-
 def progress_text(statistics: Statistics, rate: float | None) -> str:
-    """Give the state of a run as one line."""
+    """Return the progress of a run as one line; ``rate`` is in bytes per second."""
     known = "" if statistics.is_total_known else "+"
     files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
     sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"

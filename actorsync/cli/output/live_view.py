@@ -1,4 +1,4 @@
-"""The live view of a run on a terminal: the total, and a line for each connection."""
+"""The live view of a run on a terminal: a line for each connection, and the total."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["LiveView"]
 #: Seconds between two frames.
 _FRAME: Final = 0.2
 
-#: What the columns of a connection's line take, less the path.
+#: Width of a connection's line without the path, in cells.
 _FIXED: Final = 54
 
 _SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
 
 class LiveView(Lines):
-    """One view that is drawn anew a few times a second; lines that matter are printed above it, and stay."""
+    """A view that is redrawn a few times a second, below the lines that stay."""
 
     interval = _FRAME
     pace = _FRAME / 2
@@ -49,14 +49,14 @@ class LiveView(Lines):
         self._live: Live | None = None
 
     def tick(self) -> Any:
-        """Look at the statistics."""
+        """Return the next frame, or None between passes."""
         if not self.is_running:
             return None
         self.rate.add(trio.current_time(), self.statistics.bytes_sent)
         return _frame(self.statistics, self.rate.value, self._console.width, self._console.height)
 
     def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
-        """Print above the view, and draw it; without a frame there is none."""
+        """Print ``lines`` above the view and draw ``frame``; without a frame, remove the view."""
         if frame is None:
             self.end()
         for _, text in lines:
@@ -74,18 +74,18 @@ class LiveView(Lines):
             self._live.update(frame, refresh=True)
 
     def end(self) -> None:
-        """Take the view away."""
+        """Remove the view."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def last_words(self) -> None:
-        """Show the cursor again, which the view hides."""
+        """Show the cursor again, which the view had hidden."""
         os.write(self._descriptor, _SHOW_CURSOR)
 
 
 def _frame(statistics: Statistics, rate: float | None, width: int, height: int) -> RenderableType:
-    """Draw a line for each connection (its biggest file), as many as there is room for, and the total."""
+    """Return a line for each connection (its largest file), as many as fit, and the total."""
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")
     table.add_column(width=18)
@@ -115,7 +115,7 @@ def _cells(level: ConnectionLevel, room: int) -> Sequence[RenderableType]:
 
 
 def _total(statistics: Statistics, rate: float | None, width: int) -> RenderableType:
-    """Draw the total; while the scan goes on it grows, and a bar would run backwards."""
+    """Return the total. It has no bar during the scan: the total still grows, so the bar would run backwards."""
     if not (statistics.is_total_known or statistics.files_planned):
         return Text("scanning", style="dim")
     planned, sent = statistics.bytes_expected, statistics.bytes_sent
@@ -129,5 +129,5 @@ def _total(statistics: Statistics, rate: float | None, width: int) -> Renderable
 
 
 def _tail(text: str, limit: int) -> str:
-    """Give the end of ``text``, which says more of a path than its beginning."""
+    """Return the end of ``text``, cut to ``limit`` characters: the end of a path tells more than its beginning."""
     return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :]

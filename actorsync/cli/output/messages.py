@@ -1,82 +1,53 @@
-"""How events are told: as lines for people, and as flat records for programs. Pure: no I/O, no clock.
+"""Events and reports as lines for people. Pure: no I/O, no clock.
 
-Every name and text from outside passes through `actorsync.model.text.display` on its way into a line. Records keep
-them as they are, and JSON escapes them.
+Every name and text from outside passes through `actorsync.model.text.display` on its way into a line.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import attrs
-
+from actorsync.cli.output.tables import table_lines
 from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Kind
 from actorsync.model.event import (
-    Adopted,
     BreakerOpened,
-    Confirmed,
-    Connected,
     Event,
-    Forgotten,
-    Intended,
     LoginDeferred,
-    MovesIntended,
     Parked,
-    Planned,
     Reconnecting,
     Recovered,
-    RemovalIntended,
     RemovalsRefused,
-    RemovalsWithheld,
     Resized,
     Resumed,
     Retired,
     Scanned,
-    Started,
-    Stopped,
-    SurveyComplete,
-    Swept,
-    Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Returned, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove
 from actorsync.model.report import Report, Run
-from actorsync.model.text import display, duration_text, shorten
+from actorsync.model.text import counted, display, duration_text, shorten, size_text
 
 __all__ = [
+    "RESULTS",
     "change_of",
-    "counted",
     "did_nothing",
-    "duration_text",
     "is_whole",
-    "json_line",
     "only_waits",
     "parked_table",
     "parking_text",
     "plan_summary",
-    "records_of",
     "result_of",
     "runs_table",
-    "size_text",
     "summary",
     "trouble_in",
     "unsent_text",
     "warning_text",
 ]
 
-#: Events whose record keeps the name that it had when scripts began to read it; all others are named after their class.
-_RECORD_NAMES: Final = {
-    BreakerOpened: "suspended",
-    LoginDeferred: "turned_away",
-    Parked: "troubled",
-    RemovalIntended: "doomed",
-}
-
-_RESULTS: Final = {
+#: The result of a run by its exit code; part of the JSON record.
+RESULTS: Final = {
     0: "in sync",
     1: "not in sync",
     3: "stopped early",
@@ -88,27 +59,11 @@ _RESULTS: Final = {
 }
 
 
-def size_text(size: float) -> str:
-    """Give a number of bytes as people say it: ``812 B``, ``3.4 MiB``."""
-    if size < 1024:
-        return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TiB"
-
-
-def counted(count: int, singular: str, plural: str = "") -> str:
-    """Give a number with its noun."""
-    return f"{count} {singular if count == 1 else plural or singular + 's'}"
-
-
-# For people.
-
-
 def change_of(event: Event) -> tuple[str, str] | None:
-    """Give the symbol (rclone's + new, * changed, - removed; > moved) and the path of a change, or None."""
+    """Return the symbol and the path of a change, or None.
+
+    The symbols are those of rclone (+ new, * changed, - removed), and > for moved.
+    """
     match event:
         case Done(Copy(source, replaces)):
             return ("*" if replaces else "+"), display(source.path)
@@ -122,10 +77,10 @@ def change_of(event: Event) -> tuple[str, str] | None:
 
 
 def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
-    """Give what a user should know at once, as lines; True with one that is about a failure.
+    """Yield a line for each problem in ``event``, with True if it is about a failure.
 
-    Not those that were not even tried. For want of room there may be thousands, all for one reason, which was told (see
-    `unsent_text`); and what is parked was told when it was tried.
+    Operations that were not tried have no line: a full target may have thousands of them, all for the same reason
+    (see `unsent_text`), and a parked path had its line when it was last tried.
     """
     match event:
         case Failed(fault=Fault.PARKED | Fault.UNSENT):
@@ -139,39 +94,39 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
         case RemovalsRefused(reason):
             yield True, reason
         case Retired(connection, reason):
-            yield True, f"connection {connection} gave up: {display(reason)}"
+            yield True, f"connection {connection} failed for good: {display(reason)}"
         case BreakerOpened("full", reason, delay):
-            again = f"another one is tried in {duration_text(delay)}, a smaller one before"
-            yield True, f"no more files are sent: the target is full ({display(reason)}); {again}"
+            again = f"retrying in {duration_text(delay)}, smaller files sooner"
+            yield True, f"uploads paused: the target is full ({display(reason)}); {again}"
         case Resumed("full"):
-            yield False, "the target has room again: files are sent"
+            yield False, "uploads resumed: the target has space again"
         case Resized(connections, ceiling, reason, before) if connections < before:
-            known = "; as many as the server lets in" if ceiling == connections else ""
-            yield False, f"up to {counted(connections, 'connection')}: {display(reason)}{known}"
+            limit = " (the server's limit)" if ceiling == connections else ""
+            yield False, f"reduced to {counted(connections, 'connection')}{limit}: {display(reason)}"
         case LoginDeferred(connection, reason):
-            yield False, f"connection {connection}: {display(reason)}; logins go one at a time from now on"
+            yield False, f"connection {connection}: {display(reason)}; logging in one connection at a time from now on"
         case Reconnecting(connection, reason, delay):
-            yield False, f"connection {connection}: {display(reason)}; trying again in {duration_text(delay)}"
+            yield False, f"connection {connection}: {display(reason)}; reconnecting in {duration_text(delay)}"
 
 
 def unsent_text(count: int, reason: str) -> str:
-    """Give the files that were not even tried, and why, as one line."""
+    """Return one line for ``count`` files that were not tried because of ``reason``."""
     return f"failed: {counted(count, 'more file')}: {display(reason)}"
 
 
 def parking_text(event: Event) -> str | None:
-    """Give what is to be said of a path that is parked now, or that was; None of any other event."""
+    """Return the line for a path that is now parked or no longer parked; None for other events."""
     match event:
         case Parked(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
-            left = duration_text(retry_at - failed_at)
-            return f"parked: {_named(path)}: {failures} failures in a row, tried again in {left}"
+            delay = duration_text(retry_at - failed_at)
+            return f"parked: {_named(path)}: failed {failures} times in a row; retrying in {delay}"
         case Recovered(path, was_parked=True):
             return f"no longer parked: {_named(path)}"
     return None
 
 
 def warning_text(text: str) -> str:
-    """Give what the user should know of a connection as a line."""
+    """Return the line for a warning."""
     return f"warning: {display(text)}"
 
 
@@ -180,29 +135,29 @@ def _named(path: str) -> str:
 
 
 def result_of(report: Report) -> str:
-    """Say in a word or two how a run ended."""
-    return _RESULTS.get(report.exit_code, f"exit code {report.exit_code}")
+    """Return in a word or two how a run ended; part of the JSON record."""
+    return RESULTS.get(report.exit_code, f"exit code {report.exit_code}")
 
 
 def did_nothing(report: Report) -> bool:
-    """Tell whether a run found everything in place, or had no chance to do anything."""
+    """Return whether a run changed nothing and has nothing left to do, or ended before it could do anything."""
     done = report.copied + report.moved + report.directories_made + report.removed + report.adopted
     return not (done or report.failed or report.skipped or report.left)
 
 
 def only_waits(report: Report) -> bool:
-    """Tell whether all that a run had to do is parked, or waits for what is."""
+    """Return whether everything that a run had to do is parked, or postponed because of parked paths."""
     done = report.copied + report.moved + report.directories_made + report.removed + report.adopted + report.skipped
     return report.exit_code == 1 and not done and report.failed == report.parked and report.left == report.withheld
 
 
 def is_whole(report: Report) -> bool:
-    """Tell whether a run came to its end, and was not ended."""
+    """Return whether a run reached its end: without an error, and not stopped."""
     return report.error is None and not report.drained and not report.cancelled
 
 
 def summary(report: Report) -> str:
-    """Give the last line of a run: ``in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s``."""
+    """Return the last line of a run: ``in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s``."""
     took = f"in {duration_text(report.seconds)}"
     if report.exit_code == 0 and did_nothing(report):
         return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}"
@@ -218,14 +173,14 @@ def summary(report: Report) -> str:
     if report.skipped:
         parts.append(f"{report.skipped} skipped")
     if report.withheld:
-        parts.append(f"{counted(report.withheld, 'removal')} withheld")
+        parts.append(f"{counted(report.withheld, 'removal')} postponed")
     if report.left - report.withheld:
         parts.append(f"{report.left - report.withheld} left")
     return f"{result_of(report)}: {', '.join(parts)} {took}"
 
 
 def plan_summary(report: Report) -> str:
-    """Give the last line of a plan that came to its end."""
+    """Return the last line of a plan that reached its end."""
     parts = []
     if report.copied:
         parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
@@ -240,117 +195,45 @@ def plan_summary(report: Report) -> str:
     return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
 
 
-def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterator[str]:
-    """Give the last runs as the lines of a table, newest first."""
-    rows = [("STARTED", "TOOK", "COPIED", "SIZE", "REMOVED", "FAILED", "RESULT")]
-    for run in runs:
-        started, report = _moment(run.started_at), run.report
-        if report is None:
-            rows.append((started, "", "", "", "", "", "running" if is_running(run) else "killed"))
-            continue
-        counts = (str(report.copied), size_text(report.copied_bytes), str(report.removed), str(report.failed))
-        why = report.error or report.refused
-        result = f"{result_of(report)}: {display(why)}" if why else result_of(report)
-        rows.append((started, duration_text(report.seconds), *counts, result))
-    yield from _aligned(rows)
-
-
-#: How many of the parked paths a table names, and how long a reason may be in it.
+#: How many of the parked paths a table names, and how many characters of a reason it shows.
 _MOST_PARKED: Final = 20
 _LONGEST_REASON: Final = 200
 
 
+def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterator[str]:
+    """Yield the lines of a table of ``runs``, in the order given."""
+    rows = [_run_row(run, is_running) for run in runs]
+    head = ("STARTED", "TOOK", "COPIED", "SIZE", "REMOVED", "FAILED", "RESULT")
+    yield from table_lines(rows, head=head, numbers=range(1, 6))
+
+
+def _run_row(run: Run, is_running: Callable[[Run], bool]) -> Sequence[str]:
+    started, report = _moment(run.started_at), run.report
+    if report is None:
+        return started, "", "", "", "", "", "running" if is_running(run) else "killed"
+    counts = (str(report.copied), size_text(report.copied_bytes), str(report.removed), str(report.failed))
+    why = report.error or report.refused
+    result = f"{result_of(report)}: {display(why)}" if why else result_of(report)
+    return started, duration_text(report.seconds), *counts, result
+
+
 def parked_table(parked: Sequence[Parked]) -> Iterator[str]:
-    """Give the paths that are parked as the lines of a table, the first of them if there are many."""
+    """Yield the lines of a table of the parked paths, at most twenty of them; nothing when there are none."""
     if not parked:
         return
-    yield f"{counted(len(parked), 'path')} parked; a run that you start tries them at once:"
-    rows = [("FAILING SINCE", "FAILURES", "NEXT TRY", "PATH AND REASON")]
-    for trouble in parked[:_MOST_PARKED]:
-        reason = f"{_named(trouble.path)}: {shorten(display(trouble.reason), _LONGEST_REASON)}"
-        retry_at = trouble.failed_at if trouble.retry_at is None else trouble.retry_at
-        rows.append((_moment(trouble.since), str(trouble.failures), _moment(retry_at), reason))
-    yield from _aligned(rows)
+    yield f"{counted(len(parked), 'path')} parked; the next run that you start retries them at once:"
+    rows = [_parked_row(path) for path in parked[:_MOST_PARKED]]
+    head = ("FAILING SINCE", "FAILURES", "NEXT TRY", "PATH AND REASON")
+    yield from table_lines(rows, head=head, numbers={1})
     if len(parked) > _MOST_PARKED:
         yield f"... and {len(parked) - _MOST_PARKED} more"
 
 
+def _parked_row(parked: Parked) -> Sequence[str]:
+    reason = f"{_named(parked.path)}: {shorten(display(parked.reason), _LONGEST_REASON)}"
+    retry_at = parked.failed_at if parked.retry_at is None else parked.retry_at
+    return _moment(parked.since), str(parked.failures), _moment(retry_at), reason
+
+
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for started, *numbers, result in rows:
-        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True))
-        yield "  ".join((started.ljust(widths[0]), *cells, result))
-
-
-# For programs.
-
-
-def json_line(record: dict[str, Any]) -> str:
-    r"""Give a record as one line of ASCII. A byte that is not UTF-8 is ``\udcXX`` in a path."""
-    return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
-
-
-def records_of(event: Event) -> Iterator[dict[str, Any]]:
-    """Give an event as flat records; each problem of a scanned directory is a record of its own."""
-    name = _RECORD_NAMES.get(type(event)) or re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
-    match event:
-        case Done(operation, target, temporary=temporary):
-            record = _operation(name, operation)
-            if isinstance(operation, Copy) and target is not None:
-                record |= {"size": target.size, "temporary": temporary}
-            if isinstance(operation, Move):
-                record |= {"from": operation.target.path, "size": operation.target.size}
-            yield record
-        case Failed(operation, reason, fault):
-            yield _operation(name, operation) | {"reason": reason, "fault": fault.value}
-        case Skipped(operation, reason) | Returned(operation, reason):
-            yield _operation(name, operation) | {"reason": reason}
-        case Scanned(directory, files, directories, hidden, problems):
-            yield {"event": name, "path": directory, "files": files, "directories": directories, "hidden": hidden}
-            for problem in problems:
-                yield {"event": "problem"} | attrs.asdict(problem)
-        case Adopted(source) | Confirmed(source):
-            yield {"event": name, **_entry(source)}
-        case Intended(temporaries) | Swept(temporaries):
-            yield {"event": name, "temporaries": list(temporaries)}
-        case RemovalIntended(paths):
-            yield {"event": name, "paths": list(paths)}
-        case MovesIntended(moves):
-            yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
-        case Stopped(report):
-            shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
-            yield {"event": name, "result": result_of(report), **shown}
-        case Parked():
-            yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
-        case ScanComplete() | SurveyComplete():
-            yield {"event": name}
-        case (
-            Started()
-            | Planned()
-            | Forgotten()
-            | RemovalsRefused()
-            | RemovalsWithheld()
-            | Recovered()
-            | Connected()
-            | Reconnecting()
-            | Resized()
-            | LoginDeferred()
-            | BreakerOpened()
-            | Resumed()
-            | Retired()
-            | Warned()
-        ):
-            yield {"event": name, **attrs.asdict(event)}
-
-
-def _operation(name: str, operation: Any) -> dict[str, Any]:
-    verb = re.sub(r"(?<!^)([A-Z])", r"_\1", type(operation).__name__).lower()
-    return {"event": name, "operation": verb, "path": operation.path}
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    return {"path": entry.path, "kind": entry.kind.value, "size": entry.size}

@@ -1,4 +1,4 @@
-"""Standard output and standard error, as streams that never fail: whoever they lead to may be gone."""
+"""Standard output and standard error as streams that never fail: their reader may have gone away."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ __all__ = ["Sink", "tell", "tell_bug"]
 
 
 class Sink(io.TextIOBase):
-    """A stream that takes everything, also when what it leads to is gone: a closed pipe, a full disk, no terminal."""
+    """A text stream that discards what cannot be written: a closed pipe, a full disk, no terminal."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody can read this any more."""
+        """Whether the underlying stream has failed or is missing."""
         return self._stream is None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """What the stream encodes to; rich draws accordingly."""
+        """The encoding of the stream; rich chooses its characters by it."""
         return (self._stream and self._stream.encoding) or "utf-8"
 
     def isatty(self) -> bool:
-        """Tell whether a person is watching."""
+        """Return whether the stream is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def write(self, text: str) -> int:
-        """Write if it is possible."""
+        """Write and flush ``text``, or discard it after a failure; return its length either way."""
         if self._stream is not None:
             try:
                 self._stream.write(text)
@@ -44,12 +44,12 @@ class Sink(io.TextIOBase):
 
 
 def tell(text: str) -> None:
-    """Say one line on standard error, if there is anybody to hear it."""
+    """Write ``text`` as one line to standard error, prefixed with the program's name."""
     Sink(sys.stderr).write(f"actorsync: {display(text)}\n")
 
 
 def tell_bug(bug: BaseException) -> None:
-    """Show a bug: its traceback, and one line."""
+    """Write the traceback of an unexpected exception to standard error, and one line that says what to do."""
     lines = "".join(traceback.format_exception(bug)).splitlines()
     Sink(sys.stderr).write("".join(f"{display(line)}\n" for line in lines))
-    tell("this is a bug in actorsync; what was done is in the journal, and the next run goes on from there")
+    tell("internal error in actorsync; please report it with this traceback; the next run continues from the journal")

@@ -1,7 +1,7 @@
-"""Endpoints in whatever `fsspec <https://filesystem-spec.readthedocs.io>`_ knows: S3, Azure, WebDAV, SMB and more.
+"""Endpoints in the file systems of `fsspec <https://filesystem-spec.readthedocs.io>`_: S3, Azure, WebDAV, SMB and more.
 
-The extra ``fsspec`` of the package, plus the library that fsspec names for the place. `open_fsspec` is what the
-project's own entry points lead to.
+They need the extra ``fsspec`` of the package, and the library that fsspec uses for the protocol. The entry points of
+this project name `open_fsspec`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
 from actorsync.endpoints.fsspec.store import Store
+from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.errors import GuardRefused, LoginRefused, ProfileError
 from actorsync.model.entry import Entry, Kind, ScanComplete
@@ -27,16 +28,16 @@ from actorsync.model.text import display, hidden
 
 __all__ = ["LANES", "FsspecEndpoint", "open_fsspec"]
 
-#: Files in flight for each of the run's connections, each in a thread.
+#: Files in flight for each connection of the run, each in a thread.
 LANES: Final = 8
 
-#: Object stores: the host of the URL is the bucket, and what a user and a password are called there.
+#: Object stores, whose host is the bucket: the option names for the user and the password.
 _BUCKETS: Final[Mapping[str, tuple[str, str] | None]] = {
     **dict.fromkeys(("s3", "s3a"), ("key", "secret")),
     **dict.fromkeys(("az", "abfs", "abfss"), ("account_name", "account_key")),
     **dict.fromkeys(("gs", "gcs"), None),
 }
-#: Stores whose options can be told from what their library's class takes.
+#: Protocols whose options can be checked against the parameters of the class in their library.
 _TOLD: Final = frozenset({*_BUCKETS, "smb", "memory", "file", "local"})
 _WEB: Final = frozenset({"http", "https"})
 _WEBDAV: Final = frozenset({"webdav", "webdavs"})
@@ -44,7 +45,7 @@ _WEBDAV: Final = frozenset({"webdav", "webdavs"})
 
 @attrs.frozen
 class _Plan:
-    """How a place is opened: the class of fsspec, what it is called with, and where the root is."""
+    """How a place is opened: the class in fsspec, its arguments, and the root."""
 
     make: Callable[..., Any]
     root: str
@@ -55,14 +56,14 @@ class _Plan:
 
 
 def open_fsspec(location: Location, /) -> FsspecEndpoint:
-    """Give the endpoint of a place. Imports fsspec and the place's library, and connects to nothing."""
+    """Return the endpoint of a place. Imports fsspec and its library for the protocol, and does not connect."""
     protocol = location.scheme.removeprefix("fsspec").removeprefix("+") or ""
     if not protocol:
-        raise Unusable("url", "names no protocol; write fsspec+NAME://, with a name that fsspec has")
+        raise Unusable("url", "names no protocol; write fsspec+NAME://, with the name of a protocol of fsspec")
     if protocol in _WEB:
-        raise Unusable("url", f"{protocol}:// has no listings that are known to be complete; use webdav:// if it can")
+        raise Unusable("url", f"{protocol}:// has no complete listings; use webdav:// if the server supports it")
     try:
-        import fsspec  # an extra, and slow to import
+        import fsspec  # an optional extra, and slow to import
     except ImportError:
         raise Unusable("url", f"{location.scheme}:// needs fsspec; run: pip install 'actorsync[fsspec]'") from None
     try:
@@ -92,7 +93,7 @@ def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
         return _Plan(kind, root.rstrip("/") if protocol == "memory" else root, arguments, secrets)
     url = f"{protocol}://{location.host}{f':{location.port}' if location.port else ''}/{location.path}"
     if mark := next((mark for mark in "?#" if mark in url), None):
-        raise Unusable("url", f"has a {mark} in its path, which fsspec cannot do with {protocol}://")
+        raise Unusable("url", f"has a {mark} in its path, which fsspec does not support for {protocol}://")
     arguments = {**kind._get_kwargs_from_urls(url), **arguments}
     if location.user:
         arguments["user" if protocol == "hdfs" else "username"] = location.user
@@ -110,9 +111,9 @@ def _bucket_plan(
     if not location.host:
         raise Unusable("url", f"has no bucket; write it like {scheme}://bucket/dir")
     if location.port:
-        raise Unusable("url", f"has a port, and {scheme}:// has a bucket there; see the options of the library")
+        raise Unusable("url", f"has a port, but the host of {scheme}:// is a bucket; use an option of the library")
     if names is None and (location.user or location.password):
-        raise Unusable("url", f"{scheme}:// has no user and no password; see the option token")
+        raise Unusable("url", f"{scheme}:// has no user and no password; use the option token")
     if names is not None:
         arguments |= {names[0]: location.user} if location.user else {}
         secrets |= {names[1]: location.password} if location.password else {}
@@ -136,7 +137,7 @@ def _webdav_plan(
     if location.password is not None:
         secrets["password"] = location.password
         if protocol == "webdav":
-            warnings = ("the password and all files travel in clear; use webdavs:// if the server can",)
+            warnings = ("the password and all files are sent unencrypted; use webdavs:// if the server supports it",)
     make = partial(_webdav, kind, location.user)
     return _Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
 
@@ -148,7 +149,7 @@ def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: o
 
 
 def _webdav_move(client: Any, old: str, new: str) -> None:
-    """Rename a file in one request, over what has the name. What fsspec has for it would copy."""
+    """Rename a file in one request, replacing an existing file. The function of fsspec would copy."""
     try:
         client.move(old, new, overwrite=True)
     except Exception as error:
@@ -158,14 +159,14 @@ def _webdav_move(client: Any, old: str, new: str) -> None:
 
 
 def _webdav_fault(name: str) -> str | None:
-    """Say why a name cannot be used, or None: servers were seen to cut at a semicolon, and the library strips."""
+    """Return why a name cannot be used, or None. Some servers cut names at a semicolon; the library strips spaces."""
     if ";" in name:
-        return "has a semicolon, which some WebDAV servers take for the end of a name"
-    return "begins or ends with a space, which the WebDAV library leaves out" if name != name.strip() else None
+        return "has a semicolon, which some WebDAV servers treat as the end of a name"
+    return "begins or ends with a space, which the WebDAV library removes" if name != name.strip() else None
 
 
 def _check_options(kind: Any, names: list[str]) -> None:
-    """Refuse an option that the library does not have: it would be ignored without a word."""
+    """Raise `Unusable` for an option that the library does not have: the library would ignore it silently."""
     known = {
         name
         for one in kind.__mro__
@@ -179,9 +180,9 @@ def _check_options(kind: Any, names: list[str]) -> None:
 
 
 class FsspecEndpoint:
-    """A tree in a file system of fsspec, with one instance of it for all sessions."""
+    """A tree in a file system of fsspec. All sessions share one instance of the file system."""
 
-    # There is a server behind most libraries; and fsspec has no way to set the time of a file.
+    # Most libraries talk to a server, and fsspec cannot set the time of a file.
     capabilities: Final = Capabilities(lanes=LANES, is_remote=True, keeps_times=False)
 
     def __init__(self, location: Location, plan: _Plan, protocol: str) -> None:
@@ -193,11 +194,11 @@ class FsspecEndpoint:
 
     @property
     def display(self) -> str:
-        """Name the place, without secrets."""
+        """The URL of the place, without secrets."""
         return display(self._location.url)
 
     async def identify(self) -> ScanComplete:
-        """Say that the root is a directory. Raises `GuardRefused` when it is none that can be listed."""
+        """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
@@ -206,7 +207,7 @@ class FsspecEndpoint:
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FsspecSession]:
-        """Connect, if nobody has: the first to come does it for all, and looks whether it is let in."""
+        """Connect, unless an earlier session did. The first session connects for all, and checks the login."""
         async with self._opening:
             if self._refusal is not None:
                 raise LoginRefused(self._refusal)
@@ -219,7 +220,7 @@ class FsspecEndpoint:
         yield FsspecSession(self._threads, self._store, self._described(self._store), self._warnings(self._store))
 
     def _open(self) -> Store:
-        """Make the instance, and have a look at the root: there need not be one."""
+        """Create the instance, and look at the root, which need not exist."""
         revealed = {name: reveal() for name, reveal in self._plan.secrets.items()}
         hide = partial(hidden, [*revealed.values()])
         arguments = {**self._plan.arguments, **revealed, "skip_instance_cache": True}
@@ -231,36 +232,36 @@ class FsspecEndpoint:
             raise unopened(error, hide) from error
         is_strict = self._location.table == "source"
         move = None if self._plan.is_flat else _move_of(fs, self._protocol)
-        store = Store(fs, self._plan.root, hide, move, is_flat=self._plan.is_flat, is_strict=is_strict)
+        tree = Tree(fs, self._plan.root, hide, is_flat=self._plan.is_flat, is_strict=is_strict)
         if self._protocol in _WEBDAV:
-            store.fault = _webdav_fault
+            tree.fault = _webdav_fault
         try:
-            fs.info(store.at(""))
+            fs.info(tree.at(""))
         except Exception as error:
             if not is_missing(error):
                 raise unopened(error, hide) from error
-        return store
+        return Store(tree, move)
 
     def _described(self, store: Store) -> list[tuple[str, str]]:
-        kind = type(store.fs)
-        how = "renamed" if store.move is not None else "copied there, and the temporary removed"
+        kind = type(store.tree.fs)
+        how = "renamed" if store.move is not None else "copied, then the temporary removed"
         return [
             ("library", display(f"{kind.__module__.partition('.')[0]} ({kind.__name__})")),
-            ("root", display(store.root or "/")),
-            ("directories", "none of their own: an empty one is not kept" if store.is_flat else "kept"),
+            ("root", display(store.tree.root or "/")),
+            ("directories", "not kept when empty: the store has only names" if store.tree.is_flat else "kept"),
             ("replacing", how),
-            ("times", "of the arrival, not of the source"),
+            ("times", "of the upload, not of the source"),
         ]
 
     def _warnings(self, store: Store) -> tuple[str, ...]:
-        if store.move is not None or store.is_flat or self._protocol == "memory":
+        if store.move is not None or store.tree.is_flat or self._protocol == "memory":
             return self._plan.warnings
-        half = f"{self._protocol}:// cannot rename: a file may be seen half copied while it gets its name"
+        half = f"{self._protocol}:// cannot rename: a file may be visible half copied"
         return (*self._plan.warnings, half)
 
 
 def _move_of(fs: Any, protocol: str) -> Callable[[str, str], object] | None:
-    """Give what renames one file, in place of what has its name; None where the store has only fsspec's own way."""
+    """Return a function that renames one file, replacing an existing one; None if the store has only a copy."""
     from fsspec import AbstractFileSystem
 
     if protocol in _WEBDAV:

@@ -1,4 +1,4 @@
-"""What fsspec says of a file or a directory, as an `Entry`. Each library has its own words for times and versions."""
+"""Turn what fsspec reports of a path into an `Entry`. Each library has its own keys for times and versions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from actorsync.model.entry import Entry, Kind
 __all__ = ["Info", "entry_of", "version_of"]
 
 Info: TypeAlias = Mapping[str, Any]
-"""What ``info()`` gives, and ``ls()`` for each entry."""
+"""The result of ``info()``, and of ``ls()`` for each entry."""
 
 _SECOND_NS: Final = 10**9
-#: When the content was last changed; the first of them that is there.
+#: Keys for the time of the last change, in order of preference.
 _TIMES: Final = ("LastModified", "last_modified", "modified", "mtime", "updated")
-#: What is another for another content; the first of them that is there.
+#: Keys whose value differs for different content, in order of preference.
 _IDENTITIES: Final = ("ETag", "etag", "generation", "md5Hash", "ino", "created")
 
 _KINDS: Final = {"file": Kind.FILE, "directory": Kind.DIRECTORY, "link": Kind.LINK}
 
 
 def entry_of(path: str, info: Info) -> Entry | None:
-    """Describe ``path``; None for a file of which not even the size is told.
+    """Return the entry for ``path``; None for a file without a size.
 
-    A time is cut to whole seconds: some stores tell more of it in a listing than for a single file. What tells versions
-    apart stands in the place of an inode, so that two versions of one second are not taken for one.
+    Times are rounded down to seconds: some stores are more precise in a listing than for a single file. The version of
+    the content takes the place of the inode, so that two versions of one second differ.
     """
     kind = Kind.LINK if info.get("islink") else _KINDS.get(str(info.get("type")), Kind.OTHER)
     if kind is not Kind.FILE:
@@ -42,7 +42,7 @@ def entry_of(path: str, info: Info) -> Entry | None:
 
 
 def version_of(info: Info) -> tuple[object, ...]:
-    """Give all by which one version of a file can be told from another."""
+    """Return all facts that distinguish one version of a file from another."""
     return info.get("type"), info.get("size"), _time_ns(info), _identity(info)
 
 
@@ -51,7 +51,7 @@ def _time_ns(info: Info) -> int | None:
 
 
 def _identity(info: Info) -> int | None:
-    """Give a number of 63 bits, which is what a journal has room for."""
+    """Return the version of the content as a number of 63 bits, which fits a journal."""
     value = next((value for key in _IDENTITIES if (value := info.get(key)) is not None), None)
     if value is None:
         return None
@@ -63,7 +63,7 @@ def _identity(info: Info) -> int | None:
 
 
 def _nanoseconds(value: object) -> int | None:
-    """Read a time, whatever it is written as, to the microsecond; without a zone, it is UTC."""
+    """Return a time of any type in nanoseconds, precise to the microsecond. A time without a zone is UTC."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

@@ -1,7 +1,7 @@
-"""What fsspec, and the many libraries behind it, raise: as the errors of the contract.
+"""Turn errors of fsspec and of its libraries into the errors of the contract.
 
-Each library has classes of its own, and none of them is imported here: what is not one of Python's own is told by the
-names of its classes.
+Each library has exception classes of its own, and none is imported here: they are recognized by the names of their
+classes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOST: Final = frozenset(
         *("SMBConnectionClosed", "SSHException"),
     }
 )
-#: The same libraries, for who we are.
+#: The same libraries, for a rejected login.
 _UNKNOWN: Final = frozenset(
     {
         *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
@@ -47,14 +47,14 @@ _UNKNOWN: Final = frozenset(
 
 
 def is_missing(error: BaseException) -> bool:
-    """Tell whether there is nothing by that name. What is below a file is not there either."""
+    """Return whether the error means that the path does not exist. A path below a file does not exist either."""
     return isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
 def outcome_of(doing: str, path: str, error: Exception, hide: Callable[[str], str]) -> OperationRefused:
-    """Give the refusal that an error is to one path. Raises `ConnectionLost` when it is none of the path's.
+    """Return the refusal of one path for an error. Raises `ConnectionLost` if the error concerns the connection.
 
-    An error that nobody knows is told as it is, and may pass when it is done again.
+    An unknown error is shown as it is, and the operation may be tried again.
     """
     if isinstance(error, OperationRefused):
         return error
@@ -71,7 +71,7 @@ def outcome_of(doing: str, path: str, error: Exception, hide: Callable[[str], st
 
 
 def unopened(error: Exception, hide: Callable[[str], str]) -> ActorsyncError:
-    """Give what an error means to somebody who wants to connect."""
+    """Return the error of the contract for an error that occurs while connecting."""
     if isinstance(error, ActorsyncError):
         return error
     if is_own_limit(error):
@@ -82,7 +82,7 @@ def unopened(error: Exception, hide: Callable[[str], str]) -> ActorsyncError:
 
 
 def said(error: BaseException, hide: Callable[[str], str]) -> str:
-    """Give what an error says, in one line without secrets."""
+    """Return the message of an error, in one line without secrets."""
     if isinstance(error, OSError) and error.errno is not None and type(error).__module__ == "builtins":
         return os.strerror(error.errno)
     text = " ".join(hide(str(error)).split())
@@ -96,5 +96,5 @@ def _is_lost(error: BaseException) -> bool:
 
 
 def _names(error: BaseException) -> set[str]:
-    """Give the names of the classes of an error, but Python's own, which are told apart by what they are."""
+    """Return the names of the classes of an error, without built-in ones."""
     return {one.__name__ for one in type(error).__mro__ if one.__module__ != "builtins"}

@@ -1,8 +1,8 @@
 """A session in a file system of fsspec: the contract, with each verb in a thread.
 
-A thread that waits for a server cannot be stopped, so a call that is cancelled is left behind: its thread comes to the
-end of the one request that it is in, begins nothing more, and nobody hears of it. What is abandoned waits for such
-threads, for a while, so that what they write is removed after that and not before.
+A thread that waits for a server cannot be stopped. So a cancelled call leaves its thread behind: the thread finishes
+its current request, begins nothing more, and its result is dropped. `FsspecSession.abandon` waits a while for such
+threads, so that the temporary is removed after they wrote to it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from typing import Final, TypeVar, TypeVarTuple, Unpack
 import trio
 
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.fsspec.store import Store, Writer
+from actorsync.endpoints.fsspec.store import Store
+from actorsync.endpoints.fsspec.tree import Tree
+from actorsync.endpoints.fsspec.writer import Writer
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing
 
 __all__ = ["FsspecSession", "Threads"]
 
-#: A file up to this size is written by one call, and is in memory meanwhile.
+#: A file up to this size is written by one call, from memory.
 _SMALL: Final = 4 << 20
-#: What a bigger one is written in, and any is read in. Object stores take 10,000 pieces at most.
+#: The piece size for reading, and for writing a bigger file. Object stores accept at most 10,000 pieces.
 _PIECE: Final = 8 << 20
 _MOST_PIECES: Final = 9_000
-#: What a file is written in whose size only its end tells: up to 288 GB.
+#: The piece size for content of unknown size: up to 288 GB.
 _BIG_PIECE: Final = 32 << 20
 _THREADS: Final = 64
-#: Seconds that threads which were left behind are waited for when a temporary is abandoned.
+#: Seconds to wait for threads that were left behind, before a temporary is abandoned.
 _ABANDON_SECONDS: Final = 2.0
 
 _ArgsT = TypeVarTuple("_ArgsT")
@@ -38,7 +40,7 @@ _ResultT = TypeVar("_ResultT")
 
 
 class Threads:
-    """The threads of an endpoint: those that work, and those that were left behind."""
+    """The threads of an endpoint: working ones, and ones that were left behind by a cancelled call."""
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(_THREADS)
@@ -47,7 +49,7 @@ class Threads:
     async def call(
         self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT, stop: threading.Event | None = None
     ) -> _ResultT:
-        """Do something that blocks. Cancelled, it sets ``stop``, and leaves the thread behind."""
+        """Run a blocking function in a thread. If cancelled, set ``stop`` and leave the thread behind."""
         stop = stop or threading.Event()
         began, ended = threading.Event(), trio.Event()
         token = trio.lowlevel.current_trio_token()
@@ -56,7 +58,7 @@ class Threads:
             began.set()
             try:
                 if stop.is_set():
-                    raise ConnectionLost("it was given up")
+                    raise ConnectionLost("the call was cancelled")
                 return function(*args)
             finally:
                 with contextlib.suppress(trio.RunFinishedError):
@@ -73,7 +75,7 @@ class Threads:
             raise
 
     def leave(self, function: Callable[[], object]) -> None:
-        """Have something done that nobody waits for, unless something is abandoned meanwhile."""
+        """Run a function in a thread without waiting for it. `settled` waits for it."""
         ended, token = trio.Event(), trio.lowlevel.current_trio_token()
         self._strays.add(ended)
 
@@ -84,7 +86,7 @@ class Threads:
         trio.lowlevel.start_thread_soon(function, deliver)
 
     async def settled(self) -> None:
-        """Wait until nobody is left behind any more."""
+        """Wait until all threads that were left behind have ended."""
         for stray in [*self._strays]:
             await stray.wait()
 
@@ -94,10 +96,10 @@ class Threads:
 
 
 class _FsspecContent(Content):
-    """An open file: what is read of it comes in pieces, each asked for by itself."""
+    """An open file. Each piece is a request of its own."""
 
-    def __init__(self, threads: Threads, store: Store, path: str, described: tuple[Entry, tuple[object, ...]]) -> None:
-        self._threads, self._store, self._path = threads, store, path
+    def __init__(self, threads: Threads, tree: Tree, path: str, described: tuple[Entry, tuple[object, ...]]) -> None:
+        self._threads, self._tree, self._path = threads, tree, path
         self._entry, self._version = described
         self._piece = memoryview(b"")
         self._asked = 0
@@ -107,29 +109,29 @@ class _FsspecContent(Content):
         return self._entry
 
     def fileno(self) -> None:
-        """There is no descriptor."""
+        """Return None: there is no descriptor."""
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read on, from what came with the last piece as long as there is any of it."""
+        """Return the next bytes, from the last piece while it lasts."""
         await trio.lowlevel.checkpoint()
         if not self._piece and self._asked < self._entry.size:
             end = min(self._entry.size, self._asked + max(max_bytes, _PIECE))
-            piece = await self._threads.call(self._store.read, self._path, self._asked, end)
+            piece = await self._threads.call(self._tree.read, self._path, self._asked, end)
             self._asked = self._asked + len(piece) if piece else self._entry.size
             self._piece = memoryview(piece)
         piece, self._piece = bytes(self._piece[:max_bytes]), self._piece[max_bytes:]
         return piece
 
     async def is_unchanged(self) -> bool:
-        """Ask again what the file is."""
+        """Return whether the store still reports the same version."""
         try:
-            return await self._threads.call(self._store.version, self._path) == self._version
+            return await self._threads.call(self._tree.version, self._path) == self._version
         except OperationRefused:
             return False
 
 
 class FsspecSession:
-    """What all sessions of an endpoint are: there is no connection that one of them would have for itself."""
+    """A session of an `FsspecEndpoint`. All sessions share the connections of the library."""
 
     def __init__(
         self, threads: Threads, store: Store, described: Sequence[tuple[str, str]], warnings: Sequence[str]
@@ -139,13 +141,13 @@ class FsspecSession:
 
     async def list_directory(self, directory: str) -> Listing:
         """List one directory."""
-        return await self._threads.call(self._store.list_directory, directory)
+        return await self._threads.call(self._store.tree.list_directory, directory)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
-        """Look at a file, and read it when it is asked for."""
-        described = await self._threads.call(self._store.opened, path)
-        yield _FsspecContent(self._threads, self._store, path, described)
+        """Look at a file, and read it piece by piece on request."""
+        described = await self._threads.call(self._store.tree.opened, path)
+        yield _FsspecContent(self._threads, self._store.tree, path, described)
 
     async def stage(
         self,
@@ -154,7 +156,7 @@ class FsspecSession:
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Commit what was staged before, then write the temporary, and read its size back."""
+        """Commit the earlier uploads, then write the temporary and read its size back."""
         committed = await self.commit(commit) if commit else []
         try:
             return await self._write(upload, ahead), committed
@@ -171,12 +173,12 @@ class FsspecSession:
         else:
             await self._write_pieces(upload, begun)
         if upload.sent != upload.due:
-            raise OperationRefused("it was changed while it was read", retry=True)
+            raise OperationRefused("it changed while it was read", retry=True)
         ahead()
         return await self._threads.call(self._store.verified, upload.path, upload.temporary, upload.due)
 
     async def _write_pieces(self, upload: Upload, begun: bytes) -> None:
-        """Write a file that has begun with more than fits into one call."""
+        """Write a file that is too big for one call. ``begun`` is its beginning."""
         size = upload.size
         piece_size = _BIG_PIECE if size is None else max(_PIECE, -(-size // _MOST_PIECES))
         writer = Writer(self._store, upload.path, upload.temporary, piece_size)
@@ -196,7 +198,7 @@ class FsspecSession:
                     await self._threads.settled()
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Give temporaries their names, one after the other."""
+        """Rename temporaries, one after the other."""
         return await self._each("put in place", staged, lambda item: item.path, self._store.commit_one)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
@@ -204,33 +206,33 @@ class FsspecSession:
         return await self._each("make directory", paths, lambda path: path, self._store.make_one)
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Rename, one after the other, what is still as its entry says; a store that cannot rename copies by itself."""
+        """Move unchanged files, one after the other. A store that cannot rename copies them itself."""
         return await self._each("move", relocations, lambda item: item.path, self._store.move_one)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove, one after the other, what is still as its entry says."""
+        """Remove unchanged entries, one after the other."""
         return await self._each("remove", entries, lambda entry: entry.path, self._store.remove_one)
 
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
-        """Remove temporaries; what was set aside for one comes back to its final name."""
+        """Remove temporaries, and restore the old files that an interrupted commit set aside."""
         stop = threading.Event()
         return await self._threads.call(self._store.sweep, temporaries, finals or {}, stop, stop=stop)
 
     async def abandon(self, temporary: str) -> bool:
-        """Remove the temporary, once nobody is at work on it any more."""
+        """Remove the temporary, after the threads that may write to it have ended."""
         with trio.move_on_after(_ABANDON_SECONDS):
             await self._threads.settled()
             return (await self.sweep([temporary]))[0] is True
         return False
 
     def describe(self) -> Sequence[tuple[str, str]]:
-        """Say what the store is, and how a file gets its name there."""
+        """Describe the store, and how it replaces files."""
         return self._described
 
     def warnings(self) -> Sequence[str]:
-        """Say what the store cannot promise."""
+        """Return what the store cannot guarantee."""
         return self._warnings
 
     async def _each(
@@ -248,7 +250,7 @@ _ItemT = TypeVar("_ItemT")
 
 
 async def _read(upload: Upload, size: int) -> bytes:
-    """Read so many bytes, or to the end of the file, and count them."""
+    """Read ``size`` bytes, or to the end of the content, and count them as sent."""
     pieces: list[bytes] = []
     left = size
     while left and (piece := await upload.content.read(left)):

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from actorsync.endpoints.ftp.control import Control
-from actorsync.endpoints.ftp.data import Data
-from actorsync.endpoints.shared.case_folding import Folding
-from actorsync.endpoints.shared.probe_cache import Trials
-from actorsync.endpoints.shared.symlink_guard import Straight
+from actorsync.endpoints.ftp.control import ControlConnection
+from actorsync.endpoints.ftp.data import DataConnection
+from actorsync.endpoints.shared.case_folding import CaseFolding
+from actorsync.endpoints.shared.probe_cache import ProbeCache
+from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
@@ -49,9 +49,9 @@ class Knowledge:
     set_aside: set[str] = attrs.Factory(set)
     #: The ``unique`` fact of each directory that a listing has shown, by path.
     identities: dict[str, str] = attrs.Factory(dict)
-    symlink_guard: Straight = attrs.Factory(Straight)
-    case_folding: Folding = attrs.Factory(Folding)
-    probes: Trials = attrs.Factory(Trials)
+    symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
+    case_folding: CaseFolding = attrs.Factory(CaseFolding)
+    probes: ProbeCache = attrs.Factory(ProbeCache)
 
     @property
     def is_sequential(self) -> bool:
@@ -62,11 +62,11 @@ class Knowledge:
 class FtpConnection:
     """One logged-in control connection, and at most one data connection."""
 
-    def __init__(self, control: Control, knowledge: Knowledge, root: str) -> None:
+    def __init__(self, control: ControlConnection, knowledge: Knowledge, root: str) -> None:
         self.control = control
         self.known = knowledge
         self.root = root
-        self.data: Data | None = None
+        self.data: DataConnection | None = None
         self._port: int | None = None  # the port of the next data connection, where it was requested ahead
 
     # Paths.
@@ -78,11 +78,11 @@ class FtpConnection:
     def fault(self, path: str) -> str | None:
         """Return why ``path`` cannot be used, or None. Every path is checked here before it is sent."""
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
-            return "it is no path below the root"
+            return "it is not a path below the root"
         why = why_unsendable(self.at(path))
         return None if why is None else f"it cannot be sent over FTP: {why}"
 
-    # Data connections.
+    # DataConnection connections.
 
     def close_data(self) -> None:
         """Close the data connection, if there is one."""
@@ -93,9 +93,9 @@ class FtpConnection:
     async def resync(self) -> None:
         """Discard what an interrupted verb left: its data connection, and the replies that are still due."""
         self.close_data()
-        await self.control.catch_up()
+        await self.control.drain_replies()
 
-    async def open_data(self, extra: Sequence[bytes] = ()) -> tuple[Data, list[Reply]]:
+    async def open_data(self, extra: Sequence[bytes] = ()) -> tuple[DataConnection, list[Reply]]:
         """Open a data connection: to the port that was requested ahead, or to a new one.
 
         The command lines in ``extra`` go out in the same flight as EPSV or PASV, so that they cost no round trip.
@@ -116,7 +116,7 @@ class FtpConnection:
             *replies, reply = await self.control.exchange([*extra, command_line("EPSV")])
             extra, port = (), self._read_port(reply)
             if port is None and len(peer) != 2:
-                raise OperationRefused(f"no data connection: {reply}", retry=reply.is_transient)
+                raise OperationRefused(f"the server refused a data connection: {reply}", retry=reply.is_transient)
         if port is None:
             *more, reply = await self.control.exchange([*extra, command_line("PASV")])
             replies, with_pasv, port = replies + more, True, pasv_port(reply)
@@ -139,7 +139,7 @@ class FtpConnection:
 
     # Transfers.
 
-    async def begin_download(self, data: Data, line: bytes) -> tuple[bool, Reply]:
+    async def begin_download(self, data: DataConnection, line: bytes) -> tuple[bool, Reply]:
         """Send a command whose answer comes over ``data``, and read the first reply.
 
         Returns whether ``data`` is ready to receive, and the reply.
@@ -152,7 +152,7 @@ class FtpConnection:
         is_open, reply = await data.converse(_send_nothing, hear)
         return bool(is_open), reply
 
-    async def end_of_upload(self, data: Data, *, is_sent: bool) -> Reply:
+    async def end_of_upload(self, data: DataConnection, *, is_sent: bool) -> Reply:
         """Return the reply that ends a STOR. Waits for as long as the kernel's send buffer still drains.
 
         Without ``is_sent`` the server stopped the transfer itself, and has only the last timeout to say why.
@@ -161,8 +161,8 @@ class FtpConnection:
             ConnectionLost: The buffer no longer drains, and there is no reply.
         """
         if not is_sent:
-            return await self.control.reply(self.control.patience.last_words)
-        unsent, stall = data.unsent(), self.control.patience.stall
+            return await self.control.reply(self.control.timeouts.after_error)
+        unsent, stall = data.unsent(), self.control.timeouts.stall
         while True:
             if (reply := await self.control.reply_within(stall)) is not None:
                 return reply
@@ -172,15 +172,15 @@ class FtpConnection:
                 # that data connection and waits for another. From now on, data is sent only after the 150.
                 self.known.probes.is_suspected = True
                 self.known.needs_150_first = True
-                raise ConnectionLost("the server does not say whether it has the file")
+                raise ConnectionLost("the server did not confirm that it has the file")
 
-    def check_resumption(self, data: Data, reply: Reply) -> None:
+    def check_resumption(self, data: DataConnection, reply: Reply) -> None:
         """Raise `ConnectionLost` when a transfer was refused because the TLS session was not resumed.
 
         Another connection may succeed, so that this is no refusal of the file.
         """
         if reply.code in _NOT_RESUMED and not data.is_resumed:
-            raise ConnectionLost(f"the server wants the TLS session resumed, and it was not: {reply}")
+            raise ConnectionLost(f"the server requires the TLS session resumed, and it was not: {reply}")
 
     # Dialogues about paths.
 

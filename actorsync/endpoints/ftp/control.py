@@ -1,7 +1,7 @@
 """The control connection of an FTP session: flights of commands out, replies in.
 
-Every wait here has a deadline that is measured from the last sign of progress, and every foreign error leaves as
-`ConnectionLost`. What the bytes mean is `actorsync.protocols.ftp.wire`'s affair.
+Every wait has a deadline that is measured from the last progress. Every error of the system or of trio leaves as
+`ConnectionLost`. `actorsync.protocols.ftp.wire` parses the bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TypeVar
 import trio
 
 from actorsync.endpoints.ftp import tls as ftp_tls
-from actorsync.endpoints.ftp.data import Data, Patience, lost, reach
+from actorsync.endpoints.ftp.data import DataConnection, Timeouts, connect_data, connection_errors
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.protocols.ftp.replies import greet
-from actorsync.protocols.ftp.wire import Dialogue, Reply, ReplyParser
+from actorsync.protocols.ftp.wire import Dialogue, Reply, ReplyParser, command_line
 
-__all__ = ["Control", "connected"]
+__all__ = ["ControlConnection", "open_control"]
 
 T = TypeVar("T")
 
@@ -29,72 +29,72 @@ _READ = 16 * 1024
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 
-class Control:
-    """A control connection: flights out, replies in, and a count of the replies that are still due."""
+class ControlConnection:
+    """A control connection: it sends flights, reads replies, and counts the replies that are still due."""
 
-    def __init__(self, stream: trio.SocketStream, patience: Patience) -> None:
-        #: The address that every data connection goes to, whatever the server names (CVE-2020-8284).
+    def __init__(self, stream: trio.SocketStream, timeouts: Timeouts) -> None:
+        #: The address of every data connection, whatever address the server names (CVE-2020-8284).
         self.peer: tuple[object, ...] = stream.socket.getpeername()
-        # The same socket twice: what can be done at once need not pass through trio, and most of it can.
+        # The same socket twice: most sends and receives succeed at once, and need not pass through trio.
         self._raw = socket.socket(fileno=stream.socket.detach())
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(self._raw))
-        self._stream: ftp_tls.SecureStream | None = None  # over it, once there is TLS
+        self._stream: ftp_tls.SecureStream | None = None  # TLS over the socket, once it has begun
         self._poll = select.poll()
         self._poll.register(self._raw, select.POLLIN)
-        self._security: ftp_tls.Security | None = None
+        self._tls_client: ftp_tls.TlsClient | None = None
         self._session: ssl.SSLSession | None = None
-        self.patience = patience
+        self.timeouts = timeouts
         self._parser = ReplyParser()
         self._due = 0
         self._is_broken = False
         self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
-    async def start_tls(self, security: ftp_tls.Security) -> None:
-        """Go on under TLS, from here on and on every data connection.
+    async def start_tls(self, tls_client: ftp_tls.TlsClient) -> None:
+        """Start TLS on this connection, and use it on every data connection.
 
         Raises:
-            LoginRefused: this is not the server that it should be, or somebody has put words into its mouth: what was
-                said in clear must not count as said under TLS (CVE-2021-22947).
-            ConnectionLost: the handshake was cut off, or takes too long.
+            LoginRefused: The server failed verification, or replies in clear were waiting: those may be injected, and
+                must not count as sent under TLS (CVE-2021-22947).
+            ConnectionLost: The handshake was cut off, or took too long.
         """
         if not self._parser.is_empty:
-            raise LoginRefused("the server goes on in clear where TLS begins")
+            raise LoginRefused("the server sent data in clear before the TLS handshake")
         self._parser = ReplyParser()
         self._is_broken = True
-        with lost("TLS handshake", self.patience.connect):
-            self._stream = await security.secure(self._socket, self.patience)
-        self._security, self._is_broken = security, False
+        with connection_errors("TLS handshake", self.timeouts.connect):
+            self._stream = await tls_client.secure(self._socket, self.timeouts)
+        self._tls_client, self._is_broken = tls_client, False
 
     @property
     def security(self) -> str:
-        """Say what protects this connection."""
+        """Describe the protection of this connection."""
         if self._stream is not None:
             return ftp_tls.describe(self._stream)
-        return "none: everything travels in clear"
+        return "none: everything is sent in clear"
 
-    async def open_data(self, port: int) -> Data:
-        """Connect a data connection to a port of the peer. Under TLS it takes the session of this connection.
+    async def open_data(self, port: int) -> DataConnection:
+        """Connect a data connection to a port of the peer. Under TLS it resumes the session of this connection.
 
-        There is a session to take once a reply was read: under TLS 1.3 it comes behind the handshake.
+        Requires that a reply was read before: under TLS 1.3 the session arrives after the handshake.
         """
-        sock = await reach(self.peer, port, self.patience)
-        if self._security is None or self._stream is None:
-            return Data(sock, self.patience)
-        if self._session is None:  # asking for it copies it, certificates and all
+        sock = await connect_data(self.peer, port, self.timeouts)
+        if self._tls_client is None or self._stream is None:
+            return DataConnection(sock, self.timeouts)
+        if self._session is None:  # each read of the property copies the session and its certificates
             self._session = self._stream.session
-        return ftp_tls.SecureData(sock, self.patience, self._security, self._session)
+        return ftp_tls.SecureDataConnection(sock, self.timeouts, self._tls_client, self._session)
 
     async def send(self, flight: Sequence[bytes]) -> None:
-        """Write a flight in one piece."""
+        """Send a flight in one write."""
         if not self._due:
-            await self._hear_the_unasked()
+            await self._reject_unsolicited()
         data = b"".join(flight)
         if self._stream is None:
-            with lost("sending a command"):
+            with connection_errors("sending a command"):
                 data = data[self._send_now(data) :]
         if data:
-            self._is_broken = True  # until all of it is out: half a line cannot be taken back
-            with lost("sending a command", self.patience.stall):
+            self._is_broken = True  # until all is sent: half a line cannot be taken back
+            with connection_errors("sending a command", self.timeouts.stall):
                 await (self._stream or self._socket).send_all(data)
             self._is_broken = False
         self._due += len(flight)
@@ -105,54 +105,53 @@ class Control:
         except BlockingIOError:
             return 0
 
-    async def _hear_the_unasked(self) -> None:
-        """See that the server has said nothing: a reply too many would be taken for the next command's."""
-        if not self._parser.is_empty or await self._says_something():
+    async def _reject_unsolicited(self) -> None:
+        """Raise `ConnectionLost` when the server has sent something: it would be taken for the next command's reply."""
+        if not self._parser.is_empty or await self._has_input():
             self._is_broken = True
             self._due += 1
-            unasked = await self.reply()  # 421, more often than not, which raises
-            raise ConnectionLost(f"the server speaks out of turn: {unasked}")
+            unasked = await self.reply()  # usually 421, which raises
+            raise ConnectionLost(f"the server sent a reply without a command: {unasked}")
 
-    async def _says_something(self) -> bool:
-        """Whether there is anything to read, be it the end of the stream. Does not wait."""
+    async def _has_input(self) -> bool:
+        """Return whether there is anything to read, including the end of the stream. Does not wait."""
         if self._stream is not None and self._stream.pending():
             return True
         if not self._poll.poll(0):
             return False
         if self._stream is not None:
-            with lost("waiting for the server"):
-                data = await ftp_tls.receive_what_is_there(self._stream)
+            with connection_errors("waiting for the server"):
+                data = await ftp_tls.receive_available(self._stream)
             if data is None:
                 return False
             self._parser.feed(data)
         return True
 
     async def reply(self, seconds: float | None = None) -> Reply:
-        """Read the next reply; a preliminary one (1xx) leaves another due."""
-        # Most replies have come together with the first of their flight, and need neither a wait nor a deadline.
+        """Return the next reply. A preliminary reply (1xx) leaves another one due."""
+        # Most replies arrive together with the first of their flight, and need neither a wait nor a deadline.
         if (reply := self._parser.next_reply()) is None:
-            with lost("waiting for the server", self.patience.stall if seconds is None else seconds):
+            with connection_errors("waiting for the server", self.timeouts.stall if seconds is None else seconds):
                 reply = await self._wait_for_reply()
         return self._took(reply)
 
     async def reply_within(self, seconds: float) -> Reply | None:
-        """Read the next reply; None when it does not come in time, and then it is still due."""
+        """Return the next reply, or None when it does not arrive in time. It is then still due."""
         if (reply := self._parser.next_reply()) is None:
-            with trio.move_on_after(seconds), lost("waiting for the server"):
+            with trio.move_on_after(seconds), connection_errors("waiting for the server"):
                 reply = await self._wait_for_reply()
         return None if reply is None else self._took(reply)
 
     def _took(self, reply: Reply) -> Reply:
         if not reply.is_preliminary:
             self._due -= 1
-        if reply.code == 421:  # whatever the command was; behind it there is only the end of the stream
+        if reply.code == 421:  # after any command; the server then closes the stream
             raise ConnectionLost(f"the server closes the connection: {reply}")
         return reply
 
     async def _wait_for_reply(self) -> Reply:
         while (reply := self._parser.next_reply()) is None:
-            # Answer at once: a server that holds its next reply back for our acknowledgement (vsftpd) would otherwise
-            # wait for the delayed one, 40 ms on Linux.
+            # Acknowledge at once: vsftpd waits for our acknowledgement before its next reply. Linux delays it by 40 ms.
             if _QUICKACK is not None:
                 self._raw.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             if self._stream is not None:
@@ -161,28 +160,28 @@ class Control:
                 await trio.lowlevel.wait_readable(self._raw)
                 data = self._raw.recv(_READ)
             if not data:
-                raise ConnectionLost("the server hung up")
+                raise ConnectionLost("the server closed the connection")
             self._parser.feed(data)
         return reply
 
     async def greeting(self) -> Reply:
-        """Read the reply that nothing was sent for, and give it when it is a greeting."""
-        with lost("waiting for the greeting", self.patience.connect):
+        """Return the greeting, which the server sends unasked. See `greet` for the errors."""
+        with connection_errors("waiting for the greeting", self.timeouts.connect):
             self._due += 1
-            while not greet(reply := await self.reply(self.patience.connect)):
+            while not greet(reply := await self.reply(self.timeouts.connect)):
                 pass
         return reply
 
     async def exchange(self, flight: Sequence[bytes]) -> list[Reply]:
-        """Send a flight and read its replies: as many as there are lines, or they cannot be told apart."""
+        """Send a flight and return its replies, one for each line."""
         await self.send(flight)
         replies = [await self.reply() for _ in flight]
         if not self._due and not self._parser.is_empty:
-            raise ConnectionLost("the server sends more replies than it was asked for")
+            raise ConnectionLost("the server sent more replies than there were commands")
         return replies
 
     async def play(self, dialogue: Dialogue[T]) -> T:
-        """Hold a whole conversation, and give what was learnt."""
+        """Drive a dialogue to its end, and return its result."""
         try:
             flight = next(dialogue)
             while True:
@@ -191,37 +190,37 @@ class Control:
             result: T = done.value
             return result
 
-    async def catch_up(self) -> None:
-        """Read the replies that an interrupted conversation left due, so that the next one is in step."""
+    async def drain_replies(self) -> None:
+        """Read the replies that an interrupted dialogue left due, so that the next dialogue gets its own."""
         if self._is_broken:
-            raise ConnectionLost("a command was cut off")
+            raise ConnectionLost("a command was cut off halfway")
         while self._due:
             await self.reply()
 
-    def give_up(self) -> None:
-        """Ask nothing more of the server: where it stands is not known."""
+    def mark_broken(self) -> None:
+        """Refuse all further use: the state of the server is not known."""
         self._is_broken = True
 
-    async def hang_up(self, farewell: bytes) -> None:
-        """Say goodbye if that costs nothing, and close."""
+    async def quit(self) -> None:
+        """Send QUIT if that costs nothing, and close."""
         with trio.move_on_after(1), contextlib.suppress(ConnectionLost):
             if not self._due and not self._is_broken:
-                await self.send([farewell])
+                await self.send([command_line("QUIT")])
         await self.close()
 
     async def close(self) -> None:
-        """Close, and say nothing."""
+        """Close the socket without QUIT."""
         await trio.aclose_forcefully(self._socket)
 
 
 @contextlib.asynccontextmanager
-async def connected(host: str, port: int, patience: Patience) -> AsyncIterator[Control]:
-    """Open a control connection; closed without ceremony unless `Control.hang_up` was called before."""
-    with lost(f"{host}:{port}", patience.connect):
+async def open_control(host: str, port: int, timeouts: Timeouts) -> AsyncIterator[ControlConnection]:
+    """Open a control connection. It is closed without QUIT unless `ControlConnection.quit` was called."""
+    with connection_errors(f"{host}:{port}", timeouts.connect):
         stream = await trio.open_tcp_stream(host, port)
     try:
-        with lost(f"{host}:{port}"):  # it may be gone again already, and then has no peer
-            control = Control(stream, patience)
+        with connection_errors(f"{host}:{port}"):  # a connection that is closed already has no peer
+            control = ControlConnection(stream, timeouts)
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise

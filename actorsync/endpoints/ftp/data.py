@@ -1,6 +1,6 @@
-"""The data connection of an FTP session, in clear: file contents out, listings in.
+"""The data connection of an FTP session, in clear: file contents and listings.
 
-Every wait here has a deadline that is measured from the last sign of progress, and every foreign error leaves as
+Every wait has a deadline that is measured from the last progress. Every error of the system or of trio leaves as
 `ConnectionLost`.
 """
 
@@ -26,38 +26,38 @@ from actorsync.endpoints.shared.resource_limits import unopened
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp.wire import Reply
 
-__all__ = ["WRITE", "Data", "Patience", "lost", "reach"]
+__all__ = ["WRITE", "DataConnection", "Timeouts", "connect_data", "connection_errors"]
 
 T = TypeVar("T")
 
 _READ = 64 * 1024
-#: How much of a file is read and sent at a time, where it passes through us.
+#: Bytes read and sent at a time, where the content passes through this process.
 WRITE = 256 * 1024
-#: One ``sendfile`` call: large enough to be cheap, small enough that a cold disk does not hold up other connections.
+#: Bytes in one ``sendfile`` call: enough to be cheap, few enough that a slow disk does not block other connections.
 _SENDFILE = 1024 * 1024
 
 
 @attrs.frozen
-class Patience:
-    """How long to wait for the other side, in seconds.
+class Timeouts:
+    """How long to wait for the server, in seconds.
 
-    ``connect`` is for a connection to be made, and for the greeting to be whole, however it comes. Without a byte of
-    progress for ``stall``, a connection is lost.
+    ``connect`` bounds the connect, and the wait for the whole greeting. A connection without a byte of progress for
+    ``stall`` is lost.
     """
 
     connect: float = 30.0
     stall: float = 60.0
 
     @property
-    def last_words(self) -> float:
-        """After a write error: how long the server has to say what was wrong."""
+    def after_error(self) -> float:
+        """How long to wait for the server's reply after a write error."""
         return min(10.0, self.stall)
 
 
-class lost:  # noqa: N801 - it is used as a statement
-    """Turn whatever the system or trio says in the block into `ConnectionLost`; also when it takes over ``seconds``.
+class connection_errors:  # noqa: N801 - it is used as a statement
+    """Turn errors of the system and of trio in the block into `ConnectionLost`; also when it takes over ``seconds``.
 
-    A class, and not a generator: several of these are entered for each file.
+    A class, and not a generator, for speed: several of these are entered for each file.
     """
 
     __slots__ = ("_scope", "_what")
@@ -81,24 +81,24 @@ class lost:  # noqa: N801 - it is used as a statement
             raise ConnectionLost(f"{self._what}: no answer in time") from None
         if isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
             cause = error.__cause__
-            if isinstance(cause, BaseExceptionGroup):  # one for each address of a host
+            if isinstance(cause, BaseExceptionGroup):  # one error for each address of a host
                 cause = cause.exceptions[0]
             cause = cause if isinstance(cause, OSError) else error
             raise unopened(f"{self._what}: {_words(cause)}", cause) from error
 
 
 def _words(cause: BaseException) -> str:
-    if isinstance(cause, ssl.SSLEOFError):  # the system's words for it name a file of Python's
+    if isinstance(cause, ssl.SSLEOFError):  # its own text names a source file of Python
         return "cut off"
     text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
     return text or type(cause).__name__
 
 
-async def reach(peer: tuple[object, ...], port: int, patience: Patience) -> socket.socket:
-    """Connect to ``port`` at the control connection's peer, and nowhere else. The socket does not block."""
+async def connect_data(peer: tuple[object, ...], port: int, timeouts: Timeouts) -> socket.socket:
+    """Connect to ``port`` at the control connection's peer. Returns a non-blocking socket."""
     family = socket.AF_INET6 if len(peer) == 4 else socket.AF_INET
     what = f"data connection to port {port}"
-    with lost(what, patience.connect):
+    with connection_errors(what, timeouts.connect):
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             await _connect(sock, (peer[0], port, *peer[2:]))
@@ -117,37 +117,37 @@ async def _connect(sock: socket.socket, address: tuple[object, ...]) -> None:
         raise OSError(error, os.strerror(error))
 
 
-class Data:
+class DataConnection:
     """One data connection, in clear. Close it with `close`, which never waits."""
 
-    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+    def __init__(self, sock: socket.socket, timeouts: Timeouts) -> None:
         self._socket = sock
-        self._patience = patience
+        self._timeouts = timeouts
 
     @property
     def is_resumed(self) -> bool:
-        """Whether it belongs to the control connection as far as the server can tell. In clear, it is all it can."""
+        """Whether the TLS session of the control connection was resumed. True in clear, where there is none."""
         return True
 
     async def converse(
         self, speak: Callable[[], Awaitable[T]], hear: Callable[[], Awaitable[Reply]]
     ) -> tuple[T | None, Reply]:
-        """Do what may be done before the server has answered (``speak``), and hear its answer.
+        """Run ``speak``, which sends before the server has answered, and ``hear``, which reads the answer.
 
-        Gives what both gave; None for ``speak`` when the server wants nothing.
+        Returns both results. The result of ``speak`` is None when the server refused the transfer.
         """
         return await speak(), await hear()
 
     def close(self) -> None:
-        """Close; what was not acknowledged may be lost."""
+        """Close. Bytes that were not acknowledged may be lost."""
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
     async def send(self, upload: Upload, limit: int) -> bool:
-        """Send the next part of ``upload``, up to byte ``limit`` of it; False when the server takes no more.
+        """Send the next part of ``upload``, up to byte ``limit`` of it. False when the server accepts no more.
 
-        Content that ends before that ends the sending early; ``upload.sent`` tells.
+        Content that ends before ``limit`` ends the sending early. ``upload.sent`` counts the bytes that were sent.
         """
         descriptor = upload.content.fileno()
         try:
@@ -155,7 +155,7 @@ class Data:
                 return await self._send_read(upload, limit)
             return await self._send_file(upload, limit, descriptor)
         except (BrokenPipeError, ConnectionResetError):
-            return False  # the control connection knows why
+            return False  # the reply on the control connection says why
         except OSError as error:
             raise ConnectionLost(f"sending data: {error.strerror}") from error
 
@@ -165,7 +165,7 @@ class Data:
             most = min(_SENDFILE, limit - upload.sent)
             if admit is not None:
                 most = admitted = admitted or await admit(most)
-            await self._wait_writable()  # each time: between two pieces, others get their turn
+            await self._wait_writable()  # before each piece, so that other tasks run in between
             try:
                 count = os.sendfile(self._socket.fileno(), descriptor, upload.sent, most)
             except BlockingIOError:
@@ -192,23 +192,23 @@ class Data:
         return True
 
     async def _wait_writable(self) -> None:
-        with lost("sending data", self._patience.stall):
+        with connection_errors("sending data", self._timeouts.stall):
             await trio.lowlevel.wait_writable(self._socket)
 
     async def finish(self) -> None:
-        """Say that there is no more to come. In clear, that never waits."""
+        """Signal the end of the data. In clear, this never waits."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def unsent(self) -> int:
-        """Give how many bytes the other side has not acknowledged yet: while it falls, there is progress."""
+        """Return how many bytes the server has not acknowledged yet. While the number falls, there is progress."""
         with contextlib.suppress(OSError):
             answer = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
             return int(struct.unpack("i", answer)[0])
         return 0
 
     async def receive_all(self, limit: int) -> bytes:
-        """Read to the end of the stream; more than ``limit`` bytes is no listing that anybody meant."""
+        """Read a listing to the end of the stream. Raises `ConnectionLost` after more than ``limit`` bytes."""
         received = bytearray()
         while True:
             data = await self._receive("receiving a listing", _READ)
@@ -216,13 +216,13 @@ class Data:
                 return bytes(received)
             received += data
             if len(received) > limit:
-                raise ConnectionLost(f"a listing of more than {limit} bytes")
+                raise ConnectionLost(f"the listing has more than {limit} bytes")
 
     async def receive(self, max_bytes: int) -> bytes:
-        """Give some bytes of a file as they come; none at the end of the stream."""
+        """Return some bytes of a file as they arrive; none at the end of the stream."""
         return await self._receive("receiving a file", max_bytes)
 
     async def _receive(self, what: str, max_bytes: int) -> bytes:
-        with lost(what, self._patience.stall):
+        with connection_errors(what, self._timeouts.stall):
             await trio.lowlevel.wait_readable(self._socket)
             return self._socket.recv(max_bytes)

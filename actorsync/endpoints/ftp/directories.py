@@ -9,7 +9,7 @@ import attrs
 
 from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
@@ -42,7 +42,7 @@ class Directories:
             paths, lambda path: (links.get(parent_of(path)) if path else None, self._is_suspect(path))
         ):
             if link is not None:
-                made += [astray(link) for _ in group]
+                made += [link_refusal(link) for _ in group]
             elif is_suspect:
                 made += [await self._make_odd(path) for path in group]
             else:
@@ -66,14 +66,14 @@ class Directories:
         if own is not None:
             return OperationRefused("a file is in its place")
         if above is not None:
-            return OperationRefused("a file is where the directory above it should be")
+            return OperationRefused("its parent directory is a file")
         if not await connection.is_directory(parent):
-            return OperationRefused("the directory above it is not there, or closed")
+            return OperationRefused("parent directory missing or inaccessible")
         if connection.known.probes.is_full:
-            return full(f"the server does not make it ({refusal})")
+            return full(f"the server did not make the directory ({refusal})")
         return OperationRefused(
-            f"the server does not make it ({refusal}); see who may write there, whether there is room, and whether the "
-            "server takes such a name"
+            f"the server did not make the directory ({refusal}); check write permissions, free space, and whether the "
+            "server allows this name"
         )
 
     def _is_suspect(self, path: str) -> bool:
@@ -113,7 +113,7 @@ class Directories:
         parsed, problem = await self._lister.parse_directory(directory)
         if parsed is not None and parsed.entries:
             return False
-        return OperationRefused(problem.reason if problem else "the server does not remove it")
+        return OperationRefused(problem.reason if problem else "the server did not remove it")
 
     async def _each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]

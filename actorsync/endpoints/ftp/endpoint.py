@@ -1,4 +1,4 @@
-"""A directory on an FTP server: how a connection is made, and who is let in."""
+"""A directory on an FTP server: connect, verify, log in."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import trio
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.ftp.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.endpoints.ftp.connection import FtpConnection, Knowledge
-from actorsync.endpoints.ftp.control import Control, connected
-from actorsync.endpoints.ftp.data import Patience
+from actorsync.endpoints.ftp.control import ControlConnection, open_control
+from actorsync.endpoints.ftp.data import Timeouts
 from actorsync.endpoints.ftp.session import FtpSession
-from actorsync.endpoints.ftp.tls import Security
+from actorsync.endpoints.ftp.tls import TlsClient
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.errors import (
     ConnectionLost,
@@ -36,14 +36,14 @@ __all__ = ["FtpEndpoint"]
 
 @attrs.define(eq=False)
 class FtpEndpoint:
-    """A directory on an FTP server. ``path`` is relative to where the login leads, or absolute.
+    """A directory on an FTP server. ``path`` is relative to the login directory, or absolute.
 
-    ``password`` is asked for once, at the first login. The first login happens alone: while it is not known to be
-    accepted, no other connection tries, because servers lock accounts out. What ``connect_seconds`` and
-    ``stall_seconds`` bound is told by `Patience`.
+    ``password`` is called once, at the first login. No other connection logs in until the server has accepted the
+    first login, because servers lock accounts after failed ones. See `Timeouts` for ``connect_seconds`` and
+    ``stall_seconds``.
 
-    With ``tls``, nothing but ``AUTH TLS`` is ever said in clear, and no file or listing travels in clear. A server
-    that will not have that, or is not the one that it should be, is a `LoginRefused` before it hears a user's name.
+    With ``tls``, only ``AUTH TLS`` is sent in clear, and files and listings never are. A server without TLS, or with a
+    certificate that is not accepted, raises `LoginRefused` before the user's name is sent.
     """
 
     host: str
@@ -55,16 +55,16 @@ class FtpEndpoint:
     stall_seconds: float = 60.0
     tls: TlsPolicy | None = None
     table: str = "target"
-    """Where the profile says all this, for errors."""
+    """The table of the profile that describes this endpoint, for messages."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
-    _is_welcome: bool = False
+    _is_accepted: bool = False
     _refusal: str | None = None
     _password: str | None = attrs.field(default=None, init=False, repr=False)
-    _security: Security | None = attrs.field(default=None, init=False, repr=False)
+    _tls_client: TlsClient | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._security = None if self.tls is None else Security(self.tls, self.host)
+        self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -73,14 +73,18 @@ class FtpEndpoint:
 
     @property
     def display(self) -> str:
-        """Name the place, without the password."""
+        """Return the URL, without the password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         scheme, usual = ("ftp", 21) if self.tls is None else ("ftps", 990) if self.tls.is_implicit else ("ftpes", 21)
         port = "" if self.port == usual else f":{self.port}"
         return display(f"{scheme}://{self.user}@{host}{port}/{self.path}")
 
     async def identify(self) -> ScanComplete:
-        """Say that the root is a directory; a server cannot tell one file system from another."""
+        """Return the root as a directory. FTP does not show which file system it is on.
+
+        Raises:
+            GuardRefused: The root cannot be listed.
+        """
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
@@ -90,35 +94,35 @@ class FtpEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in."""
-        async with connected(self.host, self.port, self._patience) as control:
-            with _turned_away():
+        async with open_control(self.host, self.port, self._timeouts) as control:
+            with _as_too_many_connections():
                 session = await self._enter(control)
             try:
                 yield session
                 session.connection.close_data()
-                await control.hang_up(command_line("QUIT"))
+                await control.quit()
             finally:
                 session.connection.close_data()
 
-    async def _enter(self, control: Control) -> FtpSession:
-        """Meet the server and log in: alone, until somebody was let in."""
-        greeting = await self._meet(control)
-        if not self._is_welcome:
+    async def _enter(self, control: ControlConnection) -> FtpSession:
+        """Begin TLS and log in. Until one login was accepted, logins happen one at a time."""
+        greeting = await self._greet(control)
+        if not self._is_accepted:
             async with self._gate:
-                if not self._is_welcome:  # while we waited
+                if not self._is_accepted:  # no longer so: another connection was accepted during the wait
                     session = await self._log_in(control, greeting)
-                    self._is_welcome = True
+                    self._is_accepted = True
                     return session
         return await self._log_in(control, greeting)
 
     @property
-    def _patience(self) -> Patience:
-        return Patience(self.connect_seconds, self.stall_seconds)
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(self.connect_seconds, self.stall_seconds)
 
-    async def _meet(self, control: Control) -> str:
-        """Come as far as the login: greeted, and under TLS where that is wanted. Gives the greeting."""
+    async def _greet(self, control: ControlConnection) -> str:
+        """Read the greeting, and begin TLS where it is configured. Returns the greeting."""
         try:
-            return await _meet(control, self._security)
+            return await _greet(control, self._tls_client)
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
@@ -128,18 +132,18 @@ class FtpEndpoint:
             raise LoginRefused(f"{self.display}: {reason}") from None
 
     async def _shown_certificate(self) -> str | None:
-        """Give the SHA-256 of the certificate that the server shows to somebody who does not verify it."""
+        """Return the SHA-256 of the certificate that the server shows to a client that does not verify it."""
         assert self.tls is not None
-        nobody = attrs.evolve(self.tls, certificate_sha256="")  # which no certificate has, so that nothing is said
+        accepts_none = attrs.evolve(self.tls, certificate_sha256="")  # no certificate matches, so nothing is sent
         with contextlib.suppress(ConnectionLost):
-            async with connected(self.host, self.port, self._patience) as control:
+            async with open_control(self.host, self.port, self._timeouts) as control:
                 try:
-                    await _meet(control, Security(nobody, self.host))
+                    await _greet(control, TlsClient(accepts_none, self.host))
                 except UntrustedServer as refused:
                     return refused.shown
         return None
 
-    async def _log_in(self, control: Control, greeting: str) -> FtpSession:
+    async def _log_in(self, control: ControlConnection, greeting: str) -> FtpSession:
         if self._refusal is not None:
             raise LoginRefused(self._refusal)
         if self._password is None:
@@ -147,8 +151,8 @@ class FtpEndpoint:
         try:
             await control.play(ask.login(self.user, self._password))
         except LoginRefused as refused:
-            if self._is_welcome:
-                # The same words were good before in this run: ProFTPD says 530 for "too many connections", too.
+            if self._is_accepted:
+                # The server accepted this login before in this run. ProFTPD sends 530 also for "too many connections".
                 raise LoginLapsed(str(refused)) from None
             self._refusal = f"{self.display}: {refused}"
             raise LoginRefused(self._refusal) from None
@@ -160,15 +164,16 @@ class FtpEndpoint:
         if known.time_setter is None:
             known.time_setter = known.features.time_setter
         root = absolute_root(known.features.working_directory, self.path)
-        warnings = () if self.tls else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        warnings = () if self.tls is not None else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
         return FtpSession(FtpConnection(control, known, root), warnings)
 
 
 @contextlib.contextmanager
-def _turned_away() -> Iterator[None]:
-    """Take a server that breaks off before anybody is logged in for one that has enough connections.
+def _as_too_many_connections() -> Iterator[None]:
+    """Turn `ConnectionLost` before the login into `TooManyConnections`.
 
-    It says so by 421 or 530, or it just hangs up; when it is gone instead, that shows by the others.
+    A server with too many connections sends 421 or 530, or just closes the connection. When the server is down
+    instead, the other connections are lost as well.
     """
     try:
         yield
@@ -178,17 +183,17 @@ def _turned_away() -> Iterator[None]:
         raise TooManyConnections(str(lost)) from lost
 
 
-async def _meet(control: Control, security: Security | None) -> str:
-    """Play what comes before a login. Whoever gets a greeting back may log in."""
-    if security is None:
+async def _greet(control: ControlConnection, tls_client: TlsClient | None) -> str:
+    """Read the greeting, and begin TLS where ``tls_client`` is given. Returns the greeting."""
+    if tls_client is None:
         return (await control.greeting()).text
-    if security.policy.is_implicit:
-        await control.start_tls(security)
+    if tls_client.policy.is_implicit:
+        await control.start_tls(tls_client)
         greeting = await control.greeting()
     else:
         greeting = await control.greeting()
         await control.send([command_line("AUTH", "TLS")])
         accept_tls(await control.reply())
-        await control.start_tls(security)
+        await control.start_tls(tls_client)
     await control.play(ask.protect_data())
     return greeting.text

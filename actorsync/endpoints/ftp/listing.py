@@ -111,7 +111,7 @@ class Lister:
         parsed = parse_list(data)
         if not parsed.entries and not parsed.has_dot_entries:
             # Three of four servers answer so for a directory that they may not read: 226, and no data.
-            return None, Problem(directory, "an empty answer, which an unreadable directory gives as well")
+            return None, Problem(directory, "the server sent no entries, which may also mean no permission")
         return _with_problem(directory, parsed)
 
     async def _why_unlisted(self, directory: str, refusal: Reply) -> Problem:
@@ -138,7 +138,7 @@ class Lister:
         if asks_port:
             await control.send([command_line("EPSV")])
         if reply.is_preliminary:
-            reply = checked(verb_of(line), await control.reply(None if is_open else control.patience.last_words))
+            reply = checked(verb_of(line), await control.reply(None if is_open else control.timeouts.after_error))
         if asks_port:
             connection.keep_port(await control.reply())
         connection.check_resumption(data, reply)
@@ -155,7 +155,7 @@ class Lister:
         parsed, problem = await self.parse_directory(directory)
         if parsed is None:
             why = problem.reason if problem else ""
-            return set(), OperationRefused(f"whether the server keeps its name cannot be seen: {why}")
+            return set(), OperationRefused(f"cannot check how the server stores its name: {why}")
         return {found.name for found in parsed.entries}, None
 
     async def claim(self, path: str) -> OperationRefused | None:
@@ -220,13 +220,14 @@ class SymlinkFinder:
 
 def stored_differently(traits: frozenset[str]) -> OperationRefused:
     """Return the refusal of a name that the server does not store unchanged."""
-    return OperationRefused(f"the server stores this name differently (it holds: {display(', '.join(sorted(traits)))})")
+    shown = display(", ".join(sorted(traits)))
+    return OperationRefused(f"the server stores this name differently (it contains: {shown}); rename or exclude it")
 
 
 def _with_problem(directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:
     if parsed.is_whole:
         return parsed, None
-    return parsed, Problem(directory, "; ".join(parsed.problems) or "the listing is not whole")
+    return parsed, Problem(directory, "; ".join(parsed.problems) or "the listing is incomplete")
 
 
 def _is_same(place: str, expected: str) -> bool:

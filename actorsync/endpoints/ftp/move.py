@@ -14,7 +14,7 @@ import attrs
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.ftp.connection import FtpConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
@@ -53,11 +53,11 @@ class Mover:
         """Return why a file cannot be moved, as far as its names show."""
         for path in (item.entry.path, item.path):
             if parent_of(path) in links:
-                return astray(links[parent_of(path)])
+                return link_refusal(links[parent_of(path)])
             if why := self._connection.fault(path):
                 return OperationRefused(why)
         if not oddness(name_of(item.path)) <= self._connection.known.kept_traits | oddness(name_of(item.entry.path)):
-            return OperationRefused("whether the server keeps its new name is not known yet")
+            return OperationRefused("not moved: it is not known yet whether the server stores its new name unchanged")
         return await self._lister.claim(item.path)
 
     async def _compare(self, items: Mapping[int, Relocation]) -> dict[int, Entry | OperationRefused]:
@@ -77,7 +77,7 @@ class Mover:
             if refusal is None and shown is not None and shown[0] == item.entry.size:
                 results[index] = _moved(item, shown[1])
             else:
-                results[index] = OperationRefused(f"the server does not move it: {refusal or 'it shows another size'}")
+                results[index] = OperationRefused(f"not moved: {refusal or 'the server then shows another size'}")
         return results
 
     def _paths(self, item: Relocation) -> tuple[str, str]:
@@ -97,8 +97,8 @@ def _verdict(item: Relocation, old: _Facts, new: _Facts) -> Entry | OperationRef
     """Return the result of a move that needs no rename, or must not have one; None: the file is to be renamed."""
     if old is None:
         if new is None or is_changed(item.entry, *new):
-            return OperationRefused("not moved: it is gone from the server")
+            return OperationRefused("not moved: it no longer exists on the server")
         return _moved(item, new[1])  # by an earlier call
     if is_changed(item.entry, *old):
         return OperationRefused("not moved: it was changed on the server")
-    return None if new is None else OperationRefused("not moved: something is in its place")
+    return None if new is None else OperationRefused("not moved: its new name already exists on the server")

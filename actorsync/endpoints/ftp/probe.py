@@ -116,9 +116,7 @@ class Prober:
         missing = None
         if not refused.is_begun and not await connection.is_directory(directory):
             (size,) = await connection.control.play(dialogues.sizes([directory]))
-            missing = (
-                "its directory is not there, or closed" if size is None else "a file is where its directory should be"
-            )
+            missing = "parent directory missing or inaccessible" if size is None else "its parent directory is a file"
         return attrs.evolve(refused, stored=stored), missing
 
     async def _upload(self, path: str, size: int) -> Attempt:

@@ -23,7 +23,7 @@ import trio
 
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
-from actorsync.endpoints.ftp.data import Data
+from actorsync.endpoints.ftp.data import DataConnection
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
@@ -72,7 +72,7 @@ class Reader:
                 raise
         finally:
             if download is not None and not download.is_answered:
-                connection.control.give_up()
+                connection.control.mark_broken()
             connection.close_data()
 
     def _questions(self, path: str) -> list[bytes]:
@@ -102,10 +102,10 @@ class Reader:
         if reply.is_positive or await self._connection.is_directory(self._connection.at(path)):
             return OperationRefused(f"cannot open {shown!r}: it is not a regular file")
         if reply.code == 550:
-            return Vanished(f"cannot open {shown!r}: it is gone")
+            return Vanished(f"cannot open {shown!r}: it no longer exists")
         return OperationRefused(f"cannot open {shown!r}: {reply}", retry=reply.is_transient)
 
-    async def _begin(self, data: Data, entry: Entry) -> Download:
+    async def _begin(self, data: DataConnection, entry: Entry) -> Download:
         """Have the server begin to send."""
         connection, path = self._connection, entry.path
         is_open, reply = await connection.begin_download(data, command_line("RETR", connection.at(path)))
@@ -145,14 +145,14 @@ class Download(Content):
         if self._is_stopped or self._received == self.entry.size:
             await trio.lowlevel.checkpoint()
             if self._received < self.entry.size:
-                raise self._refusal("reading was ended")
+                raise self._refusal("reading was stopped before its end")
             return b""
         piece = await self._receive(min(max_bytes, self.entry.size - self._received))
         if not piece:
             self._is_stopped = True
             reply = await self._final_reply(is_whole=False)
             told = "" if reply is None else f" ({reply})"
-            raise self._refusal(f"it ended after {self._received} of {self.entry.size} bytes{told}")
+            raise self._refusal(f"the data ended after {self._received} of {self.entry.size} bytes{told}")
         self._received += len(piece)
         return piece
 
@@ -204,7 +204,7 @@ class Download(Content):
         if self.is_answered:
             return None
         control = self._connection.control
-        reply = checked("RETR", await control.reply(None if is_whole else control.patience.last_words))
+        reply = checked("RETR", await control.reply(None if is_whole else control.timeouts.after_error))
         self.is_answered = True
         return reply
 

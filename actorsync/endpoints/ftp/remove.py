@@ -11,7 +11,7 @@ from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
 from actorsync.endpoints.ftp.move import is_changed
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.ftp import dialogues
@@ -57,9 +57,9 @@ class Remover:
         links = await self._symlinks.find([parent_of(entry.path) for entry in entries])
         refusals: dict[Entry, bool | OperationRefused] = {}
         for entry in entries:
-            why = self._connection.fault(entry.path) or (None if entry.path else "it is the root")
+            why = self._connection.fault(entry.path) or (None if entry.path else "the root is never removed")
             if parent_of(entry.path) in links:
-                refusals[entry] = astray(links[parent_of(entry.path)])
+                refusals[entry] = link_refusal(links[parent_of(entry.path)])
             elif why:
                 refusals[entry] = OperationRefused(why)
         return refusals
@@ -90,7 +90,7 @@ class Remover:
         possible = [temporary for temporary in temporaries if not connection.fault(temporary)]
         results: dict[str, bool | OperationRefused] = {}
         for temporary, refusal in (await self._put_back(possible, finals or {})).items():
-            results[temporary] = OperationRefused(f"what it was to replace was set aside, and stays there: {refusal}")
+            results[temporary] = OperationRefused(f"the old file was set aside and could not be put back: {refusal}")
         probes = [probe for temporary in possible if not connection.fault(probe := trial_beside(temporary))]
         gone = await connection.each([*possible, *probes], dialogues.remove_files)
         for temporary, result in zip(possible, gone, strict=False):
@@ -98,7 +98,7 @@ class Remover:
         return [results.get(temporary, True) for temporary in temporaries]
 
     async def _put_back(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> dict[str, Reply]:
-        """Give files that were set aside their names back. Returns the refusals, by temporary."""
+        """Restore the names of files that were set aside. Returns the refusals, by temporary."""
         connection = self._connection
         items = [(t, aside_of(t), finals[t]) for t in temporaries if t in finals]
         usable = [item for item in items if not connection.fault(item[1]) and not connection.fault(item[2])]

@@ -49,7 +49,7 @@ class _Unproven(OperationRefused):
 
     def __init__(self, entry: Entry, size: int | None) -> None:
         shown = "nothing" if size is None else f"{size} bytes"
-        super().__init__(f"after its rename the server shows {shown} under its name")
+        super().__init__(f"after the rename the server reports {shown} for the final name")
         self.entry, self.size = entry, size
 
 
@@ -138,7 +138,7 @@ class Renamer:
             (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
             if left is not None:
                 await connection.remove_temporaries([staged.temporary])
-                return OperationRefused("the server says that it renamed it, and has not")
+                return OperationRefused("the server reported that it renamed the file, but did not")
             # The entry has the time that the server shows: it may have changed ours.
             result = result.entry if result.size == staged.size else OperationRefused(str(result), retry=True)
         if staged.temporary in connection.known.set_aside and isinstance(result, Entry):
@@ -155,8 +155,8 @@ class Renamer:
         if (refusal := await self._move(staged.path, aside)) is not None:
             set_aside.discard(staged.temporary)
             return OperationRefused(
-                f"the server does not let it take the place of what is there, nor set that aside ({refusal}); "
-                "see who may write there"
+                f"the server neither replaces the existing file nor renames it aside ({refusal}); "
+                "check the write permissions there"
             )
         flight = self.flight(staged)
         await self._connection.control.send(flight.lines)
@@ -166,7 +166,7 @@ class Renamer:
         if isinstance(result, _Unrenamed):
             await self._connection.control.play(dialogues.disarm_rename())
         if (refusal := await self._move(aside, staged.path)) is not None:
-            why = f"what it was to replace was set aside as {display(aside)!r}, and stays there: {refusal}"
+            why = f"the old file was set aside as {display(aside)!r} and could not be put back: {refusal}"
             return OperationRefused(why, retry=True)
         set_aside.discard(staged.temporary)
         return _not_renamed(result.reply) if isinstance(result, _Unrenamed) else result
@@ -204,9 +204,9 @@ def _shown_time(reply: Reply) -> int | None:
     text = reply.text.strip()
     mtime_ns = parse_mdtm_time(text) if reply.is_positive else None
     if reply.is_positive and mtime_ns is None and text.isdecimal():
-        raise ProtocolError(f"the server answers MDTM with what is no time, but may be a size: {reply}")
+        raise ProtocolError(f"answers out of step: MDTM was answered with a number that is no time: {reply}")
     return mtime_ns
 
 
 def _not_renamed(reply: Reply) -> OperationRefused:
-    return OperationRefused(f"the server does not give it its name: {reply}")
+    return OperationRefused(f"the server refused the rename to the final name: {reply}")

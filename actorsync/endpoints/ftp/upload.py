@@ -19,12 +19,12 @@ import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
-from actorsync.endpoints.ftp.data import Data
+from actorsync.endpoints.ftp.data import DataConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.shared.case_folding import other_case
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness, signature
@@ -107,7 +107,7 @@ class Uploader:
             _, replies = await connection.open_data(self._symlinks.lines(directories))
             if links := await self._symlinks.read(directories, replies):
                 connection.close_data()
-                return astray(*links.values())
+                return link_refusal(*links.values())
             if connection.data is None:  # a listing has used it up
                 await connection.open_data()
         except OperationRefused as refused:
@@ -171,7 +171,7 @@ class Uploader:
         return await self._prober.explain(upload, reply, is_begun=is_begun, stored=stored)
 
     async def _begin(
-        self, data: Data, upload: Upload, ahead: Callable[[], bool]
+        self, data: DataConnection, upload: Upload, ahead: Callable[[], bool]
     ) -> tuple[bool | OperationRefused, _FollowUp | None]:
         """Send what goes out before the server has said that it wants the file: a small file as a whole.
 
@@ -186,13 +186,13 @@ class Uploader:
         return sent, await self._finish(data, upload, ahead) if is_whole else None
 
     async def _send_rest(
-        self, data: Data, upload: Upload, ahead: Callable[[], bool]
+        self, data: DataConnection, upload: Upload, ahead: Callable[[], bool]
     ) -> tuple[bool | OperationRefused, _FollowUp | None]:
         """Send what `_begin` has left, and return the same."""
         sent = await self._send(data, upload, _ALL if upload.size is None else upload.size)
         return sent, await self._finish(data, upload, ahead) if sent is True else None
 
-    async def _send(self, data: Data, upload: Upload, limit: int) -> bool | OperationRefused:
+    async def _send(self, data: DataConnection, upload: Upload, limit: int) -> bool | OperationRefused:
         """Send up to byte ``limit``. False: the server accepts no more. A refusal: the source provides no more."""
         try:
             return await data.send(upload, limit)
@@ -204,7 +204,7 @@ class Uploader:
 
     # The flight behind an upload.
 
-    async def _finish(self, data: Data, upload: Upload, ahead: Callable[[], bool]) -> _FollowUp:
+    async def _finish(self, data: DataConnection, upload: Upload, ahead: Callable[[], bool]) -> _FollowUp:
         """End the transfer, and build the flight that follows it."""
         await data.finish()
         follow_up = self._build_follow_up(upload, asks_port=ahead() and not self._connection.known.uses_pasv)
@@ -240,7 +240,7 @@ class Uploader:
             self._connection.keep_port(await control.reply())
         size = checked("SIZE", await control.reply())
         if size.code in UNKNOWN:
-            raise FatalError(f"the server has no SIZE command, so no upload can be verified: {size}")
+            raise FatalError(f"the server has no SIZE command, so no upload can be verified ({size}); use SFTP instead")
         follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)

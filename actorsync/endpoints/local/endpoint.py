@@ -1,8 +1,8 @@
 """A directory of this machine, as source or as target.
 
-The system calls are in ``local_tree`` and ``local_writer``; here they are sent to worker threads, as many as possible
-in one hop: one for a directory, one for a small file (open, look, read, look again), one for writing a small file.
-A hop is never abandoned: when a cancelled call returns, no thread is still at work behind it.
+The system calls are in ``tree`` and ``writer``; here they run in worker threads. A call to a thread (a *hop*) does as
+much as possible: it lists a directory, reads a small file (open, stat, read, stat again), or writes a small file. A hop
+is never abandoned: when a cancelled call returns, its thread has finished.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from actorsync.model.text import display
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
 
 _THREADS: Final = 32
-#: How often, and how long at first, to wait for descriptors to come free: each wait is twice as long as the one before.
+#: How often to wait for a free descriptor, and the first wait in seconds; each wait is twice as long as the one before.
 _WAITS, _FIRST_WAIT = 6, 0.02
-#: Hops under way that open files. Whoever comes while so many are under way shares the next one.
+#: The number of hops that open files at once. Further files share the next hop.
 _OPENERS: Final = 4
 _PIECE: Final = 1 << 20
 _MOVED_PIECE: Final = 8 << 20
-#: Seconds in which a piece is gathered; what comes slowly is written as it comes.
+#: The number of seconds in which small pieces are joined; slower content is written as it arrives.
 _PATIENCE: Final = 0.5
 
 _ArgsT = TypeVarTuple("_ArgsT")
@@ -46,8 +46,8 @@ _ResultT = TypeVar("_ResultT")
 class LocalEndpoint:
     """The tree below ``root``, which may be a link to a directory: it is resolved once, here.
 
-    With ``links="follow"`` a link is listed and read as what it leads to, where that is inside the root and no
-    directory round in a circle. Otherwise a link is a link: ``"skip"`` and ``"error"`` differ only for the scanner.
+    With ``links="follow"`` a link is listed and read as its target, if the target is inside the root and does not
+    contain the link. Otherwise a link is listed as a link: ``"skip"`` and ``"error"`` differ only for the scanner.
     """
 
     capabilities: Final = Capabilities(lanes=1)  # other connections are other threads
@@ -57,7 +57,7 @@ class LocalEndpoint:
         self.links = links
         self.tree = Tree(os.fspath(self.root), follow=links == "follow")
         self._limiter = trio.CapacityLimiter(_THREADS)
-        #: For what may take as long as a file is big: slow files keep no directory waiting, and nobody else's threads.
+        #: Separate threads for file content: slow transfers delay no listing.
         self._transfers = trio.CapacityLimiter(_THREADS)
         self._readiness: Readiness | None = None
         self._openings: list[_Opening] = []
@@ -68,12 +68,12 @@ class LocalEndpoint:
         return display(os.fspath(self.root))
 
     async def identify(self) -> ScanComplete:
-        """Look at the root. Raises `GuardRefused` when it is missing, no directory, or cannot be read."""
+        """Describe the root. Raises `GuardRefused` if it is missing, not a directory, or cannot be read."""
         return await self.hop(self.tree.identify)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[LocalSession]:
-        """Open a session; the root need not exist yet."""
+        """Open a session. The root need not exist yet."""
         await trio.lowlevel.checkpoint()
         yield LocalSession(self)
 
@@ -85,16 +85,16 @@ class LocalEndpoint:
             return Listing(directory, problem=Problem(directory, reason_of(error)))
 
     async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
-        """List as many directories as are worth a hop, in one."""
+        """List as many directories as fit one hop."""
         try:
             return await _patiently(self.hop, self.tree.glance, directories)
         except OSError as error:
             return [Glance(directories[0], problem=Problem(directories[0], reason_of(error)))]
 
     async def open_file(self, path: str) -> Opened:
-        """Open a file; in a thread, if it has to be waited for, in one hop with what others want to have opened.
+        """Open a file. If that could block, open it in a thread, in one hop with the files that other tasks open.
 
-        Raises what opening raises.
+        Raises ``OSError`` or `OperationRefused`.
         """
         if self._readiness is None:
             self._readiness = Readiness(self.tree.root)
@@ -124,23 +124,23 @@ class LocalEndpoint:
         batch, self._openings = [opening for opening in self._openings if not opening.is_given_up], []
         for opening in batch:
             opening.is_taken = True
-        with trio.CancelScope(shield=True):  # the others of the batch have not been cancelled
+        with trio.CancelScope(shield=True):  # other tasks wait for this batch, and are not cancelled
             results = await self.hop(self.tree.open_all, [opening.path for opening in batch])
         for opening, result in zip(batch, results, strict=True):
             opening.end(result)
 
     async def hop(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
-        """Do something that blocks, in a thread."""
+        """Run a blocking function in a thread."""
         return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
 
     async def transfer(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
-        """Move a piece of a file, in a thread."""
+        """Run a function that moves file content, in a thread."""
         return await trio.to_thread.run_sync(function, *args, limiter=self._transfers)
 
 
 @attrs.define(eq=False)
 class _Opening:
-    """A file that somebody wants to have opened."""
+    """A file that a task is waiting to open."""
 
     path: str
     is_taken: bool = False
@@ -149,20 +149,20 @@ class _Opening:
     result: Opened | OSError | OperationRefused | None = None
 
     def end(self, result: Opened | OSError | OperationRefused) -> None:
-        """Hand over the result, or close what nobody wants any more."""
+        """Set the result, or close the file if the task gave up."""
         self.result = result
         self.done.set()
         if self.is_given_up:
             self.give_up()
 
     def give_up(self) -> None:
-        """Say that nobody waits."""
+        """Close the file now or when it is open: the task was cancelled."""
         self.is_given_up = True
         if isinstance(self.result, Opened) and self.result.fd >= 0:
             os.close(self.result.fd)
 
     def opened(self) -> Opened:
-        """Give the open file, or raise what kept it closed."""
+        """Return the open file, or raise the error of opening it."""
         assert self.result is not None
         if isinstance(self.result, Opened):
             return self.result
@@ -170,7 +170,7 @@ class _Opening:
 
 
 class LocalContent(Content):
-    """One open file; one that is small was read when it was opened, and needs its descriptor no more."""
+    """One open file. A small file was read when it was opened, and has no descriptor any more."""
 
     def __init__(self, endpoint: LocalEndpoint, opened: Opened) -> None:
         self._endpoint, self._opened = endpoint, opened
@@ -182,11 +182,11 @@ class LocalContent(Content):
         return self._entry
 
     def fileno(self) -> int | None:
-        """Give the descriptor of a file that is not small."""
+        """Return the descriptor of a file that is not small."""
         return self._opened.fd if self._opened.fd >= 0 else None
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read on, from memory or in a thread."""
+        """Return the next piece, from memory or through a thread."""
         if self._opened.fd >= 0:
             return await self._in_thread(os.read, self._opened.fd, max_bytes)
         piece = self._opened.data[self._offset : self._offset + max_bytes]
@@ -194,17 +194,16 @@ class LocalContent(Content):
         return piece
 
     async def is_unchanged(self) -> bool:
-        """Compare device, inode, size and times with those at the opening.
+        """Return whether device, inode, size and times are those at the opening.
 
-        What was read whole is as good as its two looks, before and after: what happened to the file since then did
-        not touch these bytes.
+        A small file was compared right after it was read; later changes do not affect the bytes in memory.
         """
         if self._opened.fd >= 0:
             return is_same(self._opened.status, await self._in_thread(os.fstat, self._opened.fd))
         return self._opened.unchanged
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         if self._opened.fd >= 0:
             os.close(self._opened.fd)
 
@@ -216,7 +215,7 @@ class LocalContent(Content):
 
 
 class LocalSession:
-    """A session of a `LocalEndpoint`. There is no connection that could be lost."""
+    """A session of a `LocalEndpoint`. It has no connection that could be lost."""
 
     def __init__(self, endpoint: LocalEndpoint) -> None:
         self._endpoint = endpoint
@@ -228,12 +227,12 @@ class LocalSession:
         return await self._endpoint.list_directory(directory)
 
     async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
-        """List as many directories as are worth a hop, in one."""
+        """List as many directories as fit one hop."""
         return await self._endpoint.glance(directories)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
-        """Open a regular file, in one hop. Raises `OwnLimit` when no descriptor comes free for it."""
+        """Open a regular file, in one hop. Raises `OwnLimit` if no descriptor becomes free."""
         try:
             opened = await self._endpoint.open_file(path)
         except FileNotFoundError as error:
@@ -255,7 +254,7 @@ class LocalSession:
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Commit what was staged before, then write, sync and verify the temporary."""
+        """Commit the earlier uploads, then write, sync and verify the temporary."""
         committed = await self.commit(commit) if commit else []
         writer = Writer(self._tree.root, self._tree.names, upload)
         try:
@@ -269,7 +268,7 @@ class LocalSession:
         return staged, committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Rename in one hop, with one fsync for each directory."""
+        """Rename temporaries in one hop, with one fsync for each directory."""
         return await self._hop(self._tree.commit, staged)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
@@ -277,31 +276,31 @@ class LocalSession:
         return await self._hop(self._tree.make_directories, paths)
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Rename in one hop what is still as its entry says."""
+        """Rename unchanged files in one hop."""
         return await self._hop(self._tree.move, relocations)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove in one hop what is still as its entry says."""
+        """Remove unchanged entries in one hop."""
         return await self._hop(self._tree.remove, entries)
 
     async def sweep(
         self,
         temporaries: Sequence[str],
-        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename is atomic, so nothing was set aside
     ) -> list[bool | OperationRefused]:
         """Remove temporaries in one hop."""
         return await self._hop(self._tree.sweep, temporaries)
 
     async def abandon(self, temporary: str) -> bool:
-        """Remove the temporary: nothing is writing to it any more."""
+        """Remove the temporary. No thread is writing to it any more."""
         return (await self.sweep([temporary])) == [True]
 
     def describe(self) -> Sequence[tuple[str, str]]:
-        """Name the directory, and how links are taken."""
+        """Describe the directory, and how links are treated."""
         return (("directory", self._endpoint.display), ("symbolic links", self._endpoint.links))
 
     def warnings(self) -> Sequence[str]:
-        """There is nothing to warn of."""
+        """Return no warnings."""
         return ()
 
     async def _write(self, writer: Writer, upload: Upload) -> Staged:
@@ -310,7 +309,7 @@ class LocalSession:
         while staged is None:
             if descriptor is not None:
                 count = _MOVED_PIECE
-                if admit is not None:  # at the end there is nothing more to ask for, and to see that there is no more
+                if admit is not None:  # after the last byte, ask for nothing: read once more to see the end
                     count = await admit(min(count, left)) if (left := content.entry.size - writer.sent) > 0 else 1
                 staged = await self._endpoint.transfer(writer.pull, descriptor, count)
             else:
@@ -321,9 +320,9 @@ class LocalSession:
 
 
 async def _patiently(do: Callable[[Unpack[_ArgsT]], Awaitable[_ResultT]], *args: *_ArgsT) -> _ResultT:
-    """Do what opens something; where there is nothing left to open it with, wait a little for others to close theirs.
+    """Call ``do``, and call it again after a wait while this process or machine has no free descriptor.
 
-    Raises what ``do`` raises, in the end also for want of descriptors.
+    Raises what ``do`` raises; after the last wait, also the error for the missing descriptor.
     """
     for wait in range(_WAITS):
         try:
@@ -336,7 +335,7 @@ async def _patiently(do: Callable[[Unpack[_ArgsT]], Awaitable[_ResultT]], *args:
 
 
 async def _read_piece(content: Content) -> tuple[bytes, bool]:
-    """Read one piece, or what has come of it after a while; and tell whether it is the last one."""
+    """Read one piece, or the part of it that arrives in time, and return it with whether it is the last one."""
     piece = await content.read(_PIECE)
     until = trio.current_time() + _PATIENCE
     while piece and len(piece) < _PIECE and trio.current_time() < until:

@@ -1,4 +1,4 @@
-"""How a file of this machine gets another name: what has the new name already is never replaced."""
+"""Moves on this machine: a file gets another name, and an existing file is never replaced."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from actorsync.model.entry import Entry
 
 __all__ = ["move"]
 
-#: What a file system says that knows no second name for a file.
+#: Errors of a file system that has no hard links.
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def move(walk: Walk, root: str, names: Names, item: Relocation) -> Entry:
-    """Rename a file that is as its entry says. ``walk`` goes to its new directory, and a second one to the old."""
+    """Rename an unchanged file. ``walk`` opens its new directory, a second walk the old one."""
     directory, name = walk.parent(item.path)
     there = _look(directory, name)
     with Walk(root) as other:
@@ -33,19 +33,19 @@ def move(walk: Walk, root: str, names: Names, item: Relocation) -> Entry:
                 return entry_of(item.path, there)  # by an earlier call
             raise OperationRefused(f"cannot move {shown(item.entry.path)}: it is gone")
         if not _is_as(item.entry, entry_of(item.path, found)):
-            raise OperationRefused(f"{shown(item.entry.path)} was changed by somebody else: not moved")
+            raise OperationRefused(f"{shown(item.entry.path)} was changed by another program: not moved")
         if there is not None:
-            raise OperationRefused(f"something is in the place of {shown(item.path)}")
+            raise OperationRefused(f"cannot move to {shown(item.path)}: the name is taken")
         with names.claimed(directory, item.path):
             _rename(old_directory, old_name, directory, name)
     now = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not os.path.samestat(found, now) or not _is_as(item.entry, entry_of(item.path, now)):
-        raise OperationRefused(f"{shown(item.path)} was moved, and replaced by somebody else")
+        raise OperationRefused(f"{shown(item.path)} was replaced by another program after the move")
     return entry_of(item.path, now)
 
 
 def _rename(old_directory: int, old_name: str, directory: int, name: str) -> None:
-    """Rename as a link and an unlink, so that the kernel replaces nothing. In between, the file has both names."""
+    """Rename by link and unlink, so that the kernel replaces nothing. In between, the file has both names."""
     try:
         os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
@@ -64,5 +64,5 @@ def _look(directory: int, name: str) -> os.stat_result | None:
 
 
 def _is_as(entry: Entry, found: Entry) -> bool:
-    """Whether a file is what it was, for all that is remembered of it."""
+    """Return whether a file matches its entry, as far as the entry has facts."""
     return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}

@@ -1,7 +1,7 @@
-"""Directories of this machine that take two names for one: neither of two such files may get the other's place.
+"""File systems that treat two names as one: neither of two such files may replace the other.
 
-Whether a file system does is shown by a temporary that also answers to its name in the other case, or, where its name
-has such letters, in the other form of Unicode. Only then is a directory listed before a file in it gets its name.
+A temporary shows it: it can also be opened by its name in the other case, or in the other Unicode form. Only on such a
+file system is a directory listed before a file in it gets its name.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ["Names", "require_itself"]
 
 @attrs.define(eq=False)
 class Names:
-    """What is known of how a tree takes names; for all threads."""
+    """What is known of the names of a tree. All threads share it."""
 
     folds_case: bool | None = None
-    """None until a temporary has shown it."""
+    """None until a temporary shows it."""
     folds_form: bool | None = None
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def learn(self, directory: int, name: str) -> None:
-        """Look whether a file that was made just now, ``name`` in an open directory, has other names as well."""
+        """Test whether the new file ``name`` in an open directory can be opened by other names as well."""
         if self.folds_case is None:
             self.folds_case = _answers(directory, name, name.swapcase())
         if self.folds_form is None and (other := _other_form(name)) != name:
@@ -39,25 +39,25 @@ class Names:
 
     @property
     def may_fold(self) -> bool:
-        """Whether two names may be one, for all that is known."""
+        """Whether two names may be one, as far as is known."""
         return self.folds_case is not False or bool(self.folds_form)
 
     @contextmanager
     def claimed(self, directory: int, path: str) -> Iterator[None]:
-        """Give ``path``, which is in an open directory, to whoever renames something to it in the block.
+        """Reserve ``path``, which is in an open directory, for a rename in the block.
 
-        Raises `OperationRefused` when it is another file's that the file system takes for the same.
+        Raises `OperationRefused` if another file has a name that the file system treats as the same.
         """
         if not (self.folds_case or self.folds_form):
             yield
             return
-        with self._lock:  # two of one name may be on their way
+        with self._lock:  # two threads may want the same name
             require_itself(directory, path)
             yield
 
 
 def require_itself(directory: int, path: str) -> None:
-    """Refuse ``path``, which is in an open directory, where it is there by another name only."""
+    """Raise `OperationRefused` if ``path``, which is in an open directory, exists there under another name only."""
     name = name_of(path)
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -69,7 +69,7 @@ def require_itself(directory: int, path: str) -> None:
     other = next((one for one in names if _fold(one) == _fold(name)), None)
     if other is not None:
         raise OperationRefused(
-            f"{shown(join(parent_of(path), other))} is in its place: the file system takes the two names for one; "
+            f"{shown(join(parent_of(path), other))} is in its place: the file system treats both names as one; "
             "rename one of them, or exclude it"
         )
 

@@ -1,7 +1,7 @@
-"""How a local path is walked: one component at a time, by descriptor, never through a symbolic link.
+"""Walk a local path one component at a time, by descriptor, never through a symbolic link.
 
-So nothing that is planted or swapped during a run leads out of the root. Names become arguments of system calls here,
-and errors of the system become refusals.
+So a link that is planted or swapped during a run cannot lead out of the root. Names become arguments of system calls
+here, and errors of the system become refusals.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ KINDS_BY_FORMAT: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY,
 
 
 def shown(path: str) -> str:
-    """Give ``path`` in quotes, fit for one line of a terminal."""
+    """Return ``path`` in quotes, escaped for one line of a terminal."""
     return f"'{display(path)}'"
 
 
 def refusal(doing: str, path: str, error: OSError) -> OperationRefused:
-    """Turn an error of the system into the refusal of one operation. Here, no room is said plainly."""
+    """Return the refusal for an error of the system; `TargetFull` if the disk or the quota is full."""
     if error.errno in _NO_ROOM:
         return full(f"cannot {doing} {shown(path)}: {reason_of(error)}")
     retry = error.errno in _PASSING
@@ -52,7 +52,7 @@ def refusal(doing: str, path: str, error: OSError) -> OperationRefused:
 
 
 def reason_of(error: OSError) -> str:
-    """Say what went wrong, in the words of the system."""
+    """Return the message of the system for an error."""
     if error.errno == errno.ELOOP:
         return "It is a symbolic link"
     if error.errno == errno.ENOTDIR:
@@ -61,7 +61,7 @@ def reason_of(error: OSError) -> str:
 
 
 def entry_of(path: str, status: os.stat_result) -> Entry:
-    """Describe ``path`` from its status."""
+    """Return the entry for ``path`` with this status."""
     return Entry(
         path,
         KINDS_BY_FORMAT.get(stat.S_IFMT(status.st_mode), Kind.OTHER),
@@ -74,7 +74,7 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
 
 
 def components(path: str) -> list[str]:
-    """Split ``path``, or refuse it."""
+    """Return the names of ``path``. Raises `OperationRefused` if it is not normalized or cannot be a local name."""
     names = path.split("/") if path else []
     for name in names:
         if name in {"", ".", ".."} or "\0" in name:
@@ -87,7 +87,7 @@ def components(path: str) -> list[str]:
 
 
 def temporary_beside(path: str, temporary: str) -> str:
-    """Give the name of ``temporary``, which has to be in the same directory as ``path``."""
+    """Return the name of ``temporary``. Raises ``ValueError`` if it is not in the directory of ``path``."""
     if parent_of(temporary) != parent_of(path):
         raise ValueError(f"{temporary!r} is not in the directory of {path!r}")
     components(path)
@@ -95,7 +95,7 @@ def temporary_beside(path: str, temporary: str) -> str:
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Tell whether two looks at one file saw the same version of it."""
+    """Return whether two statuses show the same version of one file."""
     return os.path.samestat(one, other) and (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
         other.st_size,
         other.st_mtime_ns,
@@ -104,7 +104,7 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 class Walk:
-    """Directories below a root by descriptor, one open at a time. Going down from the last one is the cheap way."""
+    """Opens directories below a root by descriptor, one at a time. Walking down from the last one is cheap."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -119,7 +119,7 @@ class Walk:
             os.close(self._fd)
 
     def directory(self, path: str) -> int:
-        """Open a directory; the descriptor is good until the next call."""
+        """Open a directory; the descriptor is valid until the next call."""
         names = components(path)
         if self._fd < 0 or names[: len(self._at)] != self._at:
             self._step(self._open_root(), [])
@@ -128,14 +128,14 @@ class Walk:
         return self._fd
 
     def parent(self, path: str) -> tuple[int, str]:
-        """Open the directory that holds ``path``, and give the name of ``path`` in it."""
+        """Open the directory that holds ``path``; return its descriptor and the name of ``path`` in it."""
         if not path:
-            raise OperationRefused("the root cannot be written over, or removed")
+            raise OperationRefused("the root cannot be replaced or removed")
         components(path)
         return self.directory(parent_of(path)), name_of(path)
 
     def status(self, path: str) -> os.stat_result:
-        """Describe what stands at ``path`` itself, be it a link."""
+        """Return the status of ``path`` itself, even if it is a link."""
         if not path:
             return os.fstat(self.directory(""))
         directory, name = self.parent(path)
@@ -144,8 +144,8 @@ class Walk:
     def _open_root(self) -> int:
         try:
             return os.open(self._root, _DIRECTORY)
-        except FileNotFoundError as error:  # not as for any other path: nothing may pass as gone because all of it is
-            raise OperationRefused(f"the root {shown(self._root)} is not there") from error
+        except FileNotFoundError as error:  # refused, not gone: a missing root must not make its files look removed
+            raise OperationRefused(f"the root {shown(self._root)} does not exist") from error
 
     def _step(self, fd: int, names: list[str]) -> None:
         if self._fd >= 0:

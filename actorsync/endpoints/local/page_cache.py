@@ -1,9 +1,8 @@
-"""Reading small files that are in memory already without going to a thread: most of the cost of one is the way there.
+"""Read small files from the page cache without a thread: for a small file, the thread switch costs most.
 
-Linux can be asked for what its page cache has, and nothing else (``RWF_NOWAIT``): no disk is waited for to read.
-Opening may wait, for an inode that the scan has just looked at. File systems that cannot answer (most of those on a
-network) say so at the first small file, and are waited for in threads from then on; those that are memory need not be
-asked.
+Linux reads only what its page cache has if asked with ``RWF_NOWAIT``, so the read never waits for a disk. Opening could
+wait for the inode, but the scan has just read it. A file system without support (most network file systems) fails at
+the first small file, and is read in threads from then on. A file system in memory never waits.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ _UNANSWERED: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 class Readiness:
-    """What one file system can say about what it has at hand."""
+    """Reads from one file system without waiting, as far as it supports that."""
 
     def __init__(self, root: str) -> None:
         self._is_memory = is_memory(root)
         self.is_told = self._is_memory or _NOWAIT is not None
 
     def read(self, fd: int, size: int) -> bytes | None:
-        """Read to the end, or one byte past ``size``; None when that would have to be waited for."""
+        """Read to the end, or one byte past ``size``; None if the read would wait for a disk."""
         data = b""
         while len(data) <= size:
             piece = self._piece(fd, len(data), size + 1 - len(data))
@@ -56,7 +55,7 @@ class Readiness:
 
 
 def is_memory(path: str) -> bool:
-    """Say whether what is at ``path`` lies in memory and nowhere else."""
+    """Return whether the file system at ``path`` is in memory only."""
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:

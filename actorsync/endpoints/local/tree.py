@@ -1,7 +1,7 @@
 """A local tree: the blocking half of ``actorsync.endpoints.local.endpoint``, one method for each hop to a thread.
 
-Paths are walked as ``local_walk`` does it. *Reading* with ``follow`` resolves a path first: it has to stay inside
-the root, and what it resolved to is then walked like any other, so that a link swapped in between gains nothing.
+Paths are walked as in ``openat``. *Reading* with ``follow`` resolves a path first. The resolved path must be inside the
+root, and is then walked like any other, so a link that is swapped in between leads nowhere else.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = ["Opened", "Tree"]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-#: As many entries, or seconds, as are worth a hop to a thread: a cancel waits for the end of it.
+#: The number of entries, and of seconds, after which a hop ends: a cancelled task waits for its end.
 _MANY_ROWS, _LONG_ENOUGH = 2_000, 0.02
 
-#: The number of each kind, by the topmost bits of a mode.
+#: The code of each kind, indexed by the highest bits of a mode.
 _FORMAT_BITS: Final = 12
 _FILE, _LINK = CODES[Kind.FILE], CODES[Kind.LINK]
 _KINDS: Final = [CODES[KINDS_BY_FORMAT.get(bits << _FORMAT_BITS, Kind.OTHER)] for bits in range(16)]
@@ -56,7 +56,7 @@ _ResultT = TypeVar("_ResultT")
 
 @attrs.frozen
 class Opened:
-    """A file open for reading: by descriptor, or, when it is small, read already, with its status after that."""
+    """A file open for reading: by descriptor, or already read if it is small."""
 
     path: str
     status: os.stat_result
@@ -67,14 +67,14 @@ class Opened:
 
 @attrs.frozen
 class Tree:
-    """The tree below ``root``. Every method blocks; a batch gives one result for each item, in order."""
+    """The tree below ``root``. Every method blocks; a batch returns one result for each item, in order."""
 
     root: str
     follow: bool = False
     names: Names = attrs.Factory(Names)
 
     def identify(self) -> ScanComplete:
-        """Look at the root. Raises `GuardRefused` when it is no directory that can be read."""
+        """Describe the root. Raises `GuardRefused` if it is not a directory that can be read."""
         try:
             with Walk(self.root) as walk, os.scandir(walk.directory("")) as found:
                 next(found, None)
@@ -86,17 +86,17 @@ class Tree:
         return ScanComplete(entry_of("", status), status.st_dev)
 
     def list_directory(self, directory: str) -> Listing:
-        """Describe everything in one directory; what vanishes meanwhile was never there.
+        """Return the entries of one directory, without those that disappear meanwhile.
 
-        Raises ``OSError`` when it is our own side that has no descriptor or memory left, and nothing else.
+        Raises ``OSError`` only if this process or machine has no descriptor or memory left.
         """
         (glance,) = self.glance([directory])
         return Listing(directory, tuple(entries_of(directory, glance.rows)), problem=glance.problem)
 
     def glance(self, directories: Sequence[str]) -> list[Glance]:
-        """Describe what is in the first of the directories, and in those behind it until it is enough for one hop.
+        """List the first of the directories, and the following ones until one hop has enough to do.
 
-        Raises as `list_directory` does, and only because of the first one.
+        Raises as `list_directory` does, and only for the first one.
         """
         glances: list[Glance] = []
         rows, end = 0, time.monotonic() + _LONG_ENOUGH
@@ -119,7 +119,7 @@ class Tree:
         return glances
 
     def _rows(self, walk: Walk, directory: str) -> list[Row]:
-        """Look at all that is in a directory. Passed by every path of every run: it has to be quick, so it is flat."""
+        """Return a row for each entry of a directory. Hot path: every entry of every run passes here."""
         rows: list[Row] = []
         kinds, is_following = _KINDS, self.follow
         with os.scandir(walk.directory(self._resolve(directory))) as found:
@@ -146,7 +146,7 @@ class Tree:
         return rows
 
     def open_all(self, paths: Sequence[str]) -> list[Opened | OSError | OperationRefused]:
-        """Open regular files; those of one directory, one after the other, go down to it only once."""
+        """Open regular files. Consecutive files of one directory share one walk to it."""
         results: list[Opened | OSError | OperationRefused] = []
         with Walk(self.root) as walk:
             for path in paths:
@@ -159,12 +159,12 @@ class Tree:
         return results
 
     def open_now(self, path: str, readiness: Readiness) -> Opened | None:
-        """Open one regular file as `open_all` does, but never wait for a disk to read it: then, None."""
+        """Open one regular file as `open_all` does; return None if reading it would wait for a disk."""
         with Walk(self.root) as walk:
             return self._open(walk, path, readiness.read)
 
     def _open(self, walk: Walk, path: str, read: Callable[[int, int], bytes | None]) -> Opened | None:
-        """Open a regular file, and nothing else: what is a FIFO or a device is not even touched."""
+        """Open a regular file. A FIFO or a device is refused unopened: opening one may block or have effects."""
         directory, name = walk.parent(self._resolve(path))
         _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
         fd = os.open(name, _READ, dir_fd=directory)
@@ -187,7 +187,7 @@ class Tree:
         return self._batch("put in place", staged, lambda item: (item.path,), self._commit)
 
     def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Rename what is still as its entry says, where nothing has the new name."""
+        """Rename unchanged files to free names."""
 
         def do(walk: Walk, item: Relocation) -> Entry:
             return move(walk, self.root, self.names, item)
@@ -195,15 +195,15 @@ class Tree:
         return self._batch("move", relocations, lambda item: (item.path, item.entry.path), do)
 
     def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
-        """Make each directory; the root with the directories above it."""
+        """Make directories; the root with its parents."""
         return self._batch("make directory", paths, lambda path: (path,), self._make)
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove what is still as its entry says."""
+        """Remove unchanged entries."""
         return self._batch("remove", entries, lambda entry: (entry.path,), _remove)
 
     def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
-        """Remove temporaries, whatever their state."""
+        """Remove temporaries in any state."""
         return self._batch("remove", temporaries, lambda path: (path,), _unlink)
 
     def _batch(
@@ -213,9 +213,9 @@ class Tree:
         paths_of: Callable[[_ItemT], Sequence[str]],
         do: Callable[[Walk, _ItemT], _ResultT],
     ) -> list[_ResultT | OperationRefused]:
-        """Do each item, then make it durable: one fsync for each directory that something was done in.
+        """Apply ``do`` to each item, then call fsync once for each changed directory.
 
-        The first of an item's paths is the one that it is called by.
+        The first of the paths of an item names it in messages.
         """
         results: list[_ResultT | OperationRefused] = []
         touched: dict[str, list[int]] = {}
@@ -250,9 +250,9 @@ class Tree:
         with self.names.claimed(directory, staged.path):
             os.rename(temporary, final, src_dir_fd=directory, dst_dir_fd=directory)
         now = os.stat(final, dir_fd=directory, follow_symlinks=False)
-        # Not by the inode alone: that of a file which was just removed is the next one's. A rename changes the ctime.
+        # The inode alone is not enough: a new file may reuse the inode of a removed one. A rename changes the ctime.
         if not os.path.samestat(found, now) or _looks(found) != _looks(now):
-            raise OperationRefused(f"{shown(staged.path)} was put in place, and replaced by somebody else", retry=True)
+            raise OperationRefused(f"{shown(staged.path)} was replaced by another program after the rename", retry=True)
         return entry_of(staged.path, now)
 
     def _make(self, walk: Walk, path: str) -> Entry:
@@ -281,7 +281,7 @@ class Tree:
         return entry_of("", walk.status(""))
 
     def _resolve(self, path: str) -> str:
-        """Give the path without links that ``path`` stands for; itself unless links are followed."""
+        """Return ``path`` with its links resolved, or unchanged if links are not followed."""
         components(path)
         if not self.follow:
             return path
@@ -293,7 +293,7 @@ class Tree:
         return real[len(root) + 1 :]
 
     def _followed(self, path: str) -> os.stat_result | None:
-        """Describe what the link at ``path`` leads to; None when that is nowhere, outside, or round in a circle."""
+        """Return the status of a link's target; None if it is missing, outside the root, or a parent of the link."""
         try:
             with Walk(self.root) as walk:
                 status = walk.status(self._resolve(path))
@@ -313,7 +313,7 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def _read_whole(fd: int, size: int) -> bytes:
-    """Read to the end, or one byte past ``size``: then the file has grown, and will not be used."""
+    """Read to the end, or one byte past ``size``: then the file has grown, and the data is not used."""
     data = os.read(fd, size + 1)
     while len(data) <= size and (more := os.read(fd, size + 1 - len(data))):
         data += more
@@ -324,7 +324,7 @@ def _make_durable(walk: Walk, directory: str) -> None:
     try:
         os.fsync(walk.directory(directory))
     except OSError as error:
-        # Removed meanwhile, by us or by others; or a file system that knows no fsync of directories.
+        # The directory was removed meanwhile, or the file system has no fsync for directories.
         if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
             raise
 
@@ -334,7 +334,7 @@ def _looks(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _committed_before(staged: Staged, directory: int, final: str) -> Entry:
-    """The temporary is gone: either an earlier commit went through, or somebody took it away."""
+    """Return the final entry if an earlier commit put it there. Raises `OperationRefused` otherwise."""
     try:
         found = entry_of(staged.path, os.stat(final, dir_fd=directory, follow_symlinks=False))
     except FileNotFoundError:
@@ -356,7 +356,7 @@ def _remove(walk: Walk, entry: Entry) -> bool:
             os.rmdir(name, dir_fd=directory)
             return True
         if (found.kind, found.size) != (entry.kind, entry.size) or entry.mtime_ns not in {None, found.mtime_ns}:
-            raise OperationRefused(f"{shown(entry.path)} was changed by somebody else: not removed")
+            raise OperationRefused(f"{shown(entry.path)} was changed by another program: not removed")
         os.unlink(name, dir_fd=directory)
     except OSError as error:
         if error.errno == errno.ENOENT:

@@ -1,4 +1,4 @@
-"""How a temporary is written: made, filled, timed, synced and verified through one descriptor."""
+"""Write a temporary: create it, fill it, set its time, sync and verify it through one descriptor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errn
 
 
 class Writer:
-    """One temporary, by descriptor from its making to its last byte; `close` it whatever happens."""
+    """One temporary, open from its creation to its last byte. Call `close` in any case."""
 
     def __init__(self, root: str, names: Names, upload: Upload) -> None:
         self._names, self._root = names, root
@@ -31,7 +31,7 @@ class Writer:
         self.sent = 0
 
     def put(self, piece: bytes, is_last: bool) -> Staged | None:
-        """Write the next piece; after the last one, verify, and give what is staged."""
+        """Write the next piece; after the last one, verify the temporary and return it."""
         try:
             self._make()
             rest = memoryview(piece)
@@ -43,7 +43,7 @@ class Writer:
             raise refusal("write", self._path, error) from error
 
     def pull(self, source: int, count: int) -> Staged | None:
-        """Move up to ``count`` bytes from a descriptor without having them pass through us; at its end, as `put`."""
+        """Copy up to ``count`` bytes from a descriptor inside the kernel; at its end, verify as `put` does."""
         try:
             self._make()
             moved = _move(source, self._fd, count)
@@ -53,13 +53,13 @@ class Writer:
             raise refusal("write", self._path, error) from error
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def discard(self) -> None:
-        """Let go, and remove the temporary if it was made here. What cannot be removed is left to a sweep."""
+        """Close, and remove the temporary if it was made here. If that fails, a later sweep removes it."""
         self.close()
         if self._made:
             with contextlib.suppress(OSError, OperationRefused), Walk(self._root) as walk:
@@ -75,7 +75,7 @@ class Writer:
                 self._made = True
                 self._names.learn(directory, name)
 
-    def _is_too_long(self) -> bool:  # or we would run after a file that grows as fast as we copy
+    def _is_too_long(self) -> bool:  # or a file that grows as fast as it is copied would never end
         return self._size is not None and self.sent > self._size
 
     def _finish(self) -> Staged:
@@ -94,7 +94,7 @@ class Writer:
 
 
 def _move(source: int, target: int, count: int) -> int:
-    """Copy by reference where the file system can, else inside the kernel."""
+    """Copy by reference if the file system can, else inside the kernel."""
     try:
         if moved := os.copy_file_range(source, target, count):
             return moved
@@ -105,6 +105,6 @@ def _move(source: int, target: int, count: int) -> int:
 
 
 def _set_time(fd: int, mtime_ns: int) -> None:
-    """Set the time where the file system can hold it. What it then is, is read back: nothing depends on it."""
+    """Set the time, if the file system can hold it. The caller reads the time back."""
     with contextlib.suppress(OSError, OverflowError):
         os.utime(fd, ns=(mtime_ns, mtime_ns))

@@ -1,8 +1,8 @@
 """A tree in memory, for simulations: no threads, no clock of its own, and a checkpoint at every step.
 
-Whatever two tasks can do to each other on a real server they can do here, at a checkpoint: see a temporary that is half
-written, replace a file while it is read, take a directory away under a writer. The test API of `MemoryEndpoint` is
-synchronous, for whoever plays the rest of the world.
+Two tasks can interfere here as on a real server, at a checkpoint: one sees a half-written temporary, replaces a file
+while it is read, or removes the directory of a writer. The test API of `MemoryEndpoint` is synchronous: a test uses it
+to change the tree as another program would.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, j
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
 _PIECES: Final = 3
-#: Bytes that are read at once of what does not say how big it is.
+#: The piece size for content of unknown size.
 _UNSIZED: Final = 64 * 1024
 _EPOCH_NS: Final = 1_700_000_000 * 10**9
 _TICK_NS: Final = 10**6
@@ -42,17 +42,24 @@ _ResultT = TypeVar("_ResultT")
 class MemoryEndpoint(MemoryTree):
     """A tree of files and directories in memory.
 
-    ``now`` gives nanoseconds; without it every look at the clock is a millisecond after the one before.
-    ``precision_ns`` is what times are cut to when they are stored, ``inodes=False`` tells neither inode nor ctime
-    (an FTP server: one second, and False). ``exists=False`` starts without a root. ``lanes`` is how many operations the
-    engine gives to a session at once; there may be ``max_sessions`` at a time, and are ``sessions``. ``fold`` makes one
-    of names that it makes equal (``str.casefold``). ``log`` has every mutating command that sessions were told to do,
-    as verb and path; the verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``remove``, ``sweep``
-    and ``abandon``.
+    Args:
+        display: the name of the endpoint.
+        now: returns nanoseconds; without it, every call of the clock is a millisecond after the one before.
+        precision_ns: times are rounded down to a multiple of this. An FTP server has one second.
+        inodes: whether entries have an inode and a ctime. Those of an FTP server have none.
+        exists: whether the root exists at first.
+        lanes: the operations that the engine gives to a session at once.
+        max_sessions: the number of sessions that may be open at once.
+        is_remote: whether the engine treats the endpoint as a server.
+        fold: names for which this function returns the same value are one name (``str.casefold``).
 
-    What the rest of the world may set at any time: ``capacity``, the bytes that there is room for, ``device``, the disk
-    that the root is on, and ``trouble``, what a session gets for its pains when it is to store, make, remove or open a
-    path.
+    A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
+    tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``remove``,
+    ``sweep`` and ``abandon``.
+
+    A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
+    holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
+    ``capabilities``.
     """
 
     def __init__(
@@ -85,28 +92,28 @@ class MemoryEndpoint(MemoryTree):
         self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> ScanComplete:
-        """Look at the root. Raises `GuardRefused` when there is none."""
+        """Describe the root. Raises `GuardRefused` if it does not exist."""
         await trio.lowlevel.checkpoint()
         root = self.find("")
         if root is None:
-            raise GuardRefused("the root is not there")
+            raise GuardRefused("the root does not exist")
         return ScanComplete(self.entry("", root), self.device)
 
     def has_room(self, more: int) -> bool:
-        """Tell whether ``more`` bytes would fit."""
+        """Return whether ``more`` bytes would fit."""
         return self.capacity is None or sum(map(len, self.files().values())) + more <= self.capacity
 
     def check_trouble(self, path: str) -> None:
-        """Raise what there is in store for ``path``."""
+        """Raise the error that the test has set for ``path``, if any."""
         if path in self.trouble:
             raise self.trouble[path]
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
-        """Open a session; the root need not exist yet."""
+        """Open a session. The root need not exist yet."""
         await trio.lowlevel.checkpoint()
         if self.max_sessions is not None and self.sessions >= self.max_sessions:
-            raise TooManyConnections(f"there are {self.sessions} sessions, which is all that there may be")
+            raise TooManyConnections(f"{self.sessions} sessions are open, and no more are allowed")
         self.sessions += 1
         try:
             yield MemorySession(self)
@@ -115,7 +122,7 @@ class MemoryEndpoint(MemoryTree):
 
 
 class _MemoryContent(Content):
-    """An open file: bytes written in place are seen, a file renamed over it is not."""
+    """An open file. It sees bytes that are written in place, but not a file that is renamed over it."""
 
     def __init__(self, node: File, entry: Entry) -> None:
         self._node, self._entry = node, entry
@@ -127,17 +134,17 @@ class _MemoryContent(Content):
         return self._entry
 
     def fileno(self) -> None:
-        """There is no descriptor."""
+        """Return None: there is no descriptor."""
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read what the file holds at this moment."""
+        """Return the next piece, as the file is now."""
         await trio.lowlevel.checkpoint()
         piece = self._node.data[self._offset : self._offset + max_bytes]
         self._offset += len(piece)
         return piece
 
     async def is_unchanged(self) -> bool:
-        """Compare size and times with those at the opening."""
+        """Return whether size and times are those at the opening."""
         await trio.lowlevel.checkpoint()
         return self._identity == self._look()
 
@@ -146,20 +153,18 @@ class _MemoryContent(Content):
 
 
 class MemorySession:
-    """A session of a `MemoryEndpoint`. It cannot be lost, unless ``actorsync.testing.faulty_endpoint`` stands before
-    it.
-    """
+    """A session of a `MemoryEndpoint`. It is never lost; for that, wrap the endpoint in `actorsync.testing.Faulty`."""
 
     def __init__(self, endpoint: MemoryEndpoint) -> None:
         self._endpoint = endpoint
 
     async def list_directory(self, directory: str) -> Listing:
-        """List one directory as it is at one moment."""
+        """List one directory as it is now."""
         await trio.lowlevel.checkpoint()
         node = self._endpoint.find(directory)
         if not isinstance(node, Directory):
             vanished = node is None and directory != ""
-            reason = "is not there" if node is None else "is not a directory"
+            reason = "does not exist" if node is None else "is not a directory"
             return Listing(directory, problem=Problem(directory, reason, vanished=vanished))
         children = [(join(directory, name), child) for name, child in node.children.items()]
         return Listing(directory, tuple(self._endpoint.entry(path, child) for path, child in children))
@@ -183,7 +188,7 @@ class MemorySession:
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Commit what was staged before, then write the temporary in three pieces, a checkpoint before each."""
+        """Commit the earlier uploads, then write the temporary in three pieces, with a checkpoint before each."""
         committed = await self.commit(commit)
         try:
             return await self._write(upload, ahead), committed
@@ -191,27 +196,27 @@ class MemorySession:
             return refused, committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Rename one after the other."""
+        """Rename temporaries, one after the other."""
         return [await self._one("commit", item.path, self._commit, item) for item in staged]
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
-        """Make one after the other."""
+        """Make directories, one after the other."""
         return [await self._one("make", path, self._make, path) for path in paths]
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Rename one after the other what is still as its entry says."""
+        """Rename unchanged files, one after the other."""
         return [await self._one("move", item.path, self._move, item) for item in relocations]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove one after the other what is still as its entry says."""
+        """Remove unchanged entries, one after the other."""
         return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
 
     async def sweep(
         self,
         temporaries: Sequence[str],
-        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename is atomic, so nothing was set aside
     ) -> list[bool | OperationRefused]:
-        """Remove one temporary after the other."""
+        """Remove temporaries, one after the other."""
         return [await self._one("sweep", path, self._sweep, path) for path in temporaries]
 
     async def abandon(self, temporary: str) -> bool:
@@ -219,11 +224,11 @@ class MemorySession:
         return await self._one("abandon", temporary, self._sweep, temporary) is True
 
     def describe(self) -> Sequence[tuple[str, str]]:
-        """Say that this is memory."""
+        """Name the tree."""
         return (("memory", self._endpoint.display),)
 
     def warnings(self) -> Sequence[str]:
-        """There is nothing to warn of."""
+        """Return no warnings."""
         return ()
 
     async def _one(
@@ -242,7 +247,7 @@ class MemorySession:
         endpoint.log.append(("stage", upload.temporary))
         endpoint.check_trouble(upload.path)
         if endpoint.find(upload.temporary) is not None:
-            raise OperationRefused(f"{upload.temporary!r} is there already")
+            raise OperationRefused(f"{upload.temporary!r} exists already")
         node = endpoint.new_file()
         endpoint.put(upload.temporary, node)
         try:
@@ -267,7 +272,7 @@ class MemorySession:
         if upload.sent != upload.due:
             raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
         if self._endpoint.find(upload.temporary) is not node:
-            raise OperationRefused(f"{upload.temporary!r} was taken away", retry=True)
+            raise OperationRefused(f"{upload.temporary!r} was removed meanwhile", retry=True)
         self._endpoint.touch(node, source.mtime_ns)
 
     def _make(self, path: str) -> Entry:
@@ -299,9 +304,9 @@ class MemorySession:
         if node is None:
             raise OperationRefused(f"{item.entry.path!r} is gone")
         if not _is_as(item.entry, self._endpoint.entry(item.entry.path, node)):
-            raise OperationRefused(f"{item.entry.path!r} was changed by somebody else: not moved")
+            raise OperationRefused(f"{item.entry.path!r} was changed by another program: not moved")
         if there is not None:
-            raise OperationRefused(f"something is in the place of {item.path!r}")
+            raise OperationRefused(f"cannot move to {item.path!r}: the name is taken")
         self._endpoint.rename(item.entry.path, item.path)
         return self._endpoint.entry(item.path, node)
 
@@ -310,11 +315,11 @@ class MemorySession:
         node = self._endpoint.find(entry.path)
         if node is None:
             if self._endpoint.find("") is None:
-                raise OperationRefused("the root is not there")
+                raise OperationRefused("the root does not exist")
             return True
         found = self._endpoint.entry(entry.path, node)
         if found.kind is not entry.kind or (entry.kind is Kind.FILE and not _is_as(entry, found)):
-            raise OperationRefused(f"{entry.path!r} was changed by somebody else: not removed")
+            raise OperationRefused(f"{entry.path!r} was changed by another program: not removed")
         if isinstance(node, Directory) and node.children:
             return False
         self._endpoint.take(entry.path)
@@ -330,5 +335,5 @@ class MemorySession:
 
 
 def _is_as(entry: Entry, found: Entry) -> bool:
-    """Whether a file is what it was, for all that is remembered of it."""
+    """Return whether a file matches its entry, as far as the entry has facts."""
     return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}

@@ -1,4 +1,4 @@
-"""A file system in memory, for ``actorsync.endpoints.memory.endpoint``: synchronous, and with a clock from outside."""
+"""A synchronous file system in memory, for ``actorsync.endpoints.memory.endpoint``. The caller supplies the clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Directory:
 
 @attrs.define(eq=False)
 class Special:
-    """A symbolic link, or a pipe, a socket, a device: what is seen in a listing and never opened."""
+    """A symbolic link, a pipe, a socket or a device: listed, and never opened."""
 
     kind: Kind
     mtime_ns: int
@@ -46,10 +46,10 @@ Node: TypeAlias = File | Directory | Special
 
 
 class MemoryTree:
-    """Files and directories, and the two ways to change them: as the rest of the world, or as a session.
+    """Files and directories, and the two ways to change them: as another program, or as a session.
 
-    With ``fold`` two names are one when it gives the same for both (``str.casefold``: as on Windows or a Mac); the name
-    that was given last is the one that is shown.
+    With ``fold``, two names are one if it returns the same value for both (``str.casefold``: as on Windows or macOS). A
+    listing shows the name that was given last.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class MemoryTree:
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None
 
-    # The rest of the world: what happens to the tree without any session.
+    # Changes by another program, without a session.
 
     def write(self, path: str, data: bytes, mtime_ns: int | None = None) -> None:
-        """Write a file in place, making it and the directories above it where they are missing."""
+        """Write a file in place; make the file and its parents if they are missing."""
         self.mkdir(parent_of(path))
         if isinstance(node := self.find(path), File):
             node.data = data
@@ -77,31 +77,31 @@ class MemoryTree:
             self.put(path, self.new_file(data, mtime_ns))
 
     def mkdir(self, path: str) -> None:
-        """Make a directory, and those above it, where they are missing."""
+        """Make a directory and its parents, if they are missing."""
         if self.find(path) is None:
             if path:
                 self.mkdir(parent_of(path))
             self.make(path)
 
     def delete(self, path: str) -> None:
-        """Delete a file, or a directory with everything in it; ``""`` is the root itself."""
+        """Delete a file, or a directory with all its contents; ``""`` is the root itself."""
         if path:
             self.take(path)
         else:
             self._root = None
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file or directory, replacing what is there. Who has the replaced file open keeps it."""
+        """Rename a file or directory, replacing an existing file. A reader of the replaced file keeps it."""
         node = self.find(old)
         if node is None:
-            raise OperationRefused(f"{old!r} is not there")
+            raise OperationRefused(f"{old!r} does not exist")
         if old != new:
             self.put(new, node)
-            if name_of(old) in self._parent(old)[0].children:  # where names are folded, it may have been the same one
+            if name_of(old) in self._parent(old)[0].children:  # with folded names, both may be one
                 self.take(old)
 
     def link(self, old: str, new: str) -> None:
-        """Give a file a second name, as a hard link does: both are the same file from now on."""
+        """Add a second name for a file, as a hard link does."""
         node = self.find(old)
         if not isinstance(node, File):
             raise OperationRefused(f"{old!r} is not a file")
@@ -109,23 +109,23 @@ class MemoryTree:
         self.touch(node, node.mtime_ns)
 
     def put_special(self, path: str, kind: Kind) -> None:
-        """Put a symbolic link or something special there; above it stand directories."""
+        """Add a symbolic link or a special file. Its directory must exist."""
         node = Special(kind, 0, 0, self._next_inode())
         self.touch(node)
         self.put(path, node)
 
     def files(self) -> dict[str, bytes]:
-        """Give the content of every file, temporaries too."""
+        """Return the content of every file, including temporaries, by path."""
         return {path: node.data for path, node in self._walk() if isinstance(node, File)}
 
     def directories(self) -> set[str]:
-        """Give every directory but the root."""
+        """Return the paths of all directories except the root."""
         return {path for path, node in self._walk() if path and isinstance(node, Directory)}
 
-    # The file system, for the session.
+    # Operations of a session.
 
     def find(self, path: str) -> Node | None:
-        """Give what is at ``path``."""
+        """Return the node at ``path``, or None."""
         node: Node | None = self._root
         for name in path.split("/") if path else ():
             if not isinstance(node, Directory):
@@ -134,21 +134,21 @@ class MemoryTree:
         return node
 
     def shown_as(self, path: str) -> str:
-        """Give the name, with its directory, under which what is at ``path`` is listed: another where names fold."""
+        """Return the path under which the node at ``path`` is listed. It can differ if names are folded."""
         directory = self.find(parent_of(path))
         if not path or not isinstance(directory, Directory):
             return path
         return join(parent_of(path), self._stored(directory, name_of(path)))
 
     def _stored(self, directory: Directory, name: str) -> str:
-        """Give the name by which what is meant by ``name`` is stored, if anything is."""
+        """Return the stored name that ``name`` refers to, or ``name`` itself."""
         if self._fold is None or name in directory.children:
             return name
         folded = self._fold(name)
         return next((other for other in directory.children if self._fold(other) == folded), name)
 
     def entry(self, path: str, node: Node) -> Entry:
-        """Describe a node as far as this endpoint tells."""
+        """Return the entry for a node."""
         return Entry(
             path,
             _kind_of(node),
@@ -159,27 +159,27 @@ class MemoryTree:
         )
 
     def new_file(self, data: bytes = b"", mtime_ns: int | None = None) -> File:
-        """Make a file that has no name yet."""
+        """Return a new file without a name."""
         node = File(data, 0, 0, self._next_inode())
         self.touch(node, mtime_ns)
         return node
 
     def touch(self, node: Node, mtime_ns: int | None = None) -> None:
-        """Give a node the time now, or ``mtime_ns``."""
+        """Set the time of a node to ``mtime_ns``, or to now."""
         node.ctime_ns = self._now()
         mtime_ns = node.ctime_ns if mtime_ns is None else mtime_ns
         node.mtime_ns = self.rounded(mtime_ns)
 
     def set_precision(self, precision_ns: int) -> None:
-        """Keep times as coarsely as this from now on."""
+        """Round times down to a multiple of ``precision_ns`` from now on."""
         self._precision_ns = precision_ns
 
     def rounded(self, mtime_ns: int) -> int:
-        """Give the time as this place keeps it."""
+        """Return a time as this tree stores it."""
         return mtime_ns - mtime_ns % self._precision_ns
 
     def make(self, path: str) -> Entry:
-        """Make one directory, or find it there."""
+        """Make one directory, unless it exists."""
         node = self.find(path)
         if node is None:
             node = self._new_directory()
@@ -192,7 +192,7 @@ class MemoryTree:
         return self.entry(path, node)
 
     def put(self, path: str, node: Node) -> None:
-        """Give a node its name, replacing a file by a file."""
+        """Add a node under its name, replacing an existing file."""
         directory, name = self._parent(path)
         if len(name.encode("utf-8", "surrogateescape")) > _LONGEST_NAME:
             raise OperationRefused(f"the name of {path!r} is too long")
@@ -205,11 +205,11 @@ class MemoryTree:
         self.touch(directory)
 
     def take(self, path: str) -> Node:
-        """Take a node out of the tree."""
+        """Remove a node from the tree, and return it."""
         directory, name = self._parent(path)
         name = self._stored(directory, name)
         if name not in directory.children:
-            raise OperationRefused(f"{path!r} is not there")
+            raise OperationRefused(f"{path!r} does not exist")
         self.touch(directory)
         return directory.children.pop(name)
 
@@ -218,7 +218,7 @@ class MemoryTree:
             raise OperationRefused(f"{path!r} is not a path below the root")
         parent = self.find(parent_of(path))
         if not isinstance(parent, Directory):
-            raise OperationRefused(f"the directory of {path!r} is not there")
+            raise OperationRefused(f"the directory of {path!r} does not exist")
         return parent, name_of(path)
 
     def _new_directory(self) -> Directory:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from actorsync.endpoints.sftp.requests import RequestPipeline
-from actorsync.endpoints.shared.case_folding import Folding
-from actorsync.endpoints.shared.probe_cache import Trials
-from actorsync.endpoints.shared.symlink_guard import Straight, above
+from actorsync.endpoints.shared.case_folding import CaseFolding
+from actorsync.endpoints.shared.probe_cache import ProbeCache
+from actorsync.endpoints.shared.symlink_guard import SymlinkGuard, above
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind, parent_of
 from actorsync.protocols.sftp import dialogues as ask
@@ -47,9 +47,9 @@ class Server:
 class Knowledge:
     """What was learnt of a server's tree; shared by all connections to the server."""
 
-    probes: Trials = attrs.Factory(Trials)
-    symlink_guard: Straight = attrs.Factory(Straight)
-    folding: Folding = attrs.Factory(Folding)
+    probes: ProbeCache = attrs.Factory(ProbeCache)
+    symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
+    folding: CaseFolding = attrs.Factory(CaseFolding)
 
 
 @attrs.frozen(eq=False)

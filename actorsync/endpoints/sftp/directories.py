@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.probe import Prober
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, parent_of
 from actorsync.model.text import display, shorten
@@ -80,7 +80,9 @@ class Directories:
         """Return the directories that must not be made: those with unusable paths, and those behind a link."""
         refusals = {path: OperationRefused(why) for path in paths if (why := self._connection.why_unusable(path))}
         links = await self._connection.find_links(sorted({parent_of(path) for path in paths if path} - set(paths)))
-        return refusals | {path: astray(links[parent_of(path)]) for path in paths if path and parent_of(path) in links}
+        return refusals | {
+            path: link_refusal(links[parent_of(path)]) for path in paths if path and parent_of(path) in links
+        }
 
 
 def invalid_name(names: Sequence[str]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.sftp.connection import SftpConnection
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.sftp import dialogues as ask
@@ -54,7 +54,9 @@ class Mover:
         for index, item in enumerate(relocations):
             link = links.get(parent_of(item.path)) or links.get(parent_of(item.entry.path))
             why = connection.why_unusable(item.entry.path) or connection.why_unusable(item.path)
-            refusal = astray(link) if link else OperationRefused(why) if why else await connection.claim_name(item.path)
+            refusal = (
+                link_refusal(link) if link else OperationRefused(why) if why else await connection.claim_name(item.path)
+            )
             if refusal is not None:
                 refusals[index] = refusal
         return refusals

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.move import is_unchanged
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.sftp import dialogues as ask
@@ -52,7 +52,7 @@ class Remover:
             link = links.get(parent_of(entry.path))
             why = self._connection.why_unusable(entry.path) or (None if entry.path else "it is the root")
             if link is not None:
-                refusals[entry] = astray(link)
+                refusals[entry] = link_refusal(link)
             elif why:
                 refusals[entry] = OperationRefused(why)
         return refusals

@@ -20,7 +20,7 @@ from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.requests import Flight
 from actorsync.endpoints.shared.case_folding import other_case
-from actorsync.endpoints.shared.symlink_guard import astray
+from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, parent_of
 from actorsync.protocols.sftp import requests as sftp
@@ -57,7 +57,7 @@ class Uploader:
         if why := connection.why_unusable(upload.path) or connection.why_unusable(upload.temporary):
             return OperationRefused(why), await self._renamer.commit(commit)
         if links := await connection.find_links([parent_of(upload.temporary)]):
-            return astray(*links.values()), await self._renamer.commit(commit)
+            return link_refusal(*links.values()), await self._renamer.commit(commit)
         opening = self._requests.send([sftp.open_new(connection.absolute(upload.temporary))])
         committed = await self._renamer.commit(commit) if commit else []
         (opened,) = await self._requests.replies(opening)

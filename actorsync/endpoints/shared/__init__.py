@@ -1,1 +1,1 @@
-"""What several kinds of endpoint share."""
+"""Code that several kinds of endpoint share. Internal."""

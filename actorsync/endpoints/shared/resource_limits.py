@@ -1,4 +1,4 @@
-"""When it is our own side that can open no more: descriptors, memory."""
+"""Errors that show a limit of this machine or process: descriptors, memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _NO_MORE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENO
 
 
 def is_own_limit(error: BaseException | None) -> bool:
-    """Tell whether the system refused for want of descriptors or memory, which is nobody else's fault."""
+    """Return whether the system reports that descriptors or memory ran out on this machine."""
     return isinstance(error, OSError) and error.errno in _NO_MORE
 
 
 def unopened(reason: str, error: BaseException) -> ConnectionLost:
-    """Give what to raise, with ``reason``, for an error of the system on a connection."""
+    """Return the error for a failed connection: `OwnLimit` for a limit of this machine, else with ``reason``."""
     return own_limit(error) if is_own_limit(error) else ConnectionLost(reason)
 
 
 def own_limit(error: BaseException) -> OwnLimit:
-    """Give what to raise for one that is our own. What it was that could not be opened makes no difference."""
+    """Return the error for a limit of this machine."""
     code = error.errno if isinstance(error, OSError) else None
     return OwnLimit(f"this machine can open no more: {os.strerror(code or errno.EMFILE)}")

@@ -1,7 +1,7 @@
-"""Which directories of a target are reached without a symbolic link: they were made here, or were looked at.
+"""Directories of a target that are reached without a symbolic link: this run made them, or checked them.
 
-Each is looked at once, before something in it is first changed. What is replaced by a link after that goes unnoticed:
-no server offers more.
+Each directory is checked once, before the first change in it. If a link replaces the directory later, that goes
+unnoticed: no server offers a stronger check.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import attrs
 from actorsync.errors import OperationRefused
 from actorsync.model.text import display
 
-__all__ = ["Straight", "above", "astray"]
+__all__ = ["SymlinkGuard", "above", "link_refusal"]
 
-_MOST = 20_000  # paths; beyond that, all are looked at once more
+_MOST = 20_000  # paths; beyond that, all are checked once more
 
 
 def above(directory: str) -> list[str]:
-    """Give a directory with those above it, but the root, from the top."""
+    """Return a directory and its parents without the root, from the top."""
     parts = directory.split("/") if directory else []
     return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
-def astray(directory: str) -> OperationRefused:
-    """Say that a directory is none."""
+def link_refusal(directory: str) -> OperationRefused:
+    """Return the refusal for a directory that is a symbolic link."""
     return OperationRefused(
         f"a symbolic link is where its directory {display(directory)!r} should be: nothing is changed through it; "
         "put a directory there, or exclude it"
@@ -33,17 +33,17 @@ def astray(directory: str) -> OperationRefused:
 
 
 @attrs.define(eq=False)
-class Straight:
-    """Directories that need not be looked at any more; shared by all connections to a target."""
+class SymlinkGuard:
+    """Directories that need no further check. All connections to a target share them."""
 
     _known: set[str] = attrs.Factory(set)
 
     def add(self, directory: str) -> None:
-        """Remember a directory, and with it those above it."""
+        """Record a directory and its parents as checked."""
         if len(self._known) > _MOST:
             self._known.clear()
         self._known.update(above(directory))
 
     def unknown(self, directories: Iterable[str]) -> list[str]:
-        """Give those, without repeats, of which nothing is known."""
+        """Return the directories that are not checked yet, without duplicates."""
         return [directory for directory in dict.fromkeys(directories) if directory and directory not in self._known]

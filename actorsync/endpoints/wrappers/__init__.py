@@ -1,1 +1,1 @@
-"""Endpoints that wrap an endpoint: dry runs, bandwidth limits, content transforms."""
+"""Endpoints that wrap an endpoint: dry runs, bandwidth limits, content transforms. Internal."""

@@ -1,8 +1,8 @@
-"""A limit on how much file data a run moves in a second, shared by all its connections, which may change any time.
+"""A limit on the file data that a run moves in a second. All connections share it, and it can change at any time.
 
-`Limited` stands before the source. Whoever reads a file through it, or takes bytes by its descriptor, asks first, and
-is let on piece by piece, in turn: so files share what there is, and none waits for the end of another. Pieces are
-small, a twentieth of a second's worth: no connection is silent for so long that anybody takes it for lost.
+`Limited` wraps the source. A reader of a file waits for permission before each piece, whether it reads or uses the
+descriptor. Readers take turns, so all files progress at once. A piece is a twentieth of a second's worth: no connection
+is silent for so long that a server closes it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, R
 
 __all__ = ["Bandwidth", "Bucket", "Limited"]
 
-#: What one piece is worth, in seconds, and its bounds in bytes.
+#: The length of one piece in seconds, and its bounds in bytes.
 _SPAN: Final = 0.05
 _LEAST, _MOST = 1024, 256 * 1024
 
 
 @attrs.define
 class Bucket:
-    """The bytes that may pass: ``rate`` a second flow in, and as much as one piece is kept.
+    """A token bucket: ``rate`` bytes flow in per second, and at most one piece is kept.
 
-    A piece passes when nothing is owed, and what has not flowed in by then is owed. Takes the time as it is told.
+    A piece passes when the level is not negative, and may make it negative. The caller supplies the time.
     """
 
     rate: float
@@ -38,32 +38,32 @@ class Bucket:
 
     @property
     def piece(self) -> int:
-        """How much passes at once, at most."""
+        """The largest number of bytes that passes at once."""
         return max(_LEAST, min(_MOST, int(self.rate * _SPAN)))
 
     def wait(self, now: float) -> float:
-        """Tell in how many seconds the next piece may pass: 0 for now."""
+        """Return the seconds until the next piece may pass; 0 for now."""
         if now > self._at:
             self._level = min(self.piece, self._level + (now - self._at) * self.rate)
         self._at = now
         return -self._level / self.rate if self._level < -0.5 else 0.0
 
     def take(self, most: int) -> int:
-        """Let a piece pass, of ``most`` bytes at most; give its size."""
+        """Let a piece of at most ``most`` bytes pass, and return its size."""
         count = min(most, self.piece)
         self._level -= count
         return count
 
     def give_back(self, count: int) -> None:
-        """Take note that so many bytes of a piece did not pass after all."""
+        """Return the bytes of a piece that did not pass after all."""
         self._level = min(self.piece, self._level + count)
 
 
 class Bandwidth:
-    """How many bytes of files a run may move in a second, over all its connections.
+    """The bytes of file data that a run may move in a second, over all its connections.
 
-    Set ``limit`` any time, from the thread of trio: who waits is told at once. None is no limit. What counts is what
-    the target gets, or, where the source is a server, also what is read to be compared.
+    Set ``limit`` at any time, from the trio thread; it takes effect at once. None is no limit. Uploaded bytes count.
+    Where the source is a server, bytes that are read for a comparison count too.
     """
 
     def __init__(self, limit: float | None = None) -> None:
@@ -74,19 +74,19 @@ class Bandwidth:
 
     @property
     def limit(self) -> float | None:
-        """Bytes a second; None when there is no limit."""
+        """Bytes a second; None if there is no limit."""
         return None if self._bucket is None else self._bucket.rate
 
     @limit.setter
     def limit(self, limit: float | None) -> None:
         if limit is not None and not (limit > 0 and math.isfinite(limit)):
-            raise ValueError(f"{limit!r} is no number of bytes a second; None is no limit")
+            raise ValueError(f"{limit!r} is not a number of bytes a second; use None for no limit")
         self._bucket = None if limit is None else Bucket(float(limit))
         changed, self._changed = self._changed, trio.Event()
         changed.set()
 
     async def admit(self, most: int) -> int:
-        """Wait until some of ``most`` bytes may pass; give how many. Without a limit it is all, at once."""
+        """Wait until some of ``most`` bytes may pass, and return how many. Without a limit, return ``most`` at once."""
         if self._bucket is None:
             return most
         async with self._turn:
@@ -99,7 +99,7 @@ class Bandwidth:
         return most
 
     def give_back(self, count: int) -> None:
-        """Say that so many of the bytes that were admitted did not come."""
+        """Return admitted bytes that were not read."""
         if count and self._bucket is not None:
             self._bucket.give_back(count)
 

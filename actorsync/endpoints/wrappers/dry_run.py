@@ -1,8 +1,8 @@
-"""A target that is looked at and never touched: what a plan runs against.
+"""A target that is read and never written: what a plan runs against.
 
-`DryRun` stands before the real target. To read goes through to it, over a connection that is made when the first thing
-has to be read and not before: a target that the journal knows is not even connected to. To write is said to have been
-done. So a plan is the same run by the same engine, and has no way to change anything.
+`DryRun` wraps the real target. Reads go through to it, over a connection that is opened for the first read and not
+before: a target that the journal knows is not even connected to. Writes report success and do nothing. So a plan is the
+same run by the same engine, and cannot change anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DryRun(EndpointWrapper[Source]):
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[DryRunSession]:
-        """Open a session, which connects when it first has to read something."""
+        """Open a session, which connects at its first read."""
         await trio.lowlevel.checkpoint()
         async with AsyncExitStack() as stack:
             yield DryRunSession(self.real, stack)
@@ -44,7 +44,7 @@ class DryRun(EndpointWrapper[Source]):
 
 @attrs.define(eq=False)
 class DryRunSession(Session):
-    """A session that reads for real and writes nothing."""
+    """A session that reads from the real target and writes nothing."""
 
     _endpoint: Source
     _stack: AsyncExitStack
@@ -56,7 +56,7 @@ class DryRunSession(Session):
         return self._opened
 
     async def list_directory(self, directory: str) -> Listing:
-        """List a directory of the real target. A root that is not there is empty: a run would make it first."""
+        """List a directory of the real target. A missing root is empty: a run would make it first."""
         listing = await (await self._session()).list_directory(directory)
         return Listing("") if directory == "" and listing.problem is not None else listing
 
@@ -72,7 +72,7 @@ class DryRunSession(Session):
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Send nothing, and call it whole. What only its end would tell the size of counts as its source's."""
+        """Send nothing, and report the upload as whole. Content of unknown size counts as the size of its source."""
         committed = await self.commit(commit)
         source = upload.content.entry
         upload.sent = source.size if upload.size is None else upload.size
@@ -80,17 +80,17 @@ class DryRunSession(Session):
         return Staged(upload.path, upload.temporary, upload.sent, source.mtime_ns), committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Rename nothing, and describe what would be there."""
+        """Rename nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
         return [Entry(item.path, Kind.FILE, item.size, item.mtime_ns) for item in staged]
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
-        """Make nothing, and describe what would be there."""
+        """Make nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
         return [Entry(path, Kind.DIRECTORY) for path in paths]
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
-        """Rename nothing, and describe what would be there."""
+        """Rename nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
         return [attrs.evolve(item.entry, path=item.path) for item in relocations]
 
@@ -102,21 +102,21 @@ class DryRunSession(Session):
     async def sweep(
         self,
         temporaries: Sequence[str],
-        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename here replaces in one stroke
+        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - nothing is ever set aside
     ) -> list[bool | OperationRefused]:
         """Remove nothing."""
         await trio.lowlevel.checkpoint()
         return [True for _ in temporaries]
 
     async def abandon(self, temporary: str) -> bool:  # noqa: ARG002 - the contract has it
-        """Give up what was never begun."""
+        """Return True: no upload was begun."""
         await trio.lowlevel.checkpoint()
         return True
 
     def describe(self) -> Sequence[tuple[str, str]]:
-        """Say what is known of the real target."""
+        """Describe the real target, if it was connected to."""
         return () if self._opened is None else self._opened.describe()
 
     def warnings(self) -> Sequence[str]:
-        """Say what the real target's session has to say, once there is one."""
+        """Return the warnings of the real target, if it was connected to."""
         return () if self._opened is None else self._opened.warnings()

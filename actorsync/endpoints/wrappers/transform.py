@@ -1,13 +1,13 @@
-"""Files whose content is made on the way: a source behind transforms.
+"""Files that are transformed while they are read: a source behind transforms.
 
-A `Transform` makes a stream of a stream, and says for which paths. `Transformed` stands before a source and gives,
-where one opens such a path, what the transforms make of it: as it is read, a piece at a time, and never all of it.
+A `Transform` makes a stream from a stream, for some paths. `Transformed` wraps a source: opening such a path returns
+the transformed content, which is produced a piece at a time and never held as a whole.
 
-**What is known of such a file.** Its fingerprint is its source file's, stamped with the names of the transforms (see
-``actorsync.planning.fingerprint``): when either changes, it is sent again. Its size is known at its end. So it is never
-taken for what the target happens to have, and what the journal knows of the target is what the target has said.
+**What is known of such a file.** Its fingerprint is that of its source file, combined with the names of the transforms
+(see ``actorsync.planning.fingerprint``): if either changes, the file is sent again. Its size is known at its end. So an
+existing file of the target never counts as equal, and the journal records the size that the target reports.
 
-**When a transform fails**, the file fails, with one line that names it, and the run goes on.
+**If a transform fails**, the file fails, with one line that names the transform, and the run goes on.
 """
 
 from __future__ import annotations
@@ -33,43 +33,41 @@ __all__ = ["Transform", "Transformed"]
 
 T = TypeVar("T")
 
-#: How much is gathered of what a transform gives in small pieces.
+#: Small pieces from a transform are joined up to this size.
 _GATHERED: Final = 16 * 1024
-#: How much a transform is given at once, unless it asks for less.
+#: The largest piece that a transform receives at once, unless it asks for less.
 _PIECE: Final = 64 * 1024
-#: How long the reason may be that a transform gives for its failure.
+#: The number of characters shown of the reason for a failed transform.
 _REASON: Final = 200
-#: Stands for the transforms of a path of which they cannot be told: it is sent, and then that is a failure.
+#: In place of the transforms of a path whose ``applies`` or ``origin`` fails: the file is sent, and the upload fails.
 _UNTOLD: Final = "\0"
 
 
 def _applies(applies: Callable[[str], bool] | Iterable[str]) -> Callable[[str], bool]:
-    """Give what decides by patterns, where there are patterns."""
+    """Return a function of the path; patterns become one."""
     if callable(applies):
         return applies
     if isinstance(applies, str):
-        raise TypeError("applies takes a list of patterns, and not a text")  # which would be a list of letters
+        raise TypeError("applies takes a list of patterns, not a str")  # a str is an iterable of letters
     selection = Selection(exclude=applies)
     return lambda path: selection.hides(path, is_directory=False)
 
 
 @attrs.frozen(eq=False)
 class Transform:
-    """How the content of some files is made of their sources.
+    """How the content of some files is made from their sources.
 
-    ``name`` stands for what it makes: a file that was sent through a transform is sent again when the next run has
-    another name for it, so that a new version of a transform takes a new name (``"minify 2"``).
+    ``name`` identifies the result: a file is sent again if the next run has another name for its transform. So a new
+    version of a transform gets a new name (``"minify 2"``).
 
-    ``applies`` tells for which paths: lines in gitignore syntax, or a function of the path, which has to be quick.
-    Where several apply they are used one after the other, in the order in which they are given.
+    ``applies`` selects the paths: lines in gitignore syntax, or a function of the path, which must be fast. If several
+    transforms apply to a path, they apply one after the other, in the given order.
 
-    ``wrap`` makes a stream of a stream. It is called when the file is first read from; what it gives is read to its
-    end, or closed before that. It may raise what it likes. It runs on trio's thread, with everything else: what takes
-    long belongs in a worker thread.
+    ``wrap`` makes a stream from a stream. It is called at the first read. Its stream is read to the end, or closed
+    before. It may raise any exception. It runs in the trio thread: slow work belongs in a worker thread.
 
-    ``origin``, where there is one, tells by a path of which file of the source its content is made, in place of the
-    one of that path: a file that the source has not got (``a.css.gz`` of ``a.css``). If that one is sent transformed,
-    it is also read transformed.
+    ``origin``, if given, returns the source file for a path that the source itself does not have: ``a.css`` for
+    ``a.css.gz``. If that file is transformed as well, its transformed content is read.
     """
 
     name: str = attrs.field()
@@ -80,11 +78,11 @@ class Transform:
     @name.validator
     def _has_a_name(self, _: object, name: str) -> None:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise ValueError(f"{name!r} is not a name for a transform: a text of one line that can be shown")
+            raise ValueError(f"{name!r} is not a name for a transform; use one line of printable text")
 
 
 def _failure_of(transform: Transform, error: BaseException) -> TransformFailed:
-    """Say in one line that a transform failed, and why."""
+    """Return the error for a failed transform: one line with the reason."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, TransformFailed):
@@ -96,7 +94,7 @@ def _failure_of(transform: Transform, error: BaseException) -> TransformFailed:
 
 @attrs.frozen
 class _Recipe:
-    """Of which file of the source something is made, and by what, in this order."""
+    """The source file of some content, and the transforms that make it, in order."""
 
     origin: str
     transforms: tuple[Transform, ...]
@@ -112,10 +110,10 @@ def _in_order(transforms: Iterable[Transform]) -> tuple[Transform, ...]:
 
 @attrs.frozen
 class Transformed(EndpointWrapper[Source]):
-    """The source ``real``, with what ``transforms`` make of some of its files. Its sessions list and open.
+    """The source ``real``, with some of its files transformed.
 
-    They list what is there: a path that only an origin gives a content is added to a listing by whoever wants it, with
-    the fingerprint of that file.
+    A listing shows the real entries. A path that exists only through an ``origin`` is not listed: a stage of the caller
+    adds it, with the fingerprint of its source file.
     """
 
     transforms: tuple[Transform, ...] = attrs.field(converter=_in_order)
@@ -124,7 +122,7 @@ class Transformed(EndpointWrapper[Source]):
     def _each_once(self, _: object, transforms: tuple[Transform, ...]) -> None:
         names = [transform.name for transform in transforms]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"there is more than one transform of the name {min(twice)!r}")
+            raise ValueError(f"more than one transform is called {min(twice)!r}; rename one")
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[ReadSession]:
@@ -133,7 +131,7 @@ class Transformed(EndpointWrapper[Source]):
             yield _TransformedSession(session, self)
 
     def stamped(self, glance: Glance) -> Glance:
-        """Give a directory with the fingerprints that its files have when they are opened here."""
+        """Return the rows of a directory with the fingerprints that its files have when they are opened here."""
         rows = [self._stamped(glance.directory, row) for row in glance.rows]
         return attrs.evolve(glance, rows=rows)
 
@@ -149,9 +147,10 @@ class Transformed(EndpointWrapper[Source]):
         return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, stamp(path, inode, recipe.names))
 
     def recipe(self, path: str, *made: str) -> _Recipe | None:
-        """Tell how the content of a path is made; None where it is what it is.
+        """Return how the content of a path is made; None if no transform applies.
 
-        ``made`` are the paths that are to be made of this one. Raises `TransformFailed` when a transform cannot tell.
+        ``made`` are the paths whose content depends on this one. Raises `TransformFailed` if a function of a transform
+        fails, if two transforms name different origins, or if the origins form a circle.
         """
         applying: list[Transform] = []
         origins: dict[str, Transform] = {}
@@ -171,11 +170,11 @@ class Transformed(EndpointWrapper[Source]):
             return _Recipe(path, tuple(applying))
         if len(origins) > 1:
             raise TransformFailed(
-                f"{' and '.join(repr(it.name) for it in origins.values())} make it of different files"
+                f"transforms {' and '.join(repr(it.name) for it in origins.values())} name different origins"
             )
         ((origin, transform),) = origins.items()
         if origin in made:
-            raise TransformFailed(f"transform {transform.name!r} failed: in the end it would be made of itself")
+            raise TransformFailed(f"transform {transform.name!r} failed: its origin depends on its own content")
         before = self.recipe(origin, *made, path)
         if before is None:
             return _Recipe(origin, tuple(applying))
@@ -183,10 +182,10 @@ class Transformed(EndpointWrapper[Source]):
 
 
 def _checked(transform: Transform, origin: object) -> str:
-    """Give an origin that is a path inside the source. Raises `TransformFailed` for any other."""
+    """Return an origin that is a path inside the source. Raises `TransformFailed` for any other."""
     if not isinstance(origin, str) or "\0" in origin or {"", ".", ".."} & set(origin.split("/")):
         raise TransformFailed(
-            f"transform {transform.name!r} failed: its origin is no path: {shorten(ascii(origin), 100)}"
+            f"transform {transform.name!r} failed: its origin is not a path: {shorten(ascii(origin), 100)}"
         )
     return origin
 
@@ -199,7 +198,7 @@ class _TransformedSession(ReadSessionWrapper):
         self._place = place
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
-        """Open a file, or what is made of one."""
+        """Open a file, transformed if a transform applies."""
         recipe = self._place.recipe(path)
         return self._real.open(path) if recipe is None else _open(self._real, path, recipe)
 
@@ -215,13 +214,13 @@ async def _open(session: ReadSession, path: str, recipe: _Recipe) -> AsyncIterat
 
 
 class _Made(Content):
-    """Content that is made of a file of the source while it is read."""
+    """Content that is made from a file of the source while it is read."""
 
     def __init__(self, path: str, recipe: _Recipe, content: Content) -> None:
         entry = content.entry
         self._entry = attrs.evolve(entry, path=path, inode=stamp(path, entry.inode, recipe.names))
         self.failure: Exception | None = None
-        """What ended the stream first: in the source, or in a transform."""
+        """The first error: in the source, or in a transform."""
         self._content, self._recipe = content, recipe
         self._streams: list[trio.abc.ReceiveStream] = []
         self._rest = b""
@@ -240,9 +239,9 @@ class _Made(Content):
         """Return None: there is no descriptor for transformed content."""
 
     async def read(self, max_bytes: int) -> bytes:
-        """Make some more. Raises `TransformFailed`, or what reading the source raises."""
+        """Return the next piece. Raises `TransformFailed`, or what reading the source raises."""
         await trio.lowlevel.checkpoint()
-        if self.failure is not None:  # a transform may not have cared
+        if self.failure is not None:  # a transform may have ignored the error
             raise self.failure
         enough = min(max_bytes, _GATHERED)
         data = self._rest
@@ -263,14 +262,14 @@ class _Made(Content):
             self._streams.append(_Guarded(transform, self._streams[-1], self))
 
     async def is_unchanged(self) -> bool:
-        """Tell it of the file of the source, whose end a transform may have had no use for."""
+        """Return whether the source file is unchanged. A transform may have left its end unread: read it first."""
         if self._content.fileno() is None:
             while await self._content.read(_PIECE):
                 pass
         return await self._content.is_unchanged()
 
     async def close(self) -> None:
-        """Close the streams, whatever state they are in, without waiting for any."""
+        """Close all streams in any state, without waiting."""
         for stream in reversed(self._streams):
             with contextlib.suppress(Exception):
                 await trio.aclose_forcefully(stream)
@@ -278,13 +277,13 @@ class _Made(Content):
 
 @attrs.frozen(eq=False)
 class _Raw(trio.abc.ReceiveStream):
-    """A file of the source, as transforms are given it."""
+    """A file of the source, as the stream that the first transform receives."""
 
     _content: Content
     _made: _Made
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Read on."""
+        """Read the next piece."""
         try:
             return await self._content.read(max_bytes or _PIECE)
         except Exception as error:
@@ -292,12 +291,12 @@ class _Raw(trio.abc.ReceiveStream):
             raise
 
     async def aclose(self) -> None:
-        """Leave the file to who has opened it."""
+        """Do nothing: the opener of the file closes it."""
         await trio.lowlevel.checkpoint()
 
 
 class _Guarded(trio.abc.ReceiveStream):
-    """What one transform makes; an error in it comes out as one that names it."""
+    """The stream of one transform. An error in it becomes one that names the transform."""
 
     def __init__(self, transform: Transform, below: trio.abc.ReceiveStream, made: _Made) -> None:
         self._transform, self._made = transform, made
@@ -308,7 +307,7 @@ class _Guarded(trio.abc.ReceiveStream):
             raise self._blamed(error) from error
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Have some more made."""
+        """Read the next piece of the transformed content."""
         assert self._stream is not None
         try:
             return bytes(_a(_BYTES, await self._stream.receive_some(max_bytes)))
@@ -316,13 +315,13 @@ class _Guarded(trio.abc.ReceiveStream):
             raise self._blamed(error) from error
 
     def _blamed(self, error: Exception) -> Exception:
-        """Give what has gone wrong first: what comes from below is not the fault of whom it passes through."""
+        """Return the first error: an error from below is not the fault of the transform that it passes through."""
         if self._made.failure is None:
             self._made.failure = _failure_of(self._transform, error)
         return self._made.failure
 
     async def aclose(self) -> None:
-        """Close what the transform has made."""
+        """Close the stream of the transform."""
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -331,8 +330,8 @@ _BYTES: Final[tuple[type, ...]] = (bytes, bytearray, memoryview)
 
 
 def _a(kind: type[T] | tuple[type, ...], given: T) -> T:
-    """Give what was given by code of others, if it is what it should be."""
+    """Return a value from foreign code if it has the expected type, or raise `TypeError`."""
     if isinstance(given, kind):
         return given
     wanted = kind.__name__ if isinstance(kind, type) else "bytes"
-    raise TypeError(f"it gave a {type(given).__name__}, and not {wanted}")
+    raise TypeError(f"returned {type(given).__name__} instead of {wanted}")

@@ -1,14 +1,14 @@
-"""Conversations with an FTP server, each a generator that does no I/O (see `actorsync.protocols.ftp.wire`).
+"""Dialogues with an FTP server, each a generator that does no I/O (see `actorsync.protocols.ftp.wire`).
 
-What every dialogue here keeps:
+Every dialogue here keeps these rules:
 
-* Lines are built before the first flight goes out. A name that cannot be sent raises `OperationRefused` for the
-  whole batch while nothing has happened; `why_unsendable` tells beforehand which name it would be.
+* All lines are built before the first flight is sent. A name that cannot be sent raises `OperationRefused` for the
+  whole batch, and nothing has happened. `why_unsendable` finds such a name beforehand.
 * Flights are bursts that any server can take.
-* Every reply is `checked`: 421 raises `ConnectionLost`, a code that the command cannot have `ProtocolError`.
-* Done again over a new connection after one was lost at any point, it comes to the same end. That is why a refusal
-  is never the last word: servers answer 550 to making what is there and to removing what is gone, and the text
-  is no help, so a second flight looks what is true.
+* Every reply is `checked`: 421 raises `ConnectionLost`, a code that the command cannot have raises `ProtocolError`.
+* A dialogue can be repeated over a new connection after one was lost at any point, with the same result. So a refusal
+  is not final: servers answer 550 to making a directory that exists and to removing a file that does not, and the text
+  does not tell. A second flight then looks what exists.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def exchange(units: Iterable[tuple[bytes, ...]]) -> Dialogue[list[Reply]]:
-    """Send every line of ``units`` in as few flights as servers can take, and give the checked replies in order."""
+    """Send every line of ``units`` in as few flights as servers can take. Returns the checked replies in order."""
     replies: list[Reply] = []
     for flight in bursts(units):
         answers = yield flight
@@ -59,14 +59,14 @@ def exchange(units: Iterable[tuple[bytes, ...]]) -> Dialogue[list[Reply]]:
 
 
 def login(user: str, password: str) -> Dialogue[None]:
-    """Log in. When it returns, we are in.
+    """Log in. Returns when the server has accepted the login.
 
-    The password never stands in an error, not even when the server repeats it.
+    The password is never part of an error, even when the server repeats it.
 
     Raises:
-        LoginRefused: the server refuses the user, the password, or wants more than these two. ProFTPD also says
-            530 when there are too many connections: who has logged in before with the same password knows better.
-        ConnectionLost: the server refuses for now.
+        LoginRefused: The server refuses the user or the password, or requires an account. ProFTPD sends 530 also when
+            there are too many connections: a caller that has logged in before can tell the two apart.
+        ConnectionLost: The server refuses for now.
     """
     for what, text, verb in (("user name", user, "USER"), ("password", password, "PASS")):
         if why := why_unsendable(text, verb=verb):
@@ -81,7 +81,7 @@ def login(user: str, password: str) -> Dialogue[None]:
         if reply.is_permanent:
             raise LoginRefused(f"the server refuses the login: {reply}")
         if reply.code == 332:
-            raise LoginRefused(f"the server wants an account besides user and password: {reply}")
+            raise LoginRefused(f"the server requires an account, which actorsync cannot send: {reply}")
 
 
 def _without(secret: str, reply: Reply) -> Reply:
@@ -91,12 +91,12 @@ def _without(secret: str, reply: Reply) -> Reply:
 
 
 def protect_data() -> Dialogue[None]:
-    """Have the data connections under TLS as well (RFC 4217). Played under TLS, before the login.
+    """Request TLS on the data connections as well (RFC 4217). Played under TLS, before the login.
 
     Raises:
-        LoginRefused: the server would take files in clear only.
+        LoginRefused: The server accepts files in clear only.
     """
-    # PBSZ says nothing that is not known, but PROT is refused without it.
+    # PBSZ has no effect under TLS, but servers refuse PROT without it.
     _, prot = yield [command_line("PBSZ", "0"), command_line("PROT", "P")]
     if not checked("PROT", prot).is_positive:
         raise LoginRefused(f'the server does not protect data connections: PROT P was answered with "{prot}"')
@@ -104,8 +104,8 @@ def protect_data() -> Dialogue[None]:
 
 _INTRODUCTION = tuple(
     command_line(verb, argument)
-    # OPTS UTF8 ON is for IIS and old servers, which otherwise speak a code page. Where it is not known it is refused,
-    # which does no harm. OPTS MLST asks for the facts that are read, of which some servers give ``unique`` only then.
+    # OPTS UTF8 ON is for IIS and old servers, which otherwise use a code page. Other servers refuse it without harm.
+    # OPTS MLST requests the facts that are read. Some servers send ``unique`` only on request.
     for verb, argument in (
         ("FEAT", None),
         ("TYPE", "I"),
@@ -117,11 +117,11 @@ _INTRODUCTION = tuple(
 
 
 def introduce() -> Dialogue[Features]:
-    """Ask the server what it can, and set the connection up: binary, UTF-8. One flight, once after each login.
+    """Ask for the server's features, and set binary mode and UTF-8. One flight, once after each login.
 
     Raises:
-        ProtocolError: there is no binary mode. Without it, files and sizes come out wrong.
-        ConnectionLost: there is none for now.
+        ProtocolError: The server has no binary mode. Without it, contents and sizes would be wrong.
+        ConnectionLost: The server refuses binary mode for now.
     """
     feat, binary, directory, *_ = yield from exchange([_INTRODUCTION])
     if not binary.is_positive:
@@ -131,13 +131,13 @@ def introduce() -> Dialogue[Features]:
 
 
 def sizes(paths: Iterable[str]) -> Dialogue[list[int | None]]:
-    """Give the size of each file, ``None`` where the server does not say: gone, or no file."""
+    """Return the size of each file; None where the server shows none, as there is no such file."""
     replies = yield from exchange([(command_line("SIZE", path),) for path in paths])
     return [size_of(reply) for reply in replies]
 
 
 def facts(paths: Iterable[str]) -> Dialogue[list[tuple[int, int | None] | None]]:
-    """Give size and time (nanoseconds, UTC) of each file, ``None`` where there is no size; a time may be ``None``.
+    """Return size and time (nanoseconds, UTC) of each file; None where there is no size. A time may be None.
 
     For servers without MLST, and for single files.
     """
@@ -147,14 +147,14 @@ def facts(paths: Iterable[str]) -> Dialogue[list[tuple[int, int | None] | None]]
 
 
 def read_facts(size_reply: Reply, time_reply: Reply) -> tuple[int, int | None] | None:
-    """Read size and time from the checked replies to SIZE and MDTM, as `facts` gives them."""
+    """Read size and time from the checked replies to SIZE and MDTM, in the form of `facts`."""
     size = size_of(size_reply)
     mtime_ns = parse_mdtm_time(time_reply.text.strip(" ")) if time_reply.is_positive else None
     return None if size is None else (size, mtime_ns)
 
 
 def whereabouts(replies: Sequence[Reply]) -> list[str | None]:
-    """Read where each CWD has led, from the replies to pairs of CWD and PWD; ``None`` where it led nowhere."""
+    """Read the directory after each CWD from the replies to pairs of CWD and PWD; None where it is not known."""
     pairs = [(checked("CWD", cwd), checked("PWD", pwd)) for cwd, pwd in _pairs(replies)]
     return [parse_working_directory(pwd) if cwd.is_positive else None for cwd, pwd in pairs]
 
@@ -162,11 +162,11 @@ def whereabouts(replies: Sequence[Reply]) -> list[str | None]:
 def make_directories(
     paths: Sequence[str], *, mlst: bool = False, made: Callable[[str], None] | None = None
 ) -> Dialogue[list[Reply | None]]:
-    """Make directories, in order. ``None`` for each that is there now, whoever made it, or the server's refusal.
+    """Make directories, in order. Returns None for each that exists now, or the server's refusal.
 
-    ``made`` is told of each that was not there before.
-    Paths are absolute. ``mlst`` says that the server has MLST, which is then used to look what is there. Without it a
-    directory is there when it can be entered, and afterwards the session stands in the root directory.
+    Paths are absolute. ``made`` is called with each directory that did not exist before. ``mlst`` says that the server
+    has MLST, which then shows what exists. Without it a directory exists when it can be entered, and afterwards the
+    session stands in the root directory.
     """
     probes = _directory_probes(paths, mlst=mlst)
     replies = yield from exchange([(command_line("MKD", path),) for path in paths])
@@ -181,17 +181,17 @@ def make_directories(
 
 
 def remove_files(paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-    """Remove files. ``None`` for each that is gone now, whoever removed it, or the server's refusal."""
+    """Remove files. Returns None for each that no longer exists, or the server's refusal."""
     probes = [command_line("SIZE", path) for path in paths]
     replies = yield from exchange([(command_line("DELE", path),) for path in paths])
     return (yield from _refusals_to_remove(probes, replies))
 
 
 def remove_directories(paths: Sequence[str], *, mlst: bool = False) -> Dialogue[list[Reply | None]]:
-    """Remove empty directories, in order. ``None`` for each that is gone now, or the server's refusal.
+    """Remove empty directories, in order. Returns None for each that no longer exists, or the server's refusal.
 
-    Paths and ``mlst`` are as for `make_directories`. Without MLST, a directory that the server lets us neither
-    remove nor enter looks as if it were gone.
+    Paths and ``mlst`` are as for `make_directories`. Without MLST, a directory that can be neither removed nor entered
+    looks as if it did not exist.
     """
     probes = _directory_probes(paths, mlst=mlst)
     replies = yield from exchange([(command_line("RMD", path),) for path in paths])
@@ -199,7 +199,7 @@ def remove_directories(paths: Sequence[str], *, mlst: bool = False) -> Dialogue[
 
 
 def _directory_probes(paths: Sequence[str], *, mlst: bool) -> list[bytes]:
-    # Pure-FTPd holds back the answer to each CWD that fails, 0.1 s longer every time: 64 of them take three minutes.
+    # Not CWD where there is MLST: Pure-FTPd delays each CWD that fails by another 0.1 s, so 64 take three minutes.
     if not all(path.startswith("/") for path in paths):
         raise ValueError("a relative path means another directory after the first CWD")
     return [command_line("MLST" if mlst else "CWD", path) for path in paths]
@@ -210,12 +210,12 @@ def _is_directory(look: Reply, *, mlst: bool) -> bool:
 
 
 def _look(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Reply | None]]:
-    """Send the probe of each path that was refused, and give what it was answered, ``None`` for the others."""
+    """Send the probe of each path that was refused. Returns the answers, None for the other paths."""
     looks: list[Reply | None] = [None] * len(replies)
     refused = [index for index, reply in enumerate(replies) if reply.is_refusal]
     units = [(probes[index],) for index in refused]
     if units and verb_of(units[0][0]) == "CWD":
-        # Not to stay in a directory that is to be removed, nor to leave where we stand to chance.
+        # Leave a directory that may be removed, so that the current directory is known.
         units.append((command_line("CWD", "/"),))
     answers = yield from exchange(units)
     for index, answer in zip(refused, answers, strict=False):
@@ -224,9 +224,10 @@ def _look(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Re
 
 
 def _refusals_to_remove(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Reply | None]]:
-    """Only the look says gone, and only with 550. 450 is busy, 500 and 502 say that the server has no such command.
+    """Return the refusals, without those of paths that no longer exist.
 
-    553 is for a name that the server does not allow: whether there is such a file, the look tells all the same.
+    A path does not exist when the probe gets 550. The refusal itself must be 550, or 553 for a name that the server
+    does not allow. 450 means busy, and 500 and 502 mean that the server has no such command.
     """
     looks = yield from _look(probes, replies)
     return [
@@ -236,22 +237,22 @@ def _refusals_to_remove(probes: Sequence[bytes], replies: Sequence[Reply]) -> Di
 
 
 def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
-    """Give what the checked replies to one RNFR and RNTO, sent in one flight, come to: ``None`` done, or the refusal.
+    """Return the refusal in the checked replies to one RNFR and RNTO of one flight; None when the rename is done.
 
     Raises:
-        ProtocolError: RNFR was refused and RNTO done all the same: an older RNFR was still armed, and another file
-            now has this name.
+        ProtocolError: RNFR was refused and RNTO was done. An older RNFR was still armed, and another file now has this
+            name.
     """
     if rnfr.is_refusal and rnto.is_positive:
-        raise ProtocolError(f'the server renamed another file than it was told: "{rnfr}", then "{rnto}"')
+        raise ProtocolError(f'the server renamed another file than requested: "{rnfr}", then "{rnto}"')
     return rnfr if rnfr.is_refusal else rnto if rnto.is_refusal else None
 
 
 def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Reply | None, tuple[int, int | None] | None]]]:
-    """Rename files, many in a flight. For each ``None`` or the refusal, and what the server then shows as the new name.
+    """Rename files, many in a flight. Returns, for each, None or the refusal, and the facts of the new name.
 
-    Behind each there is a rename that cannot be: it leaves no RNFR armed which the next one might find (see
-    `disarm_rename`). Where all is well it is refused as out of sequence.
+    An impossible rename follows each one, so that no RNFR stays armed for the next (see `disarm_rename`). Normally the
+    server refuses it as out of sequence.
     """
     units = [
         (
@@ -273,9 +274,9 @@ def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Reply | 
 
 
 def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
-    """Give files that were set aside their names back; where there is a file of that name again, remove them.
+    """Restore the names of files that were set aside, or remove them where a new file has the name.
 
-    ``pairs`` are of the path aside and the path that it had. ``None`` for each that is no longer aside, or the refusal.
+    Each pair has the path aside and the original path. Returns None for each that is no longer aside, or the refusal.
     """
     found = yield from sizes([path for pair in pairs for path in pair])
     refusals: list[Reply | None] = []
@@ -293,11 +294,11 @@ def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
 
 
 def disarm_rename() -> Dialogue[None]:
-    """Make sure that no RNFR is left armed. Needed once after a refused RNTO whose RNFR was accepted.
+    """Ensure that no RNFR is left armed. Needed once after a refused RNTO whose RNFR was accepted.
 
-    Pure-FTPd refuses a name that it prohibits (553, such as one with a backslash) without forgetting the RNFR, and
-    no server but vsftpd forgets it for an RNFR that is refused: with the next pair in flight, the old file would
-    get the next file's name. A rename onto the root cannot succeed, and disarms on every server that was tried.
+    Pure-FTPd keeps the RNFR armed when it refuses a prohibited name (553, such as one with a backslash). All servers
+    but vsftpd keep it armed when the next RNFR is refused. With the next pair in the same flight, the old file would
+    then get the next file's name. A rename onto the root cannot succeed, and disarms every server that was tested.
     """
     (reply,) = yield from exchange([(command_line("RNTO", "/"),)])
     if not reply.is_refusal:

@@ -1,10 +1,10 @@
-"""Reading directories: what MLSD sends (RFC 3659 section 7) and what LIST sends (no standard at all).
+"""Parsers for directory listings: of MLSD (RFC 3659 section 7) and of LIST (which has no standard).
 
-A listing decides about removals, so the question is never only what it says, but whether all of it was understood.
-Whatever is not understood makes it *not whole*: the directory is then unknown, and nothing in it may be removed.
+A listing decides about removals, so every line of it has to be understood. A listing with a line that is not understood
+is *not whole*: the directory then counts as unknown, and nothing in it may be removed.
 
-Names are chosen by whoever can write to the server. One with a slash would lead out of the directory, one with a line
-break can forge a second entry. Neither becomes an entry here, and a listing that holds one is not whole.
+Names come from anyone who can write to the server. A name with a slash would lead out of the directory, and one with a
+line break can forge a second entry. Neither becomes an entry, and a listing that contains one is not whole.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from actorsync.protocols.ftp.wire import Reply
 __all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd"]
 
 _SHOWN = 200  # characters of a line in a problem
-_MAX_PROBLEMS = 20  # a directory of 100,000 lines in a foreign dialect has one problem, not 100,000
+_MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 100,000 problems
 
 
 @attrs.frozen
 class ListedEntry:
-    """One name in a directory, as the server describes it. What it does not tell is ``None``.
+    """One name in a directory, as the server describes it. A fact that it does not send is None.
 
-    Only files have a size. Entries of LIST never have a time. ``unique`` is the same for what is the same file or
-    directory, by whatever name it is reached (RFC 3659 section 7.5.2), and is not compared.
+    Only files have a size. Entries of LIST never have a time. ``unique`` identifies a file or directory under all of
+    its names (RFC 3659 section 7.5.2), and does not take part in comparisons.
     """
 
     name: str
@@ -43,12 +43,12 @@ class ListedEntry:
 
 @attrs.frozen
 class ParsedListing:
-    """What was understood of one listing.
+    """The result of parsing one listing.
 
-    ``is_whole`` says that every line was understood; if not, ``problems`` says why, fit to be shown.
-    ``has_dot_entries`` says that the directory itself (and for LIST its parent, too) was listed. That is the only
-    way to tell LIST's answer for an empty directory from that for one which may not be read: both are empty, and both
-    end with 226. MLSD needs it less, as it refuses those; pyftpdlib's never has it, nor has LIST in DOS form.
+    ``is_whole`` says that every line was understood. If not, ``problems`` has the reasons, escaped for display.
+    ``has_dot_entries`` says that the directory itself (and for LIST its parent, too) was listed. Only this tells LIST's
+    answer for an empty directory from that for an unreadable one: both are empty, and both end with 226. MLSD refuses
+    unreadable directories instead. pyftpdlib's MLSD never has these entries, nor has LIST in DOS form.
     """
 
     entries: tuple[ListedEntry, ...]
@@ -58,15 +58,15 @@ class ParsedListing:
 
 
 def parse_mlsd(data: bytes) -> ParsedListing:
-    """Read a whole listing as MLSD sent it. Never raises: what cannot be understood is a problem."""
+    """Parse a listing of MLSD. Never raises: a line that is not understood becomes a problem."""
     return _parse(data, _mlsd_entry, needed_dots=1)
 
 
 def parse_list(data: bytes) -> ParsedListing:
-    """Read a whole listing as LIST sent it, in the form of Unix' ``ls -l`` or of DOS. Never raises.
+    """Parse a listing of LIST, in the form of Unix' ``ls -l`` or of DOS. Never raises.
 
-    Its times are left out: they are local to a place that nobody tells, precise to the minute at best, and to the
-    day for old files. Ask with MDTM where a time is needed.
+    Its times are left out: they are in an unknown time zone, and precise to the minute at best, to the day for old
+    files. Use MDTM where a time is needed.
     """
     return _parse(data, _list_entry, needed_dots=2)
 
@@ -75,7 +75,7 @@ _FORBIDDEN = re.compile(r"[/\0\r\n]")
 
 
 class _NotUnderstoodError(Exception):
-    """Why one line is no entry."""
+    """Raised with the reason when a line is no entry."""
 
 
 def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dots: int) -> ParsedListing:
@@ -109,9 +109,9 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
 
 
 def _lines(data: bytes, problems: list[str]) -> list[str]:
-    """Cut at CRLF only: a lone CR or LF is part of a name. Just a listing without any CRLF is cut at LF.
+    """Split at CRLF only, as a lone CR or LF is part of a name. A listing without any CRLF is split at LF.
 
-    A last line without its end is what remains when the connection breaks; a name cut short is another name.
+    A last line without its end is a problem: the connection broke, and a name that was cut short is another name.
     """
     end = b"\r\n" if b"\r\n" in data else b"\n"
     *lines, rest = data.split(end)
@@ -126,10 +126,10 @@ def _shown(data: bytes) -> str:
 
 def _check_name(name: str) -> None:
     if name in {"", ".", ".."}:
-        raise _NotUnderstoodError("a name that is none")
-    # A backslash is not looked for: it is a letter like any other on the servers that can hold one in a name.
+        raise _NotUnderstoodError("an empty or reserved name")
+    # A backslash is allowed: servers that can store one treat it as any other character.
     if forbidden := _FORBIDDEN.search(name):
-        raise _NotUnderstoodError(f"a name may not hold {forbidden[0]!r}")
+        raise _NotUnderstoodError(f"a name with {forbidden[0]!r}")
 
 
 # --- MLSD
@@ -141,21 +141,21 @@ _SIZE = re.compile(r"[0-9]{1,19}")
 
 
 def _mlsd_entry(line: str) -> ListedEntry:
-    # No fact holds a space, so the first one ends them, and a name may begin with the next. The target of a link does
-    # come with spaces from some; then what looks like a name still holds facts.
+    # No fact contains a space, so the first space ends the facts, and the name follows. Some servers send the target of
+    # a link with its spaces. Then the text after the first space still contains facts.
     head, _, name = line.partition(" ")
     if not head.endswith(";") and ";" in name:
-        raise _NotUnderstoodError("facts and a name that cannot be told apart")
+        raise _NotUnderstoodError("facts and name cannot be told apart")
     facts = {key.lower(): value for key, _, value in [fact.partition("=") for fact in head.split(";")]}
     if (type_ := facts.get("type", "").lower()) == "":
         raise _NotUnderstoodError("an entry without a type")
     if dot := _MLSD_DOTS.get(type_):
-        return ListedEntry(dot, Kind.DIRECTORY)  # whatever its name is: some give the full path
+        return ListedEntry(dot, Kind.DIRECTORY)  # some servers send the full path as its name
     is_link = type_.startswith(_MLSD_LINKS)
     kind = Kind.LINK if is_link else _MLSD_KINDS.get(type_, Kind.OTHER)
     size = facts.get("size") if kind is Kind.FILE else None
     if size is not None and not _SIZE.fullmatch(size):
-        raise _NotUnderstoodError("a size that is none")
+        raise _NotUnderstoodError("an invalid size")
     return ListedEntry(
         name=name,
         kind=kind,
@@ -166,15 +166,15 @@ def _mlsd_entry(line: str) -> ListedEntry:
 
 
 def mlst_kind(reply: Reply) -> Kind | None:
-    """Read from the reply to MLST what the one path is. ``None``: refused, or not understood."""
+    """Read the kind of a path from the reply to MLST. None: refused, or not understood."""
     found = mlst_entry(reply)
     return None if found is None else found.kind
 
 
 def mlst_entry(reply: Reply) -> ListedEntry | None:
-    """Read from the reply to MLST all that it says of the one path. ``None``: refused, or not understood.
+    """Read the facts of a path from the reply to MLST. None: refused, or not understood.
 
-    The facts are those of a listing; the name may be told in any way.
+    The facts are those of a listing. The name may have any form, and must not be used.
     """
     if not reply.is_positive or len(reply.lines) != 3:
         return None
@@ -196,9 +196,9 @@ _DATE = "|".join(
         rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} +{_CLOCK}(?::[0-9]{{2}}(?:\.[0-9]+ +[+-][0-9]{{4}})?)?",
     )
 )
-# The columns up to the date are counted (a number of links, then owner and group, of which the second may be missing or
-# hold a space): were they "anything", a name that looks like columns could stand in for columns not understood.
-# One space ends the date. Any more belong to the name.
+# The columns up to the date are counted: the number of links, the owner, and the group, which may be missing or contain
+# a space. If they could be anything, a name that looks like columns could pass for columns that were not understood.
+# One space ends the date. Further spaces belong to the name.
 _UNIX = re.compile(
     r"(?P<kind>[-a-zA-Z])[-rwxsStTlL]{9}[.+@]? *[0-9]+ +(?:[^ ]+ +){0,3}?"
     rf"(?P<size>[0-9]{{1,19}}|[0-9]+, *[0-9]+) +(?i:{_DATE}) (?P<name>.*)",
@@ -206,7 +206,7 @@ _UNIX = re.compile(
 )
 _UNIX_KINDS = {"-": Kind.FILE, "d": Kind.DIRECTORY, "l": Kind.LINK}
 
-# IIS fills <DIR> up with ten spaces, to the width of its column of sizes, which ends with one space.
+# IIS pads <DIR> with ten spaces, to the width of its column of sizes, which ends with one space.
 _DOS = re.compile(
     rf"[0-9]{{2}}-[0-9]{{2}}-(?:[0-9]{{4}}|[0-9]{{2}}) +{_CLOCK} ?(?i:[AP]M)? +"
     r"(?:(?P<size>[0-9]{1,19}) |<(?P<tag>[A-Z]+)> {1,10})(?P<name>.*)",
@@ -235,12 +235,12 @@ def _list_entry(line: str) -> ListedEntry | None:
         raise _NotUnderstoodError("a line that is not understood")
     size = match["size"] if kind is Kind.FILE else None
     if size is not None and not _SIZE.fullmatch(size):
-        raise _NotUnderstoodError("a size that is none")
+        raise _NotUnderstoodError("an invalid size")
     return ListedEntry(name, kind, None if size is None else int(size))
 
 
 def _link_name(text: str) -> str:
     name, *targets = text.split(" -> ")
     if len(targets) > 1:
-        raise _NotUnderstoodError("a link of which the name cannot be told from its target")
+        raise _NotUnderstoodError("name and target of a link cannot be told apart")
     return name

@@ -18,8 +18,8 @@ __all__ = [
     "MTIME_NS",
     "SECOND_NS",
     "FailingContent",
-    "GatedContent",
     "MemoryContent",
+    "RateLimitedContent",
     "StallingContent",
     "UnsizedContent",
     "content_with_descriptor",
@@ -113,7 +113,7 @@ class UnsizedContent(MemoryContent):
         return piece
 
 
-class GatedContent(MemoryContent):
+class RateLimitedContent(MemoryContent):
     """Content with a rate limit of 10,000 bytes a piece, which counts the bytes read and the bytes admitted."""
 
     admitted = 0

@@ -19,7 +19,7 @@ __all__ = [
     "check_describe",
     "check_empty_listing",
     "check_identify",
-    "check_list_what_is_missing_or_a_file",
+    "check_listing_a_missing_path_or_a_file_is_a_problem",
     "check_long_listing_is_complete",
     "check_make_directories_again",
     "check_make_nested_directories",
@@ -48,7 +48,7 @@ async def check_describe(place: Place) -> None:
             assert_is_a(text, str)
 
 
-async def check_list_what_is_missing_or_a_file(place: Place) -> None:
+async def check_listing_a_missing_path_or_a_file_is_a_problem(place: Place) -> None:
     """Listing a missing path or a file returns a listing with a problem, never an empty one."""
     async with place.endpoint.open_session() as session:
         await put(session, "file", b"not a directory")

@@ -11,13 +11,13 @@ from actorsync.testing.conformance.names import HOSTILE_NAMES, ODD_NAMES
 from actorsync.testing.conformance.place import Place, assert_file, assert_refused, make, names_in, put
 
 __all__ = [
-    "check_a_move_replaces_nothing",
+    "check_changed_file_is_not_moved",
     "check_many_moves",
     "check_move",
+    "check_move_replaces_nothing",
     "check_move_to_odd_names",
     "check_move_twice",
     "check_refused_moves_do_not_hide_the_others",
-    "check_what_was_changed_is_not_moved",
 ]
 
 
@@ -61,7 +61,7 @@ async def check_move_twice(place: Place) -> None:
         assert await names_in(session, "d") == ["one", "two"]
 
 
-async def check_what_was_changed_is_not_moved(place: Place) -> None:
+async def check_changed_file_is_not_moved(place: Place) -> None:
     """A file that differs from its entry keeps its name, and its move is refused."""
     async with place.endpoint.open_session() as session:
         await make(session, "directory")
@@ -74,7 +74,7 @@ async def check_what_was_changed_is_not_moved(place: Place) -> None:
         assert await names_in(session) == ["directory", "file"]
 
 
-async def check_a_move_replaces_nothing(place: Place) -> None:
+async def check_move_replaces_nothing(place: Place) -> None:
     """A move to a name in use is refused; both keep their names and contents."""
     async with place.endpoint.open_session() as session:
         await make(session, "directory", "directory/full", "empty")

@@ -89,7 +89,7 @@ async def _arrives_or_is_refused(session: Session, directory: str, name: str) ->
         return True
     assert_refused(result)
     await session.sweep([upload.temporary])
-    assert_equal(await names_in(session, directory), [], f"{name!r} was refused, and something arrived")
+    assert_equal(await names_in(session, directory), [], f"{name!r} was refused, but an entry appeared")
     return False
 
 
@@ -98,7 +98,7 @@ async def check_odd_names(place: Place) -> None:
     async with place.endpoint.open_session() as session:
         for number, name in enumerate(ODD_NAMES):
             await _arrives_or_is_refused(session, f"d{number}", name)
-        assert await _arrives_or_is_refused(session, "spaces", "two words"), "a space inside is not odd"
+        assert await _arrives_or_is_refused(session, "spaces", "two words"), "a name with a space inside was refused"
 
 
 async def check_hostile_names(place: Place) -> None:

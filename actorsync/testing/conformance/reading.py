@@ -18,15 +18,15 @@ from actorsync.testing.conformance.place import (
 from actorsync.testing.faulty_endpoint import Faulty, When
 
 __all__ = [
-    "check_open_what_is_no_file",
+    "check_content_read_to_its_end_is_one_version",
+    "check_open_of_a_directory_or_missing_path_is_refused",
     "check_reading",
     "check_reading_can_be_stopped",
-    "check_reading_over_a_connection_that_is_cut",
-    "check_what_was_read_is_one_version",
+    "check_reading_over_a_lost_connection_raises",
 ]
 
 
-async def check_open_what_is_no_file(place: Place) -> None:
+async def check_open_of_a_directory_or_missing_path_is_refused(place: Place) -> None:
     """Opening a directory or a missing path raises `OperationRefused`."""
     async with place.endpoint.open_session() as session:
         await make(session, "directory")
@@ -76,7 +76,7 @@ async def check_reading_can_be_stopped(place: Place) -> None:
         assert_equal(await read_file(session, "file", 1 << 20), data)
 
 
-async def check_what_was_read_is_one_version(place: Place) -> None:
+async def check_content_read_to_its_end_is_one_version(place: Place) -> None:
     """What was read to the end is one version of the file, or `Content.is_unchanged` is False."""
     if not place.reads:
         return
@@ -99,7 +99,7 @@ async def check_what_was_read_is_one_version(place: Place) -> None:
         assert_equal(await names_in(session), [])
 
 
-async def check_reading_over_a_connection_that_is_cut(place: Place) -> None:
+async def check_reading_over_a_lost_connection_raises(place: Place) -> None:
     """A lost connection raises in the reader, and another session reads the file whole."""
     if not place.reads:
         return

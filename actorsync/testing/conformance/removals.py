@@ -22,10 +22,10 @@ from actorsync.testing.conformance.place import (
 
 __all__ = [
     "check_abandon_after_cancelling",
+    "check_changed_file_is_not_removed",
     "check_remove",
     "check_sweep",
     "check_the_root_is_not_removed",
-    "check_what_was_changed_is_not_removed",
 ]
 
 
@@ -42,7 +42,7 @@ async def check_remove(place: Place) -> None:
         assert_equal([await names_in(session), await names_in(session, "full")], [["full"], ["kept"]])
 
 
-async def check_what_was_changed_is_not_removed(place: Place) -> None:
+async def check_changed_file_is_not_removed(place: Place) -> None:
     """A file whose size, time or kind differs from its entry is not removed."""
     async with place.endpoint.open_session() as session:
         await make(session, "directory")

@@ -111,7 +111,7 @@ async def check_listings_are_complete(endpoint: Source) -> None:
 
 
 @_check
-async def check_no_directory_is_a_problem(endpoint: Source) -> None:
+async def check_listing_of_no_directory_is_a_problem(endpoint: Source) -> None:
     """Listing a missing path or a file returns a listing with a problem, never an empty one."""
     async with endpoint.open_session() as session:
         for path in ("missing", "missing/below", "lines", "lines/below"):
@@ -150,7 +150,7 @@ async def check_reading_ends_early(endpoint: Source) -> None:
 
 
 @_check
-async def check_no_file_is_not_opened(endpoint: Source) -> None:
+async def check_open_of_no_file_is_refused(endpoint: Source) -> None:
     """Opening a missing path raises `Vanished`, a directory `OperationRefused`: one line that a terminal can show."""
     async with endpoint.open_session() as session:
         for path, error in (("missing", Vanished), ("missing/file", Vanished), ("d", OperationRefused)):

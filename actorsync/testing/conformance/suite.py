@@ -36,9 +36,9 @@ NEED_DIRECTORIES: Final[frozenset[Check]] = frozenset(
         uploads.check_commits_ride_with_the_next_stage,
         uploads.check_refused_stage_does_not_hide_the_commits,
         names.check_odd_directory_names,
-        removals.check_what_was_changed_is_not_removed,
-        moves.check_what_was_changed_is_not_moved,
-        moves.check_a_move_replaces_nothing,
+        removals.check_changed_file_is_not_removed,
+        moves.check_changed_file_is_not_moved,
+        moves.check_move_replaces_nothing,
         moves.check_refused_moves_do_not_hide_the_others,
     }
 )

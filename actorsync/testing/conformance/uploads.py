@@ -11,8 +11,8 @@ from actorsync.testing.conformance.contents import (
     MTIME_NS,
     SECOND_NS,
     FailingContent,
-    GatedContent,
     MemoryContent,
+    RateLimitedContent,
     UnsizedContent,
     content_with_descriptor,
 )
@@ -32,14 +32,13 @@ from actorsync.testing.conformance.place import (
 )
 
 __all__ = [
-    "check_a_gate_is_asked_for_what_is_taken_by_descriptor",
-    "check_ahead_is_asked_once_at_the_end",
+    "check_ahead_is_called_once_at_the_end",
     "check_big_file",
     "check_commit_and_listing_describe_alike",
-    "check_commit_of_what_was_never_staged",
     "check_commit_puts_the_whole_file_in_place",
     "check_commit_replaces",
     "check_commit_twice",
+    "check_commit_without_a_temporary_is_refused",
     "check_commits_ride_with_the_next_stage",
     "check_content_of_unknown_size_arrives",
     "check_content_of_unknown_size_that_fails_is_refused",
@@ -47,6 +46,7 @@ __all__ = [
     "check_every_byte_arrives",
     "check_file_by_descriptor",
     "check_lanes_side_by_side",
+    "check_rate_limit_applies_to_reads_by_descriptor",
     "check_refused_stage_does_not_hide_the_commits",
     "check_source_that_cannot_be_read_is_refused",
     "check_source_that_shrinks_is_refused",
@@ -135,13 +135,13 @@ async def check_commit_twice(place: Place) -> None:
         await assert_file(place, session, "two", b"two")
 
 
-async def check_commit_of_what_was_never_staged(place: Place) -> None:
+async def check_commit_without_a_temporary_is_refused(place: Place) -> None:
     """A commit without a temporary is refused and changes nothing."""
     async with place.endpoint.open_session() as session:
-        await put(session, "file", b"somebody else's")
+        await put(session, "file", b"another program's")
         batch = [Staged(path, temporary_of(path), 5, MTIME_NS) for path in ("file", "other", "missing/file")]
         assert_refused(*await session.commit(batch))
-        await assert_file(place, session, "file", b"somebody else's")
+        await assert_file(place, session, "file", b"another program's")
         assert_equal(await names_in(session), ["file"])
 
 
@@ -182,7 +182,7 @@ async def check_file_by_descriptor(place: Place) -> None:
             await assert_file(place, session, name, data[:size])
 
 
-async def check_ahead_is_asked_once_at_the_end(place: Place) -> None:
+async def check_ahead_is_called_once_at_the_end(place: Place) -> None:
     """``ahead`` is called once, after the last byte was sent."""
     async with place.endpoint.open_session() as session:
         for number, size in enumerate((0, 1, 300_000)):
@@ -262,11 +262,11 @@ async def check_content_of_unknown_size_that_fails_is_refused(place: Place) -> N
         assert await names_in(session) == []
 
 
-async def check_a_gate_is_asked_for_what_is_taken_by_descriptor(place: Place) -> None:
+async def check_rate_limit_applies_to_reads_by_descriptor(place: Place) -> None:
     """A session that reads by descriptor calls the rate-limit hook of the content for every byte."""
     data = bytes(range(256)) * 1000
     with content_with_descriptor(data) as on_disk:
-        content = GatedContent(data, descriptor=on_disk.fileno())
+        content = RateLimitedContent(data, descriptor=on_disk.fileno())
         async with place.endpoint.open_session() as session:
             staged, _ = await session.stage(Upload("file", temporary_of("file"), content))
             assert isinstance(staged, Staged), staged

@@ -1,1 +1,1 @@
-"""Network faults for tests: proxies that cut, delay and corrupt connections."""
+"""Network faults for tests: proxies that cut, delay and truncate connections."""

@@ -1,9 +1,9 @@
-"""What can go wrong between a client and an FTP server, as data. `actorsync.testing.network.ftp_proxy` makes it happen.
+"""Network faults between a client and an FTP server, as data. `actorsync.testing.network.ftp_proxy` applies them.
 
-Faults that name a control line count the lines of clients from 1. With ``verb`` only lines with that verb count, and
-with ``per_connection`` each control connection is counted by itself. Faults that name a data connection count
-those that carried at least one byte, or were closed; with ``verb`` only those of that command. A fault happens
-``times`` times, then never again: at the k-th, the 2k-th, the 3k-th line (or data connection) and so on.
+A fault with ``at_line`` counts the lines that clients send, from 1. With ``verb`` it counts only lines with that verb,
+and with ``per_connection`` it counts each control connection separately. A fault with ``at_transfer`` counts data
+connections that carried a byte or were closed; with ``verb`` only those of that command. A fault happens at every k-th
+line or data connection, ``times`` times in all.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 How = Literal["fin", "rst", "silence"]
-"""How a connection dies, on both sides of the proxy.
+"""How a connection ends, on both sides of the proxy.
 
-* ``fin``: it is closed. A peer that reads sees the end; one that goes on writing is reset, as always.
+* ``fin``: it is closed. A peer that reads gets end of file; a peer that continues to write gets a reset.
 * ``rst``: it is reset.
-* ``silence``: it stays open, and nothing passes any more in either direction until the proxy ends.
+* ``silence``: it stays open, but no data passes in either direction until the proxy ends.
 """
 
 When = Literal["before", "unheard", "unanswered", "after"]
-"""At which moment of a line a control connection is cut; see `Cut`."""
+"""When a control connection is cut in relation to a line; see `Cut`."""
 
 
 def _in_capitals(verb: str) -> str:
@@ -65,13 +65,12 @@ class _AtTransfer:
 class Cut(_AtLine):
     """Cut the control connection at a line.
 
-    * ``before``: the server never sees the line.
-    * ``unheard``: the server has begun with it, and the client does not see even its first reply (of a transfer, the
-      150).
-    * ``unanswered``: the server has done it and answered; the client never sees the final reply.
-    * ``after``: the client has the final reply (the 226 of a transfer, not its 150), and then the connection is gone.
+    * ``before``: the server does not receive the line.
+    * ``unheard``: the server executes the line, and the client does not receive its first reply (150 for a transfer).
+    * ``unanswered``: the server executes the line, and the client does not receive the final reply.
+    * ``after``: the client receives the final reply (226 for a transfer), and then the connection is cut.
 
-    Data connections of the session are left alone: servers keep them too.
+    Data connections of the session stay open, as they do on servers.
     """
 
     how: How = "rst"
@@ -80,21 +79,21 @@ class Cut(_AtLine):
 
 @attrs.frozen(kw_only=True)
 class Hold(_AtLine):
-    """Hold the final reply to a line, and all replies behind it, for so many seconds."""
+    """Delay the final reply to a line, and all replies after it, by ``seconds``."""
 
     seconds: float
 
 
 @attrs.frozen(kw_only=True)
 class Late(_AtLine):
-    """Have a line, and all behind it, reach the server so many seconds late: what goes another way is there first."""
+    """Delay a line, and all lines after it, by ``seconds``. Data on other connections can overtake it."""
 
     seconds: float
 
 
 @attrs.frozen(kw_only=True)
 class Swallow(_AtLine):
-    """Lose the final reply to a line; later replies pass."""
+    """Drop the final reply to a line; later replies pass."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,22 +103,22 @@ class Duplicate(_AtLine):
 
 @attrs.frozen(kw_only=True)
 class CutData(_AtTransfer):
-    """Cut a data connection when ``after`` bytes have passed, and one more is about to (or the end is)."""
+    """Cut a data connection after ``after`` bytes, when the next byte or the end of the data arrives."""
 
     how: How = "rst"
 
 
 @attrs.frozen(kw_only=True)
 class Truncate(_AtTransfer):
-    """Pass ``after`` bytes, then show the receiver an orderly end, and swallow what the sender still sends.
+    """Pass ``after`` bytes, then close the receiving side in order and discard the rest of the data.
 
-    Neither side can notice: the sender has no error, and the server says 226.
+    Neither side can notice: the sender gets no error, and the server replies 226.
     """
 
 
 @attrs.frozen(kw_only=True)
 class Refuse:
-    """Accept a control connection and kill it before the greeting; every ``at_connection``-th, ``times`` times."""
+    """Accept a control connection and end it before the greeting; every ``at_connection``-th, ``times`` times."""
 
     how: How = "rst"
     at_connection: int = attrs.field(default=1, validator=attrs.validators.ge(1))
@@ -128,7 +127,7 @@ class Refuse:
 
 @attrs.frozen(kw_only=True)
 class RefuseData:
-    """Refuse data connections to the port named in every ``at_reply``-th answer to ``verb`` (EPSV or PASV, or both)."""
+    """Refuse data connections to the port in every ``at_reply``-th reply to ``verb`` (EPSV or PASV, or both)."""
 
     verb: Literal["EPSV", "PASV", ""] = ""
     at_reply: int = attrs.field(default=1, validator=attrs.validators.ge(1))
@@ -137,14 +136,14 @@ class RefuseData:
 
 @attrs.frozen
 class Slice:
-    """Send every reply, and all data towards the client, in pieces of ``size`` bytes, each a packet of its own."""
+    """Send every reply and all data to the client in pieces of ``size`` bytes, each in a packet of its own."""
 
     size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
 
 
 @attrs.frozen
 class Throttle:
-    """Let ``rate`` bytes a second pass on each data connection; what waits, waits with the sender."""
+    """Pass at most ``rate`` bytes a second on each data connection, with back-pressure on the sender."""
 
     rate: int = attrs.field(validator=attrs.validators.ge(1))
 

@@ -1,17 +1,17 @@
-"""A proxy between an FTP client and a real server, on which the network misbehaves as ordered.
+"""A proxy between an FTP client and a real server that simulates network faults.
 
-It listens on another loopback address with the port of the server, and for each 227 or 229 reply that passes also
-on the data port that the reply names. A client that connects to the address of its control connection, as clients
-should, comes through the proxy with its data as well, and nothing has to be rewritten::
+It listens on another loopback address, on the port of the server. For each 227 or 229 reply it also listens on the data
+port in the reply. A client connects to that port at the address of its control connection, so its data passes through
+the proxy without any change to the replies::
 
     client ── 127.0.0.77:2121 ── proxy ── 127.0.0.1:2121 ── server
            ── 127.0.0.77:30011 ─       ── 127.0.0.1:30011 ─
 
-The server must listen on one address, not on all, and Linux is needed: only there is the whole of 127/8 loopback.
-Before a server with TLS, whose replies cannot be read, it has to be told the data ports: see `open_fault_proxy`.
-The faults are described in `actorsync.testing.network.faults`; without any, the proxy is a command log for any server.
-Through TLS nothing can be read; such control connections fail by bytes and packets, as in
-`actorsync.testing.network.proxy`.
+The server must listen on one address, not on all. The proxy needs Linux, where all of 127/8 is loopback.
+`actorsync.testing.network.faults` describes the faults. Without faults, the proxy is a command log for any server.
+
+The proxy cannot read the replies of a server with TLS, so pass it the data ports: see `open_fault_proxy`. Control
+connections with TLS fail at a byte or a packet, as in `actorsync.testing.network.proxy`.
 """
 
 from __future__ import annotations
@@ -63,16 +63,15 @@ async def open_fault_proxy(
     data_ports: Sequence[int] = (),
     wire: Sequence[WireFault | None] = (),
 ) -> AsyncIterator[FaultProxy]:
-    """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
+    """Run a proxy in front of the server at ``upstream`` during an ``async with`` block.
 
-    ``host`` is the loopback address to listen on; by default, one between 127.0.0.100 and 127.0.0.254 that is free.
-    Those below are left to callers who choose: one with many data ports there would be in the way of another proxy.
-    At the end of the block every connection is closed. An error that the block raises comes out as it is, not in
-    a group.
+    ``host`` is the loopback address to listen on; by default, a free one from 127.0.0.100 to 127.0.0.254. Lower
+    addresses are for callers that pass ``host``. At the end of the block every connection is closed. An error from the
+    block is raised as it is, not in an exception group.
 
-    ``data_ports`` are the ports that a server with TLS may name. It is then taken for one: control connections pass
-    as they are, nothing is logged, and no fault happens but `Refuse`, and `CutData` and `Truncate` without a verb. The
-    n-th control connection has the n-th of the faults in ``wire``.
+    ``data_ports`` are the ports that a server with TLS may use. With them, the proxy passes control connections
+    unchanged, logs nothing, and applies only `Refuse`, and `CutData` and `Truncate` without a verb. The n-th control
+    connection gets the n-th of the faults in ``wire``.
     """
     listener, *data_listeners = listen_somewhere([upstream[1], *data_ports], [host] if host else _HOSTS)
     sealed = WireProxy(upstream, listener.socket.getsockname()[0], list(wire), 0, 0) if data_ports else None
@@ -86,7 +85,7 @@ async def open_fault_proxy(
             nursery.start_soon(proxy._serve_sealed, data_listener, port)
         try:
             yield proxy
-        except BaseException as error:  # noqa: BLE001 - carried out of the nursery, which would make a group of it
+        except BaseException as error:  # noqa: BLE001 - raised outside the nursery, which would wrap it in a group
             failure = error
         nursery.cancel_scope.cancel()
     if failure is not None:
@@ -96,27 +95,27 @@ async def open_fault_proxy(
 def fault_proxy(
     upstream: tuple[str, int], *faults: Fault, host: str | None = None
 ) -> AbstractContextManager[FaultProxy]:
-    """Run `open_fault_proxy` in a thread of its own: for tests without trio, blocking clients, subprocesses."""
+    """Run `open_fault_proxy` in a thread, for tests without trio, blocking clients and subprocesses."""
     return in_a_thread("fault-proxy", lambda: open_fault_proxy(upstream, *faults, host=host))
 
 
 @attrs.define(eq=False)
 class FaultProxy:
-    """A running proxy; obtained from `open_fault_proxy` or `fault_proxy`, not made. Its logs may be read anywhere."""
+    """A running proxy; obtained from `open_fault_proxy` or `fault_proxy`. Any thread may read its logs."""
 
     upstream: tuple[str, int]
     host: str
     sealed: WireProxy | None = attrs.field(default=None, repr=False)
-    """What control connections to a server with TLS pass through; its ``fired`` has what happened there."""
+    """The proxy of control connections to a server with TLS; its ``fired`` lists the faults that happened there."""
 
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
-    """Every line that clients sent, whether it was passed on or cut off, as ``(connection, verb, argument)``."""
+    """Every line that clients sent, also lines that did not reach the server, as ``(connection, verb, argument)``."""
     answers: list[Answer] = attrs.field(factory=list, init=False, repr=False)
-    """What the server finally said to each line, as ``(command, code)``, whether or not the client heard it."""
+    """The final reply to each line, as ``(command, code)``, also when it did not reach the client."""
     fired: list[Fault] = attrs.field(factory=list, init=False, repr=False)
-    """Which faults happened, in order; a test that counts on one should look."""
+    """The faults that happened, in order. A test that relies on a fault should check that it happened."""
     connections: int = attrs.field(default=0, init=False)
-    """How many control connections were accepted so far."""
+    """Number of control connections accepted so far."""
 
     _arms: list[Arming] = attrs.field(factory=list, init=False, repr=False)
     _links: set[Link] = attrs.field(factory=set, init=False, repr=False)
@@ -125,21 +124,21 @@ class FaultProxy:
 
     @property
     def port(self) -> int:
-        """The control port, the same as the server's."""
+        """The control port, which is also the server's."""
         return self.upstream[1]
 
     @property
     def lines(self) -> list[str]:
-        """The commands as text, each after the number of its connection: ``["1 USER demo", "1 PASS ***"]``."""
+        """The commands as text, each with the number of its connection: ``["1 USER demo", "1 PASS ***"]``."""
         return [f"{command.session} {command}" for command in self.commands.copy()]
 
     @property
     def mutating(self) -> list[Command]:
-        """Those of the commands that can change the tree."""
+        """The logged commands that can change the tree."""
         return self.commands.mutating
 
     def arm(self, fault: Fault) -> None:
-        """Add a fault, from any thread; it counts from now on."""
+        """Add a fault, from any thread. Its counting starts now."""
         match fault:
             case Slice(size):
                 self._slice = size
@@ -149,7 +148,7 @@ class FaultProxy:
                 self._arms.append(Arming(fault, self.fired))
 
     def cut(self, how: How) -> int:
-        """Cut every connection that there is, control and data, now; give how many. Not for other threads."""
+        """Cut all open connections, control and data; return how many. Call it in the proxy's own thread."""
         links = self._links.copy()
         for link in links:
             link.cut(how)
@@ -172,22 +171,22 @@ class FaultProxy:
 
     async def _serve_sealed(self, listener: trio.SocketListener, port: int) -> None:
         async with listener, trio.open_nursery() as nursery:
-            unknown = _Session(self, 0, nursery)  # whose connection it belongs to cannot be told
+            unknown = _Session(self, 0, nursery)  # with TLS, the control connection of a data connection is unknown
             while True:
                 nursery.start_soon(unknown.pass_data, await listener.accept(), port)
 
 
 @attrs.define(eq=False)
 class _Session:
-    """One control connection, with the data connections that come out of it."""
+    """One control connection, with its data connections."""
 
     proxy: FaultProxy
     number: int
-    nursery: trio.Nursery  # of the proxy: a data connection may outlive its control connection
-    fault: WireFault | None = None  # where nothing can be read
-    verb: str = ""  # of the last transfer: more lines may follow it before its data does
+    nursery: trio.Nursery  # the proxy's: a data connection may outlive its control connection
+    fault: WireFault | None = None  # for a server with TLS
+    verb: str = ""  # of the last transfer: other lines may be sent before its data connection is opened
     data_listener: trio.SocketListener | None = None
-    # Each line passed on and not finally answered, with what shall happen to its reply.
+    # The lines without a final reply yet, each with the faults to apply to its reply.
     waiting: deque[tuple[Command, list[_AtReply]]] = attrs.field(factory=deque)
 
     async def run(self, client: trio.SocketStream) -> None:
@@ -233,7 +232,7 @@ class _Session:
     async def _replies_down(self, link: Link) -> None:
         reply = b""
         async for line in Lines(link.server):
-            # A reply goes on until a line with its code and a space; inner lines may look like anything else.
+            # RFC 959, 4.2: a reply ends at the line with its code and a space. Inner lines can be anything else.
             reply += line
             if reply[3:4] != b"-" or line[:4] == reply[:3] + b" ":
                 await self._pass_reply(link, reply)
@@ -265,10 +264,10 @@ class _Session:
                 link.cut(fault.how)
 
     def _faults_of(self, reply: bytes) -> list[_AtReply]:
-        """Take note of a reply, and give what shall happen to it."""
+        """Record a reply and return the faults to apply to it."""
         if not self.waiting:
             return []
-        if reply[:1] == b"1":  # another will follow
+        if reply[:1] == b"1":  # preliminary: another reply follows
             return [fault for fault in self.waiting[0][1] if isinstance(fault, Cut) and fault.when == "unheard"]
         command, faults = self.waiting.popleft()
         if reply[:3].isdigit():
@@ -286,12 +285,12 @@ class _Session:
 
     def _expect_data(self, port: int) -> None:
         self.data_listener = listen(self.proxy.host, port)
-        if self.proxy._rate:  # or a small file is gone at once, and where it waits nobody sees
+        if self.proxy._rate:  # a large receive buffer would take a small file at once
             self.data_listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
         self.nursery.start_soon(self._serve_data, self.data_listener, port)
 
     def _forget_listener(self) -> None:
-        # Closed at once, not when its task gets to run: the server may name the same port again.
+        # Close it here, and not in its task: the server may use the same port again before that task runs.
         if self.data_listener is not None:
             self.data_listener.socket.close()
             self.data_listener = None
@@ -319,7 +318,7 @@ class _Transfer:
 
     session: _Session
     passed: int = 0
-    armed: list[Arming] | None = None  # None until the first byte, when the command is known
+    armed: list[Arming] | None = None  # None until the first byte, because the command is known only then
 
     async def up(self, link: Link) -> None:
         await self._copy(link, link.client, link.server, 0)
@@ -354,7 +353,7 @@ class _Transfer:
         await sink.send_eof()
 
     def _strike(self, size: int) -> CutData | Truncate | None:
-        """Return the fault that ends this transfer within the next ``size`` bytes, or at its end when 0."""
+        """Return the fault that is due within the next ``size`` bytes, or, for 0, at the end of the data."""
         if self.armed is None:
             self.armed = [arm for arm in self.session.proxy._arms if self._concerns(arm)]
         for arm in self.armed:

@@ -1,4 +1,4 @@
-"""Parts of the fault proxy that know no FTP: two joined connections, and the counting of faults."""
+"""Parts of the proxies that do not depend on a protocol: joined connections, listeners and counters of faults."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from actorsync.testing.network.faults import Fault, How, Slice, Throttle
 
 @attrs.define(eq=False)
 class Arming:
-    """One fault with what it has counted so far."""
+    """One fault with its counters."""
 
     fault: Fault
-    fired: list[Fault]  # of the proxy, shared
+    fired: list[Fault]  # the proxy's list, shared
     spent: int = 0
     seen: dict[int, int] = attrs.field(factory=dict)
 
     def counts(self, every: int, key: int = 0) -> bool:
-        """Count one more for ``key``; return whether it is one at which the fault happens, if it still can."""
+        """Count one more for ``key``; return whether the count is a multiple of ``every``."""
         seen = self.seen.get(key, 0) + 1
         self.seen[key] = seen
         return seen % every == 0
 
     def fires(self) -> bool:
-        """Take one of the times that are left; return False when there was none."""
+        """Record that the fault happens; return False when it has already happened ``times`` times."""
         assert not isinstance(self.fault, Slice | Throttle)
         if self.spent >= self.fault.times:
             return False
@@ -47,20 +47,20 @@ Pump = Callable[["Link"], Awaitable[None]]
 
 @attrs.define(eq=False)
 class Link:
-    """A client's connection and the one to the server, joined by two pumps until both end or somebody cuts."""
+    """A client's connection and the one to the server, joined by two pumps until both end or `cut` is called."""
 
     client: trio.SocketStream
     server: trio.SocketStream
-    how: How | None = None  # set before `run`: nothing passes at all
+    how: How | None = None  # when set before `run`, no data passes at all
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def cut(self, how: How) -> None:
-        """Stop both pumps and end both connections this way. The caller should return."""
+        """Stop both pumps and end both connections in this way. A pump that calls it returns at once."""
         self.how = how
         self.scope.cancel()
 
     async def run(self, up: Pump, down: Pump) -> None:
-        """Run the pumps. Both connections are closed on return; a silent one waits to be cancelled."""
+        """Run the pumps, and close both connections on return. After ``silence``, wait until cancelled."""
         try:
             if self.how is None:
                 with self.scope:
@@ -80,20 +80,20 @@ class Link:
         try:
             await pump(self)
         except trio.BrokenResourceError:
-            self.cut("rst")  # one side is gone; let the other see the same
+            self.cut("rst")  # one side was reset, so reset the other
 
 
 def reset(stream: trio.SocketStream) -> None:
-    """Close with RST: closing with a linger time of zero does that."""
+    """Close with RST, which a linger time of zero causes."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.socket.close()
 
 
 @attrs.define(eq=False)
 class Lines:
-    """The lines of a stream, each with its LF, and at the end what came after the last one.
+    """The lines of a stream, each with its LF, and at the end the bytes after the last LF.
 
-    A class, since trio warns of async generators that are left half-way.
+    This is a class because trio warns about async generators that are not exhausted.
     """
 
     stream: trio.SocketStream
@@ -117,7 +117,7 @@ class Lines:
 
 
 async def reach(host: str, port: int, client: trio.SocketStream) -> trio.SocketStream | None:
-    """Connect on behalf of ``client``; when that cannot be, reset the client and return None."""
+    """Connect to a server for ``client``. On failure, reset the client and return None."""
     server = None
     try:
         with suppress(OSError):
@@ -129,7 +129,7 @@ async def reach(host: str, port: int, client: trio.SocketStream) -> trio.SocketS
 
 
 async def send_sliced(stream: trio.SocketStream, data: bytes, size: int) -> None:
-    """Send ``data`` in pieces of ``size`` bytes, or in one when 0."""
+    """Send ``data`` in pieces of ``size`` bytes; for 0, in one piece."""
     for start in range(0, len(data), size or len(data) or 1):
         await stream.send_all(data[start : start + (size or len(data))])
 
@@ -142,10 +142,10 @@ def listen(host: str, port: int) -> trio.SocketListener:
 
 
 def listen_somewhere(ports: Sequence[int], hosts: Sequence[str]) -> list[trio.SocketListener]:
-    """Listen on all of the ``ports`` of one of the ``hosts``, any one where all of them are free.
+    """Listen on all ``ports`` of one of the ``hosts``, chosen at random among those where all ports are free.
 
     Raises:
-        OSError: there is none, with the kernel's own reason for the last one; or there can be no more sockets.
+        OSError: no host has all ports free, with the kernel's reason for the last one; or a socket cannot be made.
     """
     refusal = OSError(errno.EADDRNOTAVAIL, "no address to listen on")
     for host in random.sample(hosts, len(hosts)):

@@ -1,7 +1,7 @@
-"""A proxy before any server that speaks TCP, on which the network fails after so many bytes.
+"""A proxy for any TCP server, on which the network fails after a number of bytes or packets.
 
-It knows nothing of what passes, so it is the one for encrypted protocols; `actorsync.testing.network.ftp_proxy` knows
-FTP. Like that one it listens on another loopback address, with the port of the server.
+It does not look into the data, so it also works for encrypted protocols; `actorsync.testing.network.ftp_proxy` parses
+FTP. Like that proxy, it listens on another loopback address, on the port of the server.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Direction = Literal["up", "down"]
 
 @attrs.frozen(kw_only=True)
 class CutWire:
-    """Cut a connection when ``after`` bytes have passed in one direction (up: towards the server).
+    """Cut a connection after ``after`` bytes in one direction (up: towards the server).
 
-    With ``packet``, when so many pieces have passed and another would: pieces are what the sender wrote at once, as
-    far as TCP keeps them apart. The one that would be next is lost.
+    With ``packet``, cut it after that many pieces of data; the next piece is lost. A piece is what the sender wrote at
+    once, as far as TCP keeps writes apart.
     """
 
     after: int = attrs.field(default=0, validator=attrs.validators.ge(0))
@@ -41,7 +41,7 @@ class CutWire:
 
 @attrs.frozen(kw_only=True)
 class HoldWire:
-    """Let nothing pass in one direction for so many seconds, once ``after`` bytes have passed in it."""
+    """Delay the data in one direction by ``seconds``, once, after ``after`` bytes."""
 
     seconds: float
     after: int = attrs.field(default=0, validator=attrs.validators.ge(0))
@@ -59,11 +59,11 @@ async def open_wire_proxy(
     slice_size: int = 0,
     rate: int = 0,
 ) -> AsyncIterator[WireProxy]:
-    """Run a proxy in front of ``upstream`` for the length of an ``async with`` block.
+    """Run a proxy in front of the server at ``upstream`` during an ``async with`` block.
 
-    The n-th connection has the n-th of the ``faults``; those for which none is left have none. ``slice_size``: every
-    piece is sent in pieces of so many bytes. ``rate``: bytes a second that pass in each direction of a connection. At
-    the end of the block every connection is closed. An error that the block raises comes out as it is, not in a group.
+    The n-th connection gets the n-th of the ``faults``, and later ones none. With ``slice_size``, data is sent in
+    pieces of that many bytes. ``rate`` limits each direction of a connection, in bytes a second. At the end of the
+    block every connection is closed. An error from the block is raised as it is, not in an exception group.
     """
     [listener] = listen_somewhere([upstream[1]], _HOSTS)
     proxy = WireProxy(upstream, listener.socket.getsockname()[0], list(faults), slice_size, rate)
@@ -72,7 +72,7 @@ async def open_wire_proxy(
         nursery.start_soon(proxy._serve, listener)
         try:
             yield proxy
-        except BaseException as error:  # noqa: BLE001 - carried out of the nursery, which would make a group of it
+        except BaseException as error:  # noqa: BLE001 - raised outside the nursery, which would wrap it in a group
             failure = error
         nursery.cancel_scope.cancel()
     if failure is not None:
@@ -86,13 +86,13 @@ def wire_proxy(
     slice_size: int = 0,
     rate: int = 0,
 ) -> AbstractContextManager[WireProxy]:
-    """Run `open_wire_proxy` in a thread of its own: for tests without trio, blocking clients, subprocesses."""
+    """Run `open_wire_proxy` in a thread, for tests without trio, blocking clients and subprocesses."""
     return in_a_thread("wire-proxy", lambda: open_wire_proxy(upstream, faults, slice_size=slice_size, rate=rate))
 
 
 @attrs.define(eq=False)
 class WireProxy:
-    """A running proxy; obtained from `open_wire_proxy`, not made."""
+    """A running proxy; obtained from `open_wire_proxy` or `wire_proxy`."""
 
     upstream: tuple[str, int]
     host: str
@@ -101,29 +101,29 @@ class WireProxy:
     _rate: int
 
     connections: int = attrs.field(default=0, init=False)
-    """How many connections were accepted so far."""
+    """Number of connections accepted so far."""
     fired: list[WireFault] = attrs.field(factory=list, init=False)
-    """Which faults happened, in order; a test that counts on one should look."""
+    """The faults that happened, in order. A test that relies on a fault should check that it happened."""
     passed: dict[Direction, int] = attrs.field(factory=lambda: {"up": 0, "down": 0}, init=False)
-    """How many bytes have passed so far, over all connections."""
+    """Number of bytes that have passed in each direction, over all connections."""
 
     _links: set[Link] = attrs.field(factory=set, init=False, repr=False)
     _moved: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     @property
     def port(self) -> int:
-        """The same as the server's."""
+        """The port, which is also the server's."""
         return self.upstream[1]
 
     async def wait_passed(self, direction: Direction, count: int) -> None:
-        """Return when so many bytes have passed in this direction, over all connections."""
+        """Wait until ``count`` bytes have passed in this direction, over all connections."""
         while self.passed[direction] < count:
             if self._moved.is_set():
                 self._moved = trio.Event()
             await self._moved.wait()
 
     def cut(self, how: How) -> int:
-        """Cut every connection that there is, now; give how many."""
+        """Cut all open connections; return how many."""
         links = self._links.copy()
         for link in links:
             link.cut(how)
@@ -136,12 +136,12 @@ class WireProxy:
                 nursery.start_soon(self.join, client, self.next_fault())
 
     def next_fault(self) -> WireFault | None:
-        """Count a connection that was accepted, and give its fault."""
+        """Count an accepted connection and return its fault."""
         self.connections += 1
         return self._faults.pop(0) if self._faults else None
 
     async def join(self, client: trio.SocketStream, fault: WireFault | None, how: How | None = None) -> None:
-        """Serve a connection that was accepted, maybe by somebody else; with ``how``, nothing passes at all."""
+        """Serve an accepted connection, also one of another proxy. With ``how``, end it before any data passes."""
         server = await reach(*self.upstream, client)
         if server is None:
             return
@@ -192,7 +192,7 @@ class _Pump:
         return min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
 
     def _before_the_fault(self, size: int) -> int | None:
-        """Say how much of the next piece passes before the fault; None when it does not happen yet."""
+        """Return how many bytes of the next piece pass before the fault, or None when it is not due yet."""
         self.pieces += 1
         if self.fault is None:
             return None

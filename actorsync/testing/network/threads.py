@@ -1,4 +1,4 @@
-"""What is made for trio, in a thread of its own: for tests without trio, blocking clients, subprocesses."""
+"""Run a trio context manager in a thread, for tests without trio, blocking clients and subprocesses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 @contextmanager
 def in_a_thread(name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Enter what ``make`` gives, under trio in a thread called ``name``, for the length of a ``with`` block."""
+    """Hold the async context of ``make()`` open in a trio thread called ``name`` during a ``with`` block.
+
+    An error of the context is raised at the end of the block.
+    """
     started: list[tuple[T, trio.lowlevel.TrioToken, trio.CancelScope]] = []
     failures: list[BaseException] = []
     ready = threading.Event()
@@ -31,7 +34,7 @@ def in_a_thread(name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -
     def run() -> None:
         try:
             trio.run(main)
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked for it
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
             failures.append(error)
         finally:
             ready.set()
@@ -45,7 +48,7 @@ def in_a_thread(name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -
     finally:
         if started:
             _, token, scope = started[0]
-            with suppress(trio.RunFinishedError):  # it has crashed, and says so below
+            with suppress(trio.RunFinishedError):  # the thread failed, and its error is raised below
                 token.run_sync_soon(scope.cancel)
         thread.join()
         if failures:

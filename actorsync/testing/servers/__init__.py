@@ -1,1 +1,1 @@
-"""Embedded servers for tests: FTP by pyftpdlib, SFTP by asyncssh, with faults."""
+"""Embedded servers for tests: FTP with pyftpdlib, SFTP with asyncssh, both with faults."""

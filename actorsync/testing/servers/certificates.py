@@ -1,4 +1,4 @@
-"""A certificate that signs itself, for an embedded server: to be pinned, and trusted by nobody else."""
+"""A self-signed certificate for an embedded server. Clients pin it; no authority vouches for it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LIFETIME = timedelta(days=30)
 
 
 def self_signed_certificate(path: Path, host: str = "127.0.0.1") -> Path:
-    """Write a new key and its certificate for ``host`` into one file, readable by you alone; give its path."""
-    # asyncssh depends on it, so it is always there; it is slow to import.
+    """Write a new key and its certificate for ``host`` to one file with mode 0600, and return its path."""
+    # asyncssh depends on cryptography, so it is always installed. It is slow to import.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -49,7 +49,7 @@ def self_signed_certificate(path: Path, host: str = "127.0.0.1") -> Path:
 
 
 def certificate_sha256(path: Path) -> str:
-    """Give the fingerprint of the first certificate in a file, as ``target.certificate-sha256`` takes it."""
+    """Return the fingerprint of the first certificate in a file, in the form of ``target.certificate-sha256``."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     body = path.read_text().partition(begin)[2].partition(end)[0]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(f"{begin}{body}{end}\n")).hexdigest()

@@ -1,6 +1,6 @@
-"""The command log: what clients asked of a server, in the order in which it was asked.
+"""The command log: the commands that clients sent to a server, in order.
 
-Two places keep one: the embedded server (what arrived) and the fault proxy (what was sent, arrived or not).
+The embedded server logs what arrived. The fault proxy logs what was sent, whether or not it arrived.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SETS_TIME = re.compile(r"\d{14}(\.\d+)? .")
 
 
 class Command(NamedTuple):
-    """One command line: the number of the control connection (from 1), the verb in capitals, the rest."""
+    """One command line: the number of its control connection (from 1), the verb in capitals and the argument."""
 
     session: int
     verb: str
@@ -26,25 +26,25 @@ class Command(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a server finally said to a command."""
+    """The code of the final reply to a command."""
 
     command: Command
     code: int
 
 
 def is_mutating(verb: str, argument: str) -> bool:
-    """Say whether this command can change the tree that the server shows.
+    """Return whether an FTP command can change the files of the server.
 
-    RNFR alone changes nothing; MDTM does when it carries a time to set (``MDTM 20260101000000 name``).
+    RNFR alone changes nothing. MDTM does when it has a time to set (``MDTM 20260101000000 name``).
     """
     return verb in _MUTATING or (verb == "MDTM" and _SETS_TIME.match(argument) is not None)
 
 
 class CommandLog(list[Command]):
-    """A list of commands. Appending and reading may happen in different threads; passwords never enter."""
+    """A list of commands. One thread may append while another reads; passwords are never stored."""
 
     def record(self, session: int, line: str) -> Command:
-        """Append one command line, given without its line end, and return it as it was recorded."""
+        """Append one command line, passed without its line end, and return it as recorded: with passwords masked."""
         verb, _, argument = line.partition(" ")
         verb = verb.upper()
         command = Command(session, verb, "***" if verb in ("PASS", "ACCT") else argument)
@@ -53,5 +53,5 @@ class CommandLog(list[Command]):
 
     @property
     def mutating(self) -> list[Command]:
-        """Only those that can change the tree (`is_mutating`)."""
+        """The commands that can change the tree (`is_mutating`)."""
         return [command for command in self.copy() if is_mutating(command.verb, command.argument)]

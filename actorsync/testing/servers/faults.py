@@ -1,15 +1,14 @@
-"""What can go wrong at an embedded server, in a form that people can write: ``cut@store:3``.
+"""Faults of an embedded server, written as short texts such as ``cut@store:3``.
 
-A fault is a name, and the place where it happens::
+A fault is a name and the place where it happens::
 
     NAME@PLACE[:COUNT][*TIMES]
 
-The embedded servers take such texts (`EmbeddedFtpServer`, `EmbeddedSftpServer`: ``faults``), and so does ``actorsync
-rehearse``. They are the same for both protocols, and under TLS, because the server itself does what is ordered. What
-stands before a server that is not ours is in `actorsync.testing.network.ftp_proxy` and
-`actorsync.testing.network.proxy`.
+`EmbeddedFtpServer` and `EmbeddedSftpServer` take such texts as ``faults``, and ``actorsync rehearse`` as ``--fault``.
+They are the same for both protocols, also under TLS, because the server itself carries them out. For other servers,
+`actorsync.testing.network.ftp_proxy` and `actorsync.testing.network.proxy` simulate a bad network.
 
-`NAMES` and `PLACES` say what there is.
+`NAMES` and `PLACES` list all names and places.
 """
 
 from __future__ import annotations
@@ -41,37 +40,37 @@ __all__ = [
 Name = Literal["cut", "reset", "silence", "drop", "refuse", "truncate", "kill", "full", "capacity", "slow"]
 Step = Literal["store", "rename", "mkdir", "remove", "list", "times", "size"]
 
-#: What can happen.
+#: The names, each with what happens.
 NAMES: Final[Mapping[Name, str]] = {
     "cut": "the connection is closed",
     "reset": "the connection is reset",
-    "silence": "the connection stays open, and nothing comes any more",
-    "drop": "what was asked for is done, and the answer is lost together with the connection",
-    "refuse": "the server says no, and does nothing",
-    "truncate": "the server keeps of the file what has come, and says that all is well",
+    "silence": "the connection stays open, but the server sends nothing more",
+    "drop": "the command is executed, but its reply and the connection are lost",
+    "refuse": "the server rejects the command",
+    "truncate": "the server keeps only the data received so far, and reports success",
     "kill": "the client is killed (kill -9)",
-    "full": "the server has no more room, until the run ends: full@5MB",
-    "capacity": "the server lets so many connections in, and no more: capacity@4",
-    "slow": "the server takes so much data a second on each connection: slow@200KB",
+    "full": "the server's disk is full until the run ends: full@5MB",
+    "capacity": "the server accepts only this many connections: capacity@4",
+    "slow": "each connection carries at most this much data a second: slow@200KB",
 }
 
-#: Where it can happen.
+#: The places, each with when it comes up.
 PLACES: Final[Mapping[str, str]] = {
-    "connect": "a connection comes in",
-    "login": "somebody logs in",
+    "connect": "a client connects",
+    "login": "a client logs in",
     "line": "any command (FTP) or request (SFTP)",
-    "store": "a file is begun (STOR; OPEN for writing)",
-    "rename": "a file gets its name (RNTO; RENAME)",
+    "store": "an upload starts (STOR; OPEN for writing)",
+    "rename": "a file is renamed (RNTO; RENAME)",
     "mkdir": "a directory is made (MKD; MKDIR)",
-    "remove": "something is removed (DELE, RMD; REMOVE, RMDIR)",
+    "remove": "a file or directory is removed (DELE, RMD; REMOVE, RMDIR)",
     "list": "a directory is listed (MLSD, LIST, NLST; OPENDIR)",
-    "times": "a file gets its time (MFMT, MDTM; SETSTAT, FSETSTAT)",
-    "size": "a file is looked at (SIZE; STAT, LSTAT)",
-    "data": "so much of the files has arrived: data:100KB",
-    "1.5s": "so long after the first connection of the run",
+    "times": "the time of a file is set (MFMT, MDTM; SETSTAT, FSETSTAT)",
+    "size": "the size of a file is read (SIZE; STAT, LSTAT)",
+    "data": "this much data of files was received: data:100KB",
+    "1.5s": "this long after the first connection of the run",
 }
 
-#: Which commands a step consists of.
+#: The commands of each step.
 FTP_STEPS: Final[Mapping[Step, Collection[str]]] = {
     "store": ("STOR", "STOU", "APPE"),
     "rename": ("RNTO",),
@@ -102,7 +101,7 @@ _WHERE: Final[Mapping[Name, frozenset[str]]] = {
     "refuse": _COMMANDS | {"connect", "login"},
     "truncate": frozenset({"data"}),
 }
-#: Those that are no moment: they hold from then on, or from the beginning.
+#: Faults that last, instead of happening at one moment.
 _STATES: Final = frozenset({"full", "capacity", "slow"})
 
 _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)s")
@@ -112,11 +111,11 @@ _NUMBER = re.compile(r"[1-9]\d{0,8}")
 
 @attrs.frozen
 class ServerFault:
-    """One fault: ``name`` happens at every ``count``-th ``place``, ``times`` times, and then never again.
+    """One fault: ``name`` happens at every ``count``-th ``place``, ``times`` times in all.
 
-    ``place`` is one of `PLACES`, ``"time"`` for seconds, and ``""`` where there is none. ``count`` is bytes for
-    ``data``, seconds for ``time``, and for ``full``, ``slow`` and ``capacity`` what is behind their ``@``. As text
-    (``str``), it is as it was written.
+    ``place`` is one of `PLACES`, ``"time"`` for seconds, or ``""`` for a fault without a place. ``count`` is in bytes
+    for ``data`` and in seconds for ``time``. For ``full``, ``slow`` and ``capacity`` it is the number after the ``@``.
+    ``str()`` returns the text that the fault was parsed from.
     """
 
     name: Name
@@ -130,7 +129,7 @@ class ServerFault:
 
 
 def parse_fault(text: str) -> ServerFault:
-    """Read ``"cut@store:3"``; ``ValueError`` with the part that is wrong, and what is known."""
+    """Parse a text such as ``"cut@store:3"``. The message of a ``ValueError`` names the part that is wrong."""
     written, at, rest = text.partition("@")
     if written not in NAMES:
         raise ValueError(f"there is no fault {written!r}{_did_you_mean(written, NAMES)}")
@@ -139,11 +138,11 @@ def parse_fault(text: str) -> ServerFault:
         raise ValueError(f"{name!r} has no place; write it like {_example(name)}")
     where, star, times = rest.partition("*")
     if star and not _NUMBER.fullmatch(times):
-        raise ValueError(f"{times!r} is not how often it happens; write it like {name}@{where}*2")
+        raise ValueError(f"{times!r} is not a number of times; write it like {name}@{where}*2")
     repeated = int(times) if star else 1
     if name in _STATES:
         if star:
-            raise ValueError(f"{name!r} is not something that happens so many times; leave *{times} out")
+            raise ValueError(f"{name!r} lasts and cannot happen several times; leave *{times} out")
         return ServerFault(name, "", _amount(name, where), text=text)
     place, count = _read_place(name, where)
     if place not in _WHERE[name]:
@@ -199,13 +198,13 @@ def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
 
 def step_names(verb: str, steps: Mapping[Step, Collection[str]]) -> list[str]:
-    """Give the places that a command is: ``["line", "store"]`` for a STOR."""
+    """Return the places that a command counts for: ``["line", "store"]`` for a STOR."""
     return ["line", *(step for step, verbs in steps.items() if verb in verbs)]
 
 
 @attrs.frozen
 class Happened:
-    """That a fault happened: in which run (see `FaultPlan.begin`), and what was going on."""
+    """A fault that happened: in which run (see `FaultPlan.begin`), and at which command or event."""
 
     fault: ServerFault
     run: int
@@ -218,27 +217,27 @@ def _parsed(faults: Iterable[ServerFault | str]) -> tuple[ServerFault, ...]:
 
 @attrs.define(eq=False)
 class FaultPlan:
-    """Faults with what they have counted so far: what a server asks at each step whether something is to happen.
+    """Faults and their counters. A server asks the plan at each step which fault is due.
 
-    Give a server the faults, and it makes its own; make one to look at what happened, to share it between servers, or
-    to have somebody killed. Raises ``ValueError`` for a text that is no fault. It is asked in the server's thread, and
-    may be looked at in any.
+    A server makes its own plan of the faults passed to it. Make a plan yourself to share it between servers, or for
+    the fault ``kill``. Raises ``ValueError`` for a text that is not a fault. The server's thread updates the plan; any
+    thread may read it.
     """
 
     faults: tuple[ServerFault, ...] = attrs.field(default=(), converter=_parsed)
     kill: Callable[[], object] | None = None
-    """Kills the client, for faults that do."""
+    """Called to kill the client; required for the fault ``kill``."""
     watch: Callable[[Happened], object] | None = None
-    """Is told of each fault as it happens, in the server's thread."""
+    """Called with each fault as it happens, in the server's thread."""
 
     happened: list[Happened] = attrs.field(factory=list, init=False)
-    """What happened, in order; whoever counts on a fault should look."""
+    """The faults that happened, in order. A test that relies on a fault should check that it happened."""
     run: int = attrs.field(default=1, init=False)
-    """The number of the run that is going on."""
+    """The number of the current run."""
     received: int = attrs.field(default=0, init=False)
-    """Bytes of files that have arrived."""
+    """Bytes of file content received so far."""
     seen: dict[str, int] = attrs.field(factory=dict, init=False)
-    """How often each place has come up."""
+    """How often each place has come up so far."""
 
     _began: float = attrs.field(default=math.inf, init=False, repr=False)
     _is_full: bool = attrs.field(default=False, init=False, repr=False)
@@ -248,44 +247,44 @@ class FaultPlan:
 
     def _check(self) -> None:
         if self.kill is None and any(fault.name == "kill" for fault in self.faults):
-            raise ValueError("'kill' needs somebody to kill: give FaultPlan(faults, kill=process.kill)")
+            raise ValueError("'kill' needs a process to kill; write FaultPlan(faults, kill=process.kill)")
 
     def arm(self, *faults: ServerFault | str) -> None:
-        """Add faults, from any thread. Places go on being counted, from the first connection on."""
+        """Add faults, from any thread. Places are counted from the first connection, not from this call."""
         self.faults = (*self.faults, *_parsed(faults))
         self._check()
 
     @property
     def capacity(self) -> int | None:
-        """How many connections are let in."""
+        """The most connections to accept; None for no limit."""
         return min((int(fault.count) for fault in self.faults if fault.name == "capacity"), default=None)
 
     @property
     def rate(self) -> int | None:
-        """How many bytes a second are taken on a connection."""
+        """The most bytes a second on a connection; None for no limit."""
         return min((int(fault.count) for fault in self.faults if fault.name == "slow"), default=None)
 
     @property
     def has_clock(self) -> bool:
-        """Whether something happens at a time, so that `due` has to be asked."""
+        """Whether a fault happens at a time, so that the server must call `due` regularly."""
         return any(fault.place == "time" for fault in self.faults)
 
     def count_of(self, fault: ServerFault) -> int:
-        """Give how often a fault happened."""
+        """Return how often a fault happened."""
         return sum(one.fault is fault for one in self.happened)
 
     def never_happened(self) -> list[ServerFault]:
-        """Give those that have not happened yet."""
+        """Return the faults that have not happened yet."""
         return [fault for fault in self.faults if not self.count_of(fault)]
 
     def begin(self, run: int) -> None:
-        """Begin a run: there is room again, and times count from its first connection. In any thread."""
+        """Begin a run, from any thread: the disk has room again, and times count from the next connection."""
         self.run, self._began, self._is_full = run, math.inf, False
 
-    # What servers ask.
+    # For servers.
 
     def at(self, places: Iterable[str], where: str) -> Name | None:
-        """Count one more of each of the ``places``; give what is to happen, if anything."""
+        """Count one more of each of the ``places`` and return the fault that is due, if any."""
         found: Name | None = None
         for place in places:
             if place == "connect" and self._began == math.inf:
@@ -298,7 +297,7 @@ class FaultPlan:
         return found
 
     def data(self, size: int, where: str) -> tuple[Name | None, int]:
-        """Count bytes that have come; give what is to happen, if anything, and how many come before it."""
+        """Count received bytes. Return the fault that is due, if any, and how many of the bytes precede it."""
         before, self.received = self.received, self.received + size
         for fault in self.faults:
             if fault.name == "slow" and not self.count_of(fault):
@@ -312,30 +311,30 @@ class FaultPlan:
         return None, size
 
     def due(self, *, is_connected: bool) -> list[Name]:
-        """Give what is to happen to all connections, because it is time; it waits until there are any."""
+        """Return the faults whose time has come, to apply to all connections. Most wait until there is a connection."""
         passed = time.monotonic() - self._began
         timed = [fault for fault in self.faults if fault.place == "time" and self.count_of(fault) < fault.times]
         found = [
             self._strike(fault, f"{fault.count:g} s after the first connection")
             for fault in timed
-            # Once in a run: the clock of each begins anew.
+            # At most once in a run: the clock starts again with each run.
             if passed >= fault.count
             and not self._happened_in_this_run(fault)
             and (is_connected or fault.name == "kill")
         ]
         return [name for name in found if name is not None]
 
-    def turned_away(self) -> None:
-        """Take note that somebody was not let in."""
+    def note_rejection(self) -> None:
+        """Record that a connection was rejected because of ``capacity``."""
         for fault in self.faults:
             if fault.name == "capacity" and not self._happened_in_this_run(fault):
-                self._strike(fault, "somebody is turned away")
+                self._strike(fault, "a connection is rejected")
 
     def _happened_in_this_run(self, fault: ServerFault) -> bool:
         return any(one.fault is fault and one.run == self.run for one in self.happened)
 
     def _fills(self, fault: ServerFault, where: str) -> bool:
-        # Once: in the runs that follow, somebody has made room.
+        # Only once: by the next run, the disk has room again.
         if self.received < fault.count or self.count_of(fault):
             return False
         self._strike(fault, where)
@@ -353,5 +352,5 @@ class FaultPlan:
 
 
 def plan_of(faults: FaultPlan | Iterable[ServerFault | str]) -> FaultPlan:
-    """Give the plan that is meant: the one that is given, or a new one of these faults."""
+    """Return a plan as it is, or make one of faults."""
     return faults if isinstance(faults, FaultPlan) else FaultPlan(tuple(faults))

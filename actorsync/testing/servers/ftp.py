@@ -1,7 +1,7 @@
-"""An FTP server inside this process: pyftpdlib in a thread, with a command log and the weaknesses of your choice.
+"""An FTP server inside this process: pyftpdlib in a thread, with a command log, optional limits and faults.
 
 pyftpdlib, and PyOpenSSL for TLS, are optional packages: ``pip install 'actorsync[testing]'``. They are imported when a
-server is started, and not before.
+server is started.
 """
 
 from __future__ import annotations
@@ -26,28 +26,30 @@ from actorsync.testing.servers.profiles import profile_text, write_private
 
 __all__ = ["EmbeddedFtpServer", "embedded_ftp_server"]
 
-_PERMISSIONS = "elradfmwMT"  # everything that pyftpdlib knows
-_POLL = 0.05  # seconds; the most that stopping waits for the loop to look up
+_PERMISSIONS = "elradfmwMT"  # all that pyftpdlib has
+#: Seconds; the longest that `EmbeddedFtpServer.stop` waits for the loop to notice.
+_POLL = 0.05
 
 
 @attrs.define(eq=False)
 class EmbeddedFtpServer:
     """A server for ``root``, running from `start` to `stop`; use it with ``with``.
 
-    The port is bound when the object is entered (0: one that is free) and kept over `restart`. The logs go on over
-    a restart too. Attributes other than the logs are settings; they are read by `start`.
+    `start` binds the port, by default a free one, and `restart` keeps it. The logs continue over a restart. The other
+    attributes are settings, read by `start`.
 
-    * ``without``: verbs that the server does not know and FEAT does not show, such as ``{"MLSD", "MLST"}``.
-    * ``max_connections``: the next control connection gets ``421`` and is closed.
+    * ``without``: commands that the server rejects and does not list in FEAT, such as ``{"MLSD", "MLST"}``.
+    * ``max_connections``: the server answers further control connections with ``421`` and closes them.
     * ``max_connections_per_address``: the same, counted for each client address.
-    * ``throttle``: bytes a second on each data connection, about.
+    * ``throttle``: approximate bytes a second on each data connection.
     * ``idle_timeout``: seconds without a command, after which the session ends with ``421``.
-    * ``certificate``: a file with key and certificate. Then nothing goes without TLS, neither commands nor data; with
-      ``is_implicit``, from the first byte. Needs PyOpenSSL. ``tls_version``: the only one spoken, such as ``"1.2"``.
-    * ``data_ports``: those that data connections are made to; by default, any that is free.
+    * ``certificate``: a file with a key and its certificate. The server then requires TLS for commands and data, with
+      ``is_implicit`` from the first byte. Needs PyOpenSSL. ``tls_version``: the only accepted version, such as
+      ``"1.2"``.
+    * ``data_ports``: the ports for data connections; by default, any free port.
     * ``faults``: what goes wrong, such as ``["cut@store:3"]``; see `actorsync.testing.servers.faults`.
 
-    For trio there is ``async with``, which starts and stops the server in a worker thread.
+    With trio, use ``async with``: it starts and stops the server in a worker thread.
     """
 
     root: Path
@@ -69,22 +71,22 @@ class EmbeddedFtpServer:
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
     """Every command line received, as ``(session, verb, argument)``; passwords are masked."""
     bytes_received: int = attrs.field(default=0, init=False)
-    """Bytes that arrived on data connections so far, over all sessions."""
+    """Bytes received on data connections so far, over all sessions."""
 
     _sessions: int = attrs.field(default=0, init=False, repr=False)
     _running: tuple[threading.Thread, threading.Event] | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def url(self) -> str:
-        """The URL of the root, with the user and without the password."""
+        """The URL of the root, with the user name and without the password."""
         scheme = "ftp" if self.certificate is None else "ftps" if self.is_implicit else "ftpes"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{quote(self.user, safe='')}@{host}:{self.port}/"
 
     def profile(self, source: Path, folder: str = "", more: str = "") -> str:
-        """Give a profile that mirrors ``source`` to a folder of this server. ``more`` are tables such as ``[sync]``.
+        """Return a profile that mirrors ``source`` to ``folder`` on this server. ``more`` is TOML, such as ``[sync]``.
 
-        The password is in it, so its file has to be yours alone: see `write_profile`.
+        The profile contains the password, so only its owner may be able to read its file: see `write_profile`.
         """
         login = {"password": self.password}
         if self.certificate is not None:
@@ -92,29 +94,34 @@ class EmbeddedFtpServer:
         return profile_text(source, self.url + quote(folder), login, more)
 
     def write_profile(self, path: Path, source: Path, folder: str = "", more: str = "") -> Path:
-        """Write that profile to a file, and give its path."""
+        """Write the profile to a file that only its owner can read, and return the path."""
         return write_private(path, self.profile(source, folder, more))
 
     @property
     def mutating(self) -> list[Command]:
-        """Those of the commands that can change the tree."""
+        """The logged commands that can change the tree."""
         return self.commands.mutating
 
     def start(self) -> None:
-        """Listen and serve; return when clients can connect. Raises `ImportError` without pyftpdlib."""
+        """Start to serve; return when clients can connect.
+
+        Raises:
+            ImportError: pyftpdlib is not installed, or PyOpenSSL when there is a certificate.
+            OSError: the port cannot be bound.
+        """
         if self._running is not None:
-            raise RuntimeError("this server is running")
-        silenced: list[Any] = []  # connections that nothing passes on any more, and that stay open
+            raise RuntimeError("the embedded FTP server is already running; call stop() first")
+        silenced: list[Any] = []  # connections that stay open while all traffic on them is stopped
         server = _make_server(self, silenced)
         self.port = server.address[1]
         stopping = threading.Event()
-        given = (server, stopping, self.faults, silenced)
-        thread = threading.Thread(target=_serve, args=given, name="embedded-ftp", daemon=True)
+        arguments = (server, stopping, self.faults, silenced)
+        thread = threading.Thread(target=_serve, args=arguments, name="embedded-ftp", daemon=True)
         self._running = (thread, stopping)
         thread.start()
 
     def stop(self) -> None:
-        """Close every connection and the port, and return when the thread has ended. Does nothing when stopped."""
+        """Cut every connection, close the port and wait for the thread to end. Does nothing when stopped."""
         if self._running is None:
             return
         thread, stopping = self._running
@@ -123,7 +130,7 @@ class EmbeddedFtpServer:
         thread.join()
 
     def restart(self) -> None:
-        """Cut every session, and serve again on the same port."""
+        """Cut every connection and serve again on the same port."""
         self.stop()
         self.start()
 
@@ -139,7 +146,7 @@ class EmbeddedFtpServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with trio.CancelScope(shield=True):  # it ends within a moment, whatever clients do
+        with trio.CancelScope(shield=True):  # stopping is quick, whatever clients do
             await trio.to_thread.run_sync(self.stop)
 
 
@@ -148,31 +155,31 @@ embedded_ftp_server = EmbeddedFtpServer
 
 
 def _serve(server: Any, stopping: threading.Event, plan: FaultPlan, silenced: list[Any]) -> None:
-    # serve_forever() can only be stopped from its own thread, hence a loop of our own.
+    # serve_forever() can only be stopped from its own thread, so this loop takes its place.
     pause = _POLL
     try:
         while not stopping.is_set():
             soonest = server.ioloop.loop(timeout=pause, blocking=False)
             pause = _POLL if soonest is None else min(_POLL, soonest)
             if plan.has_clock:
-                channels = [one for one in server.ioloop.socket_map.values() if hasattr(one, "suffer")]
+                channels = [one for one in server.ioloop.socket_map.values() if hasattr(one, "apply_fault")]
                 for name in plan.due(is_connected=bool(channels)):
                     for channel in channels:
-                        channel.suffer(name)
+                        channel.apply_fault(name)
     finally:
         for channel in server.ioloop.socket_map.values():
-            channel._error = True  # or one with TLS would wait for the client's goodbye, and stay open
-        for channel in silenced:  # the loop knows them no more
+            channel._error = True  # otherwise a TLS channel waits for the client's close_notify and stays open
+        for channel in silenced:  # the loop does not have these any more
             channel._error = True
             channel.close()
         server.close_all()
 
 
 def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
-    """Bind the port and return a pyftpdlib server that does as ``settings`` says and writes its logs."""
+    """Bind the port and return a pyftpdlib server with these settings. It writes to the logs of ``settings``."""
     plan = settings.faults
     try:
-        # ioloop first: it imports asyncore without the warning that Python 3.11 gives for it.
+        # ioloop first: it suppresses the deprecation warning of Python 3.11 for asyncore.
         from pyftpdlib.ioloop import IOLoop, timer  # isort: skip
         from pyftpdlib.authorizers import DummyAuthorizer
         from pyftpdlib.handlers import DTPHandler, FTPHandler, ThrottledDTPHandler
@@ -182,7 +189,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             f"the embedded FTP server needs pyftpdlib ({error}): pip install 'actorsync[testing]'"
         ) from error
 
-    # Unless somebody has set up its logger, pyftpdlib writes every command to standard error.
+    # pyftpdlib writes every command to standard error unless its logger has a handler.
     logger = logging.getLogger("pyftpdlib")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
@@ -207,13 +214,13 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         tls_context = _make_tls_context(settings.certificate, settings.tls_version)
 
     class Breakable:
-        """A connection that can come to an end, or to nothing, when a fault says so."""
+        """A connection that a fault can close, reset or silence."""
 
         socket: Any
         _idler: Any
         is_silent = is_broken = False
 
-        def suffer(self, name: Name) -> None:
+        def apply_fault(self, name: Name) -> None:
             if name == "silence":
                 self.is_silent = True
                 if self._idler is not None and not self._idler.cancelled:
@@ -221,9 +228,9 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
                 self.del_channel()  # type: ignore[attr-defined]
                 silenced.append(self)
                 return
-            if name == "reset":  # closing with a linger time of zero does that
+            if name == "reset":  # closing with a linger time of zero sends RST
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.is_broken = self._error = True  # the second, or one with TLS would say goodbye first
+            self.is_broken = self._error = True  # _error keeps a TLS channel from sending close_notify first
             self.close()  # type: ignore[attr-defined]
 
         def add_channel(self, *args: Any, **kwargs: Any) -> None:
@@ -250,7 +257,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             if plan.rate is None:
                 super()._throttle_bandwidth(len_chunk, max_speed)
                 return
-            # pyftpdlib lets the first second's worth pass at once, which is all of a small site.
+            # pyftpdlib lets the data of the first second pass at once, and a small site is no more than that.
             self._datacount, self._timenext = max_speed, timer() + len_chunk / max_speed / 2
             super()._throttle_bandwidth(0, max_speed)
 
@@ -268,27 +275,27 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             else:
                 if due != "silence":
                     self._resp = ("426 Connection closed; transfer aborted.", logger.debug)
-                self.suffer(due)
+                self.apply_fault(due)
 
     class ControlChannel(Breakable, control_base):  # type: ignore[misc]
         authorizer = user_table
         dtp_handler = DataChannel
-        proto_cmds = {  # noqa: RUF012 - pyftpdlib's own way of configuring a class
+        proto_cmds = {  # noqa: RUF012 - pyftpdlib is configured by class attributes
             verb: facts for verb, facts in control_base.proto_cmds.items() if verb not in settings.without
         }
         timeout = settings.idle_timeout or 0
-        auth_failed_timeout = 0  # a refused password costs a test nothing
+        auth_failed_timeout = 0  # a rejected password does not slow a test down
         banner = "actorsync embedded server ready."
         session_number = 0
         ssl_context = tls_context
         passive_ports = settings.data_ports
-        tls_control_required = tls_data_required = True  # where there is a certificate
+        tls_control_required = tls_data_required = True  # has an effect with a certificate only
         storing = ""
         drops_answer = False
 
         def handle(self) -> None:
             if settings.is_implicit:
-                self.secure_connection(self.ssl_context)  # and `welcome` is said when that is done
+                self.secure_connection(self.ssl_context)  # handle_ssl_established sends the greeting
             else:
                 self.welcome()
 
@@ -299,17 +306,17 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         def welcome(self) -> None:
             settings._sessions += 1
             self.session_number = settings._sessions
-            due = plan.at(["connect"], "a connection comes in")
-            # Counted here and not by max_cons, which also counts listeners and data connections. ip_map has one
-            # entry for each control connection, this one included.
-            here, least = len(self.server.ip_map), plan.capacity
-            if least is not None and here > least:
-                plan.turned_away()
+            due = plan.at(["connect"], "a connection is accepted")
+            # max_cons also counts listeners and data connections, so count here. ip_map has one entry for each control
+            # connection, including this one.
+            count, capacity = len(self.server.ip_map), plan.capacity
+            if capacity is not None and count > capacity:
+                plan.note_rejection()
                 self.handle_max_cons()
-            elif due == "refuse" or (settings.max_connections is not None and here > settings.max_connections):
+            elif due == "refuse" or (settings.max_connections is not None and count > settings.max_connections):
                 self.handle_max_cons()
             elif due is not None:
-                self.suffer(due)
+                self.apply_fault(due)
             else:
                 control_base.handle(self)
 
@@ -317,12 +324,12 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             stored = super().ftp_STOR(file, mode)
             queued = self.__dict__.get("_in_dtp_queue")
             if self._closed and queued is not None:
-                queued[0].close()  # the client was gone before the 150: pyftpdlib forgets the file, open
+                queued[0].close()  # the client left before the 150, and pyftpdlib does not close the file
             return stored
 
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             if self.is_silent or self.is_broken:
-                return  # there may be more lines in what was read at once
+                return  # one read may hold several lines
             command = settings.commands.record(self.session_number, line)
             if cmd in FTP_STEPS["store"]:
                 self.storing = str(command)
@@ -331,7 +338,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             if due == "refuse":
                 self.respond("530 Login incorrect." if cmd == "PASS" else "550 Permission denied.")
             elif due is not None and due != "drop":
-                self.suffer(due)
+                self.apply_fault(due)
             else:
                 self.drops_answer = due == "drop"
                 super().pre_process_command(line, cmd, arg)
@@ -339,7 +346,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         def push(self, data: str) -> None:
             if self.drops_answer and not data.startswith("1"):
                 self.drops_answer = False
-                self.suffer("reset")
+                self.apply_fault("reset")
             elif not (self.is_silent or self.is_broken):
                 super().push(data)
 

@@ -1,4 +1,4 @@
-"""The profile that mirrors a directory to an embedded server, as text and as a file."""
+"""A profile that mirrors a directory to an embedded server, as text and as a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["profile_text", "write_private"]
 
 
 def profile_text(source: Path, url: str, target: dict[str, str], more: str = "") -> str:
-    """Give a profile: ``target`` has the keys of ``[target]`` besides the URL, ``more`` are more tables."""
+    """Return a profile. ``target`` holds the keys of ``[target]`` other than ``url``; ``more`` is TOML to append."""
     keys = {"url": url, **target}
     tables = [
         ["[source]", f"path = {_quoted(os.path.abspath(source))}"],
@@ -21,7 +21,7 @@ def profile_text(source: Path, url: str, target: dict[str, str], more: str = "")
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Write a file that only its owner may read, as a profile with a password in it has to be."""
+    """Write a file with mode 0600, which a profile with a password must have, and return its path."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, 0o600)

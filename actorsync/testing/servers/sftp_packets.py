@@ -1,6 +1,6 @@
-"""SFTP packets as a server for tests sees them: what a request asks for, and replies made by hand.
+"""SFTP packets on the side of a test server: parsed requests, and replies written by hand.
 
-Version 3 of the protocol, the one that is spoken. Nothing here is checked: replies may be as wrong as a test wants.
+Version 3 of the protocol (draft-ietf-secsh-filexfer-02). Nothing here is checked, so a test can build wrong replies.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import attrs
 
 __all__ = ["LastWords", "SftpRequest", "attributes", "names", "number", "packet", "parse_request", "status", "string"]
 
-#: Types of replies.
+#: Packet types of replies.
 VERSION, STATUS, HANDLE, DATA, NAME, ATTRS = 2, 101, 102, 103, 104, 105
-#: Codes of a status.
+#: Status codes.
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3, 4, 5, 8
 
-_WRITES = 0x02  # of the flags of OPEN
+_WRITE_FLAG = 0x02  # SSH_FXF_WRITE in the flags of OPEN
 
 _VERBS: Final = {
     1: "INIT",
@@ -48,16 +48,17 @@ _WITHOUT_PATH = frozenset(["INIT", "LIMITS"])
 
 
 class LastWords(bytes):
-    """What a server says before it closes the channel."""
+    """The last bytes that a server sends before it closes the channel."""
 
 
 @attrs.frozen
 class SftpRequest:
-    """One request, and where it came in.
+    """One request and its position.
 
-    ``verb`` is the name of the packet without ``SSH_FXP_``, CREATE for an OPEN that may write, and for an extension its
-    name up to the ``@`` (``POSIX-RENAME``). ``path`` is also given where the packet has a handle; ``new_path`` is the
-    second of a rename. ``index`` counts the requests of the channel from 1, INIT included.
+    ``verb`` is the name of the packet without ``SSH_FXP_``. It is CREATE for an OPEN that may write, and for an
+    extension the part of its name before the ``@`` (``POSIX-RENAME``). ``path`` is also set for a packet with a handle;
+    ``new_path`` is the second path of a rename. ``session`` is the number of the connection, and ``index`` the number
+    of the request on its channel, both from 1; INIT is request 1.
     """
 
     session: int
@@ -72,12 +73,12 @@ class SftpRequest:
 
     @property
     def argument(self) -> str:
-        """The paths, as a command log shows them."""
+        """The paths in the form of the command log."""
         return f"{self.path} -> {self.new_path}" if self.verb in _WITH_TWO_PATHS else self.path
 
 
 def parse_request(payload: bytes, session: int, index: int, paths: Mapping[bytes, str]) -> SftpRequest:
-    """Take a request apart; ``paths`` gives the path of each handle that is open."""
+    """Parse a request. ``paths`` maps each open handle to its path."""
     reader = _Reader(payload)
     kind, request_id = reader.byte(), reader.number()
     extension = reader.string().decode(errors="replace") if kind == _EXTENDED else ""
@@ -95,7 +96,7 @@ def parse_request(payload: bytes, session: int, index: int, paths: Mapping[bytes
     elif verb == "WRITE":
         offset = reader.number(8)
         request = attrs.evolve(request, offset=offset, data=reader.string())
-    elif verb == "OPEN" and reader.number() & _WRITES:
+    elif verb == "OPEN" and reader.number() & _WRITE_FLAG:
         request = attrs.evolve(request, verb="CREATE")
     return request
 
@@ -126,32 +127,32 @@ def _text(path: bytes) -> str:
 
 
 def number(value: int) -> bytes:
-    """Give an unsigned number of 32 bits."""
+    """Encode an unsigned 32-bit number."""
     return struct.pack(">I", value)
 
 
 def string(value: bytes | str) -> bytes:
-    """Give a string, its length before it."""
+    """Encode a string: its length, then its bytes."""
     encoded = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
     return number(len(encoded)) + encoded
 
 
 def packet(kind: int, body: bytes) -> bytes:
-    """Give a whole packet; ``body`` begins with the id of the request."""
+    """Encode a whole packet. ``body`` begins with the id of the request."""
     return number(len(body) + 1) + bytes([kind]) + body
 
 
 def status(request_id: int, code: int = OK, message: str = "") -> bytes:
-    """Give a status: the answer to whatever has no other, and to whatever went wrong."""
+    """Encode a status: the reply to a request that returns no data, and to one that failed."""
     return packet(STATUS, number(request_id) + number(code) + string(message) + string("en"))
 
 
 def attributes(size: int = 0, mtime: int = 1_700_000_000, mode: int = 0o100644) -> bytes:
-    """Give the attributes of a file; of a directory with a ``mode`` of ``0o40755``."""
+    """Encode the attributes of a file, or of a directory with ``mode=0o40755``."""
     return number(0x0D) + struct.pack(">Q", size) + number(mode) + number(mtime) + number(mtime)
 
 
 def names(request_id: int, listed: Iterable[bytes | str], attrs: bytes = attributes()) -> bytes:
-    """Give the answer to READDIR: these names, each with the same attributes."""
+    """Encode the reply to READDIR: these names, each with the same attributes."""
     entries = [string(name) + string(b"-rw-r--r-- 1 0 0 0 Jan 1 00:00 x") + attrs for name in listed]
     return packet(NAME, number(request_id) + number(len(entries)) + b"".join(entries))

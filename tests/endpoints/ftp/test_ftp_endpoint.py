@@ -1,4 +1,4 @@
-"""What the FTP endpoint says and forgets, on the embedded server."""
+"""The FTP endpoint on the embedded server: unsendable names, and errors of a connection."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from actorsync.testing import EmbeddedFtpServer
 
 
 def plant(folder: Path) -> Path:
-    """Make a directory with a file whose name is fine, and one whose name FTP cannot say."""
+    """Make a directory with one plain file name, and one that FTP cannot send."""
     folder.mkdir()
     (folder / "good").write_bytes(b"good")
     Path(os.fsdecode(os.fsencode(folder) + b"/a\xffb")).write_bytes(b"never")
     return folder
 
 
-async def test_m074_a_name_that_cannot_be_sent_fails_alone_and_leaves_nothing_behind(
+async def test_m074_unsendable_name_fails_alone_and_leaves_no_intent(
     embedded: EmbeddedFtpServer, tmp_path: Path
 ) -> None:
     source = plant(tmp_path / "source")
@@ -41,7 +41,7 @@ async def test_m074_a_name_that_cannot_be_sent_fails_alone_and_leaves_nothing_be
             assert journal.pending() == []
 
 
-async def test_m001_a_refused_connection_is_called_so() -> None:
+async def test_m001_refused_connection_raises_connection_lost_with_the_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionLost, match="Connection refused"):

@@ -1,4 +1,4 @@
-"""Reading over FTP, on a network that cuts, and cuts short: a file is whole, or it is said that it is not."""
+"""Downloads over FTP on a failing network: a file is whole, or the error says that it is not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIME = 1_700_000_000
 
 
 def put(server: FtpTarget, folder: str, data: bytes = DATA) -> Path:
-    """Have a file on the server, in a folder of its own."""
+    """Put a file on the server, in a fresh folder."""
     file = fresh_folder(server, folder) / "file"
     file.write_bytes(data)
     os.utime(file, (TIME, TIME))
@@ -48,19 +48,19 @@ async def read(session: Session, path: str = "file", at_once: int = 50_000) -> b
 async def through(
     server: FtpTarget | EmbeddedFtpServer, folder: str, *faults: Fault
 ) -> AsyncIterator[tuple[FtpSession, FaultProxy]]:
-    """Open a session whose network misbehaves."""
+    """Open a session through a proxy with faults."""
     async with open_fault_proxy((server.host, server.port), *faults) as proxy:
         target = endpoint_for(server, folder, host=proxy.host, stall_seconds=1.0, connect_seconds=3.0)
         async with target.open_session() as session:
             yield session, proxy
 
 
-async def test_a_file_that_is_cut_short_is_never_whole(shared_ftp_server: FtpTarget) -> None:
-    """The server says 226 for it, or that it was cut off: the session goes on either way."""
+async def test_download_cut_short_is_refused_and_the_session_goes_on(shared_ftp_server: FtpTarget) -> None:
+    """The server sends 226, or reports the cut. The session can be used in both cases."""
     put(shared_ftp_server, "short")
     for after in (0, 1, SIZE // 2, SIZE - 1):
         async with through(shared_ftp_server, "short", Truncate(verb="RETR", after=after)) as (session, proxy):
-            with pytest.raises(OperationRefused, match=f"it ended after {after} of {SIZE} bytes") as caught:
+            with pytest.raises(OperationRefused, match=f"the data ended after {after} of {SIZE} bytes") as caught:
                 await read(session)
             assert caught.value.retry
             assert proxy.fired
@@ -69,25 +69,27 @@ async def test_a_file_that_is_cut_short_is_never_whole(shared_ftp_server: FtpTar
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_data_connection_that_is_cut(shared_ftp_server: FtpTarget, how: How) -> None:
+async def test_data_connection_cut_during_download_is_refused_with_retry(
+    shared_ftp_server: FtpTarget, how: How
+) -> None:
     put(shared_ftp_server, f"cut-{how}")
     faults = [CutData(verb="RETR", after=after, how=how) for after in (0, SIZE // 2)]
     async with through(shared_ftp_server, f"cut-{how}", *faults[:1]) as (session, proxy):
-        with pytest.raises(OperationRefused, match="it ended after 0 of"):
+        with pytest.raises(OperationRefused, match="the data ended after 0 of"):
             await read(session)
         proxy.arm(faults[1])
         try:
-            with pytest.raises(OperationRefused, match="it ended after"):
+            with pytest.raises(OperationRefused, match="the data ended after"):
                 await read(session)
             assert await read(session) == DATA
         except ConnectionLost:
-            # Seen once: a word that is due never comes, and so the session is given up, as it should be then.
+            # Seen once: a reply that is due never comes, and the session is lost, as it should be.
             assert shared_ftp_server.name == "pure-ftpd"
             return
         assert (proxy.fired, proxy.connections) == (faults, 1)
 
 
-async def test_a_control_connection_that_is_cut_while_a_file_is_read(shared_ftp_server: FtpTarget) -> None:
+async def test_control_connection_cut_during_download_raises_connection_lost(shared_ftp_server: FtpTarget) -> None:
     put(shared_ftp_server, "control")
     for when in ("before", "unheard", "unanswered"):
         async with through(shared_ftp_server, "control", Cut(verb="RETR", when=when)) as (session, proxy):
@@ -96,27 +98,27 @@ async def test_a_control_connection_that_is_cut_while_a_file_is_read(shared_ftp_
             assert proxy.fired
 
 
-async def test_a_226_that_never_comes_is_a_lost_connection(shared_ftp_server: FtpTarget) -> None:
+async def test_missing_226_after_download_raises_connection_lost(shared_ftp_server: FtpTarget) -> None:
     put(shared_ftp_server, "silent", b"small")
     async with through(shared_ftp_server, "silent", Swallow(verb="RETR")) as (session, _):
         with pytest.raises(ConnectionLost):
             await read(session)
 
 
-async def test_replies_and_data_in_small_pieces(shared_ftp_server: FtpTarget) -> None:
+async def test_download_in_small_pieces_arrives_whole(shared_ftp_server: FtpTarget) -> None:
     put(shared_ftp_server, "pieces", DATA[:5_000])
     async with through(shared_ftp_server, "pieces", Slice(7)) as (session, _):
         assert await read(session) == DATA[:5_000]
 
 
-async def test_a_data_port_that_cannot_be_reached(shared_ftp_server: FtpTarget) -> None:
+async def test_unreachable_data_port_raises_connection_lost(shared_ftp_server: FtpTarget) -> None:
     put(shared_ftp_server, "port")
     async with through(shared_ftp_server, "port", RefuseData()) as (session, _):
         with pytest.raises(ConnectionLost):
             await read(session)
 
 
-async def test_a_file_that_changes_while_it_is_read_is_not_unchanged(shared_ftp_server: FtpTarget) -> None:
+async def test_file_changed_during_download_is_reported_as_changed(shared_ftp_server: FtpTarget) -> None:
     file = put(shared_ftp_server, "changing")
     async with endpoint_for(shared_ftp_server, "changing").open_session() as session:
         for change in ("longer", "newer", "shorter"):
@@ -142,11 +144,11 @@ async def test_a_file_that_changes_while_it_is_read_is_not_unchanged(shared_ftp_
                 assert not await content.is_unchanged()
 
 
-async def test_a_file_that_is_closed_to_us_is_not_gone(shared_ftp_server: FtpTarget) -> None:
+async def test_unreadable_file_is_refused_but_not_reported_as_vanished(shared_ftp_server: FtpTarget) -> None:
     file = put(shared_ftp_server, "closed")
     file.chmod(0)
     async with endpoint_for(shared_ftp_server, "closed").open_session() as session:
-        if shared_ftp_server.uid is not None:  # nothing is closed to the others, who are root
+        if shared_ftp_server.uid is not None:  # the other servers run as root
             with pytest.raises(OperationRefused) as caught:
                 await read(session)
             assert not isinstance(caught.value, Vanished)
@@ -156,7 +158,7 @@ async def test_a_file_that_is_closed_to_us_is_not_gone(shared_ftp_server: FtpTar
 
 
 @pytest.mark.parametrize("without", [{"MLST", "MLSD"}, {"MLST"}])
-async def test_a_server_without_mlst(embedded: EmbeddedFtpServer, without: set[str]) -> None:
+async def test_download_without_mlst_uses_size_and_mdtm(embedded: EmbeddedFtpServer, without: set[str]) -> None:
     embedded.without = frozenset(without)
     embedded.restart()
     (embedded.root / "file").write_bytes(DATA)
@@ -173,8 +175,8 @@ async def test_a_server_without_mlst(embedded: EmbeddedFtpServer, without: set[s
             await read(session, "nothing")
 
 
-async def test_a_big_file_that_nobody_wants_any_more_costs_the_connection(shared_ftp_server: FtpTarget) -> None:
-    """In an orderly way, and at once."""
+async def test_big_download_stopped_early_gives_up_the_connection(shared_ftp_server: FtpTarget) -> None:
+    """The connection is lost at once, without waiting for the rest of the file."""
     put(shared_ftp_server, "unwanted", DATA * 10)
     for is_cancelled in (True, False):
         async with endpoint_for(shared_ftp_server, "unwanted").open_session() as session:
@@ -188,7 +190,7 @@ async def test_a_big_file_that_nobody_wants_any_more_costs_the_connection(shared
                 await read(session)
 
 
-async def test_reading_that_is_cancelled_at_the_end_leaves_the_session_in_step(shared_ftp_server: FtpTarget) -> None:
+async def test_download_cancelled_at_its_end_leaves_the_session_usable(shared_ftp_server: FtpTarget) -> None:
     put(shared_ftp_server, "cancelled")
     async with endpoint_for(shared_ftp_server, "cancelled").open_session() as session:
         with trio.CancelScope() as scope:

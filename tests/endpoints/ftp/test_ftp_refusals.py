@@ -1,6 +1,6 @@
-"""What FTP servers refuse, with a server that can be made to refuse anything: no more is tried than has to be.
+"""Refusals of a scripted FTP server that can refuse anything: no probe is sent without need.
 
-The real servers are in ``test_target_refusals``, the decisions alone in ``test_refusals``.
+Real servers are in ``test_target_refusals``, the decisions alone in ``test_upload_diagnosis``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ async def put(session: Session, path: str, data: bytes) -> Entry | OperationRefu
     return staged if isinstance(staged, OperationRefused) else (await session.commit([staged]))[0]
 
 
-# ---- no more than has to be
+# ---- no probe without need
 
 
-async def test_what_goes_well_is_not_looked_into() -> None:
-    """Three files, and nothing is sent but what they need; their directory and the server are looked at once."""
+async def test_successful_uploads_send_no_extra_command() -> None:
+    """Three uploads send only what they need. Their directory and the case folding of the server are checked once."""
     async with evil_server(folders={"/", "/d"}) as server, endpoint_for(server).open_session() as session:
         begun = len(server.commands)
         for name in "abc":
@@ -51,7 +51,7 @@ async def test_what_goes_well_is_not_looked_into() -> None:
     assert verbs == [*first, *["EPSV", "STOR", "SIZE", "MFMT", "RNFR", "RNTO", "SIZE", "MDTM"] * 2]
 
 
-async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials() -> None:
+async def test_m031_m039_many_refusals_send_a_limited_number_of_probes() -> None:
     folders = {"/", *(f"/{number}" for number in range(40))}
     async with (
         evil_server({"STOR": b"553 no"}, folders=folders) as server,
@@ -69,8 +69,8 @@ async def test_m031_m039_ten_thousand_refusals_do_not_cost_ten_thousand_trials()
 
 
 @pytest.mark.parametrize("says", [b"451 no more", b"452 no more", b"552 no more", b"426 no more", b"550 no more"])
-async def test_m031_m032_a_full_target_is_known_by_what_it_does(says: bytes) -> None:
-    """Whatever it says; and a second connection believes the first."""
+async def test_m031_m032_full_target_is_found_by_a_probe_whatever_the_reply(says: bytes) -> None:
+    """A second connection uses the finding of the first."""
     async with evil_server(room=100_000, full=says) as server:
         endpoint = endpoint_for(server)
         async with endpoint.open_session() as one, endpoint.open_session() as other:
@@ -84,19 +84,21 @@ async def test_m031_m032_a_full_target_is_known_by_what_it_does(says: bytes) -> 
     assert sum("try.actorsync-" in line for line in server.commands if line.startswith("STOR")) == 1
 
 
-async def test_m032_a_limit_of_a_file_s_size_is_no_full_target() -> None:
-    """The second attempt comes exactly as far as the first, and then there is no third."""
+async def test_m032_file_size_limit_is_refused_without_retry_at_the_second_attempt() -> None:
+    """The second attempt stores exactly as many bytes as the first, so that there is no third."""
     async with evil_server(limit=50_000) as server, endpoint_for(server).open_session() as session:
         first, second = [await stage(session, "big", bytes(60_000)) for _ in range(2)]
         assert isinstance(first, OperationRefused) and first.retry
-        assert str(first) == "the server refuses it: 451 no more", "it could be the network as well"
+        assert str(first) == "the server refused the file: 451 no more", "it could be the network as well"
         assert isinstance(second, OperationRefused) and not second.retry
-        assert str(second).startswith("the server takes 50000 of its 60000 bytes, and small files (451 no more)")
+        assert str(second).startswith(
+            "the server stores only 50000 of 60000 bytes, and accepts small files (451 no more)"
+        )
         assert isinstance(await put(session, "small", b"small"), Entry)
     assert server.files == {"/small": b"small"}
 
 
-async def test_m018_a_server_that_keeps_nothing_and_says_226_has_no_room() -> None:
+async def test_m018_226_without_a_stored_byte_means_full_target() -> None:
     async with evil_server(room=0, full=b"226 fine") as server, endpoint_for(server).open_session() as session:
         refused = await stage(session, "file", b"content")
         assert isinstance(refused, TargetFull)
@@ -105,15 +107,15 @@ async def test_m018_a_server_that_keeps_nothing_and_says_226_has_no_room() -> No
 
 
 @pytest.mark.parametrize("at", [b"425 no data connection", b"426 cut off"])
-async def test_m016_a_trial_without_a_data_connection_proves_nothing(at: bytes) -> None:
+async def test_m016_probe_without_a_data_connection_is_no_finding(at: bytes) -> None:
     async with evil_server({"STOR": at}) as server, endpoint_for(server).open_session() as session:
         refused = await stage(session, "file", b"content")
         assert not isinstance(refused, TargetFull)
-        assert str(refused) == f"the server refuses it: {at.decode()}"
+        assert str(refused) == f"the server refused the file: {at.decode()}"
 
 
-async def test_m031_several_directories_that_take_no_more_are_a_full_target() -> None:
-    """A disk without inodes, on a server that says of it what it says of a closed directory."""
+async def test_m031_several_directories_without_room_mean_full_target() -> None:
+    """A disk without inodes, on a server that sends the reply for a directory without permission."""
     folders = {"/", *(f"/{number}" for number in range(4))}
     async with evil_server(folders=folders) as server, endpoint_for(server).open_session() as session:
         for number in range(4):
@@ -127,7 +129,7 @@ async def test_m031_several_directories_that_take_no_more_are_a_full_target() ->
 
 
 def does_not_replace(server: EvilServer) -> Callable[[str], bytes | None]:
-    """Refuse to rename onto what is there, as IIS does."""
+    """Refuse to rename onto an existing file, as IIS does."""
     return lambda path: b"550 it exists" if path in server.files else None
 
 
@@ -141,7 +143,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def watch(server: EvilServer) -> list[str]:
-    """Look before each rename and removal: of every file the old or the new version is there, maybe set aside."""
+    """Check before each rename and removal that every file has its old or new version, in place or set aside."""
     faults: list[str] = []
 
     def look(argument: str) -> None:
@@ -150,7 +152,7 @@ def watch(server: EvilServer) -> list[str]:
             named = {server.files.get(f"/{number}")}
             aside = {data for path, data in server.files.items() if ".actorsync+" in path}
             if not whole & (named | aside):
-                faults.append(f"{argument} left nothing of {number}")
+                faults.append(f"{argument} left no version of {number}")
 
     refuse = does_not_replace(server)
     server.answers = {
@@ -160,7 +162,7 @@ def watch(server: EvilServer) -> list[str]:
     return faults
 
 
-async def test_m033_a_server_that_does_not_replace_gets_it_done_in_steps(source: Path) -> None:
+async def test_m033_server_that_refuses_to_replace_gets_files_in_steps(source: Path) -> None:
     async with evil_server() as server:
         faults = watch(server)
         server.files |= {f"/{number}": b"old %d" % number for number in range(4)}
@@ -170,7 +172,7 @@ async def test_m033_a_server_that_does_not_replace_gets_it_done_in_steps(source:
 
 
 @pytest.mark.parametrize("line", range(8, 92, 4))
-async def test_m033_the_connection_is_lost_at_any_step(source: Path, line: int) -> None:
+async def test_m033_connection_lost_at_any_step_of_a_replacement_converges(source: Path, line: int) -> None:
     async with evil_server() as server:
         faults = watch(server)
         server.files |= {f"/{number}": b"old %d" % number for number in range(4)}
@@ -182,7 +184,7 @@ async def test_m033_the_connection_is_lost_at_any_step(source: Path, line: int) 
 
 
 @pytest.mark.parametrize("is_replaced", [True, False])
-async def test_m033_what_a_killed_run_has_set_aside_comes_back(is_replaced: bool) -> None:
+async def test_m033_sweep_restores_a_file_that_was_set_aside(is_replaced: bool) -> None:
     async with evil_server() as server, endpoint_for(server).open_session() as session:
         server.files |= {"/.actorsync+0a.tmp": b"old", "/.actorsync-0a.tmp": b"ne", "/try.actorsync-0a": b"tried"}
         if is_replaced:
@@ -191,16 +193,16 @@ async def test_m033_what_a_killed_run_has_set_aside_comes_back(is_replaced: bool
         assert server.files == {"/f": b"new" if is_replaced else b"old"}
 
 
-async def test_m033_what_cannot_be_put_back_is_not_forgotten() -> None:
+async def test_m033_file_that_cannot_be_put_back_is_reported() -> None:
     async with evil_server({"RNTO": b"550 no"}) as server, endpoint_for(server).open_session() as session:
         server.files["/.actorsync+0a.tmp"] = b"old"
         (result,) = await session.sweep([".actorsync-0a.tmp"], {".actorsync-0a.tmp": "f"})
         assert isinstance(result, OperationRefused)
-        assert "set aside, and stays there: 550 no" in str(result)
+        assert "set aside and could not be put back: 550 no" in str(result)
         assert server.files == {"/.actorsync+0a.tmp": b"old"}
 
 
-async def test_m033_m039_a_file_that_may_neither_be_replaced_nor_moved_stays() -> None:
+async def test_m033_m039_file_that_cannot_be_replaced_or_set_aside_stays() -> None:
     def refuse(path: str) -> bytes | None:
         return b"550 not that one" if path == "/f" or ".actorsync+" in path else None
 
@@ -208,24 +210,24 @@ async def test_m033_m039_a_file_that_may_neither_be_replaced_nor_moved_stays() -
         server.files["/f"] = b"old"
         refused = await put(session, "f", b"the new version")
         assert isinstance(refused, OperationRefused)
-        assert "does not let it take the place of what is there, nor set that aside (550 not that one)" in str(refused)
+        assert "neither replaces the existing file nor renames it aside (550 not that one)" in str(refused)
         assert server.files == {"/f": b"old"}
 
 
-async def test_m082_a_final_name_that_is_refused_is_told_from_a_directory_that_is_closed() -> None:
+async def test_m082_rejected_final_name_differs_from_closed_directory() -> None:
     def refuse(path: str) -> bytes | None:
         return b"553 what a name" if "bad" in path else b"550 no renames" if "shut" in path else None
 
     folders = {"/", "/shut"}
     async with evil_server({"RNTO": refuse}, folders=folders) as server, endpoint_for(server).open_session() as session:
         named, shut = [await put(session, path, b"content") for path in ("bad", "shut/f")]
-        assert "takes a file of another name in the same directory (553 what a name); rename or" in str(named)
-        assert str(shut) == "the server does not give it its name: 550 no renames"
+        assert "accepts another name in the same directory (553 what a name); rename or" in str(named)
+        assert str(shut) == "the server refused the rename to the final name: 550 no renames"
         assert isinstance(await put(session, "good", b"good"), Entry)
     assert server.files == {"/good": b"good"}
 
 
-async def test_m031_a_disk_that_is_full_at_the_rename() -> None:
+async def test_m031_disk_full_at_the_rename_means_full_target() -> None:
     def refuse(path: str) -> bytes | None:
         server.room = 0
         return b"451 no"
@@ -239,8 +241,8 @@ async def test_m031_a_disk_that_is_full_at_the_rename() -> None:
 # ---- REST
 
 
-async def test_m024_nothing_is_ever_resumed(source: Path) -> None:
-    """An upload that broke off is begun again under another name, with neither REST nor APPE."""
+async def test_m024_broken_upload_restarts_under_a_new_name(source: Path) -> None:
+    """A broken upload starts again under another name, with neither REST nor APPE."""
     cuts = [Cut(verb="STOR", when="unanswered", times=3)]
     async with evil_server() as server, open_fault_proxy(("127.0.0.1", server.port), *cuts) as proxy:
         run = await mirror(source, endpoint_for(server, host=proxy.host), None, connections=1)
@@ -253,8 +255,8 @@ async def test_m024_nothing_is_ever_resumed(source: Path) -> None:
 # ---- links
 
 
-async def test_m036_a_path_that_reads_differently_is_no_link_until_it_is_seen() -> None:
-    """Servers have their own ways with names: what counts is the listing."""
+async def test_m036_path_printed_in_another_form_is_checked_by_listing() -> None:
+    """Servers print paths in different forms. The listing decides."""
     answers = {"PWD": b'257 "/d/as the server sees it"'}
     async with evil_server(answers, folders={"/", "/d"}) as server, endpoint_for(server, "/").open_session() as session:
         assert isinstance(await put(session, "d/f", b"content"), Entry)
@@ -265,8 +267,8 @@ async def test_m036_a_path_that_reads_differently_is_no_link_until_it_is_seen() 
 # ---- upper and lower case
 
 
-async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(tmp_path: Path) -> None:
-    """Neither overwrites the other, in whatever run, and the one that is left out is named."""
+async def test_m049_case_folding_server_keeps_the_first_of_two_files(tmp_path: Path) -> None:
+    """Neither file overwrites the other in any run, and the one that is not sent is reported."""
     source, journal = tmp_path / "source", tmp_path / "journal"
     for path in ("A", "a", "d/other", "d/Other", "d/own"):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -277,10 +279,10 @@ async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(tmp_path: Pa
             run = await mirror(source, endpoint_for(server), journal)
             assert run.report.exit_code == 1
             assert len(run.failures) == 2
-            assert all("no difference between upper and lower case" in why for why in run.failures.values())
+            assert all("ignores upper and lower case" in why for why in run.failures.values())
             there = set(server.files.values())
             assert there == {b"A", b"a", b"d/other", b"d/Other", b"d/own"} - {path.encode() for path in run.failures}
-            assert kept in (set(), there), "and it stays the same one"
+            assert kept in (set(), there), "the same one in each run"
             kept = there
         for path in run.failures:
             (source / path).unlink()
@@ -289,18 +291,18 @@ async def test_m049_a_server_that_folds_case_keeps_the_first_of_two(tmp_path: Pa
         assert set(server.files.values()) == kept
 
 
-async def test_m049_a_foreign_file_of_the_same_letters_is_left_alone() -> None:
+async def test_m049_foreign_file_with_other_case_is_not_overwritten() -> None:
     async with evil_server(folds=True) as server, endpoint_for(server).open_session() as session:
         server.files["/README"] = b"theirs"
         refused = await put(session, "readme", b"ours")
         assert isinstance(refused, OperationRefused)
-        assert str(refused).startswith("'README' is in its place: the target knows no difference")
+        assert str(refused).startswith("'README' is in its place: the target ignores upper and lower case")
         assert isinstance(await put(session, "README", b"ours, and the same name"), Entry)
         assert server.files == {"/README": b"ours, and the same name"}
         assert server.count("MLSD") == 1, "once for each directory"
 
 
-async def test_m049_a_server_that_does_not_fold_case_is_asked_once() -> None:
+async def test_m049_case_sensitive_server_is_asked_once() -> None:
     async with evil_server() as server, endpoint_for(server).open_session() as session:
         for name in ("A", "a", "B"):
             assert isinstance(await put(session, name, name.encode()), Entry)

@@ -1,6 +1,6 @@
-"""FTPS: who is believed, what is refused, and that nothing of ours goes to anybody else.
+"""FTPS: which servers are trusted, what is refused, and that no content or password reaches another host.
 
-A refusal is told by exit code 6 and one line; what counts besides is what the server has heard by then. Real servers
+A refusal is exit code 6 and one line. The tests also check which commands the server had received by then. Real servers
 under TLS are in ``test_ftps_servers``.
 """
 
@@ -18,7 +18,7 @@ import attrs
 import pytest
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.ftp.certificates import (
     TlsPolicy,
     UntrustedServer,
@@ -72,7 +72,7 @@ async def meet(endpoint: FtpEndpoint) -> None:
 
 
 async def refusal(server: EvilServer | FtpTarget, policy: TlsPolicy) -> str:
-    """Give the one line that a server is refused with."""
+    """Return the one line of the refusal."""
     endpoint = endpoint_for(server, tls=policy)
     with pytest.raises(LoginRefused) as caught:
         await meet(endpoint)
@@ -83,11 +83,11 @@ async def refusal(server: EvilServer | FtpTarget, policy: TlsPolicy) -> str:
     return text
 
 
-# ---- it works, when nothing is wrong
+# ---- without faults
 
 
 @pytest.mark.parametrize("is_implicit", [False, True])
-async def test_files_arrive_and_nothing_is_sent_in_clear(is_implicit: bool, source: Path, policy: TlsPolicy) -> None:
+async def test_upload_over_tls_sends_only_auth_tls_in_clear(is_implicit: bool, source: Path, policy: TlsPolicy) -> None:
     tls = identity().server_context()
     async with evil_server(tls=tls, is_implicit=is_implicit) as server:
         run = await one_run(server, source, attrs.evolve(policy, is_implicit=is_implicit))
@@ -98,7 +98,7 @@ async def test_files_arrive_and_nothing_is_sent_in_clear(is_implicit: bool, sour
     assert server.count("CCC") == 0
 
 
-def test_the_place_is_shown_with_how_it_is_reached() -> None:
+def test_display_shows_the_scheme_of_the_tls_mode() -> None:
     explicit, implicit = TlsPolicy(), TlsPolicy(is_implicit=True)
     assert FtpEndpoint("h", user="u", path="p").display == "ftp://u@h/p"
     assert FtpEndpoint("h", user="u", path="p", tls=explicit).display == "ftpes://u@h/p"
@@ -106,7 +106,7 @@ def test_the_place_is_shown_with_how_it_is_reached() -> None:
     assert FtpEndpoint("h", 21, user="u", path="p", tls=implicit).display == "ftps://u@h:21/p"
 
 
-async def test_a_connection_says_what_protects_it(policy: TlsPolicy) -> None:
+async def test_describe_shows_the_protection_of_the_connection(policy: TlsPolicy) -> None:
     async with (
         evil_server(tls=identity().server_context()) as server,
         endpoint_for(server, tls=policy).open_session() as session,
@@ -115,8 +115,8 @@ async def test_a_connection_says_what_protects_it(policy: TlsPolicy) -> None:
         assert said == f"TLSv1.3, TLS_AES_256_GCM_SHA384, certificate SHA-256 {identity().sha256}"
         assert session.warnings() == ()
     async with evil_server() as server, endpoint_for(server).open_session() as session:
-        assert dict(session.describe())["security"] == "none: everything travels in clear"
-        assert session.warnings() == (), "it is on this machine"
+        assert dict(session.describe())["security"] == "none: everything is sent in clear"
+        assert session.warnings() == (), "the server is on this machine"
 
 
 @pytest.mark.parametrize(
@@ -138,36 +138,36 @@ async def test_a_connection_says_what_protects_it(policy: TlsPolicy) -> None:
         ("fd00::1", "me", False),
     ],
 )
-def test_who_is_warned_of_clear_text(address: str, user: str, warns: bool) -> None:
+def test_clear_text_warning_depends_on_address_and_user(address: str, user: str, warns: bool) -> None:
     said = warn_of_clear_text("example.org", address, user)
     assert bool(said) is warns
     assert all("in clear to example.org" in line and "ftpes://" in line for line in said)
 
 
-# ---- m093 to m096: what comes before the login
+# ---- m093 to m096: before the login
 
 
 @pytest.mark.parametrize(
     "answer",
     [b"500 what?", b"502 no", b"504 not TLS", b"530 log in first", b"431 no certificate", b"200 ok", b"334 AAAA"],
 )
-async def test_m093_auth_refused(answer: bytes, source: Path, policy: TlsPolicy) -> None:
+async def test_m093_refused_auth_tls_ends_the_run(answer: bytes, source: Path, policy: TlsPolicy) -> None:
     async with evil_server({"AUTH": answer}, tls=identity().server_context()) as server:
         assert answer.decode() in await refusal(server, policy)
         run = await one_run(server, source, policy)
     assert run.report.exit_code == 6
     assert set(server.commands) == {"AUTH TLS"}
-    assert len(server.commands) == 2, "and each of the two tried it once"
+    assert len(server.commands) == 2, "each of the two connections sent it once"
 
 
-async def test_m093_a_server_that_has_no_tls(embedded: Any, source: Path, policy: TlsPolicy) -> None:
+async def test_m093_server_without_tls_is_refused(embedded: Any, source: Path, policy: TlsPolicy) -> None:
     run = await one_run(embedded, source, policy)
     assert run.report.exit_code == 6
     assert {command.verb for command in embedded.commands} == {"AUTH"}
 
 
-async def test_m093_auth_goes_unanswered(source: Path, policy: TlsPolicy) -> None:
-    """That is a network that fails; it is no reason to go on in clear, either."""
+async def test_m093_unanswered_auth_tls_raises_connection_lost(source: Path, policy: TlsPolicy) -> None:
+    """It counts as a network fault, and the connection does not go on in clear."""
     async with evil_server({"AUTH": b""}) as server:
         run = await one_run(server, source, policy, stall_seconds=0.1, connect_seconds=0.2)
     assert run.report.exit_code == 5
@@ -176,7 +176,9 @@ async def test_m093_auth_goes_unanswered(source: Path, policy: TlsPolicy) -> Non
 
 @pytest.mark.parametrize("greeting", [b"230 you are in\r\n", b"331 password?\r\n", b"200 ok\r\n"])
 @pytest.mark.parametrize("is_implicit", [False, True])
-async def test_m094_only_220_is_a_greeting(greeting: bytes, is_implicit: bool, source: Path, policy: TlsPolicy) -> None:
+async def test_m094_greeting_other_than_220_is_refused(
+    greeting: bytes, is_implicit: bool, source: Path, policy: TlsPolicy
+) -> None:
     tls = identity().server_context()
     async with evil_server(greeting=greeting, tls=tls, is_implicit=is_implicit) as server:
         run = await one_run(server, source, attrs.evolve(policy, is_implicit=is_implicit))
@@ -185,7 +187,7 @@ async def test_m094_only_220_is_a_greeting(greeting: bytes, is_implicit: bool, s
 
 
 @pytest.mark.parametrize("injected", [b"230 ok\r\n", b"220 hello\r\n230 ok\r\n", b"2", b"\r\n", b"\x16\x03\x03"])
-async def test_m095_bytes_behind_the_234(injected: bytes, source: Path, policy: TlsPolicy) -> None:
+async def test_m095_bytes_after_the_234_end_the_run(injected: bytes, source: Path, policy: TlsPolicy) -> None:
     async with evil_server({"AUTH": b"234 go on\r\n" + injected + b"\n"}, tls=identity().server_context()) as server:
         assert "in clear" in await refusal(server, policy)
         run = await one_run(server, source, policy)
@@ -194,7 +196,7 @@ async def test_m095_bytes_behind_the_234(injected: bytes, source: Path, policy: 
 
 
 @pytest.mark.parametrize("answer", [b"534 no", b"536 no", b"431 not now", b"502 what?"])
-async def test_m096_prot_p_refused(answer: bytes, source: Path, policy: TlsPolicy) -> None:
+async def test_m096_refused_prot_p_ends_the_run(answer: bytes, source: Path, policy: TlsPolicy) -> None:
     async with evil_server({"PROT": answer}, tls=identity().server_context()) as server:
         assert answer.decode() in await refusal(server, policy)
         run = await one_run(server, source, policy)
@@ -206,7 +208,7 @@ async def test_m096_prot_p_refused(answer: bytes, source: Path, policy: TlsPolic
 
 
 @pytest.mark.parametrize("fault", ["expired", "another host", "unknown authority", "self-signed"])
-async def test_m097_a_data_connection_with_another_certificate(
+async def test_m097_data_connection_with_another_certificate_is_refused(
     fault: certificates.Fault, source: Path, policy: TlsPolicy
 ) -> None:
     tls, other = identity().server_context(), identity(fault).server_context()
@@ -216,8 +218,8 @@ async def test_m097_a_data_connection_with_another_certificate(
     assert server.files == {}
 
 
-async def test_m097_a_data_connection_with_another_certificate_than_the_pinned(source: Path) -> None:
-    """Even one that is good for whoever trusts authorities."""
+async def test_m097_data_connection_without_the_pinned_certificate_is_refused(source: Path) -> None:
+    """A certificate of a trusted authority is refused as well."""
     pinned = TlsPolicy(certificate_sha256=identity("self-signed").sha256)
     tls, other = identity("self-signed").server_context(), identity().server_context()
     async with evil_server(tls=tls, data_tls=other) as server:
@@ -229,15 +231,15 @@ async def test_m097_a_data_connection_with_another_certificate_than_the_pinned(s
     assert server.files == {}
 
 
-async def test_m097_a_listing_in_clear(policy: TlsPolicy) -> None:
+async def test_m097_listing_in_clear_is_refused(policy: TlsPolicy) -> None:
     async with evil_server(tls=identity().server_context(), data_tls="clear", listing=b"x" * 100) as server:
         with pytest.raises(LoginRefused, match="the answer is not TLS"):
             async with endpoint_for(server, tls=policy).open_session() as session:
                 await session.list_directory("")
 
 
-async def test_m097_an_upload_in_clear(source: Path, policy: TlsPolicy) -> None:
-    """Who waits for a file in clear gets our first word of TLS, and nothing of the file."""
+async def test_m097_server_that_wants_data_in_clear_receives_no_content(source: Path, policy: TlsPolicy) -> None:
+    """The server receives the first TLS record, and nothing of the file."""
     async with evil_server(tls=identity().server_context(), data_tls="clear") as server:
         server.listing = b""
         run = await one_run(server, source, policy, stall_seconds=0.2)
@@ -246,16 +248,16 @@ async def test_m097_an_upload_in_clear(source: Path, policy: TlsPolicy) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"522 session reuse required", b"425 no data connection"])
-async def test_m097_a_session_that_is_not_resumed_is_a_lost_connection(answer: bytes, policy: TlsPolicy) -> None:
-    """With a new connection comes a new session."""
+async def test_m097_tls_session_not_resumed_raises_connection_lost(answer: bytes, policy: TlsPolicy) -> None:
+    """A new connection gets a new session, so that a retry may succeed."""
     async with evil_server({"MLSD": answer}, tls=identity().server_context()) as server:
         with pytest.raises(ConnectionLost, match="resumed"):
             async with endpoint_for(server, tls=policy).open_session() as session:
                 await session.list_directory("")
 
 
-async def test_m087_a_thief_on_the_data_port_gets_nothing(source: Path, policy: TlsPolicy) -> None:
-    """The port is the peer's, as it should be, and somebody else listens there: an accident, or a race that he won."""
+async def test_m087_other_process_on_the_data_port_receives_no_content(source: Path, policy: TlsPolicy) -> None:
+    """Another process listens on the data port of the server: by accident, or because it won a race."""
     stolen = b""
 
     async def take(stream: trio.SocketStream) -> None:
@@ -276,13 +278,15 @@ async def test_m087_a_thief_on_the_data_port_gets_nothing(source: Path, policy: 
             run = await one_run(server, source, policy, stall_seconds=0.2)
         nursery.cancel_scope.cancel()
     assert run.report.exit_code != 0
-    assert stolen and stolen[:2] == b"\x16\x03", "our first word of TLS"
+    assert stolen and stolen[:2] == b"\x16\x03", "the first TLS record"
     assert b"small" not in stolen and b"0123456789" not in stolen
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
-async def test_m086_m087_we_connect_and_never_listen(is_secure: bool, source: Path, policy: TlsPolicy) -> None:
-    """Whatever is refused; and where we connect to is where the control connection leads."""
+async def test_m086_m087_data_connections_lead_to_the_control_peer_only(
+    is_secure: bool, source: Path, policy: TlsPolicy
+) -> None:
+    """PORT and EPRT are never sent, and data connections lead to the control connection's peer."""
     answers = {"EPSV": b"500 what?", "PASV": b"500 what?"}
     async with evil_server(answers, tls=identity().server_context() if is_secure else None) as server:
         run = await one_run(server, source, policy, **({} if is_secure else {"tls": None}))
@@ -309,7 +313,7 @@ REASONS: dict[certificates.Fault, str] = {
 
 @pytest.mark.parametrize("is_implicit", [False, True])
 @pytest.mark.parametrize("fault", get_args(certificates.Fault))
-async def test_m098_a_certificate_that_is_not_good(
+async def test_m098_bad_certificate_is_refused_and_can_be_pinned(
     fault: certificates.Fault, is_implicit: bool, source: Path, policy: TlsPolicy
 ) -> None:
     policy = attrs.evolve(policy, is_implicit=is_implicit)
@@ -322,13 +326,13 @@ async def test_m098_a_certificate_that_is_not_good(
         assert "set ca-file or certificate-sha256 in [target]" in said
         assert f"SHA-256 {identity(fault).sha256}" in said
 
-        # The way out, as it was told.
+        # The advice in the message works.
         pinned = attrs.evolve(policy, certificate_sha256=said.rpartition("SHA-256 ")[2].rstrip(")"))
         run = await one_run(server, source, pinned)
         assert (run.report.exit_code, run.failures) == (0, {})
 
 
-async def test_m098_another_host_name(policy: TlsPolicy) -> None:
+async def test_m098_certificate_for_another_host_name_is_refused(policy: TlsPolicy) -> None:
     async with evil_server(tls=identity("another host").server_context()) as server:
         said = await refusal_for(server, policy, "localhost")
         assert "is for another host name" in said
@@ -341,8 +345,8 @@ async def refusal_for(server: EvilServer, policy: TlsPolicy, host: str) -> str:
 
 
 @pytest.mark.parametrize("fault", ["self-signed", None])
-async def test_m098_ca_file_is_a_way_out(fault: certificates.Fault | None, tmp_path: Path) -> None:
-    """A self-signed certificate may be its own authority, if it is for this host; the system's store knows neither."""
+async def test_m098_certificate_of_the_ca_file_is_trusted(fault: certificates.Fault | None, tmp_path: Path) -> None:
+    """A self-signed certificate can be its own authority, if it is for this host. The system's store has neither."""
     async with evil_server(tls=identity(fault).server_context()) as server:
         assert REASONS["self-signed" if fault else "unknown authority"] in await refusal(server, TlsPolicy())
         trusted = tmp_path / "trusted.pem"
@@ -353,7 +357,7 @@ async def test_m098_ca_file_is_a_way_out(fault: certificates.Fault | None, tmp_p
             assert "another address" in await refusal(server, TlsPolicy(ca_file=trusted))
 
 
-async def test_m098_another_certificate_than_the_pinned(source: Path, policy: TlsPolicy) -> None:
+async def test_m098_certificate_other_than_the_pinned_is_refused(source: Path, policy: TlsPolicy) -> None:
     pinned = TlsPolicy(certificate_sha256="0" * 64)
     async with evil_server(tls=identity().server_context()) as server:
         said = await refusal(server, pinned)
@@ -364,15 +368,15 @@ async def test_m098_another_certificate_than_the_pinned(source: Path, policy: Tl
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_m098_a_ca_file_that_is_none(content: bytes | None, tmp_path: Path) -> None:
+def test_m098_unusable_ca_file_is_a_profile_error(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ProfileError, match=r"ca-file .*ca\.pem cannot be used: (No such file|it holds no cert)"):
+    with pytest.raises(ProfileError, match=r"ca-file .*ca\.pem cannot be used: (No such file|it contains no cert)"):
         make_context(TlsPolicy(ca_file=path))
 
 
-def test_m098_what_a_context_demands() -> None:
+def test_m098_context_requires_verification_and_tls_1_2() -> None:
     context = make_context(TlsPolicy())
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
@@ -380,7 +384,7 @@ def test_m098_what_a_context_demands() -> None:
     assert make_context(TlsPolicy(certificate_sha256="0" * 64)).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-def test_m098_a_pin_is_of_the_whole_certificate() -> None:
+def test_m098_pin_covers_the_whole_certificate() -> None:
     der = ssl.PEM_cert_to_DER_cert(identity().certificate)
     check_pin(TlsPolicy(), None)
     check_pin(TlsPolicy(certificate_sha256=fingerprint(der)), der)
@@ -394,14 +398,14 @@ def test_m098_a_pin_is_of_the_whole_certificate() -> None:
 
 @contextmanager
 def old_server(version: ssl.TLSVersion, *, is_implicit: bool) -> Iterator[tuple[int, list[bytes]]]:
-    """Serve with the standard library, which says in the end what it dislikes; gives the port, and what it hears."""
+    """Serve with the standard library, which sends TLS alerts. Yields the port, and a list of the received bytes."""
     context, heard = identity().server_context(), list[bytes]()
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.maximum_version = version
 
     def serve() -> None:
-        with suppress(OSError):  # among them those of TLS, and the end
+        with suppress(OSError):  # including TLS errors, and the closed listener
             while True:
                 connection = listener.accept()[0]
                 with connection, suppress(ssl.SSLError, ConnectionError):
@@ -423,33 +427,35 @@ def old_server(version: ssl.TLSVersion, *, is_implicit: bool) -> Iterator[tuple[
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.parametrize("is_implicit", [False, True])
-async def test_m099_old_versions(version: ssl.TLSVersion, is_implicit: bool, policy: TlsPolicy) -> None:
+async def test_m099_server_with_only_old_tls_versions_is_refused(
+    version: ssl.TLSVersion, is_implicit: bool, policy: TlsPolicy
+) -> None:
     policy = attrs.evolve(policy, is_implicit=is_implicit)
     with (
         old_server(version, is_implicit=is_implicit) as (port, heard),
-        pytest.raises(LoginRefused, match="no version of TLS in common"),
+        pytest.raises(LoginRefused, match="no TLS version in common"),
     ):
         await meet(FtpEndpoint("127.0.0.1", port, tls=policy))
     assert heard == ([] if is_implicit else [b"AUTH TLS\r\n"])
 
 
 @pytest.mark.parametrize("name", [PYFTPDLIB, *debian_servers.NAMES])
-async def test_m099_a_real_server_that_is_old(name: str, server_folder: Path, policy: TlsPolicy) -> None:
+async def test_m099_real_server_with_tls_1_1_is_refused(name: str, server_folder: Path, policy: TlsPolicy) -> None:
     with serving(name, server_folder, Options(tls=Tls("1.1"))) as server:
-        # Pure-FTPd says 234 and then, in clear, that it cannot: which of the two is heard first is a matter of luck.
+        # Pure-FTPd sends 234, and then an error in clear. Which one is read first depends on timing.
         assert "TLS" in await refusal(server, policy)
 
 
-async def test_m099_at_least_1_3(server_folder: Path, policy: TlsPolicy) -> None:
+async def test_m099_minimum_version_1_3_refuses_tls_1_2(server_folder: Path, policy: TlsPolicy) -> None:
     with serving(PYFTPDLIB, server_folder, Options(tls=Tls("1.2"))) as server:
         await meet(endpoint_for(server, tls=policy))
-        assert "no version of TLS" in await refusal(server, attrs.evolve(policy, minimum_version="1.3"))
+        assert "no TLS version" in await refusal(server, attrs.evolve(policy, minimum_version="1.3"))
 
 
 # ---- m100: the end of a stream
 
 
-async def test_m100_a_listing_without_its_end_is_none(policy: TlsPolicy) -> None:
+async def test_m100_listing_without_a_tls_end_raises_connection_lost(policy: TlsPolicy) -> None:
     listing = b"type=file;size=1;modify=20240101000000; one\r\n"
     async with (
         evil_server(tls=identity().server_context(), listing=listing) as server,
@@ -461,7 +467,7 @@ async def test_m100_a_listing_without_its_end_is_none(policy: TlsPolicy) -> None
             await session.list_directory("")
 
 
-# ---- what a handshake fails of
+# ---- errors of a handshake
 
 
 def tls_error(reason: str) -> ssl.SSLError:
@@ -471,29 +477,31 @@ def tls_error(reason: str) -> ssl.SSLError:
 
 
 ERRORS: list[tuple[BaseException | None, type[ActorsyncError], str]] = [
-    (None, ConnectionLost, "hung up"),
-    (ssl.SSLEOFError(8, "EOF"), ConnectionLost, "hung up"),
+    (None, ConnectionLost, "closed the connection"),
+    (ssl.SSLEOFError(8, "EOF"), ConnectionLost, "closed the connection"),
     (ConnectionResetError(104, "Connection reset by peer"), ConnectionLost, "Connection reset by peer"),
     (tls_error("TLSV1_ALERT_INTERNAL_ERROR"), ConnectionLost, "tlsv1 alert internal error"),
     (tls_error("BAD_SIGNATURE"), ConnectionLost, "bad signature"),
     (tls_error("WRONG_VERSION_NUMBER"), LoginRefused, "not TLS"),
-    (tls_error("UNSUPPORTED_PROTOCOL"), LoginRefused, "no version"),
-    (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), LoginRefused, "no version"),
+    (tls_error("UNSUPPORTED_PROTOCOL"), LoginRefused, "no TLS version"),
+    (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), LoginRefused, "no TLS version"),
     (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), LoginRefused, "strong enough"),
 ]
 
 
 @pytest.mark.parametrize(("cause", "kind", "words"), ERRORS)
-def test_what_a_handshake_fails_of(cause: BaseException | None, kind: type[ActorsyncError], words: str) -> None:
+def test_handshake_error_has_the_reason(cause: BaseException | None, kind: type[ActorsyncError], words: str) -> None:
     error = handshake_error(cause)
     assert type(error) is kind
     assert words in str(error)
 
 
 @pytest.mark.parametrize("answer", [b"", b"220 hello\r\n"], ids=["hangs up", "in clear"])
-async def test_implicit_tls_with_somebody_who_has_none(answer: bytes, source: Path, policy: TlsPolicy) -> None:
+async def test_implicit_tls_to_a_server_without_tls_ends_the_run(
+    answer: bytes, source: Path, policy: TlsPolicy
+) -> None:
     implicit = attrs.evolve(policy, is_implicit=True)
     async with evil_server(greeting=answer or b"421 bye\r\n") as server:
         run = await one_run(server, source, implicit)
-    assert run.report.exit_code == 6, "it speaks first, and no TLS"
+    assert run.report.exit_code == 6, "its greeting in clear is no TLS"
     assert not any("USER" in line for line in server.commands)

@@ -1,6 +1,6 @@
-"""A directory of this machine as target of servers: nothing comes to stand outside.
+"""A directory of this machine as target of a pull: nothing is written outside it.
 
-Whatever servers call their files, and whoever else is at work in it.
+Neither hostile names of a server nor links that another program plants lead out of it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import trio
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.base import SessionWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, parent_of
 from actorsync.planning.temporary_names import temporary_name
@@ -34,7 +35,7 @@ from tests.support.sweeps import IS_COMPLETE
 
 SECONDS = 10.0 if IS_COMPLETE else 2.0
 
-#: Swaps directories for links to the outside, and back, until its standard input ends; then says how often.
+#: Swaps directories for links to the outside and back until its standard input ends; then prints how often.
 FLIP = """
 import os, select, sys
 target, outside, *paths = sys.argv[1:]
@@ -48,7 +49,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
             os.unlink(path)
             os.rename(aside, path)
             flips += 1
-        except OSError:  # the mirror was at it: it may have made the directory anew
+        except OSError:  # the mirror may have made the directory again meanwhile
             if os.path.isdir(aside) and not os.path.lexists(path):
                 os.rename(aside, path)
             elif os.path.isdir(aside):
@@ -60,10 +61,10 @@ print(flips)
 # Links that come and go.
 
 
-async def test_a_pull_into_a_directory_that_is_a_link_to_the_outside_now_and_then(
+async def test_pull_while_directories_become_links_writes_nothing_outside(
     embedded: EmbeddedFtpServer, tmp_path: Path
 ) -> None:
-    """A process swaps two directories of the target for links to the outside, and back, as fast as it can."""
+    """A process swaps two directories of the target for links to the outside and back, as fast as it can."""
     rng = random.Random(76)
     target, outside = tmp_path / "target", tmp_path / "outside"
     (outside / "sub").mkdir(parents=True)
@@ -85,8 +86,8 @@ async def test_a_pull_into_a_directory_that_is_a_link_to_the_outside_now_and_the
             for number in range(10):
                 put(source, f"d/{number}", rng.randbytes(rng.randrange(3_000)), time=OLD + runs)
     finally:
-        told, _ = await trio.to_thread.run_sync(flipper.communicate)
-    flips = int(told)
+        printed, _ = await trio.to_thread.run_sync(flipper.communicate)
+    flips = int(printed)
     print(f"{runs} runs, {flips} flips")
     assert contents(outside) == before
     assert flips > 100
@@ -94,7 +95,7 @@ async def test_a_pull_into_a_directory_that_is_a_link_to_the_outside_now_and_the
     for path in target.iterdir():
         if path.is_symlink():
             path.unlink()
-    for _ in range(3):  # what was carried away is missing
+    for _ in range(3):  # files in swapped directories are missing
         run = await mirror(endpoint_for(embedded), LocalEndpoint(target), None)
     assert run.report.exit_code == 0
     assert contents(target).items() >= contents(embedded.root).items()
@@ -106,7 +107,7 @@ HOSTILE = ("../x", "..", ".", "", "a/../../x", "a/b", "/x", "x\0y", "/etc/x", "\
 
 
 class Hostile(MemoryEndpoint):
-    """A source of which the names come as they are from somebody who means no good."""
+    """A source that lists hostile names."""
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Any]:
@@ -114,13 +115,7 @@ class Hostile(MemoryEndpoint):
             yield _HostileSession(session)
 
 
-class _HostileSession:
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
+class _HostileSession(SessionWrapper):
     async def list_directory(self, directory: str) -> Listing:
         if directory not in {"", "good"}:
             return Listing(directory)
@@ -139,7 +134,7 @@ class _HostileSession:
 
 
 @pytest.mark.parametrize("is_remote", [False, True])
-async def test_names_that_lead_out_of_the_target_make_a_directory_unknown(is_remote: bool, tmp_path: Path) -> None:
+async def test_hostile_names_in_a_listing_make_the_directory_a_problem(is_remote: bool, tmp_path: Path) -> None:
     target = tmp_path / "above" / "target"
     target.mkdir(parents=True)
     source = Hostile(is_remote=is_remote, lanes=4)
@@ -150,7 +145,7 @@ async def test_names_that_lead_out_of_the_target_make_a_directory_unknown(is_rem
         assert contents(tmp_path / "above").keys() == {"target"}
 
 
-# File systems that take two names for one.
+# File systems that treat two names as one.
 
 
 def fold_case(name: str) -> str:
@@ -163,7 +158,7 @@ def fold_form(name: str) -> str:
 
 @pytest.fixture
 def folding(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
-    """Have every system call that takes a name in an open directory find what is there by another name."""
+    """Make every system call with a name in an open directory fold that name."""
 
     def begin(fold: Callable[[str], str]) -> None:
         def stored(name: Any, directory: int | None) -> Any:
@@ -212,7 +207,7 @@ COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "é"), unicodedata.normalize
         (fold_case, "d/Straße", "d/STRASSE"),
     ],
 )
-async def test_two_files_that_a_file_system_takes_for_one(
+async def test_second_file_with_a_folded_name_is_refused(
     fold: Callable[[str], str], one: str, other: str, tmp_path: Path, folding: Callable[..., None]
 ) -> None:
     (tmp_path / "d").mkdir()
@@ -221,15 +216,13 @@ async def test_two_files_that_a_file_system_takes_for_one(
     assert isinstance(await send(endpoint, one, b"one"), Entry)
     refused = await send(endpoint, other, b"other")
     assert isinstance(refused, OperationRefused)
-    assert "is in its place: the file system takes the two names for one" in str(refused)
-    assert isinstance(await send(endpoint, one, b"one again"), Entry), "it may be replaced by itself"
+    assert "is in its place: the file system treats both names as one" in str(refused)
+    assert isinstance(await send(endpoint, one, b"one again"), Entry), "a file can replace itself"
     assert {name: digest for name, digest in contents(tmp_path).items() if digest} == {one: contents(tmp_path)[one]}
     assert (tmp_path / one).read_bytes() == b"one again"
 
 
-async def test_a_file_system_that_folds_form_keeps_names_in_other_cases_apart(
-    tmp_path: Path, folding: Callable[..., None]
-) -> None:
+async def test_form_folding_file_system_keeps_names_in_other_case(tmp_path: Path, folding: Callable[..., None]) -> None:
     folding(fold_form)
     endpoint = LocalEndpoint(tmp_path)
     for name in ("a", "A", COMPOSED, COMPOSED.upper()):
@@ -237,7 +230,7 @@ async def test_a_file_system_that_folds_form_keeps_names_in_other_cases_apart(
     assert len(contents(tmp_path)) == 4
 
 
-async def test_two_directories_that_a_file_system_takes_for_one(tmp_path: Path, folding: Callable[..., None]) -> None:
+async def test_second_directory_with_a_folded_name_is_refused(tmp_path: Path, folding: Callable[..., None]) -> None:
     folding(fold_case)
     async with LocalEndpoint(tmp_path).open_session() as session:
         made, refused, again = await session.make_directories(["Docs", "docs", "Docs"])
@@ -247,7 +240,7 @@ async def test_two_directories_that_a_file_system_takes_for_one(tmp_path: Path, 
         assert "'Docs' is in its place" in str(refused)
 
 
-async def test_a_file_system_that_keeps_names_apart_is_asked_once(tmp_path: Path) -> None:
+async def test_case_sensitive_file_system_is_probed_once(tmp_path: Path) -> None:
     endpoint = LocalEndpoint(tmp_path)
     for name in ("a", "A", COMPOSED, DECOMPOSED):
         assert isinstance(await send(endpoint, name, b"x"), Entry)

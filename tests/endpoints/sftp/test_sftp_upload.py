@@ -20,7 +20,7 @@ from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, on
 from tests.support.servers.sftp_tree_wire import session_with
 
 MTIME_NS = 1_700_000_000_987_654_321
-TO_DO = "; make room there, or have the quota raised"
+TO_DO = "; free space there, or raise the quota"
 REFUSED = Status(4, "no")
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, PIECE, PIECE + 1, 5 * PIECE, 30 * PIECE + 7]
 
@@ -178,9 +178,9 @@ async def test_write_refused_in_the_middle_stops_the_upload(at: int, autojump_cl
     made = upload(bytes(30 * PIECE))
     why = refused(await stage(tree, made), retry=False)
     if at:
-        assert why == "the server refuses it: permission denied (no more)"
+        assert why == "the server refused the file: permission denied (no more)"
     else:
-        assert "lets nothing be stored in its directory (permission denied (no more))" in why
+        assert "accepts no file in its directory (permission denied (no more))" in why
     assert tree.files() == {}, "the temporary was removed"
     assert made.sent <= (at + 14) * PIECE, "few bytes are sent after the refusal"
 
@@ -213,7 +213,7 @@ async def test_m031_m032_target_is_full_when_the_probe_file_fails_too(
     result = await stage(tree, upload(content(size)))
     assert isinstance(result, TargetFull)
     doing = " to close it" if verb == "CLOSE" else ""
-    assert f"not even a small file can be stored any more (failure (quota){doing})" in str(result)
+    assert f"not even a small file could be stored (failure (quota){doing})" in str(result)
     assert tree.files() == {}, "neither the temporary nor the probe file is left"
 
 
@@ -225,9 +225,13 @@ async def test_m032_m082_only_the_file_is_refused_when_the_probe_file_fits(
     tree = SftpTree(instead=only(verb, lambda call: None if call.offset == 0 < len(call.data) else REFUSED, path=path))
     why = refused(await stage(tree, upload(content(3 * PIECE))), retry=False)
     if verb == "OPEN":
-        assert why.startswith("the server takes no name with a dot at its beginning (failure (no)), and every file has")
+        assert why.startswith(
+            "the server rejects names that begin with a dot, which temporary uploads need (failure (no))"
+        )
     else:
-        assert why.startswith(f"the server takes {PIECE} of its {3 * PIECE} bytes, and small files (failure (no)): ")
+        assert why.startswith(
+            f"the server stores only {PIECE} of {3 * PIECE} bytes, and accepts small files (failure (no))"
+        )
     assert tree.files() == {}
 
 
@@ -240,7 +244,7 @@ async def test_m082_refused_name_is_reported(name: str, autojump_clock: MockCloc
         assert isinstance(staged, Staged)
         (result,) = await opened.commit([staged])
     assert str(result) == (
-        "the server refuses it, and takes a file of another name in the same directory (failure (no)); "
+        "the server rejects its name, and accepts another name in the same directory (failure (no)); "
         "rename or exclude it"
     )
     assert tree.files() == {}
@@ -276,7 +280,7 @@ async def test_m018_m051_acknowledged_short_write_is_refused(
     result = await stage(tree, upload(content(size)))
     why = refused(result, retry=not is_full)
     assert isinstance(result, TargetFull) is is_full
-    known = f"the server has {0 if size == 2 else 3 * PIECE} of its {size} bytes"
+    known = f"the server stored {0 if size == 2 else 3 * PIECE} of {size} bytes"
     assert why == (f"the target is full: the server's disk is full{TO_DO}" if is_full else known)
     assert tree.files() == {}
 
@@ -286,7 +290,7 @@ async def test_m018_m051_acknowledged_short_write_is_refused(
 async def test_m018_wrong_size_is_refused(size: int, more: int, autojump_clock: MockClock) -> None:
     tree = SftpTree(extensions={}, instead=only("LSTAT", Attributes(size + more, 0o100644, 1)))
     why = refused(await stage(tree, upload(content(size))), retry=True)
-    assert why == f"the server has {size + more} of its {size} bytes"
+    assert why == f"the server stored {size + more} of {size} bytes"
     assert tree.files() == {}
 
 
@@ -370,7 +374,7 @@ async def test_m052_fsync_is_sent_between_the_last_write_and_the_close(size: int
     assert tree.verbs()[-4:] == ["FSETSTAT", "FSYNC", "CLOSE", "LSTAT"]
     tree = SftpTree(instead=only("FSYNC", Status(4, "I/O error")))
     why = refused(await stage(tree, upload(content(size)), fsync=True), retry=False)
-    assert why == "the server refuses it: failure (I/O error) to flush it to its disk"
+    assert why == "the server refused the file: failure (I/O error) to flush it to its disk"
     assert tree.files() == {}
 
 

@@ -1,7 +1,7 @@
-"""The heads of the sections of docs/profile.md: what each key takes, and what it is for, from the profile's classes.
+"""The generated parts of docs/profile.md: the table of all keys, and the head of each key's section.
 
-``python -m tests.support.docs.reference`` brings the page up to date. What follows a head is written by hand. The page
-is committed, and not made when the site is built, because it is read on a forge as well.
+``python -m tests.support.docs.reference`` updates the page. The text after a head is written by hand. The page is
+committed, not only built with the site, because it is also read on the forge.
 """
 
 from __future__ import annotations
@@ -12,70 +12,88 @@ from typing import Any
 
 import attrs
 
-from actorsync.profile.load import keys
-from actorsync.profile.template import default_text, is_told_of, schemes_text
+from actorsync.profile.load import keys, variable_name
+from actorsync.profile.template import default_text, is_described, schemes_text
 from tests.support.root import ROOT
 
-__all__ = ["DOCUMENT", "faults", "fill", "head"]
+__all__ = ["DOCUMENT", "described_keys", "faults", "fill", "head", "table"]
 
 DOCUMENT = ROOT / "docs" / "profile.md"
 _WIDTH = 120
+_BEGIN, _END = "<!-- table of keys: begin -->", "<!-- table of keys: end -->"
 
 
-def told() -> dict[str, attrs.Attribute[Any]]:
-    """The keys that have a section, in order."""
-    return {key: field for key, field in keys().items() if is_told_of(key)}
+def described_keys() -> dict[str, attrs.Attribute[Any]]:
+    """Return the keys that have a section, in order."""
+    return {key: field for key, field in keys().items() if is_described(key)}
 
 
 def faults() -> list[str]:
-    """What the keys do not say of themselves, and where it is to be written."""
+    """Return what is missing in the metadata of the keys, and where to add it."""
     found = []
-    for key, field in told().items():
+    for key, field in described_keys().items():
         name = key.partition(".")[2]
-        if not field.metadata["doc"]:
-            found.append(f'{key} does not say what it is for: write key(..., doc="One sentence.") where the field is')
+        if not field.metadata["doc"].endswith("."):
+            found.append(f'{key} has no description: add key(..., doc="One sentence.") to the field')
         if not field.metadata["example"].startswith(f"{name} = "):
-            found.append(f"{key} has no example: write key(reader, '{name} = ...') where the field is")
-        if not getattr(field.metadata["reader"], "takes", ""):
-            found.append(f"the reader of {key} does not say what it takes: write @takes(...) before it")
+            found.append(f"{key} has no example: add key(reader, '{name} = ...') to the field")
+        if not _type_of(field):
+            found.append(f"the reader of {key} has no type: add @takes(...) to the reader")
     return found
 
 
 def head(key: str) -> str:
-    """The first paragraph of a key's section."""
-    field = told()[key]
-    takes = getattr(field.metadata["reader"], "takes", "?")
-    default = default_text(field)
-    parts = [
-        re.sub(r"[a-z]", lambda letter: letter[0].upper(), takes, count=1) if takes[0] != "`" else takes,
-        schemes_text(field),
-        "required" if field.default is attrs.NOTHING else "",
-        f"default {default}" if re.match(r"`|[0-9]|none$", default) else f"default: {default}" if default else "",
-    ]
-    text = f"{', '.join(part for part in parts if part)}. {field.metadata['doc']} `{field.metadata['example']}`"
-    # What is in backticks stays in one line.
-    whole = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
-    lines = textwrap.wrap(whole, _WIDTH, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    """Return the head of a key's section: a description, then the same lines for every key."""
+    field = described_keys()[key]
+    lines = textwrap.wrap(
+        _keep_code_whole(field.metadata["doc"]), _WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+    facts = {
+        "Type": _type_of(field),
+        "Only for": schemes_text(field),
+        "Default": "none; the key is required" if field.default is attrs.NOTHING else default_text(field) or "none",
+        "Environment variable": f"`{variable_name(key)}`",
+        "Example": f"`{field.metadata['example']}`",
+    }
+    text = "\n".join([*lines, "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)])
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def _literal(text: str) -> str:
-    """As a replacement: backslashes are just that."""
-    return text.replace("\\", r"\\")
+def table() -> str:
+    """Return the table of all keys, with a link from each to its section."""
+    rows = ["| key | type | default | description |", "|---|---|---|---|"]
+    for key, field in keys().items():
+        section = key if is_described(key) else f"target.{key.partition('.')[2]}"
+        default = "required" if field.default is attrs.NOTHING else default_text(field) or "none"
+        sentence = re.split(r"(?<=\.) ", field.metadata["doc"])[0]
+        link = f"[`{key}`](#{section.replace('.', '')})"
+        rows.append(f"| {link} | {_type_of(field)} | {default} | {sentence} |")
+    return "\n".join(rows)
+
+
+def _type_of(field: attrs.Attribute[Any]) -> str:
+    return getattr(field.metadata["reader"], "takes", "")
+
+
+def _keep_code_whole(text: str) -> str:
+    """Return ``text`` with no-break spaces in code, so that code is not wrapped."""
+    return re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def fill(text: str) -> str:
-    """Give the page with the head of every key as it should be; a section that is missing follows the key before it."""
+    """Return the page with its generated parts up to date. A missing section is added after that of the key before."""
+    start, _, rest = text.partition(_BEGIN)
+    text = f"{start}{_BEGIN}\n{table()}\n{_END}{rest.partition(_END)[2]}"
     after = ""
-    for key in told():
+    for key in described_keys():
         title = f"### `{key}`"
-        section = re.compile(rf"^{re.escape(title)}\n.*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
+        # A head ends with the list item of the example.
+        section = re.compile(rf"^{re.escape(title)}\n(?:(?!###? ).*\n)*?- Example: .*", re.MULTILINE)
         new = f"{title}\n{head(key)}"
-        if section.search(text):
-            text = section.sub(_literal(new), text, count=1)
-        else:
-            place = re.compile(rf"^{re.escape(after)}\n.*?(?=\n##|\Z)", re.MULTILINE | re.DOTALL)
-            text = place.sub(rf"\g<0>\n{_literal(new)}\n", text, count=1)
+        if found := section.search(text):
+            text = f"{text[: found.start()]}{new}{text[found.end() :]}"
+        elif before := re.search(rf"^{re.escape(after)}\n.*?(?=\n##|\Z)", text, re.MULTILINE | re.DOTALL):
+            text = f"{text[: before.end()]}\n{new}\n{text[before.end() :]}"
         after = title
     return text
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import inline
 from actorsync.actors.pipeline import Pipeline

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
+from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.journal import Journal

@@ -1,1 +1,1 @@
-"""The journal: its rows, its file, and what is done with a damaged one."""
+"""The journal: its rows, its file, its errors, and its versions."""

@@ -58,7 +58,7 @@ def spoil_version(path: Path) -> None:
 
 
 def refuse(tmp_path: Path, reason: str) -> None:
-    """Check that the journal is refused in one line that helps, and is left as it is."""
+    """Check that the journal is refused in one line that says what to do, and stays unchanged."""
     path = journal_path(tmp_path, "p")
     before = path.read_bytes(), path.stat().st_mtime_ns
     for _ in range(2):

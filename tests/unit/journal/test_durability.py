@@ -1,4 +1,4 @@
-"""Which events are durable: `is_durable` decides it, the journal writes them, and no other event changes a row."""
+"""Durable events: `is_durable` decides, the journal writes them, and no other event changes a row."""
 
 from __future__ import annotations
 

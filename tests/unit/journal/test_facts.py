@@ -1,4 +1,4 @@
-"""What facts leave in the rows of a journal."""
+"""The rows that facts leave in a journal."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_facts_without_effect_begin_no_transaction(journal: Journal) -> None:
 
 def test_a_failing_fact_undoes_the_whole_batch(journal: Journal) -> None:
     broken = Done(Copy(file("y")), target=None)
-    with pytest.raises(AssertionError, match="what was read"):
+    with pytest.raises(AssertionError, match="a copy without its source"):
         journal.apply([copied("x"), broken])
 
     assert children(journal, "") == {}

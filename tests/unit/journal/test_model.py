@@ -115,7 +115,7 @@ FACTS = FACTS | troubles() | st.builds(Recovered, PATHS, st.booleans())
 
 @attrs.define
 class Model:
-    """What a journal should hold, in the plainest way."""
+    """A journal as plain dictionaries."""
 
     troubles: dict[str, Parked] = attrs.Factory(dict)
     records: dict[str, Record] = attrs.Factory(dict)

@@ -1,4 +1,4 @@
-"""The control connection: lines out, replies in, and every dialogue played without a server."""
+"""The control connection without a server: command lines, replies, and every dialogue."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REFUSED = "550 No such file or directory."
 
 
 def reply(line: str) -> Reply:
-    """Give the reply of one line."""
+    """Return the reply of one line."""
     return Reply(int(line[:3]), (line[4:],))
 
 
 def parse(data: bytes, *, step: int = 0) -> list[Reply]:
-    """Give all replies in ``data``, fed in pieces of ``step`` bytes."""
+    """Return all replies in ``data``, fed in pieces of ``step`` bytes."""
     parser = ReplyParser()
     replies = []
     for start in range(0, len(data), step or len(data)):
@@ -41,7 +41,7 @@ def parse(data: bytes, *, step: int = 0) -> list[Reply]:
 
 
 def play(dialogue: Dialogue[T], *answers: str | Sequence[str]) -> tuple[list[list[str]], T]:
-    """Drive ``dialogue`` with one answer, or list of answers, a flight. Give the flights and the result."""
+    """Drive ``dialogue`` with one answer, or list of answers, for each flight. Returns the flights and the result."""
     flights: list[list[str]] = []
     script = iter(answers)
     try:
@@ -55,7 +55,7 @@ def play(dialogue: Dialogue[T], *answers: str | Sequence[str]) -> tuple[list[lis
         return flights, done.value
 
 
-# --- What is shown
+# --- Text for display
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def play(dialogue: Dialogue[T], *answers: str | Sequence[str]) -> tuple[list[lis
         ("\ud800", r"\ud800"),
     ],
 )
-def test_m089_display_escapes_what_acts(text: str, shown: str) -> None:
+def test_m089_display_escapes_control_characters(text: str, shown: str) -> None:
     assert display(text) == shown
 
 
 @given(st.text(st.characters(exclude_categories=())))
 @settings(max_examples=100)
-def test_m089_display_gives_one_encodable_line(text: str) -> None:
+def test_m089_display_returns_one_encodable_line(text: str) -> None:
     shown = display(text)
     shown.encode()
     assert len(shown.splitlines()) <= 1
@@ -91,14 +91,14 @@ def test_shorten_keeps_within_the_limit() -> None:
 # --- Command lines
 
 
-def test_command_line() -> None:
+def test_command_line_has_verb_argument_and_crlf() -> None:
     assert command_line("PWD") == b"PWD\r\n"
     assert command_line("SIZE", " é\udcfe ") == b"SIZE  \xc3\xa9\xfe \r\n"
     assert command_line("PASS", "") == b"PASS \r\n"
 
 
 @pytest.mark.parametrize("character", ["\r", "\n", "\0", "\udcff", chr(0xD800)])
-def test_m074_no_line_holds_what_ends_or_bends_it(character: str) -> None:
+def test_m074_argument_with_forbidden_bytes_is_refused(character: str) -> None:
     with pytest.raises(OperationRefused, match="cannot be sent") as caught:
         command_line("DELE", f"a{character}b")
     assert not caught.value.retry
@@ -108,7 +108,7 @@ def test_m074_no_line_holds_what_ends_or_bends_it(character: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["", " ", "DÉLE"])
-def test_m074_no_line_without_a_verb(verb: str) -> None:
+def test_m074_invalid_verb_is_refused(verb: str) -> None:
     with pytest.raises(OperationRefused):
         command_line(verb, "a")
 
@@ -119,9 +119,9 @@ def test_m075_injected_command_never_reaches_the_wire() -> None:
         next(dialogue)
 
 
-def test_m067_longest_line() -> None:
+def test_m067_line_over_the_limit_is_refused() -> None:
     assert len(command_line("DELE", "x" * (ftp.MAX_LINE - 7))) == ftp.MAX_LINE
-    with pytest.raises(OperationRefused, match="2001 bytes, over 2000"):
+    with pytest.raises(OperationRefused, match="2001 bytes, and the limit is 2000"):
         command_line("DELE", "x" * (ftp.MAX_LINE - 6))
     with pytest.raises(OperationRefused):
         command_line("DELE", "é" * 1_000)
@@ -129,7 +129,7 @@ def test_m067_longest_line() -> None:
 
 @given(st.sampled_from(["DELE", "STOR", "PASS"]), st.text(st.characters(exclude_categories=())))
 @settings(max_examples=300)
-def test_m074_one_line_or_a_refusal(verb: str, argument: str) -> None:
+def test_m074_any_argument_makes_one_line_or_a_refusal(verb: str, argument: str) -> None:
     try:
         line = command_line(verb, argument)
     except OperationRefused:
@@ -153,13 +153,13 @@ def test_m074_one_line_or_a_refusal(verb: str, argument: str) -> None:
         ((b"x" * 3_000, b"y" * 3_000), 2, [2, 2]),
     ],
 )
-def test_bursts(unit: tuple[bytes, ...], count: int, expected: list[int]) -> None:
+def test_bursts_keep_units_whole_and_limits(unit: tuple[bytes, ...], count: int, expected: list[int]) -> None:
     flights = list(ftp.bursts([unit] * count))
     assert [len(flight) for flight in flights] == expected
     assert [line for flight in flights for line in flight] == list(unit) * count
 
 
-# --- Replies, as real servers send them
+# --- Replies of real servers
 
 VSFTPD_FEAT = b"211-Features:\r\n EPRT\r\n EPSV\r\n MDTM\r\n PASV\r\n REST STREAM\r\n SIZE\r\n TVFS\r\n211 End\r\n"
 PROFTPD_FEAT = (
@@ -194,11 +194,11 @@ WIRE = (
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 64])
-def test_m026_slices_of_the_wire(step: int) -> None:
+def test_m026_replies_in_slices_are_read_alike(step: int) -> None:
     assert parse(WIRE, step=step) == parse(WIRE)
 
 
-def test_m026_every_cut_of_the_wire() -> None:
+def test_m026_replies_cut_anywhere_are_read_alike() -> None:
     whole = parse(WIRE)
     assert [one.code for one in whole] == [220, 331, 211, 200, 250, 550]
     for cut in range(len(WIRE)):
@@ -211,7 +211,7 @@ def test_m026_every_cut_of_the_wire() -> None:
         assert found == whole
 
 
-def test_m021_multiline_inner_lines_are_whole() -> None:
+def test_m021_inner_lines_of_a_reply_are_kept_unchanged() -> None:
     (one,) = parse(b"211-Features:\r\n EPSV\r\n211-SIZE\r\n212 no end\r\n2110 neither\r\n\r\n211 End\r\n")
     assert one == Reply(211, ("Features:", " EPSV", "211-SIZE", "212 no end", "2110 neither", "", "End"))
     assert one.text == "End"
@@ -229,7 +229,7 @@ def test_m021_multiline_inner_lines_are_whole() -> None:
         (b"631 protected\r\n", Reply(631, ("protected",))),
     ],
 )
-def test_m021_odd_but_readable(wire: bytes, expected: Reply) -> None:
+def test_m021_odd_replies_are_read(wire: bytes, expected: Reply) -> None:
     assert parse(wire) == [expected]
 
 
@@ -249,17 +249,17 @@ def test_m021_odd_but_readable(wire: bytes, expected: Reply) -> None:
         b"HTTP/1.1 400 Bad Request\r\n",
     ],
 )
-def test_m021_what_is_not_ftp(wire: bytes) -> None:
+def test_m021_bytes_that_are_not_ftp_raise_protocol_error(wire: bytes) -> None:
     parser = ReplyParser()
     parser.feed(b"220 good\r\n" + wire)
     assert parser.next_reply() == reply("220 good")
     for _ in range(2):
-        with pytest.raises(ProtocolError, match="not an FTP reply"):
+        with pytest.raises(ProtocolError, match="no valid FTP reply"):
             parser.next_reply()
     assert issubclass(ProtocolError, ConnectionLost)
 
 
-def test_m003_endless_line() -> None:
+def test_m003_endless_line_raises_protocol_error() -> None:
     parser = ReplyParser()
     parser.feed(b"220 " + b"x" * (ftp.MAX_REPLY_LINE - 4))
     assert parser.next_reply() is None
@@ -269,10 +269,10 @@ def test_m003_endless_line() -> None:
 
 
 @pytest.mark.parametrize("line", [b" x\r\n", b" " + b"x" * 8_000 + b"\r\n"])
-def test_m003_endless_reply(line: bytes) -> None:
+def test_m003_endless_reply_raises_protocol_error(line: bytes) -> None:
     parser = ReplyParser()
     parser.feed(b"220-\r\n")
-    with pytest.raises(ProtocolError, match="without an end"):  # noqa: PT012
+    with pytest.raises(ProtocolError, match="an endless reply"):  # noqa: PT012
         for _ in range(1_001):
             parser.feed(line)
             assert parser.next_reply() is None
@@ -283,7 +283,7 @@ def test_m003_a_thousand_lines_are_read() -> None:
     assert len(one.lines) == ftp.MAX_REPLY_LINES
 
 
-def test_m095_bytes_behind_a_reply_are_noticed() -> None:
+def test_m095_bytes_after_a_reply_make_the_parser_not_empty() -> None:
     parser = ReplyParser()
     parser.feed(b"234 go\r\n230 ok\r\n")
     assert parser.next_reply() == reply("234 go")
@@ -292,7 +292,7 @@ def test_m095_bytes_behind_a_reply_are_noticed() -> None:
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"220-a\r\n", b"220 b\r\n", b"\r\n", b"211"]), max_size=12))
 @settings(max_examples=200)
-def test_m021_any_bytes(pieces: list[bytes]) -> None:
+def test_m021_any_bytes_raise_only_protocol_error(pieces: list[bytes]) -> None:
     parser = ReplyParser()
     shown = []
     try:
@@ -306,20 +306,20 @@ def test_m021_any_bytes(pieces: list[bytes]) -> None:
     assert [display(text) for text in shown] == shown
 
 
-def test_m089_reply_is_shown_escaped_and_short() -> None:
+def test_m089_reply_is_shown_escaped_and_shortened() -> None:
     assert str(reply("550 \x1b]0;gotcha\x07")) == r"550 \x1b]0;gotcha\x07"
     assert len(str(reply("550 " + "x" * 5_000))) == 300
     assert str(Reply(200, ("",))) == "200"
 
 
-def test_kinds_of_replies() -> None:
-    names = ["is_preliminary", "is_positive", "is_intermediate", "is_transient", "is_permanent"]
-    for first, name in enumerate(names, 1):
-        assert [getattr(Reply(first * 100, ("",)), other) for other in names] == [name == other for other in names]
+def test_first_digit_of_a_code_gives_the_kind() -> None:
+    kinds = {"is_preliminary": 100, "is_positive": 200, "is_transient": 400, "is_permanent": 500}
+    for name, code in kinds.items():
+        assert [other for other in range(100, 700, 100) if getattr(Reply(other, ("",)), name)] == [code]
     assert [code for code in range(100, 700, 100) if Reply(code, ("",)).is_refusal] == [400, 500]
 
 
-# --- What replies mean
+# --- The meaning of replies
 
 
 @pytest.mark.parametrize(
@@ -335,20 +335,20 @@ def test_kinds_of_replies() -> None:
         ("TYPE", "213 5"),
     ],
 )
-def test_m020_reply_that_the_command_cannot_have(verb: str, line: str) -> None:
+def test_m020_impossible_code_raises_protocol_error(verb: str, line: str) -> None:
     with pytest.raises(ProtocolError, match="out of step"):
         ftp_replies.checked(verb, reply(line))
 
 
 @pytest.mark.parametrize("verb", sorted(ftp_replies.EXPECTED))
-def test_m013_421_to_anything(verb: str) -> None:
+def test_m013_421_to_any_command_raises_connection_lost(verb: str) -> None:
     with pytest.raises(ConnectionLost, match="closes the connection: 421 Timeout") as caught:
         ftp_replies.checked(verb, reply("421 Timeout."))
     assert not isinstance(caught.value, ProtocolError)
     assert ftp_replies.checked(verb, reply(REFUSED)) == reply(REFUSED)
 
 
-def test_m094_only_220_greets() -> None:
+def test_m094_only_220_is_a_greeting() -> None:
     assert ftp_replies.greet(reply("220 ready"))
     assert not ftp_replies.greet(reply("120 in a minute"))
     for line in ("230 in already", "331 password?", "500 OOPS", "150 x"):
@@ -357,32 +357,33 @@ def test_m094_only_220_greets() -> None:
 
 
 @pytest.mark.parametrize("line", ["421 Too many connections", "450 later"])
-def test_m014_no_service_now(line: str) -> None:
+def test_m014_temporary_refusal_as_greeting_raises_connection_lost(line: str) -> None:
     with pytest.raises(ConnectionLost, match=line) as caught:
         ftp_replies.greet(reply(line))
     assert not isinstance(caught.value, ProtocolError)
 
 
 @pytest.mark.parametrize(
-    ("wire", "names", "without", "facts", "setter"),
+    ("wire", "names", "without", "setter"),
     [
-        (VSFTPD_FEAT, {"EPSV", "MDTM", "REST", "SIZE"}, {"MLST", "MFMT", "UTF8"}, set(), TimeSetter.MDTM),
-        (PROFTPD_FEAT, {"MLST", "MFMT", "MFF", "UTF8"}, {"MLSD"}, {"type", "size", "modify"}, TimeSetter.MFMT),
-        (PUREFTPD_FEAT, {"MLST", "MLSD", "AUTH"}, {"MFF"}, {"type", "size", "modify", "unix.mode"}, TimeSetter.MFMT),
-        (PYFTPDLIB_FEAT, {"MLST", "EPSV", "UTF8"}, {"AUTH"}, {"type", "size", "modify"}, TimeSetter.MFMT),
-        (IIS_FEAT, {"UTF8", "SIZE", "MDTM"}, {"MLST", "EPSV"}, set(), TimeSetter.MDTM),
-        (b"211-\r\n211-mfmt\r\n211-mlst Type*;\r\n211 end\r\n", {"MFMT", "MLST"}, {"END"}, {"type"}, TimeSetter.MFMT),
-        (b"211 no features\r\n", set(), {"NO"}, set(), TimeSetter.NONE),
-        (b"500 Unknown command.\r\n", set(), {"UNKNOWN"}, set(), TimeSetter.NONE),
+        (VSFTPD_FEAT, {"EPSV", "MDTM", "REST", "SIZE"}, {"MLST", "MFMT", "UTF8"}, TimeSetter.MDTM),
+        (PROFTPD_FEAT, {"MLST", "MFMT", "MFF", "UTF8"}, {"MLSD"}, TimeSetter.MFMT),
+        (PUREFTPD_FEAT, {"MLST", "MLSD", "AUTH"}, {"MFF"}, TimeSetter.MFMT),
+        (PYFTPDLIB_FEAT, {"MLST", "EPSV", "UTF8"}, {"AUTH"}, TimeSetter.MFMT),
+        (IIS_FEAT, {"UTF8", "SIZE", "MDTM"}, {"MLST", "EPSV"}, TimeSetter.MDTM),
+        (b"211-\r\n211-mfmt\r\n211-mlst Type*;\r\n211 end\r\n", {"MFMT", "MLST"}, {"END"}, TimeSetter.MFMT),
+        (b"211 no features\r\n", set(), {"NO"}, TimeSetter.NONE),
+        (b"500 Unknown command.\r\n", set(), {"UNKNOWN"}, TimeSetter.NONE),
     ],
     ids=["vsftpd", "proftpd", "pureftpd", "pyftpdlib", "iis", "codes", "none", "refused"],
 )
-def test_features(wire: bytes, names: set[str], without: set[str], facts: set[str], setter: TimeSetter) -> None:
+def test_features_are_read_from_real_servers(
+    wire: bytes, names: set[str], without: set[str], setter: TimeSetter
+) -> None:
     (one,) = parse(wire)
     features = ftp_replies.parse_features(one)
     assert names <= features.names
     assert not without & features.names
-    assert facts <= features.mlst_facts
     assert features.time_setter is setter
     assert features.has_mlst == ("MLST" in names)
 
@@ -400,7 +401,7 @@ def test_features(wire: bytes, names: set[str], without: set[str], facts: set[st
         ("550 no", None),
     ],
 )
-def test_working_directory(line: str, directory: str | None) -> None:
+def test_working_directory_is_read_with_its_quotes(line: str, directory: str | None) -> None:
     assert ftp_replies.parse_working_directory(reply(line)) == directory
 
 
@@ -414,7 +415,7 @@ def test_working_directory(line: str, directory: str | None) -> None:
         ("425 no ports", None),
     ],
 )
-def test_m025_epsv(line: str, port: int | None) -> None:
+def test_m025_port_is_read_from_epsv(line: str, port: int | None) -> None:
     assert ftp_replies.epsv_port(reply(line)) == port
 
 
@@ -426,11 +427,11 @@ def test_m025_epsv(line: str, port: int | None) -> None:
         ("227 =10, 0, 0, 1, 255, 255", 65535),
     ],
 )
-def test_m025_pasv(line: str, port: int) -> None:
+def test_m025_port_is_read_from_pasv(line: str, port: int) -> None:
     assert ftp_replies.pasv_port(reply(line)) == port
 
 
-def test_m085_pasv_address_ignored() -> None:
+def test_m085_address_in_pasv_is_ignored() -> None:
     ports = {ftp_replies.pasv_port(reply(f"227 ({address},8,0)")) for address in ("10,0,0,1", "0,0,0,0", "8,8,8,8")}
     assert ports == {2048}
 
@@ -450,7 +451,7 @@ def test_m085_pasv_address_ignored() -> None:
         "200 (|||2048|)",
     ],
 )
-def test_m085_epsv_port_refused(line: str) -> None:
+def test_m085_bad_port_in_epsv_raises_protocol_error(line: str) -> None:
     with pytest.raises(ProtocolError):
         ftp_replies.epsv_port(reply(line))
 
@@ -467,13 +468,13 @@ def test_m085_epsv_port_refused(line: str) -> None:
         "229 (|||2048|)",
     ],
 )
-def test_m085_pasv_port_refused(line: str) -> None:
+def test_m085_bad_port_in_pasv_raises_protocol_error(line: str) -> None:
     with pytest.raises(ProtocolError):
         ftp_replies.pasv_port(reply(line))
 
 
 @pytest.mark.parametrize(("line", "retry"), [("425 no ports", True), ("502 not here", False)])
-def test_m016_pasv_refused(line: str, retry: bool) -> None:
+def test_m016_refused_pasv_is_an_operation_refused(line: str, retry: bool) -> None:
     with pytest.raises(OperationRefused, match=line) as caught:
         ftp_replies.pasv_port(reply(line))
     assert caught.value.retry is retry
@@ -494,7 +495,7 @@ def test_m016_pasv_refused(line: str, retry: bool) -> None:
     + [(text, None) for text in ("", "2001090901464", "20011309014640", "20010230014640", "20010909014661", "now")]
     + [(text, None) for text in ("201010909014640", "20010909014640.", "20010909 14640", "٢٠٠١٠٩٠٩٠١٤٦٤٠", "0" * 14)],
 )
-def test_mdtm_time(text: str, ns: int | None) -> None:
+def test_mdtm_time_is_read_as_nanoseconds(text: str, ns: int | None) -> None:
     assert ftp_replies.parse_mdtm_time(text) == ns
 
 
@@ -507,17 +508,17 @@ def test_mdtm_time(text: str, ns: int | None) -> None:
         (10**30, "99991231235959"),
     ],
 )
-def test_m057_format_time(ns: int, text: str) -> None:
+def test_m057_time_is_formatted_in_utc_within_its_limits(ns: int, text: str) -> None:
     assert ftp_replies.format_time(ns) == text
 
 
 @given(st.integers(0, 253_402_300_799))
 @settings(max_examples=100)
-def test_times_come_back(seconds: int) -> None:
+def test_formatted_time_is_parsed_back(seconds: int) -> None:
     assert ftp_replies.parse_mdtm_time(ftp_replies.format_time(seconds * SECOND)) == seconds * SECOND
 
 
-def test_set_time_line() -> None:
+def test_set_time_line_uses_the_setter() -> None:
     assert ftp_replies.set_time_line(TimeSetter.MFMT, "/a b", 0) == b"MFMT 19700101000000 /a b\r\n"
     assert ftp_replies.set_time_line(TimeSetter.MDTM, "/a b", 0) == b"MDTM 19700101000000 /a b\r\n"
     with pytest.raises(ValueError, match="cannot set times"):
@@ -532,7 +533,7 @@ def test_set_time_line() -> None:
 @pytest.mark.parametrize(
     "answers", [["230 in"], ["331 password?", "230 in"], ["331 password?", "202 superfluous"], ["232 in, by TLS"]]
 )
-def test_login(answers: list[str]) -> None:
+def test_login_sends_only_what_the_server_requests(answers: list[str]) -> None:
     flights, _ = play(ftp_dialogues.login("me", "secret"), *answers)
     assert flights == [["USER me"], ["PASS secret"]][: len(answers)]
 
@@ -544,8 +545,8 @@ def test_login(answers: list[str]) -> None:
         (["331 password?", "530 Login incorrect."], LoginRefused, "530 Login incorrect"),
         (["331 password?", "530 *secret* is wrong"], LoginRefused, "is wrong"),
         (["331 password?", "200 secret"], ProtocolError, "out of step"),
-        (["332 account?"], LoginRefused, "wants an account"),
-        (["331 password?", "332 account?"], LoginRefused, "wants an account"),
+        (["332 account?"], LoginRefused, "requires an account"),
+        (["331 password?", "332 account?"], LoginRefused, "requires an account"),
         (["421 too many"], ConnectionLost, "421 too many"),
         (["331 password?", "421 secret"], ConnectionLost, "421"),
         (["331 password?", "450 later"], ConnectionLost, "for now: 450 later"),
@@ -553,7 +554,7 @@ def test_login(answers: list[str]) -> None:
         (["220 hello"], ProtocolError, "out of step"),
     ],
 )
-def test_m109_login_refused_once_and_without_the_secret(answers: list[str], error: type[Exception], text: str) -> None:
+def test_m109_refused_login_shows_no_password(answers: list[str], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text) as caught:
         play(ftp_dialogues.login("me", "secret"), *answers)
     assert type(caught.value) is error
@@ -561,7 +562,7 @@ def test_m109_login_refused_once_and_without_the_secret(answers: list[str], erro
 
 
 @pytest.mark.parametrize("bad", ["se\r\ncret", "secret\0", "secret\udcff", "secret" * 400])
-def test_m110_login_that_cannot_be_sent(bad: str) -> None:
+def test_m110_unsendable_login_is_refused(bad: str) -> None:
     for dialogue in (ftp_dialogues.login("me", bad), ftp_dialogues.login(bad, "x")):
         with pytest.raises(LoginRefused, match="cannot be sent") as caught:
             next(dialogue)
@@ -572,7 +573,7 @@ def test_m110_login_that_cannot_be_sent(bad: str) -> None:
     assert "cret" not in str(refused.value)
 
 
-def test_introduce() -> None:
+def test_introduce_sends_one_flight() -> None:
     dialogue = ftp_dialogues.introduce()
     options = [b"OPTS UTF8 ON\r\n", b"OPTS MLST type;size;modify;unique;\r\n"]
     assert next(dialogue) == [b"FEAT\r\n", b"TYPE I\r\n", b"PWD\r\n", *options]
@@ -585,7 +586,7 @@ def test_introduce() -> None:
     assert "MFMT" in features.names
 
 
-def test_m022_introduce_to_a_server_that_knows_nothing() -> None:
+def test_m022_introduce_accepts_a_server_without_features() -> None:
     _, features = play(ftp_dialogues.introduce(), ["500 ?", "200 ok", "502 ?", "500 ?", "500 ?"])
     assert features == Features()
 
@@ -599,13 +600,13 @@ def test_m022_introduce_to_a_server_that_knows_nothing() -> None:
         (["500 ?", "200 ok", "257 x", "331 password?", "500 ?"], ProtocolError),
     ],
 )
-def test_m023_no_connection_without_binary_mode(answers: list[str], error: type[Exception]) -> None:
+def test_m023_server_without_binary_mode_is_refused(answers: list[str], error: type[Exception]) -> None:
     with pytest.raises(ConnectionLost) as caught:
         play(ftp_dialogues.introduce(), answers)
     assert type(caught.value) is error
 
 
-def test_sizes() -> None:
+def test_sizes_are_none_for_missing_files() -> None:
     answers = ["213 6", "550 Could not get file size.", "213 0 ", "450 busy"]
     flights, found = play(ftp_dialogues.sizes(["a", "b", "c", "d"]), answers)
     assert flights == [["SIZE a", "SIZE b", "SIZE c", "SIZE d"]]
@@ -614,18 +615,18 @@ def test_sizes() -> None:
 
 
 @pytest.mark.parametrize("line", ["213 -1", "213 six", "213", "213 " + "9" * 5_000])
-def test_m020_size_that_is_none(line: str) -> None:
+def test_m020_invalid_size_raises_protocol_error(line: str) -> None:
     with pytest.raises(ProtocolError):
         play(ftp_dialogues.sizes(["a"]), [line])
 
 
-def test_dialogues_go_in_bursts() -> None:
+def test_long_dialogue_is_sent_in_bursts() -> None:
     flights, found = play(ftp_dialogues.sizes([f"{n}" for n in range(100)]), ["213 1"] * 64, ["213 2"] * 36)
     assert [len(flight) for flight in flights] == [64, 36]
     assert found == [1] * 64 + [2] * 36
 
 
-def test_facts() -> None:
+def test_facts_are_size_and_time() -> None:
     answers = ["213 6", "213 20010909014640", REFUSED, REFUSED, "213 7", "550 no", "213 8", "213 someday"]
     flights, found = play(ftp_dialogues.facts(["a", "b", "c", "d"]), answers)
     assert flights[0][:2] == ["SIZE a", "MDTM a"]
@@ -636,7 +637,7 @@ def outcomes(results: Iterable[Reply | None]) -> list[str | None]:
     return [None if one is None else str(one) for one in results]
 
 
-def test_m010_make_directories() -> None:
+def test_m010_directory_that_exists_counts_as_made() -> None:
     paths = ["/new", "/there", "/denied", "/busy"]
     flights, found = play(
         ftp_dialogues.make_directories(paths),
@@ -651,7 +652,7 @@ def mlst(type_: str) -> Reply:
     return Reply(250, ("Begin", f" modify=20260102030405;type={type_};size=6;unique=29g3; /some/where", "End."))
 
 
-def test_m010_make_directories_with_mlst() -> None:
+def test_m010_existing_directory_is_found_with_mlst() -> None:
     dialogue = ftp_dialogues.make_directories(["/there", "/file", "/link", "/gone", "/odd"], mlst=True)
     next(dialogue)
     flight = dialogue.send([reply("550 File exists")] * 5)
@@ -661,25 +662,25 @@ def test_m010_make_directories_with_mlst() -> None:
     assert outcomes(done.value.value) == [None] + ["550 File exists"] * 4
 
 
-def test_m022_remove_directories_when_mlst_is_a_lie() -> None:
+def test_m022_refusal_stays_when_mlst_is_missing() -> None:
     answers = ["500 Unknown command.", "550 not found"]
     flights, found = play(ftp_dialogues.remove_directories(["/a", "/b"], mlst=True), [REFUSED, REFUSED], answers)
     assert flights[1] == ["MLST /a", "MLST /b"]
     assert outcomes(found) == [REFUSED, None]
 
 
-def test_m010_make_directories_needs_no_probe() -> None:
+def test_m010_made_directories_need_no_probe() -> None:
     assert play(ftp_dialogues.make_directories(["/a"]), ["257 ok"]) == ([["MKD /a"]], [None])
 
 
 @pytest.mark.parametrize("dialogue", [ftp_dialogues.make_directories, ftp_dialogues.remove_directories])
-def test_relative_directories_are_a_bug(dialogue: object) -> None:
+def test_relative_directory_raises_value_error(dialogue: object) -> None:
     assert callable(dialogue)
     with pytest.raises(ValueError, match="relative"):
         next(dialogue(["a"]))
 
 
-def test_m010_remove_files() -> None:
+def test_m010_file_that_is_gone_counts_as_removed() -> None:
     paths = ["here", "gone", "denied", "busy", "never", "unknown"]
     flights, found = play(
         ftp_dialogues.remove_files(paths),
@@ -690,7 +691,7 @@ def test_m010_remove_files() -> None:
     assert outcomes(found) == [None, None, "550 Permission denied", "450 busy", "502 no DELE here", REFUSED]
 
 
-def test_m010_remove_directories() -> None:
+def test_m010_directory_that_is_gone_counts_as_removed() -> None:
     flights, found = play(
         ftp_dialogues.remove_directories(["/a/b", "/a", "/gone"]),
         ["250 ok", "550 Directory not empty", REFUSED],
@@ -700,7 +701,7 @@ def test_m010_remove_directories() -> None:
     assert outcomes(found) == [None, "550 Directory not empty", None]
 
 
-def test_m033_what_a_rename_comes_to() -> None:
+def test_m033_rename_outcome_is_none_or_the_refusal() -> None:
     go_on, done, refused = Reply(350, ("go on",)), Reply(250, ("done",)), Reply(553, ("exists",))
     assert ftp_dialogues.rename_outcome(go_on, done) is None
     assert ftp_dialogues.rename_outcome(go_on, refused) is refused
@@ -714,12 +715,12 @@ def test_m033_refused_rename_is_disarmed() -> None:
         play(ftp_dialogues.disarm_rename(), ["250 done"])
 
 
-def test_m034_renaming_another_file_is_noticed() -> None:
+def test_m034_rename_of_another_file_raises_protocol_error() -> None:
     with pytest.raises(ProtocolError, match="another file"):
         ftp_dialogues.rename_outcome(Reply(550, ("no such file",)), Reply(250, ("done",)))
 
 
-def test_files_are_moved_in_one_flight_and_no_rename_stays_armed() -> None:
+def test_moves_share_one_flight_and_leave_no_rename_armed() -> None:
     flights, results = play(
         ftp_dialogues.move_files([("/a", "/x"), ("/b", "/y")]),
         [
@@ -754,7 +755,7 @@ def test_files_are_moved_in_one_flight_and_no_rename_stays_armed() -> None:
 )
 @given(data=st.data())
 @settings(max_examples=30)
-def test_m020_no_dialogue_breaks_on_any_reply(dialogue: object, data: st.DataObject) -> None:
+def test_m020_any_reply_raises_only_known_errors(dialogue: object, data: st.DataObject) -> None:
     assert callable(dialogue)
     run = dialogue()
     code = st.sampled_from([120, 150, 200, 211, 213, 226, 230, 250, 257, 331, 332, 350, 421, 450, 503, 550, 631])

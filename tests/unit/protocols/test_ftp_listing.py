@@ -1,4 +1,4 @@
-"""Listings of real servers, of hostile ones, and of none."""
+"""Parsers of listings: from real servers, from hostile ones, and from random bytes."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ SUB = ListedEntry("sub", DIRECTORY, None, TIME)
     ],
     ids=["pureftpd", "proftpd", "pyftpdlib", "empty"],
 )
-def test_mlsd_of_real_servers(data: bytes, expected: ParsedListing) -> None:
+def test_mlsd_of_real_servers_is_read(data: bytes, expected: ParsedListing) -> None:
     assert parse_mlsd(data) == expected
 
 
-def test_m047_what_tells_a_directory_from_all_others() -> None:
+def test_m047_unique_fact_is_read() -> None:
     assert [entry.unique for entry in parse_mlsd(PYFTPDLIB_MLSD).entries] == ["29g3", "29g4"]
     assert [entry.unique for entry in mlsd("type=dir;unique=; a", "type=dir; b").entries] == [None, None]
 
@@ -104,14 +104,14 @@ def test_m047_what_tells_a_directory_from_all_others() -> None:
         (parse_list, "-rw-r--r--    1 1001     1001            6 Jan 02  2026 {:06}.txt\r\n"),
     ],
 )
-def test_m046_100_000_entries(read: Callable[[bytes], ParsedListing], line: str) -> None:
-    """Every one is given, and what that takes is a small multiple of what was sent."""
+def test_m046_100_000_entries_are_read_in_little_memory(read: Callable[[bytes], ParsedListing], line: str) -> None:
+    """All entries are read, and the memory for it is a small multiple of the listing's size."""
     data = "".join(line.format(number) for number in range(100_000)).encode()
     parsed = read(data)
     assert len(parsed.entries) == 100_000
     assert parsed.is_whole
     some = data[: data.index(line.format(5_000).encode())]
-    tracemalloc.start()  # which makes it five times as slow
+    tracemalloc.start()  # tracing is five times slower
     try:
         parsed = read(some)
         _, peak = tracemalloc.get_traced_memory()
@@ -121,7 +121,7 @@ def test_m046_100_000_entries(read: Callable[[bytes], ParsedListing], line: str)
     assert peak < 10 * len(some)
 
 
-def test_list_of_vsftpd() -> None:
+def test_list_of_vsftpd_is_read() -> None:
     assert parse_list(VSFTPD_LIST) == whole(
         ListedEntry(" lead", FILE, 1),
         ListedEntry("a.txt", FILE, 6),
@@ -134,7 +134,7 @@ def test_list_of_vsftpd() -> None:
     )
 
 
-def test_m043_list_in_dos_form() -> None:
+def test_m043_list_in_dos_form_is_read() -> None:
     assert parse_list(IIS_LIST) == whole(
         ListedEntry("pub", DIRECTORY),
         ListedEntry("readme.htm", FILE, 589),
@@ -149,7 +149,7 @@ def test_m043_list_in_dos_form() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_m083_names_are_exact(name: str) -> None:
+def test_m083_names_are_read_exactly(name: str) -> None:
     assert mlsd(f"type=file;size=1; {name}") == whole(ListedEntry(name, FILE, 1))
     assert listed(f"-rw-r--r--   1 u        g          1 Nov 23 01:18 {name}") == whole(ListedEntry(name, FILE, 1))
     assert listed(f"01-02-26  03:04AM                    1 {name}") == whole(ListedEntry(name, FILE, 1))
@@ -167,7 +167,7 @@ def test_m083_names_are_exact(name: str) -> None:
         ("type=dir;size=4096; n", ListedEntry("n", DIRECTORY)),
     ],
 )
-def test_mlsd_facts(line: str, entry: ListedEntry) -> None:
+def test_mlsd_facts_are_read(line: str, entry: ListedEntry) -> None:
     assert mlsd(line) == whole(entry)
 
 
@@ -186,7 +186,7 @@ def test_mlsd_facts(line: str, entry: ListedEntry) -> None:
         "550 No such directory",
     ],
 )
-def test_m043_mlsd_line_that_is_not_understood(line: str) -> None:
+def test_m043_unknown_mlsd_line_makes_the_listing_not_whole(line: str) -> None:
     found = mlsd("type=file;size=1; good", line)
     assert found.entries == (ListedEntry("good", FILE, 1),)
     assert not found.is_whole
@@ -203,7 +203,7 @@ def test_m043_mlsd_line_that_is_not_understood(line: str) -> None:
         (" OS.unix; x", None),
     ],
 )
-def test_mlst(line: str, kind: Kind | None) -> None:
+def test_mlst_reply_gives_the_kind(line: str, kind: Kind | None) -> None:
     assert mlst_kind(Reply(250, ("Begin", line, "End."))) is kind
     assert mlst_kind(Reply(550, ("Begin", line, "End."))) is None
     assert mlst_kind(Reply(250, (line,))) is None
@@ -225,11 +225,11 @@ def test_mlst(line: str, kind: Kind | None) -> None:
         ("-rw-r--r-- 1 user group 5 Jan  1 12:00 7 Jan  1 12:00 n", ListedEntry("7 Jan  1 12:00 n", FILE, 5)),
     ],
 )
-def test_list_columns(line: str, entry: ListedEntry) -> None:
+def test_list_columns_are_read(line: str, entry: ListedEntry) -> None:
     assert listed(line) == whole(entry)
 
 
-def test_m043_total_and_blank_lines_are_nothing() -> None:
+def test_m043_total_and_blank_lines_are_skipped() -> None:
     assert listed("total 12", "", "Total 0") == whole()
 
 
@@ -248,7 +248,7 @@ def test_m043_total_and_blank_lines_are_nothing() -> None:
         "ls: cannot open directory",
     ],
 )
-def test_m043_list_line_that_is_not_understood(line: str) -> None:
+def test_m043_unknown_list_line_makes_the_listing_not_whole(line: str) -> None:
     found = listed("-rw-r--r-- 1 u g 1 Jan  1 12:00 good", line)
     assert found.entries == (ListedEntry("good", FILE, 1),)
     assert not found.is_whole
@@ -256,7 +256,7 @@ def test_m043_list_line_that_is_not_understood(line: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../../etc/x", "/etc/x", "a/../../x", "a/", "x\0y", "x\ny", "x\ry"])
-def test_m072_hostile_names(name: str) -> None:
+def test_m072_hostile_names_are_no_entries(name: str) -> None:
     for found in (
         mlsd("type=file;size=1; good", f"type=file;size=1; {name}"),
         listed("-rw-r--r-- 1 u g 1 Jan  1 12:00 good", f"-rw-r--r-- 1 u g 1 Jan  1 12:00 {name}"),
@@ -269,13 +269,13 @@ def test_m072_hostile_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ""])
-def test_m072_hostile_directories_and_links(name: str) -> None:
+def test_m072_hostile_directories_and_links_are_no_entries(name: str) -> None:
     for type_ in ("dir", "OS.unix=slink", "unknown"):
         assert not mlsd(f"type={type_}; {name}").is_whole
     assert not listed(f"lrwxrwxrwx 1 u g 4 Jan  1 12:00 {name} -> x").is_whole
 
 
-def test_m088_newline_in_a_name_forges_no_entry() -> None:
+def test_m088_line_break_in_a_name_forges_no_entry() -> None:
     forged = "nl\n-rw-r--r--    1 0        0               5 Jan 01 00:00 forged"
     for found in (
         listed(f"-rw-r--r--    1 1001     1001            1 Nov 23 01:15 {forged}"),
@@ -293,18 +293,18 @@ def test_m088_repeated_names_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(("dots", "expected"), [("", False), (".", False), ("..", False), (". ..", True)])
-def test_m044_dot_entries_of_list(dots: str, expected: bool) -> None:
+def test_m044_dot_entries_of_list_are_noted(dots: str, expected: bool) -> None:
     found = listed(*(f"drwxr-xr-x 2 u g 4096 Jan  1 12:00 {name}" for name in dots.split()))
     assert found == whole(dots=expected)
 
 
 @pytest.mark.parametrize("line", ["type=cdir; /", "type=pdir; /..", "type=dir; .", "Type=CDIR; "])
-def test_m044_dot_entries_of_mlsd(line: str) -> None:
+def test_m044_dot_entries_of_mlsd_are_noted(line: str) -> None:
     assert mlsd(line) == whole(dots=True)
 
 
 @pytest.mark.parametrize("data", [PUREFTPD_MLSD, PROFTPD_MLSD])
-def test_m045_mlsd_cut_anywhere(data: bytes) -> None:
+def test_m045_mlsd_cut_anywhere_is_not_whole(data: bytes) -> None:
     complete = {entry.name for entry in parse_mlsd(data).entries}
     for cut in range(len(data)):
         found = parse_mlsd(data[:cut])
@@ -313,7 +313,7 @@ def test_m045_mlsd_cut_anywhere(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [VSFTPD_LIST, IIS_LIST])
-def test_m045_list_cut_anywhere(data: bytes) -> None:
+def test_m045_list_cut_anywhere_is_not_whole(data: bytes) -> None:
     complete = {entry.name for entry in parse_list(data).entries}
     for cut in range(len(data)):
         found = parse_list(data[:cut])
@@ -321,7 +321,7 @@ def test_m045_list_cut_anywhere(data: bytes) -> None:
         assert {entry.name for entry in found.entries} <= complete
 
 
-def test_listing_with_bare_line_feeds() -> None:
+def test_listing_with_bare_line_feeds_is_read() -> None:
     assert parse_list(VSFTPD_LIST.replace(b"\r\n", b"\n")) == parse_list(VSFTPD_LIST)
     assert parse_mlsd(PUREFTPD_MLSD.replace(b"\r\n", b"\n")) == parse_mlsd(PUREFTPD_MLSD)
 
@@ -334,7 +334,7 @@ def test_m091_problems_are_few_and_short() -> None:
 
 
 @pytest.mark.parametrize("filler", [b" ", b"1", b"1 ", b"x", b"x ", b", ", b"1, ", b"Jan "])
-def test_m091_no_line_takes_long(filler: bytes) -> None:
+def test_m091_any_line_is_parsed_quickly(filler: bytes) -> None:
     start = time.perf_counter()
     for head in (b"-rw-r--r-- 1 ", b"01-02-26  03:04AM ", b"type="):
         data = head + filler * (200_000 // len(filler)) + b"\r\n"
@@ -367,7 +367,7 @@ HOSTILE = st.binary(max_size=30) | st.sampled_from(
 
 @given(st.lists(HOSTILE, max_size=16).map(b"".join))
 @settings(max_examples=300)
-def test_m072_names_never_escape(data: bytes) -> None:
+def test_m072_entries_never_have_a_path_as_name(data: bytes) -> None:
     for found in (parse_mlsd(data), parse_list(data)):
         names = [entry.name for entry in found.entries]
         assert len(names) == len(set(names))

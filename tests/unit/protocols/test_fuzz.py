@@ -1,7 +1,7 @@
-"""Parsers and what strangers may send them: real words, bent and broken by the hundred thousand, the same each time.
+"""Parsers of untrusted input, with hundreds of thousands of mutated real inputs, the same in each run.
 
-A parser may give what it has read, or raise what it says that it raises; it may not take long, and no name that it
-gives may lead out of a directory. ``ACTORSYNC_INPUTS=N`` sets how many inputs there are over all.
+A parser may return a result, or raise an error that its docstring lists. It may not take long, and no name that it
+returns may lead out of a directory. ``ACTORSYNC_INPUTS=N`` sets the total number of inputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from actorsync.protocols.sftp.replies import Names, parse_reply, parse_version
 
 INPUTS: Final = int(os.environ.get("ACTORSYNC_INPUTS", "200000"))
 
-#: What breaks parsers: ends, separators, escapes, numbers that are too big, names that lead elsewhere.
+#: Tokens that break parsers: ends, separators, escapes, numbers that are too big, names that lead elsewhere.
 TOKENS: Final = (
     *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"  ", b"\t", b"-", b";", b"=", b"|", b"||", b"(", b")", b",", b'"', b'""'),
     *(
@@ -98,8 +98,8 @@ PACKETS: Final = (
 )
 
 
-def bent(corpus: Sequence[bytes], seed: int, count: int) -> Iterator[bytes]:
-    """Give ``count`` inputs made of ``corpus``: joined, cut, repeated, with tokens and bytes in the wrong places."""
+def mutated(corpus: Sequence[bytes], seed: int, count: int) -> Iterator[bytes]:
+    """Yield ``count`` inputs made of ``corpus``: joined, cut, repeated, with tokens and bytes in the wrong places."""
     chance = random.Random(seed)
     for _ in range(count):
         data = bytearray(b"".join(chance.choices(corpus, k=chance.randrange(1, 4))))
@@ -120,7 +120,7 @@ def bent(corpus: Sequence[bytes], seed: int, count: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
-#: What each may raise is what its docstring says, and nothing else.
+#: Each reader, and the errors that its docstring lists. It may raise no other.
 READERS: Final[tuple[tuple[Callable[[Reply], object], tuple[type[ActorsyncError], ...]], ...]] = (
     (replies.greet, (ConnectionLost, ProtocolError)),
     (replies.parse_features, ()),
@@ -145,11 +145,11 @@ def read_replies(data: bytes, chance: random.Random) -> list[Reply]:
     return found
 
 
-def test_m020_m021_m085_m089_replies_bent_and_broken() -> None:
+def test_m020_m021_m085_m089_mutated_replies_raise_only_documented_errors() -> None:
     chance = random.Random(1)
     refused = read = 0
     texts: list[str] = []
-    for data in bent(REPLIES, 21, INPUTS * 3 // 10):
+    for data in mutated(REPLIES, 21, INPUTS * 3 // 10):
         try:
             found = read_replies(data, chance)
         except ProtocolError as error:
@@ -173,10 +173,10 @@ def test_m020_m021_m085_m089_replies_bent_and_broken() -> None:
 
 
 @pytest.mark.parametrize("is_mlsd", [False, True], ids=["LIST", "MLSD"])
-def test_m043_m072_m073_m074_m088_m091_listings_bent_and_broken(is_mlsd: bool) -> None:
+def test_m043_m072_m073_m074_m088_m091_mutated_listings_never_raise(is_mlsd: bool) -> None:
     parse, corpus = (parse_mlsd, FACTS) if is_mlsd else (parse_list, LISTS)
     whole = 0
-    for data in bent(corpus, 43 + is_mlsd, INPUTS // 4):
+    for data in mutated(corpus, 43 + is_mlsd, INPUTS // 4):
         found = parse(data)
         whole += found.is_whole
         for entry in found.entries:
@@ -189,11 +189,11 @@ def test_m043_m072_m073_m074_m088_m091_listings_bent_and_broken(is_mlsd: bool) -
     assert INPUTS // 100 < whole < INPUTS * 24 // 100
 
 
-def test_m072_m074_m091_sftp_packets_bent_and_broken() -> None:
+def test_m072_m074_m091_mutated_sftp_packets_raise_only_documented_errors() -> None:
     names = 0
     texts: list[str] = []
     chance = random.Random(2)
-    for data in bent(PACKETS, 91, INPUTS * 2 // 10):
+    for data in mutated(PACKETS, 91, INPUTS * 2 // 10):
         parser, cut = PacketParser(), chance.randrange(len(data) + 1)
         try:
             for piece in (data[:cut], data[cut:]):
@@ -214,12 +214,12 @@ def test_m072_m074_m091_sftp_packets_bent_and_broken() -> None:
     assert names > INPUTS // 100
 
 
-def test_m091_profiles_bent_and_broken(tmp_path: Path) -> None:
+def test_m091_mutated_profiles_raise_only_profile_error(tmp_path: Path) -> None:
     path = tmp_path / "shop.toml"
     path.touch(0o600)
     (tmp_path / "public").mkdir()
     texts = []
-    for data in bent(PROFILES, 5, INPUTS // 100):
+    for data in mutated(PROFILES, 5, INPUTS // 100):
         path.write_bytes(data)
         try:
             load_profile(path)
@@ -229,7 +229,7 @@ def test_m091_profiles_bent_and_broken(tmp_path: Path) -> None:
     assert len(texts) > INPUTS // 200
 
 
-def test_m091_profiles_of_any_bytes(tmp_path: Path) -> None:
+def test_m091_profile_of_any_bytes_raises_only_profile_error(tmp_path: Path) -> None:
     path = tmp_path / "shop.toml"
     path.touch(0o600)
     chance = random.Random(3)

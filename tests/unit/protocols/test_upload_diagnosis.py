@@ -1,4 +1,4 @@
-"""What is concluded from a refusal and a trial, without a server: every row of the decision, and its words."""
+"""The diagnosis of refused uploads, without a server: every row of the decision, and its message."""
 
 from __future__ import annotations
 
@@ -50,11 +50,13 @@ def hinted(attempt: Attempt, hint: Hint) -> Attempt:
         (AT_ONCE, NOTHING_KEPT, Finding.FULL),
     ],
 )
-def test_m031_m032_m039_m082_what_a_trial_shows(refused: Attempt, trial: Attempt, expected: Finding) -> None:
+def test_m031_m032_m039_m082_refusal_and_probe_give_the_finding(
+    refused: Attempt, trial: Attempt, expected: Finding
+) -> None:
     assert find(refused, trial) is expected
 
 
-def test_m031_directories_that_took_files_before_and_do_not_now_are_a_full_target() -> None:
+def test_m031_several_closed_directories_mean_full_target() -> None:
     assert find(AT_ONCE, NOT_OPENED, nor_others=True) is Finding.FULL
     assert find(AT_ONCE, TAKEN, nor_others=True) is Finding.NAME
 
@@ -73,7 +75,7 @@ attempts = st.builds(
 
 
 @given(refused=attempts, trial=attempts, others=st.booleans(), again=st.booleans(), dot=st.booleans())
-def test_m031_nothing_is_full_where_a_small_file_fits(
+def test_m031_target_is_never_full_when_the_probe_is_stored(
     refused: Attempt, trial: Attempt, others: bool, again: bool, dot: bool
 ) -> None:
     finding = find(refused, trial, nor_others=others)
@@ -86,22 +88,22 @@ def test_m031_nothing_is_full_where_a_small_file_fits(
 
 
 @given(refused=attempts, again=st.booleans())
-def test_what_nobody_could_look_into_is_told_as_it_was_said(refused: Attempt, again: bool) -> None:
+def test_refusal_without_a_finding_repeats_the_server(refused: Attempt, again: bool) -> None:
     verdict = judge(refused, None, again=again)
     assert not isinstance(verdict, TargetFull)
-    assert refused.is_accepted or str(verdict) == f"the server refuses it: {refused.said}"
+    assert refused.is_accepted or str(verdict) == f"the server refused the file: {refused.said}"
 
 
-def test_m032_what_stops_at_the_same_byte_twice_is_not_tried_a_third_time() -> None:
+def test_m032_second_stop_at_the_same_byte_is_not_retried() -> None:
     assert judge(BEGUN, Finding.THIS_FILE).retry
     again = judge(BEGUN, Finding.THIS_FILE, again=True)
     assert not again.retry
-    assert str(again).startswith("the server takes 5000 of its 60000 bytes, and small files (no more)")
-    assert "no room for its 60000 bytes, but for small files" in str(judge(hinted(BEGUN, "no room"), Finding.THIS_FILE))
+    assert str(again).startswith("the server stores only 5000 of 60000 bytes, and accepts small files (no more)")
+    assert "no room for 60000 bytes, but for small files" in str(judge(hinted(BEGUN, "no room"), Finding.THIS_FILE))
 
 
-def test_m082_a_dot_at_the_beginning_is_not_the_user_s() -> None:
-    assert "dot at its beginning" in str(judge(AT_ONCE, Finding.NAME, only_dot=True))
+def test_m082_rejected_leading_dot_is_reported_as_the_server_s_setting() -> None:
+    assert "begin with a dot" in str(judge(AT_ONCE, Finding.NAME, only_dot=True))
     assert "rename or exclude it" in str(judge(AT_ONCE, Finding.NAME))
 
 
@@ -109,5 +111,5 @@ def test_m082_a_dot_at_the_beginning_is_not_the_user_s() -> None:
     ("error", "hint"),
     [(28, "no room"), (122, "no room"), (13, "denied"), (1, "denied"), (30, "denied"), (2, ""), (5, "")],
 )
-def test_m031_m039_what_servers_repeat_of_the_system_s_own_words(error: int, hint: Hint) -> None:
+def test_m031_m039_system_error_in_a_reply_gives_the_hint(error: int, hint: Hint) -> None:
     assert hint_of(f"Can't open that file: {os.strerror(error)}.") == hint

@@ -22,9 +22,9 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
-from actorsync.actors.connections.facts import FactChannel
-from actorsync.actors.connections.source_pool import SourceConnection, SourcePool
+from actorsync.actors.backoff import Backoff
+from actorsync.actors.messages import Fact
+from actorsync.actors.source_pool import SourceConnection, SourcePool
 from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
@@ -58,7 +58,7 @@ class RemoteSource(EndpointWrapper[Source]):
         """What the real place can do. No session of this one is lost, so it does not count as remote."""
         return attrs.evolve(self.real.capabilities, is_remote=False)
 
-    def kept(self, facts: FactChannel) -> AbstractAsyncContextManager[None]:
+    def kept(self, facts: trio.MemorySendChannel[Fact]) -> AbstractAsyncContextManager[None]:
         """Keep connections open inside the block, and close them at its end."""
         return self.pool.kept(facts)
 

@@ -9,9 +9,8 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.connections.backoff import Backoff
-from actorsync.actors.connections.facts import FactChannel
-from actorsync.actors.messages import holding
+from actorsync.actors.backoff import Backoff
+from actorsync.actors.messages import Fact, holding
 from actorsync.endpoints.contract import ReadSession, Source
 from actorsync.errors import (
     ActorsyncError,
@@ -96,13 +95,13 @@ class SourcePool:
     _login: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
-    _facts: FactChannel = attrs.field(init=False)
+    _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._limit = self.connections + 1
 
     @asynccontextmanager
-    async def kept(self, facts: FactChannel) -> AsyncIterator[None]:
+    async def kept(self, facts: trio.MemorySendChannel[Fact]) -> AsyncIterator[None]:
         """Keep connections open inside the block, and close them at its end."""
         self._facts = facts
         with holding(facts):

@@ -1,0 +1,31 @@
+"""The public names of ``actorsync``. The package imports this module when one of them is first used."""
+
+from actorsync.actors.pipeline import Change as Change
+from actorsync.actors.pipeline import ListingStage as ListingStage
+from actorsync.actors.pipeline import OperationStage as OperationStage
+from actorsync.actors.pipeline import Stage as Stage
+from actorsync.actors.pipeline import listing_stage as listing_stage
+from actorsync.actors.pipeline import operation_stage as operation_stage
+from actorsync.endpoints.wrappers.transform import Transform as Transform
+from actorsync.model.entry import Entry as Entry
+from actorsync.model.entry import Kind as Kind
+from actorsync.model.entry import Listing as Listing
+from actorsync.model.event import Event as Event
+from actorsync.model.operation import Copy as Copy
+from actorsync.model.operation import Failed as Failed
+from actorsync.model.operation import MakeDirectory as MakeDirectory
+from actorsync.model.operation import Move as Move
+from actorsync.model.operation import Remove as Remove
+from actorsync.model.report import Report as Report
+from actorsync.profile import Profile as Profile
+from actorsync.runs.blocking import Stop as Stop
+from actorsync.runs.blocking import apply as apply
+from actorsync.runs.blocking import plan as plan
+from actorsync.runs.blocking import run as run
+from actorsync.runs.open_sync import ConnectionState as ConnectionState
+from actorsync.runs.open_sync import Levels as Levels
+from actorsync.runs.open_sync import Sync as Sync
+from actorsync.runs.open_sync import load_profile as load_profile
+from actorsync.runs.open_sync import open_sync as open_sync
+from actorsync.runs.saved_plan import Plan as Plan
+from actorsync.runs.saved_plan import Step as Step

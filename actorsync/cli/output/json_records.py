@@ -1,0 +1,121 @@
+"""Events as flat records for ``--json``, one JSON object a line. Pure: no I/O, no clock.
+
+Records keep names and texts from outside as they are; JSON escapes them. `docs/cli.md` lists every record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import attrs
+
+from actorsync.cli.output.messages import result_of
+from actorsync.model.entry import Entry, ScanComplete
+from actorsync.model.event import (
+    Adopted,
+    BreakerOpened,
+    Confirmed,
+    Connected,
+    Event,
+    Forgotten,
+    Intended,
+    LoginDeferred,
+    MovesIntended,
+    Parked,
+    Planned,
+    Reconnecting,
+    Recovered,
+    RemovalIntended,
+    RemovalsRefused,
+    RemovalsWithheld,
+    Resized,
+    Resumed,
+    Retired,
+    Scanned,
+    Started,
+    Stopped,
+    SurveyComplete,
+    Swept,
+    Warned,
+)
+from actorsync.model.operation import Copy, Done, Failed, Move, Returned, Skipped
+
+__all__ = ["json_line", "records_of"]
+
+#: Events whose record name is part of the stable format; every other record is named after its class.
+_RECORD_NAMES: Final = {
+    BreakerOpened: "suspended",
+    LoginDeferred: "turned_away",
+    Parked: "troubled",
+    RemovalIntended: "doomed",
+}
+
+
+def json_line(record: dict[str, Any]) -> str:
+    r"""Return a record as one line of ASCII. In paths, a byte that is not UTF-8 becomes ``\udcXX``."""
+    return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
+
+
+def records_of(event: Event) -> Iterator[dict[str, Any]]:
+    """Yield an event as flat records: one, and after a scanned directory one more for each problem in it."""
+    name = _RECORD_NAMES.get(type(event)) or re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
+    match event:
+        case Done(operation, target, temporary=temporary):
+            record = _operation(name, operation)
+            if isinstance(operation, Copy) and target is not None:
+                record |= {"size": target.size, "temporary": temporary}
+            if isinstance(operation, Move):
+                record |= {"from": operation.target.path, "size": operation.target.size}
+            yield record
+        case Failed(operation, reason, fault):
+            yield _operation(name, operation) | {"reason": reason, "fault": fault.value}
+        case Skipped(operation, reason) | Returned(operation, reason):
+            yield _operation(name, operation) | {"reason": reason}
+        case Scanned(directory, files, directories, hidden, problems):
+            yield {"event": name, "path": directory, "files": files, "directories": directories, "hidden": hidden}
+            for problem in problems:
+                yield {"event": "problem"} | attrs.asdict(problem)
+        case Adopted(source) | Confirmed(source):
+            yield {"event": name, **_entry(source)}
+        case Intended(temporaries) | Swept(temporaries):
+            yield {"event": name, "temporaries": list(temporaries)}
+        case RemovalIntended(paths):
+            yield {"event": name, "paths": list(paths)}
+        case MovesIntended(moves):
+            yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
+        case Stopped(report):
+            shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
+            yield {"event": name, "result": result_of(report), **shown}
+        case Parked():
+            yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
+        case ScanComplete() | SurveyComplete():
+            yield {"event": name}
+        case (
+            Started()
+            | Planned()
+            | Forgotten()
+            | RemovalsRefused()
+            | RemovalsWithheld()
+            | Recovered()
+            | Connected()
+            | Reconnecting()
+            | Resized()
+            | LoginDeferred()
+            | BreakerOpened()
+            | Resumed()
+            | Retired()
+            | Warned()
+        ):
+            yield {"event": name, **attrs.asdict(event)}
+
+
+def _operation(name: str, operation: Any) -> dict[str, Any]:
+    verb = re.sub(r"(?<!^)([A-Z])", r"_\1", type(operation).__name__).lower()
+    return {"event": name, "operation": verb, "path": operation.path}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {"path": entry.path, "kind": entry.kind.value, "size": entry.size}

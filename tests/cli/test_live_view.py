@@ -1,0 +1,113 @@
+"""The live view on a terminal, the rate and the progress."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import trio
+
+from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Rate, Statistics
+from actorsync.cli.output.lines import progress_text
+from actorsync.cli.output.live_view import LiveView
+from actorsync.endpoints.contract import Upload
+from actorsync.model.event import (
+    Started,
+    Stopped,
+)
+from actorsync.model.operation import (
+    Copy,
+    Failed,
+)
+from actorsync.model.report import Report
+from tests.support.every_event import FILE
+from tests.support.fake_terminal import FakeTerminal
+
+
+async def test_live_view_does_not_tick_between_passes() -> None:
+    ticks: list[float] = []
+
+    class Counting(LiveView):
+        def tick(self) -> object:
+            ticks.append(time.monotonic())
+            return super().tick()
+
+    output = Counting(Statistics(), FakeTerminal())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run, trio.Event())
+        output.observe(Started("/s", "/t", 1))
+        await trio.sleep(0.7)
+        assert len(ticks) >= 3
+        output.observe(Stopped(Report(0, 0, 0)))
+        await trio.sleep(0.3)
+        before = len(ticks)
+        await trio.sleep(0.7)
+        assert len(ticks) == before
+        output.close()
+
+
+async def test_live_view_shows_each_connection_and_is_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "30")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = FakeTerminal()
+    upload = Upload("some/where/\x1b[31m/" + "x" * 90 + "/end.bin", "tmp", None, sent=512)  # type: ignore[arg-type]
+    statistics = Statistics(
+        connections=[
+            ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 1024)]),
+            ConnectionLevel(2, "connected", True, [LaneLevel("making directories")]),
+        ],
+        files_planned=2,
+        bytes_planned=2048,
+        is_total_known=True,
+        files_done=1,
+        bytes_done=1024,
+    )
+    output = LiveView(statistics, terminal)
+    output.observe(Started("/s", "/t", 2))
+    output.put([], output.tick())
+    drawn = terminal.getvalue()
+    assert "/end.bin" in drawn
+    assert "\x1b[31m/" not in drawn
+    assert " 50%" in drawn
+    assert "making directories" in drawn
+    assert "1 of 2 files, 1.5 KiB of 2.0 KiB" in drawn
+    output.observe(Failed(Copy(FILE), "no room"))
+    output.observe(Stopped(Report(1, 0, 0.1, failed=1)))
+    lines = list(output._lines)
+    output.put(lines, output.tick())
+    assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
+    assert terminal.getvalue().endswith("not in sync: 0 copied (0 B), 0 removed, 1 failed in 0.1 s\n")
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 5), (40, 3), (200, 60)])
+async def test_live_view_fits_any_terminal(width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("LINES", str(height))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = FakeTerminal()
+    statistics = Statistics(connections=[ConnectionLevel(n) for n in range(1, 65)], files_planned=1, bytes_planned=9)
+    output = LiveView(statistics, terminal)
+    output.observe(Started("/s", "/t", 64))
+    output._lines.clear()
+    output.put([], output.tick())
+    assert 0 < terminal.getvalue().count("\n") <= height
+    output.end()
+
+
+def test_rate_covers_only_the_last_seconds() -> None:
+    rate = Rate(8)
+    assert rate.value is None
+    for second in range(20):
+        rate.add(second, 100 * second if second < 10 else 1_000 + 500 * (second - 10))
+    assert rate.value == pytest.approx(500, rel=0.1)
+    rate.add(21, 0)  # a file is sent again
+    assert rate.value is None
+
+
+def test_progress_before_and_after_the_total_is_known() -> None:
+    statistics = Statistics(files_planned=7, bytes_planned=2048, files_done=1)
+    assert progress_text(statistics, 1024.0) == "1 of 7+ files, 0 B of 2.0 KiB+, 1.0 KiB/s"
+    statistics.is_total_known = True
+    assert progress_text(statistics, 1024.0) == "1 of 7 files, 0 B of 2.0 KiB, 1.0 KiB/s, 2 s left"
+    assert progress_text(statistics, None) == "1 of 7 files, 0 B of 2.0 KiB"
