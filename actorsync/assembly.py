@@ -11,7 +11,8 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
-from actorsync.actors.planner.planner import Memory, Planner
+from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
+from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import WALKERS, Scanner
@@ -110,19 +111,17 @@ def _planner(source: _Source, journal: RunJournal, options: RunOptions) -> Plann
     policy, clock = options.policy, options.clock
     return Planner(
         journal=journal,
-        selection=policy.selection,
-        max_delete=policy.max_delete,
-        delete=policy.delete,
-        is_patient=policy.is_patient,
-        by_content=policy.by_content,
-        digest=partial(digest_of, source.hashed),
+        rules=Rules(policy.selection, policy.max_delete, policy.delete, policy.is_patient, policy.by_content),
+        source=SourceQueries(
+            digest=partial(digest_of, source.hashed),
+            is_gone=None if source.remote is None else source.remote.is_gone,
+            fingerprinted=None if source.transformed is None else source.transformed.fingerprinted,
+        ),
         draining=options.shutdown.draining,
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,
-        is_gone=None if source.remote is None else source.remote.is_gone,
         stages=options.pipeline.operation_stages,
-        stamped=None if source.transformed is None else source.transformed.stamped,
     )
 
 

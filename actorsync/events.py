@@ -5,7 +5,7 @@ The last event of a run is `Stopped`. Outcomes of operations (`Done`, `Failed`, 
 
 from __future__ import annotations
 
-from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, ScanComplete
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, Root, ScanComplete, Scope
 from actorsync.model.event import (
     Adopted,
     BreakerOpened,
@@ -44,6 +44,7 @@ from actorsync.model.operation import (
     Outcome,
     Remove,
     Returned,
+    Side,
     Skipped,
     Survey,
     Sweep,
@@ -86,8 +87,11 @@ __all__ = [
     "Resumed",
     "Retired",
     "Returned",
+    "Root",
     "ScanComplete",
     "Scanned",
+    "Scope",
+    "Side",
     "Skipped",
     "Started",
     "Stopped",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from actorsync.endpoints import Capabilities, Entry, Kind, Location, ScanComplete, SimpleSession, Unusable, parent_of
+from actorsync.endpoints import Capabilities, Entry, Kind, Location, Root, SimpleSession, Unusable, parent_of
 from actorsync.errors import GuardRefused, OperationRefused
 
 TABLE = "CREATE TABLE IF NOT EXISTS tree (path TEXT PRIMARY KEY, parent TEXT, data BLOB, mtime_ns INTEGER)"
@@ -35,11 +35,11 @@ class SqliteEndpoint:
     def display(self) -> str:
         return f"sqlite://{self.file}"
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root. A missing file must not look like an empty tree."""
         if not await trio.Path(self.file).is_file():
             raise GuardRefused(f"{self.display} is not there")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator["SqliteSession"]:

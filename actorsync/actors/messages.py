@@ -12,7 +12,7 @@ import trio
 from actorsync.model.entry import ScanComplete
 from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended
 from actorsync.model.operation import Outcome
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 
 __all__ = [
     "Blocking",
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _SOON = 0.05
 
 #: What the scanner sends to the planner: directories, some at a time, and at last that there are no more.
-Finding: TypeAlias = tuple[Glance, ...] | ScanComplete
+Finding: TypeAlias = tuple[ListingRows, ...] | ScanComplete
 
 #: What the recorder sends to the planner: outcomes, once they are durable.
 Settlement: TypeAlias = Outcome

@@ -28,7 +28,7 @@ from actorsync.actors.source_pool import SourceConnection, SourcePool
 from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, parent_of
 
 __all__ = ["LOSSES", "RemoteSource"]
 
@@ -62,12 +62,12 @@ class RemoteSource(EndpointWrapper[Source]):
         """Keep connections open inside the block, and close them at its end."""
         return self.pool.kept(facts)
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
         found = await _RemoteSession(self).list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"cannot use the source {self.display} as a root: {found.problem.reason}")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[ReadSession]:

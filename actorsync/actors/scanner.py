@@ -11,9 +11,9 @@ import trio
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source
-from actorsync.model.entry import Kind, Problem, join
+from actorsync.model.entry import Kind, Problem, ScanComplete, Scope, join
 from actorsync.model.event import Scanned
-from actorsync.model.row import CODES, Glance, decode, glance_of
+from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
 from actorsync.planning.selection import Selection
 
 __all__ = ["WALKERS", "Scanner", "is_slow", "select"]
@@ -32,13 +32,14 @@ _FILE, _DIRECTORY, _LINK = CODES[Kind.FILE], CODES[Kind.DIRECTORY], CODES[Kind.L
 
 @attrs.define
 class Scanner:
-    """Walk ``source`` from its root, breadth first, and send `Glance` by `Glance`, some at a time, then `ScanComplete`.
+    """Walk ``source`` breadth first and send `ListingRows`, several directories at a time, then `ScanComplete`.
 
-    Directories come before what is in them. ``links_are_errors``: a symbolic link is reported as a problem instead of
-    being passed over.
+    A directory is sent before the directories in it. ``begin_at`` are the directories at which the scan begins: it
+    lists these and everything below them, and its `ScanComplete` has that `Scope`. ``links_are_errors``: a symbolic
+    link is reported as a problem instead of being hidden.
 
-    ``turn`` is held by whoever keeps the processor busy for a while: threads that fight over the interpreter take three
-    times as long as threads that take turns. While the source is slow, nobody waits for it.
+    ``turn`` is held while a listing keeps the processor busy: threads that compete for the interpreter take three times
+    as long as threads that take turns. A slow source is listed without it, so that a wait holds up no other actor.
     """
 
     source: Source
@@ -47,17 +48,21 @@ class Scanner:
     turn: Turn
     links_are_errors: bool = False
     walkers: int = WALKERS
+    begin_at: Sequence[str] = ("",)
     _is_slow: bool = False
 
     async def run(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
         """Scan once. Raises `GuardRefused` when the root is not a directory that can be read."""
         with holding(listings, facts):
-            complete = await self.source.identify()
-            await self._walk(listings, facts)
-            await listings.send(complete)
+            root = await self.source.identify()
+            scope = Scope.of(self.begin_at)
+            await self._walk(scope, listings, facts)
+            await listings.send(ScanComplete(root, scope))
 
-    async def _walk(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
-        frontier: deque[str] = deque([""])
+    async def _walk(
+        self, scope: Scope, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]
+    ) -> None:
+        frontier: deque[str] = deque(sorted(scope.directories, key=encode))
         changed = trio.Condition()
         busy = 0
 
@@ -75,20 +80,20 @@ class Scanner:
                         busy += 1
                     found = await self._look(session, batch)
                     frontier.extendleft(reversed(batch[len(found) :]))
-                    glances: list[Glance] = []
+                    results: list[ListingRows] = []
                     scanned: list[Scanned] = []
                     below: list[str] = []
-                    for glance in found:
-                        selected, problems = select(glance, self.selection, links_are_errors=self.links_are_errors)
+                    for listed in found:
+                        selected, problems = select(listed, self.selection, links_are_errors=self.links_are_errors)
                         directories = directories_of(selected)
                         files = len(selected.rows) - len(directories)
                         hidden = len(selected.hidden)
                         self.statistics.files_found += files
-                        scanned.append(Scanned(glance.directory, files, len(directories), hidden, problems))
-                        glances.append(selected)
+                        scanned.append(Scanned(listed.directory, files, len(directories), hidden, problems))
+                        results.append(selected)
                         below += directories
                     await facts.send(Several(scanned))
-                    await listings.send(tuple(glances))
+                    await listings.send(tuple(results))
                     async with changed:
                         frontier.extend(below)
                         busy -= 1
@@ -98,20 +103,20 @@ class Scanner:
             for _ in range(self.walkers):
                 nursery.start_soon(walker)
 
-    async def _look(self, session: ReadSession, directories: Sequence[str]) -> Sequence[Glance]:
+    async def _look(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         """Look at the first of the directories at least; in turn, unless the source is slow."""
         if self._is_slow:
             return await self._look_now(session, directories)
         async with self.turn.taken():
             return await self._look_now(session, directories)
 
-    async def _look_now(self, session: ReadSession, directories: Sequence[str]) -> Sequence[Glance]:
+    async def _look_now(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         began = trio.current_time()
         if isinstance(session, BulkListing):
-            found = await session.glance(directories)
+            found = await session.list_many(directories)
         else:
-            found = [glance_of(await session.list_directory(directories[0]))]
-        self._is_slow = is_slow(trio.current_time() - began, sum(len(glance.rows) for glance in found))
+            found = [rows_of(await session.list_directory(directories[0]))]
+        self._is_slow = is_slow(trio.current_time() - began, sum(len(listed.rows) for listed in found))
         return found
 
 
@@ -120,14 +125,14 @@ def is_slow(seconds: float, entries: int) -> bool:
     return seconds > SLOW_CALL + entries * SLOW_ENTRY
 
 
-def directories_of(glance: Glance) -> list[str]:
+def directories_of(listed: ListingRows) -> list[str]:
     """Give the paths of the directories in a directory."""
-    return [join(glance.directory, decode(row[0])) for row in glance.rows if row[1] == _DIRECTORY]
+    return [join(listed.directory, decode(row[0])) for row in listed.rows if row[1] == _DIRECTORY]
 
 
 def select(
-    found: Glance, selection: Selection, *, links_are_errors: bool = False
-) -> tuple[Glance, tuple[Problem, ...]]:
+    found: ListingRows, selection: Selection, *, links_are_errors: bool = False
+) -> tuple[ListingRows, tuple[Problem, ...]]:
     """Split what was found into what is mirrored and what is hidden; links are problems where they are errors."""
     if found.problem is not None:
         return found, (found.problem,)
@@ -148,4 +153,4 @@ def select(
         if links_are_errors:
             links = [join(found.directory, decode(row[0])) for row in others if row[1] == _LINK]
             problems = tuple(Problem(path, 'is a symbolic link, and links = "error"') for path in links)
-    return Glance(found.directory, rows, frozenset(hidden)), problems
+    return ListingRows(found.directory, rows, frozenset(hidden)), problems

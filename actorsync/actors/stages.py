@@ -20,7 +20,7 @@ from actorsync.actors.pipeline import Change, Hook, ListingStage, OperationStage
 from actorsync.errors import FatalError, GuardRefused, StageFailed
 from actorsync.model.entry import Kind, Listing, Problem, ScanComplete, ancestors, name_of
 from actorsync.model.operation import Failed
-from actorsync.model.row import Glance, decode, entries_of, glance_of
+from actorsync.model.row import ListingRows, decode, entries_of, rows_of
 from actorsync.model.text import display, shorten
 
 __all__ = ["Gate", "ListingStages", "OperationStages", "Verdict", "blamed"]
@@ -135,7 +135,7 @@ class ListingStages:
                     await self._pass_on(listing, onward)
         for directory in self._in_hand:
             unseen = Problem(directory, "a stage has left it out", vanished=True)
-            await onward.send((Glance(directory, problem=unseen),))
+            await onward.send((ListingRows(directory, problem=unseen),))
         if self._complete is not None:
             await onward.send(self._complete)
 
@@ -150,13 +150,13 @@ class ListingStages:
                 if isinstance(finding, ScanComplete):
                     self._complete = finding
                     return
-                for glance in finding:
-                    if glance.problem is not None:
-                        await onward.send((glance,))
+                for listed in finding:
+                    if listed.problem is not None:
+                        await onward.send((listed,))
                         continue
-                    entries = tuple(entries_of(glance.directory, glance.rows))
-                    listing = Listing(glance.directory, entries, glance.hidden)
-                    self._in_hand[glance.directory] = listing
+                    entries = tuple(entries_of(listed.directory, listed.rows))
+                    listing = Listing(listed.directory, entries, listed.hidden)
+                    self._in_hand[listed.directory] = listing
                     try:
                         await first.send(listing)
                     except trio.BrokenResourceError:  # the first stage wants no more
@@ -170,7 +170,7 @@ class ListingStages:
         if not self._left_out.isdisjoint((listing.directory, *ancestors(listing.directory))):
             return  # it is hidden, with all that is in it
         hidden = listing.hidden | was.hidden | {name_of(entry.path) for entry in missing}
-        await onward.send((glance_of(attrs.evolve(listing, hidden=hidden)),))
+        await onward.send((rows_of(attrs.evolve(listing, hidden=hidden)),))
 
 
 def _directory_of(listing: Listing) -> str:
@@ -184,10 +184,10 @@ def _check_listing(name: str, inlet: _Inlet[Listing], listing: Listing) -> None:
     where = _quoted(listing.directory)
     if inlet.has.pop(listing.directory, None) is None:
         raise StageFailed(f"stage {name} has sent a listing of {where} that it has not got, or has sent before")
-    glance = glance_of(listing)
-    if glance.problem is not None:
-        raise StageFailed(f"stage {name} has sent a listing of {where} with a problem: {glance.problem.reason}")
-    names = [row[0] for row in glance.rows]
+    listed = rows_of(listing)
+    if listed.problem is not None:
+        raise StageFailed(f"stage {name} has sent a listing of {where} with a problem: {listed.problem.reason}")
+    names = [row[0] for row in listed.rows]
     if len(set(names)) < len(names):
         twice = next(first for first, second in itertools.pairwise(names) if first == second)
         raise StageFailed(f"stage {name} has sent two entries of the name {_quoted(decode(twice))} in {where}")

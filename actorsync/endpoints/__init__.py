@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     )
     from actorsync.endpoints.plugins import EndpointFactory, Location, OptionValue, Reveal, Unusable
     from actorsync.endpoints.simple import SimpleSession
-    from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, name_of, parent_of
-    from actorsync.model.row import Glance, Row
+    from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, name_of, parent_of
+    from actorsync.model.row import ListingRows, Row
     from actorsync.model.text import display
 
 __all__ = [
@@ -46,9 +46,9 @@ __all__ = [
     "Endpoint",
     "EndpointFactory",
     "Entry",
-    "Glance",
     "Kind",
     "Listing",
+    "ListingRows",
     "Location",
     "OptionValue",
     "PrefetchingSession",
@@ -56,8 +56,8 @@ __all__ = [
     "ReadSession",
     "Relocation",
     "Reveal",
+    "Root",
     "Row",
-    "ScanComplete",
     "Session",
     "SimpleSession",
     "Source",
@@ -74,9 +74,9 @@ __all__ = [
 #: The module that defines each name. It is imported on first use: a run without plug-ins needs few of them.
 _HOMES: Final = {
     **dict.fromkeys(("EndpointFactory", "Location", "OptionValue", "Reveal", "Unusable"), "endpoints.plugins"),
-    **dict.fromkeys(("Entry", "Kind", "Listing", "Problem", "ScanComplete"), "model.entry"),
+    **dict.fromkeys(("Entry", "Kind", "Listing", "Problem", "Root"), "model.entry"),
     **dict.fromkeys(("join", "name_of", "parent_of"), "model.entry"),
-    **dict.fromkeys(("Glance", "Row"), "model.row"),
+    **dict.fromkeys(("ListingRows", "Row"), "model.row"),
     "SimpleSession": "endpoints.simple",
     "display": "model.text",
 }

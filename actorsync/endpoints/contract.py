@@ -28,8 +28,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import attrs
 
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Listing, ScanComplete
-from actorsync.model.row import Glance
+from actorsync.model.entry import Entry, Listing, Root
+from actorsync.model.row import ListingRows
 
 __all__ = [
     "Admit",
@@ -230,7 +230,7 @@ class Session(ReadSession, Protocol):
 class BulkListing(Protocol):
     """Optional for a session: list many directories in one call."""
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List the first of the directories, and as many of the following as one call can cover.
 
         Each result keeps the promises of `ReadSession.list_directory`.
@@ -274,7 +274,7 @@ class Source(Protocol):
     def capabilities(self) -> Capabilities:
         """What the place can do."""
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root. Called before a scan relies on it.
 
         Raises `GuardRefused` if there is no directory that can be read.

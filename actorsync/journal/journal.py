@@ -41,7 +41,7 @@ from actorsync.journal.file import (
     open_reader,
 )
 from actorsync.journal.writes import write_facts
-from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.entry import Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.report import Report, Run
 from actorsync.model.row import encode
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from actorsync.model.entry import Record
     from actorsync.model.event import Event
-    from actorsync.model.row import Glance
+    from actorsync.model.row import ListingRows
 
 __all__ = [
     "Journal",
@@ -84,18 +84,18 @@ class Journal:
         with self._read() as connection:
             return schema.read_meta(connection, "surveyed") is None
 
-    def root(self) -> ScanComplete | None:
+    def root(self) -> Root | None:
         """Return the root of the source as the last scan found it; None before the first scan."""
         with self._read() as connection:
             return schema.read_root(connection)
 
-    def differences(self, glance: Glance) -> tuple[Listing, dict[str, Record]]:
-        """Return the entries of ``glance`` that differ from their records, and the records without an equal entry.
+    def differences(self, listed: ListingRows) -> tuple[Listing, dict[str, Record]]:
+        """Return the entries of ``listed`` that differ from their records, and the records without an equal entry.
 
         An entry is left out if it equals the source of its record in all fields, and its times can be trusted.
         """
         with self._read() as connection:
-            return schema.read_differences(connection, glance)
+            return schema.read_differences(connection, listed)
 
     def subtree(self, directory: str) -> list[Record]:
         """Return all records strictly below ``directory``, parents before children."""
@@ -164,7 +164,7 @@ class Journal:
             case Resized(ceiling=ceiling):
                 return ceiling == self.ceiling()
             case ScanComplete():
-                return fact == self.root()
+                return fact.root == self.root()
             case _:
                 return False
 

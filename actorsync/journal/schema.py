@@ -16,11 +16,12 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
-from actorsync.model.row import KINDS, Glance, decode, encode, entries_of
+from actorsync.model.row import KINDS, ListingRows, decode, encode, entries_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -140,7 +141,16 @@ T = TypeVar("T")
 #: A value of a column.
 Value: TypeAlias = int | str | bytes | None
 
-_converter: Final = cattrs.Converter()
+
+def _make_converter() -> cattrs.Converter:
+    """Make the converter of JSON texts. The entry of a `Root` is called "root" there."""
+    converter, root = cattrs.Converter(), override(rename="root")
+    converter.register_unstructure_hook(Root, make_dict_unstructure_fn(Root, converter, entry=root))
+    converter.register_structure_hook(Root, make_dict_structure_fn(Root, converter, entry=root))
+    return converter
+
+
+_converter: Final = _make_converter()
 
 
 class Unreadable(Exception):
@@ -234,27 +244,27 @@ def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, R
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
 
 
-def read_differences(connection: sqlite3.Connection, glance: Glance) -> tuple[Listing, dict[str, Record]]:
-    """Return the entries of ``glance`` that differ from their records, and the records without an equal entry, by name.
+def read_differences(connection: sqlite3.Connection, listed: ListingRows) -> tuple[Listing, dict[str, Record]]:
+    """Return the entries of ``listed`` that differ from their records, and the records without an equal entry, by name.
 
     For an unchanged directory nothing is left and no object is built: this is most of a run with nothing to do.
     """
-    if _is_as_recorded(connection, glance):
-        return Listing(glance.directory, (), glance.hidden), {}
-    left = {row[0]: row for row in glance.rows}
+    if _is_as_recorded(connection, listed):
+        return Listing(listed.directory, (), listed.hidden), {}
+    left = {row[0]: row for row in listed.rows}
     differing: list[tuple[Any, ...]] = []
-    for row in connection.execute(_CHILDREN, (encode(glance.directory),)):
+    for row in connection.execute(_CHILDREN, (encode(listed.directory),)):
         if row[11] is None and left.get(row[0]) == row[:6]:  # the times of a row with a digest prove nothing
             del left[row[0]]
         else:
             differing.append(row)
-    rest = Listing(glance.directory, tuple(entries_of(glance.directory, left.values())), glance.hidden)
-    return rest, dict(_records(differing, glance.directory))
+    rest = Listing(listed.directory, tuple(entries_of(listed.directory, left.values())), listed.hidden)
+    return rest, dict(_records(differing, listed.directory))
 
 
-def _is_as_recorded(connection: sqlite3.Connection, glance: Glance) -> bool:
-    rows, seen, piece = glance.rows, 0, _FIRST_PIECE
-    cursor = connection.execute(_ROWS, (encode(glance.directory),))
+def _is_as_recorded(connection: sqlite3.Connection, listed: ListingRows) -> bool:
+    rows, seen, piece = listed.rows, 0, _FIRST_PIECE
+    cursor = connection.execute(_ROWS, (encode(listed.directory),))
     while True:
         recorded = cursor.fetchmany(piece)
         if rows[seen : seen + len(recorded)] != recorded:
@@ -355,15 +365,15 @@ def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
     return troubles
 
 
-def dump(value: Report | ScanComplete) -> str:
+def dump(value: Report | Root) -> str:
     """Return a report or a root as JSON in ASCII, exact for any number and any path."""
     return json.dumps(_converter.unstructure(value))
 
 
-def read_root(connection: sqlite3.Connection) -> ScanComplete | None:
+def read_root(connection: sqlite3.Connection) -> Root | None:
     """Return the root of the source as the last scan found it; None before the first scan."""
     text = read_meta(connection, "root")
-    return None if text is None else _parsed(text, ScanComplete)
+    return None if text is None else _parsed(text, Root)
 
 
 def read_ceiling(connection: sqlite3.Connection) -> int | None:

@@ -111,7 +111,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case SurveyComplete():
             write_meta(connection, "surveyed", "1")
         case ScanComplete():
-            write_meta(connection, "root", dump(fact))
+            write_meta(connection, "root", dump(fact.root))
         case Parked():
             half = map(fit, _half(fact.source) if fact.source is not None else _NO_SOURCE)
             counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))

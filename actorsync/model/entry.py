@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
-__all__ = ["Entry", "Kind", "Listing", "Problem", "Record", "ScanComplete", "ancestors", "join", "name_of", "parent_of"]
+__all__ = [
+    "WHOLE_TREE",
+    "Entry",
+    "Kind",
+    "Listing",
+    "Problem",
+    "Record",
+    "Root",
+    "ScanComplete",
+    "Scope",
+    "ancestors",
+    "join",
+    "name_of",
+    "parent_of",
+]
 
 
 class Kind(enum.Enum):
@@ -66,11 +82,44 @@ class Listing:
 
 
 @attrs.frozen
-class ScanComplete:
-    """The scan reached its end. Without this message nothing is ever removed, however the scan stopped."""
+class Root:
+    """The identity of a root: its entry, with the path ``""``, and the number of its device where that is known."""
 
-    root: Entry
+    entry: Entry
     device: int | None = None
+
+
+@attrs.frozen
+class Scope:
+    """The part of a tree that a scan lists: everything in these directories, at any depth."""
+
+    directories: frozenset[str]
+
+    @classmethod
+    def of(cls, directories: Iterable[str]) -> Scope:
+        """Return the scope of a scan that begins at these directories, without those that lie in another one."""
+        given = frozenset(directories)
+        return cls(frozenset(it for it in given if not it or given.isdisjoint(ancestors(it))))
+
+    def contains(self, path: str) -> bool:
+        """Tell whether the scan shows an entry with this path, if there is one.
+
+        The directories at which a scan begins are not contained: the listing of their parent would show them. The root
+        has no parent and belongs to the whole tree.
+        """
+        return "" in self.directories or not self.directories.isdisjoint(ancestors(path))
+
+
+#: The scope of a scan that begins at the root.
+WHOLE_TREE: Final = Scope(frozenset({""}))
+
+
+@attrs.frozen
+class ScanComplete:
+    """The scan has listed everything in its ``scope``. Without this message nothing is removed."""
+
+    root: Root
+    scope: Scope
 
 
 @attrs.frozen

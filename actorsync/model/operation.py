@@ -1,7 +1,7 @@
-"""What may be done to a target, and what became of it.
+"""Operations on a tree, and their outcomes.
 
-An operation has exactly one outcome. Operations travel in batches of one kind, because the wire is a pipeline:
-a hundred small verbs share one round trip.
+An operation has exactly one outcome. Operations travel in batches of one kind, because the wire is a pipeline: a
+hundred small commands share one round trip.
 """
 
 from __future__ import annotations
@@ -25,21 +25,33 @@ __all__ = [
     "Outcome",
     "Remove",
     "Returned",
+    "Side",
     "Skipped",
     "Survey",
     "Sweep",
 ]
 
 
+class Side(enum.Enum):
+    """One of the two trees of a run."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+    __hash__ = object.__hash__  # quicker, as for `Kind`
+
+
 @attrs.frozen
 class Copy:
-    """Send one file. ``source`` is as scanned; what is recorded is what was read.
+    """Send one file. ``source`` is as scanned; the journal records what was read.
 
-    ``replaces`` says that the target has something under this name already, as far as the journal knows.
+    ``replaces`` says that the target has an entry with this name already, as far as the journal knows. ``side``, here
+    and in all operations, is the side that the operation changes.
     """
 
     source: Entry
     replaces: bool = False
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
     def path(self) -> str:
@@ -48,9 +60,10 @@ class Copy:
 
 @attrs.frozen
 class MakeDirectory:
-    """Make one directory; its parent exists, or stands before it in the same batch."""
+    """Make one directory. Its parent exists, or stands before it in the same batch."""
 
     source: Entry
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
     def path(self) -> str:
@@ -59,17 +72,18 @@ class MakeDirectory:
 
 @attrs.frozen
 class Move:
-    """Give a file that is on the target already the name that it has in the source now.
+    """Rename a file that the target already has to the name that it has in the source now.
 
     ``source`` is as scanned under the new name, ``target`` is what the target last had under the old one. ``digest``
-    and ``checksum`` are those of its content, as in `Record`, and go along. One that cannot be done is `Skipped`: the
-    file is then sent in the same run, and removed under its old name.
+    and ``checksum`` are those of its content, as in `Record`, and are recorded for the new name. A move that cannot be
+    done is `Skipped`: the file is then sent in the same run, and removed under its old name.
     """
 
     source: Entry
     target: Entry
     digest: bytes | None = None
     checksum: bytes | None = None
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
     def path(self) -> str:
@@ -78,9 +92,10 @@ class Move:
 
 @attrs.frozen
 class Remove:
-    """Remove one entry that we put there, if the target still describes it as ``target`` does."""
+    """Remove one entry that a run has put there, if it still looks like ``target``."""
 
     target: Entry
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
     def path(self) -> str:
@@ -89,23 +104,26 @@ class Remove:
 
 @attrs.frozen
 class Survey:
-    """List one directory of the target, because the journal does not know it."""
+    """List one directory that the journal does not know. ``side`` is the side that has it."""
 
     path: str
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
 @attrs.frozen
 class Sweep:
     """Remove one temporary that an earlier attempt left behind.
 
-    ``source`` is the file that it was for, where that is known. One that ``recovers`` is of an earlier run, which died
-    over that file: if the target has it whole under its final name, it is ours. Its temporary is swept again at the
-    end: what a process had handed over when it died goes on travelling, and a slow way can be seconds long.
+    ``source`` is the file that it was made for, where that is known. With ``recovers`` the temporary is of an earlier
+    run, which died while it sent that file: if the target has the whole file under its final name, the journal adopts
+    it. Such a temporary is swept again at the end of the run: what a process sent before it died is still on its way,
+    and a slow connection can take seconds.
     """
 
     path: str
     source: Entry | None = None
     recovers: bool = True
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
 Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | Survey | Sweep
@@ -118,9 +136,9 @@ Batch: TypeAlias = tuple[Operation, ...]
 class Done:
     """The operation was done and verified.
 
-    ``target`` is what the target reported afterwards, ``source`` what was read, ``digest`` its content where the
-    times alone would not tell a later change, ``checksum`` that of what was sent, where it is to be remembered. For a
-    survey, ``listing`` is what was found.
+    ``target`` is what the target reported afterwards, ``source`` what was read. ``digest`` is that of the content where
+    the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
+    a survey, ``listing`` is what was found.
     """
 
     operation: Operation
@@ -133,13 +151,13 @@ class Done:
 
 
 class Fault(enum.Enum):
-    """Whose fault a failure is: what decides whether it counts against the path."""
+    """The cause of a failure. Only ``PATH`` counts against the path."""
 
     PATH = "path"
-    TARGET = "target"  # it has no room, for this one or for any other
-    UNSENT = "unsent"  # it was not even tried, because another has shown that there is no room
-    OTHER = "other"  # something that had to be done first was not
-    PARKED = "parked"  # it was not tried: it has failed in the last runs, and its time has not come
+    TARGET = "target"  # it has no room, for this file or for any other
+    UNSENT = "unsent"  # not tried, because another file has shown that there is no room
+    OTHER = "other"  # an operation that had to be done first was not done
+    PARKED = "parked"  # not tried: it has failed in the last runs, and it is too early for the next try
 
 
 @attrs.frozen
@@ -153,7 +171,7 @@ class Failed:
 
 @attrs.frozen
 class Skipped:
-    """The operation was rightly not done (a directory that holds entries which are not ours), or is done otherwise."""
+    """Intentionally skipped (a directory that holds entries of others), or replaced by other operations."""
 
     operation: Operation
     reason: str
@@ -161,9 +179,10 @@ class Skipped:
 
 @attrs.frozen
 class Returned:
-    """The operation was not done and is given back whole: another connection may take it, or the next run.
+    """The operation was not done: another connection may take it, or the next run.
 
-    ``tried`` says that it was tried and may be at fault itself; an operation that fails too often this way has failed.
+    ``tried`` says that it was tried and may be the cause itself; an operation that is returned too often this way has
+    failed.
     """
 
     operation: Operation

@@ -1,6 +1,6 @@
-"""A directory of the source at a glance: rows of plain values, made to be compared with the journal's by the thousand.
+"""A listing as rows of plain values, made to be compared with the journal's rows by the thousand.
 
-Of a tree in which nothing has changed every row is as recorded, and no `Entry` is ever made of it.
+In an unchanged tree every row is as recorded, and no `Entry` is ever made of it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import attrs
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of
 from actorsync.model.text import display, shorten
 
-__all__ = ["CODES", "KINDS", "Glance", "Row", "decode", "encode", "entries_of", "glance_of"]
+__all__ = ["CODES", "KINDS", "ListingRows", "Row", "decode", "encode", "entries_of", "rows_of"]
 
 #: Kinds by the number that stands for them in a row, and in the journal.
 KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
 CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not None}
 
-#: Name, number of the kind, size, mtime_ns, ctime_ns and inode: all that is compared of an entry.
+#: Name, number of the kind, size, mtime_ns, ctime_ns and inode: every value of an entry that is compared.
 Row: TypeAlias = tuple[bytes, int, int, int | None, int | None, int | None]
 
 
 @attrs.frozen
-class Glance:
-    """What a `Listing` says, in rows that are in the order of their names, byte by byte."""
+class ListingRows:
+    """A `Listing` whose entries are rows, sorted by name, byte by byte."""
 
     directory: str
     rows: list[Row] = attrs.Factory(list)
@@ -34,26 +34,29 @@ class Glance:
 
 
 def encode(path: str) -> bytes:
-    """Give the bytes of a path, whatever the locale."""
+    """Return the bytes of a path, independent of the locale."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def decode(path: bytes) -> str:
-    """Give the path of these bytes."""
+    """Return the path of these bytes."""
     return path.decode("utf-8", "surrogateescape")
 
 
-def glance_of(listing: Listing) -> Glance:
-    """Give the rows of a listing. A name that no file has makes all of it unknown: rows are put together by name."""
-    stray = next((it.path for it in listing.entries if not _is_child(listing.directory, it.path)), None)
-    if stray is not None:
-        why = f'the source lists a name that no file has: "{shorten(display(stray), 100)}"'
-        return Glance(listing.directory, problem=Problem(listing.directory, why))
+def rows_of(listing: Listing) -> ListingRows:
+    """Return the rows of a listing.
+
+    A name that no file can have makes the whole directory unknown (a `Problem`): the journal joins names to paths.
+    """
+    invalid = next((it.path for it in listing.entries if not _is_child(listing.directory, it.path)), None)
+    if invalid is not None:
+        why = f'the source lists a name that no file has: "{shorten(display(invalid), 100)}"'
+        return ListingRows(listing.directory, problem=Problem(listing.directory, why))
     rows = [
         (encode(name_of(it.path)), CODES[it.kind], it.size, it.mtime_ns, it.ctime_ns, it.inode)
         for it in listing.entries
     ]
-    return Glance(listing.directory, sorted(rows), listing.hidden, listing.problem)
+    return ListingRows(listing.directory, sorted(rows), listing.hidden, listing.problem)
 
 
 def _is_child(directory: str, path: str) -> bool:
@@ -62,7 +65,7 @@ def _is_child(directory: str, path: str) -> bool:
 
 
 def entries_of(directory: str, rows: Iterable[Row]) -> Iterator[Entry]:
-    """Give the entries that rows of a directory stand for. They know no permissions, which are not compared."""
+    """Yield the entries that rows of a directory stand for. Their ``mode`` is None: rows do not hold it."""
     kinds: tuple[Kind, ...] = (Kind.OTHER, *CODES)
     for name, code, size, mtime, ctime, inode in rows:
         yield Entry(join(directory, decode(name)), kinds[code], size, mtime, ctime, inode)

@@ -1,9 +1,10 @@
-"""What a file is known by whose content is made of its source's on the way: compressed, minified, encrypted.
+"""Fingerprints of files whose content a transform makes: compressed, minified, encrypted.
 
-Its size and time say nothing of what the target has, and the same file sent through another transform is another
-content. So its inode is *stamped*: replaced by a number that says which file it was, and by what it was transformed.
-Like that it goes through the planner and into the journal, where it is compared as any other: another file, other
-transforms, or none, and it has changed. No file system gives such a number, so that a stamped entry is known as one.
+The size and time of such a file say nothing about what the target holds, and another transform makes another content of
+the same file. So its inode is replaced by a *fingerprint*: a number made of the inode and the names of the transforms.
+The planner and the journal compare this number as they compare an inode: another file, other transforms, or no
+transform at all, and the file counts as changed. No file system has an inode of this size, so a fingerprint can be told
+from an inode.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from typing import Final
 
 from actorsync.model.entry import Entry
 
-__all__ = ["is_stamped", "stamp"]
+__all__ = ["fingerprint", "is_fingerprinted"]
 
-#: The upper half of a stamped inode. Real ones have 64 bits.
+#: The upper half of a fingerprint. Inodes have 64 bits.
 _MARK: Final = int.from_bytes(b"transfor")
 
 
-def stamp(path: str, inode: int | None, transforms: Sequence[str]) -> int:
-    """Give what stands for an inode, and for the names of the transforms, in their order.
+def fingerprint(path: str, inode: int | None, transforms: Sequence[str]) -> int:
+    """Return the number that stands for an inode and the names of the transforms, in their order.
 
-    Where there is no inode it is the path: two files without one must not look like the same.
+    Without an inode the path is used: two files without one must not get the same number.
     """
     text = "\0".join([path if inode is None else str(inode), *transforms]).encode("utf-8", "surrogateescape")
     return _MARK << 64 | int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
-def is_stamped(entry: Entry) -> bool:
-    """Tell whether what is sent of a file is made of it on the way."""
+def is_fingerprinted(entry: Entry) -> bool:
+    """Tell whether a transform makes what is sent for a file."""
     return entry.inode is not None and entry.inode >> 64 == _MARK

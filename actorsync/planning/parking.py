@@ -14,12 +14,12 @@ from typing import Final
 
 import attrs
 
-from actorsync.model.entry import Entry, Kind, parent_of
+from actorsync.model.entry import Entry, Kind, Scope, parent_of
 from actorsync.model.event import Parked, Recovered
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
 from actorsync.model.text import duration_text
 
-__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Quarantine", "delay_after", "is_due", "is_parked", "troubled"]
+__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Parking", "delay_after", "is_due", "is_parked", "troubled"]
 
 #: How many failures in a row park a path.
 PARK_AFTER: Final = 3
@@ -62,24 +62,23 @@ def _is_same(then: Entry | None, now: Entry | None) -> bool:
 
 
 @attrs.define(eq=False)
-class Quarantine:
+class Parking:
     """What one run has to do with the troubles of those before it. ``now`` is the time of day, in seconds.
 
     ``is_patient`` says to leave alone what is parked and has not changed; otherwise everything is tried.
     """
 
-    troubles: Mapping[str, Parked]
-    now: float
     is_patient: bool
+    troubles: Mapping[str, Parked] = attrs.Factory(dict)
+    now: float = 0.0
     _met: set[str] = attrs.Factory(set)
     _done: set[str] = attrs.Factory(set)
     _failed: dict[str, Failed] = attrs.Factory(dict)
     _is_in_doubt: bool = False
 
-    @classmethod
-    def of(cls, troubles: Iterable[Parked], now: float, *, is_patient: bool) -> Quarantine:
+    def begin(self, troubles: Iterable[Parked], now: float) -> None:
         """Begin a run with what the journal remembers."""
-        return cls({trouble.path: trouble for trouble in troubles}, now, is_patient)
+        self.troubles, self.now = {trouble.path: trouble for trouble in troubles}, now
 
     def why_not(self, path: str, source: Entry | None) -> str | None:
         """Say why something that is to be done about ``path`` is not tried now; None when it is.
@@ -109,11 +108,12 @@ class Quarantine:
         elif isinstance(outcome, Done) and operation.path in self.troubles:
             self._done.add(operation.path)
 
-    def conclude(self, unseen: Collection[str], now: float) -> Iterator[Parked | Recovered]:
-        """Say what is to be remembered of a run that came to its end. ``unseen``: directories that were not listed.
+    def conclude(self, unseen: Collection[str], now: float, scope: Scope) -> Iterator[Parked | Recovered]:
+        """Yield what the journal has to remember of a complete run.
 
-        A path has recovered when it was done, or when there is nothing more to be done about it: it is gone, or
-        excluded. In a run that found the target full, nobody can say whose fault a failure was: none counts.
+        ``unseen`` are the directories that could not be listed, ``scope`` is what the scan covered. A path has
+        recovered when it was done, or when there is nothing left to do: it is gone, or excluded. In a run that found
+        the target full no failure counts, because the path may not be the cause.
         """
         if not self._is_in_doubt:
             missing = {path for path, failed in self._failed.items() if isinstance(failed.operation, MakeDirectory)}
@@ -122,7 +122,8 @@ class Quarantine:
                     continue  # one burst may hold a directory and what is in it: the server refuses both for one reason
                 yield troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
         for path, trouble in self.troubles.items():
-            if path not in self._failed and (path in self._done or not (path in self._met or _is_in(path, unseen))):
+            is_done_with = not (path in self._met or _is_in(path, unseen)) and scope.contains(path)
+            if path not in self._failed and (path in self._done or is_done_with):
                 yield Recovered(path, is_parked(trouble))
 
 

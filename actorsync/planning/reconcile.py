@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_of
-from actorsync.planning.fingerprint import is_stamped
+from actorsync.planning.fingerprint import is_fingerprinted
 
 __all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy", "reconcile", "removals_below"]
 
@@ -211,7 +211,7 @@ def looks_equal(source: Entry, target: Entry) -> bool:
     the source's. Servers keep whole seconds. A target that cannot tell its time proves nothing; nor does the size of
     a source whose content is made on the way.
     """
-    if is_stamped(source) or source.size != target.size or source.mtime_ns is None or target.mtime_ns is None:
+    if is_fingerprinted(source) or source.size != target.size or source.mtime_ns is None or target.mtime_ns is None:
         return False
     if target.mtime_ns % 1_000_000_000:
         return source.mtime_ns == target.mtime_ns

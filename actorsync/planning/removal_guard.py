@@ -11,9 +11,9 @@ from typing import Protocol
 
 import attrs
 
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
+from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
 
-__all__ = ["DeleteLimit", "Gone", "Removals", "objection", "why_withheld", "withheld"]
+__all__ = ["DeleteLimit", "Gone", "RemovalRequest", "objection", "to_postpone", "why_postponed"]
 
 #: A source that had fewer entries than this may be emptied without asking (mutagen draws the same line).
 FEW_ENTRIES = 2
@@ -29,17 +29,17 @@ class DeleteLimit(Protocol):
 
 
 @attrs.frozen
-class Removals:
+class RemovalRequest:
     """What a run is about to remove, of how much, and what it saw of the source."""
 
     count: int
     ours: int
     seen: int
-    root_then: ScanComplete | None
-    root_now: ScanComplete
+    root_then: Root | None
+    root_now: Root
 
 
-def objection(removals: Removals, limit: DeleteLimit) -> str | None:
+def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:
     """Say why the removals must not begin, in one line with the way out; None when they may.
 
     An unlimited ``limit`` (``max-delete = "100%"``) is the user's word that anything may go, and silences all guards.
@@ -77,12 +77,12 @@ class Gone:
         return self.record.source
 
 
-def withheld(
+def to_postpone(
     removals: Mapping[str, Gone],
     failed: Iterable[Entry],
     *,
     kept: Collection[str] = (),
-    unsurveyed: Collection[str] = (),
+    unlisted: Collection[str] = (),
 ) -> frozenset[str]:
     """Choose the removals that must wait for a run in which what failed does not.
 
@@ -92,11 +92,11 @@ def withheld(
 
     * what is directly beside something that failed; of a directory that goes as a whole, everything in it;
     * anywhere, a file of the size, or with the inode, of a file that failed: that is how a file looks that was moved;
-    * what is below a directory of the target that could not be listed (``unsurveyed``);
+    * what is below a directory of the target that could not be listed (``unlisted``);
     * a directory that holds something which waits, or which is ``kept`` for another reason.
     """
     failed = list(failed)
-    if not (failed or kept or unsurveyed):
+    if not (failed or kept or unlisted):
         return frozenset()
     beside = {parent_of(entry.path) for entry in failed}
     files = [entry for entry in failed if entry.kind is Kind.FILE]
@@ -107,7 +107,7 @@ def withheld(
         source = gone.source
         if source is not None and source.kind is Kind.FILE and (source.size in sizes or source.inode in inodes):
             return True
-        return parent_of(gone.top) in beside or any(above in unsurveyed for above in _line(path))
+        return parent_of(gone.top) in beside or any(above in unlisted for above in _line(path))
 
     chosen = {path for path, gone in removals.items() if path not in kept and waits(path, gone)}
     for path in [*chosen, *kept]:
@@ -117,7 +117,7 @@ def withheld(
     return frozenset(chosen)
 
 
-def why_withheld(removals: int, failed: Collection[str]) -> str:
+def why_postponed(removals: int, failed: Collection[str]) -> str:
     """Say in one line how many removals wait, and for what."""
     more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
     return (

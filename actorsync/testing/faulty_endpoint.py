@@ -27,7 +27,7 @@ from actorsync.endpoints.contract import (
 )
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.entry import Entry, Listing, Problem, Root
 
 __all__ = ["Decide", "Faulty", "FaultySession", "RandomFaults", "When"]
 
@@ -74,12 +74,12 @@ class Faulty(EndpointWrapper[Endpoint]):
     real: Endpoint
     decide: Decide
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root, with the faults of ``"identify"``."""
         await self._pass("identify", "before")
-        complete = await self.real.identify()
+        root = await self.real.identify()
         await self._pass("identify", "after")
-        return complete
+        return root
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FaultySession]:

@@ -21,7 +21,15 @@ from trio.testing import MockClock
 from actorsync.endpoints.contract import Capabilities, Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TargetFull
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.entry import (
+    WHOLE_TREE,
+    Entry,
+    Kind,
+    Listing,
+    Problem,
+    Root,
+    Scope,
+)
 from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Scanned
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove
 from actorsync.model.report import Report
@@ -29,7 +37,7 @@ from actorsync.planning.parking import (
     FIRST_DELAY,
     LONGEST_DELAY,
     PARK_AFTER,
-    Quarantine,
+    Parking,
     delay_after,
     is_due,
     is_parked,
@@ -73,7 +81,7 @@ def test_a_directory_is_the_same_whatever_its_times_say() -> None:
     before = Parked("x", Entry("x", Kind.DIRECTORY, 0, 1, 1, 5), 3, 1.0, 2.0, "no", 99.0)
     later = Entry("x", Kind.DIRECTORY, 4096, 2, 2, 5)
     assert troubled(before, "x", later, "no", 50.0).failures == 4
-    assert Quarantine.of([before], 3.0, is_patient=True).why_not("x", later) is not None
+    assert parking_of(before, now=3.0).why_not("x", later) is not None
 
 
 @given(st.integers(1, 40), st.floats(0, 1e9), st.floats(-1e6, 1e6))
@@ -90,65 +98,72 @@ def test_m058_a_path_is_due_when_its_time_is_up_and_when_the_clock_was_set_back(
 # What a run makes of it.
 
 
-def quarantine_of(*troubles: Parked, is_patient: bool = True, now: float = 100.0) -> Quarantine:
-    return Quarantine.of(troubles, now, is_patient=is_patient)
+def parking_of(*troubles: Parked, is_patient: bool = True, now: float = 100.0) -> Parking:
+    parking = Parking(is_patient)
+    parking.begin(troubles, now)
+    return parking
 
 
 PARKED = Parked("x", FILE, 4, 10.0, 90.0, "553 never", 210.0)
 
 
 def test_why_not() -> None:
-    assert quarantine_of(PARKED).why_not("x", FILE) == "parked after 4 failures, tried again in 1 min 50 s: 553 never"
-    assert quarantine_of(PARKED).why_not("x", attrs.evolve(FILE, size=9)) is None
-    assert quarantine_of(PARKED).why_not("x", None) is None
-    assert quarantine_of(PARKED).why_not("y", FILE) is None
-    assert quarantine_of(PARKED, is_patient=False).why_not("x", FILE) is None
-    assert quarantine_of(PARKED, now=210.0).why_not("x", FILE) is None
-    assert quarantine_of(attrs.evolve(PARKED, failures=2)).why_not("x", FILE) is None
+    assert parking_of(PARKED).why_not("x", FILE) == "parked after 4 failures, tried again in 1 min 50 s: 553 never"
+    assert parking_of(PARKED).why_not("x", attrs.evolve(FILE, size=9)) is None
+    assert parking_of(PARKED).why_not("x", None) is None
+    assert parking_of(PARKED).why_not("y", FILE) is None
+    assert parking_of(PARKED, is_patient=False).why_not("x", FILE) is None
+    assert parking_of(PARKED, now=210.0).why_not("x", FILE) is None
+    assert parking_of(attrs.evolve(PARKED, failures=2)).why_not("x", FILE) is None
 
 
-def conclusions(quarantine: Quarantine, *unseen: str) -> list[Parked | Recovered]:
-    return list(quarantine.conclude(set(unseen), 100.0))
+def conclusions(parking: Parking, *unseen: str, scope: Scope = WHOLE_TREE) -> list[Parked | Recovered]:
+    return list(parking.conclude(set(unseen), 100.0, scope))
+
+
+def test_path_outside_the_scope_has_not_recovered() -> None:
+    parking = parking_of(attrs.evolve(PARKED, path="in/x"), attrs.evolve(PARKED, path="out/x"))
+    assert conclusions(parking, scope=Scope.of(["in"])) == [Recovered("in/x", was_parked=True)]
 
 
 def test_what_is_left_alone_stays_as_it_was() -> None:
-    quarantine = quarantine_of(PARKED)
-    assert quarantine.why_not("x", FILE)
-    quarantine.settle(Failed(Copy(FILE), "parked after ...", Fault.PARKED))
-    assert conclusions(quarantine) == []
+    parking = parking_of(PARKED)
+    assert parking.why_not("x", FILE)
+    parking.settle(Failed(Copy(FILE), "parked after ...", Fault.PARKED))
+    assert conclusions(parking) == []
 
 
 def test_what_fails_again_is_counted_and_what_is_done_has_recovered() -> None:
-    quarantine = quarantine_of(PARKED, attrs.evolve(PARKED, path="y", failures=1), is_patient=False)
+    parking = parking_of(PARKED, attrs.evolve(PARKED, path="y", failures=1), is_patient=False)
     for outcome in (Failed(Copy(FILE), "no"), Done(Copy(attrs.evolve(FILE, path="y"))), Failed(Remove(FILE), "no")):
-        quarantine.why_not(outcome.operation.path, FILE)
-        quarantine.settle(outcome)
-    failed, recovered = conclusions(quarantine)
+        parking.why_not(outcome.operation.path, FILE)
+        parking.settle(outcome)
+    failed, recovered = conclusions(parking)
     assert failed == Parked("x", None, 1, 100.0, 100.0, "no")  # of two failures of one path, the last counts
     assert recovered == Recovered("y", was_parked=False)
 
 
 def test_what_nothing_is_to_be_done_about_has_recovered_unless_nobody_could_look() -> None:
     trouble = attrs.evolve(PARKED, path="a/b/x")
-    assert conclusions(quarantine_of(trouble)) == [Recovered("a/b/x", was_parked=True)]
-    assert conclusions(quarantine_of(trouble), "a/b-c", "a/b/x", "b") == [Recovered("a/b/x", was_parked=True)]
+    assert conclusions(parking_of(trouble)) == [Recovered("a/b/x", was_parked=True)]
+    assert conclusions(parking_of(trouble), "a/b-c", "a/b/x", "b") == [Recovered("a/b/x", was_parked=True)]
     for unseen in ("", "a", "a/b"):
-        assert conclusions(quarantine_of(trouble), unseen) == []
+        assert conclusions(parking_of(trouble), unseen) == []
 
 
 def test_only_what_concerns_the_path_counts() -> None:
     for fault in (Fault.OTHER, Fault.PARKED):
-        quarantine = quarantine_of()
-        quarantine.settle(Failed(Copy(FILE), "its directory could not be made", fault))
-        assert conclusions(quarantine) == []
-    quarantine = quarantine_of()
+        parking = parking_of()
+        parking.settle(Failed(Copy(FILE), "its directory could not be made", fault))
+        assert conclusions(parking) == []
+    parking = parking_of()
     for path in ("d", "d/e", "d/e/f"):  # on the wire together
-        quarantine.settle(Failed(MakeDirectory(Entry(path, Kind.DIRECTORY)), "550 no"))
-    assert [it.path for it in conclusions(quarantine)] == ["d"]
-    quarantine = quarantine_of()
-    quarantine.settle(Failed(Copy(FILE), "451 why ever"))
-    quarantine.settle(Failed(MakeDirectory(attrs.evolve(FILE, path="y")), "no room", Fault.TARGET))
-    assert conclusions(quarantine) == []  # of a target that is full, any failure may come
+        parking.settle(Failed(MakeDirectory(Entry(path, Kind.DIRECTORY)), "550 no"))
+    assert [it.path for it in conclusions(parking)] == ["d"]
+    parking = parking_of()
+    parking.settle(Failed(Copy(FILE), "451 why ever"))
+    parking.settle(Failed(MakeDirectory(attrs.evolve(FILE, path="y")), "no room", Fault.TARGET))
+    assert conclusions(parking) == []  # of a target that is full, any failure may come
 
 
 # Whole runs.
@@ -207,7 +222,7 @@ class Unreadable:
     display = "unreadable"
     capabilities = Capabilities()
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -30,7 +30,7 @@ from actorsync.errors import (
     TooManyConnections,
 )
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.entry import Kind, Root
 from actorsync.model.event import (
     BreakerOpened,
     Connected,
@@ -184,7 +184,7 @@ class Restarting:
         self.epoch += 1
         self.up_at = trio.current_time() + 3.0
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager
@@ -230,7 +230,7 @@ async def test_an_automatic_pool_takes_as_many_as_are_of_use(autojump_clock: Moc
         display: str = "narrow"
         capabilities: ClassVar = Capabilities()
 
-        async def identify(self) -> ScanComplete:
+        async def identify(self) -> Root:
             return await self.endpoint.identify()
 
         @asynccontextmanager
@@ -272,7 +272,7 @@ async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock
         display: str = "failing"
         capabilities: ClassVar = Capabilities()
 
-        async def identify(self) -> ScanComplete:
+        async def identify(self) -> Root:
             return await target.identify()
 
         @asynccontextmanager
@@ -332,7 +332,7 @@ class Door:
     display = "door"
     capabilities = Capabilities()
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager
@@ -681,7 +681,7 @@ class Disk:
     def capabilities(self) -> Capabilities:
         return Capabilities(lanes=self.lanes)
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -433,7 +433,7 @@ async def test_a_drain_leaves_moves_to_the_next_run(synced: Mirror, autojump_clo
 async def test_more_than_may_be_held_back(
     synced: Mirror, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("actorsync.actors.planner.planner._MOST_HELD", 3)
+    monkeypatch.setattr("actorsync.actors.planner.renames._MOST_HELD", 3)
     await run(synced)
     synced.source.rename("d", "c")
     report = await run(synced)

@@ -17,9 +17,9 @@ from actorsync.endpoints.local import tree as local_tree
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.local.tree import Tree
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Listing, Problem, ScanComplete, Scope
 from actorsync.model.event import Scanned
-from actorsync.model.row import Glance, encode, entries_of, glance_of
+from actorsync.model.row import ListingRows, encode, entries_of, rows_of
 from actorsync.planning.selection import Selection
 
 ENTRIES = (
@@ -31,22 +31,22 @@ ENTRIES = (
 
 
 def test_rows_say_what_entries_say_in_the_order_of_their_names() -> None:
-    glance = glance_of(Listing("d", ENTRIES, frozenset({"x"})))
-    assert tuple(entries_of("d", glance.rows)) == tuple(sorted(ENTRIES, key=lambda entry: encode(entry.path)))
-    assert glance.hidden == {"x"}
-    assert glance.problem is None
+    listed = rows_of(Listing("d", ENTRIES, frozenset({"x"})))
+    assert tuple(entries_of("d", listed.rows)) == tuple(sorted(ENTRIES, key=lambda entry: encode(entry.path)))
+    assert listed.hidden == {"x"}
+    assert listed.problem is None
 
 
 def test_what_is_excluded_or_of_another_kind_is_hidden() -> None:
-    glance = glance_of(Listing("d", ENTRIES))
-    selected, problems = select(glance, Selection())
+    listed = rows_of(Listing("d", ENTRIES))
+    selected, problems = select(listed, Selection())
     assert ([row[0] for row in selected.rows], problems) == ([b"a", b"b"], ())
     assert selected.hidden == {"l", "\udcff"}
-    selected, problems = select(glance, Selection(exclude=("b",)), links_are_errors=True)
+    selected, problems = select(listed, Selection(exclude=("b",)), links_are_errors=True)
     assert [row[0] for row in selected.rows] == [b"a"]
     assert selected.hidden == {"b", "l", "\udcff"}
     assert [problem.path for problem in problems] == ["d/l"]
-    unknown = Glance("d", problem=Problem("d", "no"))
+    unknown = ListingRows("d", problem=Problem("d", "no"))
     assert select(unknown, Selection()) == (unknown, (Problem("d", "no"),))
 
 
@@ -56,7 +56,7 @@ def test_a_source_is_slow_when_it_is_waited_for() -> None:
     assert is_slow(0.02, 20)
 
 
-def test_a_glance_ends_when_it_was_enough_and_no_directory_is_cut(
+def test_list_many_stops_after_enough_rows_with_whole_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
@@ -65,21 +65,26 @@ def test_a_glance_ends_when_it_was_enough_and_no_directory_is_cut(
             (tmp_path / f"d{number}" / f"{file}").touch()
     tree, names = Tree(os.fspath(tmp_path)), [f"d{number}" for number in range(5)]
     monkeypatch.setattr(local_tree, "_MANY_ROWS", 7)
-    assert [(glance.directory, len(glance.rows)) for glance in tree.glance(names)] == [("d0", 3), ("d1", 3), ("d2", 3)]
+    assert [(listed.directory, len(listed.rows)) for listed in tree.list_many(names)] == [
+        ("d0", 3),
+        ("d1", 3),
+        ("d2", 3),
+    ]
     monkeypatch.setattr(local_tree, "_LONG_ENOUGH", -1.0)
-    assert [glance.directory for glance in tree.glance(names)] == ["d0"]
+    assert [listed.directory for listed in tree.list_many(names)] == ["d0"]
     (tmp_path / "d0").rename(tmp_path / "gone")
     monkeypatch.undo()
-    first, *others = tree.glance(names)
+    first, *others = tree.list_many(names)
     assert first.problem is not None
     assert first.problem.vanished
-    assert [len(glance.rows) for glance in others] == [3] * 4
+    assert [len(listed.rows) for listed in others] == [3] * 4
 
 
-async def scan(source: Endpoint) -> tuple[list[Finding], list[Fact]]:
+async def scan(source: Endpoint, *begin_at: str) -> tuple[list[Finding], list[Fact]]:
     send_listing, listings = trio.open_memory_channel[Finding](1_000)
     send_fact, facts = trio.open_memory_channel[Fact](1_000)
-    await Scanner(source, Selection(), Statistics(), Turn()).run(send_listing, send_fact)
+    scanner = Scanner(source, Selection(), Statistics(), Turn(), begin_at=begin_at or ("",))
+    await scanner.run(send_listing, send_fact)
     return [finding async for finding in listings], [fact async for fact in facts]
 
 
@@ -94,9 +99,19 @@ async def test_every_directory_is_told_once_after_the_one_that_holds_it(
         (tmp_path / path).touch()
     for source in (memory, LocalEndpoint(tmp_path)):
         findings, facts = await scan(source)
-        assert isinstance(findings.pop(), ScanComplete)
-        told = [glance.directory for finding in findings if isinstance(finding, tuple) for glance in finding]
+        assert findings.pop() == ScanComplete(await source.identify(), WHOLE_TREE)
+        told = [listed.directory for finding in findings if isinstance(finding, tuple) for listed in finding]
         assert len(told) == len(set(told)) == 1 + 3 + 21
         assert all(directory.rpartition("/")[0] in told[:at] for at, directory in enumerate(told) if directory)
         events = [event for fact in facts if isinstance(fact, Several) for event in fact.events]
         assert sum(event.files for event in events if isinstance(event, Scanned)) == 200
+
+
+async def test_scan_that_begins_at_directories_lists_only_these_and_what_is_below(autojump_clock: MockClock) -> None:
+    source = MemoryEndpoint("source")
+    for path in ("x", "a/x", "a/b/x", "c/x", "c/d/x", "c/d/e/x", "f/x"):
+        source.write(path, b"x")
+    findings, _ = await scan(source, "c/d", "a", "a/b")
+    assert findings.pop() == ScanComplete(await source.identify(), Scope.of(["a", "c/d"]))
+    listed = [it.directory for finding in findings if isinstance(finding, tuple) for it in finding]
+    assert sorted(listed) == ["a", "a/b", "c/d", "c/d/e"]

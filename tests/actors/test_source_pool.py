@@ -16,7 +16,7 @@ from actorsync.actors.remote_source import LOSSES, RemoteSource
 from actorsync.endpoints.contract import Capabilities, Content
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
-from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
+from actorsync.model.entry import Entry, Listing, Problem, Root
 from actorsync.model.event import Confirmed, Reconnecting, Warned
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
 from tests.support.world.memory_mirror import ONE, Mirror
@@ -58,7 +58,7 @@ class Server:
     def capabilities(self) -> Capabilities:
         return self.endpoint.capabilities
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

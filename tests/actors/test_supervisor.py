@@ -25,7 +25,10 @@ from actorsync.endpoints.contract import Capabilities, Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import Kind, ScanComplete
+from actorsync.model.entry import (
+    Kind,
+    Root,
+)
 from actorsync.model.event import Adopted, Event, Intended, Reconnecting, Retired, Stopped, SurveyComplete
 from actorsync.model.operation import Copy, Done, Failed, Returned, Survey
 from actorsync.model.report import Report
@@ -116,7 +119,7 @@ class Picky:
     display = "picky"
     capabilities = Capabilities()
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         return await self.endpoint.identify()
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.transform import Transform, Transformed
 from actorsync.errors import OperationRefused, TransformFailed
 from actorsync.model.entry import Entry, Kind
-from actorsync.planning.fingerprint import is_stamped, stamp
+from actorsync.planning.fingerprint import fingerprint, is_fingerprinted
 from actorsync.planning.reconcile import looks_equal
 from actorsync.testing.faulty_endpoint import Faulty
 from actorsync.transforms import gzip_stream
@@ -54,9 +54,9 @@ async def test_reading_a_transformed_path_returns_the_transformed_content() -> N
         async with session.open("a.txt") as content, memory.open_session() as real, real.open("a.txt") as raw:
             assert content.size is None
             assert content.fileno() is None
-            assert content.entry == attrs.evolve(raw.entry, inode=stamp("a.txt", raw.entry.inode, ["upper"]))
-            assert is_stamped(content.entry)
-            assert not is_stamped(raw.entry)
+            assert content.entry == attrs.evolve(raw.entry, inode=fingerprint("a.txt", raw.entry.inode, ["upper"]))
+            assert is_fingerprinted(content.entry)
+            assert not is_fingerprinted(raw.entry)
             memory.write("a.txt", b"changed")
             assert not await content.is_unchanged()
 
@@ -80,7 +80,7 @@ async def test_origin_that_is_transformed_is_read_transformed() -> None:
         assert content.entry.path == "a.txt.copy"
         node = memory.find("a.txt")
         assert node is not None
-        assert content.entry.inode == stamp("a.txt.copy", node.inode, ["upper", "copy"])
+        assert content.entry.inode == fingerprint("a.txt.copy", node.inode, ["upper", "copy"])
         memory.write("a.txt", b"changed")
         assert not await content.is_unchanged()
 
@@ -210,8 +210,8 @@ def test_fingerprint_of_a_transformed_entry_never_equals_a_target_entry() -> Non
     entry = Entry("a", Kind.FILE, 7, OLD * 10**9, 1, 2)
     target = Entry("a", Kind.FILE, 7, OLD * 10**9)
     assert looks_equal(entry, target)
-    assert not looks_equal(attrs.evolve(entry, inode=stamp("a", 2, ["t"])), target)
+    assert not looks_equal(attrs.evolve(entry, inode=fingerprint("a", 2, ["t"])), target)
     names = (["a"], ["a", "b"], ["b", "a"], ["ab"])
-    assert len({stamp("path", inode, those) for inode in (None, 0, 1) for those in names}) == 12
-    assert stamp("one", 1, ["t"]) == stamp("two", 1, ["t"]), "a rename keeps the fingerprint"
-    assert stamp("one", None, ["t"]) != stamp("two", None, ["t"]), "without an inode, the path counts"
+    assert len({fingerprint("path", inode, those) for inode in (None, 0, 1) for those in names}) == 12
+    assert fingerprint("one", 1, ["t"]) == fingerprint("two", 1, ["t"]), "a rename keeps the fingerprint"
+    assert fingerprint("one", None, ["t"]) != fingerprint("two", None, ["t"]), "without an inode, the path counts"

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import actorsync
 from actorsync import Copy, Plan, operation_stage
 from actorsync.cli.commands import run_command
 from actorsync.errors import PlanOutdated, ProfileError
-from actorsync.events import Done, Event, MakeDirectory, Remove
+from actorsync.events import Done, Event, MakeDirectory, Remove, Side
 from tests.support import FtpTarget
 from tests.support.mirror import contents
 from tests.support.scenarios import write
@@ -235,6 +236,22 @@ def test_odd_names_survive_saving_and_loading(tmp_path: Path) -> None:
     assert Plan.load(tmp_path / "plan") == plan
     json.loads((tmp_path / "plan").read_text("ascii"))
     assert actorsync.apply(Plan.load(tmp_path / "plan"), site.profile).exit_code == 0
+
+
+def test_saved_plan_names_a_side_only_where_it_is_not_the_target(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "target")
+    plan = actorsync.plan(site.profile)
+    plan.save(tmp_path / "plan")
+    assert '"side"' not in (tmp_path / "plan").read_text("ascii")
+    assert plan.steps
+    other = attrs.evolve(
+        plan,
+        steps=tuple(
+            attrs.evolve(step, operation=attrs.evolve(step.operation, side=Side.SOURCE)) for step in plan.steps
+        ),
+    )
+    other.save(tmp_path / "plan")
+    assert Plan.load(tmp_path / "plan") == other
 
 
 def test_the_commands_save_and_apply_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from actorsync.errors import OwnLimit
 from actorsync.journal import open_journal
 from actorsync.model.event import Connected, Event, LoginDeferred, Resized, Retired
 from actorsync.model.operation import Copy, Done, Failed, Returned
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 from actorsync.testing import EmbeddedFtpServer
 from tests.support import FtpTarget
 from tests.support.mirror import Run, contents, mirror, temporaries
@@ -161,10 +161,10 @@ async def test_m014_max_sessions_of_one_does_not_limit_the_pool(
 class Dozing(LocalEndpoint):
     """A source with one directory that lists slowly."""
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         if directories[0] == "5":
             await trio.sleep(2.5)
-        return await super().glance(directories[:1])
+        return await super().list_many(directories[:1])
 
 
 @pytest.mark.parametrize("name", ["vsftpd", "proftpd", ftp.PYFTPDLIB])

@@ -25,7 +25,7 @@ from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 from actorsync.testing.conformance.contents import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.network.faults import (
     Cut,
@@ -368,10 +368,10 @@ class SlowSource(CountingEndpoint):
         super().__init__(root)
         self.slow, self.seconds = slow, seconds
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         if directories[0] == self.slow:
             await trio.sleep(self.seconds)
-        return await super().glance(directories[:1])
+        return await super().list_many(directories[:1])
 
 
 async def test_m023_line_ends_are_kept(shared_ftp_server: FtpTarget, tmp_path: Path) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete
+from actorsync.model.entry import (
+    WHOLE_TREE,
+    Entry,
+    Kind,
+    Listing,
+    Problem,
+    Root,
+    ScanComplete,
+)
 from actorsync.model.event import (
     Adopted,
     BreakerOpened,
@@ -56,7 +64,7 @@ EVERY_EVENT: list[Event] = [
     Started("/src", "ftp://h/", 4),
     Scanned("", 1, 1, 0, (Problem("x", "Permission denied"),)),
     Planned(1, 3, 1, 0),
-    ScanComplete(Entry("", Kind.DIRECTORY)),
+    ScanComplete(Root(Entry("", Kind.DIRECTORY)), WHOLE_TREE),
     SurveyComplete(),
     Adopted(FILE, FILE, b"digest"),
     Confirmed(FILE, FILE, b"digest"),

@@ -13,7 +13,7 @@ from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
 from actorsync.model.operation import Copy
-from actorsync.planning.fingerprint import is_stamped
+from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.temporary_names import temporary_name
 
 __all__ = ["Intents"]
@@ -66,7 +66,7 @@ class Intents:
     def _new(self, copy: Copy) -> _Ahead:
         path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
         # The size of transformed content is not known yet: `register_size` records it later.
-        intended = Intended((path,), None if is_stamped(copy.source) else copy.source)
+        intended = Intended((path,), None if is_fingerprinted(copy.source) else copy.source)
         return _Ahead(copy, intended, Registration(intended, trio.Event()))
 
     async def register_size(self, staged: Staged, source: Entry) -> None:

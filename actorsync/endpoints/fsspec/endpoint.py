@@ -23,7 +23,7 @@ from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.errors import GuardRefused, LoginRefused, ProfileError
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display, hidden
 
 __all__ = ["LANES", "FsspecEndpoint", "open_fsspec"]
@@ -197,13 +197,13 @@ class FsspecEndpoint:
         """The URL of the place, without secrets."""
         return display(self._location.url)
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
         async with self.open_session() as session:
             found = await session.list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FsspecSession]:

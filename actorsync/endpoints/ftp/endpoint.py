@@ -25,7 +25,7 @@ from actorsync.errors import (
     ProtocolError,
     TooManyConnections,
 )
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.protocols.ftp import dialogues as ask
 from actorsync.protocols.ftp.replies import accept_tls
@@ -79,7 +79,7 @@ class FtpEndpoint:
         port = "" if self.port == usual else f":{self.port}"
         return display(f"{scheme}://{self.user}@{host}{port}/{self.path}")
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Return the root as a directory. FTP does not show which file system it is on.
 
         Raises:
@@ -89,7 +89,7 @@ class FtpEndpoint:
             found = await session.list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:

@@ -23,8 +23,8 @@ from actorsync.endpoints.local.tree import Opened, Tree
 from actorsync.endpoints.local.writer import Writer
 from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
 from actorsync.errors import OperationRefused, Vanished
-from actorsync.model.entry import Entry, Listing, Problem, ScanComplete
-from actorsync.model.row import Glance
+from actorsync.model.entry import Entry, Listing, Problem, Root
+from actorsync.model.row import ListingRows
 from actorsync.model.text import display
 
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
@@ -67,7 +67,7 @@ class LocalEndpoint:
     def display(self) -> str:
         return display(os.fspath(self.root))
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is missing, not a directory, or cannot be read."""
         return await self.hop(self.tree.identify)
 
@@ -84,12 +84,12 @@ class LocalEndpoint:
         except OSError as error:
             return Listing(directory, problem=Problem(directory, reason_of(error)))
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List as many directories as fit one hop."""
         try:
-            return await _patiently(self.hop, self.tree.glance, directories)
+            return await _patiently(self.hop, self.tree.list_many, directories)
         except OSError as error:
-            return [Glance(directories[0], problem=Problem(directories[0], reason_of(error)))]
+            return [ListingRows(directories[0], problem=Problem(directories[0], reason_of(error)))]
 
     async def open_file(self, path: str) -> Opened:
         """Open a file. If that could block, open it in a thread, in one hop with the files that other tasks open.
@@ -226,9 +226,9 @@ class LocalSession:
         """List one directory, in one hop."""
         return await self._endpoint.list_directory(directory)
 
-    async def glance(self, directories: Sequence[str]) -> Sequence[Glance]:
+    async def list_many(self, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List as many directories as fit one hop."""
-        return await self._endpoint.glance(directories)
+        return await self._endpoint.list_many(directories)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:

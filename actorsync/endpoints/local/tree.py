@@ -32,8 +32,8 @@ from actorsync.endpoints.local.openat import (
 from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.errors import GuardRefused, OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
-from actorsync.model.row import CODES, Glance, Row, entries_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
+from actorsync.model.row import CODES, ListingRows, Row, entries_of
 
 __all__ = ["Opened", "Tree"]
 
@@ -73,7 +73,7 @@ class Tree:
     follow: bool = False
     names: Names = attrs.Factory(Names)
 
-    def identify(self) -> ScanComplete:
+    def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be read."""
         try:
             with Walk(self.root) as walk, os.scandir(walk.directory("")) as found:
@@ -83,40 +83,40 @@ class Tree:
             raise GuardRefused(f"cannot use {shown(self.root)} as a root: {reason_of(error)}") from error
         except OperationRefused as refused:
             raise GuardRefused(str(refused)) from refused
-        return ScanComplete(entry_of("", status), status.st_dev)
+        return Root(entry_of("", status), status.st_dev)
 
     def list_directory(self, directory: str) -> Listing:
         """Return the entries of one directory, without those that disappear meanwhile.
 
         Raises ``OSError`` only if this process or machine has no descriptor or memory left.
         """
-        (glance,) = self.glance([directory])
-        return Listing(directory, tuple(entries_of(directory, glance.rows)), problem=glance.problem)
+        (listed,) = self.list_many([directory])
+        return Listing(directory, tuple(entries_of(directory, listed.rows)), problem=listed.problem)
 
-    def glance(self, directories: Sequence[str]) -> list[Glance]:
+    def list_many(self, directories: Sequence[str]) -> list[ListingRows]:
         """List the first of the directories, and the following ones until one hop has enough to do.
 
         Raises as `list_directory` does, and only for the first one.
         """
-        glances: list[Glance] = []
+        results: list[ListingRows] = []
         rows, end = 0, time.monotonic() + _LONG_ENOUGH
         with Walk(self.root) as walk:
             for directory in directories:
                 try:
-                    glances.append(Glance(directory, self._rows(walk, directory)))
+                    results.append(ListingRows(directory, self._rows(walk, directory)))
                 except OSError as error:
                     if is_own_limit(error):
-                        if glances:
+                        if results:
                             break
                         raise
                     problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
-                    glances.append(Glance(directory, problem=problem))
+                    results.append(ListingRows(directory, problem=problem))
                 except OperationRefused as refused:
-                    glances.append(Glance(directory, problem=Problem(directory, str(refused))))
-                rows += len(glances[-1].rows)
+                    results.append(ListingRows(directory, problem=Problem(directory, str(refused))))
+                rows += len(results[-1].rows)
                 if rows >= _MANY_ROWS or time.monotonic() >= end:
                     break
-        return glances
+        return results
 
     def _rows(self, walk: Walk, directory: str) -> list[Row]:
         """Return a row for each entry of a directory. Hot path: every entry of every run passes here."""

@@ -24,7 +24,7 @@ from actorsync.errors import (
     TooManyConnections,
     Vanished,
 )
-from actorsync.model.entry import Entry, Kind, Listing, Problem, ScanComplete, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
@@ -91,13 +91,13 @@ class MemoryEndpoint(MemoryTree):
         self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
         self.log: list[tuple[str, str]] = []
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it does not exist."""
         await trio.lowlevel.checkpoint()
         root = self.find("")
         if root is None:
             raise GuardRefused("the root does not exist")
-        return ScanComplete(self.entry("", root), self.device)
+        return Root(self.entry("", root), self.device)
 
     def has_room(self, more: int) -> bool:
         """Return whether ``more`` bytes would fit."""

@@ -20,7 +20,7 @@ from actorsync.endpoints.ssh.host_keys import HostKeys, load_client_keys, read_h
 from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, fetch_host_key, open_channel
 from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.protocols.sftp import dialogues as ask
 
@@ -69,7 +69,7 @@ class SftpEndpoint:
         port = "" if self.port == 22 else f":{self.port}"
         return display(f"sftp://{self.login.user}@{host}{port}/{self.path}")
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Check that the root is a directory. SFTP does not identify file systems, so the result has no identity."""
         async with self.open_session() as session:
             found = await session.list_directory("")
@@ -77,7 +77,7 @@ class SftpEndpoint:
             raise GuardRefused(
                 f"{self.display} cannot be listed: {found.problem.reason}; check the path and its permissions"
             )
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     async def show_host_key(self) -> ShownHostKey:
         """Ask the server for its host key, without logging in, and compare it with the user's known_hosts files.

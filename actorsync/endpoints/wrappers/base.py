@@ -21,7 +21,11 @@ from actorsync.endpoints.contract import (
     nothing_ahead,
 )
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Listing, ScanComplete
+from actorsync.model.entry import (
+    Entry,
+    Listing,
+    Root,
+)
 
 __all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWrapper"]
 
@@ -44,7 +48,7 @@ class EndpointWrapper(Generic[_SourceT]):
         """What the real place can do."""
         return self.real.capabilities
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Describe the real root."""
         return await self.real.identify()
 

@@ -24,9 +24,9 @@ from actorsync.endpoints.contract import Content, ReadSession, Source
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.errors import TransformFailed
 from actorsync.model.entry import Entry, Kind, join
-from actorsync.model.row import CODES, Glance, Row, decode
+from actorsync.model.row import CODES, ListingRows, Row, decode
 from actorsync.model.text import display, shorten
-from actorsync.planning.fingerprint import stamp
+from actorsync.planning.fingerprint import fingerprint
 from actorsync.planning.selection import Selection
 
 __all__ = ["Transform", "Transformed"]
@@ -130,12 +130,12 @@ class Transformed(EndpointWrapper[Source]):
         async with self.real.open_session() as session:
             yield _TransformedSession(session, self)
 
-    def stamped(self, glance: Glance) -> Glance:
+    def fingerprinted(self, listed: ListingRows) -> ListingRows:
         """Return the rows of a directory with the fingerprints that its files have when they are opened here."""
-        rows = [self._stamped(glance.directory, row) for row in glance.rows]
-        return attrs.evolve(glance, rows=rows)
+        rows = [self._fingerprinted(listed.directory, row) for row in listed.rows]
+        return attrs.evolve(listed, rows=rows)
 
-    def _stamped(self, directory: str, row: Row) -> Row:
+    def _fingerprinted(self, directory: str, row: Row) -> Row:
         name, code, size, mtime_ns, ctime_ns, inode = row
         if code != CODES[Kind.FILE]:
             return row
@@ -143,8 +143,8 @@ class Transformed(EndpointWrapper[Source]):
         try:
             recipe = self.recipe(path)
         except TransformFailed:
-            return name, code, size, mtime_ns, ctime_ns, stamp(path, inode, [_UNTOLD])
-        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, stamp(path, inode, recipe.names))
+            return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, [_UNTOLD])
+        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, recipe.names))
 
     def recipe(self, path: str, *made: str) -> _Recipe | None:
         """Return how the content of a path is made; None if no transform applies.
@@ -218,7 +218,7 @@ class _Made(Content):
 
     def __init__(self, path: str, recipe: _Recipe, content: Content) -> None:
         entry = content.entry
-        self._entry = attrs.evolve(entry, path=path, inode=stamp(path, entry.inode, recipe.names))
+        self._entry = attrs.evolve(entry, path=path, inode=fingerprint(path, entry.inode, recipe.names))
         self.failure: Exception | None = None
         """The first error: in the source, or in a transform."""
         self._content, self._recipe = content, recipe

@@ -35,8 +35,8 @@ async def check_empty_listing(place: Place) -> None:
 
 async def check_identify(place: Place) -> None:
     """`Source.identify` describes the root: a directory, with the path ``""``."""
-    complete = await place.endpoint.identify()
-    assert_equal((complete.root.path, complete.root.kind), ("", Kind.DIRECTORY))
+    root = await place.endpoint.identify()
+    assert_equal((root.entry.path, root.entry.kind), ("", Kind.DIRECTORY))
 
 
 async def check_describe(place: Place) -> None:

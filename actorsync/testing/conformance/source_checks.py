@@ -86,7 +86,7 @@ async def _refusal_of(session: ReadSession, path: str) -> OperationRefused:
 @_check
 async def check_root_is_identified(endpoint: Source) -> None:
     """`Source.identify` describes the root: a directory, with the path ``""``."""
-    root = (await endpoint.identify()).root
+    root = (await endpoint.identify()).entry
     assert (root.path, root.kind) == ("", Kind.DIRECTORY), f"the root is {root}"
 
 

@@ -46,7 +46,7 @@ async def test_m060_root_link_is_resolved_once(tmp_path: Path) -> None:
     link.symlink_to("two")
     status = (tmp_path / "one").stat()
     complete = await endpoint.identify()
-    assert (complete.device, complete.root.inode) == (status.st_dev, status.st_ino)
+    assert (complete.device, complete.entry.inode) == (status.st_dev, status.st_ino)
     async with endpoint.open_session() as session:
         assert kinds(await session.list_directory("")) == {"one": Kind.FILE}
 

@@ -14,7 +14,11 @@ from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Server, SftpConnection
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
-from actorsync.model.entry import Entry, Kind, ScanComplete
+from actorsync.model.entry import (
+    Entry,
+    Kind,
+    Root,
+)
 from actorsync.protocols.sftp.replies import Attributes, Data, Extended, Handle, Names, Reply, Status
 from actorsync.protocols.sftp.requests import Request
 from tests.support.servers.sftp_tree import EXTENSIONS, ROOT, Call, SftpTree, any_order
@@ -150,10 +154,10 @@ class TreeEndpoint:
         """As many lanes as the test asked for."""
         return Capabilities(lanes=self.lanes)
 
-    async def identify(self) -> ScanComplete:
+    async def identify(self) -> Root:
         """Say that the root is a directory."""
         await trio.lowlevel.checkpoint()
-        return ScanComplete(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:

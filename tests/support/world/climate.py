@@ -430,12 +430,12 @@ def _narrow_schedule(window: int, story: Story) -> Iterator[None]:
 
     def watched(schedule: Schedule, operation: Operation) -> list[Outcome]:
         outcomes = add(schedule, operation)
-        waiting = len(schedule._copies) + schedule._waiting_count
+        waiting = len(schedule._copies) + schedule._waiting.count
         if schedule.is_full:
             story.saw("window")
         largest = max(map(len, (listing.entries for listing in story.oracle.listings.values())), default=math.inf)
         # What waits for a removal waits for the end of the scan: that must go on, however much it is.
-        if not schedule._unremoved and waiting > window + largest:
+        if not schedule._removals.unsettled and waiting > window + largest:
             story.oracle.blame(f"12: {waiting} operations wait, with a window of {window}")
         return outcomes
 

@@ -32,7 +32,7 @@ import attrs
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
-from actorsync.model.entry import Entry, Kind, Listing, ScanComplete, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
 from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
@@ -83,7 +83,7 @@ class Oracle:
     _removed: set[str] = attrs.Factory(set)
     _ours_before: int | None = None
     _failed_before: frozenset[Entry] = frozenset()
-    _root_before: ScanComplete | None = None
+    _root_before: Root | None = None
     _source: MemoryEndpoint | None = None
     _durable: dict[int, Event] = attrs.Factory(dict)
 

@@ -13,9 +13,9 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
-from actorsync.model.entry import Entry, Listing, Record, ScanComplete
+from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
-from actorsync.model.row import Glance
+from actorsync.model.row import ListingRows
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
 
@@ -171,9 +171,9 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def differences(self, glance: Glance) -> tuple[Listing, Mapping[str, Record]]:
+    def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]:
         self._meet("read")
-        return self.inner.differences(glance)
+        return self.inner.differences(listed)
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]:
         self._meet("read")
@@ -194,7 +194,7 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.pending()
 
-    def root(self) -> ScanComplete | None:
+    def root(self) -> Root | None:
         return self.inner.root()
 
     def troubles(self) -> Sequence[Parked]:

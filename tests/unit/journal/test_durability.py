@@ -9,7 +9,11 @@ from typing import Any, get_args
 import pytest
 
 from actorsync.journal import Journal, open_memory_journal
-from actorsync.model.entry import ScanComplete
+from actorsync.model.entry import (
+    WHOLE_TREE,
+    Root,
+    ScanComplete,
+)
 from actorsync.model.event import (
     BreakerOpened,
     Confirmed,
@@ -75,7 +79,7 @@ DURABLE: list[Event] = [
     Done(Sweep(".t", recovers=False)),
     Skipped(MOVE, "gone"),
     Skipped(REMOVE, "gone"),
-    ScanComplete(folder(""), device=1),
+    ScanComplete(Root(folder(""), device=1), WHOLE_TREE),
     SurveyComplete(),
     *adopted("x"),
     Confirmed(file("x"), file("x")),
@@ -156,7 +160,9 @@ def test_a_passing_event_begins_no_transaction(event: Event) -> None:
         assert statements == []
 
 
-@pytest.mark.parametrize("event", [SurveyComplete(), ScanComplete(folder(""), 1), Resized(2, 3, "", 4)], ids=named)
+@pytest.mark.parametrize(
+    "event", [SurveyComplete(), ScanComplete(Root(folder(""), 1), WHOLE_TREE), Resized(2, 3, "", 4)], ids=named
+)
 def test_a_durable_event_that_the_journal_holds_begins_no_transaction(event: Event) -> None:
     with closing(seeded()) as journal:
         journal.apply([event])

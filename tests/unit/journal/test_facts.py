@@ -9,7 +9,16 @@ import attrs
 import pytest
 
 from actorsync.journal import Journal, open_journal
-from actorsync.model.entry import Entry, Kind, Problem, Record, ScanComplete, join
+from actorsync.model.entry import (
+    WHOLE_TREE,
+    Entry,
+    Kind,
+    Problem,
+    Record,
+    Root,
+    ScanComplete,
+    join,
+)
 from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, Scanned, Started, SurveyComplete, Swept
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Sweep
 from tests.unit.journal.rows import adopted, children, copied, file, folder, intents, surveyed
@@ -137,14 +146,19 @@ def test_a_complete_survey_ends_freshness(journal: Journal) -> None:
 
 
 def test_the_root_of_the_last_scan_is_kept(tmp_path: Path) -> None:
-    first = ScanComplete(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
-    second = attrs.evolve(first, device=None)
+    root = Root(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
+    first = ScanComplete(root, WHOLE_TREE)
+    second = attrs.evolve(first, root=attrs.evolve(root, device=None))
     with open_journal(tmp_path, "p") as journal:
         assert journal.root() is None
         journal.apply([first, second])
         journal.apply([first, second, first])
     with open_journal(tmp_path, "p") as journal:
-        assert journal.root() == first
+        assert journal.root() == root
+        found = journal._writer.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = 'root'").fetchone()[0]
+    numbers = f'"mtime_ns": 1, "ctime_ns": 2, "inode": {(1 << 64) - 1}, "mode": null'
+    entry = f'{{"path": "", "kind": "directory", "size": 0, {numbers}}}'
+    assert found.decode() == f'{{"root": {entry}, "device": 66306}}', "journals of earlier versions have this form"
 
 
 @pytest.mark.parametrize("number", [0, -1, -(10**18), 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 253402300799 * 10**9])
@@ -159,7 +173,7 @@ def test_numbers_are_kept_exactly(journal: Journal, number: int) -> None:
 
 
 def test_facts_without_effect_begin_no_transaction(journal: Journal) -> None:
-    root = ScanComplete(folder(""), device=1)
+    root = ScanComplete(Root(folder(""), device=1), WHOLE_TREE)
     journal.apply([SurveyComplete(), root])
     statements: list[str] = []
     journal._writer.set_trace_callback(statements.append)

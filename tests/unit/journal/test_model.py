@@ -12,7 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actorsync.journal import Journal, open_journal
-from actorsync.model.entry import Entry, Kind, Problem, Record, ScanComplete, join, parent_of
+from actorsync.model.entry import (
+    WHOLE_TREE,
+    Entry,
+    Kind,
+    Problem,
+    Record,
+    Root,
+    ScanComplete,
+    join,
+    parent_of,
+)
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -95,7 +105,7 @@ FACTS = (
     | st.builds(done_move, MOVES, DIGESTS, DIGESTS)
     | st.builds(Done, st.builds(Sweep, PATHS, st.none(), st.booleans()))
     | st.just(SurveyComplete())
-    | st.builds(ScanComplete, entries(st.just("")), NUMBERS)
+    | st.builds(ScanComplete, st.builds(Root, entries(st.just("")), NUMBERS), st.just(WHOLE_TREE))
 )
 
 
@@ -121,7 +131,7 @@ class Model:
     records: dict[str, Record] = attrs.Factory(dict)
     intents: set[str] = attrs.Factory(set)
     fresh: bool = True
-    root: ScanComplete | None = None
+    root: Root | None = None
 
     def apply(self, fact: Event) -> None:
         match fact:
@@ -153,7 +163,7 @@ class Model:
             case SurveyComplete():
                 self.fresh = False
             case ScanComplete():
-                self.root = fact
+                self.root = fact.root
             case Parked(path):
                 self.troubles[path] = fact
             case Recovered(path):

@@ -12,7 +12,12 @@ from pathlib import Path
 
 from actorsync.journal import journal_path, open_journal, read_runs, read_troubles
 from actorsync.journal import schema as journal_schema
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete
+from actorsync.model.entry import (
+    Entry,
+    Kind,
+    Record,
+    Root,
+)
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
 from tests.unit.journal.rows import adopted, children, file, folder
@@ -48,7 +53,7 @@ def test_a_journal_of_the_version_before_is_read_in_full(tmp_path: Path) -> None
     assert read_troubles(tmp_path, "p") == TROUBLES
     with open_journal(tmp_path, "p") as journal:
         assert not journal.is_fresh
-        assert journal.root() == ScanComplete(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
+        assert journal.root() == Root(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=66306)
         assert (journal.ceiling(), journal.owned_count()) == (3, 4)
         assert journal.pending() == [("d/.t1", Entry("d/new", Kind.FILE, 6, 7)), ("d/.t2", None)]
         assert journal.record("d") == Record(folder("d"), folder("d"))

@@ -15,7 +15,7 @@ from actorsync.journal import Journal, open_journal
 from actorsync.journal import schema as journal_schema
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.event import Adopted, Forgotten, SurveyComplete
-from actorsync.model.row import glance_of
+from actorsync.model.row import rows_of
 from tests.unit.journal.rows import adopted, children, copied, surveyed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_differences_leave_out_unchanged_entries(journal: Journal) -> None:
         entry("new"),
     ]
     listing = Listing("d", tuple(now), frozenset({"hidden"}))
-    rest, records = journal.differences(glance_of(listing))
+    rest, records = journal.differences(rows_of(listing))
     assert rest == attrs.evolve(listing, entries=tuple(sorted(now[1:], key=lambda entry: entry.path)))
     everything = children(journal, "d")
     assert records == {name: record for name, record in everything.items() if name != "same"}

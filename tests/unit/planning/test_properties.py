@@ -31,7 +31,7 @@ from actorsync.model.operation import (
     Skipped,
 )
 from actorsync.planning.reconcile import Action, Decision, reconcile, removals_below
-from actorsync.planning.removal_guard import Gone, withheld
+from actorsync.planning.removal_guard import Gone, to_postpone
 from actorsync.planning.renames import pair
 from actorsync.planning.schedule import Schedule
 
@@ -116,7 +116,7 @@ class Mirror:
                     self._act_on(decision, schedule, gone)
         self._move(held, replaced, schedule, gone)
         self._execute(schedule)
-        while near := withheld(
+        while near := to_postpone(
             {r.path: gone[r.path] for r in schedule.removals},
             [self.source[path] for path in self.failed if path in self.source],
         ):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, parent_of
-from actorsync.planning.removal_guard import Gone, Removals, objection, why_withheld, withheld
+from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
+from actorsync.planning.removal_guard import Gone, RemovalRequest, objection, to_postpone, why_postponed
 from actorsync.profile.units import MaxDelete
 
-ROOT = ScanComplete(Entry("", Kind.DIRECTORY), device=7)
-USUAL = Removals(count=3, ours=100, seen=97, root_then=ROOT, root_now=ROOT)
+ROOT = Root(Entry("", Kind.DIRECTORY), device=7)
+USUAL = RemovalRequest(count=3, ours=100, seen=97, root_then=ROOT, root_now=ROOT)
 HALF = MaxDelete.parse("50%")
 ALL = MaxDelete.parse("100%")
 
@@ -47,7 +47,7 @@ def test_m059_another_device_is_not_the_source() -> None:
 
 
 @pytest.mark.parametrize("then", [None, attrs.evolve(ROOT, device=None)])
-def test_a_device_that_is_not_known_proves_nothing(then: ScanComplete | None) -> None:
+def test_a_device_that_is_not_known_proves_nothing(then: Root | None) -> None:
     assert objection(attrs.evolve(USUAL, root_then=then), HALF) is None
     assert objection(attrs.evolve(USUAL, root_now=attrs.evolve(ROOT, device=None)), HALF) is None
 
@@ -69,7 +69,7 @@ def test_m134_the_limit_itself_is_allowed(limit: str | int, count: int, allowed:
 
 @given(
     st.builds(
-        Removals,
+        RemovalRequest,
         st.integers(0, 9),
         st.integers(0, 9),
         st.integers(0, 9),
@@ -77,7 +77,7 @@ def test_m134_the_limit_itself_is_allowed(limit: str | int, count: int, allowed:
         st.sampled_from([ROOT, attrs.evolve(ROOT, device=8)]),
     )
 )
-def test_nothing_to_remove_and_everything_allowed_are_never_refused(removals: Removals) -> None:
+def test_nothing_to_remove_and_everything_allowed_are_never_refused(removals: RemovalRequest) -> None:
     assert objection(removals, ALL) is None
     assert objection(attrs.evolve(removals, count=0), MaxDelete.parse(0)) is None
 
@@ -120,8 +120,8 @@ def removing(*entries: Entry) -> dict[str, Gone]:
     ids=str,
 )
 def test_m135_a_failure_withholds_removals_beside_it(removals: list[str], failed: list[str], chosen: list[str]) -> None:
-    assert withheld(gone(*removals), map(file, failed)) == frozenset(chosen)
-    assert withheld(gone(*removals), map(folder, failed)) == frozenset(chosen)  # m061: also one nobody may read
+    assert to_postpone(gone(*removals), map(file, failed)) == frozenset(chosen)
+    assert to_postpone(gone(*removals), map(folder, failed)) == frozenset(chosen)  # m061: also one nobody may read
 
 
 @pytest.mark.parametrize(
@@ -137,26 +137,26 @@ def test_m135_a_failure_withholds_removals_beside_it(removals: list[str], failed
 )
 def test_m135_a_failure_withholds_what_it_may_be_the_new_name_of(failed: Entry, chosen: list[str]) -> None:
     removals = removing(file("old/x", 7, inode=39), file("old/y", 9, inode=40), folder("gone/d"))
-    assert withheld(
+    assert to_postpone(
         {**removals, "old/z": Gone(Record(None, Entry("old/z", Kind.FILE)), "old/z")}, [failed]
     ) == frozenset(chosen)
 
 
 def test_m135_a_renamed_directory_in_which_one_file_failed() -> None:
     removals = removing(folder("v1"), file("v1/a", 5), folder("v1/d"), file("v1/d/b", 6))
-    assert withheld(removals, [file("v2/d/b", 6)]) == {"v1", "v1/d", "v1/d/b"}
-    assert why_withheld(3, {"v2/d/b"}) == "3 removals withheld: near what failed, or like it ('v2/d/b')"
-    assert why_withheld(1, {"z", "v2/d/b"}) == "1 removal withheld: near what failed, or like it ('v2/d/b' and 1 more)"
+    assert to_postpone(removals, [file("v2/d/b", 6)]) == {"v1", "v1/d", "v1/d/b"}
+    assert why_postponed(3, {"v2/d/b"}) == "3 removals withheld: near what failed, or like it ('v2/d/b')"
+    assert why_postponed(1, {"z", "v2/d/b"}) == "1 removal withheld: near what failed, or like it ('v2/d/b' and 1 more)"
 
 
 def test_m044_what_is_below_a_directory_of_the_target_that_was_not_listed_is_withheld() -> None:
     removals = gone("a", "b/c", "b/d/e", "b-c")
-    assert withheld(removals, [], unsurveyed={"b"}) == {"b/c", "b/d/e"}
+    assert to_postpone(removals, [], unlisted={"b"}) == {"b/c", "b/d/e"}
 
 
 def test_a_directory_that_holds_what_is_kept_is_withheld() -> None:
     removals = gone("b/", "b/c/", "b/c/d", "b/e")
-    assert withheld(removals, [], kept={"b/c/d"}) == {"b", "b/c"}
+    assert to_postpone(removals, [], kept={"b/c/d"}) == {"b", "b/c"}
 
 
 names = st.sampled_from("ab")
@@ -172,7 +172,7 @@ def test_m135_exactly_what_goes_beside_a_failure_is_withheld_and_what_holds_it(
     tops = {path: next((p for p in above[path] if p in removals), path) for path in removals}
     chosen = {path for path in removals if parent_of(tops[path]) in beside}
     holding = {path for path in removals if any(other.startswith(path + "/") for other in chosen)}
-    found = withheld(
+    found = to_postpone(
         {path: Gone(Record(None, Entry(path, Kind.FILE)), tops[path]) for path in removals}, map(folder, failures)
     )
     assert found == chosen | holding

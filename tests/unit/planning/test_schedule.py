@@ -31,7 +31,7 @@ from actorsync.model.operation import (
     Sweep,
 )
 from actorsync.planning.reconcile import Action, reconcile, removals_below
-from actorsync.planning.removal_guard import Gone, withheld
+from actorsync.planning.removal_guard import Gone, to_postpone
 from actorsync.planning.schedule import BATCH, RETURNS, Schedule
 
 
@@ -491,7 +491,7 @@ def test_any_mirror_in_any_order_with_any_failures(source: Tree, target: Tree, s
     assert not any(key.startswith("-") for key in settled), "removed before the release"
     failed |= failed_before
     # As the planner does when all that could be done without removing is done.
-    while near := withheld(
+    while near := to_postpone(
         {it.path: Gone(Record(None, it.target), it.path) for it in schedule.removals}, map(folder, failed)
     ):
         for outcome in schedule.drop_removals("near", near):

@@ -1,0 +1,157 @@
+"""The intake of listings: each directory is compared with the journal, and every difference becomes an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import trio
+
+from actorsync.actors.messages import Finding, Turn
+from actorsync.actors.planner.announcer import Announcer
+from actorsync.actors.planner.comparison import Comparison
+from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.memory import Rules
+from actorsync.actors.planner.progress import Progress, for_each
+from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.renames import Renames
+from actorsync.actors.planner.survey import Survey
+from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
+from actorsync.model.event import Forgotten
+from actorsync.model.operation import Fault
+from actorsync.model.row import ListingRows
+from actorsync.planning.parking import Parking
+from actorsync.planning.reconcile import Action, Decision, reconcile
+from actorsync.planning.schedule import Schedule
+
+__all__ = ["Intake"]
+
+
+@attrs.define(eq=False)
+class Intake:
+    """Plan each directory as it comes from the scanner. ``turn`` is held while the journal is read; see `Scanner`."""
+
+    rules: Rules
+    schedule: Schedule
+    progress: Progress
+    announcer: Announcer
+    parking: Parking
+    turn: Turn
+    survey: Survey
+    comparison: Comparison
+    renames: Renames
+    removals: Removals
+    dispatch: Dispatch
+    seen: int = 0
+    """How many entries the listings held."""
+    unseen: set[str] = attrs.Factory(set)
+    """Directories of the source that could not be listed."""
+    _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+
+    async def run(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
+        """Plan listings until the scan is complete; return None when it ended otherwise, or after `stop`."""
+        with self._scope:
+            async for finding in listings:
+                if isinstance(finding, ScanComplete):
+                    return finding
+                # While the target is surveyed, plan in small pieces: connections wait for the processor, too.
+                for directories in [(listed,) for listed in finding] if self.survey.is_pending else [finding]:
+                    await self._plan_directories(directories)
+        return None
+
+    def stop(self) -> None:
+        """End `run`: what was not planned is left to the next run."""
+        self._scope.cancel()
+
+    async def _plan_directories(self, directories: Sequence[ListingRows]) -> None:
+        for listed in directories:
+            await self.survey.until_listed(listed.directory)
+        async with self.turn.taken():
+            # Not in a thread: an indexed read is quick, and the hop costs more. Two at once are slower: see `Scanner`.
+            differences = [self.comparison.differences(listed) for listed in directories]
+        for listed, (rest, records) in zip(directories, differences, strict=True):
+            await self._plan_directory(listed, rest, records)
+            while self.schedule.is_full:
+                await self.comparison.announce()
+                await self.progress.wait()
+        await self.comparison.announce()
+
+    async def _plan_directory(self, listed: ListingRows, rest: Listing, records: Mapping[str, Record]) -> None:
+        """Plan one directory; ``rest`` and ``records`` are what of it is not as recorded."""
+        if listed.problem is not None:
+            # Unknown: nothing is sent, and nothing below is removed. What was there may be anything by now.
+            self.unseen.add(listed.directory)
+            if not listed.problem.vanished:
+                self.removals.note_unlisted(listed.directory)
+            return
+        self.seen += len(listed.rows)
+        if not rest.entries and not records:
+            return
+        rules = self.rules
+        decisions = list(reconcile(rest, records, rules.selection.hides, by_content=rules.by_content))
+        held = await self.renames.candidates(decisions)
+        to_be_read: list[Decision] = []
+        for decision in decisions:
+            if decision.now is not None and decision.now.path in held:
+                self.renames.hold(decision)
+            elif decision.action is Action.VERIFY:
+                to_be_read.append(decision)
+            else:
+                await self.act_on(decision)
+        await for_each(to_be_read, self.act_on)
+        self.progress.notify()
+
+    async def act_on(self, decision: Decision) -> None:
+        """Offer the operations that follow from a decision."""
+        now, record = decision.now, decision.record
+        is_compared = decision.action is Action.ADOPT or decision.action is Action.VERIFY
+        if now is not None and not is_compared and await self._is_parked(now):
+            return
+        match decision.action:
+            case Action.COPY | Action.MAKE:
+                assert now is not None
+                await self.dispatch.send(now, replaces=record is not None)
+            case Action.ADOPT | Action.VERIFY:
+                assert now is not None
+                assert record is not None
+                if not await self.comparison.is_equal(now, record) and not await self._is_parked(now):
+                    await self.dispatch.send(now, replaces=True)
+            case Action.REMOVE:
+                assert record is not None
+                if self.rules.delete:
+                    self.removals.note_missing(record)
+                    await self._offer_removal(record)
+            case Action.REPLACE:
+                assert now is not None
+                assert record is not None
+                await self._replace(now, record)
+            case Action.BLOCKED:
+                assert now is not None
+                await self.dispatch.refuse(now, "something that is not ours is in its way on the target")
+                # The next run asks the server, not the journal: by then the entry may be gone. Neither a rename onto
+                # a directory nor making a directory where a file is can do harm.
+                await self.announcer.send(Forgotten(now.path))
+
+    async def _replace(self, now: Entry, record: Record) -> None:
+        """Replace an entry of the target by one of another kind.
+
+        A directory may replace a file: that is overwriting it. A directory may hold anything: emptying it is a removal,
+        which the profile must allow. Where it does not, the file is sent all the same: the directory may be gone by
+        now, and if not, no server lets a file replace it.
+        """
+        is_removed = record.target.kind is Kind.FILE or self.rules.delete
+        self.renames.note_replaced(now.path)
+        if is_removed:
+            await self._offer_removal(record)
+        await self.dispatch.send(now, replaces=not is_removed)
+
+    async def _offer_removal(self, record: Record) -> None:
+        for removal in await self.removals.plan_removal(record):
+            await self.dispatch.offer(removal)
+
+    async def _is_parked(self, now: Entry) -> bool:
+        """Tell whether a path is parked. If so, it fails in this run, too."""
+        why = self.parking.why_not(now.path, now)
+        if why is not None:
+            await self.dispatch.refuse(now, why, Fault.PARKED)
+        return why is not None

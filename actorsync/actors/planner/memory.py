@@ -1,0 +1,69 @@
+"""What the planner is given: the journal it reads, the rules of the run, and questions to the source."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from actorsync.model.entry import Entry, Listing, Record, Root
+from actorsync.model.event import Parked
+from actorsync.model.row import ListingRows
+from actorsync.planning.removal_guard import DeleteLimit
+from actorsync.planning.selection import Selection
+
+__all__ = ["Digest", "Memory", "Rules", "SourceQueries"]
+
+#: Reads a source file. Returns the entry that was read and a digest of its content, or None when the file changed
+#: meanwhile or could not be read.
+Digest: TypeAlias = Callable[[str], Awaitable[tuple[Entry, bytes] | None]]
+
+
+class Memory(Protocol):
+    """What the planner needs of a journal."""
+
+    @property
+    def is_fresh(self) -> bool: ...
+
+    def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]: ...
+
+    def familiar(self, entries: Sequence[Entry]) -> set[str]: ...
+
+    def subtree(self, directory: str) -> Iterable[Record]: ...
+
+    def owned_count(self) -> int: ...
+
+    def pending(self) -> Iterable[tuple[str, Entry | None]]: ...
+
+    def root(self) -> Root | None: ...
+
+    def troubles(self) -> Iterable[Parked]: ...
+
+
+@attrs.frozen
+class Rules:
+    """What one run may do.
+
+    ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
+    ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
+    """
+
+    selection: Selection
+    max_delete: DeleteLimit
+    delete: bool = False
+    is_patient: bool = False
+    by_content: bool = False
+
+
+@attrs.frozen
+class SourceQueries:
+    """What the planner asks of the source beside the listings.
+
+    ``is_gone`` tells whether an entry that no listing showed is really gone; None where a listing cannot be cut short.
+    ``fingerprinted`` returns a directory with the fingerprints of transformed files; None where nothing is transformed.
+    """
+
+    digest: Digest
+    is_gone: Callable[[Entry], Awaitable[bool]] | None = None
+    fingerprinted: Callable[[ListingRows], ListingRows] | None = None

@@ -1,0 +1,56 @@
+"""Waiting for the schedule to change, and working on several items at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
+
+import attrs
+import trio
+
+from actorsync.planning.schedule import Schedule
+
+__all__ = ["Progress", "for_each"]
+
+#: How many items `for_each` works on at once, at most.
+_AT_ONCE = 8
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Progress:
+    """A signal that the schedule, or another state of the planner, has changed.
+
+    ``is_settling`` is true while the consequences of an outcome are being announced: they may add operations.
+    """
+
+    schedule: Schedule
+    is_settling: bool = False
+    _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
+
+    def notify(self) -> None:
+        """Wake every task that waits for a change."""
+        self._changed.unpark_all()
+
+    async def wait(self) -> None:
+        """Return after the next `notify`."""
+        await self._changed.park()
+
+    async def until_idle(self) -> None:
+        """Return when nothing is given out, nothing could be, and every consequence is announced."""
+        while self.is_settling or not self.schedule.is_idle:
+            await self._changed.park()
+
+
+async def for_each(items: Collection[T], do: Callable[[T], Awaitable[None]]) -> None:
+    """Await ``do`` for each item, several at once."""
+    waiting = iter(items)
+
+    async def work() -> None:
+        for item in waiting:
+            await do(item)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(len(items), _AT_ONCE)):
+            nursery.start_soon(work)

@@ -1,0 +1,148 @@
+"""Removals: planned while the scan goes on, checked when it is complete, and only then released."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+import attrs
+
+from actorsync.actors.messages import Blocking
+from actorsync.actors.planner.announcer import Announcer
+from actorsync.actors.planner.memory import Memory, Rules
+from actorsync.actors.planner.progress import Progress, for_each
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope
+from actorsync.model.event import RemovalsRefused, RemovalsWithheld
+from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove
+from actorsync.planning.parking import Parking
+from actorsync.planning.reconcile import removals_below
+from actorsync.planning.removal_guard import Gone, RemovalRequest, objection, to_postpone, why_postponed
+from actorsync.planning.schedule import Schedule
+
+__all__ = ["Removals"]
+
+
+@attrs.define(eq=False)
+class Removals:
+    """Plan removals, and decide at the end of the scan which of them are done in this run.
+
+    ``is_gone`` asks the source for an entry that no listing showed; None where a listing cannot be cut short.
+    """
+
+    journal: Memory
+    rules: Rules
+    schedule: Schedule
+    progress: Progress
+    announcer: Announcer
+    parking: Parking
+    blocking: Blocking
+    is_gone: Callable[[Entry], Awaitable[bool]] | None = None
+    _gone: dict[str, Gone] = attrs.Factory(dict)  # what is known of each path that is to be removed
+    _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and did not show in this scan
+    _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
+    _kept: set[str] = attrs.Factory(set)  # removals that a stage of the caller left out or failed
+    _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
+
+    async def plan_removal(self, record: Record) -> list[Remove]:
+        """Return the removals of an entry and everything below it, leaves first."""
+        below: Collection[Record] = ()
+        if record.target.kind is Kind.DIRECTORY:
+            below = [*await self.blocking(self.journal.subtree, record.target.path)]
+        records = {it.target.path: it for it in (record, *below)}
+        removals = []
+        for entry in removals_below(record, below, self.rules.selection.hides):
+            self._gone[entry.path] = Gone(records[entry.path], record.target.path)
+            if (why := self.parking.why_not(entry.path, None)) is not None:
+                self._parked[entry.path] = why
+            removals.append(Remove(entry))
+        return removals
+
+    def note_missing(self, record: Record) -> None:
+        """Take note that the source does not show what it had."""
+        self._missing[record.target.path] = record.source or record.target
+
+    def note_unlisted(self, directory: str) -> None:
+        """Take note of a directory of the source that could not be listed: it may hold what is missing elsewhere."""
+        self._unsent[directory] = Entry(directory, Kind.DIRECTORY)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take note of what could not be sent: it may be the new name of what is missing."""
+        if isinstance(outcome, Failed) and isinstance(outcome.operation, Copy | MakeDirectory):
+            self._unsent[outcome.operation.path] = outcome.operation.source
+
+    def keep(self, operation: Operation) -> None:
+        """Take note of what a stage of the caller does not let go: the target keeps it."""
+        if isinstance(operation, Remove):
+            self._kept.add(operation.path)
+        elif isinstance(operation, Move):
+            self._kept.add(operation.target.path)
+            self.schedule.forget_removal(operation.target.path)
+
+    def movable(self) -> Mapping[str, Gone]:
+        """Return what is missing from the source and is to be removed: a new file may be one of these, renamed."""
+        known = {removal.path for removal in self.schedule.removals}  # a stage may have kept some back
+        return {
+            path: gone
+            for path, gone in self._gone.items()
+            if gone.top in self._missing and path not in self._parked and path in known
+        }
+
+    async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
+        """Ask the guards once about everything that would be removed; then release it, and wait until it is done.
+
+        ``seen`` is how many entries the scan showed, ``unlisted`` the directories of the target that the survey could
+        not list.
+        """
+        await self._drop_outside(complete.scope)
+        removals = self.schedule.removals
+        ours = await self.blocking(self.journal.owned_count)
+        root_then = await self.blocking(self.journal.root)
+        reason = objection(RemovalRequest(len(removals), ours, seen, root_then, complete.root), self.rules.max_delete)
+        if reason is not None:
+            await self.announcer.send(RemovalsRefused(reason, len(removals)))
+            await self.announcer.settle(self.schedule.drop_removals("a guard refused"))
+        else:
+            await self.announcer.send(complete)
+            await self._confirm_absence()
+            await self._postpone_removals(unlisted)
+            self.schedule.release_removals()
+            self.progress.notify()
+        await self.progress.until_idle()
+
+    async def _drop_outside(self, scope: Scope) -> None:
+        """Give up removals outside the scope of the scan: it cannot know what is missing there."""
+        outside = frozenset(it.path for it in self.schedule.removals if not scope.contains(it.path))
+        if outside:
+            await self.announcer.settle(self.schedule.drop_removals("it is outside the scope of the scan", outside))
+
+    async def _confirm_absence(self) -> None:
+        """Ask the source by name for what no listing showed: a listing that was cut short looks complete."""
+        if self.is_gone is None or not self._missing:
+            return
+        there: set[str] = set()
+        is_gone = self.is_gone
+
+        async def ask(entry: Entry) -> None:
+            if not await is_gone(entry):
+                there.add(entry.path)
+
+        await for_each(self._missing.values(), ask)
+        reason = "not removed: the source has it, though a listing did not show it"
+        present = {it.path: reason for it in self.schedule.removals if self._gone[it.path].top in there}
+        await self.announcer.settle(self.schedule.park_removals(present, Fault.OTHER))
+        self._parked |= present
+
+    async def _postpone_removals(self, unlisted: Collection[str]) -> None:
+        """Give up the removals that may be half of a rename which failed, and announce them in one event."""
+        await self.announcer.settle(self.schedule.park_removals(self._parked))
+        count, kept = 0, self._parked.keys() | self._kept
+        while True:
+            removals = {removal.path: self._gone[removal.path] for removal in self.schedule.removals}
+            postponed = to_postpone(removals, self._unsent.values(), kept=kept, unlisted=unlisted)
+            if not postponed:
+                break
+            count += len(postponed)
+            # What waits for a removal that is given up fails with it, which may postpone further removals.
+            await self.announcer.settle(self.schedule.drop_removals("something near it failed", postponed))
+        if count:
+            reason = why_postponed(count, self._unsent.keys() | kept | set(unlisted))
+            await self.announcer.send(RemovalsWithheld(count, reason))

@@ -1,0 +1,89 @@
+"""The survey: a list of the whole target, made when the journal does not know it."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from actorsync.actors.planner.announcer import Announcer
+from actorsync.actors.planner.progress import Progress
+from actorsync.actors.statistics import Statistics
+from actorsync.errors import FatalError
+from actorsync.model.entry import Entry, Kind, Listing, ancestors
+from actorsync.model.event import SurveyComplete
+from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Returned
+from actorsync.model.operation import Survey as SurveyDirectory
+from actorsync.model.row import encode
+from actorsync.planning.schedule import Schedule
+
+__all__ = ["Survey"]
+
+
+@attrs.define(eq=False)
+class Survey:
+    """List the whole target into the journal: what an unknown target holds must not be guessed.
+
+    A directory of the source is planned after the same directory of the target was listed; nothing else has to wait.
+    """
+
+    schedule: Schedule
+    progress: Progress
+    announcer: Announcer
+    statistics: Statistics
+    draining: trio.Event
+    unlisted: set[str] = attrs.Factory(set)
+    """Directories of the target that could not be listed."""
+    _pending: set[str] = attrs.Factory(set)  # directories of the target whose listing is asked for and has not come
+    _root_error: str | None = None
+
+    async def begin(self) -> None:
+        """Make the root of the target and begin to list it. Raises `FatalError` when the root cannot be made."""
+        self.statistics.is_surveying = True
+        self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
+        self.progress.notify()
+        await self.progress.until_idle()
+        if self._root_error is not None:
+            raise FatalError(f"the root of the target cannot be made: {self._root_error}")
+        self._add("")
+        self.progress.notify()
+
+    async def finish(self) -> None:
+        """Wait for the directories that only the target has, and announce the end of a complete survey."""
+        while self._pending and not self.draining.is_set():
+            await self.progress.wait()
+        self.statistics.is_surveying = False
+        if not self.unlisted and not self.draining.is_set():
+            await self.announcer.send(SurveyComplete())
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a listing of the target has not come yet."""
+        return bool(self._pending)
+
+    async def until_listed(self, directory: str) -> None:
+        """Return when the journal knows what the target has in a directory."""
+        while self._pending and any(path in self._pending for path in (directory, *ancestors(directory))):
+            await self.progress.wait()
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take note of the outcome of an operation: what was listed, and what could not be."""
+        operation = outcome.operation
+        if isinstance(outcome, Failed) and isinstance(operation, MakeDirectory) and not operation.path:
+            self._root_error = outcome.reason
+        if not isinstance(operation, SurveyDirectory) or isinstance(outcome, Returned):
+            return
+        self._pending.discard(operation.path)
+        if isinstance(outcome, Failed):
+            self.unlisted.add(operation.path)
+        elif isinstance(outcome, Done) and outcome.listing is not None:
+            self._add_children(outcome.listing)
+
+    def _add_children(self, listing: Listing) -> None:
+        """List the directories in a directory in the order of the scan, so that the scan waits for few of them."""
+        directories = [entry.path for entry in listing.entries if entry.kind is Kind.DIRECTORY]
+        for directory in sorted(directories, key=encode):
+            self._add(directory)
+
+    def _add(self, directory: str) -> None:
+        self._pending.add(directory)
+        self.schedule.add(SurveyDirectory(directory))
