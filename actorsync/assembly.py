@@ -14,8 +14,8 @@ from actorsync.actors.connections.pool import Pool
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Recorder
+from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import WALKERS, Scanner
-from actorsync.actors.source_pool import RemoteSource
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source
@@ -130,13 +130,13 @@ def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptio
     context = ConnectionContext(
         source=source,
         target=target,
-        pool=pool,
         statistics=options.statistics,
         shutdown=options.shutdown,
+        pool=pool,
+        gate=Gate(options.pipeline.before_commit),
+        backoff=policy.backoff,
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
-        backoff=policy.backoff,
-        gate=Gate(options.pipeline.before_commit),
         by_content=policy.by_content,
     )
     levels = options.statistics.connections

@@ -30,8 +30,8 @@ import trio
 
 from actorsync.actors.messages import Fact, Finding, Settlement
 from actorsync.actors.recorder import Recorder
+from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.shutdown import Shutdown
-from actorsync.actors.source_pool import RemoteSource
 from actorsync.assembly import Actors, RunJournal, assemble
 from actorsync.ending import Ending
 from actorsync.endpoints.contract import Endpoint, Source

@@ -1,4 +1,4 @@
-"""Restarting an actor that lost its connection."""
+"""Backoff: how long to wait before an attempt, how often to try, and the loop that does so."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import attrs
 
 from actorsync.errors import ConnectionLost
 
-__all__ = ["Backoff", "Lives", "restarting"]
+__all__ = ["Backoff", "Failures", "restarting"]
 
 
 @attrs.frozen
 class Backoff:
-    """How long to wait before each new try: doubling, jittered, capped (seconds), and how often to try at all.
+    """The wait before each new attempt, doubling from ``initial`` to ``cap`` seconds, and the number of attempts.
 
-    ``tries`` counts failures since the last success, not failures per time: a decaying counter joined to growing
-    delays would settle below any threshold and never give up.
+    ``tries`` limits the failures since the last success, not the failures per time. A count that decays with time,
+    together with growing delays, would stay below any limit and never give up. ``jitter`` returns a number between
+    0 and 1.
     """
 
     initial: float = 0.5
@@ -26,41 +27,44 @@ class Backoff:
     jitter: Callable[[], float] = random.random
 
     def delay(self, failures: int) -> float:
-        """Give the wait after this many failures in a row: between half of the full delay and all of it."""
+        """Return the seconds to wait after ``failures`` in a row: between half of the full delay and all of it."""
         full = min(self.cap, self.initial * 2.0 ** (failures - 1))
         return float(full * (0.5 + 0.5 * self.jitter()))
 
 
 @attrs.define
-class Lives:
-    """Failures since the last success."""
+class Failures:
+    """The number of failures since the last success."""
 
-    failures: int = 0
+    count: int = 0
 
-    def succeeded(self) -> None:
-        """Start counting again: something was done."""
-        self.failures = 0
+    def reset(self) -> None:
+        """Start counting again after a success."""
+        self.count = 0
 
 
 async def restarting(
-    serve: Callable[[Lives], Awaitable[None]],
+    serve: Callable[[Failures], Awaitable[None]],
     backoff: Backoff,
     pause: Callable[[ConnectionLost, float], Awaitable[bool]],
 ) -> None:
-    """Run ``serve`` until it returns; after each `ConnectionLost`, ``pause`` for a while and run it again.
+    """Run ``serve`` until it returns. After each `ConnectionLost`, await ``pause`` and run it again.
 
-    Raises the last `ConnectionLost` when there were ``backoff.tries`` in a row without a success between, or when
-    ``pause`` says not to go on. Nothing else is caught: every other error is a refusal that stands, or a bug.
+    ``serve`` gets the count of failures, and resets it after each success. ``pause`` gets the error and the delay in
+    seconds; it returns False to give up.
+
+    Raises the last `ConnectionLost` after ``backoff.tries`` failures in a row, or when ``pause`` returns False. Every
+    other error is a permanent refusal or a bug, and is not caught.
     """
-    lives = Lives()
+    failures = Failures()
     while True:
         try:
-            return await serve(lives)
+            return await serve(failures)
         except ConnectionLost as error:
-            lives.failures += 1
-            if lives.failures >= backoff.tries:
+            failures.count += 1
+            if failures.count >= backoff.tries:
                 raise
             lost = error
         # Outside the handler: a cancellation during the wait must not replace the error.
-        if not await pause(lost, backoff.delay(lives.failures)):
+        if not await pause(lost, backoff.delay(failures.count)):
             raise lost

@@ -20,6 +20,10 @@ class LaneLevel:
     upload: Upload | None = None
     size: int = 0
 
+    def show(self, state: str, upload: Upload | None = None, size: int = 0) -> None:
+        """Set all three."""
+        self.state, self.upload, self.size = state, upload, size
+
 
 @attrs.define(eq=False)
 class ConnectionLevel:

@@ -115,7 +115,7 @@ async def test_m127_a_file_over_which_the_connection_is_lost_every_time_fails_al
     mirror.source.write(f"{name}/x", b"x" * 100)
     target = Counted(mirror.target)
     report = await mirror.run(target)
-    assert report.failures == ((f"{name}/x", "the connection was lost 5 times over it: it died"),)
+    assert report.failures == ((f"{name}/x", "the connection was lost 5 times during this operation: it died"),)
     assert (report.exit_code, report.copied, report.failed) == (1, others, 1)
     assert target.sessions == 6, "five that it cost, and one for the rest"
     mirror.check_one_outcome_each()

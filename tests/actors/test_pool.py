@@ -461,7 +461,7 @@ async def test_m109_a_login_that_was_good_and_is_refused_later_is_not_tried_unti
         nursery.start_soon(later)
         policy = attrs.evolve(POLICY, connections=connections, backoff=attrs.evolve(PATIENT, tries=20))
         told = await mirror(source, target, open_memory_journal(), policy)
-    assert (told.report.exit_code, told.report.error) == (5, "restarting stayed away: 530 Login incorrect.")
+    assert (told.report.exit_code, told.report.error) == (5, "restarting could not be reached: 530 Login incorrect.")
     assert logins == 3
 
 
@@ -625,39 +625,39 @@ async def test_m128_who_has_nothing_to_do_does_not_keep_others_from_asking_for_t
 ) -> None:
     """One that asked for a server which is away, and then has nothing to do any more, leaves that to the next."""
     pool = Pool(Sizing(4), Statistics())
-    pool.want(1)
-    assert await pool.reserve(1) is Role.HAND
-    assert await pool.turn(1, has_something=True)
-    pool.lost(1)
-    assert pool.is_away(1, ConnectionLost("refused"))
+    pool.request(1)
+    assert await pool.reserve(1) is Role.ADDITIONAL
+    assert await pool.may_log_in(1, has_work=True)
+    pool.note_lost(1)
+    assert pool.note_failure(1, ConnectionLost("refused"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.reserve, 1)
         with trio.fail_after(1):
-            assert await pool.turn(2, has_something=True)
+            assert await pool.may_log_in(2, has_work=True)
         pool.close()
 
 
 async def test_nobody_logs_in_for_work_that_is_done(autojump_clock: MockClock) -> None:
     """Who waits at the door when the last piece was taken goes away; who has something in hand comes in."""
     pool, came_in = Pool(Sizing(20), Statistics()), dict[int, bool]()
-    pool.want(20)
+    pool.request(20)
 
-    async def come(number: int, *, has_something: bool) -> None:
-        came_in[number] = await pool.turn(number, has_something=has_something)
+    async def come(number: int, *, has_work: bool) -> None:
+        came_in[number] = await pool.may_log_in(number, has_work=has_work)
 
-    assert await pool.turn(1, has_something=False)
-    pool.entered(1)
+    assert await pool.may_log_in(1, has_work=False)
+    pool.note_connected(1)
     async with trio.open_nursery() as nursery:
         for number in range(2, 12):
-            nursery.start_soon(partial(come, number, has_something=False))
+            nursery.start_soon(partial(come, number, has_work=False))
         await trio.testing.wait_all_tasks_blocked()
         let_in = list(came_in)
         assert len(let_in) == 8, "as many as may log in at once"
-        nursery.start_soon(partial(come, 12, has_something=True))
+        nursery.start_soon(partial(come, 12, has_work=True))
         await trio.testing.wait_all_tasks_blocked()
         pool.close()
         for number in let_in:
-            pool.entered(number)
+            pool.note_connected(number)
     assert {number for number, is_in in came_in.items() if is_in} == {*let_in, 12}
 
 

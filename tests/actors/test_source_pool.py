@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.source_pool import LOSSES, RemoteSource
+from actorsync.actors.remote_source import LOSSES, RemoteSource
 from actorsync.endpoints.contract import Capabilities, Content
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
@@ -174,7 +174,9 @@ async def test_a_file_that_breaks_every_connection_fails_alone(lanes: int, autoj
 
     report = await mirror.run(source=Server(mirror.source, reading=reading), policy=attrs.evolve(ONE, connections=2))
     assert (report.exit_code, report.copied) == (1, 29)
-    assert dict(report.failures) == {"d/7": f"the connection to the source was lost {LOSSES} times over it: cut"}
+    assert dict(report.failures) == {
+        "d/7": f"the connection to the source was lost {LOSSES} times during this read: cut"
+    }
     assert LOSSES <= tries <= LOSSES + 2, "one may end a rest, and it is tried again when its directory was made anew"
     mirror.check_nothing_left()
 
@@ -212,7 +214,7 @@ async def test_a_source_that_stays_away_ends_the_run_and_removes_nothing(after: 
 
     report = await mirror.run(source=Server(mirror.source, entering=away, reading=away))
     assert (report.exit_code, report.removed) == (5, 0)
-    assert report.error == "the source the server stayed away: connection refused"
+    assert report.error == "the source the server could not be reached: connection refused"
     assert len(mirror.target.files()) >= 30
     assert [warned.text for warned in mirror.seen(Warned)] in (
         [],

@@ -17,7 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.backoff import Backoff, Lives, restarting
+from actorsync.actors.backoff import Backoff, Failures, restarting
 from actorsync.actors.messages import holding, inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
@@ -139,7 +139,7 @@ async def test_m001_each_wait_is_twice_as_long_up_to_a_cap_and_then_it_gives_up(
     moments: list[float] = []
     delays: list[float] = []
 
-    async def serve(lives: Lives) -> None:
+    async def serve(failures: Failures) -> None:
         moments.append(trio.current_time())
         raise ConnectionLost(f"no {len(moments)}")
 
@@ -157,9 +157,9 @@ async def test_m001_each_wait_is_twice_as_long_up_to_a_cap_and_then_it_gives_up(
 async def test_m001_a_success_starts_the_count_again(autojump_clock: MockClock) -> None:
     delays: list[float] = []
 
-    async def serve(lives: Lives) -> None:
+    async def serve(failures: Failures) -> None:
         if len(delays) == 3:
-            lives.succeeded()
+            failures.reset()
         if len(delays) == 5:
             return
         raise ConnectionLost("again")
@@ -181,7 +181,7 @@ def test_m001_jitter_takes_away_up_to_half(jitter: float) -> None:
 async def test_nothing_but_a_lost_connection_is_tried_again(autojump_clock: MockClock) -> None:
     calls: list[None] = []
 
-    async def serve(lives: Lives) -> None:
+    async def serve(failures: Failures) -> None:
         calls.append(None)
         raise OperationRefused("no", retry=True)
 
@@ -209,7 +209,7 @@ async def test_m001_a_server_that_stays_away_ends_the_run_with_5(autojump_clock:
     target = Picky(mirror.target, lambda number: False)
     report = await mirror.run(target=target)
     assert report.exit_code == 5
-    assert report.error == "picky stayed away: refused"
+    assert report.error == "picky could not be reached after 6 attempts: refused"
     assert len(mirror.seen(Retired)) == 1  # one verdict for all, not one connection after the other
     assert len(target.asked) == 6
     assert mirror.target.files() == {}
@@ -266,7 +266,7 @@ async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_an
     mirror.target = Poisoned("target", inodes=False)
     report = await mirror.run()
     assert (report.exit_code, report.copied, report.failed) == (1, 3, 1)
-    assert report.failures == (("poison", "the connection was lost 5 times over it: it died"),)
+    assert report.failures == (("poison", "the connection was lost 5 times during this operation: it died"),)
     assert mirror.journal.pending() == []
     assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
 
@@ -577,7 +577,7 @@ async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_res
     breaking = Faulty(mirror.target, at("commit", ConnectionLost("reset"), times=5))
     report = await mirror.run(target=breaking)
     assert (report.exit_code, report.failed, report.copied) == (1, 1, 3)
-    assert "the connection was lost 5 times over it" in report.failures[0][1]
+    assert "the connection was lost 5 times during this operation" in report.failures[0][1]
     assert mirror.journal.pending() == []
 
 

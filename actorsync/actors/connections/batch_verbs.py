@@ -1,14 +1,16 @@
-"""What a lane does in batches: directories, moves, removals, sweeps and surveys. Uploads are in ``lane``."""
+"""Batch verbs: making directories, moving, removing, sweeping and surveying, a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
-from actorsync.actors.connections.intents import FactSender
-from actorsync.actors.connections.outcomes import all_made, all_removed, moved, removed
-from actorsync.actors.stages import Gate
+from actorsync.actors.connections import outcomes
+from actorsync.actors.connections.context import ConnectionContext
+from actorsync.actors.connections.facts import FactChannel, make_durable
+from actorsync.actors.connections.inbox import Inbox
+from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ancestors
@@ -26,99 +28,89 @@ from actorsync.model.operation import (
     Sweep,
 )
 
-__all__ = ["BatchVerbs", "make_parents"]
+__all__ = ["BatchVerbs"]
 
 
 @attrs.frozen(eq=False)
 class BatchVerbs:
-    """Does one batch over one session, and returns one outcome for each operation. Keeps nothing between batches."""
+    """Carries out batches of one kind, copies excepted, on a session of the target.
 
-    sender: FactSender
-    gate: Gate
-    keeps_times: bool
-    """Whether the target keeps the times of the source; a survey drops its times otherwise."""
-    look_ahead: Callable[[], bool]
-    """Takes the next batch while the last listing is on its way, and returns whether it is a survey as well."""
+    Nothing is kept between two calls. When the connection is lost, the lane still has the batch, and calls again with
+    the next session: every verb may be repeated with the same items.
+    """
 
-    async def do(self, target: Session, batch: Batch, show: Callable[[str], None]) -> Sequence[Outcome]:
-        """Do a batch; all its operations are of one kind. ``show`` is given the state of the lane."""
+    context: ConnectionContext
+    level: LaneLevel
+    facts: FactChannel
+    inbox: Inbox
+
+    async def carry_out(self, target: Session, batch: Batch) -> list[Outcome]:
+        """Return one outcome for each operation of ``batch``, in order. Raises `ConnectionLost`."""
         match batch[0]:
             case MakeDirectory():
-                return await self._make_directories(target, batch, show)
+                return await self._make_directories(target, batch)
             case Move():
-                return await self._move(target, batch, show)
+                return await self._move(target, batch)
             case Remove():
-                return await self._remove(target, batch, show)
+                return await self._remove(target, batch)
             case Sweep():
-                show("sweeping")
                 return await self._sweep(target, batch)
             case _:
-                show("surveying")
+                self.level.show("surveying")
                 return [await self._survey(target, operation) for operation in batch]
 
-    async def _make_directories(self, target: Session, batch: Batch, show: Callable[[str], None]) -> list[Outcome]:
-        # A run without a change makes sure of the root, which is no visible change.
+    async def _make_directories(self, target: Session, batch: Batch) -> list[Outcome]:
+        # A run without any change makes the root alone, and does not pass the gate.
         if any(operation.path for operation in batch):
-            await self.gate.passed()
-        show("making directories")
-        return all_made(batch, await _make(target, [operation.path for operation in batch]))
+            await self.context.gate.passed()
+        self.level.show("making directories")
+        return outcomes.all_made(batch, await _make(target, [operation.path for operation in batch]))
 
-    async def _move(self, target: Session, batch: Batch, show: Callable[[str], None]) -> list[Outcome]:
-        await self.gate.passed()
-        show("moving")
+    async def _move(self, target: Session, batch: Batch) -> list[Outcome]:
+        await self.context.gate.passed()
+        self.level.show("moving")
         moves = [operation for operation in batch if isinstance(operation, Move)]
-        await self.sender.until_durable(MovesIntended(tuple(moves)))
+        await make_durable(self.facts, MovesIntended(tuple(moves)))
         results = await target.move([Relocation(move.target, move.path) for move in moves])
-        return [moved(move, result) for move, result in zip(moves, results, strict=True)]
+        return outcomes.all_moved(moves, results)
 
-    async def _remove(self, target: Session, batch: Batch, show: Callable[[str], None]) -> list[Outcome]:
-        await self.gate.passed()
-        show("removing")
-        await self.sender.until_durable(RemovalIntended(tuple(operation.path for operation in batch)))
-        return all_removed(batch, await target.remove([it.target for it in batch if isinstance(it, Remove)]))
+    async def _remove(self, target: Session, batch: Batch) -> list[Outcome]:
+        await self.context.gate.passed()
+        self.level.show("removing")
+        await make_durable(self.facts, RemovalIntended(tuple(operation.path for operation in batch)))
+        results = await target.remove([removal.target for removal in batch if isinstance(removal, Remove)])
+        return outcomes.all_removed(batch, results)
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
-        finals = {it.path: it.source.path for it in batch if isinstance(it, Sweep) and it.source is not None}
-        swept = await target.sweep([operation.path for operation in batch], finals)
-        outcomes = [removed(operation, result) for operation, result in zip(batch, swept, strict=True)]
-        return [await self._recover(target, outcome) for outcome in outcomes]
-
-    async def _recover(self, target: Session, outcome: Outcome) -> Outcome:
-        """Look whether an earlier run renamed a swept temporary to its final name, and died before it recorded that.
-
-        A commit of a temporary that is gone answers exactly this: whether the final name has this size and time.
-        """
-        sweep = outcome.operation
-        if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None or not sweep.recovers:
-            return outcome
-        source = sweep.source
-        (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
-        return Done(sweep, found, source) if isinstance(found, Entry) else outcome
+        self.level.show("sweeping")
+        finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
+        results = await target.sweep([operation.path for operation in batch], finals)
+        return [await _recover(target, outcome) for outcome in outcomes.all_swept(batch, results)]
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
-        assert isinstance(survey, Survey)
         try:
-            if isinstance(target, PrefetchingSession):
-                listing = await target.list_directory_ahead(survey.path, self.look_ahead)
-            else:
-                listing = await target.list_directory(survey.path)
+            listing = await self._list(target, survey.path)
         except OperationRefused as refusal:
             return Skipped(survey, str(refusal))
-        if listing.problem is not None and not listing.problem.vanished:
-            return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
-        entries = listing.entries
-        if not self.keeps_times:
-            entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)
-        return Done(survey, listing=Listing(survey.path, entries))
+        return outcomes.surveyed(survey, listing, keeps_times=self.context.target.capabilities.keeps_times)
 
+    async def _list(self, target: Session, directory: str) -> Listing:
+        if isinstance(target, PrefetchingSession):
+            return await target.list_directory_ahead(directory, self._take_survey_ahead)
+        return await target.list_directory(directory)
 
-async def make_parents(target: Session, path: str) -> bool:
-    """Make the directories above a refused file again, and return whether all exist: a user may have removed them."""
-    return all(isinstance(made, Entry) for made in await target.make_directories(ancestors(path)))
+    def _take_survey_ahead(self) -> bool:
+        """Take the next batch while a listing is in transit. Return True if that batch is a survey."""
+        is_survey = isinstance(self.inbox.take_ahead(), Survey)
+        self.inbox.request_connections()
+        return is_survey
 
 
 async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
-    """Make directories. A refused one is tried again together with those above it, which may be gone as well."""
+    """Make directories. Those that are refused are tried once more, together with their ancestors.
+
+    An ancestor that the journal lists may have been removed from the target by somebody else.
+    """
     made = dict(zip(paths, await target.make_directories(paths), strict=True))
     refused = [path for path, result in made.items() if isinstance(result, OperationRefused) and path]
     if refused:
@@ -126,3 +118,16 @@ async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | Oper
         results = dict(zip(again, await target.make_directories(again), strict=True))
         made |= {path: results[path] for path in refused}
     return made
+
+
+async def _recover(target: Session, outcome: Outcome) -> Outcome:
+    """Check whether the file of a swept temporary reached its final name in an earlier run that then crashed.
+
+    The commit of a temporary that is gone tells: it succeeds if the final name has the staged size and time.
+    """
+    sweep = outcome.operation
+    if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None or not sweep.recovers:
+        return outcome
+    source = sweep.source
+    (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
+    return Done(sweep, found, source) if isinstance(found, Entry) else outcome

@@ -1,4 +1,4 @@
-"""What all connections of a run share."""
+"""What the connections of a run and their lanes share."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["ConnectionContext"]
 
 @attrs.frozen(eq=False)
 class ConnectionContext:
-    """The two sides of a run, and what every connection and every lane needs to work on them."""
+    """Everything that is the same for all connections of one run, and for all their lanes."""
 
     source: Source
-    """What is read to be sent: behind transforms and the bandwidth limit, where there are any."""
+    """Where files are read: behind the transforms and the bandwidth limit, where there are any."""
     target: Endpoint
-    pool: Pool
-    """Decides how many connections there are, and whether the target has room for a file."""
     statistics: Statistics
     shutdown: Shutdown
+    pool: Pool
+    """Admits connections. Its breaker ``full`` admits uploads while the target has no room."""
+    gate: Gate
+    """Is passed before each change that can be seen on the target."""
+    backoff: Backoff
     token: Callable[[], str]
-    """Returns a random token for the next temporary name."""
+    """Returns a new random token for the name of a temporary."""
     wall_clock_ns: Callable[[], int]
-    backoff: Backoff = attrs.Factory(Backoff)
-    gate: Gate = attrs.Factory(Gate)
-    """Runs the caller's hook before the first visible change on the target."""
     by_content: bool = False
-    """Whether the checksum of each file is remembered."""
+    """Whether the checksum of each file is recorded."""

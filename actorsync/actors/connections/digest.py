@@ -1,4 +1,4 @@
-"""Digests of file content: of one that is read for it, and of one that passes on its way to the target."""
+"""The digest of a file's content: BLAKE2b, 32 bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _new_hash() -> hashlib.blake2b:
 
 
 class HashingContent(ContentWrapper):
-    """Content whose digest is computed while it is read. It has no descriptor, so that every byte passes `read`."""
+    """Content whose digest is computed while it is read."""
 
     __slots__ = ("_hash",)
 
@@ -25,9 +25,8 @@ class HashingContent(ContentWrapper):
         super().__init__(real)
         self._hash = _new_hash()
 
-    def fileno(self) -> int | None:
-        """Return None: bytes that leave through a descriptor are not seen here."""
-        return None
+    def fileno(self) -> None:
+        """Return None: every byte passes through `read`."""
 
     async def read(self, max_bytes: int) -> bytes:
         """Read the next piece, and add it to the digest."""
@@ -36,7 +35,7 @@ class HashingContent(ContentWrapper):
         return data
 
     def digest(self) -> bytes:
-        """Return the digest of all that was read so far: 32 bytes of BLAKE2b."""
+        """Return the digest of everything read so far."""
         return self._hash.digest()
 
 

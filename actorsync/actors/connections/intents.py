@@ -1,4 +1,4 @@
-"""Intents: what a crash must not forget is in the journal before the target hears of it."""
+"""The intents of a lane: the names of temporaries, recorded in the journal before the temporaries are made."""
 
 from __future__ import annotations
 
@@ -7,97 +7,80 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from actorsync.actors.messages import Fact, Registration
+from actorsync.actors.connections.facts import FactChannel, make_durable
+from actorsync.actors.messages import Registration
 from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
-from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended, Swept
+from actorsync.model.event import Intended, Swept
 from actorsync.model.operation import Copy
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.temporary_names import temporary_name
 
-__all__ = ["FactSender", "Intents"]
-
-
-@attrs.frozen(eq=False)
-class FactSender:
-    """One lane's use of the channel to the recorder. The connection owns that end, and closes it."""
-
-    facts: trio.MemorySendChannel[Fact]
-
-    async def tell(self, *events: Event) -> None:
-        """Send events, even while the task is being cancelled: the next run misjudges what is not written down.
-
-        The wait is short, because the recorder takes facts until the last sender is closed.
-        """
-        for event in events:
-            try:
-                self.facts.send_nowait(event)
-            except trio.WouldBlock:
-                with trio.CancelScope(shield=True):
-                    await self.facts.send(event)
-
-    async def until_durable(self, intended: Intended | RemovalIntended | MovesIntended) -> None:
-        """Send an intent, and return when the journal has it on disk."""
-        registration = Registration(intended, trio.Event())
-        await self.facts.send(registration)
-        await registration.durable.wait()
+__all__ = ["Intents"]
 
 
 @attrs.frozen
 class _Ahead:
-    """A temporary that was registered before the turn of its file came."""
+    """A registration for a copy whose turn has not come."""
 
     copy: Copy
-    temporary: str
+    intended: Intended
     registration: Registration
 
 
 @attrs.define(eq=False)
 class Intents:
-    """Registers the temporaries of one lane in the journal. Survives a lost connection, as its lane does.
+    """Owns the registrations of one lane.
 
-    A temporary that a lost connection leaves on the target stays registered. The end of this run sweeps it, or the
-    next run does. Each attempt uses a new name, because a server may still write to the old one.
+    A registered temporary that is left behind is swept at the end of the run, or by the next run. That holds after a
+    lost connection too. Each attempt registers a new name, because a server may go on writing to the old one after
+    the connection is lost.
+
+    One registration may be made ahead of its turn. It survives a lost connection, like the batch it belongs to. A name
+    that `register` has returned does not: the next attempt calls `register` again.
     """
 
-    sender: FactSender
-    token: Callable[[], str]
-    _ahead: _Ahead | None = None
+    _facts: FactChannel
+    _token: Callable[[], str]
+    _ahead: _Ahead | None = attrs.field(default=None, init=False)
 
     def register_ahead(self, copy: Copy) -> None:
-        """Register the temporary of the next file without waiting; do nothing if the recorder is busy."""
+        """Send the registration for ``copy``, unless the recorder is busy. `register` then waits for it."""
         ahead = self._new(copy)
         try:
-            self.sender.facts.send_nowait(ahead.registration)
+            self._facts.send_nowait(ahead.registration)
         except trio.WouldBlock:
-            return  # `register` asks again when the turn of the file comes
+            return  # `register` sends another one when the turn of the file comes
         self._ahead = ahead
 
     async def register(self, copy: Copy) -> str:
-        """Return the path of a temporary for ``copy``, once the journal has it on disk."""
+        """Return the path of a new temporary for ``copy``, once a crash cannot lose its registration."""
         if self._ahead is not None and self._ahead.copy is copy:
             ahead, self._ahead = self._ahead, None
         else:
             ahead = self._new(copy)
-            await self.sender.facts.send(ahead.registration)
+            await self._facts.send(ahead.registration)
         await ahead.registration.durable.wait()
-        return ahead.temporary
-
-    async def register_size(self, staged: Staged, source: Entry) -> None:
-        """Register the size of content that was made on the way, which only its end tells.
-
-        This comes before the file gets its final name, so that a crash in between does not forget the size.
-        """
-        await self.sender.until_durable(Intended((staged.temporary,), attrs.evolve(source, size=staged.size)))
-
-    async def withdraw(self, copy: Copy | None = None) -> None:
-        """Report a temporary that was registered ahead, for ``copy`` or for any file, as gone: it is never made."""
-        if self._ahead is not None and (copy is None or self._ahead.copy is copy):
-            await self.sender.facts.send(Swept((self._ahead.temporary,)))
-            self._ahead = None
+        return ahead.intended.temporaries[0]
 
     def _new(self, copy: Copy) -> _Ahead:
-        temporary = join(parent_of(copy.path), temporary_name(name_of(copy.path), self.token()))
-        # The size of content that is made on the way is not known yet: see `register_size`.
-        intended = Intended((temporary,), None if is_fingerprinted(copy.source) else copy.source)
-        return _Ahead(copy, temporary, Registration(intended, trio.Event()))
+        path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
+        # The size of transformed content is not known yet: `register_size` records it later.
+        intended = Intended((path,), None if is_fingerprinted(copy.source) else copy.source)
+        return _Ahead(copy, intended, Registration(intended, trio.Event()))
+
+    async def register_size(self, staged: Staged, source: Entry) -> None:
+        """Record the size of transformed content before the file gets its final name.
+
+        Without it, the run after a crash could not recognize the file under its final name.
+        """
+        await make_durable(self._facts, Intended((staged.temporary,), attrs.evolve(source, size=staged.size)))
+
+    async def unregister(self, copy: Copy | None = None) -> None:
+        """Withdraw the registration made ahead, because its temporary will not be made.
+
+        If ``copy`` is given, only the registration for that copy is withdrawn.
+        """
+        if self._ahead is not None and (copy is None or copy is self._ahead.copy):
+            await self._facts.send(Swept(self._ahead.intended.temporaries))
+            self._ahead = None

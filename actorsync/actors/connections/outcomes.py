@@ -1,38 +1,81 @@
-"""From the results of a session to outcomes of operations. Pure functions."""
+"""Outcomes: what the results of a session's verbs mean for the operations of a batch. No I/O, no state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actorsync.errors import OperationRefused, TargetFull
-from actorsync.model.entry import Entry, parent_of
-from actorsync.model.operation import Batch, Done, Failed, Fault, Move, Operation, Outcome, Skipped
+import attrs
 
-__all__ = ["all_made", "all_removed", "failed", "given_up", "moved", "removed"]
+from actorsync.endpoints.contract import Staged
+from actorsync.errors import OperationRefused, TargetFull
+from actorsync.model.entry import Entry, Listing, parent_of
+from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, Move, Operation, Outcome, Returned, Skipped
+
+__all__ = [
+    "StagedCopy",
+    "all_made",
+    "all_moved",
+    "all_removed",
+    "all_swept",
+    "committed",
+    "failed",
+    "given_up",
+    "not_sent",
+    "surveyed",
+]
+
+
+@attrs.frozen
+class StagedCopy:
+    """A copy whose content is whole on the target under a temporary name, and only has to be renamed."""
+
+    copy: Copy
+    staged: Staged
+    source: Entry
+    """The source file as it was read."""
+    digest: bytes | None
+    """The digest of its content, if its times are too recent to show a later change."""
+    checksum: bytes | None
+    """The digest of its content, if checksums are recorded."""
 
 
 def failed(operation: Operation, refusal: OperationRefused) -> Failed:
-    """Return the failure of an operation that was refused. A full target is no fault of the path."""
+    """Return the failure of a refused operation. A full target is not the fault of the path."""
     return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
 
 
+def not_sent(copy: Copy, reason: str) -> Failed:
+    """Return the failure of a copy that is not tried, because an earlier one found the target full for ``reason``."""
+    return Failed(copy, f"not sent: the target is full ({reason})", Fault.UNSENT)
+
+
 def given_up(operation: Operation, reason: str) -> Outcome:
-    """Return the outcome of an operation that lost too many connections. A move is skipped: it is done otherwise."""
+    """Return the outcome of an operation that is not tried again. A skipped move becomes a copy and a removal."""
     return Skipped(operation, reason) if isinstance(operation, Move) else Failed(operation, reason)
 
 
-def moved(move: Move, result: Entry | OperationRefused) -> Outcome:
-    """Return the outcome of a move. A refused move is skipped: the file is sent and the old name removed instead."""
-    if isinstance(result, OperationRefused):
-        return Skipped(move, str(result))
-    return Done(move, result, move.source, move.digest, checksum=move.checksum)
+def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
+    """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back."""
+    if isinstance(result, Entry):
+        temporary = upload.staged.temporary
+        return Done(upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum)
+    return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
+
+
+def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:
+    """Return the outcomes of moves. A refused move is skipped: it becomes a copy and a removal."""
+    return [
+        Skipped(move, str(result))
+        if isinstance(result, OperationRefused)
+        else Done(move, result, move.source, move.digest, checksum=move.checksum)
+        for move, result in zip(moves, results, strict=True)
+    ]
 
 
 def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list[Outcome]:
-    """Return the outcomes of a batch of new directories, parents before children.
+    """Return the outcomes of making directories, which stand in the batch parents first.
 
-    A directory below one that was refused fails as well. If the refused name exists, actorsync did not create it, so
-    nothing below it belongs to actorsync either.
+    A directory below a refused one fails even if it exists: the run has not made it, and does not look into it.
     """
     outcomes: list[Outcome] = []
     refused: set[str] = set()
@@ -41,7 +84,7 @@ def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list
         if isinstance(result, OperationRefused):
             outcomes.append(failed(operation, result))
         elif parent_of(operation.path) in refused:
-            outcomes.append(Failed(operation, "its directory was refused", Fault.OTHER))
+            outcomes.append(Failed(operation, "its parent directory could not be made", Fault.OTHER))
         else:
             outcomes.append(Done(operation, result))
             continue
@@ -50,24 +93,41 @@ def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list
 
 
 def all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
-    """Return the outcomes of a batch of removals, leaves first.
+    """Return the outcomes of removals, which stand in the batch children first.
 
-    A directory that is not empty is kept without a failure, unless one of its own entries failed to be removed.
+    A directory that is not empty because the removal of a child failed has failed as well.
     """
     outcomes: list[Outcome] = []
-    failures: dict[str, str] = {}
+    remaining: dict[str, str] = {}
     for operation, result in zip(batch, results, strict=True):
-        outcome = removed(operation, result)
-        if isinstance(outcome, Skipped) and operation.path in failures:
-            outcome = Failed(operation, f"it still holds {failures[operation.path]!r}", Fault.OTHER)
+        outcome = _removed(operation, result)
+        if isinstance(outcome, Skipped) and operation.path in remaining:
+            outcome = Failed(operation, f"it still holds {remaining[operation.path]!r}", Fault.OTHER)
         if isinstance(outcome, Failed):
-            failures[parent_of(operation.path)] = operation.path
+            remaining[parent_of(operation.path)] = operation.path
         outcomes.append(outcome)
     return outcomes
 
 
-def removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
-    """Return the outcome of one removal or sweep; False means that a directory is not empty."""
+def all_swept(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
+    """Return the outcomes of sweeping temporaries."""
+    return [_removed(operation, result) for operation, result in zip(batch, results, strict=True)]
+
+
+def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     if isinstance(result, OperationRefused):
         return failed(operation, result)
     return Done(operation) if result else Skipped(operation, "kept: it contains files that actorsync did not create")
+
+
+def surveyed(survey: Operation, listing: Listing, *, keeps_times: bool) -> Outcome:
+    """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
+
+    If the target does not keep times, the entries have none: an equal time there proves nothing.
+    """
+    if listing.problem is not None and not listing.problem.vanished:
+        return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
+    entries = listing.entries
+    if not keeps_times:
+        entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)
+    return Done(survey, listing=Listing(survey.path, entries))

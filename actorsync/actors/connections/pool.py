@@ -1,4 +1,4 @@
-"""The pool: which connections may be, and how many. It has no connection itself; they ask it before they connect."""
+"""The pool: which connections may log in, and how many there may be. It owns no connection; they ask it first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import enum
 import math
 import random
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 import trio
@@ -18,41 +19,43 @@ from actorsync.planning.circuit_breaker import Breaker
 from actorsync.planning.login_rate import Logins
 from actorsync.planning.pool_size import Sizing
 
-__all__ = ["Place", "Pool", "Role"]
+__all__ = ["AfterRejection", "Pool", "Role"]
 
-#: Seconds between two looks at whether more connections would be of use.
-_INTERVAL = 1.0
-#: What a file counts for beside its bytes: about what travels in the time that its round trips take.
-_FILE = 64 * 1024
-#: How often in a row a login that was good before may be refused while nobody is connected. It may be that the server
-#: still counts connections that are gone; it may be a password that was changed, and servers lock accounts out.
-_LAPSES = 3
-#: A target without room is asked again after so many seconds at first.
-_FULL_SECONDS = 10.0
+#: Seconds between two checks whether more connections would make the run faster.
+_INTERVAL: Final = 1.0
+#: Bytes that a file counts for besides its content: about as many as could be sent during its round trips.
+_FILE: Final = 64 * 1024
+#: How many times in a row a login that worked before may be rejected while no connection is open. The server may still
+#: count connections that are gone; or the password was changed, and many servers lock the account after some attempts.
+_LAPSES: Final = 3
+#: Seconds before the first new attempt to write to a target that is full.
+_FULL_SECONDS: Final = 10.0
 
 
 class Role(enum.Enum):
-    """What a connection is let in for: to look out for the first thing to do, or to lend a hand."""
+    """Why a connection without work is admitted."""
 
-    SCOUT = enum.auto()
-    HAND = enum.auto()
+    FIRST = enum.auto()  # no connection is open: it takes the first operation, and connects for it
+    ADDITIONAL = enum.auto()  # more operations are waiting than the open connections can take
 
 
-class Place(enum.Enum):
-    """Where a connection that was turned away has its place."""
+class AfterRejection(enum.Enum):
+    """What a connection does after its login was rejected because there are too many connections."""
 
-    WAITING = enum.auto()  # it came with others, and comes again when it is alone
-    OUTSIDE = enum.auto()  # it was one too many: the others have its work
-    ALONE = enum.auto()  # nobody else is connected: the server is as good as away
+    RETRY = enum.auto()  # other logins were in progress: it tries again when it is the only one
+    LEAVE = enum.auto()  # it is one too many: the others take its work
+    BACK_OFF = enum.auto()  # no other connection is open: it counts as a failed attempt
 
 
 @attrs.define(eq=False)
 class Pool:
-    """Room for connections, and the circuit breakers for the host that they lead to.
+    """Admits connections to the target, and holds its two circuit breakers: host down, and target full.
 
-    While nobody is connected (at the beginning, and when a server went away) one connection tries alone, with its
-    back-off, and the others wait for what becomes of it: a server that is down is asked once, not once for each
-    connection. ``full`` is the breaker of the target's room, which the lanes ask before each copy.
+    While no connection is open (at the beginning, and when the server is down) one connection tries alone, with its
+    back-off, and the others wait for its result: a server that is down gets one attempt at a time, not one for each
+    connection. ``full`` is the breaker for a target without room, which the lanes ask before each upload.
+
+    A connection that is *admitted* has a place in the pool; it is in ``connected`` while its session is open.
     """
 
     sizing: Sizing
@@ -61,64 +64,60 @@ class Pool:
     jitter: Callable[[], float] = random.random
     connected: set[int] = attrs.Factory(set)
     outages: int = 0
-    """How often all connections, and there were several, were lost together: no work of ours does that."""
+    """How many times several connections were lost together, until none was left. No operation causes that."""
     full: Breaker = attrs.Factory(lambda: Breaker(_FULL_SECONDS))
     _host: Breaker = attrs.Factory(lambda: Breaker(is_open=True))
     _logins: Logins = attrs.Factory(Logins)
-    _is_barred: bool = False
+    _is_login_forbidden: bool = False
     _lapses: int = 0
     _lapse: str = ""
-    _inside: set[int] = attrs.Factory(set)
+    _admitted: set[int] = attrs.Factory(set)
     _lost_together: set[int] = attrs.Factory(set)
-    _scout: int | None = None
-    _wanted: int = 0
+    _first: int | None = None
+    _requested: int = 0
     _is_closed: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     _began: float = attrs.Factory(trio.current_time)
 
-    # Coming in.
+    # Logging in.
 
     async def reserve(self, number: int) -> Role | None:
-        """Wait until connection ``number``, which has nothing in hand, is wanted; None when it never will be.
-
-        While nobody is connected, one looks out for the first thing to do, and connects for it; the others come when
-        there is more than those who are connected can take.
-        """
-        self._host.withdrew(number)  # who has nothing to do does not ask for the server, and others may wait for that
+        """Wait until connection ``number``, which has no work in hand, is needed. Return None if it never will be."""
+        self._host.withdrew(number)  # it has no work, so another connection may be the one that tries
         self._changed.unpark_all()
         while not self._is_closed:
-            if number in self._inside or len(self._inside) < self.sizing.size:
-                if self._wanted:
-                    self._wanted -= 1
-                    self._inside.add(number)
-                    return Role.HAND
-                if not self.connected and self._scout in {None, number}:
-                    self._scout = number
-                    self._inside.add(number)
-                    return Role.SCOUT
+            if number in self._admitted or len(self._admitted) < self.sizing.size:
+                if self._requested:
+                    self._requested -= 1
+                    self._admitted.add(number)
+                    return Role.ADDITIONAL
+                if not self.connected and self._first in {None, number}:
+                    self._first = number
+                    self._admitted.add(number)
+                    return Role.FIRST
             await self._changed.park()
         return None
 
-    def want(self, waiting: int) -> None:
-        """Call in connections for so many operations that wait for somebody to take them, and for what will follow.
+    def request(self, waiting: int) -> None:
+        """Request connections for ``waiting`` operations that no lane has taken, and for those that will follow.
 
-        That is what the planner has ready; while a target is looked at for the first time, it is what the source holds:
-        logins take as long as the look.
+        Those are the operations that the planner has ready. While the target is surveyed for the first time, they are
+        all files found so far: the logins then happen during the survey.
         """
         levels = self.statistics
         waiting += max(levels.operations_ready, levels.files_found if levels.is_surveying else 0)
-        self._wanted = -(-waiting // self.lanes)
+        self._requested = -(-waiting // self.lanes)
         if waiting:
             self._changed.unpark_all()
 
-    async def turn(self, number: int, *, has_something: bool) -> bool:
-        """Wait until connection ``number`` may log in. False when there is no room for it any more, or no work.
+    async def may_log_in(self, number: int, *, has_work: bool) -> bool:
+        """Wait until connection ``number`` may log in. Return False if it is one too many, or if no work is left.
 
-        One that ``has_something`` in hand is let in also when all else is done.
+        One that ``has_work`` in hand may log in even if the pool is closed.
 
-        Raises `LoginLapsed` when the login that was good has been refused often enough: nobody tries it again.
+        Raises `LoginLapsed` if a login that worked before was rejected `_LAPSES` times.
         """
-        while has_something or not self._is_closed:
+        while has_work or not self._is_closed:
             wait = self._wait(number)
             if wait == 0:
                 self._logins.began(number)
@@ -130,9 +129,9 @@ class Pool:
         return False
 
     def _wait(self, number: int) -> float | None:
-        """Give the seconds until ``number`` may log in, unless something changes before; None when it may not."""
+        """Return the seconds until ``number`` may log in, unless something changes earlier; None if it must not."""
         now = trio.current_time()
-        if self._is_barred:
+        if self._is_login_forbidden:
             return math.inf
         if not self.connected:
             if self.is_locked_out:
@@ -143,21 +142,21 @@ class Pool:
         wait = self._logins.wait(now)
         return math.inf if wait is None else wait
 
-    def entered(self, number: int) -> bool:
-        """Take note that a connection was let in; True when nobody was connected, after something had failed."""
+    def note_connected(self, number: int) -> bool:
+        """Note that a connection is open. Return True if it is the first one after failed attempts."""
         self._logins.ended(number, trio.current_time(), self.jitter())
         self.connected.add(number)
         self._lost_together.clear()
-        self._lapses, self._is_barred = 0, False
-        if self._scout == number:
-            self._scout = None
+        self._lapses, self._is_login_forbidden = 0, False
+        if self._first == number:
+            self._first = None
         self._changed.unpark_all()
         return self._host.close()
 
     # Leaving.
 
-    def lost(self, number: int) -> None:
-        """Take note that a connection was lost, or could not be made. It keeps its room, and will try again."""
+    def note_lost(self, number: int) -> None:
+        """Note that a connection was lost, or could not be made. It stays admitted, and will try again."""
         self._logins.ended(number, trio.current_time(), self.jitter())
         if number in self.connected:
             self.connected.discard(number)
@@ -168,60 +167,60 @@ class Pool:
             self._host.trip()
         self._changed.unpark_all()
 
-    def left(self, number: int) -> None:
-        """Take note that a connection will not come again, or begins anew."""
-        self.lost(number)
-        self._inside.discard(number)
+    def leave(self, number: int) -> None:
+        """Free the place of a connection. It ends, or has to be admitted again."""
+        self.note_lost(number)
+        self._admitted.discard(number)
         self._host.withdrew(number)
-        if self._scout == number:
-            self._scout = None
+        if self._first == number:
+            self._first = None
         self._changed.unpark_all()
 
-    def turned_away(self, number: int, error: TooManyConnections) -> Place:
-        """Find a place for a connection that was turned away, or could not be opened."""
+    def note_rejected(self, number: int, error: TooManyConnections) -> AfterRejection:
+        """Note that a login was rejected, or that this machine has no room for a connection; decide what follows."""
         now, is_ours = trio.current_time(), isinstance(error, OwnLimit)
         if not self.connected - {number}:
             if isinstance(error, LoginLapsed):
                 self._lapses, self._lapse = self._lapses + 1, str(error)
-            return Place.ALONE
+            return AfterRejection.BACK_OFF
         if not is_ours and self._logins.is_too_early(number, now, self.jitter()):
-            self._wanted += 1
+            self._requested += 1
             self._changed.unpark_all()
-            return Place.WAITING
-        self.left(number)
+            return AfterRejection.RETRY
+        self.leave(number)
         self.sizing.refused(len(self.connected), now - self._began, by_server=not is_ours)
-        return Place.OUTSIDE
+        return AfterRejection.LEAVE
 
-    def bar(self) -> None:
-        """Have nobody try to log in any more, because the run ends with that; but who is at it may come in."""
-        self._is_barred = True
+    def forbid_logins(self) -> None:
+        """Let no further login begin, because the run is about to end. One in progress may still succeed."""
+        self._is_login_forbidden = True
 
-    def is_away(self, number: int, error: ConnectionLost) -> bool:
-        """Take note of why a connection has to wait; True when it is news that nobody is connected."""
+    def note_failure(self, number: int, error: ConnectionLost) -> bool:
+        """Note why a connection has to wait. Return True if the host breaker opens with that: it has failed first."""
         return not self.connected and self._host.failed(number, str(error), trio.current_time())
 
     @property
     def is_locked_out(self) -> bool:
-        """Whether a login that was good before has been refused often enough."""
+        """Whether a login that worked before was rejected too often to try it again."""
         return self._lapses >= _LAPSES
 
     def close(self) -> None:
-        """Let nobody in any more: there is nothing more to do."""
+        """Admit no more connections without work, because no work is left."""
         self._is_closed = True
         self._changed.unpark_all()
 
     # Growing.
 
     async def run(self, waiting: Callable[[], int], facts: trio.MemorySendChannel[Fact]) -> None:
-        """Grow when that is of use, for as long as there is work ``waiting``. Ends when the pool is closed."""
+        """Grow while that makes the run faster, while operations are ``waiting``. Return when the pool is closed."""
         with holding(facts):
             while not self._is_closed:
                 with trio.move_on_after(_INTERVAL):
                     while not self._is_closed:
                         await self._changed.park()
                 done = self.statistics.bytes_sent + _FILE * self.statistics.files_done
-                self.want(waiting())
+                self.request(waiting())
                 before, sizing = self.sizing.size, self.sizing
                 if waiting() and sizing.look(trio.current_time() - self._began, len(self.connected), done):
-                    await facts.send(Resized(sizing.size, sizing.ceiling, "there is more to do", before))
+                    await facts.send(Resized(sizing.size, sizing.ceiling, "more operations are waiting", before))
                     self._changed.unpark_all()

@@ -1,0 +1,81 @@
+"""The inbox of a lane: the batch in hand, and the batch taken ahead."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from actorsync.actors.connections.pool import Pool
+from actorsync.model.operation import Batch, Operation
+
+__all__ = ["Inbox"]
+
+
+@attrs.define(eq=False)
+class Inbox:
+    """Takes batches from the channel of operations, which all lanes of a run share.
+
+    Both batches survive a lost connection: neither has an outcome yet. ``batch`` is empty when no batch is in hand.
+    """
+
+    _operations: trio.MemoryReceiveChannel[Batch]
+    _pool: Pool
+    _draining: trio.Event
+    batch: Batch = attrs.field(default=(), init=False)
+    _ahead: Batch = attrs.field(default=(), init=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no batch is in hand and none was taken ahead."""
+        return not (self.batch or self._ahead)
+
+    @property
+    def waiting(self) -> int:
+        """The number of batches in the channel, which no lane has taken yet."""
+        return self._operations.statistics().current_buffer_used
+
+    def take_nowait(self) -> None:
+        """Take the batch that was taken ahead, or else the next one from the channel.
+
+        Raises `trio.WouldBlock` or `trio.EndOfChannel`, as the channel does.
+        """
+        if self._ahead:
+            self.batch, self._ahead = self._ahead, ()
+            return
+        self.batch = self._operations.receive_nowait()
+        self.request_connections()
+
+    async def take(self) -> bool:
+        """Wait for the next batch. Return False when the channel has ended."""
+        try:
+            self.batch = await self._operations.receive()
+        except trio.EndOfChannel:
+            return False
+        return True
+
+    def take_ahead(self) -> Operation | None:
+        """Take the next batch before its turn, and return its first operation.
+
+        Return None if no batch is waiting, if one was taken ahead already, or if the run is draining.
+        """
+        if self._ahead or self._draining.is_set():
+            return None
+        try:
+            self._ahead = self._operations.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return None
+        return self._ahead[0]
+
+    def clear_batch(self) -> Batch:
+        """Return the batch in hand, and keep it no longer."""
+        batch, self.batch = self.batch, ()
+        return batch
+
+    def clear(self) -> Batch:
+        """Return the batch in hand and the batch taken ahead, and keep neither."""
+        batch, ahead, self._ahead = self.clear_batch(), self._ahead, ()
+        return (*batch, *ahead)
+
+    def request_connections(self) -> None:
+        """Ask the pool for enough connections for the batches that are waiting."""
+        self._pool.request(self.waiting)

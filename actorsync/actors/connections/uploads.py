@@ -1,0 +1,213 @@
+"""Uploads: sending the files of a lane under temporary names, and renaming them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from actorsync.actors.connections import outcomes
+from actorsync.actors.connections.context import ConnectionContext
+from actorsync.actors.connections.digest import HashingContent
+from actorsync.actors.connections.facts import FactChannel, send_facts
+from actorsync.actors.connections.inbox import Inbox
+from actorsync.actors.connections.intents import Intents
+from actorsync.actors.connections.outcomes import StagedCopy
+from actorsync.actors.statistics import LaneLevel
+from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, Upload
+from actorsync.errors import OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
+from actorsync.model.entry import Entry, ancestors
+from actorsync.model.event import BreakerOpened, Event, Resumed
+from actorsync.model.operation import Copy, Returned, Skipped
+from actorsync.planning.reconcile import is_racy
+
+__all__ = ["Uploads"]
+
+#: How many times one file is tried before it counts as failed.
+TRIES: Final = 3
+
+
+@attrs.define(eq=False)
+class Uploads:
+    """Carries out the copies of one lane, in two steps: the upload under a temporary name, then the rename.
+
+    The renames of earlier files travel with the next upload where the wire allows it.
+
+    Survives a lost connection: the files that are whole under their temporary names. `commit` over the next session
+    also finds out what became of renames that were in flight.
+    Lost with the connection: the upload in flight. Its temporary stays registered, see `Intents`; the lane still has
+    the copy, and starts it again from the beginning.
+    """
+
+    context: ConnectionContext
+    level: LaneLevel
+    facts: FactChannel
+    inbox: Inbox
+    intents: Intents
+    _staged: list[StagedCopy] = attrs.field(factory=list, init=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file waits for its rename."""
+        return not self._staged
+
+    def clear(self) -> list[Copy]:
+        """Return the copies that wait for their renames, and keep them no longer."""
+        staged, self._staged = self._staged, []
+        return [upload.copy for upload in staged]
+
+    # Room on the target.
+
+    @contextmanager
+    def admission(self, copy: Copy) -> Iterator[bool]:
+        """Yield whether ``copy`` may be sent inside the block: False while the target has no room for it.
+
+        After the target was full, one file at a time is admitted as a probe, until an upload succeeds.
+        """
+        full = self.context.pool.full
+        try:
+            yield full.admits(self, trio.current_time(), copy.source.size)
+        finally:
+            full.withdrew(self)
+
+    async def reject(self, target: Session, copy: Copy) -> list[Event]:
+        """Return the failure of a copy that `admission` did not let through. Waiting renames are done first."""
+        await self.commit(target)
+        return [outcomes.not_sent(copy, self.context.pool.full.reason)]
+
+    def _no_room(self, copy: Copy, refusal: TargetFull) -> list[Event]:
+        """Return the failure of a file that did not fit. From now on, no file of its size or larger is admitted."""
+        full, now = self.context.pool.full, trio.current_time()
+        is_news = full.failed(self, f"{copy.path}: {refusal}", now, copy.source.size)
+        opened = [BreakerOpened("full", full.reason, full.seconds_left(now))] if is_news else []
+        return [outcomes.failed(copy, refusal), *opened]
+
+    # Uploading.
+
+    async def upload(self, source: ReadSession, target: Session, copy: Copy) -> list[Event]:
+        """Upload one file under a temporary name, and keep it for its rename. Return the events that follow from it.
+
+        A copy that is kept has no outcome yet; for any other, the outcome is among the events.
+
+        Raises:
+            ConnectionLost: the connection to the target is gone; start again over the next one.
+            StageFailed: the hook ``before_commit`` has failed.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                upload = await self._upload(source, target, copy)
+                await self.context.gate.passed()
+            except SourceLost as lost:
+                if self.context.shutdown.draining.is_set():
+                    return [Returned(copy, str(lost))]
+                tries -= 1  # not the fault of the file; if it is, the source refuses it otherwise in the end
+            except OperationRefused as refusal:
+                if not await self._may_retry(target, copy, refusal, tries):
+                    return self._refused(copy, refusal)
+            else:
+                self._staged.append(upload)
+                return [Resumed("full")] if self.context.pool.full.succeeded(self) else []
+
+    async def _may_retry(self, target: Session, copy: Copy, refusal: OperationRefused, tries: int) -> bool:
+        if isinstance(refusal, Vanished | TransformFailed | TargetFull) or tries >= TRIES:
+            return False
+        return refusal.retry or (tries == 1 and await _restore_parents(target, copy))
+
+    def _refused(self, copy: Copy, refusal: OperationRefused) -> list[Event]:
+        match refusal:
+            case Vanished():
+                return [Skipped(copy, str(refusal))]
+            case TargetFull():
+                return self._no_room(copy, refusal)
+            case _:
+                return [outcomes.failed(copy, refusal)]
+
+    async def _upload(self, source: ReadSession, target: Session, copy: Copy) -> StagedCopy:
+        """Upload the file, and return it once it is known to be one version of the source file, whole."""
+        async with source.open(copy.path) as opened:
+            entry = opened.entry
+            # Times this recent do not show a later change; the digest does.
+            is_recent = is_racy(entry, self.context.wall_clock_ns())
+            hashing = HashingContent(opened) if is_recent or self.context.by_content else None
+            upload = Upload(copy.path, await self.intents.register(copy), hashing or opened)
+            staged = await self._send(target, upload, entry.size)
+            await _check_unchanged(opened, target, upload)
+        if upload.size is None:
+            await self.intents.register_size(staged, entry)
+            self.context.statistics.bytes_planned += upload.sent - copy.source.size
+        self.level.upload = None
+        self.context.statistics.bytes_done += upload.sent
+        digest = None if hashing is None else hashing.digest()
+        return StagedCopy(
+            copy, staged, entry, digest if is_recent else None, digest if self.context.by_content else None
+        )
+
+    async def _send(self, target: Session, upload: Upload, size: int) -> Staged:
+        """Send one file, and the renames that wait. Raises the `OperationRefused` of the upload."""
+        self.inbox.request_connections()  # more batches may have arrived since this one was taken
+        self.level.show("sending", upload, size)
+        staged, results = await target.stage(
+            upload, commit=[earlier.staged for earlier in self._staged], ahead=self._take_copy_ahead
+        )
+        await self._settle(results)
+        if isinstance(staged, OperationRefused):
+            raise staged
+        return staged
+
+    def _take_copy_ahead(self) -> bool:
+        """Take the next batch while the last bytes of an upload are in transit. Return True if it is a copy.
+
+        The temporary of that copy is registered meanwhile.
+        """
+        operation = self.inbox.take_ahead()
+        if not isinstance(operation, Copy):
+            return False
+        self.intents.register_ahead(operation)
+        return True
+
+    # Renaming.
+
+    async def commit(self, target: Session) -> None:
+        """Rename every file that waits for it. After a lost connection, find out what became of the renames."""
+        if self._staged:
+            await self._settle(await target.commit([upload.staged for upload in self._staged]))
+
+    async def _settle(self, results: Sequence[Entry | OperationRefused]) -> None:
+        """Report the outcomes of renames."""
+        renamed, self._staged = self._staged, []
+        events: list[Event] = []
+        for upload, result in zip(renamed, results, strict=True):
+            if isinstance(result, TargetFull):
+                events += self._no_room(upload.copy, result)
+                continue
+            self.context.statistics.files_done += isinstance(result, Entry)
+            events.append(outcomes.committed(upload, result))
+        await send_facts(self.facts, *events)
+
+
+async def _restore_parents(target: Session, copy: Copy) -> bool:
+    """Make the directories above a refused file again. Return True if all of them are there.
+
+    Somebody else may have removed them from the target.
+    """
+    return all(isinstance(made, Entry) for made in await target.make_directories(ancestors(copy.path)))
+
+
+async def _check_unchanged(opened: Content, target: Session, upload: Upload) -> None:
+    """Reject an upload if the source file changed while it was read, or if that cannot be known.
+
+    The temporary is removed, and `OperationRefused` is raised.
+    """
+    refusal = OperationRefused("it was changed while it was read", retry=True)
+    try:
+        if await opened.is_unchanged():
+            return
+    except OperationRefused as refused:
+        refusal = refused
+    await target.sweep([upload.temporary])
+    raise refusal

@@ -1,0 +1,238 @@
+"""A source on a server, as the other actors see it: sessions that cost nothing to open, and are never lost.
+
+The scanner, every lane and the planner read independently. `RemoteSource` gives them sessions that borrow a connection
+from the `SourcePool` for one listing or one file.
+
+**A lost connection to the source.** The connection to the target is not affected by it, so a `ConnectionLost` of the
+source ends here. A listing is repeated. For a file that is being read, `SourceLost` is raised: to the session of the
+target it is a refusal, so that session drops the temporary and goes on, and the file is read again. A file over which
+connections are lost again and again is read on a connection of its own, and fails in the end. So does a directory.
+
+**A source that cannot be reached.** The run ends with `SourceUnreachable`, after as many attempts as for the target.
+Nothing is removed: what was not listed is not known to be gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from actorsync.actors.backoff import Backoff
+from actorsync.actors.messages import Fact
+from actorsync.actors.source_pool import SourceConnection, SourcePool
+from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
+from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
+from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
+from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, parent_of
+
+__all__ = ["LOSSES", "RemoteSource"]
+
+#: How many connections may be lost in a row over one file or directory; from the second on it has one for itself.
+LOSSES: Final = 5
+
+
+@attrs.define(eq=False)
+class RemoteSource(EndpointWrapper[Source]):
+    """The source ``real`` behind a few shared connections, at most ``connections`` and one more. Use it inside `kept`.
+
+    Its sessions list and open. They raise `SourceUnreachable` and `LoginRefused` as `SourcePool.borrow` does, and
+    never `ConnectionLost`.
+    """
+
+    connections: int
+    backoff: Backoff
+    draining: trio.Event
+    pool: SourcePool = attrs.field(init=False)
+    _losses: Counter[str] = attrs.field(factory=Counter, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pool = SourcePool(self.real, self.connections, self.backoff, self.draining)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the real place can do. No session of this one is lost, so it does not count as remote."""
+        return attrs.evolve(self.real.capabilities, is_remote=False)
+
+    def kept(self, facts: trio.MemorySendChannel[Fact]) -> AbstractAsyncContextManager[None]:
+        """Keep connections open inside the block, and close them at its end."""
+        return self.pool.kept(facts)
+
+    async def identify(self) -> Root:
+        """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
+        found = await _RemoteSession(self).list_directory("")
+        if found.problem is not None:
+            raise GuardRefused(f"cannot use the source {self.display} as a root: {found.problem.reason}")
+        return Root(Entry("", Kind.DIRECTORY))
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[ReadSession]:
+        """Open a session that borrows a connection for each request."""
+        await trio.lowlevel.checkpoint()
+        yield _RemoteSession(self)
+
+    async def is_gone(self, entry: Entry) -> bool:
+        """Request an entry by its name, and return whether it is gone.
+
+        Used for an entry that a listing did not contain: a listing over a plain connection may have been cut short, and
+        then looks complete.
+        """
+        session = _RemoteSession(self)
+        if entry.kind is Kind.DIRECTORY:
+            problem = (await session.list_directory(entry.path)).problem
+            return problem is not None and problem.vanished
+        try:
+            async with session.open(entry.path):
+                return False
+        except Vanished:
+            return True
+        except OperationRefused:
+            return False
+
+    # Losses, by path.
+
+    def lost_over(self, path: str, connection: SourceConnection, lost: ConnectionLost) -> OperationRefused:
+        """Note that a connection was lost over ``path``, and return the error to raise for it.
+
+        That is `SourceLost` to try again, and any other `OperationRefused` if it was lost `LOSSES` times.
+        """
+        self.pool.lose(connection, lost)
+        self._losses[path] += connection.loss_counts(self._losses[path])
+        if self._losses[path] < LOSSES:
+            return SourceLost(f"the connection to the source was lost: {lost}")
+        return OperationRefused(f"the connection to the source was lost {LOSSES} times during this read: {lost}")
+
+    async def wait_after_losses(self, path: str) -> None:
+        """Wait before ``path`` is requested again, if more than one connection was lost over it."""
+        if self._losses[path] > 1:
+            with trio.move_on_after(self.backoff.delay(self._losses[path] - 1)):
+                await self.draining.wait()
+
+    def is_suspect(self, path: str) -> bool:
+        """Return whether ``path`` gets a connection of its own, because several were lost over it."""
+        return self._losses[path] >= 2
+
+    def succeeded(self, path: str) -> None:
+        """Start counting losses and failures again, because ``path`` was read."""
+        self.pool.note_success()
+        self._losses.pop(path, None)
+
+
+@attrs.frozen
+class _RemoteSession(ReadSession):
+    """A session of a `RemoteSource`."""
+
+    _source: RemoteSource
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List a directory. A lost connection is replaced; a directory that cannot be listed is tried twice."""
+        listing = await self._list_once(directory)
+        problem = listing.problem
+        if problem is None or self._source.draining.is_set():
+            return listing
+        if not problem.vanished:  # perhaps only the data connection was lost
+            return await self._list_once(directory)
+        if await self._is_shown(directory):
+            # Some servers give the same answer for a directory that may not be entered.
+            return attrs.evolve(listing, problem=attrs.evolve(problem, vanished=False))
+        return listing
+
+    async def _list_once(self, directory: str) -> Listing:
+        source = self._source
+        while True:
+            try:
+                await source.wait_after_losses(directory)
+                return await self._list(directory)
+            except SourceLost as lost:
+                if source.draining.is_set():
+                    return Listing(directory, problem=Problem(directory, str(lost)))
+            except OperationRefused as refused:
+                return Listing(directory, problem=Problem(directory, str(refused)))
+
+    async def _list(self, directory: str) -> Listing:
+        source = self._source
+        connection = await source.pool.borrow(is_reading=False, is_alone=source.is_suspect(directory))
+        try:
+            listing = await connection.session.list_directory(directory)
+        except ConnectionLost as lost:
+            raise source.lost_over(directory, connection, lost) from lost
+        finally:
+            source.pool.give_back(connection, is_reading=False)
+        source.succeeded(directory)
+        return listing
+
+    async def _is_shown(self, directory: str) -> bool:
+        """Return whether the parent directory still contains a directory that the server reports as missing."""
+        if not directory:
+            return True
+        above = await self.list_directory(parent_of(directory))
+        return any(entry.path == directory and entry.kind is Kind.DIRECTORY for entry in above.entries)
+
+    def describe(self) -> Sequence[tuple[str, str]]:
+        """Return nothing: the connections of the pool are described by their own sessions."""
+        return ()
+
+    def warnings(self) -> Sequence[str]:
+        """Return nothing, for the same reason."""
+        return ()
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Content]:
+        """Open a file. It occupies a connection, or a share in one, until the block is left."""
+        source = self._source
+        await source.wait_after_losses(path)
+        connection = await source.pool.borrow(is_reading=True, is_alone=source.is_suspect(path))
+        opening: AbstractAsyncContextManager[Content] | None = None
+        try:
+            try:
+                opening = connection.session.open(path)
+                content = await opening.__aenter__()
+            except ConnectionLost as lost:
+                opening = None
+                raise source.lost_over(path, connection, lost) from lost
+            except BaseException:
+                opening = None
+                raise
+            yield _RemoteContent(content, path, source, connection)
+        finally:
+            try:
+                if opening is not None:
+                    # Without the error of the block: it may be the loss of another connection.
+                    await opening.__aexit__(None, None, None)
+            except ConnectionLost as lost:
+                source.pool.lose(connection, lost)
+            finally:
+                source.pool.give_back(connection, is_reading=True)
+
+
+class _RemoteContent(ContentWrapper):
+    """A file of the source. A lost connection is an `OperationRefused` here."""
+
+    __slots__ = ("_connection", "_path", "_source")
+
+    def __init__(self, real: Content, path: str, source: RemoteSource, connection: SourceConnection) -> None:
+        super().__init__(real)
+        self._path, self._source, self._connection = path, source, connection
+
+    def fileno(self) -> None:
+        """Return None: every byte passes through `read`."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read the next piece. Raises what `RemoteSource.lost_over` returns if the connection is lost."""
+        try:
+            return await self._real.read(max_bytes)
+        except ConnectionLost as lost:
+            raise self._source.lost_over(self._path, self._connection, lost) from lost
+
+    async def is_unchanged(self) -> bool:
+        """Return whether the file is unchanged. Raises as `read` does."""
+        try:
+            is_unchanged = await self._real.is_unchanged()
+        except ConnectionLost as lost:
+            raise self._source.lost_over(self._path, self._connection, lost) from lost
+        self._source.succeeded(self._path)
+        return is_unchanged
