@@ -493,7 +493,7 @@ async def test_m034_a_rename_that_does_nothing(old: bytes | None, embedded_sftp:
     write(tmp_path / "source" / "file", b"n" * 1_000)
     if old is not None:
         write(target.root / "file", old, 1_600_000_000)
-    server.instead = evil_sftp.unsaid("RENAME", "POSIX-RENAME")
+    server.instead = evil_sftp.not_executed("RENAME", "POSIX-RENAME")
     run = await one_run(target, tmp_path / "source")
     assert run.report.exit_code == 1
     assert list(run.failures) == ["file"]
@@ -579,7 +579,7 @@ async def test_m003_m020_m091_answers_that_are_none(
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(target.root) == contents(source)
     assert temporaries(target.root) == []
-    if lie.told and verb != "CLOSE":  # nobody waits for what a directory that was read says when it is closed
+    if lie.sent and verb != "CLOSE":  # nobody waits for what a directory that was read says when it is closed
         assert run.report.reconnects >= 1
 
 
