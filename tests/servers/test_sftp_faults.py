@@ -198,7 +198,7 @@ async def test_m017_run_completes_after_a_missing_reply(verb: str, embedded_sftp
     job = Job(target)
     run = await job.run(source, connections=1, connect_seconds=1.0, stall_seconds=1.0)
     job.assert_done(run, source, repeats=LANES)
-    assert server.instead.told <= 1
+    assert server.instead.sent <= 1
 
 
 async def test_m017_m027_slow_network_does_not_reconnect(asyncssh_server: SshTarget, source: Path) -> None:
@@ -230,7 +230,7 @@ async def test_m026_run_completes_with_three_bytes_at_a_time(shared_sftp_server:
 async def test_m002_server_without_ssh_loses_the_connection(source: Path, asyncssh_server: SshTarget) -> None:
     for says in (b"", b"220 hello\r\n", b"SSH-1.5-old\r\n", b"line\r\n" * 2000, b"\x16\x03\x01\x00", b"x" * 100_000):
         for closes in (True, False):
-            with evil_sftp.open_tcp_liar(says, then_closes=closes) as (host, port, heard):
+            with evil_sftp.open_tcp_greeter(says, then_closes=closes) as (host, port, heard):
                 endpoint = endpoint_for(asyncssh_server, host=host, port=port, connect_seconds=0.5)
                 with trio.fail_after(LEAVES_WITHIN), pytest.raises(ConnectionLost):
                     async with endpoint.open_session():

@@ -1,4 +1,4 @@
-"""What tests share: the FTP servers that they run against."""
+"""Shared parts of the tests. This file holds the FTP server as a test sees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FtpTarget"]
 
 @attrs.frozen
 class FtpTarget:
-    """A running FTP server as a test sees it, whichever it is. ``root`` is "/" for whoever logs in."""
+    """Any running FTP server: how to log in, and its files. Clients see ``root`` as "/"."""
 
     name: str
     host: str
@@ -25,17 +25,17 @@ class FtpTarget:
     password: str = attrs.field(repr=False)
     root: Path
     uid: int | None = None
-    """Who the server is when it touches files under the root; None: this process."""
+    """The user id that the server uses for files; None: that of this process."""
     tls: TlsPolicy | None = None
-    """How to reach it under TLS; None: it has none."""
+    """How clients connect with TLS; None for a server without TLS."""
 
     def url(self, path: str = "") -> str:
-        """The URL of a path below the root; it holds the user, and no password."""
+        """Return the URL of a path below the root, with the user name and without the password."""
         note_server(self.name)
         return f"ftp://{quote(self.user)}@{self.host}:{self.port}/{quote(path.lstrip('/'))}"
 
     def adopt(self) -> None:
-        """Give all that a test has put under the root to the server, which could not change it otherwise."""
+        """Change the owner of everything below the root to the server's user, so that the server can change it."""
         if self.uid is not None:
             for folder, _, files in os.walk(self.root):
                 for path in [folder, *(os.path.join(folder, name) for name in files)]:

@@ -1,7 +1,7 @@
-"""The servers' password is a canary: a word that may be nowhere but on the wire. This looks for it, in every test.
+"""The servers' password is a canary: it may appear on the wire only. The suite searches for it in every test.
 
-Looked at are all log records, the arguments of every process that is started, what tests print, and every file below
-the folders for state, where journals are.
+It searches all log records, the arguments of every started process, the output of tests, and every file in the folders
+for state, which hold journals.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from tests.support.servers.debian_servers import PASSWORD
 __all__ = ["Watch", "seen_in"]
 
 _WORD = PASSWORD.encode()
-_MOST = 64 * 1024 * 1024
+#: Files of this size and larger are not read.
+_MAX_SIZE = 64 * 1024 * 1024
 
 
 def seen_in(folder: Path) -> list[str]:
-    """Give the files below ``folder`` that hold the word."""
+    """Return the files below ``folder`` that contain the password."""
     found = []
     for root, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(root, name)
-            if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) < _MOST:
+            if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) < _MAX_SIZE:
                 with open(path, "rb") as file:
                     if _WORD in file.read():
                         found.append(path)
@@ -33,15 +34,14 @@ def seen_in(folder: Path) -> list[str]:
 
 
 class Watch(logging.Handler):
-    """Takes note of every place where the word is seen. Installed once, for good: an audit hook cannot be removed."""
+    """Records in ``seen`` every place where the password appears. Install it once: an audit hook cannot be removed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
-        self.is_on = True
 
     def install(self) -> None:
-        """Look at what all loggers say, and at what every new process is told."""
+        """Watch all loggers, and the arguments of all new processes."""
         logging.getLogger().addHandler(self)
         sys.addaudithook(self._audit)
 
@@ -53,5 +53,5 @@ class Watch(logging.Handler):
             self._look(repr(arguments[:2]), f"the arguments of a process ({event})")
 
     def _look(self, text: str, where: str) -> None:
-        if self.is_on and PASSWORD in text:
+        if PASSWORD in text:
             self.seen.append(where)

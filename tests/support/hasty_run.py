@@ -1,4 +1,4 @@
-"""A run of a rehearsal that has less patience with a silent server: half a second, where a user waits for a minute."""
+"""A run of a rehearsal with a short timeout: it gives up on a silent server after half a second, not a minute."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from actorsync.runs import mirror
 from actorsync.runs.open_endpoints import open_endpoints
 
 
-def hasty(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:
+def open_with_short_timeout(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:
     source, target = open_endpoints(profile, secrets)
     return source, attrs.evolve(target, stall_seconds=0.5)  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    with patch.object(mirror, "open_endpoints", hasty):
+    with patch.object(mirror, "open_endpoints", open_with_short_timeout):
         sys.exit(main(sys.argv[1:]))

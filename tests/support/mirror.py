@@ -1,8 +1,8 @@
-"""One whole run from a directory to a server, and what to compare afterwards.
+"""One whole run from a directory to a server, and functions to compare the trees afterwards.
 
-As a program (``python -m tests.support.mirror``) it makes one run in a process of its own: settings come as JSON on
-standard input. It says ``started`` when the run begins, ``done <path>`` for each file that the journal has as sent, and
-at the end gives the report as JSON.
+As a program (``python -m tests.support.mirror``) it makes one run in a process of its own, with settings as JSON on
+standard input. It prints ``started`` when the run begins, ``done <path>`` for each file recorded as sent, and at the
+end the report as JSON.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ __all__ = [
     "contents",
     "mirror",
     "mirror_process",
-    "run_as_told",
+    "run_with_settings",
     "settings_for",
     "temporaries",
     "times",
 ]
 
-#: Errors in tests are made on purpose, and go away at once.
+#: Short retries: tests cause errors on purpose, and these end at once.
 QUICK = Backoff(initial=0.01, cap=0.1, tries=8)
 
 
 @attrs.frozen
 class Run:
-    """What one run said of itself."""
+    """The report and the events of one run."""
 
     report: Report
     events: list[Event]
@@ -77,7 +77,7 @@ class Run:
 
 
 class CountingEndpoint(LocalEndpoint):
-    """A source that counts how often each file was opened: once for each time that it was sent."""
+    """A source that counts how often each file was opened, which is how often it was sent."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -114,10 +114,10 @@ async def mirror(
     settled: bool = False,
     **policies: Any,
 ) -> Run:
-    """Make one run, with a journal that is kept or, for None, forgotten. It may not take longer than ``seconds``.
+    """Run once; raise `trio.TooSlowError` after ``seconds``. Without a ``journal``, use one in memory.
 
-    ``settled`` has it believe that the source was last changed a while ago, so that files go the quickest way.
-    ``policies`` are what else the policy says.
+    ``settled`` moves the clock, so that no file counts as just changed: a file just changed is read for a digest while
+    it is sent. ``policies`` are further arguments of `Policy`.
     """
     events: list[Event] = []
     policy = Policy(
@@ -138,7 +138,7 @@ async def mirror(
 
 
 def contents(root: Path) -> dict[str, str | None]:
-    """Give every path below ``root`` with a digest of its content, or None for a directory."""
+    """Return every path below ``root`` with a digest of its content, or None for a directory."""
     found: dict[str, str | None] = {}
     for folder, folders, files in os.walk(root):
         for name in folders:
@@ -151,7 +151,7 @@ def contents(root: Path) -> dict[str, str | None]:
 
 
 def times(root: Path) -> dict[str, int]:
-    """Give the time of every file below ``root``, in whole seconds."""
+    """Return the modification time of every file below ``root``, in whole seconds."""
     return {
         os.path.relpath(os.path.join(folder, name), root): os.stat(os.path.join(folder, name)).st_mtime_ns // 10**9
         for folder, _, files in os.walk(root)
@@ -160,7 +160,7 @@ def times(root: Path) -> dict[str, int]:
 
 
 def temporaries(root: Path) -> list[str]:
-    """Give whatever below ``root`` looks like a temporary of ours."""
+    """Return the paths below ``root`` that contain a temporary name of actorsync's."""
     return [path for path in contents(root) if re.search(r"actorsync[-+][0-9a-f]", path)]
 
 
@@ -174,9 +174,9 @@ def settings_for(
     connections: int = 2,
     settled: bool = False,
 ) -> dict[str, Any]:
-    """Give what a run in another process has to know, fit for JSON.
+    """Return the settings of a run in another process, for JSON.
 
-    It may be to a server or a directory; and from a directory, or a server and a path there.
+    The source is a directory, or a server and a path on it. The target is a server or a directory.
     """
     settings: dict[str, Any] = {
         "source": os.fspath(source) if isinstance(source, Path) else _on_server(source[0], source[1], None),
@@ -207,7 +207,7 @@ def mirror_process(
     environment: Mapping[str, str] | None = None,
     stderr: int | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a run in a process of its own. Its standard output ends with the report."""
+    """Start a run in a process of its own; see the module for its output."""
     settings = settings_for(source, server, journal, path=path, host=host, connections=connections)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.mirror"],
@@ -236,16 +236,16 @@ def _target(settings: dict[str, Any]) -> Endpoint:
     return FtpEndpoint(host, server["port"], server["user"], lambda: password, path)
 
 
-def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
-    """Make a run, and say what it says of itself, line by line."""
+def run_with_settings(settings: dict[str, Any], write_line: Callable[[str], object]) -> None:
+    """Run once with settings from `settings_for`, and write the lines that the module describes."""
     target, source = _target(settings), settings["source"]
 
     def show(event: Event) -> None:
         match event:
             case Started():
-                say("started")
+                write_line("started")
             case Done(Copy(source)):
-                say(f"done {source.path}")
+                write_line(f"done {source.path}")
 
     async def run() -> Run:
         return await mirror(
@@ -258,8 +258,8 @@ def run_as_told(settings: dict[str, Any], say: Callable[[str], object]) -> None:
             transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )
 
-    say(json.dumps(attrs.asdict(trio.run(run).report)))
+    write_line(json.dumps(attrs.asdict(trio.run(run).report)))
 
 
 if __name__ == "__main__":
-    run_as_told(json.load(sys.stdin), partial(print, flush=True))
+    run_with_settings(json.load(sys.stdin), partial(print, flush=True))

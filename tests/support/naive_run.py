@@ -1,4 +1,4 @@
-"""A deploy as scripts have it: each file is written under its own name. What a rehearsal is to find."""
+"""A naive deployment that writes each file under its final name. A rehearsal must report it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two witnesses of a mirror that trust neither it nor its server: one reads the disk, one reads what was asked for.
+"""Two independent checks of a mirror: one of the files on the server's disk, and one of the commands sent to it.
 
-`Observer` looks at the server's disk at random instants, as a visitor of the site would. `strays` goes through a
-command log for whatever leads out of the root, writes onto a final name, or removes what nobody had recorded.
+`Observer` reads the server's disk at random moments. `strays` searches a command log for commands that lead out of the
+root, write to a final name, or remove an entry that was not recorded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["Observer", "is_temporary", "is_whole", "self_evident", "strays"]
 
 
 def self_evident(path: str, size: int, rng: random.Random) -> bytes:
-    """Give a content of about ``size`` bytes, at least its first line, that proves to be whole: see `is_whole`."""
+    """Return content of about ``size`` bytes that `is_whole` can verify. It has at least one full line."""
     word = b"%016x\n" % rng.getrandbits(64)
     head = b"%s %d " % (os.fsencode(path), size) + word
     return head + word * ((size - len(head)) // len(word) + 1)
 
 
 def is_whole(path: str, content: bytes) -> bool:
-    """Tell whether a file holds one version of `self_evident` for this path, from the first byte to the last."""
+    """Return whether ``content`` is one result of `self_evident` for this path, from the first byte to the last."""
     head, end, rest = content.partition(b"\n")
     try:
         name, size, word = head.rsplit(b" ", 2)
@@ -37,11 +37,10 @@ def is_whole(path: str, content: bytes) -> bool:
 
 
 class Observer(Watcher):
-    """Looks at a server's disk again and again, and keeps in ``wrong`` what a visitor should never see.
+    """Reads a server's disk repeatedly, and keeps broken files in ``wrong``.
 
-    ``is_version`` tells of a path below ``root``, and of what a file of that name holds, whether that is one whole
-    version. Names of temporaries are left out. A file that was looked at is looked at again only when it is another
-    one, or has changed.
+    ``is_version`` gets a path below ``root`` and the content of that file, and returns whether it is a whole version.
+    Temporary files are left out. A file is read again only after it was replaced or changed.
     """
 
     def __init__(self, root: Path, is_version: Callable[[str, bytes], bool] = is_whole) -> None:
@@ -72,14 +71,15 @@ class Observer(Watcher):
             return
         self._seen[shown] = identity
         if not self.is_version(shown, content):
-            self.wrong.append(f"{shown}: {len(content)} bytes of no version")
+            self.wrong.append(f"{shown}: {len(content)} bytes that are not a whole version")
 
 
 def strays(mutating: Iterable[Command], root: str, *, recorded: Collection[str] = ()) -> list[str]:
-    """Give the commands that no mirror of ``root`` may send, of FTP or SFTP, as text.
+    """Return the commands of FTP or SFTP that no mirror of ``root`` may send, as text.
 
-    Every path has to lead below ``root``. What is written, renamed and given times is a temporary; what it is renamed
-    to is none. Removed are temporaries, and what is ``recorded``: paths below the root.
+    Every path must be ``root`` or below it. Only temporary files may be written, renamed or have their time set, and
+    the new name must not be temporary. Only temporary files and ``recorded`` paths, relative to the root, may be
+    removed.
     """
     allowed = {f"{root}/{path}" for path in recorded}
     found = []

@@ -1,4 +1,4 @@
-"""Packages as pip would install them: a module, and metadata with entry points, in a directory that is searched."""
+"""Install a package as pip does: a module and metadata with entry points, in a directory of ``sys.path``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["install"]
 def install(
     site: Path, monkeypatch: pytest.MonkeyPatch, code: str, schemes: Mapping[str, str], package: str = "foo_sync"
 ) -> None:
-    """Install a package of one module, ``code``; ``schemes`` has the name in it that each leads to."""
+    """Install a package of one module, ``code``. ``schemes`` maps each scheme of a URL to a name in that module."""
     site.mkdir(exist_ok=True)
     (site / f"{package}.py").write_text(textwrap.dedent(code))
     metadata = site / f"{package}-1.0.dist-info"

@@ -1,4 +1,4 @@
-"""What whole-pipeline tests of every kind of server share: trees, names, and how they change."""
+"""Trees for tests of whole runs with any server: odd names, big files, and all kinds of changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 
 MIB = 1024 * 1024
 
-#: Names that have gone wrong on some server, and that any POSIX file system keeps as they are.
+#: Names that caused errors on some server and that any POSIX file system can store.
 ODD_NAMES = (
     *("two  words", " lead", "trail ", "-rf", "%41", "*", "[a]", "?", '"', 'quo"te', "'", ";", "|", "$(id)", "#", "&"),
     *("{x}", ".hidden", "..twice", "a:b", "<b>", "`id`", "!", "^", "=", "~x", "~", "a\tb", "a\x01b", "a\x7fb", "a\nb"),
@@ -30,14 +30,14 @@ ODD_NAMES = (
 
 
 def write(path: Path, content: bytes, seconds: int = 1_700_000_000) -> None:
-    """Write a file with a time that has nothing to do with now, and a fraction that no server keeps."""
+    """Write a file with a time in the past, which has a fraction of a second that servers do not store."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.utime(path, ns=(seconds * 10**9 + 123_456_789,) * 2)
 
 
 def write_sparse(path: Path, size: int) -> None:
-    """Write a file that is almost only a hole."""
+    """Write a sparse file: a few bytes at its begin and its end, and a hole between them."""
     with open(path, "wb") as file:
         file.write(b"begin")
         file.truncate(size)
@@ -46,7 +46,7 @@ def write_sparse(path: Path, size: int) -> None:
 
 
 def big_tree(source: Path, big: int = 100 * MIB) -> None:
-    """Make 2,000 files, odd names and folders, empty files, an empty folder, and one sparse file of ``big`` bytes."""
+    """Write 2,000 files, odd names and folders, empty files, an empty folder, and a sparse file of ``big`` bytes."""
     for folder in range(100):
         for number in range(20):
             write(source / f"folder {folder:02}" / f"{number}.txt", b"%d/%d" % (folder, number) * 40, 10**9 + number)
@@ -60,7 +60,7 @@ def big_tree(source: Path, big: int = 100 * MIB) -> None:
 
 
 def tree_to_be_changed(source: Path) -> None:
-    """Make a tree for `change_everything`."""
+    """Write a tree for `change_everything`."""
     for name in ("same", "changed", "renamed", "deleted", "file to folder", "folder to file/a", "folder to file/b/c"):
         write(source / name, name.encode())
     write(source / "gone/with/all", b"below")
@@ -68,7 +68,7 @@ def tree_to_be_changed(source: Path) -> None:
 
 
 def change_everything(source: Path) -> None:
-    """Change all but the file ``same``, in every way there is."""
+    """Change every file but ``same``: content, name, kind, time, or existence."""
     write(source / "changed", b"longer than it was before")
     (source / "renamed").rename(source / "new name")
     (source / "deleted").unlink()

@@ -1,4 +1,4 @@
-"""A directory, a mirror of it and a journal, and ``actorsync run`` between them: what it says, and what is left."""
+"""A source directory, a target directory and a journal, with ``actorsync run`` between them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Ran", "Site", "tree"]
 
 @attrs.frozen
 class Ran:
-    """What a command ended with, and the lines that it wrote."""
+    """The exit code of a command and the lines of its output."""
 
     code: int
     out: Sequence[str]
@@ -29,13 +29,13 @@ class Ran:
 
 
 def tree(top: Path) -> dict[str, bytes]:
-    """Give every file below ``top``."""
+    """Return the content of every file below ``top``, by relative path."""
     return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
 @attrs.define(eq=False)
 class Site:
-    """A profile with a source and a target that are directories, in ``folder``."""
+    """A profile whose source and target are directories below ``folder``."""
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
@@ -47,7 +47,7 @@ class Site:
         self.write_profile(*self.more)
 
     def write_profile(self, *sync: str) -> None:
-        """Write the profile, with these lines in its table ``sync``."""
+        """Write the profile, with these lines in the table ``sync``."""
         lines = ["[source]", f'path = "{self.source}"', "[target]", f'url = "{self.target}"', "[sync]", *sync]
         self.profile.write_text("\n".join(lines) + "\n")
         self.profile.chmod(0o600)
@@ -69,14 +69,14 @@ class Site:
         return journal_path(state_directory(), load_profile(self.profile, []).identity)
 
     def write(self, path: str, text: str, *, in_target: bool = False) -> Path:
-        """Write a file of the source, making the directories above it."""
+        """Write a file in the source or target, with its parent directories, and return its path."""
         file = (self.target if in_target else self.source) / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         return file
 
     def command(self, *words: str) -> Ran:
-        """Give the command in this process."""
+        """Run a command of ``actorsync`` in this process."""
         self.capsys.readouterr()
         code = run_command([words[0], *words[1:], str(self.profile)])
         out, errors = self.capsys.readouterr()
@@ -87,11 +87,11 @@ class Site:
         return self.command("run", "-q", *options)
 
     def program(self, *options: str) -> list[str]:
-        """Give the words of a process that mirrors once."""
+        """Return the command line of a process that mirrors once."""
         return [sys.executable, "-m", "actorsync", "run", *options, str(self.profile)]
 
     def as_user(self, *options: str) -> Ran:
-        """Mirror once in a process to which modes mean something, also when it is root's."""
+        """Mirror once in a process that obeys file modes, also when the tests run as root."""
         words = self.program(*options)
         if os.geteuid() == 0:
             lost = "-dac_override,-dac_read_search"
@@ -100,7 +100,7 @@ class Site:
         return Ran(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
 
     def fill(self) -> None:
-        """Have some files on both sides, and one that is gone from the source since."""
+        """Mirror some files, then remove one of them from the source."""
         for path in ("a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt", "gone.txt"):
             self.write(path, f"this is {path}")
         assert self.run() == Ran(0, [], [])

@@ -1,9 +1,12 @@
-"""A small job that has everything in it that a mirror ever does to a server, and all that can be asked about its end.
+"""A small job with every kind of operation on a server, and the checks after it.
 
-To make: three directories. To send: an empty file, a small one, one beyond what goes out blindly, and a new version
-of one that is there. To remove: a file, and a directory with a file in it. To sweep: a temporary of an earlier run, and
-one whose file had arrived just before that run died; it is known again, and since its source is gone by now, it goes,
-too. To survey: the whole target, with a file that is nobody's.
+* Directories to make: three.
+* Files to upload: an empty one, a small one, one larger than the limit for uploads without a reply, and a new version
+  of an existing file.
+* Entries to remove: a file, and a directory with a file in it.
+* Temporary files of an earlier run to sweep: one that exists, and one whose rename succeeded just before the run was
+  killed. That file is recognized by the journal's intent, and removed because its source does not exist any more.
+* To survey: the whole target, which contains a file that actorsync did not create.
 """
 
 from __future__ import annotations
@@ -46,16 +49,16 @@ _NEW: Mapping[str, bytes] = {
 _OURS: Mapping[str, bytes] = {"replaced": b"old" * 700, "gone": b"gone", "old/inside": b"inside"}
 _ARRIVED: Mapping[str, bytes] = {"arrived": b"arrived" * 30}
 _FOREIGN: Mapping[str, bytes] = {"foreign": b"not ours"}
-#: Temporaries that an earlier run has left: one that is there, and one that has become ``arrived``.
+#: Temporary files of an earlier run: one that exists, and one that was renamed to ``arrived``.
 LEFTOVERS = (".actorsync-0123456789abcdef.tmp", ".actorsync-fedcba9876543210.tmp")
 
-#: All that may be removed beside temporaries.
+#: All paths that may be removed, besides temporary files.
 RECORDED = ("gone", "old", "old/inside", "arrived")
 SENT = frozenset(_NEW)
 
 
 def write_source(root: Path) -> Path:
-    """Write the source of the job, which is good for any number of runs."""
+    """Write the source of the job, which any number of jobs can share, and return its path."""
     for path, content in _NEW.items():
         _write(root / path, content)
     return root
@@ -69,9 +72,9 @@ def _write(path: Path, content: bytes) -> None:
 
 @attrs.define(eq=False)
 class SmallJob:
-    """The job in a folder of its own on a server, with a journal of its own.
+    """The job in a new folder on a server, with a new journal.
 
-    ``root`` is that folder on the disk; the server's user gets what is in it.
+    ``root`` is that folder on the disk. Its files are made to belong to ``uid``.
     """
 
     source: Path
@@ -91,7 +94,7 @@ class SmallJob:
         self.journal.apply(self._known())
 
     def _known(self) -> list[Event]:
-        """Say what an earlier run wrote down. It ended before it knew all of the target, so that is surveyed."""
+        """Return the records of an earlier run. It ended before it had listed all of the target."""
         facts: list[Event] = []
         for path, content in _OURS.items():
             entry = Entry(path, Kind.FILE, len(content), _SECONDS * 10**9)
@@ -104,21 +107,21 @@ class SmallJob:
     async def run(
         self, target: Endpoint, *, connections: int = 1, seconds: float = 30, backoff: Backoff = QUICK
     ) -> Run:
-        """Run once; it may not take longer than so many seconds."""
+        """Run once; raise `trio.TooSlowError` after ``seconds``."""
         source = CountingEndpoint(self.source)
         self.opened = source.opened
         events: list[Event] = []
         policy = Policy(Selection(), MaxDelete.parse("100%"), delete=True, connections=connections, backoff=backoff)
-        clock = Clock(wall_ns=lambda: time.time_ns() + 10**10)  # nothing was changed just now
+        clock = Clock(wall_ns=lambda: time.time_ns() + 10**10)  # so that no file counts as just changed
         with trio.fail_after(seconds):
             options = RunOptions(policy, observers=[events.append], clock=clock)
             report = await supervise(source, target, self.journal, options)
         return Run(report, events)
 
     def faults(self, run: Run, *, in_hand: int = 1) -> list[str]:
-        """Say what is wrong after a run whose connection was lost; nothing when all is as it should be.
+        """Return what is wrong after a run whose connection was lost, as text; an empty list when all is right.
 
-        ``in_hand`` is how many files a connection has in hand: so many may be sent again for each one that is lost.
+        ``in_hand`` is how many files a connection works on at once: that many may be sent again for each lost one.
         """
         expected = contents(self.source) | {path: _digest(content) for path, content in _FOREIGN.items()}
         found = contents(self.root)
@@ -145,23 +148,23 @@ def _digest(content: bytes) -> str:
 
 
 def faults_on_disk(story: Story, sets_aside: bool = False) -> list[str]:
-    """Say what a visitor of the server's disk could have seen that should not be seen.
+    """Return what happened on the server's disk and must not happen, as text.
 
-    ``sets_aside``: the server cannot replace a file, so an old version goes away before the new one gets its name; and
-    should the connection be lost in between, it comes back first.
+    ``sets_aside``: the server cannot replace a file, so the old version is renamed before the new one gets its name.
+    After a lost connection, the old version is renamed back first.
     """
     if sets_aside:
         story = attrs.evolve(story, arrived=story.arrived - Counter(["replaced"] * (story.arrived["replaced"] - 1)))
         story.removed.pop("replaced", None)
-    wrong = [f"{path} got its name {times} times" for path, times in story.arrived.items() if times > 1]
-    wrong += [f"{path} was written under its own name" for path in sorted(story.written)]
-    wrong += [f"{path} appeared" for path in sorted(story.arrived.keys() - SENT)]
-    wrong += [f"{path} never got its name" for path in sorted(SENT - story.arrived.keys())]
+    wrong = [f"{path} was renamed {times} times" for path, times in story.arrived.items() if times > 1]
+    wrong += [f"{path} was written under its final name" for path in sorted(story.written)]
+    wrong += [f"{path} is not in the source" for path in sorted(story.arrived.keys() - SENT)]
+    wrong += [f"{path} was never renamed to its final name" for path in sorted(SENT - story.arrived.keys())]
     wrong += [f"{path} was removed" for path in sorted(story.removed.keys() - set(RECORDED))]
     wrong += [f"{path} was not removed" for path in sorted(set(RECORDED) - story.removed.keys())]
     return wrong
 
 
 def faults_in_log(mutating: list[Command], root: str) -> list[str]:
-    """Say which commands no mirror of ``root`` may send."""
-    return [f"strays: {command}" for command in strays(mutating, root, recorded=RECORDED)]
+    """Return the commands that no mirror of ``root`` may send, as text."""
+    return [f"forbidden command: {command}" for command in strays(mutating, root, recorded=RECORDED)]

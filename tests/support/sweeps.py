@@ -1,4 +1,4 @@
-"""Many runs of the small job, each with a fault of its own, several at a time, since most of a run is waiting."""
+"""Many runs of the small job, each with another fault. Several run at a time, because a run mostly waits."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["IS_COMPLETE", "Sweep", "some"]
 
 T = TypeVar("T")
 
-#: Whether a sweep takes every place, which takes minutes: ``ACTORSYNC_SWEEP=all``. CI takes some of the places.
+#: Whether a sweep tries every place (``ACTORSYNC_SWEEP=all``), which takes minutes. CI tries some of the places.
 IS_COMPLETE = os.environ.get("ACTORSYNC_SWEEP") == "all"
 
 _AT_ONCE = 8
 
 
 def some(places: Sequence[T], count: int, seed: str) -> Sequence[T]:
-    """Return ``count`` of the places in random order, the same for the same seed; a complete sweep takes them all.
+    """Return ``count`` of the places in a random order that ``seed`` decides. A complete sweep returns all places.
 
-    In the short form of ``make test`` it is a third of ``count``, and at least two.
+    In the short form, for ``make test``, return a third of ``count``, and at least two.
     """
     if not IS_FULL:
         count = min(count, max(2, count // 3))
@@ -42,19 +42,19 @@ def some(places: Sequence[T], count: int, seed: str) -> Sequence[T]:
 
 @attrs.define(eq=False)
 class Place:
-    """The right to work, among others who do at the same time."""
+    """One of the slots for runs that work at the same time."""
 
     semaphore: trio.Semaphore
     is_held: bool = True
 
     def release(self) -> None:
-        """Let another work."""
+        """Free the slot for another run."""
         if self.is_held:
             self.is_held = False
             self.semaphore.release()
 
     async def release_at_a_silence(self, fired: Sequence[object]) -> None:
-        """Release when there is nothing to do but to wait; ``fired`` is where a proxy tells what it has done."""
+        """Release when the run only waits for a timeout. ``fired`` is the proxy's list of faults that happened."""
         while not any(getattr(fault, "how", "") == "silence" or isinstance(fault, Swallow) for fault in fired):  # noqa: ASYNC110 - a list, no event
             await trio.sleep(0.02)
         self.release()
@@ -62,7 +62,7 @@ class Place:
 
 @attrs.define(eq=False)
 class Sweep:
-    """What went wrong in any of the runs is in ``wrong``, in words; `assert_well` looks."""
+    """The runs of one test. ``wrong`` lists everything that is wrong in any of them, as text."""
 
     source: Path
     log: DiskLog
@@ -73,20 +73,20 @@ class Sweep:
     @classmethod
     @asynccontextmanager
     async def of(cls, source: Path) -> AsyncIterator[Sweep]:
-        """Open a sweep, and see at the end of the ``async with`` block that nothing went wrong in it."""
+        """Open a sweep. At the end of the ``async with`` block, fail the test if anything is wrong."""
         async with DiskLog.watching() as log:
             sweep = cls(source, log)
             yield sweep
         sweep.assert_well()
 
     def assert_well(self) -> None:
-        """Fail the test if anything is wrong, with all of it."""
+        """Fail the test if anything is wrong, and list all of it."""
         if self.wrong:
-            pytest.fail(f"{len(self.wrong)} are wrong after {self.runs} runs:\n" + "\n".join(self.wrong), pytrace=False)
+            pytest.fail(f"{len(self.wrong)} faults in {self.runs} runs:\n" + "\n".join(self.wrong), pytrace=False)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Place]:
-        """Wait for a place, and have it for the length of the block."""
+        """Wait for a slot, and hold it during the block."""
         await self._semaphore.acquire()
         place = Place(self._semaphore)
         try:
@@ -106,7 +106,10 @@ class Sweep:
         place: Place | None = None,
         fired: Sequence[object] = (),
     ) -> tuple[Run | None, list[str]]:
-        """Run the job into ``root``, which is ``target``; give what was wrong. No run: it did not come to its end."""
+        """Run the job on ``root``, the folder of ``target``; return the run and what is wrong, as text.
+
+        The run is None when it raised an error or took too long.
+        """
         self.runs += 1
         job = SmallJob(self.source, root, uid)
         self.log.watch(root)
@@ -118,8 +121,8 @@ class Sweep:
                 nursery.cancel_scope.cancel()
             wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.story(root), sets_aside)
             again = await job.run(target)
-        except Exception as error:  # noqa: BLE001 - told with what was done before it
-            return None, [f"it did not come to its end: {error!r}"]
+        except Exception as error:  # noqa: BLE001 - reported as a fault of this run
+            return None, [f"the run failed: {error!r}"]
         if again.report.exit_code or again.report.copied or again.report.removed or again.report.directories_made:
-            wrong.append(f"the run after it had something to do: {again.report}")
+            wrong.append(f"the next run was not without work: {again.report}")
         return run, wrong

@@ -1,14 +1,14 @@
-"""Which tests run before a commit and which run in CI: the two commands ``make test`` and ``make test-rest``.
+"""The tests that run before a commit (``make test``), and those that run in CI as well (``make test-rest``).
 
-``make test`` takes minutes and leaves out what is marked ``full``:
+``make test`` takes minutes. It leaves out tests marked ``full``:
 
-* a test against a real daemon (vsftpd, ProFTPD, Pure-FTPd, OpenSSH's sshd). `is_real_server` finds these by their id,
-  so parametrizing a test with a daemon is all that it takes.
-* a test that is marked by hand, or a case that `spread` has marked, because it takes long and a shorter test or
-  another case of the same sweep can catch the same fault.
+* Tests against a real daemon (vsftpd, ProFTPD, Pure-FTPd, OpenSSH's sshd). `is_real_server` finds them by their id, so
+  it is enough to parametrize a test with the name of a daemon.
+* Slow tests that are marked by hand, and cases that `spread` marks. A faster test, or another case of the same sweep,
+  can catch the same fault.
 
-Sweeps and random tests run a short form in ``make test``: `amount` gives their size, and their mark ``scaled`` has
-``make test-rest`` run them again in full. ``make test-rest`` sets ``ACTORSYNC_TESTS=all``. ``make test-all`` is both.
+Sweeps and random tests run in a short form in ``make test``; `amount` returns their size. The mark ``scaled`` makes
+``make test-rest`` run them again in full, with ``ACTORSYNC_TESTS=all``. ``make test-all`` runs both commands.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ IS_FULL: Final = os.environ.get("ACTORSYNC_TESTS") == "all"
 
 _DAEMON: Final = re.compile(rf"(^|-)({'|'.join([*debian_servers.NAMES, OPENSSH])})(-|\])")
 
-#: Modules that have asked for an amount; each must have a test that is marked ``scaled``, or CI would never run it all.
+#: Modules that call `amount`. Each must have a test marked ``scaled``; otherwise CI never runs it in full.
 _SCALED_MODULES: Final[set[str]] = set()
 
 
 def amount(name: str, *, short: int, full: int) -> int:
-    """Return how many cases a random test or a sweep takes; the variable ``ACTORSYNC_<name>`` overrides it."""
+    """Return the number of cases of a random test or a sweep. The variable ``ACTORSYNC_<name>`` overrides it."""
     _SCALED_MODULES.add(sys._getframe(1).f_globals["__name__"])
     return int(os.environ.get(f"ACTORSYNC_{name}", full if IS_FULL else short))
 
 
 def spread(cases: Sequence[T], *, short: int) -> list[object]:
-    """Return the cases as parameters; all but ``short`` of them, evenly spread, are marked ``full``."""
+    """Return the cases as parameters. All but ``short`` of them, evenly spread, are marked ``full``."""
     kept = {round(n * (len(cases) - 1) / max(short - 1, 1)) for n in range(short)}
     return [
         case if number in kept else pytest.param(*_values(case), marks=pytest.mark.full)
@@ -56,12 +56,16 @@ def _values(case: object) -> Sequence[object]:
 
 
 def is_real_server(item: pytest.Item) -> bool:
-    """Return whether a test is parametrized with a daemon of the machine; in unit tests such a name is only data."""
+    """Return whether a test is parametrized with a real daemon. In unit tests, the name of a daemon is only data."""
     return "tests/unit/" not in item.nodeid and _DAEMON.search(item.name.partition("[")[2]) is not None
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
-    """Mark the tests against real servers, and see that every test with an amount is run in full somewhere."""
+    """Mark the tests against real servers as ``full``.
+
+    Raises:
+        pytest.UsageError: a module calls `amount` and has no test marked ``scaled``.
+    """
     scaled = set()
     for item in items:
         if is_real_server(item):
@@ -71,4 +75,5 @@ def mark(items: Iterable[pytest.Item]) -> None:
     collected = {item.nodeid.partition("::")[0].removesuffix(".py").replace("/", ".") for item in items}
     forgotten = (_SCALED_MODULES & collected) - scaled
     if forgotten:
-        raise pytest.UsageError(f"mark a test as `scaled`, or CI never runs it in full: {', '.join(sorted(forgotten))}")
+        modules = ", ".join(sorted(forgotten))
+        raise pytest.UsageError(f"CI never runs these in full; mark a test in each as `scaled`: {modules}")

@@ -1,6 +1,6 @@
-"""Traces: whether what a run announced can be true, by itself and beside the report that it gave.
+"""Check that the events of a run are consistent with each other and with its report.
 
-An invariant that needs no trees and no journal, so any run may be asked for it: an observer collects the events.
+This needs no trees and no journal, so it works for any run: an observer collects the events.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from actorsync.model.report import Report
 
 __all__ = ["check_trace"]
 
-#: What the planner says of operations that it never planned.
+#: Reasons of failures for operations that the planner never planned.
 NEVER_PLANNED = ("something that is not ours is in its way on the target",)
 
 
 def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:
-    """Say what is wrong with the story that a run told, or None. ``report``: what it returned, if it came to that.
+    """Return what is wrong with the events of a run, or None. ``report`` is the run's result, if it returned one.
 
-    It begins with `Started` and ends with the one `Stopped`; each operation has one outcome, directories come before
-    what is in them and go after it, and the sums of the report are those of what was announced. A run that was not
-    ``drained``, and went through to its end, has settled exactly what it had planned.
+    The first event is `Started`, and the last is the only `Stopped`. Each operation has one outcome. A directory is
+    made before its entries and removed after them. The sums of the report match the events. A run that was not
+    ``drained`` and ended by itself has an outcome for exactly the planned operations.
     """
     if not isinstance(events[0], Started) or sum(isinstance(event, Stopped) for event in events) != 1:
         return "not one Started and one Stopped"
@@ -38,7 +38,7 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
             continue
         key = type(event.operation), event.operation.path
         if key in ended:
-            return f"{key} has two outcomes: {ended[key]}, {event}"
+            return f"{key} has two outcomes: {ended[key]} and {event}"
         if isinstance(event, Returned):
             returned[key] = event
             continue
@@ -50,7 +50,7 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     failed = sum(isinstance(event, Failed) for event in events)
     failed += sum(not problem.vanished for event in events if isinstance(event, Scanned) for problem in event.problems)
     if failed != report.failed:
-        return f"{failed} failures were announced, {report.failed} reported"
+        return f"there are {failed} failures in the events, and {report.failed} in the report"
     done = [type(event.operation) for event in ended.values() if isinstance(event, Done) and event.operation.path]
     if (done.count(Copy), done.count(MakeDirectory), done.count(Move), done.count(Remove)) != (
         report.copied,
@@ -58,18 +58,18 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
         report.moved,
         report.removed,
     ):
-        return "what was done is not what was reported"
+        return "the numbers of operations in the events and in the report differ"
     if report.exit_code == 1 and not failed:
-        return "exit 1, and nothing has failed"
+        return "the exit code is 1 without a failure"
     if report.exit_code == 0 and (failed or report.left or report.refused or returned):
-        return f"exit 0, and {failed} failed, {report.left} left, {returned} not done"
+        return f"the exit code is 0 with {failed} failed, {report.left} left, {returned} not done"
     if report.exit_code in {0, 1, 4} and not drained:
         return _unsettled(events, ended, returned)
     return None
 
 
 def _misplaced(outcome: Outcome, ended: Mapping[tuple[type, str], Outcome]) -> str | None:
-    """Say what of the order of directories and contents an outcome breaks."""
+    """Return how an outcome breaks the order of directories and their entries, or None."""
     path = outcome.operation.path
     if isinstance(outcome, Done):
         match outcome.operation:
@@ -95,14 +95,14 @@ def _unsettled(
 ) -> str | None:
     planned = next((event for event in events if isinstance(event, Planned)), None)
     if planned is None:
-        return "nothing was planned"
+        return "there is no Planned event"
     settled = [
         operation
         for (operation, path), outcome in ended.items()
         if path and not (isinstance(outcome, Failed) and operation is not Remove and _was_never_planned(outcome))
     ]
     removals = settled.count(Remove) + sum(operation is Remove for operation, _ in returned)
-    # What could not be moved is sent, and removed.
+    # An entry that could not be renamed is copied, and its old name removed.
     unmoved = sum(operation is Move and isinstance(outcome, Skipped) for (operation, _), outcome in ended.items())
     if (settled.count(Copy) - unmoved, settled.count(MakeDirectory), settled.count(Move), removals - unmoved) != (
         planned.files,
@@ -110,7 +110,7 @@ def _unsettled(
         planned.moves,
         planned.removals,
     ):
-        return f"{planned}, and what was settled is {settled}"
+        return f"{planned} does not match the outcomes: {settled}"
     return None
 
 

@@ -1,13 +1,12 @@
-"""Simulation: any async program of actorsync's parts, on virtual time, in an order that a seed decides.
+"""Simulation: run any async code of actorsync on virtual time, with an order of tasks that a seed decides.
 
 ::
 
-    report = simulate(mirror, seed=7)   # the same seed, the same story, in milliseconds
+    report = simulate(mirror, seed=7)   # the same seed gives the same run, within milliseconds
 
-What takes hours takes no time here, because the clock jumps to the next deadline whenever all tasks wait. So nothing
-may block: a simulated run is given `inline` for its ``Clock.blocking``, and has its trees in memory
-(`actorsync.endpoints.memory.endpoint`), with faults from `actorsync.testing.faulty_endpoint`. What a run announced is
-checked by `tests.support.trace`.
+When all tasks wait, the clock jumps to the next deadline, so hours pass in no time. Therefore no code may block: pass
+`inline` as ``Clock.blocking``, and use trees in memory (`actorsync.endpoints.memory.endpoint`) with faults from
+`actorsync.testing.faulty_endpoint`. `tests.support.trace` checks the events of a run.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ T = TypeVar("T")
 
 
 def simulate(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
-    """Run ``main(*args)`` to its end on virtual time, and give what it gives.
+    """Run ``main(*args)`` on virtual time and return its result.
 
-    Among the tasks that could go on, ``seed`` decides which does: races come out differently for each seed, and every
-    time the same for one. The state of trio's own randomness is put back afterwards.
+    ``seed`` decides which of the ready tasks runs next, so that races have different results for different seeds and
+    the same result for the same seed. The state of trio's random number generator is restored afterwards.
     """
     state = _run._r.getstate()
     _run._r.seed(seed)
@@ -45,7 +44,7 @@ def simulate(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
 
 
 class ChannelWidth:
-    """Stands for ``trio.open_memory_channel``: bounded channels get a buffer of ``size``, unbounded ones stay so."""
+    """Replacement for ``trio.open_memory_channel``: bounded channels get a buffer of ``size``."""
 
     def __init__(self, size: int) -> None:
         self._size, self._open = size, trio.open_memory_channel
@@ -59,9 +58,9 @@ class ChannelWidth:
 
 @contextmanager
 def channels_of(size: int | None) -> Iterator[None]:
-    """Open every bounded channel with a buffer of ``size``, for as long as this lasts; None leaves all as they are.
+    """Open every bounded channel with a buffer of ``size`` during a ``with`` block; None changes nothing.
 
-    A pipeline that stands still with a buffer of 0 or 1 has somebody in it who waits in a circle.
+    A pipeline that stops with a buffer of 0 or 1 has a deadlock: tasks wait for each other in a circle.
     """
     if size is None:
         yield
@@ -71,5 +70,5 @@ def channels_of(size: int | None) -> Iterator[None]:
 
 
 def stream(name: str, seed: int) -> random.Random:
-    """Give a source of chance for one thing alone, so that other things may be added without changing what it says."""
+    """Return a random generator for one purpose only, so that other uses of chance do not change its values."""
     return random.Random(f"{name} of {seed}")

@@ -496,7 +496,7 @@ async def test_m034_rename_without_effect_fails_the_file(
     write(tmp_path / "source" / "file", b"n" * 1_000)
     if old is not None:
         write(target.root / "file", old, 1_600_000_000)
-    server.instead = evil_sftp.unsaid("RENAME", "POSIX-RENAME")
+    server.instead = evil_sftp.not_executed("RENAME", "POSIX-RENAME")
     run = await one_run(target, tmp_path / "source")
     assert run.report.exit_code == 1
     assert list(run.failures) == ["file"]
@@ -582,7 +582,7 @@ async def test_m003_m020_m091_invalid_reply_reconnects_and_completes(
     assert (run.report.exit_code, run.failures) == (0, {})
     assert contents(target.root) == contents(source)
     assert temporaries(target.root) == []
-    if lie.told and verb != "CLOSE":  # the reply to closing a directory is not waited for
+    if lie.sent and verb != "CLOSE":  # the reply to closing a directory is not waited for
         assert run.report.reconnects >= 1
 
 

@@ -1,4 +1,4 @@
-"""Any of the six servers, FTP or SFTP, as a test sees it that does not care which."""
+"""Any of the six servers, for tests that work the same with FTP and SFTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AnyServer:
 
     @property
     def uid(self) -> int | None:
-        """Who the server is when it touches files; None: this process, which is root."""
+        """The user id that the server uses for files; None: that of this process."""
         return self.target.uid
 
     @property
@@ -44,13 +44,13 @@ class AnyServer:
         return isinstance(self.target, FtpTarget)
 
     def fresh_folder(self, name: str) -> Path:
-        """Make an empty folder below the root, which the server may write to."""
+        """Make an empty folder below the root that the server can write to."""
         if isinstance(self.target, FtpTarget):
             return ftp.fresh_folder(self.target, name)
         return ssh_servers.fresh_folder(self.target, name)
 
     def endpoint(self, folder: Path, **settings: Any) -> FtpEndpoint | SftpEndpoint:
-        """Give an endpoint for a folder below the root."""
+        """Return an endpoint for a folder below the root."""
         path = str(folder.relative_to(self.root))
         if isinstance(self.target, FtpTarget):
             return ftp.endpoint_for(self.target, f"/{path}", **settings)
@@ -59,7 +59,7 @@ class AnyServer:
 
 @contextmanager
 def running(name: str, folder: Path, options: debian_servers.Options | None = None) -> Iterator[AnyServer]:
-    """Serve an empty ``folder/root``; skip, or fail in CI, where the server cannot run."""
+    """Serve an empty ``folder/root``. Where the server cannot run, skip the test, or fail it in CI."""
     if name in ftp.NAMES:
         with ftp.serving(name, folder, options) as target:
             yield AnyServer(target)

@@ -1,4 +1,4 @@
-"""A side of a mirror for tests: a directory of this machine, or one on any of the servers."""
+"""A side of a mirror for tests: a directory on this machine, or one on any of the servers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.servers.ftp import home
 __all__ = ["FTPES", "LOCAL", "OLD", "Side", "Sides", "fill", "put"]
 
 LOCAL = "local"
-#: vsftpd, with everything under TLS.
+#: vsftpd with TLS for commands and data.
 FTPES = "ftpes"
-#: A time of which no clock says that it is now.
+#: A time far in the past, in seconds.
 OLD = 1_600_000_000
 
-#: What is not answered in this time will not be, where nothing is far away.
+#: Short timeouts, for servers on the same machine.
 _QUICK = {"stall_seconds": 1.5, "connect_seconds": 3.0}
 
 _numbers = itertools.count(1)
@@ -37,7 +37,7 @@ _numbers = itertools.count(1)
 
 @attrs.frozen
 class Side:
-    """An empty directory; ``server`` is who serves it, if anybody."""
+    """An empty directory. ``server`` is None for a local one."""
 
     root: Path
     server: AnyServer | None = None
@@ -47,7 +47,7 @@ class Side:
         return LOCAL if self.server is None else self.server.name
 
     def endpoint(self, **settings: Any) -> Endpoint:
-        """Give an endpoint for it. ``host`` may name a proxy before the server."""
+        """Return an endpoint for the directory. ``host`` may be that of a proxy."""
         if self.server is None:
             return LocalEndpoint(self.root)
         return self.server.endpoint(self.root, **settings)
@@ -68,9 +68,9 @@ class Side:
     async def disturbed(
         self, *faults: Fault, wire: Sequence[WireFault | None] = (), rate: int = 0
     ) -> AsyncIterator[Endpoint]:
-        """Give an endpoint whose network misbehaves: by ``faults`` on FTP, and by ``wire`` on SFTP.
+        """Yield an endpoint behind a proxy with network faults: ``faults`` for FTP, ``wire`` for SFTP.
 
-        ``rate``: bytes a second that pass on each connection that carries data.
+        ``rate`` limits each connection that carries data, in bytes a second.
         """
         if rate:
             faults = (*faults, Throttle(rate))
@@ -84,7 +84,7 @@ class Side:
                 yield self.endpoint(host=wire_proxy.host, **_QUICK)
 
     def adopt(self) -> None:
-        """Give everything to the server, which could not change it otherwise."""
+        """Change the owner of everything to the server's user, so that the server can change it."""
         if self.server is not None and self.server.uid is not None:
             for folder, _, files in os.walk(self.root):
                 for path in [folder, *(os.path.join(folder, name) for name in files)]:
@@ -93,7 +93,7 @@ class Side:
 
 @attrs.define
 class Sides:
-    """Makes sides. Each server is started when it is first wanted."""
+    """Makes sides. Each server is started when it is first used."""
 
     folder: Path
     _stack: ExitStack
@@ -106,7 +106,7 @@ class Sides:
             yield cls(stack.enter_context(home()), stack)
 
     def side(self, name: str) -> Side:
-        """Make an empty one on the server of that name, or on this machine."""
+        """Make an empty side on the server of that name, or on this machine for ``"local"``."""
         number = next(_numbers)
         if name == LOCAL:
             root = self.folder / f"local{number}"
@@ -123,7 +123,7 @@ class Sides:
 
 
 def put(side: Side, path: str, data: bytes, *, time: int = OLD) -> None:
-    """Have a file, with the directories above it."""
+    """Write a file, with its parent directories."""
     file = side.root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
@@ -131,7 +131,7 @@ def put(side: Side, path: str, data: bytes, *, time: int = OLD) -> None:
 
 
 def fill(side: Side, rng: random.Random) -> None:
-    """Have a small tree: small files and a few that are not, deep ones, an empty file and an empty directory."""
+    """Write a small tree: files of several sizes and depths, an empty file and an empty directory."""
     sizes = [0, 1, 5_000, 40_000, 300_000, 1_500_000]
     for number in range(12):
         put(side, f"d{number % 3}/{'deep/er/' * (number % 2)}{number}", rng.randbytes(sizes[number % len(sizes)]))

@@ -1,4 +1,4 @@
-"""Certificates that are worth nothing to anybody: made when first asked for, good for the process that made them."""
+"""Certificates for servers in tests. A process makes them at first use and keeps them until it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trustme
 
 __all__ = ["PROXY_HOSTS", "Fault", "Identity", "authority", "identity"]
 
-#: Where a fault proxy before a server with TLS may listen: the certificates are for these addresses, too.
+#: Addresses for proxies in front of a server with TLS. The certificates include them.
 PROXY_HOSTS = tuple(f"127.0.0.{number}" for number in range(70, 80))
 _HOSTS = ("127.0.0.1", "::1", "localhost", *PROXY_HOSTS)
 
@@ -24,24 +24,24 @@ Fault = Literal["expired", "not yet valid", "another host", "another address", "
 
 @attrs.frozen
 class Identity:
-    """What a server shows, and the key to it."""
+    """A server's certificate and its key."""
 
     pem: bytes
-    """Key and certificates in one, as servers take them."""
+    """Key and certificate chain in one PEM text."""
 
     @property
     def certificate(self) -> str:
-        """The server's own certificate."""
+        """The server's certificate without the chain, as PEM."""
         begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
         return begin + self.pem.decode().partition(begin)[2].partition(end)[0] + end + "\n"
 
     @property
     def sha256(self) -> str:
-        """What a profile would pin."""
+        """The fingerprint, in the form of ``target.certificate-sha256``."""
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.certificate)).hexdigest()
 
     def server_context(self) -> ssl.SSLContext:
-        """Make what a server of our own shows it with."""
+        """Return a TLS context for a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile() as file:
             file.write(self.pem)
@@ -56,12 +56,12 @@ def _authority(name: str) -> trustme.CA:
 
 
 def authority() -> bytes:
-    """Give the certificate of the authority that clients in tests trust, as PEM."""
+    """Return the certificate of the authority that clients in tests trust, as PEM."""
     return _authority("trusted").cert_pem.bytes()
 
 
 def identity(fault: Fault | None = None) -> Identity:
-    """Give a server's certificate that is good, or bad in one way: the same each time."""
+    """Return a valid certificate, or one with ``fault``. The same arguments return the same certificate."""
     return _identity(fault)
 
 

@@ -1,7 +1,9 @@
-"""The real servers, unpacked from Debian packages by ``.ci/install-servers`` and run as root on loopback.
+"""The real FTP servers, unpacked from Debian packages by ``.ci/install-servers`` and run as root on loopback.
 
-Each start makes its own configuration in a folder of its own, so any number can run beside each other, and beside
-installed ones. All log in the same system user, with ``root`` as "/", and touch files as that user.
+Each start writes its configuration to a folder of its own, so any number of servers can run at the same time. All of
+them log in the same system user, with ``root`` as "/", and use files as that user.
+
+This is one file because the servers share their user, ports, TLS files and processes, and differ in configuration only.
 """
 
 from __future__ import annotations
@@ -38,6 +40,11 @@ __all__ = [
     "Tls",
     "available",
     "debian_server",
+    "descendants",
+    "find_program",
+    "free_port",
+    "is_running",
+    "make_user",
     "require",
     "some_data_ports",
 ]
@@ -46,35 +53,35 @@ Name = Literal["vsftpd", "proftpd", "pure-ftpd"]
 NAMES: tuple[Name, ...] = ("vsftpd", "proftpd", "pure-ftpd")
 
 USER = "actorsync-test"
-PASSWORD = "CANARY-4711"  # a word that no log, journal or error may ever show
-# crypt() of it; made once with few rounds, so that a login costs no time.
+PASSWORD = "CANARY-4711"  # must never appear in a log, a journal or an error
+# crypt() of it, made with few rounds so that a login is fast.
 _HASH = "$5$rounds=1000$actorsync$c7hVNy9e345WwCUYoRa2PQlvxIiJoLDlKDsah9acoA8"
 
-# Below the range from which the kernel takes ports for outgoing connections, or now and then one would be taken.
+# Below the range that the kernel uses for outgoing connections, so that no client has one of these ports.
 _CONTROL_PORTS = range(10_000, 15_000)
 _PASSIVE_PORTS = range(15_000, 32_000)
 
-_START = 10.0  # seconds until the greeting must be there
+_START = 10.0  # seconds within which the server must greet
 _PAM_SERVICE = Path("/etc/pam.d/actorsync-test")
 
 
 @attrs.frozen
 class Tls:
-    """TLS as strict as a server can have it: nothing in clear, and every data connection resumes the session."""
+    """TLS as strict as a server allows: required for commands and data, and data connections resume the session."""
 
     version: Literal["1.0", "1.1", "1.2", "1.3"] = "1.3"
-    """The only version that the server speaks."""
+    """The only version that the server accepts."""
     is_implicit: bool = False
     fault: certificates.Fault | None = None
     """What is wrong with its certificate."""
 
     def install(self, folder: Path) -> Path:
-        """Write what the server needs into a folder; gives the file with key and certificate."""
+        """Write the certificate and OpenSSL's configuration to a folder; return the file with key and certificate."""
         pem = folder / "certificate.pem"
         pem.write_bytes(certificates.identity(self.fault).pem)
         pem.chmod(0o600)
         name = "TLSv1" if self.version == "1.0" else f"TLSv{self.version}"
-        # OpenSSL's own file says it to every server in the same words. Below 1.2 it wants to be talked into it.
+        # OpenSSL's configuration is the same for every server. OpenSSL needs security level 0 for versions below 1.2.
         weak = "CipherString = DEFAULT:@SECLEVEL=0\n" if self.version < "1.2" else ""
         (folder / "openssl.cnf").write_text(
             "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n"
@@ -83,7 +90,7 @@ class Tls:
         return pem
 
     def policy(self, folder: Path) -> TlsPolicy:
-        """Say how a client reaches such a server."""
+        """Return the settings with which a client connects to such a server."""
         ca_file = folder / "authority.pem"
         ca_file.write_bytes(certificates.authority())
         return TlsPolicy(is_implicit=self.is_implicit, ca_file=ca_file)
@@ -91,29 +98,29 @@ class Tls:
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """Settings that a test may choose; a server ignores those that it does not have."""
+    """Settings of a server. A server ignores settings that it does not have."""
 
     mdtm_write: bool = True
-    """vsftpd: MDTM with a time sets the time. Its own default is yes."""
+    """vsftpd: MDTM with a time sets the time, which is also vsftpd's default."""
     max_connections: int = 200
-    """All: the connection after that many is refused, vsftpd and Pure-FTPd with 421, ProFTPD with 530."""
+    """All: the server refuses further connections, vsftpd and Pure-FTPd with 421, ProFTPD with 530."""
     max_connections_per_address: int = 200
     """All: the same for each client address."""
     idle_timeout: int = 300
-    """All, seconds; Pure-FTPd counts in minutes and rounds up."""
+    """All: in seconds; Pure-FTPd rounds up to minutes."""
     tls: Tls | None = None
-    """All; Pure-FTPd has no implicit mode as Debian builds it."""
+    """All; Debian's Pure-FTPd has no implicit TLS."""
     data_ports: range = _PASSIVE_PORTS
-    """All; the ports for data connections."""
+    """All: the ports for data connections."""
     quota: tuple[int, int] | None = None
-    """ProFTPD and Pure-FTPd: how many files the user may have, and how many MiB in all."""
+    """ProFTPD and Pure-FTPd: the most files that the user may have, and the most MiB in all."""
     dot_files: bool = True
     """Pure-FTPd: names may begin with a dot."""
 
 
 @attrs.define(eq=False)
 class DebianServer:
-    """A server process. Obtained from `debian_server`, running."""
+    """A server process; obtained from `debian_server`."""
 
     target: FtpTarget
     folder: Path
@@ -122,12 +129,12 @@ class DebianServer:
 
     def start(self) -> None:
         """Start the process and wait until it has greeted a client."""
-        with open(self.folder / "output", "ab") as output:
+        with open(self.folder / "output", "ab") as log:
             self._process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=log,
+                stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
                 env={**os.environ, "OPENSSL_CONF": str(self.folder / "openssl.cnf")},
@@ -135,37 +142,36 @@ class DebianServer:
         deadline = time.monotonic() + _START
         while not _greets(self.target):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = (self.folder / "output").read_text(errors="replace")
+                output = (self.folder / "output").read_text(errors="replace")
                 self.stop()
-                raise RuntimeError(f"{self.target.name} did not start:\n{said}")
+                raise RuntimeError(f"{self.target.name} did not start:\n{output}")
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Kill the server with all its sessions, which clients see as closed or reset connections."""
+        """Kill the server and all its sessions. Clients see closed or reset connections."""
         if self._process is not None:
-            # Stopped first, so that no session is born between the count and the kill. Each session of vsftpd is a
-            # process group of its own, hence by descent and not by group.
+            # Stop it first, so that it starts no session between the listing and the kill. Each session of vsftpd is a
+            # process group of its own, so find sessions as descendants and not by group.
             self._process.send_signal(signal.SIGSTOP)
-            sessions = _descendants(self._process.pid)
+            sessions = descendants(self._process.pid)
             for pid in [self._process.pid, *sessions]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
-            while any(_is_running(pid) for pid in sessions):  # those that still are hold the port
+            while any(is_running(pid) for pid in sessions):  # a running session holds the port
                 time.sleep(0.002)
             self._process = None
 
     def restart(self) -> None:
-        """Kill it, and start it again on the same port."""
+        """Kill the server, and start it again on the same port."""
         self.stop()
         self.start()
 
     def command_log(self) -> list[str] | None:
-        """The command lines that the server logged so far, such as ``STOR a.txt``; passwords are masked.
+        """Return the command lines that the server logged so far, such as ``STOR a.txt``, with masked passwords.
 
-        None for Pure-FTPd, which only logs to the machine's syslog. The fault proxy (`FaultProxy.commands`) keeps
-        the same log for every server; this one is for cross-checks, since it shows what did arrive. A server may
-        write it a moment after its reply.
+        Returns None for Pure-FTPd, which logs to syslog only. `FaultProxy.commands` is a log for every server; this one
+        shows which commands arrived. A server may write its log a moment after its reply.
         """
         log = self.folder / "commands"
         match self.target.name:
@@ -187,19 +193,19 @@ class DebianServer:
 
 @contextmanager
 def debian_server(name: Name, root: Path, folder: Path, options: Options = Options()) -> Iterator[DebianServer]:
-    """Serve ``root`` with one of the servers for the length of a ``with`` block, on a free port of 127.0.0.1.
+    """Serve ``root`` with one of the servers during a ``with`` block, on a free port of 127.0.0.1.
 
-    ``folder`` takes the configuration and the logs; one server each. The root is given to the server's user, and
-    its parent folders are made passable for that user.
+    ``folder`` is for the configuration and the logs of this server only. The root is changed to belong to the server's
+    user, and its parent folders are made searchable for that user.
     """
     if reason := available(name):
         raise RuntimeError(reason)
-    user = _make_user()
+    user = make_user()
     for parent in [root, *root.parents]:
         if not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o001)
     tls = options.tls.policy(folder) if options.tls else None
-    target = FtpTarget(name, "127.0.0.1", _free_port(), USER, PASSWORD, root, user.pw_uid, tls)
+    target = FtpTarget(name, "127.0.0.1", free_port(), USER, PASSWORD, root, user.pw_uid, tls)
     target.adopt()
     make: Callable[[Path, FtpTarget, Options, pwd.struct_passwd], list[str]] = {
         "vsftpd": _vsftpd,
@@ -211,10 +217,10 @@ def debian_server(name: Name, root: Path, folder: Path, options: Options = Optio
 
 
 def require(name: Name) -> None:
-    """Go on if the server can run here; else skip the test, or fail it where ``CI`` is set: there it must run."""
+    """Skip the test when the server cannot run here; fail it when ``CI`` is set."""
     reason = available(name)
     if reason is not None and os.environ.get("CI"):
-        pytest.fail(f"{reason} (and CI is set: nothing may be skipped here)")
+        pytest.fail(f"{reason} (CI is set, so no test may be skipped)")
     if reason is not None:
         pytest.skip(reason)
 
@@ -222,28 +228,29 @@ def require(name: Name) -> None:
 @functools.cache
 def available(name: Name) -> str | None:
     """Return why this server cannot run here, or None when it can."""
-    binary = _find(name)
+    binary = find_program(name)
     if binary is None:
-        return f"{name} is not there; .ci/install-servers fetches it"
+        return f"{name} is not installed; run .ci/install-servers"
     if os.geteuid() != 0:
-        return f"{name} needs root, to log in a user"
+        return f"{name} needs root to log a user in; run the tests as root"
     libraries = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
     missing = re.findall(r"(\S+) => not found", libraries)
     if missing:
-        return f"{name} lacks {', '.join(missing)}; .ci/install-servers installs them"
+        return f"{name} lacks {', '.join(missing)}; run .ci/install-servers"
     return None
 
 
-def _find(program: str) -> str | None:
+def find_program(program: str) -> str | None:
+    """Return the path of a program among the unpacked and the installed ones, or None."""
     unpacked = Path(os.environ.get("ACTORSYNC_SERVERS") or Path.home() / ".cache" / "actorsync-servers")
     places = [unpacked / "usr/sbin", unpacked / "usr/bin", *os.environ.get("PATH", "").split(":"), "/usr/sbin"]
     return shutil.which(program, path=":".join(str(place) for place in places))
 
 
 def _vsftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_passwd) -> list[str]:
-    # vsftpd alone insists on PAM, and on a system user.
+    # vsftpd requires PAM and a system user.
     rules = "auth required pam_unix.so\naccount required pam_unix.so\n"
-    if _text(_PAM_SERVICE) != rules:  # another process may be reading it
+    if _text(_PAM_SERVICE) != rules:  # write it only when needed: another process may be reading it
         _PAM_SERVICE.write_text(rules)
     (folder / "empty").mkdir(exist_ok=True)
     config = {
@@ -262,7 +269,7 @@ def _vsftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_
         "allow_writeable_chroot": True,
         "secure_chroot_dir": folder / "empty",
         "pam_service_name": _PAM_SERVICE.name,
-        "seccomp_sandbox": False,  # newer kernels: 500 OOPS: priv_sock_get_cmd, at STOR
+        "seccomp_sandbox": False,  # on newer kernels STOR fails with "500 OOPS: priv_sock_get_cmd"
         "mdtm_write": options.mdtm_write,
         "max_clients": options.max_connections,
         "max_per_ip": options.max_connections_per_address,
@@ -289,7 +296,7 @@ def _vsftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_
 
 
 def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_passwd) -> list[str]:
-    # A user table of its own, for the home directory: the system user's is not the root.
+    # A user table for this server, because the home directory of the system user is not the root.
     users = folder / "users"
     users.write_text(f"{USER}:{_HASH}:{user.pw_uid}:{user.pw_gid}::{target.root}:/bin/bash\n")
     users.chmod(0o600)
@@ -364,7 +371,7 @@ def _proftpd_quota(folder: Path, files: int, mib: int) -> str:
 
 
 def _pure_ftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct_passwd) -> list[str]:
-    # A table of virtual users, for the same reason.
+    # A table of virtual users, because the home directory of the system user is not the root.
     users = folder / "users"
     users.write_text(f"{USER}:{_HASH}:{user.pw_uid}:{user.pw_gid}::{target.root}/./::::::::::::\n")
     subprocess.run([_found("pure-pw"), "mkdb", str(folder / "users.pdb"), "-f", str(users)], check=True)
@@ -390,15 +397,16 @@ def _pure_ftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.stru
 
 
 def _found(program: str) -> str:
-    path = _find(program)
+    path = find_program(program)
     assert path is not None, program
     return path
 
 
 @functools.cache
-def _make_user() -> pwd.struct_passwd:
-    # Tests that run side by side may come here together and be in each other's way: only the outcome counts.
-    # Its home has to exist, or vsftpd lets nobody in, whatever local_root says.
+def make_user() -> pwd.struct_passwd:
+    """Make the system user that the servers log in, unless it exists, and return it."""
+    # Parallel tests may do this at the same time, so ignore errors and check the result. The home directory must exist,
+    # or vsftpd rejects the login.
     for command in (["useradd", "--system", "--user-group", "--no-create-home"], ["usermod"]):
         arguments = ["--home-dir" if command[0] == "useradd" else "--home", "/"]
         arguments += ["--shell", "/bin/sh", "--password", _HASH, USER]
@@ -407,20 +415,21 @@ def _make_user() -> pwd.struct_passwd:
 
 
 def some_data_ports() -> range:
-    """Give a few ports, for a server whose proxy has to know them beforehand."""
+    """Return 64 ports for data connections, for a server whose proxy must know the ports in advance."""
     start = random.randrange(_PASSIVE_PORTS.start, _PASSIVE_PORTS.stop - 64, 64)
     return range(start, start + 64)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that is free on all addresses: a proxy listens on the same port of another address."""
     while True:
         port = random.choice(_CONTROL_PORTS)
-        with suppress(OSError), socket.create_server(("", port)):  # on all addresses: a proxy wants it on another
+        with suppress(OSError), socket.create_server(("", port)):
             return port
 
 
 def _greets(target: FtpTarget) -> bool:
-    """Look for a greeting, and leave politely: a session cut short would count against the limits for a while."""
+    """Return whether the server greets. QUIT afterwards: a cut session would count against the limits for a while."""
     try:
         with _connect(target) as connection, connection.makefile("rb") as replies:
             greeted = replies.readline().startswith(b"220")
@@ -436,7 +445,7 @@ def _connect(target: FtpTarget) -> socket.socket:
     if target.tls is None or not target.tls.is_implicit:
         return connection
     context = ssl.create_default_context(cafile=target.tls.ca_file)
-    context.check_hostname = False  # a certificate may be bad on purpose
+    context.check_hostname = False  # a test may use a wrong certificate
     context.verify_mode = ssl.CERT_NONE
     try:
         return context.wrap_socket(connection)
@@ -445,26 +454,28 @@ def _connect(target: FtpTarget) -> socket.socket:
         raise
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return the process ids of all descendants of a process."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         if fields := _status(int(folder.name)):
             children.setdefault(int(fields[1]), []).append(int(folder.name))
     found = list(children.get(pid, []))
-    for child in found:  # which grows as we go
+    for child in found:  # the list grows during the loop
         found += children.get(child, [])
     return found
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Return whether a process exists and is not a zombie."""
     fields = _status(pid)
     return bool(fields) and fields[0] not in "ZX"
 
 
 def _status(pid: int) -> list[str]:
-    """Return state, parent and more of a process; empty when it is gone."""
+    """Return the fields of ``/proc/PID/stat`` from the state on; an empty list when the process does not exist."""
     try:
-        # "pid (name) state parent ...", and the name may hold anything.
+        # The line is "pid (name) state parent ...", and the name may contain any character.
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2].split()
     except OSError:
         return []

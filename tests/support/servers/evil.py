@@ -1,7 +1,8 @@
-"""An FTP server that lies: it keeps files in memory, answers every command as it should, and some as a test wants.
+"""An FTP server with files in memory that answers some commands wrongly, as a test wants.
 
-``answers`` maps verbs to what is said in place of doing anything: a reply, or a function that gives one, with None for
-"do it properly, this time". What matters to a test is in plain sight afterwards: ``files``, ``commands``.
+``answers`` maps a verb to a reply that is sent without executing the command: bytes, or a function of the argument that
+returns bytes. The function returns None to execute the command as usual. Tests check ``files`` and ``commands``
+afterwards.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ class EvilServer:
 
     answers: Mapping[str, Answer]
     greeting: bytes = b"220 hello\r\n"
-    listing: bytes | None = None  # what MLSD sends, in place of the truth
-    early: bool = False  # 226 before the data
-    tls: ssl.SSLContext | None = None  # from AUTH TLS on
-    is_implicit: bool = False  # or from the beginning
+    listing: bytes | None = None  # sent by MLSD instead of the real listing
+    early: bool = False  # send 226 before the data arrives
+    tls: ssl.SSLContext | None = None  # used from AUTH TLS on
+    is_implicit: bool = False  # use ``tls`` from the first byte
     data_tls: ssl.SSLContext | Literal["as control", "clear"] = "as control"
-    says_goodbye: bool = True  # close_notify at the end of a listing
-    room: int | None = None  # bytes for all files; what does not fit is refused, and a stump stays
+    says_goodbye: bool = True  # send close_notify at the end of a listing
+    room: int | None = None  # bytes for all files; an upload that does not fit fails, and its beginning stays
     limit: int | None = None  # bytes of one file
     full: bytes = b"451 no more"
-    date: str = "Jan 1 00:00"  # what LIST says of every entry
-    folds: bool = False  # knows no difference between upper and lower case
+    date: str = "Jan 1 00:00"  # of every entry in LIST
+    folds: bool = False  # names are case-insensitive
     port: int = 0
     host: str = "127.0.0.1"
     files: dict[str, bytes] = attrs.field(factory=dict)
@@ -55,7 +56,7 @@ class EvilServer:
         return sum(line.split(" ", 1)[0] == verb for line in self.commands)
 
     def place(self, path: str) -> str:
-        """Give the path under which the server knows ``path``."""
+        """Return the path of an existing entry that ``path`` refers to, in its own case; otherwise ``path``."""
         if not self.folds or path in {"", "/"}:
             return path
         above, _, name = path.rpartition("/")
@@ -63,13 +64,13 @@ class EvilServer:
         return next((known for known in [*self.files, *self.folders] if known.lower() == path.lower()), path)
 
     def most(self, path: str) -> int:
-        """Give how many bytes a file may have now."""
+        """Return how many bytes a file can have now."""
         used = sum(len(data) for known, data in self.files.items() if known != path)
         room = 1 << 40 if self.room is None else max(0, self.room - used)
         return min(room, 1 << 40 if self.limit is None else self.limit)
 
     def shown(self, folder: str) -> bytes:
-        """Give the lines of MLSD."""
+        """Return the lines of MLSD."""
         inside = folder.rstrip("/") + "/"
         lines = [
             b"type=file;size=%d;modify=%s; %s" % (len(data), self.times.get(path, _TIME), path[len(inside) :].encode())
@@ -283,7 +284,7 @@ class _Session:
 
 @asynccontextmanager
 async def evil_server(answers: Mapping[str, Answer] | None = None, **lies: object) -> AsyncIterator[EvilServer]:
-    """Run a server for the length of an ``async with`` block."""
+    """Run a server during an ``async with`` block. ``lies`` are fields of `EvilServer`."""
     server = EvilServer(answers or {}, **lies)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host=server.host)

@@ -1,7 +1,8 @@
-"""An SFTP server that lies: the embedded one, and what it says in place of the truth.
+"""Wrong replies for the embedded SFTP server.
 
-A lie is something for the settings ``instead`` (nothing is done, this is said) or ``distort`` (it is done, and this is
-said of it) of `EmbeddedSftpServer`. Most can be limited to the requests for one verb, and to the k-th of them.
+The functions return values for two settings of `EmbeddedSftpServer`: ``instead`` (a reply in place of executing the
+request) and ``distort`` (a changed reply after executing it). Most can be limited to some verbs, and to the k-th
+request with such a verb.
 """
 
 from __future__ import annotations
@@ -25,67 +26,69 @@ __all__ = [
     "cut_short",
     "endless_listing",
     "listing",
-    "open_tcp_liar",
+    "not_executed",
+    "open_tcp_greeter",
     "refusal",
     "silence",
     "size_of",
     "twice",
     "unknown_id",
-    "unsaid",
     "version",
 ]
 
-Instead = Callable[[SftpRequest], bytes | None]
 Distort = Callable[[SftpRequest, bytes], bytes]
 
-#: Names that no directory has; a path made of one leads out of it, or ends somewhere else than it seems.
+#: Names that are not valid in a directory. A path with such a name leads out of the directory or to another file.
 HOSTILE_NAMES = ("../x", "../../etc/x", "/etc/x", "a/../../x", "a/b", "x/", "", "a\0b", "/", "./x")
 
 
 @attrs.define(eq=False)
 class Counted:
-    """Lets ``lie`` be told at the ``at``-th request with one of the verbs, and for ``times`` of them from there on."""
+    """Sends ``reply`` from the ``at``-th request with one of the verbs on, ``times`` times. For ``instead``.
+
+    ``only`` limits the requests further. ``sent`` counts the replies, and ``seen`` the requests.
+    """
 
     verbs: frozenset[str]
-    lie: Callable[[SftpRequest], bytes]
+    reply: Callable[[SftpRequest], bytes]
     at: int = 1
     times: int = 10**9
     only: Callable[[SftpRequest], bool] = lambda request: True
-    told: int = 0
+    sent: int = 0
     seen: int = 0
 
     def __call__(self, request: SftpRequest) -> bytes | None:
         if request.verb not in self.verbs or not self.only(request):
             return None
         self.seen += 1
-        if self.seen < self.at or self.told >= self.times:
+        if self.seen < self.at or self.sent >= self.times:
             return None
-        self.told += 1
-        return self.lie(request)
+        self.sent += 1
+        return self.reply(request)
 
 
-def unsaid(*verbs: str, at: int = 1, times: int = 10**9) -> Counted:
-    """Say that it was done, and do nothing."""
+def not_executed(*verbs: str, at: int = 1, times: int = 10**9) -> Counted:
+    """Report success without executing the request."""
     return Counted(frozenset(verbs), lambda request: raw.status(request.id), at, times)
 
 
 def refusal(*verbs: str, code: int = raw.FAILURE, message: str = "", at: int = 1, times: int = 10**9) -> Counted:
-    """Refuse, with any code and text."""
+    """Reject the request with this status code and text."""
     return Counted(frozenset(verbs), lambda request: raw.status(request.id, code, message), at, times)
 
 
 def silence(*verbs: str, at: int = 1, times: int = 1) -> Counted:
-    """Never answer."""
+    """Send no reply."""
     return Counted(frozenset(verbs), lambda request: b"", at, times)
 
 
 def cut_short(*verbs: str, keep: int = 7, at: int = 1) -> Counted:
-    """Send the first bytes of an answer, and then the end of the channel."""
+    """Send the first bytes of a reply, and close the channel."""
     return Counted(frozenset(verbs), lambda request: LastWords(raw.status(request.id)[:keep]), at, 1)
 
 
 def acknowledged_but_cut_off(after: int, *, files: int = 10**9) -> Counted:
-    """Acknowledge every write to the first ``files`` files, and let go what lies at or behind ``after``."""
+    """Acknowledge every write, but for the first ``files`` files discard the data from offset ``after`` on."""
     hit: set[str] = set()
 
     def is_lost(request: SftpRequest) -> bool:
@@ -97,11 +100,11 @@ def acknowledged_but_cut_off(after: int, *, files: int = 10**9) -> Counted:
 
 
 def listing(names: Iterable[bytes | str], attributes: bytes = raw.attributes()) -> Counted:
-    """Answer the first READDIR of each directory with these names, and the next with the end."""
+    """Answer the first READDIR of each directory with these names, and the next with end of file."""
     listed = list(names)
     answered: set[tuple[int, str]] = set()
 
-    def tell(request: SftpRequest) -> bytes:
+    def answer(request: SftpRequest) -> bytes:
         key = (request.session, request.path)
         if key in answered:
             answered.discard(key)
@@ -109,25 +112,25 @@ def listing(names: Iterable[bytes | str], attributes: bytes = raw.attributes()) 
         answered.add(key)
         return raw.names(request.id, listed, attributes)
 
-    return Counted(frozenset(["READDIR"]), tell)
+    return Counted(frozenset(["READDIR"]), answer)
 
 
 def endless_listing() -> Counted:
-    """Answer every READDIR with more names, for ever."""
+    """Answer every READDIR with more names, without end."""
     counted = Counted(frozenset(["READDIR"]), lambda request: b"")
-    counted.lie = lambda request: raw.names(
-        request.id, [f"{counted.told}-{number}-{'x' * 200}" for number in range(500)]
+    counted.reply = lambda request: raw.names(
+        request.id, [f"{counted.sent}-{number}-{'x' * 200}" for number in range(500)]
     )
     return counted
 
 
 def size_of(size: int, *verbs: str) -> Counted:
-    """Say that files have this size: for LSTAT, STAT and FSTAT, or only those named."""
+    """Report this size for files, in the replies to LSTAT, STAT and FSTAT, or to ``verbs`` only."""
     return attributes_of(raw.attributes(size), *verbs)
 
 
 def attributes_of(attributes: bytes, *verbs: str) -> Counted:
-    """Answer LSTAT, STAT and FSTAT, or only those named, with these attributes."""
+    """Answer LSTAT, STAT and FSTAT, or ``verbs`` only, with these attributes."""
     return Counted(
         frozenset(verbs or ("LSTAT", "STAT", "FSTAT")),
         lambda request: raw.packet(raw.ATTRS, raw.number(request.id) + attributes),
@@ -135,34 +138,34 @@ def attributes_of(attributes: bytes, *verbs: str) -> Counted:
 
 
 def version(number: int, extensions: bytes = b"") -> Counted:
-    """Begin with another version of the protocol."""
+    """Announce another version of the protocol."""
     return Counted(frozenset(["INIT"]), lambda request: raw.packet(raw.VERSION, raw.number(number) + extensions))
 
 
 def twice(verb: str) -> Distort:
-    """Answer two times."""
+    """Send the reply twice."""
     return lambda request, answer: answer * 2 if request.verb == verb else answer
 
 
 def unknown_id(verb: str) -> Distort:
-    """Answer a request that nobody made."""
+    """Send the reply with the id of a request that was never sent."""
 
-    def tell(request: SftpRequest, answer: bytes) -> bytes:
+    def distort(request: SftpRequest, answer: bytes) -> bytes:
         if request.verb != verb:
             return answer
         return answer[:5] + struct.pack(">I", (request.id + 77_777) % 2**32) + answer[9:]
 
-    return tell
+    return distort
 
 
 @contextmanager
-def open_tcp_liar(says: bytes, *, then_closes: bool = False) -> Iterator[tuple[str, int, list[bytes]]]:
-    """Accept connections on loopback and say ``says`` to each: no SSH at all.
+def open_tcp_greeter(greeting: bytes, *, then_closes: bool = False) -> Iterator[tuple[str, int, list[bytes]]]:
+    """Run a TCP server on loopback that sends ``greeting`` to each client and nothing else; it does not speak SSH.
 
-    Gives host, port, and what clients said; a client that is answered with nothing else waits for ever, or for the end
-    of the connection when ``then_closes``.
+    Yields host, port, and the list of the first bytes that each client sent. Connections stay open, or are closed after
+    the greeting with ``then_closes``.
     """
-    heard: list[bytes] = []
+    received: list[bytes] = []
     stopping = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.05)
@@ -175,8 +178,8 @@ def open_tcp_liar(says: bytes, *, then_closes: bool = False) -> Iterator[tuple[s
                     client.settimeout(0.2)
                     opened.append(client)
                     with suppress(OSError):
-                        client.sendall(says)
-                        heard.append(client.recv(4096))
+                        client.sendall(greeting)
+                        received.append(client.recv(4096))
                     if then_closes:
                         client.close()
             for client in opened:
@@ -185,7 +188,7 @@ def open_tcp_liar(says: bytes, *, then_closes: bool = False) -> Iterator[tuple[s
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
-            yield "127.0.0.1", listener.getsockname()[1], heard
+            yield "127.0.0.1", listener.getsockname()[1], received
         finally:
             stopping.set()
             thread.join()

@@ -1,4 +1,4 @@
-"""FTP servers for tests that need more than an empty root: any of the four by name, and endpoints that lead to them."""
+"""Start any of the four FTP servers by name, and make endpoints for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = (PYFTPDLIB, *debian_servers.NAMES)
 
 @contextmanager
 def home() -> Iterator[Path]:
-    """Make a folder that a server under another user can reach; those of pytest are closed to others."""
+    """Make a folder that other users can read, for servers under another user. The folders of pytest are private."""
     with tempfile.TemporaryDirectory(prefix="actorsync-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -38,7 +38,7 @@ def home() -> Iterator[Path]:
 
 @contextmanager
 def serving(name: str, folder: Path, options: debian_servers.Options | None = None) -> Iterator[FtpTarget]:
-    """Serve an empty ``folder/root`` with one of the four servers; skip, or fail in CI, where it cannot run."""
+    """Serve an empty ``folder/root`` with one of the four servers. Without it, skip the test, or fail it in CI."""
     root = folder / "root"
     root.mkdir()
     if name == PYFTPDLIB:
@@ -46,7 +46,7 @@ def serving(name: str, folder: Path, options: debian_servers.Options | None = No
         policy = tls.policy(folder) if tls else None
         ports = options.data_ports if tls and options else None
         idle = options.idle_timeout if options else None
-        port = debian_servers._free_port()  # of those that are not given to clients: a proxy needs the same
+        port = debian_servers.free_port()  # outside the kernel's range for clients: a proxy needs the same port
         settings = {**_embedded_tls(folder, tls), "data_ports": ports, "idle_timeout": idle}
         with EmbeddedFtpServer(root, port=port, **settings) as server:
             yield FtpTarget(PYFTPDLIB, server.host, server.port, server.user, server.password, root, tls=policy)
@@ -67,7 +67,7 @@ def _embedded_tls(folder: Path, tls: debian_servers.Tls | None) -> dict[str, Any
 async def proxy_before(
     server: FtpTarget, *faults: Fault, data_ports: range, wire: Sequence[WireFault | None] = ()
 ) -> AsyncIterator[FaultProxy]:
-    """Run a fault proxy before a server with TLS, at an address that its certificate is for."""
+    """Run a fault proxy for a server with TLS, at an address that is in its certificate."""
     hosts = random.sample(certificates.PROXY_HOSTS, len(certificates.PROXY_HOSTS))
     host = next(host for host in hosts if _is_free(host, data_ports))
     address = (server.host, server.port)
@@ -85,7 +85,7 @@ def _is_free(host: str, ports: range) -> bool:
 
 
 def fresh_folder(server: FtpTarget, name: str) -> Path:
-    """Make an empty folder below the root, which the server may write to."""
+    """Make an empty folder below the root that the server can write to."""
     folder = server.root / name
     folder.mkdir()
     if server.uid is not None:
@@ -94,7 +94,7 @@ def fresh_folder(server: FtpTarget, name: str) -> Path:
 
 
 def endpoint_for(server: FtpTarget | EmbeddedFtpServer | EvilServer, path: str = "", **settings: Any) -> FtpEndpoint:
-    """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
+    """Return an endpoint for a folder on the server. ``host`` may be that of a proxy on the same port."""
     note_server(getattr(server, "name", "scripted" if isinstance(server, EvilServer) else PYFTPDLIB))
     settings = {"host": server.host, "port": server.port, "tls": getattr(server, "tls", None), **settings}
     return FtpEndpoint(user=server.user, password=lambda: server.password, path=path, **settings)

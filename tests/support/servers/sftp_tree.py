@@ -1,6 +1,9 @@
-"""A model of an SFTP server: a tree in memory, and the requests of version 3 against it. No SSH, no asyncssh, no disk.
+"""A model of an SFTP server: a tree in memory that answers requests of version 3, without SSH and without a disk.
 
-`SftpTree` answers requests one at a time, and `play` holds a dialogue with it; ``sftp_tree_wire`` puts a wire to it.
+`SftpTree` answers one request at a time, and `play` runs a dialogue with it. ``sftp_tree_wire`` connects it to a
+session.
+
+This is one file because the model is one class with a method for each request, and small functions around it.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ _BY_HANDLE: Final = frozenset(["CLOSE", "READ", "WRITE", "FSTAT", "FSETSTAT", "R
 
 @attrs.frozen
 class Call:
-    """A request as the server understands it. ``path`` is also given where the packet has a handle."""
+    """A parsed request. ``path`` is also set for a packet with a handle."""
 
     verb: str
     path: str = ""
@@ -63,7 +66,7 @@ class Call:
 
     @property
     def touches(self) -> frozenset[str]:
-        """The names it is about: requests that share one are taken in their order."""
+        """The paths of the request. Requests that share a path are answered in order."""
         return frozenset(path for path in (self.path, self.new) if path)
 
 
@@ -104,13 +107,13 @@ class _Body:
 class SftpTree:
     """The server. ``nodes`` has everything by its absolute path; the tests' own is below `ROOT`.
 
-    * ``extensions``: what it tells that it can do; the others are refused.
-    * ``sees_target_first``: a RENAME onto a name that is taken is refused before the old name is looked at.
-    * ``tells_times``: without it there is no time in what it says of files.
-    * ``is_full``: nothing can be written, and statvfs says why.
-    * ``folds``: it knows no difference between upper and lower case.
-    * ``instead``: is shown each call before anything is done. What it returns is the answer, and nothing is done.
-    * ``after``: is shown each call once it was carried out.
+    * ``extensions``: announced extensions; the others are rejected.
+    * ``sees_target_first``: RENAME to an existing name fails, also when the old name does not exist.
+    * ``tells_times``: attributes contain the time.
+    * ``is_full``: writing fails, and statvfs reports no space.
+    * ``folds``: names are case-insensitive.
+    * ``instead``: called with each call before it is executed. A returned reply is sent, and nothing is executed.
+    * ``after``: called with each call after it was executed.
     """
 
     extensions: Mapping[str, str] = EXTENSIONS
@@ -129,37 +132,37 @@ class SftpTree:
     # For tests.
 
     def write(self, path: str, data: bytes, mtime: int = 1_000_000) -> None:
-        """Put a file, and the directories above it."""
+        """Write a file, and its parent directories."""
         self.mkdir(path.rpartition("/")[0])
         self.nodes[path] = Node(stat.S_IFREG, data, mtime)
 
     def mkdir(self, path: str) -> None:
-        """Put a directory, and those above it."""
+        """Make a directory, and its parent directories."""
         while path and path not in self.nodes:
             self.nodes[path] = Node(stat.S_IFDIR)
             path = path.rpartition("/")[0]
 
     def link(self, path: str, to: str) -> None:
-        """Put a link to an absolute path."""
+        """Make a link to an absolute path."""
         self.nodes[path] = Node(stat.S_IFLNK, to=to)
 
     def files(self) -> dict[str, bytes]:
-        """Give every file with its content."""
+        """Return the content of every file, by path."""
         return {path: node.data for path, node in self.nodes.items() if node.kind == stat.S_IFREG}
 
     @property
     def open_handles(self) -> int:
-        """How many handles nobody has closed."""
+        """The number of open handles."""
         return len(self._handles)
 
     def verbs(self) -> list[str]:
-        """Give what was asked for, in order."""
+        """Return the verbs of all requests, in order."""
         return [call.verb for call in self.calls]
 
-    # Answering.
+    # For `play` and channels.
 
     def read(self, request: Request) -> Call:
-        """Take a request apart; one that is not whole, or too long, is an ``AssertionError``."""
+        """Parse a request. Raises ``AssertionError`` for one that is too short or too long."""
         body = _Body(request.body + request.content)
         verb = _VERBS[request.kind] if request.kind != 200 else body.text().partition("@")[0].upper()
         rest: dict[str, int | bytes | str | None] = {}
@@ -184,14 +187,14 @@ class SftpTree:
                 rest["mode"] = body.take(">I") if flags & 4 else None
                 if flags & 8:
                     rest["mtime"] = body.take(">I")
-                    assert body.take(">I") == rest["mtime"], "the time of access goes along"
+                    assert body.take(">I") == rest["mtime"], "the access time equals the modification time"
             case "RENAME" | "POSIX-RENAME":
                 rest["new"] = body.text()
         body.end()
         return Call(verb, path, **rest)  # type: ignore[arg-type]
 
     def answer(self, request: Request) -> Reply:
-        """Do what is asked for, and give the answer."""
+        """Execute a request and return the reply."""
         call = self.read(request)
         self.calls.append(call)
         reply = self.instead(call)
@@ -203,7 +206,7 @@ class SftpTree:
         return reply
 
     def place(self, path: str, *, follow: bool = False) -> str | None:
-        """Give where ``path`` is once links are followed; None when a directory above it is missing."""
+        """Return the path with all links followed; None when a parent directory is missing."""
         above, _, name = path.rstrip("/").rpartition("/")
         if not name:
             return "/"
@@ -244,7 +247,7 @@ class SftpTree:
             if node is None:
                 return _MISSING
             return self._grip(call.path, node) if node.kind == stat.S_IFREG else _FAILURE
-        assert call.flags == 0x2A, "to write, to make, and not what is there"
+        assert call.flags == 0x2A, "the flags are WRITE, CREAT and EXCL"
         if node is not None or self.is_full:
             return _FAILURE
         self.nodes[place] = Node(stat.S_IFREG)
@@ -364,7 +367,7 @@ class SftpTree:
 def only(
     verb: str, reply: Reply | Callable[[Call], Reply | None], *, path: str | None = None
 ) -> Callable[[Call], Reply | None]:
-    """Answer ``verb``, about ``path`` if one is given, with ``reply``, and do nothing. For `SftpTree.instead`."""
+    """Answer requests with ``verb``, and with ``path`` if it is passed, with ``reply``. For `SftpTree.instead`."""
 
     def instead(call: Call) -> Reply | None:
         if call.verb != verb or path not in {None, call.path}:
@@ -378,7 +381,7 @@ def only(
 
 
 def any_order(calls: Sequence[Call], rng: Random) -> list[int]:
-    """Give places of ``calls`` in an order in which a server may take them: the same for those that share a name."""
+    """Return the indexes of ``calls`` in a random order that a server may use: calls that share a path keep theirs."""
     left, order = list(range(len(calls))), []
     while left:
         ready = [n for n in left if not any(m < n and calls[m].touches & calls[n].touches for m in left)]
@@ -388,15 +391,16 @@ def any_order(calls: Sequence[Call], rng: Random) -> list[int]:
 
 
 def play(dialogue: Dialogue[T], tree: SftpTree, *, order: Random | None = None, requests: int | None = None) -> T:
-    """Hold a dialogue with ``tree``. After so many ``requests`` the connection is lost: those are done, none else.
+    """Run a dialogue with ``tree`` and return its result.
 
-    ``order`` has the server take the requests of a flight in any order that it may.
+    After ``requests`` requests the connection is lost, and no others are executed. With ``order``, the server executes
+    the requests of a flight in a random order.
     """
     left = -1 if requests is None else requests
     try:
         flight = next(dialogue)
         while True:
-            assert flight, "an empty flight is answered by nothing"
+            assert flight, "a dialogue must not send an empty flight"
             places = range(len(flight))
             replies: dict[int, Reply] = {}
             for place in any_order([tree.read(one) for one in flight], order) if order else places:

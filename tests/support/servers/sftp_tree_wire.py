@@ -40,7 +40,7 @@ def _attributes(found: Attributes) -> bytes:
 
 
 def encode(identity: int, reply: Reply) -> bytes:
-    """Give the packet of a reply."""
+    """Encode a reply as a packet."""
     match reply:
         case Status(code, message):
             kind, body = 101, struct.pack(">I", code) + _string(message) + _string("")
@@ -59,18 +59,18 @@ def encode(identity: int, reply: Reply) -> bytes:
 
 
 def version(extensions: Mapping[str, str] = EXTENSIONS, number: int = 3) -> bytes:
-    """Give the first packet of a server."""
+    """Encode the first packet of a server, VERSION."""
     body = struct.pack(">I", number) + b"".join(_string(name) + _string(of) for name, of in extensions.items())
     return struct.pack(">IB", len(body) + 1, 2) + body
 
 
 @attrs.define(eq=False)
 class TreeChannel:
-    """A channel to a tree, which answers each request after ``delay``. `serve` has to run beside whoever uses it.
+    """A channel to a tree that answers each request after ``delay``. `serve` must run in another task.
 
-    ``order`` has it take what has come in any order that it may. ``budget`` holds how many requests are done, over all
-    the channels that share it, before the connection is lost. ``most`` is how many writes of more than 32 KiB were
-    unanswered at once.
+    With ``order``, requests are executed in a random order. ``budget`` holds the number of requests that are executed
+    before the connection is lost; several channels can share it. ``most`` is the largest number of writes of more than
+    32 KiB that were unanswered at the same time.
     """
 
     tree: SftpTree
@@ -86,7 +86,7 @@ class TreeChannel:
     _called: trio.Event = attrs.Factory(trio.Event)
 
     def send(self, data: bytes) -> None:
-        """Take requests."""
+        """Receive the bytes of requests."""
         self._buffer += data
         while len(self._buffer) >= 4 and len(self._buffer) >= 4 + (length := struct.unpack_from(">I", self._buffer)[0]):
             packet, self._buffer = self._buffer[4 : 4 + length], self._buffer[4 + length :]
@@ -98,11 +98,11 @@ class TreeChannel:
         self._called.set()
 
     def abort(self) -> None:
-        """Hear no more."""
+        """Stop answering."""
         self.is_aborted = True
 
     async def serve(self) -> None:
-        """Answer, until cancelled."""
+        """Answer requests until cancelled."""
         while True:
             await self._called.wait()
             self._called = trio.Event()
@@ -138,7 +138,7 @@ def _is_big(request: Request) -> bool:
 
 @attrs.define(eq=False)
 class TreeEndpoint:
-    """An endpoint whose server is ``tree``. Every session has a channel of its own; ``channels`` has them all."""
+    """An endpoint whose server is ``tree``. Every session has a channel of its own; ``channels`` lists all of them."""
 
     tree: SftpTree
     lanes: int = 4
@@ -155,7 +155,7 @@ class TreeEndpoint:
         return Capabilities(lanes=self.lanes)
 
     async def identify(self) -> Root:
-        """Say that the root is a directory."""
+        """Report that the root is a directory."""
         await trio.lowlevel.checkpoint()
         return Root(Entry("", Kind.DIRECTORY))
 
@@ -172,7 +172,7 @@ class TreeEndpoint:
 
 @asynccontextmanager
 async def background(serve: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Have ``serve`` run for the length of the block, in a task of the system: it is in nobody's nursery."""
+    """Run ``serve`` during the block, in a system task, so that no nursery waits for it."""
     scope = trio.CancelScope()
 
     async def run() -> None:
@@ -190,7 +190,7 @@ async def background(serve: Callable[[], Awaitable[None]]) -> AsyncIterator[None
 async def session_with(
     tree: SftpTree, *, fsync: bool = False, delay: float = 0.05, order: Random | None = None
 ) -> AsyncIterator[tuple[SftpSession, TreeChannel]]:
-    """Have a session with ``tree``, and its channel."""
+    """Open a session with ``tree``; yield it with its channel."""
     endpoint = TreeEndpoint(tree, fsync=fsync, delay=delay, order=order)
     async with endpoint.open_session() as session:
         yield session, endpoint.channels[0]

@@ -1,4 +1,4 @@
-"""Keys for tests of SSH, made by asyncssh in a millisecond, and an agent to hold them."""
+"""SSH keys for tests, which asyncssh makes in a millisecond, and an agent that holds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Key", "agent", "make_key"]
 
 @attrs.frozen
 class Key:
-    """A private key in a file, readable by its owner only."""
+    """A private key in a file with mode 0600."""
 
     path: Path
     public_line: str
@@ -24,7 +24,7 @@ class Key:
 
 
 def make_key(path: Path | None = None, *, algorithm: str = "ssh-ed25519") -> Key:
-    """Make a new key in ``path``, or one that all who name no path share."""
+    """Make a new key in ``path``. Without a path, return one key that all such calls share."""
     return _write(path, algorithm) if path is not None else _shared()
 
 
@@ -35,7 +35,7 @@ def _shared() -> Key:
 
 
 def _write(path: Path, algorithm: str) -> Key:
-    import asyncssh  # takes a while, and most tests do without
+    import asyncssh  # slow to import, and most tests do not need it
 
     key = asyncssh.generate_private_key(algorithm)
     path.touch(0o600)
@@ -45,14 +45,14 @@ def _write(path: Path, algorithm: str) -> Key:
 
 @contextmanager
 def agent(folder: Path, *keys: Path) -> Iterator[Path]:
-    """Run an ssh-agent that holds ``keys``; gives its socket, the value for ``SSH_AUTH_SOCK``."""
+    """Run an ssh-agent that holds ``keys``; yield its socket, the value for ``SSH_AUTH_SOCK``."""
     socket = folder / "agent"
     process = subprocess.Popen(
         ["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
         assert process.stdout is not None
-        process.stdout.readline()  # said when the socket is there
+        process.stdout.readline()  # printed when the socket exists
         environment = {"SSH_AUTH_SOCK": str(socket)}
         for key in keys:
             subprocess.run(["ssh-add", str(key)], env=environment, check=True, capture_output=True)

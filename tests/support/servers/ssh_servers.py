@@ -1,8 +1,8 @@
-"""SFTP servers for tests: OpenSSH's own sshd, run as root on loopback, and asyncssh inside this process.
+"""SFTP servers for tests: OpenSSH's sshd, run as root on loopback, and asyncssh inside this process.
 
-Each start of sshd makes its own configuration in a folder of its own, so any number can run beside each other and
-beside an installed one. It logs in the system user of `debian_servers`, by key or by password, and touches files as
-that user. The root of a server is where its logins lead: paths that do not begin with a slash are below it.
+Each start of sshd writes its configuration to a folder of its own, so any number of servers can run at the same time.
+sshd logs in the system user of `debian_servers`, by key or by password, and uses files as that user. The root of a
+server is its login directory: relative paths are below it.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ __all__ = [
     "serving",
 ]
 
-_START = 10.0  # seconds until the greeting must be there
+_START = 10.0  # seconds within which the server must greet
 
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """Settings that a test may choose. asyncssh has only the first."""
+    """Settings of a server. asyncssh has only the first."""
 
     max_connections: int | None = None
-    """Connections that are not logged in yet (OpenSSH, as ``MaxStartups n:100:n``), or at all (asyncssh)."""
+    """The most connections: before login for OpenSSH (``MaxStartups n:100:n``), in all for asyncssh."""
     max_startups: str | None = None
-    """OpenSSH: ``MaxStartups`` in its own words, instead of that."""
+    """OpenSSH: the value of ``MaxStartups``, instead of ``max_connections``."""
     max_sessions: int = 10
-    """OpenSSH: channels of one connection."""
+    """OpenSSH: the most channels on one connection."""
     login_grace: int = 120
-    """OpenSSH: seconds until a connection must be logged in."""
+    """OpenSSH: seconds within which a connection must log in."""
     more: str = ""
-    """OpenSSH: lines of sshd_config that come before ours, and so count instead of them."""
+    """OpenSSH: first lines of sshd_config. In sshd_config, the first value of a keyword counts."""
 
 
 @attrs.define(eq=False)
 class OpenSshServer:
-    """An sshd. Obtained from `openssh_server`, running."""
+    """An sshd process; obtained from `openssh_server`."""
 
     target: SshTarget
     folder: Path
@@ -92,27 +92,27 @@ class OpenSshServer:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Kill the server with all its sessions, which clients see as closed or reset connections."""
+        """Kill the server and all its sessions. Clients see closed or reset connections."""
         if self._process is not None:
-            # Stopped first, so that no session is born between the count and the kill. Each is a process group of its
-            # own, hence by descent and not by group.
+            # Stop it first, so that it starts no session between the listing and the kill. Each session is a process
+            # group of its own, so find sessions as descendants and not by group.
             self._process.send_signal(signal.SIGSTOP)
-            sessions = debian_servers._descendants(self._process.pid)
+            sessions = debian_servers.descendants(self._process.pid)
             for pid in [self._process.pid, *sessions]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
-            while any(debian_servers._is_running(pid) for pid in sessions):  # those that still are hold the port
+            while any(debian_servers.is_running(pid) for pid in sessions):  # a running session holds the port
                 time.sleep(0.002)
             self._process = None
 
     def restart(self) -> None:
-        """Kill it, and start it again on the same port."""
+        """Kill the server, and start it again on the same port."""
         self.stop()
         self.start()
 
     def log(self) -> str:
-        """What sshd said so far, at LogLevel VERBOSE: connections, logins and refusals, and no requests."""
+        """Return the log of sshd so far. At LogLevel VERBOSE it has connections and logins, but no requests."""
         return (self.folder / "output").read_text(errors="replace")
 
     def __enter__(self) -> Self:
@@ -127,18 +127,18 @@ class OpenSshServer:
 def openssh_server(
     root: Path, folder: Path, options: Options = Options(), *, host: str = "127.0.0.1", host_key: Key | None = None
 ) -> Iterator[OpenSshServer]:
-    """Serve ``root`` with sshd for the length of a ``with`` block, on a free port.
+    """Serve ``root`` with sshd during a ``with`` block, on a free port.
 
-    ``folder`` takes the configuration, the keys and the log; one server each. The root is given to the server's user,
-    and its parent folders are made passable for that user.
+    ``folder`` is for the configuration, the keys and the log of this server only. The root is changed to belong to the
+    server's user, and its parent folders are made searchable for that user.
     """
     if reason := available(OPENSSH):
         raise RuntimeError(reason)
-    user = debian_servers._make_user()
+    user = debian_servers.make_user()
     for parent in [root, *root.parents]:
         if not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o001)
-    port = debian_servers._free_port()
+    port = debian_servers.free_port()
     host_key = host_key or make_key(folder / "host_key")
     client_key = make_key(folder / "client_key")
     known_hosts = known_hosts_file(folder / "known_hosts", port, host_key.public_line)
@@ -186,17 +186,17 @@ def openssh_server(
         {_parts_of_sshd()}
         """
     )
-    # Where sshd and its unprivileged half live while nobody is logged in.
+    # The directory for sshd's privilege separation.
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     with OpenSshServer(target, folder, [_sshd(), "-D", "-e", "-f", str(config)]) as server:
         yield server
 
 
 def require(name: Name) -> None:
-    """Go on if the server can run here; else skip the test, or fail it where ``CI`` is set: there it must run."""
+    """Skip the test when the server cannot run here; fail it when ``CI`` is set."""
     reason = available(name)
     if reason is not None and os.environ.get("CI"):
-        pytest.fail(f"{reason} (and CI is set: nothing may be skipped here)")
+        pytest.fail(f"{reason} (CI is set, so no test may be skipped)")
     if reason is not None:
         pytest.skip(reason)
 
@@ -206,20 +206,20 @@ def available(name: Name) -> str | None:
     """Return why this server cannot run here, or None when it can."""
     if name == ASYNCSSH:
         return None
-    binary = debian_servers._find("sshd")
+    binary = debian_servers.find_program("sshd")
     if binary is None:
-        return "sshd is not there; .ci/install-servers fetches it"
+        return "sshd is not installed; run .ci/install-servers"
     if os.geteuid() != 0:
-        return "sshd needs root, to log in a user"
+        return "sshd needs root to log a user in; run the tests as root"
     libraries = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
     missing = re.findall(r"(\S+) => not found", libraries)
     if missing:
-        return f"sshd lacks {', '.join(missing)}; .ci/install-servers installs them"
+        return f"sshd lacks {', '.join(missing)}; run .ci/install-servers"
     said = subprocess.run(
         [binary, "-t", "-f", "/dev/null", "-h", _any_host_key()], capture_output=True, text=True, check=False
     )
     if "Privilege separation user" in said.stderr:
-        return "sshd wants a system user sshd; .ci/install-servers makes it"
+        return "sshd needs a system user named sshd; run .ci/install-servers"
     return None
 
 
@@ -228,20 +228,20 @@ def _any_host_key() -> str:
 
 
 def _sshd() -> str:
-    path = debian_servers._find("sshd")
+    path = debian_servers.find_program("sshd")
     assert path is not None
-    return path  # sshd insists on an absolute one
+    return path  # absolute, as sshd requires
 
 
 def _parts_of_sshd() -> str:
-    """Say where the programs are that newer versions consist of, when they were unpacked with sshd."""
+    """Return lines of sshd_config with the paths of the helper programs of newer versions, where unpacked with sshd."""
     folder = Path(_sshd()).parents[1] / "lib/openssh"
     parts = {"SshdSessionPath": folder / "sshd-session", "SshdAuthPath": folder / "sshd-auth"}
     return "\n".join(f"{keyword} {path}" for keyword, path in parts.items() if path.exists())
 
 
 def _greets(host: str, port: int) -> bool:
-    """Look for a greeting, and wait for the end: until then this is one of the connections that are logging in."""
+    """Return whether the server greets. Wait for the end of the connection, which counts for MaxStartups until then."""
     try:
         with socket.create_connection((host, port), timeout=1) as connection, connection.makefile("rb") as lines:
             greeted = lines.readline().startswith(b"SSH-2.0-")
@@ -252,12 +252,12 @@ def _greets(host: str, port: int) -> bool:
         return False
 
 
-# ---- any of the two
+# ---- either server
 
 
 @contextmanager
 def serving(name: Name, folder: Path, options: Options = Options()) -> Iterator[SshTarget]:
-    """Serve an empty ``folder/root`` with one of the two; skip, or fail in CI, where it cannot run."""
+    """Serve an empty ``folder/root`` with one of the two servers. Without it, skip the test, or fail it in CI."""
     root = folder / "root"
     root.mkdir()
     require(name)
@@ -271,10 +271,10 @@ def serving(name: Name, folder: Path, options: Options = Options()) -> Iterator[
 
 @contextmanager
 def embedded_server(root: Path, folder: Path, **settings: Any) -> Iterator[tuple[EmbeddedSftpServer, SshTarget]]:
-    """Run an embedded server for the length of a ``with`` block; ``folder`` takes what a client needs to reach it."""
+    """Run an embedded server during a ``with`` block. The client's key and known_hosts are written to ``folder``."""
     key = make_key(folder / "client_key")
-    # The port is none of those that are given to clients: a proxy needs the same.
-    known = {"user": debian_servers.USER, "password": debian_servers.PASSWORD, "port": debian_servers._free_port()}
+    # A port outside the kernel's range for clients: a proxy needs the same port.
+    known = {"user": debian_servers.USER, "password": debian_servers.PASSWORD, "port": debian_servers.free_port()}
     settings = {**known, **settings}
     with EmbeddedSftpServer(root, authorized_keys=[key.public_line], **settings) as server:
         known_hosts = known_hosts_file(folder / "known_hosts", server.port, server.known_hosts_line.partition(" ")[2])
@@ -286,13 +286,13 @@ def embedded_server(root: Path, folder: Path, **settings: Any) -> Iterator[tuple
 
 
 def known_hosts_file(path: Path, port: int, public_line: str) -> Path:
-    """Write a file that knows this key at the port on all of loopback, so that a proxy may stand before the server."""
+    """Write a known_hosts file for this key at the port on all of 127.0.0.*, where proxies listen."""
     path.write_text(f"[127.0.0.*]:{port},[::1]:{port} {public_line.strip()}\n")
     return path
 
 
 def fresh_folder(server: SshTarget, name: str) -> Path:
-    """Make an empty folder below the root, which the server may write to."""
+    """Make an empty folder below the root that the server can write to."""
     folder = server.root / name
     folder.mkdir()
     if server.uid is not None:

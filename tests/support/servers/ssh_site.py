@@ -1,4 +1,4 @@
-"""A folder on an SFTP server, with a network in between, and runs into it."""
+"""A folder on an SFTP server behind a proxy, and runs that mirror to it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["Site", "site_on"]
 
 
 class Site:
-    """A folder on a server, a proxy before it, and the journal that goes with both."""
+    """A folder on a server, the proxy for it, and a journal."""
 
     def __init__(self, server: SshTarget, proxy: WireProxy, name: str, journal: Path) -> None:
         self.server, self.proxy, self.path, self.journal = server, proxy, name, journal
         self.root = server.root / name
 
     def endpoint(self, **settings: Any) -> Endpoint:
-        """Lead to the folder by way of the proxy."""
+        """Return an endpoint for the folder through the proxy."""
         return endpoint_for(self.server, self.path, **{"host": self.proxy.host, **settings})
 
     async def run(self, source: Path, *, delete: bool = True, connections: int = 2, **settings: Any) -> Run:
-        """Make one run through the proxy."""
+        """Run once through the proxy."""
         return await mirror(source, self.endpoint(**settings), self.journal, delete=delete, connections=connections)
 
     async def succeed(self, source: Path, **settings: Any) -> Run:
-        """Make a run that has no reason to fail, and see that both sides are equal afterwards."""
+        """Run once; check that the run succeeds and that both sides are equal afterwards."""
         run = await self.run(source, **settings)
         assert (run.report.exit_code, run.failures) == (0, {})
         assert contents(self.root) == contents(source)
@@ -40,7 +40,7 @@ class Site:
         return run
 
     async def assert_nothing_to_do(self, source: Path) -> None:
-        """Make a run that does not even connect."""
+        """Run once; check that the run does not connect."""
         before = self.proxy.connections
         run = await self.run(source)
         assert run.report.exit_code == 0
@@ -51,7 +51,7 @@ class Site:
 async def site_on(
     server: SshTarget, name: str, tmp_path: Path, faults: Sequence[WireFault | None] = (), **network: int
 ) -> AsyncIterator[Site]:
-    """Open a new folder on a server, behind a network with these faults."""
+    """Make a new folder on a server, and a proxy with these faults."""
     fresh_folder(server, name)
     async with open_wire_proxy((server.host, server.port), faults, **network) as proxy:
         yield Site(server, proxy, name, tmp_path / "journal")

@@ -1,4 +1,4 @@
-"""An SFTP server as tests see it, and endpoints that lead to it. `ssh_servers` starts one."""
+"""An SFTP server as tests see it, and endpoints for it. `ssh_servers` starts one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES: tuple[Name, ...] = (OPENSSH, ASYNCSSH)
 
 @attrs.frozen
 class SshTarget:
-    """A running SFTP server as a test sees it, whichever it is."""
+    """Any running SFTP server: how to log in, and its files."""
 
     name: Name
     host: str
@@ -36,30 +36,30 @@ class SshTarget:
     known_hosts: Path
     root: Path
     uid: int | None = None
-    """Who the server is when it touches files under the root; None: this process."""
+    """The user id that the server uses for files; None: that of this process."""
 
     @property
     def trust(self) -> HostTrust:
-        """Believe this server's key, and no other."""
+        """The host key of this server only."""
         return HostTrust(self.known_hosts)
 
     @property
     def login(self) -> SshLogin:
-        """Log in with the key."""
+        """A login with the key."""
         return SshLogin(self.user, key_file=self.client_key)
 
     @property
     def password_login(self) -> SshLogin:
-        """Log in with the password."""
+        """A login with the password."""
         return SshLogin(self.user, password=lambda: self.password)
 
     def url(self, path: str = "") -> str:
-        """The URL of a path below the root; it holds the user, and no password."""
+        """Return the URL of a path below the root, with the user name and without the password."""
         note_server(self.name)
         return f"sftp://{quote(self.user)}@{self.host}:{self.port}/{quote(path.lstrip('/'))}"
 
     def adopt(self) -> None:
-        """Give all that a test has put under the root to the server, which could not change it otherwise."""
+        """Change the owner of everything below the root to the server's user, so that the server can change it."""
         if self.uid is not None:
             for folder, _, files in os.walk(self.root):
                 for path in [folder, *(os.path.join(folder, name) for name in files)]:
@@ -67,7 +67,7 @@ class SshTarget:
 
 
 def endpoint_for(server: SshTarget, path: str = "", **settings: Any) -> SftpEndpoint:
-    """Give an endpoint for a folder on the server. ``host`` may name a proxy before it, on the same port."""
+    """Return an endpoint for a folder on the server. ``host`` may be that of a proxy on the same port."""
     from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 
     note_server(server.name)

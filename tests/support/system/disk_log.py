@@ -1,7 +1,7 @@
-"""What happened to the names below a folder, as the kernel tells it: nothing between two looks is missed.
+"""A log of all changes to the names below a folder, from the kernel's inotify, so that no change is missed.
 
-inotify reports each name that is made, written to, renamed or removed, whoever does it. What it shows is what a visitor
-could have seen at any instant: that a file was never written under its final name, and how often it was given that.
+inotify reports each name that is made, written, renamed or removed, by any process. The log shows whether a file was
+ever written under its final name, and how often a file was renamed to that name.
 """
 
 from __future__ import annotations
@@ -27,38 +27,39 @@ _OVERFLOW, _IS_DIRECTORY = 0x4000, 0x4000_0000
 _MASK = _MODIFY | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _HEAD = struct.Struct("iIII")
 
-#: How Pure-FTPd calls a file on its way from one name to another that is taken: it renames twice.
-_SERVERS_OWN = ".pureftpd-rename."
+#: Prefix of the intermediate name that Pure-FTPd uses to rename a file onto an existing name.
+_PURE_FTPD_RENAME = ".pureftpd-rename."
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @attrs.define
 class Story:
-    """What happened below one folder. Paths are relative to it; of temporaries only that they were there."""
+    """All changes below one folder. Paths are relative to it."""
 
     arrived: Counter[str] = attrs.Factory(Counter)
     """How often a file was renamed to this name."""
     written: set[str] = attrs.Factory(set)
-    """Final names under which a file was made or written, in plain sight."""
+    """Final names under which a file was created or written."""
     removed: Counter[str] = attrs.Factory(Counter)
-    """How often a file or directory of this name was removed, or lost its name."""
+    """How often a file or directory of this name was removed or renamed."""
     temporaries: set[str] = attrs.Factory(set)
+    """Names of the temporary files that were there."""
 
 
 @attrs.define(eq=False)
 class DiskLog:
-    """The stories of the folders that are watched; obtained from `watching`."""
+    """The changes to several watched folders; obtained from `watching`."""
 
     _descriptor: int
-    _folders: dict[int, tuple[str, Path]] = attrs.Factory(dict)  # by watch: of which story, and where
+    _folders: dict[int, tuple[str, Path]] = attrs.Factory(dict)  # by watch: the watched folder, and the path
     _roots: dict[str, Path] = attrs.Factory(dict)
     _stories: dict[str, Story] = attrs.Factory(dict)
 
     @classmethod
     @asynccontextmanager
     async def watching(cls) -> AsyncIterator[DiskLog]:
-        """Watch for the length of an ``async with`` block."""
+        """Run the log during an ``async with`` block."""
         descriptor = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         try:
             async with trio.open_nursery() as nursery:
@@ -70,14 +71,14 @@ class DiskLog:
             os.close(descriptor)
 
     def watch(self, folder: Path) -> None:
-        """Begin the story of an existing folder, and of all that is and comes below it."""
+        """Begin to log the changes to an existing folder and everything below it."""
         self._roots[str(folder)] = folder
         self._stories[str(folder)] = Story()
         for path, _, _ in os.walk(folder):
             self._add(str(folder), Path(path))
 
     def story(self, folder: Path) -> Story:
-        """Tell what has happened so far."""
+        """Return the changes to a watched folder so far."""
         self._read()
         return self._stories[str(folder)]
 
@@ -86,7 +87,7 @@ class DiskLog:
         self._folders[watch] = (root, folder)
 
     async def _keep_up(self) -> None:
-        while True:  # new directories have to be watched before anything happens in them
+        while True:  # read at once: a new directory has to be watched before files are written in it
             await trio.lowlevel.wait_readable(self._descriptor)
             self._read()
 
@@ -100,14 +101,14 @@ class DiskLog:
                 watch, mask, _, length = _HEAD.unpack_from(events)
                 name = events[_HEAD.size : _HEAD.size + length].rstrip(b"\0")
                 events = events[_HEAD.size + length :]
-                assert not mask & _OVERFLOW, "more happened than the kernel could keep"
+                assert not mask & _OVERFLOW, "the inotify queue overflowed"
                 if name and mask & _MASK:
                     self._take(*self._folders[watch], os.fsdecode(name), mask)
 
     def _take(self, root: str, folder: Path, name: str, mask: int) -> None:
         story = self._stories[root]
         path = os.path.relpath(folder / name, root)
-        if is_temporary(name) or name.startswith(_SERVERS_OWN):
+        if is_temporary(name) or name.startswith(_PURE_FTPD_RENAME):
             story.temporaries.add(path)
         elif mask & (_DELETE | _MOVED_FROM):
             story.removed[path] += 1
@@ -119,7 +120,7 @@ class DiskLog:
             story.written.add(path)
 
     def _enter(self, story: Story, root: str, folder: Path) -> None:
-        """Watch a new directory, and take note of what is there already: it must have come just now."""
+        """Watch a new directory, and log the entries that it has already as renamed to their names."""
         try:
             self._add(root, folder)
             names = os.listdir(folder)

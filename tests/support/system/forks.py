@@ -1,6 +1,6 @@
-"""Runs in processes that cost no start: forked from one that has everything imported, and killed as ordered.
+"""Runs in processes that start fast: forked from a process that has imported everything, and killed on request.
 
-As a program it is that process: it takes orders as lines of JSON, one after the other, and answers each with one.
+As a program it is that process. It reads requests as lines of JSON and answers each with one line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Self
 import attrs
 
 from actorsync.endpoints.sftp import endpoint as sftp  # noqa: F401 - so that no child has to import it
-from tests.support.mirror import run_as_told
+from tests.support.mirror import run_with_settings
 from tests.support.root import ROOT
 from tests.support.system import seccomp
 
@@ -26,7 +26,7 @@ __all__ = ["Forked", "Forks"]
 
 @attrs.frozen
 class Forked:
-    """What became of a run. ``report`` is None if it did not come to its end."""
+    """The result of a run. ``report`` is None if the run did not end by itself."""
 
     exit_code: int
     calls: dict[str, int]
@@ -40,7 +40,7 @@ class Forked:
 
 @attrs.define(eq=False)
 class Forks:
-    """The process that forks; use it in a ``with`` block. Never killed itself."""
+    """The process that forks; use it in a ``with`` block. Only its children are killed."""
 
     _process: subprocess.Popen[str] = attrs.field(init=False)
 
@@ -61,50 +61,50 @@ class Forks:
         kill_at: int | None = None,
         kill_after: float | None = None,
     ) -> Forked:
-        """Make one run; ``settings`` come from `mirror.settings_for`.
+        """Run once, with ``settings`` from `mirror.settings_for`.
 
-        ``kill_at``: it is killed at its n-th system call that changes something. ``kill_after``: so many seconds after
-        it has begun. ``counts``: its calls are counted.
+        ``kill_at``: kill it at its n-th system call that changes something. ``kill_after``: kill it that many seconds
+        after it began. ``counts``: count its system calls.
         """
-        order = {"settings": settings, "counts": counts, "kill_at": kill_at, "kill_after": kill_after}
+        request = {"settings": settings, "counts": counts, "kill_at": kill_at, "kill_after": kill_after}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(order, default=os.fspath), file=self._process.stdin, flush=True)
+        print(json.dumps(request, default=os.fspath), file=self._process.stdin, flush=True)
         exit_code, calls, lines = json.loads(self._process.stdout.readline())
         done = [line.removeprefix("done ") for line in lines if line.startswith("done ")]
         return Forked(exit_code, calls, done, json.loads(lines[-1]) if lines and lines[-1][:1] == "{" else None)
 
 
-def _obey(order: dict[str, Any]) -> tuple[int, dict[str, int], list[str]]:
-    is_asked = order["counts"] or order["kill_at"] is not None
+def _fork_run(request: dict[str, Any]) -> tuple[int, dict[str, int], list[str]]:
+    is_supervised = request["counts"] or request["kill_at"] is not None
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
-        _be_a_run(order["settings"], write_end, is_asked=is_asked)
+        _run_child(request["settings"], write_end, is_supervised=is_supervised)
     os.close(write_end)
     calls: dict[str, int] = {}
     with open(read_end, encoding="utf-8") as output:
-        if is_asked:
-            status, calls = seccomp.supervise(pid, order["kill_at"])
+        if is_supervised:
+            status, calls = seccomp.supervise(pid, request["kill_at"])
             lines = output.readlines()
         else:
             lines = [output.readline()]
-            if order["kill_after"] is not None:
-                time.sleep(order["kill_after"])
-                os.kill(pid, signal.SIGKILL)  # it is ours, and nobody has waited for it
+            if request["kill_after"] is not None:
+                time.sleep(request["kill_after"])
+                os.kill(pid, signal.SIGKILL)  # a child that was not waited for, so its pid is not reused
             lines += output.readlines()
             status = os.waitpid(pid, 0)[1]
     return os.waitstatus_to_exitcode(status), calls, [line[:-1] for line in lines if line.endswith("\n")]
 
 
-def _be_a_run(settings: dict[str, Any], descriptor: int, *, is_asked: bool) -> None:
+def _run_child(settings: dict[str, Any], descriptor: int, *, is_supervised: bool) -> None:
     code = 99
     try:
-        random.seed()  # or all children would be jittered alike
-        if is_asked:
+        random.seed()  # otherwise the jitter is the same in all children
+        if is_supervised:
             seccomp.install()
-        run_as_told(settings, lambda line: os.write(descriptor, f"{line}\n".encode()))
+        run_with_settings(settings, lambda line: os.write(descriptor, f"{line}\n".encode()))
         code = 0
     finally:
         sys.stderr.flush()
@@ -112,5 +112,5 @@ def _be_a_run(settings: dict[str, Any], descriptor: int, *, is_asked: bool) -> N
 
 
 if __name__ == "__main__":
-    for order in sys.stdin:
-        print(json.dumps(_obey(json.loads(order))), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_fork_run(json.loads(line))), flush=True)

@@ -1,4 +1,4 @@
-"""The program as its users have it: ``python -m actorsync run profile.toml``, in a process of its own."""
+"""Run the program as users do: ``python -m actorsync run profile.toml``, in a process of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_profile(
     *sections: str,
     host: str | None = None,
 ) -> Path:
-    """Write a profile. ``host`` may name a proxy before the server; ``sections`` are more lines."""
+    """Write a profile and return its path. ``host`` may be that of a proxy; ``sections`` are further lines."""
     lines = ["[source]", f'path = "{source}"', "[target]"]
     if isinstance(target, Path):
         lines.append(f'url = "{target}"')
@@ -57,7 +57,7 @@ class Ended:
     out: str
     err: str
     seconds: float
-    """Since the last signal that it was sent; 0 when there was none."""
+    """Time since the last signal; 0 when no signal was sent."""
 
 
 @attrs.define(eq=False)
@@ -68,12 +68,12 @@ class Program:
     _pressed_at: float | None = None
 
     def wait_begun(self) -> str:
-        """Wait for the first line about the run, and give it."""
+        """Wait for the first line on standard error, and return it."""
         assert self.process.stderr is not None
         return self.process.stderr.readline().decode()
 
     def press(self, number: int = signal.SIGINT) -> bool:
-        """Send a signal; False when there is nobody any more."""
+        """Send a signal; return False when the process has ended."""
         if self.process.poll() is not None:
             return False
         self._pressed_at = time.monotonic()
@@ -95,7 +95,7 @@ def program(
     stderr: int = subprocess.PIPE,
     under: Sequence[str] = (),
 ) -> Iterator[Program]:
-    """Start ``python -m actorsync`` with ``arguments``, ``under`` another program if need be."""
+    """Start ``python -m actorsync`` with ``arguments``. ``under`` is a command that runs it, such as strace."""
     process = subprocess.Popen(
         [*under, sys.executable, "-m", "actorsync", *arguments],
         stdin=subprocess.DEVNULL,
@@ -112,12 +112,12 @@ def program(
 
 
 def run_again(profile: Path, *more: str) -> int:
-    """Make the next run, in this process and without a word, and give its exit code."""
+    """Run the profile once more, in this process and with ``--quiet``, and return the exit code."""
     return run_command(["run", os.fspath(profile), "--quiet", *more])
 
 
 def intents_of(profile: Path) -> list[str]:
-    """Give the temporaries that the profile's journal knows may be on the target. The journal has to be in order."""
+    """Return the temporary files that the profile's journal lists. Raises an error when it cannot be opened."""
     identity = load_profile(profile).identity
     if not journal_path(state_directory(), identity).exists():
         return []

@@ -1,8 +1,7 @@
-"""Stands between a process and its system calls: each one that changes something asks, and may be its last.
+"""Hold a process at each system call that changes something, and kill it at one of them.
 
-By seccomp's user notification: a filter in the process has the kernel ask somebody else about each such call,
-whichever thread makes it, in one order. So "the n-th call that changes something" is one moment, and a SIGKILL there
-is as real as any. Linux on x86-64 only.
+This uses seccomp user notification: a filter in the process makes the kernel ask a supervisor about each such call, of
+any thread, one after the other. So "the n-th call that changes something" is one definite moment. Linux on x86-64 only.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Final
 
 __all__ = ["CALLS", "install", "supervise", "why_not"]
 
-#: What changes something: on a disk, or for whoever is at the other end.
+#: System calls that change a disk or send data.
 CALLS: Final = {
     "write": 1,
     "pwrite64": 18,
@@ -53,10 +52,10 @@ CALLS: Final = {
     "renameat2": 316,
     "copy_file_range": 326,
 }
-_OPENAT: Final = 257  # only when it may make something
+_OPENAT: Final = 257  # with O_CREAT only
 _NAMES: Final = {number: name for name, number in CALLS.items()} | {_OPENAT: "openat"}
 
-#: Where the process leaves what its supervisor takes.
+#: Number of the descriptor at which the process leaves the listener for its supervisor.
 _LISTENER: Final = 250
 
 _SECCOMP, _PIDFD_GETFD = 317, 438
@@ -70,14 +69,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def why_not() -> str | None:
-    """Say why this cannot be done here, or None."""
+    """Return why this cannot work on this machine, or None."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return "the numbers of system calls are those of Linux on x86-64"
+        return "seccomp is used with the system call numbers of Linux on x86-64; this is another system"
     return None
 
 
 def _program() -> bytes:
-    """Give the filter: ask about `CALLS`, and about an openat that may make a file; allow the rest."""
+    """Return the BPF filter: notify for `CALLS` and for openat with O_CREAT; allow the rest."""
     calls = list(CALLS.values())
     openat = 3 + len(calls)
     allow, ask = openat + 3, openat + 4
@@ -85,7 +84,7 @@ def _program() -> bytes:
         (_LOAD, 0, 0, 4),  # the architecture
         (_EQUAL, 0, allow - 2, _X86_64),
         (_LOAD, 0, 0, 0),  # the number of the call
-        *((_EQUAL, ask - at - 1, 0, call) for at, call in enumerate(calls, 3)),  # jumps count from behind themselves
+        *((_EQUAL, ask - at - 1, 0, call) for at, call in enumerate(calls, 3)),  # jumps are relative to the next line
         (_EQUAL, 0, allow - openat - 1, _OPENAT),
         (_LOAD, 0, 0, 16 + 2 * 8),  # its third argument, the flags
         (_ANY_BIT, ask - (openat + 2) - 1, 0, os.O_CREAT),
@@ -96,7 +95,7 @@ def _program() -> bytes:
 
 
 def install() -> None:
-    """Have this process ask from here on, with all its threads to come. Stops until its supervisor is there."""
+    """Install the filter in this process and its future threads, then stop until the supervisor is ready."""
     program = ctypes.create_string_buffer(_program())
     header = struct.pack("HxxxxxxP", len(program.raw) // 8, ctypes.addressof(program))
     if _libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
@@ -111,13 +110,13 @@ def install() -> None:
 
 
 def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
-    """Let a child that has called `install` go on, and kill it at its ``kill_at``-th call that changes something.
+    """Let a child that has called `install` continue, and kill it at its ``kill_at``-th call that changes something.
 
-    Returns when it has ended, with its wait status and what it has called, the last one included.
+    Returns when it has ended: its wait status, and how often it made each call, including the last one.
     """
     _, status = os.waitpid(pid, os.WUNTRACED)
     if not os.WIFSTOPPED(status):
-        raise RuntimeError(f"the child has ended already: {status}")
+        raise RuntimeError(f"the child ended before it was supervised, with wait status {status}")
     process = os.pidfd_open(pid)
     listener = _libc.syscall(_PIDFD_GETFD, process, _LISTENER, 0)
     if listener < 0:
@@ -130,7 +129,7 @@ def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
     try:
         while process not in (ready := dict(poll.poll())):
             if not ready[listener] & select.POLLIN:
-                poll.unregister(listener)  # nobody is left who could ask
+                poll.unregister(listener)  # no thread is left to make calls
                 continue
             if (asked := _receive(listener)) is None:
                 continue
@@ -139,7 +138,7 @@ def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
             if seen.total() == kill_at:
                 os.kill(pid, signal.SIGKILL)
                 break
-            _let_go(listener, number)
+            _continue(listener, number)
         return os.waitpid(pid, 0)[1], seen
     finally:
         os.close(listener)
@@ -147,7 +146,7 @@ def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
 
 
 def _receive(listener: int) -> tuple[int, str] | None:
-    """Take a question; None when whoever asked is gone."""
+    """Receive a notification; return its id and the name of the call, or None when its thread has ended."""
     question = bytearray(80)
     try:
         fcntl.ioctl(listener, _RECEIVE, question)
@@ -159,10 +158,11 @@ def _receive(listener: int) -> tuple[int, str] | None:
     return number, _NAMES[call]
 
 
-def _let_go(listener: int, number: int) -> None:
+def _continue(listener: int, number: int) -> None:
+    """Let a held call continue."""
     answer = bytearray(struct.pack("QqiI", number, 0, 0, _CONTINUE))
     try:
         fcntl.ioctl(listener, _SEND, answer)
     except OSError as error:
-        if error.errno != errno.ENOENT:  # its thread was ended by a signal meanwhile
+        if error.errno != errno.ENOENT:  # ENOENT: a signal ended the thread in the meantime
             raise

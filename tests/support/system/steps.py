@@ -1,4 +1,4 @@
-"""Being interrupted after so many steps of tasks: the same place on every machine, however busy it is."""
+"""Interrupt a trio run after a number of task steps: the same place on every machine, also on a busy one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _After(trio.abc.Instrument):
 
 @contextmanager
 def after_steps(steps: int, action: Callable[[], object]) -> Iterator[None]:
-    """Do something once the run has taken so many steps in the block."""
+    """Call ``action`` once the run has taken ``steps`` steps in the block."""
     instrument = _After(steps, action)
     trio.lowlevel.add_instrument(instrument)
     try:
@@ -33,6 +33,6 @@ def after_steps(steps: int, action: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def cancelled_after(steps: int) -> Iterator[None]:
-    """Cancel the block once the run has taken so many steps in it."""
+    """Cancel the block once the run has taken ``steps`` steps in it."""
     with trio.CancelScope() as scope, after_steps(steps, scope.cancel):
         yield

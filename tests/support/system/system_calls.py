@@ -1,4 +1,4 @@
-"""What a program asked of its disks, in order, as ``strace`` tells it."""
+"""The system calls of a program that change files, in order, traced with ``strace``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.root import ROOT
 
 __all__ = ["Call", "Traced", "trace"]
 
-#: Calls that change a disk, or make a change last; and what is said on standard output.
+#: Calls that change a disk or sync it. Writes to standard output are among them.
 _CALLS: Final = (
     "openat,write,pwrite64,writev,sendfile,copy_file_range,ftruncate,fsync,fdatasync,"
     "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir"
@@ -28,7 +28,7 @@ _ARGUMENT: Final = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|(\d+|AT_FDCWD)<((?:[^<
 
 @attrs.frozen
 class Call:
-    """One system call that succeeded. ``paths`` are those it names, absolute."""
+    """One system call that succeeded. ``paths`` are its paths, absolute."""
 
     name: str
     paths: Sequence[str]
@@ -40,13 +40,13 @@ class Call:
 
     @property
     def moment(self) -> int:
-        """When it counts: what is written may be on the disk at once, and what is to last does so at the end."""
+        """When the call takes effect: written data may be on the disk at its start, synced data is at its end."""
         return self.began if self.name in {"write", "pwrite64"} else self.ended
 
 
 @attrs.frozen
 class Traced:
-    """What a program ended with and wrote, and its calls in the order in which they count."""
+    """The exit code and output of a program, and its calls in the order in which they take effect."""
 
     code: int
     out: str
@@ -55,9 +55,9 @@ class Traced:
 
 
 def trace(words: Sequence[str | Path], log: Path) -> Traced:
-    """Run a program to its end. Skips the test where no program can be traced."""
+    """Run a program to its end. Skips the test where strace does not work."""
     if shutil.which("strace") is None:
-        pytest.skip("strace is not here")
+        pytest.skip("strace is not installed; run .ci/install-servers")
     options = ["-f", "-y", "-qq", "-xx", "-s", str(1 << 20), "-e", "signal=none", "-e", f"trace={_CALLS}"]
     done = subprocess.run(
         ["strace", *options, "-o", log, *words],
@@ -65,7 +65,7 @@ def trace(words: Sequence[str | Path], log: Path) -> Traced:
     )  # fmt: skip
     calls = sorted(_calls_in(log.read_text()), key=lambda call: call.moment)
     if not calls:
-        pytest.skip(f"nothing can be traced here: {done.stderr}")
+        pytest.skip(f"strace does not work here: {done.stderr}")
     return Traced(done.returncode, done.stdout, done.stderr, calls)
 
 

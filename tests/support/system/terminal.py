@@ -1,4 +1,4 @@
-"""A terminal for tests, and programs on it: the one that they ask on is not where their output goes."""
+"""A terminal for tests. A program on it asks its questions there, while its standard streams are pipes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.support.root import ROOT
 __all__ = ["OnTerminal", "on_terminal", "without_terminal"]
 
 
-# Makes a terminal its own, and becomes the program. A shell has what it runs in the background ignore Ctrl-C, and so
-# would all that comes after: the tests themselves may run there.
-_TAKE = (
+# Takes control of a terminal, and executes the program. A shell starts background jobs with SIGINT ignored, and their
+# children inherit that, so restore the default: the tests may run in a background job.
+_TAKE_TERMINAL = (
     "import fcntl, os, signal, sys, termios; fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0); "
     "signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
@@ -31,7 +31,7 @@ _TAKE = (
 
 @attrs.define(eq=False)
 class OnTerminal:
-    """A program whose controlling terminal is ours; its standard streams are pipes."""
+    """A program whose controlling terminal belongs to the test; its standard streams are pipes."""
 
     process: subprocess.Popen[bytes]
     master: int
@@ -42,23 +42,23 @@ class OnTerminal:
         deadline = time.monotonic() + 20
         while text not in self.shown:
             left = deadline - time.monotonic()
-            assert left > 0, f"not shown: {text!r}; but: {self.shown!r}"
+            assert left > 0, f"the terminal did not show {text!r} within 20 s; it shows {self.shown!r}"
             if select.select([self.master], [], [], left)[0]:
                 self.shown += os.read(self.master, 4096).decode()
         return self
 
     def type(self, text: str) -> Self:
-        """Press keys."""
+        """Type text."""
         os.write(self.master, text.encode())
         return self
 
     @property
     def has_echo(self) -> bool:
-        """Whether what is typed is shown."""
+        """Whether the terminal shows typed text."""
         return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
 
     def end(self) -> tuple[int, str, str]:
-        """Wait for the end, and give the exit code, standard output and standard error."""
+        """Wait for the end; return the exit code, standard output and standard error."""
         out, err = self.process.communicate(timeout=20)
         return self.process.returncode, out.decode(), err.decode()
 
@@ -69,7 +69,7 @@ def on_terminal(*arguments: str) -> Iterator[OnTerminal]:
     master, slave = pty.openpty()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _TAKE, str(slave), *arguments],
+            [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, str(slave), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -88,7 +88,7 @@ def on_terminal(*arguments: str) -> Iterator[OnTerminal]:
 
 
 def without_terminal(*arguments: str) -> tuple[int, str, str]:
-    """Run Python where nobody can be asked, and give the exit code, standard output and standard error."""
+    """Run Python without a controlling terminal; return the exit code, standard output and standard error."""
     done = subprocess.run(
         [sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
