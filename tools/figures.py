@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Class", "Figures", "folder_imports", "measure"]
+__all__ = ["Class", "Figures", "folder_imports", "measure", "module_imports"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,25 @@ def folder_imports(package: Path) -> dict[str, set[str]]:
             if name.split(".")[0] == package.name and there != here and not is_own_face:
                 found.setdefault(here, set()).add(there)
     return found
+
+
+def module_imports(package: Path) -> dict[str, set[str]]:
+    """Return which modules of the package each module imports, ``if TYPE_CHECKING`` included, faces of folders not."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        if path.name != "__init__.py":
+            names = _imports(ast.parse(path.read_text()))
+            modules = {module for name in names if (module := _module(name, package)) is not None}
+            found[".".join(path.relative_to(package.parent).with_suffix("").parts)] = modules
+    return found
+
+
+def _module(name: str, package: Path) -> str | None:
+    """Return the module that an imported name is or is in; None outside the package."""
+    parts = name.split(".")
+    while parts and not package.parent.joinpath(*parts).with_suffix(".py").is_file():
+        parts.pop()
+    return ".".join(parts) or None
 
 
 def _folder(module: str, package: Path) -> str:

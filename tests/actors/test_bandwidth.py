@@ -331,6 +331,7 @@ async def test_limited_run_to_a_real_server_arrives_at_the_rate(sides: Sides, ki
     assert run.report.seconds > 0.2, "143 kB at 400 kB/s"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("other", ["pyftpdlib", "asyncssh"])
 async def test_low_limit_does_not_look_like_a_lost_connection(sides: Sides, other: str) -> None:
     """Neither this side, whose timeout is shorter than a file takes, nor the server gives the connection up."""

@@ -6,7 +6,6 @@ Numbers in names (``test_m135_...``) are rows of the fault matrix.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -45,13 +44,14 @@ from actorsync.planning.parking import (
 )
 from actorsync.planning.selection import Selection
 from actorsync.testing.faulty_endpoint import When
+from tests.support.tiers import amount
 from tests.support.world.memory_mirror import ONE, Mirror
 from tests.support.world.simulation import Story, simulate
 from tests.support.world.world import Weather
 
 FILE = Entry("x", Kind.FILE, 3, 7)
 #: How many stories of passes are told; ``ACTORSYNC_SEEDS`` sets it, as for the stories of single runs.
-SEEDS = int(os.environ.get("ACTORSYNC_SEEDS", "2000")) // 100
+SEEDS = amount("SEEDS", short=300, full=2000) // 100
 EPOCH_NS = 1_700_000_000 * 10**9
 
 
@@ -604,6 +604,7 @@ class Passes(Story):
         return super()._decide_target(verb, when)
 
 
+@pytest.mark.scaled
 def test_m135_stories_of_passes_over_what_keeps_failing() -> None:
     parked = 0
     for seed in range(SEEDS):

@@ -25,13 +25,14 @@ from actorsync.model.operation import Copy, Done, Move, Remove, Skipped
 from actorsync.model.report import Report
 from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
+from tests.support.tiers import amount
 from tests.support.world import long_run
 from tests.support.world.climate import KINDS, NO_CLIMATE, Climate
 from tests.support.world.memory_mirror import Mirror
 from tests.support.world.simulation import Story, simulate
 from tests.support.world.world import NAMES, Weather
 
-SEEDS = int(os.environ.get("ACTORSYNC_SEEDS", "2000"))
+SEEDS = amount("SEEDS", short=300, full=2000)
 BLOCK = 100
 #: How many stories there are of renames.
 RENAMES = int(os.environ.get("ACTORSYNC_RENAMES", "200"))
@@ -199,6 +200,7 @@ else:
     def test_later_story_that_once_went_wrong(seed: int) -> None:
         tell(seed)
 
+    @pytest.mark.scaled
     @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
     def test_stories(first: int) -> None:
         ends: Counter[int | None] = Counter()

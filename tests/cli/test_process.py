@@ -284,6 +284,7 @@ class _Counted(bytes):
         return self.size
 
 
+@pytest.mark.full
 async def test_m066_sparse_file_over_4_gib_is_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes, offsets and counts on the wire have 64 bits. The target counts the bytes without storing them."""
     size, marks = 2**32 + 5_000, {2**32 - 2: b"ab", 2**32 + 3: b"X", 2**32 + 4_990: b"end"}
@@ -317,6 +318,7 @@ async def test_m066_sparse_file_over_4_gib_is_mirrored(tmp_path: Path, monkeypat
     assert found == marks
 
 
+@pytest.mark.full
 def test_m067_tree_a_thousand_folders_deep_is_mirrored(server_folder: Path, tmp_path: Path) -> None:
     """A local target takes the whole tree. FTP takes what fits into a command, and the connection stays usable."""
     deep = tmp_path / "deep"
@@ -368,6 +370,7 @@ def peak_of(count: int, folder: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.full
 def test_m068_memory_does_not_grow_with_the_tree() -> None:
     """Ten times the entries need far less than ten times the memory."""
     import tempfile

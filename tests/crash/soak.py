@@ -1,12 +1,13 @@
-"""Hours in minutes: mirrors that go on and on over a network that breaks every so often, and what that costs.
+"""Soak test: mirror a changing source for a long time over a network that fails, and measure memory and descriptors.
 
     python -m tests.crash.soak --minutes 30
 
-One process mirrors one changing source in passes (`run_forever`, with journal files) to ProFTPD by FTP and to OpenSSH
-by SFTP at the same time, through proxies that reset all connections every ``--reconnect`` seconds. It samples what it
-uses itself, and shows the first quarter of the time beside the last one. The exit code is 1 when memory or descriptors
-grew, when anything but a whole file was seen on a server, or when a mirror is not exact at the end; 2 where the servers
-cannot run.
+One process mirrors one source repeatedly (`run_forever`, with journal files) to ProFTPD over FTP and to OpenSSH over
+SFTP at the same time. Proxies reset all connections every ``--reconnect`` seconds. The process samples its own use of
+resources, and compares the first quarter of the time with the last one.
+
+The exit code is 1 when memory or the number of descriptors grew, when a server had a file that is not whole, or when a
+mirror is not exact at the end. It is 2 when the servers cannot run.
 """
 
 from __future__ import annotations
@@ -57,22 +58,22 @@ _FOLDER = "site"
 
 @attrs.frozen
 class Settings:
-    """How long, how rough, and how much may be used more at the end. Times are in seconds."""
+    """Duration, rate of faults and limits. Times are in seconds."""
 
     seconds: float
     reconnect: float = 30.0
     files: int = 300
     growth: float = 0.05
-    """By which share the memory in use may grow."""
+    """The share by which memory may grow."""
     descriptors: int = 4
-    """How many more of them may be open."""
+    """How many more descriptors may be open at the end."""
     traces: int = 0
-    """How many places in the code to name that hold on to more than they did, by tracemalloc."""
+    """How many places in the code with the largest growth to print, by tracemalloc."""
     seed: int = 1
 
     @property
     def warm_up(self) -> float:
-        """What is not looked at: imports, first connections, pools that fill."""
+        """Time at the beginning that is not measured: imports, first connections, pools that fill."""
         return min(90.0, 0.2 * self.seconds)
 
     @property
@@ -83,12 +84,12 @@ class Settings:
 
 @attrs.frozen
 class Sample:
-    """What the process uses at one instant."""
+    """The resources of the process at one moment. ``memory`` is in MiB, ``journal`` in KiB."""
 
     at: float
     memory: float
     blocks: int
-    """Pieces of memory that Python has in use: when these do not grow and memory does, it is the allocator's affair."""
+    """Memory blocks allocated by Python. When memory grows and these do not, the cause is the allocator."""
     descriptors: int
     threads: int
     tasks: int
@@ -96,7 +97,7 @@ class Sample:
 
     @classmethod
     def taken(cls, began: float, state: Path) -> Sample:
-        """Look now; ``state`` is where the journals are."""
+        """Take a sample now. ``state`` is the folder of the journals."""
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         sizes = [_size(path) for path in state.rglob("*")]
         return cls(
@@ -118,25 +119,25 @@ def _size(path: Path) -> int:
 
 
 class Source:
-    """A few hundred files that change all the time; each holds what proves that it is whole."""
+    """A few hundred files that change all the time, with contents of `self_evident`."""
 
     def __init__(self, root: Path, files: int, rng: random.Random) -> None:
         self.root, self.rng = root, rng
-        self._spare = root.parent / "spare"  # so that what is in the source is whole, too
+        self._spare = root.parent / "spare"  # a file is written here and renamed, so that the source has no half file
         self._spare.mkdir()
         self._number = 0
         self.changes = 0
         self.files = [self.new() for _ in range(files)]
 
     def new(self) -> str:
-        """Write a file that was not there before."""
+        """Write a new file and return its path."""
         self._number += 1
         path = f"d{self._number % 7}/e{self._number % 3}/{self._number}"
         self.write(path)
         return path
 
     def write(self, path: str) -> None:
-        """Give a file a content that it never had; every twentieth is big."""
+        """Write new content to a file; about one in twenty is big."""
         size = self.rng.randrange(2 * _MIB) if self.rng.random() < 0.05 else self.rng.randrange(40 * _KIB)
         spare, final = self._spare / "next", self.root / path
         spare.write_bytes(self_evident(path, size, self.rng))
@@ -144,7 +145,7 @@ class Source:
         spare.rename(final)
 
     def change(self, count: int) -> None:
-        """Change this many files: half get another content, the others make way for new ones."""
+        """Change this many files: rewrite about half, and replace the others by new files."""
         for index in self.rng.sample(range(len(self.files)), count):
             self.changes += 1
             if self.rng.random() < 0.5:
@@ -156,13 +157,13 @@ class Source:
 
 @attrs.define(eq=False)
 class Mirror:
-    """One mirror on one server, and everything that its passes said."""
+    """One mirror on one server, with the results of its passes."""
 
     name: str
     profile: Profile
     root: Path
     cut: Callable[[How], int]
-    proxy: FaultProxy | None = None  # has a command log
+    proxy: FaultProxy | None = None  # for FTP: has a command log
     passes: int = 0
     copied: int = 0
     cuts: int = 0
@@ -172,7 +173,7 @@ class Mirror:
     errors: Counter[str] = attrs.Factory(Counter)
 
     def see(self, event: Event) -> None:
-        """Observe the engine; nothing of it is kept but counts."""
+        """Count the results of a pass. Events are not kept, because they would use memory."""
         if isinstance(event, Stopped):
             report = event.report
             self.passes += 1
@@ -194,14 +195,14 @@ class Mirror:
 
 
 def _of_the_source(commands: Sequence[Command]) -> list[str]:
-    """Give the paths in these commands that the source may have had, and that may be removed therefore."""
+    """Return the paths in these commands that the source may have had, so that they may be removed."""
     paths = [command.argument.removeprefix(f"/{_FOLDER}/") for command in commands]
     return [path for path in paths if re.fullmatch(r"d\d(/e\d(/\d+)?)?", path)]
 
 
 @attrs.define(eq=False)
 class Soak:
-    """A whole run of this program."""
+    """A whole soak test."""
 
     settings: Settings
     source: Source
@@ -212,15 +213,15 @@ class Soak:
     faults: list[str] = attrs.Factory(list)
 
     async def run(self) -> None:
-        """Go on for the time that was set, stop in good order, and let everything come to rest."""
+        """Run for the given time, drain, and mirror once more without faults."""
         shutdown = Shutdown(drain_seconds=60.0)
         first = last = None
         async with trio.open_nursery() as mirrors:
             for mirror in self.mirrors:
                 mirrors.start_soon(self._mirror, mirror, shutdown)
             async with trio.open_nursery() as others:
-                for helper in (self._change, self._cut, self._sample, self._observe):
-                    others.start_soon(helper)
+                for background_task in (self._change, self._cut, self._sample, self._observe):
+                    others.start_soon(background_task)
                 await trio.sleep(self.settings.warm_up)
                 first = self._traced()
                 await trio.sleep(self.settings.seconds - self.settings.warm_up)
@@ -243,10 +244,10 @@ class Soak:
     async def _mirror(self, mirror: Mirror, shutdown: Shutdown) -> None:
         code = await run_forever(mirror.profile, options_for(mirror.profile, shutdown=shutdown, observers=[mirror.see]))
         if not shutdown.draining.is_set():
-            self.faults.append(f"{mirror.name}: ended by itself, with {code}: {dict(mirror.errors)}")
+            self.faults.append(f"{mirror.name}: ended before it was stopped, with {code}: {dict(mirror.errors)}")
 
     async def _finish(self, mirror: Mirror) -> None:
-        """Mirror once more, undisturbed, and compare."""
+        """Mirror once more without faults, and compare."""
         report: Report = await run_once(mirror.profile, options_for(mirror.profile, observers=[mirror.see]))
         if report.exit_code != 0:
             self.faults.append(f"{mirror.name}: the last pass ended with {report.exit_code}: {report}")
@@ -256,18 +257,18 @@ class Soak:
             self.faults.append(f"{mirror.name}: left behind: {left}")
         self.faults += [f"{mirror.name}: {wrong}" for wrong in mirror.wrong]
 
-    # What goes on beside the mirrors.
+    # Background tasks.
 
     async def _change(self) -> None:
         while True:
-            self.source.change(self.settings.files // 30)  # in no thread: each has memory of its own, which it keeps
+            self.source.change(self.settings.files // 30)  # not in a thread: each thread keeps an arena of memory
             await trio.sleep(min(1.0, self.settings.reconnect / 4))
 
     async def _cut(self) -> None:
         while True:
             await trio.sleep(self.settings.reconnect)
             for mirror in self.mirrors:
-                while not mirror.cut("rst"):  # noqa: ASYNC110 - between two passes there is nothing to cut, but soon
+                while not mirror.cut("rst"):  # noqa: ASYNC110 - between two passes there is no connection to cut
                     await trio.sleep(0.01)
                 mirror.cuts += 1
 
@@ -280,25 +281,25 @@ class Soak:
     async def _observe(self) -> None:
         while True:
             for mirror in self.mirrors:
-                observer = Observer(mirror.root)  # a new one, for it remembers what it saw
+                observer = Observer(mirror.root)  # a new one: it remembers every file, which would use memory
                 observer.look()
                 self.looks += 1
                 mirror.wrong += observer.wrong
             await trio.sleep(self.settings.interval)
 
-    # What came of it.
+    # Results.
 
     def verdict(self) -> list[str]:
-        """Say what is wrong; nothing if all is well."""
+        """Return what is wrong, as text; an empty list when the test passed."""
         first, last = self._quarters()
         allowed = self.settings.growth
         faults = list(self.faults)
         memory_then, memory_now = (_median(quarter, "memory") for quarter in (first, last))
         if memory_now > memory_then * (1 + allowed):
-            faults.append(f"memory grew by {memory_now / memory_then - 1:.1%}, and {allowed:.0%} are allowed")
+            faults.append(f"memory grew by {memory_now / memory_then - 1:.1%}; the limit is {allowed:.0%}")
         if (more := _median(last, "descriptors") - _median(first, "descriptors")) > self.settings.descriptors:
             faults.append(f"{more:.0f} more descriptors are open")
-        faults += [f"{mirror.name}: no pass came to its end" for mirror in self.mirrors if not mirror.codes[0]]
+        faults += [f"{mirror.name}: no pass ended with exit code 0" for mirror in self.mirrors if not mirror.codes[0]]
         return faults
 
     def _quarters(self) -> tuple[list[Sample], list[Sample]]:
@@ -307,7 +308,7 @@ class Soak:
         return warm[:quarter], warm[-quarter:]
 
     def table(self) -> str:
-        """Show the first quarter of the time beside the last one, and what was done meanwhile."""
+        """Format the samples of the first and the last quarter of the time, and the work done."""
         first, last = self._quarters()
         lines = [f"{'':14}{'first quarter':>22}{'last quarter':>22}{'':>10}"]
         lines += [f"{'':14}{'median':>11}{'max':>11}{'median':>11}{'max':>11}{'growth':>10}"]
@@ -348,7 +349,7 @@ def _most(samples: Sequence[Sample], name: str) -> float:
 
 @contextlib.asynccontextmanager
 async def _mirrors(folder: Path, source: Path) -> AsyncIterator[list[Mirror]]:
-    """Start both servers, each behind its proxy, with an empty folder to mirror to."""
+    """Start both servers, each behind a proxy and with an empty folder to mirror to."""
     with contextlib.ExitStack() as stack:
         places = {name: folder / name for name in ("ftp", "sftp")}
         for place in places.values():
@@ -380,7 +381,7 @@ def _profile(folder: Path, source: Path, server: FtpTarget | SshTarget, host: st
 
 
 async def soak(settings: Settings, folder: Path) -> tuple[str, list[str]]:
-    """Run, and give the table and what is wrong. ``folder`` is empty, and reachable for the servers' user."""
+    """Run the test; return the table and what is wrong. ``folder`` is empty, and the servers' user can reach it."""
     if settings.traces:
         tracemalloc.start(6)
     state = folder / "state"
@@ -393,14 +394,14 @@ async def soak(settings: Settings, folder: Path) -> tuple[str, list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a program; give its exit code."""
+    """Run as a program; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--reconnect", type=float, default=30.0, help="seconds between two resets of all connections")
     parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--growth", type=float, default=5.0, help="percent by which memory may grow")
-    parser.add_argument("--descriptors", type=int, default=4, help="how many more of them may be open at the end")
-    parser.add_argument("--traces", type=int, default=0, help="name so many places that hold on to more memory")
+    parser.add_argument("--descriptors", type=int, default=4, help="how many more descriptors may be open at the end")
+    parser.add_argument("--traces", type=int, default=0, help="print this many places whose memory grew most")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
     for missing in (debian_servers.available("proftpd"), ssh_servers.available(ssh_servers.OPENSSH)):
@@ -416,7 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.traces,
         asked.seed,
     )
-    share_one_heap()  # as the program does
+    share_one_heap()  # as ``actorsync run`` does
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="actorsync-soak-") as name:
         Path(name).chmod(0o755)

@@ -1,8 +1,8 @@
-"""The connection is cut at every line of a small job, on every FTP server: all files arrive, none twice, none half.
+"""The connection is cut at every line of a small job, on every FTP server: all files arrive, each once and whole.
 
-Three ways to cut (the end, a reset, silence) at three moments (before the server sees the line, when it has answered
-and the client does not hear it, after the answer). Two witnesses that know nothing of each other: the kernel tells what
-happened on the server's disk, the proxy what was asked of the server.
+There are three ways to cut (close, reset, silence) and three moments: before the server receives the line, before the
+client receives the reply, and after the reply. Two independent logs are checked: the kernel's record of the server's
+disk (`tests.support.system.disk_log`), and the proxy's record of the commands.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 async def one_run(
     sweep: Sweep, server: FtpTarget, *faults: Fault, connections: int = 1
 ) -> tuple[Run | None, FaultProxy]:
-    """Make one run through a proxy with these faults."""
+    """Run the job once through a proxy with these faults."""
     path = f"/cut{next(_numbers)}"
     root = fresh_folder(server, path[1:])
     async with sweep.place() as place, open_fault_proxy((server.host, server.port), *faults) as proxy:
@@ -57,28 +57,28 @@ async def one_run(
 
 
 async def cut(sweep: Sweep, server: FtpTarget, fault: Cut, fired: list[Fault], *, connections: int = 1) -> None:
-    """Make one run that is cut at a line, and see that somebody noticed."""
+    """Run the job once with a cut at a line, and check that the run noticed it."""
     run, proxy = await one_run(sweep, server, fault, connections=connections)
     fired += proxy.fired
     if run is None:
         return
     if not proxy.fired and len(proxy.commands) >= fault.at_line:
-        sweep.wrong.append(f"{fault}: there was such a line, and nothing happened")
-    is_felt = proxy.fired and fault.when != "after" and proxy.commands[fault.at_line - 1].verb != "QUIT"
-    # One that is cut off while it logs in beside another leaves the work to that one.
-    if is_felt and not (run.report.reconnects or run.of(Resized)):
-        sweep.wrong.append(f"{fault}: nobody noticed")
+        sweep.wrong.append(f"{fault}: the line was sent, and the fault did not happen")
+    is_noticeable = proxy.fired and fault.when != "after" and proxy.commands[fault.at_line - 1].verb != "QUIT"
+    # A connection that is cut during its login leaves the work to the other connection, if there is one.
+    if is_noticeable and not (run.report.reconnects or run.of(Resized)):
+        sweep.wrong.append(f"{fault}: the run did not notice it")
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("when", WHENS)
 @pytest.mark.parametrize("how", HOWS)
-async def test_m004_m008_m009_m010_m011_cut_at_every_line(
+async def test_m004_m008_m009_m010_m011_cut_at_every_line_loses_and_repeats_no_file(
     shared_ftp_server: FtpTarget, source: Path, how: How, when: When
 ) -> None:
-    """CI takes half of the lines on servers outside this process, other ones for each way to cut.
+    """The full form takes half of the lines on the real servers, different ones for each way to cut.
 
-    Of the cuts after an answer it takes half of that: the next line's before it is sent are almost the same.
+    It takes half as many cuts after a reply: each is almost the same as a cut before the next line.
     """
     fired: list[Fault] = []
     async with Sweep.of(source) as sweep:
@@ -91,15 +91,15 @@ async def test_m004_m008_m009_m010_m011_cut_at_every_line(
             for line in lines:
                 fault = Cut(at_line=line, how=how, when=when)
                 nursery.start_soon(cut, sweep, shared_ftp_server, fault, fired)
-    assert len(fired) > len(lines) - 4, "the last few lines are not always there: a flight may hold one file more"
+    assert len(fired) > len(lines) - 4, "a run may send a few lines fewer, when a batch holds one file more"
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
-async def test_m004_m010_m011_cut_beside_another_connection(
+async def test_m004_m010_m011_cut_beside_another_connection_loses_and_repeats_no_file(
     shared_ftp_server: FtpTarget, source: Path, how: How
 ) -> None:
-    """Of two connections one is cut, at lines whose order is never the same."""
+    """One of two connections is cut. The order of the lines differs from run to run."""
     fired: list[Fault] = []
     rng = random.Random(f"beside {how}")
     count = 40 if IS_COMPLETE else amount("CUTS_BESIDE", short=3, full=6)
@@ -110,8 +110,8 @@ async def test_m004_m010_m011_cut_beside_another_connection(
     assert len(fired) >= count / 2
 
 
-async def test_m005_m007_m028_cut_while_a_file_is_on_its_way(shared_ftp_server: FtpTarget, source: Path) -> None:
-    """The server has the STOR, and the client has not its 150, or not its 226; the data goes on as it would."""
+async def test_m005_m007_m028_cut_during_an_upload_is_noticed(shared_ftp_server: FtpTarget, source: Path) -> None:
+    """The server has received the STOR, and the client does not receive the 150, or the 226. The data still passes."""
     fired: list[Fault] = []
     whens: tuple[When, ...] = ("unheard", "unanswered")
     async with Sweep.of(source) as sweep, trio.open_nursery() as nursery:
@@ -122,7 +122,7 @@ async def test_m005_m007_m028_cut_while_a_file_is_on_its_way(shared_ftp_server: 
     assert len(fired) == 4 * 3 * 2
 
 
-async def test_m045_cut_while_a_listing_is_on_its_way(shared_ftp_server: FtpTarget, source: Path) -> None:
+async def test_m045_cut_during_a_listing_is_noticed(shared_ftp_server: FtpTarget, source: Path) -> None:
     fired: list[Fault] = []
     verb = "LIST" if shared_ftp_server.name == "vsftpd" else "MLSD"
     async with Sweep.of(source) as sweep, trio.open_nursery() as nursery:
@@ -136,10 +136,10 @@ async def at_verb(sweep: Sweep, server: FtpTarget, fault: Cut, fired: list[Fault
     run, proxy = await one_run(sweep, server, fault)
     fired += proxy.fired
     if run is not None and not run.report.reconnects:
-        sweep.wrong.append(f"{fault}: nobody noticed")
+        sweep.wrong.append(f"{fault}: the run did not notice it")
 
 
-# ---- replies that are lost, or come twice, or late
+# ---- replies that are lost, duplicated or late
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,10 @@ def pyftpdlib() -> Iterator[FtpTarget]:
 
 
 async def at_every_line(server: FtpTarget, source: Path, make: Callable[[int], Fault]) -> list[Run]:
-    """Make one run for each line, in CI for each second, with the fault that is made for it."""
+    """Run the job once for each line, or for half of the lines, with the fault that ``make`` returns for the line.
+
+    Returns the runs in which the fault happened.
+    """
     runs: list[Run] = []
     async with Sweep.of(source) as sweep:
         _, undisturbed = await one_run(sweep, server)
@@ -171,20 +174,20 @@ async def at_every_line(server: FtpTarget, source: Path, make: Callable[[int], F
 
 
 @pytest.mark.scaled
-async def test_m007_m017_every_reply_is_lost(pyftpdlib: FtpTarget, source: Path) -> None:
-    """All but the last, which nobody waits for, are missed."""
+async def test_m007_m017_lost_reply_at_every_line_is_noticed(pyftpdlib: FtpTarget, source: Path) -> None:
+    """Only the reply to the last line, QUIT, may be lost unnoticed."""
     runs = await at_every_line(pyftpdlib, source, lambda line: Swallow(at_line=line))
     assert sum(run.report.reconnects == 0 for run in runs) <= 1
 
 
 @pytest.mark.scaled
-async def test_m020_every_reply_comes_twice(pyftpdlib: FtpTarget, source: Path) -> None:
-    """The second is never taken for the answer to what was asked next."""
+async def test_m020_duplicate_reply_at_every_line_loses_and_repeats_no_file(pyftpdlib: FtpTarget, source: Path) -> None:
+    """The duplicate is never taken for the reply to the next command."""
     await at_every_line(pyftpdlib, source, lambda line: Duplicate(at_line=line))
 
 
-async def test_m017_every_reply_is_late(shared_ftp_server: FtpTarget, source: Path) -> None:
-    """And not too late."""
+async def test_m017_late_replies_cause_no_reconnect(shared_ftp_server: FtpTarget, source: Path) -> None:
+    """Every reply is late, but within the timeout."""
     async with Sweep.of(source) as sweep:
         run, proxy = await one_run(sweep, shared_ftp_server, Hold(seconds=0.02, times=10**9))
     assert run is not None
@@ -192,7 +195,7 @@ async def test_m017_every_reply_is_late(shared_ftp_server: FtpTarget, source: Pa
     assert len(proxy.fired) == len(proxy.commands)
 
 
-# ---- under TLS, where nobody sees lines
+# ---- under TLS, where the proxy cannot see lines
 
 TLS_SERVERS = ("vsftpd", "proftpd", PYFTPDLIB)
 
@@ -204,7 +207,7 @@ def tls_server(request: pytest.FixtureRequest) -> Iterator[tuple[FtpTarget, rang
         yield server, ports
 
 
-async def cut_sealed(
+async def cut_over_tls(
     sweep: Sweep, server: FtpTarget, ports: range, fault: CutWire | None, fired: list[CutWire]
 ) -> None:
     path = f"/cut{next(_numbers)}"
@@ -218,27 +221,29 @@ async def cut_sealed(
     sweep.wrong += [f"{fault}: {text}" for text in wrong]
 
 
-#: Packets in each direction until a connection is logged in over TLS, about: AUTH, a handshake, PBSZ and PROT, USER...
+#: Approximate number of packets in each direction for a login over TLS: AUTH, handshake, PBSZ, PROT, USER, PASS.
 LOGIN = 9
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
-async def test_m004_m011_cut_in_a_login_over_tls(tls_server: tuple[FtpTarget, range], source: Path, how: How) -> None:
-    """AUTH, each part of the handshake, PBSZ, PROT, USER, PASS: no connection is used that is half made."""
+async def test_m004_m011_cut_during_a_tls_login_loses_and_repeats_no_file(
+    tls_server: tuple[FtpTarget, range], source: Path, how: How
+) -> None:
+    """The cuts are at AUTH, at each part of the handshake, at PBSZ, PROT, USER and PASS."""
     fired: list[CutWire] = []
     directions: tuple[Direction, ...] = get_args(Direction)
     places = list(itertools.product(range(LOGIN), directions))
     async with Sweep.of(source) as sweep, trio.open_nursery() as nursery:
         for packet, direction in some(places, 4, f"login {how} {tls_server[0].name}"):
             fault = CutWire(packet=packet, direction=direction, how=how)
-            nursery.start_soon(cut_sealed, sweep, *tls_server, fault, fired)
+            nursery.start_soon(cut_over_tls, sweep, *tls_server, fault, fired)
     assert len(fired) == sweep.runs
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
-async def test_m005_m010_m011_cut_at_some_packets_over_tls(
+async def test_m005_m010_m011_cut_at_a_packet_over_tls_loses_and_repeats_no_file(
     tls_server: tuple[FtpTarget, range], source: Path, how: How
 ) -> None:
     fired: list[CutWire] = []
@@ -247,5 +252,5 @@ async def test_m005_m010_m011_cut_at_some_packets_over_tls(
     async with Sweep.of(source) as sweep, trio.open_nursery() as nursery:
         for packet, direction in some(places, 4, f"{how} {tls_server[0].name}"):
             fault = CutWire(packet=packet, direction=direction, how=how)
-            nursery.start_soon(cut_sealed, sweep, *tls_server, fault, fired)
-    assert len(fired) >= sweep.runs - 1, "the last packets are not always there"
+            nursery.start_soon(cut_over_tls, sweep, *tls_server, fault, fired)
+    assert len(fired) >= sweep.runs - 1, "a run may send a few packets fewer"

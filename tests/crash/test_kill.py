@@ -1,6 +1,6 @@
-"""``kill -9`` at any moment: every name on the server is whole at every instant, and the next run goes on.
+"""``kill -9`` at any moment: every file on the server is whole at every moment, and the next run continues.
 
-``ACTORSYNC_KILLS`` says how often.
+``ACTORSYNC_KILLS`` sets the number of kills.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.world.changing_source import Source
 
 CONNECTIONS = 2
 
-#: How often a client is killed, over all servers.
+#: Number of kills, over all servers.
 KILLS = amount("KILLS", short=24, full=90)
 
 SERVERS = [PYFTPDLIB, *debian_servers.NAMES, OPENSSH, ASYNCSSH]
@@ -57,7 +57,9 @@ def forks() -> Iterator[Forks]:
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("name", SERVERS)
-def test_m111_kill_9_at_random_moments(name: str, forks: Forks, server_folder: Path, tmp_path: Path) -> None:
+def test_m111_kill_at_a_random_moment_leaves_no_broken_file(
+    name: str, forks: Forks, server_folder: Path, tmp_path: Path
+) -> None:
     rng = random.Random(f"m111 {name}")
     source = Source(tmp_path / "source", rng)
     wanted = -(-KILLS // len(SERVERS))
@@ -67,7 +69,7 @@ def test_m111_kill_9_at_random_moments(name: str, forks: Forks, server_folder: P
         with observer.watching():
             killed, window = 0, 0.25
             for _ in range(5 * wanted):
-                # How long a run takes is the machine's affair: too late once means sooner the next time.
+                # The duration of a run depends on the machine. After a kill that was too late, the next is sooner.
                 is_killed = forks.run(settings, kill_after=rng.uniform(0, window)).is_killed
                 window *= 1.05 if is_killed else 0.7
                 killed += is_killed
@@ -84,21 +86,21 @@ def test_m111_kill_9_at_random_moments(name: str, forks: Forks, server_folder: P
     assert observer.wrong == []
     assert observer.looks > wanted
     expected, there = contents(source.root), contents(server.root / "site")
-    # A folder that was made, and not written down before the kill, is nobody's once the source has another name for it.
+    # A directory that was made and not recorded before the kill stays, once the source has renamed it.
     assert {path: digest for path, digest in there.items() if digest or path in expected} == expected
     assert temporaries(server.root) == []
-    assert killed == wanted, "runs that were done before they were killed do not count"
+    assert killed == wanted, "too many runs ended before the kill"
 
 
 def wait_for_output(process: subprocess.Popen[str]) -> None:
-    """Wait until the run begins: before that there is nothing to kill but an interpreter that starts."""
+    """Wait until the run begins. A kill before that would only hit the start of the interpreter."""
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
 
 
 @pytest.mark.parametrize("name", ["proftpd", OPENSSH])
-def test_m111_what_was_committed_is_not_sent_again(name: str, server_folder: Path, tmp_path: Path) -> None:
-    """After a kill, only what was in flight is sent again, and what no commit had returned for."""
+def test_m111_committed_files_are_not_sent_again_after_a_kill(name: str, server_folder: Path, tmp_path: Path) -> None:
+    """Only files in flight, and files whose commit had not returned, are sent again."""
     rng = random.Random("m111 again")
     source = Source(tmp_path / "source", rng)
     in_hand = CONNECTIONS * (1 if name == "proftpd" else LANES)
@@ -115,7 +117,7 @@ def test_m111_what_was_committed_is_not_sent_again(name: str, server_folder: Pat
                 process.kill()
                 lines += process.stdout.readlines()
                 process.wait()
-                assert process.returncode != 0, "it was killed in time"
+                assert process.returncode != 0, "the run ended before the kill"
             there = contents(server.root / "site")
             renamed = {path for path, digest in contents(source.root).items() if digest and there.get(path) == digest}
             done = {line.removeprefix("done ").rstrip("\n") for line in lines if line.endswith("\n")}
@@ -125,7 +127,7 @@ def test_m111_what_was_committed_is_not_sent_again(name: str, server_folder: Pat
             again = {line.removeprefix("done ") for line in after if line.startswith("done ")}
             assert json.loads(last)["exit_code"] == 0
             assert again.isdisjoint(done), "reported as done, and sent again"
-            assert done <= renamed, "reported as done, and not there"
-            # Renamed and not reported: the ones that connections had in hand, and those on their way to the journal.
+            assert done <= renamed, "reported as done, and not on the target"
+            # Renamed and not reported: files in flight, and files that were not recorded yet.
             assert len(again & renamed) <= 3 * in_hand
         assert contents(server.root / "site") == contents(source.root)

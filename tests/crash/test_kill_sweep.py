@@ -1,7 +1,7 @@
-"""``kill -9`` at each system call that changes something, in a run that does everything: the next run makes it good.
+"""``kill -9`` at each system call that changes something, in a run with every kind of operation: the next run recovers.
 
-The kernel holds the process at the call, and there it is killed, before the call is made. CI takes a sample of the
-calls; with ``ACTORSYNC_SWEEP=all`` it is every one.
+The kernel holds the process at the call, and it is killed before the call is made. CI takes a sample of the calls;
+``ACTORSYNC_SWEEP=all`` takes every call.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tests.support.world.changing_source import KIB
 
 LOCAL, PROFTPD = "local", "proftpd"
 
-#: Calls of a run that are tried in CI; all runs make some hundreds.
+#: Number of system calls to try in CI. A run makes some hundreds.
 SAMPLE = {LOCAL: 60, PROFTPD: 40, OPENSSH: 30}
 
 CONNECTIONS = 2
-#: Not read whole, but sent from the disk. It has the same size and time before and after the change.
+#: Size of a file that is sent by sendfile. Its size and time are the same before and after the change.
 BIG = 3_000 * KIB
-#: What one connection has in hand at once, at most: sending, and waiting for its rename.
+#: The most files that one connection works on at once: uploads, and renames that are not confirmed.
 IN_HAND = {LOCAL: 2, PROFTPD: 2, OPENSSH: LANES}
 
 
@@ -51,8 +51,8 @@ def forks() -> Iterator[Forks]:
 
 
 @attrs.define(eq=False)
-class Field:
-    """A source before and after a change, and a target and a journal that know it before."""
+class Scenario:
+    """A changed source, and a target and a journal in the state before the change."""
 
     forks: Forks
     server: FtpTarget | SshTarget | None
@@ -77,7 +77,7 @@ class Field:
         for number in range(8):
             write(source / "e" / ("f" if number % 2 else "g") / f"{number}", rng.randbytes(4_000))
         shutil.rmtree(source / "d3")
-        (source / "d2").rename(source / "h")  # what has not changed in it is moved
+        (source / "d2").rename(source / "h")  # unchanged files in it are renamed on the target
         self.new = contents(source)
 
     @property
@@ -97,7 +97,7 @@ class Field:
             self.server.adopt()
 
     def reset(self) -> None:
-        """Have target and journal as they were before the run."""
+        """Restore the target and the journal to their state before the run."""
         for here, name in ((self.target, "target before"), (self.journal, "journal before")):
             shutil.rmtree(here)
             shutil.copytree(self.folder / name, here)
@@ -115,7 +115,7 @@ class Field:
         return self.forks.run(settings, **how)  # type: ignore[arg-type]
 
     def known(self) -> set[str]:
-        """Give the files that the journal has as they are in the source now. It has to be in order for that."""
+        """Return the files whose record equals the file in the source. Fails when the journal cannot be opened."""
         with open_journal(self.journal, "test") as journal:
             now = {path: os.stat(self.source / path) for path, digest in self.new.items() if digest is not None}
             records = {path: journal.record(path) for path in now}
@@ -129,7 +129,7 @@ class Field:
         }
 
     def there(self) -> dict[str, str | None]:
-        """Give what is on the target, when a server has done what a client that is gone had asked for."""
+        """Return the contents of the target, once a server has executed the last commands of the killed client."""
         last: dict[str, str | None] | None = None
         while True:
             with suppress(FileNotFoundError):
@@ -140,7 +140,7 @@ class Field:
             time.sleep(0.02)
 
     def kill_at(self, call: int, in_hand: int) -> bool:
-        """Have a run that is killed at a call, and the next one; False when there are not so many calls."""
+        """Kill a run at a system call, and check the next run. Return False when the run ended before that call."""
         self.reset()
         killed = self.run(kill_at=call)
         if not killed.is_killed:
@@ -149,15 +149,18 @@ class Field:
         there = self.there()
         for path, digest in there.items():
             if ".actorsync-" not in path:
-                assert digest in {self.old.get(path, ""), self.new.get(path, "")}, f"{path} is no version of it"
+                assert digest in {self.old.get(path, ""), self.new.get(path, "")}, f"{path} is neither old nor new"
         renamed = {path for path, digest in there.items() if digest and digest == self.new.get(path)}
         known = self.known()
-        assert known <= renamed, "written down, and not there"
+        assert known <= renamed, "recorded, and not on the target"
         again = self.run()
         assert (again.exit_code, again.report and again.report["exit_code"]) == (0, 0), again.report
-        assert known.isdisjoint(again.done), "written down, and sent again"
-        # In flight, or told to the recorder, which on a busy machine is a file or two behind each connection.
-        assert len(renamed & set(again.done)) <= CONNECTIONS * (in_hand + 2), "more than was in flight was sent again"
+        assert known.isdisjoint(again.done), "recorded, and sent again"
+        # Files in flight, and files not recorded yet: on a busy machine the recorder is behind by one or two files for
+        # each connection.
+        assert len(renamed & set(again.done)) <= CONNECTIONS * (in_hand + 2), (
+            "more files were sent again than in flight"
+        )
         assert contents(self.target) == self.new
         assert times(self.target) == times(self.source)
         assert temporaries(self.target) == []
@@ -179,18 +182,20 @@ def serving(name: str, folder: Path) -> Iterator[FtpTarget | SshTarget | None]:
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("name", [LOCAL, PROFTPD, OPENSSH])
-def test_m006_m111_killed_at_each_system_call(name: str, forks: Forks, server_folder: Path, tmp_path: Path) -> None:
+def test_m006_m111_kill_at_each_system_call_is_recovered_by_the_next_run(
+    name: str, forks: Forks, server_folder: Path, tmp_path: Path
+) -> None:
     with serving(name, server_folder) as server:
-        field = Field(forks, server, tmp_path)
-        field.reset()
-        recorded = field.run(counts=True)
+        scenario = Scenario(forks, server, tmp_path)
+        scenario.reset()
+        recorded = scenario.run(counts=True)
         count = sum(recorded.calls.values())
         assert recorded.report is not None
         assert recorded.report["moved"] == 3
-        # The order of threads is not the same in each run, so there may be a few calls more, or fewer.
+        # Threads run in a different order each time, so a run may make a few calls more or fewer.
         calls = list(range(1, count + 5))
         if os.environ.get("ACTORSYNC_SWEEP") != "all":
             calls = random.Random(f"sweep {name}").sample(calls, SAMPLE[name] // (1 if IS_FULL else 4))
-        killed = sum(field.kill_at(call, IN_HAND[name]) for call in calls)
+        killed = sum(scenario.kill_at(call, IN_HAND[name]) for call in calls)
     print(f"{name}: {count} calls ({recorded.calls}), {killed} kills")
     assert killed >= len(calls) // 2

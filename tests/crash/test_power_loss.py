@@ -1,8 +1,8 @@
-"""The power is lost between any two system calls of a run: the journal never knows more than the target's disk.
+"""Power is lost between any two system calls of a run: the journal never records more than the target's disk holds.
 
-A disk may keep what was not synced, or lose it, in any combination. So the journal is looked at as it is when it has
-lost nothing, and the target when it has lost all that it may; and what was announced must be in the journal even when
-that has lost all it may. Row 112 of the fault matrix.
+A disk may keep or lose any data that was not synced. So the test compares the worst cases: the journal with all writes
+kept, and the target with all unsynced writes lost. A reported file must be in the journal even with all its unsynced
+writes lost. Row 112 of the fault matrix.
 """
 
 from __future__ import annotations
@@ -24,35 +24,41 @@ from tests.support.system.system_calls import Call, trace
 
 @attrs.define
 class Disk:
-    """Two folders, as they are in memory and as they are on the disk for certain."""
+    """The target and the journal after each system call: what was written, and what is certain to be on the disk."""
 
     target: str
     journal: str
     scratch: Path
-    written: dict[str, bytearray] = attrs.Factory(dict)  # the journal's files, if nothing was lost
-    synced: dict[str, bytes] = attrs.Factory(dict)  # and if all was lost that may be
-    sizes: dict[str, int] = attrs.Factory(dict)  # of the target's files, by what was written to them
-    clean: set[str] = attrs.Factory(set)  # files of the target whose content is on the disk
-    made: dict[str, int] = attrs.Factory(dict)  # names in the target that are there, and may be lost, with their sizes
-    there: dict[str, set[int]] = attrs.Factory(
-        dict
-    )  # and those that cannot, with all sizes that they ever had for certain
-    taken: set[str] = attrs.Factory(set)  # names that are gone, and may come back
-    removed: set[str] = attrs.Factory(set)  # names that are gone: to know them all the same does no harm
+    written: dict[str, bytearray] = attrs.Factory(dict)
+    """Files of the journal, when no write is lost."""
+    synced: dict[str, bytes] = attrs.Factory(dict)
+    """Files of the journal, when all unsynced writes are lost."""
+    sizes: dict[str, int] = attrs.Factory(dict)
+    """Bytes written to each file of the target."""
+    clean: set[str] = attrs.Factory(set)
+    """Files of the target whose content is synced."""
+    made: dict[str, int] = attrs.Factory(dict)
+    """Names in the target that a power loss may remove, with their sizes."""
+    there: dict[str, set[int]] = attrs.Factory(dict)
+    """Names in the target that are synced, with all sizes that were ever synced."""
+    taken: set[str] = attrs.Factory(set)
+    """Removed names that a power loss may bring back."""
+    removed: set[str] = attrs.Factory(set)
+    """Removed names. A record of such a name does no harm."""
     moments: int = 0
 
-    def meet(self, call: Call) -> None:
-        """Do what a call does, and check what must be true at that moment."""
+    def apply(self, call: Call) -> None:
+        """Apply a system call, and check what must be true at that moment."""
         if call.name == "write" and call.paths[0].startswith("pipe:"):
             self.check_announced(call.data)
         elif any(path.startswith(self.journal) for path in call.paths):
-            self.meet_journal(call)
+            self.apply_to_journal(call)
         elif any(path == self.target or path.startswith(self.target + "/") for path in call.paths):
-            self.meet_target(call)
-        elif call.name == "fsync":  # of what holds the target
+            self.apply_to_target(call)
+        elif call.name == "fsync":  # of the directory that holds the target
             self.sync_names(call.paths[0])
 
-    def meet_journal(self, call: Call) -> None:
+    def apply_to_journal(self, call: Call) -> None:
         path = call.paths[0]
         if path.endswith(("-shm", ".lock")):
             return
@@ -61,7 +67,7 @@ class Disk:
                 content = self.written.setdefault(path, bytearray())
                 content.extend(bytes(max(0, call.offset + len(call.data) - len(content))))
                 content[call.offset : call.offset + len(call.data)] = call.data
-                if len(call.data) > 100:  # a page: the head of a frame says nothing alone
+                if len(call.data) > 100:  # a page; the header of a WAL frame alone changes no record
                     self.check_records()
             case "ftruncate":
                 del self.written[path][call.offset :]
@@ -71,19 +77,19 @@ class Disk:
                 self.written.pop(path, None)
                 self.synced.pop(path, None)
             case "rename":
-                # It is followed by a sync of its directory before anything else is done: see the log itself.
+                # The log shows a sync of the directory right after it, before any other call.
                 self.written[call.paths[1]] = self.written.pop(path)
                 self.synced[call.paths[1]] = self.synced.pop(path)
 
-    def meet_target(self, call: Call) -> None:
+    def apply_to_target(self, call: Call) -> None:
         path = call.paths[-1]
         match call.name:
             case "openat" if "O_CREAT" in call.flags:
                 assert "O_EXCL" in call.flags
                 name = os.path.relpath(path, self.target)
-                assert name in self.intents(), f"{name!r} is made, and if the power is lost nobody knows of it"
+                assert name in self.intents(), f"{name!r} is created before the intent for it is synced"
             case "write" | "pwrite64" | "sendfile" | "copy_file_range":
-                assert call.data, "files of this size are written in one piece"
+                assert call.data, "files of this size are written in one call"
                 self.clean.discard(path)
                 self.sizes[path] = self.sizes.get(path, 0) + len(call.data)
             case "fsync" | "fdatasync":
@@ -94,7 +100,7 @@ class Disk:
                 self.made[path] = 0
             case "rename" | "renameat" | "renameat2":
                 old = call.paths[0]
-                assert old in self.clean, f"{path!r} gets its name before its content is on the disk"
+                assert old in self.clean, f"{path!r} is renamed before its content is synced"
                 self.clean.add(path)
                 self.removed.discard(path)
                 self.made[path] = self.sizes.pop(old, 0)
@@ -111,31 +117,32 @@ class Disk:
             self.taken.discard(path)
 
     def check_records(self) -> None:
-        """Whatever the journal says of the target is on its disk; and what it has forgotten is not."""
+        """Check that every record of the journal is synced on the target, and that no synced file lacks a record."""
         records = self.records(self.written)
         known = {os.path.normpath(os.path.join(self.target, path)): size for path, size in records.items()}
         self.moments += 1
         for path, size in known.items():
             for_certain = self.there.get(path, set())
-            assert path in self.removed or size in for_certain, f"{path!r} is known before it is on the disk"
-        temporaries = {os.path.join(self.target, path) for path, _ in self.ask("intents", self.written)}
+            assert path in self.removed or size in for_certain, f"{path!r} is recorded before it is synced"
+        temporaries = {os.path.join(self.target, path) for path, _ in self.query("intents", self.written)}
         lost = self.taken - known.keys() - temporaries
-        assert not lost, f"{lost} is forgotten before it is gone for certain"
+        assert not lost, f"the record of {lost} is removed before the removal is synced"
 
     def check_announced(self, data: bytes) -> None:
+        """Check that each file reported on standard output has a synced record."""
         for line in data.decode().splitlines():
             event = json.loads(line) if line.startswith("{") else {}
             if event.get("event") == "done" and event["operation"] in {"copy", "make_directory"}:
-                assert event["path"] in self.records(self.synced), f"{event} is told before it is on the disk"
+                assert event["path"] in self.records(self.synced), f"{event} is reported before its record is synced"
 
     def records(self, files: dict[str, bytearray] | dict[str, bytes]) -> dict[str, int]:
-        return dict(self.ask("records", files))
+        return dict(self.query("records", files))
 
     def intents(self) -> set[str]:
-        return {path for path, _ in self.ask("intents", self.synced)}
+        return {path for path, _ in self.query("intents", self.synced)}
 
-    def ask(self, table: str, files: dict[str, bytearray] | dict[str, bytes]) -> Iterator[tuple[str, int]]:
-        """Open the journal as the next run would find it."""
+    def query(self, table: str, files: dict[str, bytearray] | dict[str, bytes]) -> Iterator[tuple[str, int]]:
+        """Open the journal as the next run would find it, and yield paths and sizes of a table."""
         if self.journal not in files:
             return
         for old in self.scratch.iterdir():
@@ -151,7 +158,7 @@ class Disk:
                 yield from [(path.lstrip("/"), size) for path, size in connection.execute(query)]
 
 
-def test_m112_at_no_system_call_does_the_journal_know_more_than_the_disk(
+def test_m112_power_loss_at_any_system_call_leaves_the_journal_true(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = Site(tmp_path, capsys, more=("delete = true", "max-delete = 5", "connections = 2"))
@@ -167,13 +174,13 @@ def test_m112_at_no_system_call_does_the_journal_know_more_than_the_disk(
         traced = trace(site.program("--json"), tmp_path / "log")
         assert (traced.code, traced.errors) == (0, "")
         for call in traced.calls:
-            disk.meet(call)
+            disk.apply(call)
         moments.append(disk.moments)
         assert tree(site.target) == tree(site.source)
-        site.write("d/1", "another one")
+        site.write("d/1", "changed")
         site.write("new/one", "new")
         (site.source / "d" / "2").unlink(missing_ok=True)
         (site.source / "top").unlink(missing_ok=True)
-    assert moments[0] > 10 and moments[1] > moments[0] + 10, "the journal was looked at after every write to it"
+    assert moments[0] > 10 and moments[1] > moments[0] + 10, "the journal was checked too rarely"
     assert {os.path.relpath(path, site.target) for path in disk.there} >= {"d", "d/0", "d/1", "d/3", "new", "new/one"}
     assert disk.there.keys().isdisjoint({str(site.target / "top"), str(site.target / "d/2")})

@@ -1,8 +1,7 @@
-"""The connection is cut at every request of a small job, and at packets on every SFTP server: none twice, none half.
+"""The connection is cut at every request of a small job, on every SFTP server: all files arrive, each once and whole.
 
-Requests can only be seen by the server that is in this process: there the network fails when a request is there and
-nothing is done, when it is done and the answer is lost, and after the answer. On all servers it fails at packets of the
-encrypted stream, of which nobody knows what they hold.
+Only the embedded server can see requests. There the cut is before a request is executed, before the client receives
+its reply, or after the reply. On all servers, the connection is also cut at packets of the encrypted stream.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @attrs.define(eq=False)
 class AtRequest:
-    """Cuts the first connection at its ``number``-th request. Its methods are for the server, and called in its thread.
+    """Cuts the first connection at its ``number``-th request. The server calls the methods, in its thread.
 
-    The cut ``after`` an answer is one of the channel, for only that comes in order behind the answer.
+    With ``after``, the channel is closed instead of the connection: only that arrives in order after the reply.
     """
 
     number: int
@@ -60,14 +59,14 @@ class AtRequest:
     _requests: dict[int, SftpRequest] = attrs.Factory(dict)
 
     def instead(self, request: SftpRequest) -> bytes | None:
-        """See a request before anything is done."""
+        """Look at a request before it is executed; see `EmbeddedSftpServer`."""
         if request.session == 1:
             self.seen = request.index
             self._requests[request.id if request.verb != "INIT" else -1] = request
         return self._cut(request) if self.when == "before" and self._is_it(request) else None
 
     def distort(self, request: SftpRequest, answer: bytes) -> bytes:
-        """See an answer before it is sent. ``request`` is the last that came, and this may answer another."""
+        """Look at a reply before it is sent. ``request`` is the last one received, and the reply may be to another."""
         if request.session == 1:
             is_version = request.verb == "INIT"
             request = self._requests.get(-1 if is_version else int.from_bytes(answer[5:9], "big"), request)
@@ -92,24 +91,24 @@ class AtRequest:
 
 
 @asynccontextmanager
-async def a_server(folder: Path) -> AsyncIterator[tuple[EmbeddedSftpServer, SshTarget]]:
-    """Run a server for one job: what it is told to do is for all of its connections."""
+async def started_server(folder: Path) -> AsyncIterator[tuple[EmbeddedSftpServer, SshTarget]]:
+    """Run a server for one job only, because its settings apply to all of its connections."""
     (folder / "root" / FOLDER).mkdir(parents=True)
     with ExitStack() as stack:
         serving = ssh_servers.embedded_server(folder / "root", folder)
         yield await trio.to_thread.run_sync(stack.enter_context, serving)
-        with trio.CancelScope(shield=True):  # in a thread: it waits for its own connections, which wait for us
+        with trio.CancelScope(shield=True):  # in a thread: its connections wait for this one
             await trio.to_thread.run_sync(stack.pop_all().close)
 
 
 async def cut_at_request(
     sweep: Sweep, folder: Path, at: tuple[int, When, How], fired: list[SftpRequest], *, can_replace: bool = True
 ) -> int:
-    """Make one run that is cut at a request, 0 for none; give how many requests the first connection had."""
+    """Run the job once with a cut at a request (0: no cut); return the number of requests on the first connection."""
     number, when, how = at
     async with (
         sweep.place() as place,
-        a_server(folder / f"{number} {when} {how}") as (server, target),
+        started_server(folder / f"{number} {when} {how}") as (server, target),
         open_wire_proxy((server.host, server.port)) as proxy,
     ):
         if not can_replace:
@@ -121,9 +120,9 @@ async def cut_at_request(
         run, wrong = await sweep.run(root, None, endpoint, place=place, fired=fault.cuts, sets_aside=not can_replace)
         wrong += faults_in_log(server.mutating, f"/{FOLDER}")
         if can_replace != ("RENAME" not in {command.verb for command in server.mutating}):
-            wrong.append("that is not how this server renames")
+            wrong.append("the run used the wrong request to rename")
         if run is not None and fault.fired and when != "after" and not run.report.reconnects:
-            wrong.append("nobody noticed")
+            wrong.append("the run did not notice the cut")
         fired += fault.fired
     sweep.wrong += [f"{at} ({fault.fired}): {text}" for text in wrong]
     return fault.seen
@@ -132,9 +131,9 @@ async def cut_at_request(
 async def at_requests(
     source: Path, folder: Path, when: When, *, count: int | None = None, can_replace: bool = True
 ) -> set[str]:
-    """Make one run for each request, or for so many of them, cut in one of the three ways; gives their verbs.
+    """Run the job once for each request, or for ``count`` of them, with a cut there; return the verbs of the requests.
 
-    Where the sweep is complete it is one for each request and way.
+    The ways to cut alternate. A complete sweep tries each way at each request.
     """
     fired: list[SftpRequest] = []
     async with Sweep.of(source) as sweep:
@@ -147,32 +146,32 @@ async def at_requests(
                 for how in hows if IS_COMPLETE else hows[number % len(hows) :][:1]:
                     at = (number, when, how)
                     nursery.start_soon(partial(cut_at_request, sweep, folder, at, fired, can_replace=can_replace))
-    assert len(fired) >= sweep.runs - 4, "the last few requests are not always there"
+    assert len(fired) >= sweep.runs - 4, "a run may send a few requests fewer"
     return {request.verb for request in fired}
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("when", get_args(When))
-async def test_m004_m005_m006_m008_m009_m010_m011_cut_at_every_request(
+async def test_m004_m005_m006_m008_m009_m010_m011_cut_at_every_request_loses_and_repeats_no_file(
     source: Path, server_folder: Path, when: When
 ) -> None:
     verbs = await at_requests(source, server_folder, when, count=None if IS_FULL else 60)
     if not IS_FULL:
-        return  # which requests a third of them are is a matter of chance
+        return  # a sample need not contain every verb
     assert verbs >= {"INIT", "REALPATH", "READDIR", "MKDIR", "CREATE", "WRITE", "CLOSE", "LSTAT", "REMOVE", "RMDIR"}
     assert "POSIX-RENAME" in verbs
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("when", get_args(When))
-async def test_m033_m050_cut_at_requests_to_a_server_that_cannot_replace(
+async def test_m033_m050_cut_on_a_server_that_cannot_replace_loses_and_repeats_no_file(
     source: Path, server_folder: Path, when: When
 ) -> None:
-    """The old file is set aside, and whatever happens then, it or the new one is there at the end."""
+    """The old file is renamed first. After a cut, either the old or the new file has the name."""
     await at_requests(source, server_folder, when, count=15, can_replace=False)
 
 
-# ---- at packets, of which only the number is known
+# ---- at packets of the encrypted stream
 
 numbers = itertools.count(1)
 
@@ -185,26 +184,28 @@ async def cut_at_packet(sweep: Sweep, server: SshTarget, fault: CutWire, fired: 
         in_hand = min(lanes, len(SENT))
         run, wrong = await sweep.run(root, server.uid, endpoint, in_hand=in_hand, place=place, fired=proxy.fired)
         if fault.packet is not None and fault.packet < LOGIN and run is not None and not run.report.reconnects:
-            wrong.append("nobody noticed")
+            wrong.append("the run did not notice the cut")
         fired += [fault] if proxy.fired else []
     sweep.wrong += [f"{fault}: {text}" for text in wrong]
 
 
-#: Packets in each direction until a connection is logged in, about; and those of the rest of the job over one lane.
+#: Approximate number of packets in each direction: for the login, and for the rest of the job over one lane.
 LOGIN, REST = 8, 30
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("how", HOWS)
-async def test_m004_m011_cut_in_a_login(shared_sftp_server: SshTarget, source: Path, how: How) -> None:
-    """The versions, the exchange of keys, the key of the client, the channel, SFTP itself."""
+async def test_m004_m011_cut_during_a_login_loses_and_repeats_no_file(
+    shared_sftp_server: SshTarget, source: Path, how: How
+) -> None:
+    """The cuts are at the versions, the key exchange, the client's key, the channel and the start of SFTP."""
     await at_packets(shared_sftp_server, source, range(1, LOGIN), how, 6, lanes=1)
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("lanes", [1, 8])
 @pytest.mark.parametrize("how", HOWS)
-async def test_m005_m006_m010_m011_cut_at_some_packets(
+async def test_m005_m006_m010_m011_cut_at_a_packet_loses_and_repeats_no_file(
     shared_sftp_server: SshTarget, source: Path, how: How, lanes: int
 ) -> None:
     await at_packets(shared_sftp_server, source, range(LOGIN, LOGIN + REST // min(lanes, 2)), how, 6, lanes=lanes)

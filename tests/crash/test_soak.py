@@ -1,4 +1,4 @@
-"""The soak, for a few seconds: the program itself is for half an hour (``python -m tests.crash.soak``)."""
+"""The soak test for ten seconds. In full it takes half an hour: ``python -m tests.crash.soak``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.servers import debian_servers, ssh_servers
 
 
 @pytest.mark.full
-def test_a_soak_of_ten_seconds() -> None:
-    """With a reset of all connections every two seconds: too short for limits on what it uses, so they are wide."""
+def test_soak_of_ten_seconds_passes() -> None:
+    """All connections are reset every two seconds. The limits are wide, because the time is short for a trend."""
     debian_servers.require("proftpd")
     ssh_servers.require(ssh_servers.OPENSSH)
     command = [sys.executable, "-W", "error", "-m", "tests.crash.soak", "--minutes", "0.15", "--reconnect", "2"]
@@ -33,10 +33,10 @@ def test_a_soak_of_ten_seconds() -> None:
     assert done.stdout.endswith("passed\n")
     counts = re.findall(r"^(proftpd|openssh): .*cut (\d+) times, (\d+) reconnects", done.stdout, re.MULTILINE)
     assert {name for name, cuts, _ in counts if int(cuts)} == {"proftpd", "openssh"}
-    assert any(int(reconnects) for _, _, reconnects in counts), "a cut is not felt by who is about to leave, but often"
+    assert any(int(reconnects) for _, _, reconnects in counts), "a pass that is about to end need not reconnect"
 
 
-def test_a_content_proves_that_it_is_whole() -> None:
+def test_self_evident_content_is_recognized_only_when_whole() -> None:
     rng = random.Random("whole")
     for size in (0, 1, 100, 5_000):
         content = self_evident("a/b c", size, rng)

@@ -1,6 +1,6 @@
-"""Being stopped at any moment, by any signal, whatever the server does: in time, and leaving everything true.
+"""A run is stopped at any moment, by any signal, with any server: it ends in time, and its journal is true.
 
-The bound is what ``docs/cli.md`` promises. ``ACTORSYNC_STOPS`` says at how many moments each kind of stop is tried.
+``docs/cli.md`` promises the time limits. ``ACTORSYNC_STOPS`` sets the number of moments for each kind of stop.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import attrs
 import pytest
-import trio
 
 from actorsync.actors.shutdown import GOODBYE
 from actorsync.journal import journal_path, state_directory
@@ -28,7 +26,7 @@ from actorsync.profile import load_profile
 from actorsync.runs.stop_signals import LEAVE_SECONDS
 from actorsync.testing.network.faults import Cut, CutData, Fault, Throttle
 from actorsync.testing.network.ftp_proxy import FaultProxy, fault_proxy
-from actorsync.testing.network.proxy import CutWire, WireFault, WireProxy, open_wire_proxy
+from actorsync.testing.network.proxy import CutWire, WireFault, WireProxy, wire_proxy
 from tests.support import FtpTarget
 from tests.support.mirror import contents, temporaries
 from tests.support.observer import Observer
@@ -39,49 +37,21 @@ from tests.support.system.program import Ended, Program, intents_of, program, ru
 from tests.support.tiers import spread
 from tests.support.world.changing_source import Source
 
-T = TypeVar("T")
-
 STOPS = int(os.environ.get("ACTORSYNC_STOPS", "5"))
 
 DRAIN, CANCEL = 0.7, 0.4
-#: Seconds after the last of so many signals.
+#: The longest time from the last signal to the end, in seconds, by the number of signals.
 BOUND = {1: DRAIN + CANCEL + GOODBYE, 2: LEAVE_SECONDS, 3: 0.0}
-#: What a busy machine may add: to start the process's threads, and to bury it.
+#: Seconds that a busy machine may add, to start the process's threads and to reap the process.
 SLACK = 1.0
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHUTDOWN = f'[sync]\nconnections = 3\n[shutdown]\ndrain = "{DRAIN}s"\ncancel = "{CANCEL}s"'
 
 
-@contextmanager
-def in_thread(manager: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Hold an async context in a trio thread of its own."""
-    entered: list[T] = []
-    ready, scope = threading.Event(), trio.CancelScope()
-    tokens: list[trio.lowlevel.TrioToken] = []
-
-    async def main() -> None:
-        tokens.append(trio.lowlevel.current_trio_token())
-        with scope:
-            async with manager() as held:
-                entered.append(held)
-                ready.set()
-                await trio.sleep_forever()
-
-    thread = threading.Thread(target=trio.run, args=(main,))
-    thread.start()
-    ready.wait()
-    try:
-        yield entered[0]
-    finally:
-        with suppress(trio.RunFinishedError):
-            tokens[0].run_sync_soon(scope.cancel)
-        thread.join()
-
-
 @attrs.define(eq=False)
 class Peer:
-    """A server, and how it behaves: ``live``, ``slow`` or ``silent``, until it is asked to be ``live`` again."""
+    """A server behind a proxy. ``kind`` is ``live``, ``slow`` or ``silent``; after `recover` it is like ``live``."""
 
     server: FtpTarget | SshTarget
     kind: str
@@ -94,9 +64,8 @@ class Peer:
         if isinstance(self.server, FtpTarget):
             self.proxy = self.stack.enter_context(fault_proxy(address, *self._faults()))
         else:
-            network = {"rate": 300_000} if self.kind == "slow" else {}
-            faults = self._wire_faults()
-            self.proxy = self.stack.enter_context(in_thread(lambda: open_wire_proxy(address, faults, **network)))
+            rate = 300_000 if self.kind == "slow" else 0
+            self.proxy = self.stack.enter_context(wire_proxy(address, self._wire_faults(), rate=rate))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +92,7 @@ class Peer:
         return [CutWire(after=self.rng.randrange(limit), how="silence") for _ in range(50)]
 
     def recover(self) -> None:
-        """Be quick and friendly from now on; what a process that is gone had still to say is handed over at once."""
+        """Remove all faults and limits. Data that a killed process had sent passes at once."""
         if isinstance(self.proxy, FaultProxy):
             self.proxy._arms.clear()
             self.proxy._rate = 0
@@ -136,8 +105,8 @@ class Peer:
 
 
 @attrs.define(eq=False)
-class Field:
-    """A server with a folder on it, a source, and somebody who looks."""
+class Scenario:
+    """A source, a folder on a server, and the results of the stops so far."""
 
     server: FtpTarget | SshTarget
     source: Source
@@ -152,7 +121,7 @@ class Field:
         return self.server.root / "site"
 
     def stop(self, presses: int, kind: str) -> None:
-        """Have a run, stop it at a random moment by so many signals, look at what it left, and have the next run."""
+        """Stop a run at a random moment by ``presses`` signals, check the target, and check the next run."""
         rng = self.rng
         with Peer(self.server, kind, rng) as peer:
             profile = write_profile(
@@ -170,9 +139,9 @@ class Field:
                     if len(sent) < presses:
                         time.sleep(rng.uniform(0, 0.4))
                 ended = running.end()
-            self.judge(ended, sent, presses)
+            self.check_end(ended, sent, presses)
             left, known = temporaries(self.root), intents_of(profile)
-            assert set(left) <= set(known), "a temporary that nobody knows of"
+            assert set(left) <= set(known), "a temporary file without an intent"
             observer = Observer(self.root, self.source.is_version)
             observer.look()
             assert observer.wrong == []
@@ -182,8 +151,8 @@ class Field:
         assert temporaries(self.root) == []
         assert intents_of(profile) == []
 
-    def judge(self, ended: Ended, sent: list[int], presses: int) -> None:
-        """See that a process ended as it should."""
+    def check_end(self, ended: Ended, sent: list[int], presses: int) -> None:
+        """Check the exit code, the output and the time of an ended process."""
         assert "Traceback" not in ended.err, ended.err
         assert "bug" not in ended.err, ended.err
         assert ended.out == ""
@@ -203,30 +172,30 @@ class Field:
 @pytest.mark.parametrize("kind", ["live", "slow", "silent"])
 @pytest.mark.parametrize("presses", [1, 2, 3])
 @pytest.mark.parametrize("name", ["proftpd", OPENSSH])
-def test_m012_m121_m122_m123_stopped_at_any_moment(
+def test_m012_m121_m122_m123_signal_at_any_moment_stops_in_time(
     name: str, presses: int, kind: str, server_folder: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(f"stop {name} {presses} {kind}")
     source = Source(tmp_path / "source", rng, files=30)
     serving = ssh_servers.serving(name, server_folder) if name == OPENSSH else ftp.serving(name, server_folder)
     with serving as server:
-        field = Field(server, source, tmp_path, rng)
+        scenario = Scenario(server, source, tmp_path, rng)
         (server.root / "site").mkdir()
         server.adopt()
         for _ in range(STOPS // 2 if name == OPENSSH else STOPS - STOPS // 2):
-            field.stop(presses, kind)
+            scenario.stop(presses, kind)
             source.change(10)
-    print(f"{name}, {presses}, {kind}: slowest {field.slowest:.2f} s of {BOUND[presses]}, {Counter(field.codes)}")
+    print(f"{name}, {presses}, {kind}: slowest {scenario.slowest:.2f} s of {BOUND[presses]}, {Counter(scenario.codes)}")
     if STOPS >= 20:
-        assert field.in_time >= STOPS // 4, "most signals came when there was nothing to stop any more"
+        assert scenario.in_time >= STOPS // 4, "most runs had ended before the signal"
 
 
-# ---- what no timeout of ours reaches
+# ---- system calls that hang, which no timeout of the program can end
 
 
 @contextmanager
 def hanging(call: str, path: str, profile: Path) -> Iterator[tuple[Program, Callable[[], object]]]:
-    """Run the program, and have a system call about ``path`` not return, until the second thing given is called."""
+    """Run the program while a system call about ``path`` hangs. Yields it, and a function that ends the hang."""
     require_strace()
     with program("run", os.fspath(profile)) as running:
         pid = str(running.process.pid)
@@ -242,7 +211,7 @@ def hanging(call: str, path: str, profile: Path) -> Iterator[tuple[Program, Call
 
 
 def wait_left(running: Program) -> float:
-    """Wait until the process was left: a thread that strace holds back keeps it from going altogether."""
+    """Return the seconds until the main thread has ended. The process stays while strace holds another thread."""
     pid = running.process.pid
     began = time.monotonic()
     wait_until(lambda: states(pid).get(str(pid), "Z") == "Z")
@@ -250,7 +219,7 @@ def wait_left(running: Program) -> float:
 
 
 def is_held(pid: int) -> bool:
-    """Tell whether strace keeps a thread from going on, and does so for longer than it takes to look at a call."""
+    """Return whether strace holds a thread, and for longer than it takes to inspect a call."""
     before = states(pid)
     time.sleep(0.2)
     after = states(pid)
@@ -258,7 +227,7 @@ def is_held(pid: int) -> bool:
 
 
 def states(pid: int) -> dict[str, str]:
-    """Give the state of each thread of a process, as the kernel calls them."""
+    """Return the state of each thread of a process: the letter in ``/proc/PID/task/TID/stat``."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -269,19 +238,19 @@ def states(pid: int) -> dict[str, str]:
 def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not is_so():
-        assert time.monotonic() < deadline, "it does not come to that"
+        assert time.monotonic() < deadline, "the condition did not become true within 20 s"
         time.sleep(0.01)
 
 
 def require_strace() -> None:
     if shutil.which("strace") is None:
-        assert "CI" not in os.environ, "strace has to be there; .ci/install-servers fetches it"
-        pytest.skip("strace is not there")
+        assert "CI" not in os.environ, "strace is not installed; run .ci/install-servers"
+        pytest.skip("strace is not installed; run .ci/install-servers")
 
 
 @pytest.fixture(scope="module")
 def old_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A big file that has been there for a while: one that could still change unseen is read, and not sent as it is."""
+    """A source with a big file that is older than two seconds; a newer one would not be sent by sendfile."""
     source = tmp_path_factory.mktemp("source")
     write(source / "sub" / "big", bytes(1 << 20))
     time.sleep(2.1)
@@ -292,10 +261,10 @@ HANGING_CALLS = [("sendfile", 1), ("sendfile", 3), ("fdatasync", 1), ("fdatasync
 
 
 @pytest.mark.parametrize(("call", "presses"), spread(HANGING_CALLS, short=2))
-def test_m122_m130_a_disk_that_hangs_keeps_nobody(
+def test_m122_m130_signal_during_a_hanging_disk_call_stops_in_time(
     call: str, presses: int, old_source: Path, server_folder: Path, tmp_path: Path
 ) -> None:
-    """Neither in the loop itself, which sends files from the source's disk, nor in a thread, nor in the journal."""
+    """The call hangs in the event loop, which runs sendfile, in a worker thread, or in the journal."""
     with ftp.serving(ftp.PYFTPDLIB, server_folder) as server:
         profile = write_profile(tmp_path / "profile.toml", old_source, server, "site", SHUTDOWN)
         hang_and_leave(call, presses, old_source, profile)
@@ -312,24 +281,24 @@ def hang_and_leave(call: str, presses: int, source: Path, profile: Path) -> None
         "getdents64": os.fspath(source),
         "openat": "big",
     }[call]
-    with hanging(call, path, profile) as (running, let_go):
+    with hanging(call, path, profile) as (running, release):
         for number in [signal.SIGTERM, signal.SIGHUP, signal.SIGINT][-presses:]:
             time.sleep(0.2)
             running.press(number)
         took = wait_left(running)
-        let_go()
+        release()
         ended = running.end()
     assert ended.code == 130, ended.err
     assert took <= BOUND[presses] + SLACK
     assert "Traceback" not in ended.err
 
 
-# ---- what a profile may say
+# ---- limits of zero, and a reader that does not read
 
 
 @pytest.mark.full
-def test_m121_with_no_time_for_anything_one_signal_is_the_end(server_folder: Path, tmp_path: Path) -> None:
-    """``drain = "0s"`` and ``cancel = "0s"``: aborted at once, nothing tidied up, and the next run does that."""
+def test_m121_signal_with_limits_of_zero_aborts_at_once(server_folder: Path, tmp_path: Path) -> None:
+    """With ``drain = "0s"`` and ``cancel = "0s"``, temporary files stay, and the next run removes them."""
     rng = random.Random("no time")
     source = Source(tmp_path / "source", rng, files=30)
     with ftp.serving("proftpd", server_folder) as server, Peer(server, "slow", rng) as peer:
@@ -349,7 +318,7 @@ def test_m121_with_no_time_for_anything_one_signal_is_the_end(server_folder: Pat
         assert contents(server.root / "site") == contents(source.root)
 
 
-def test_m121_m124_a_reader_who_is_asleep_does_not_put_off_the_end(tmp_path: Path) -> None:
+def test_m121_m124_signal_with_a_reader_that_does_not_read_stops_in_time(tmp_path: Path) -> None:
     for number in range(500):
         write(tmp_path / "source" / f"{'a file with quite a long name ' * 5}{number}", b"x")
     brief = '[shutdown]\ndrain = "0.3s"\ncancel = "0.2s"'

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import actorsync
 from tests.support.root import ROOT
 
 DOCS = ROOT / "docs"
 
 
+@pytest.mark.full
 def test_the_site(tmp_path: Path) -> None:
     """A link that leads nowhere, a page that nobody lists, a name that is none: all of them fail the build.
 

@@ -33,8 +33,9 @@ from tests.support.root import ROOT
 from tests.support.scenarios import write
 from tests.support.servers import ftp
 from tests.support.system.program import intents_of, run_again, write_profile
+from tests.support.tiers import amount
 
-ROUNDS = int(os.environ.get("ACTORSYNC_ROUNDS", "3"))
+ROUNDS = amount("ROUNDS", short=1, full=3)
 EXAMPLES = ROOT / "examples"
 
 
@@ -185,6 +186,7 @@ def slow_server(folder: Path) -> Iterator[tuple[FtpTarget, FaultProxy]]:
             yield server, proxy
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("presses", [1, 2, 3])
 @pytest.mark.parametrize("script", ["deploy.py", "deploy_asyncio.py"])
 def test_ctrl_c_at_random_moments_leaves_a_consistent_target(

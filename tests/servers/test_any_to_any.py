@@ -22,6 +22,7 @@ from tests.support.observer import Observer, self_evident
 from tests.support.servers.any_side import FTPES, LOCAL, OLD, Side, Sides, fill, put
 from tests.support.sweeps import IS_COMPLETE
 from tests.support.system.forks import Forks
+from tests.support.tiers import amount
 
 HOWS: tuple[How, ...] = ("fin", "rst", "rst", "silence") if IS_COMPLETE else ("fin", "rst")
 WHENS: tuple[When, ...] = get_args(When)
@@ -242,7 +243,7 @@ def write(side: Side, path: str, rng: random.Random, *, time: int) -> None:
 
 # kill -9.
 
-KILLS = int(os.environ.get("ACTORSYNC_KILLS", "6"))
+KILLS = amount("KILLS", short=2, full=6)
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +252,7 @@ def forks() -> Iterator[Forks]:
         yield forks
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize(("kind", "other"), [(PROFTPD, LOCAL), (OPENSSH, PYFTPDLIB)])
 def test_mirror_completes_after_kill_9_at_random_moments(
     sides: Sides, forks: Forks, kind: str, other: str, tmp_path: Path

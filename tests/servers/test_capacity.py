@@ -131,6 +131,7 @@ async def test_m014_pool_of_twenty_learns_a_limit_of_eight(
         )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("startups", ["1:100:2", "2:100:3"])
 async def test_m015_pool_of_eight_logs_in_below_max_startups(
     startups: str, source: Path, server_folder: Path, tmp_path: Path
@@ -184,6 +185,7 @@ async def test_m013_idle_connection_closed_by_the_server_is_reopened(
 # ---- restarts
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [ftp.PYFTPDLIB, *debian_servers.NAMES, OPENSSH])
 async def test_m029_run_completes_while_the_server_restarts_twenty_times(
     name: str, server_folder: Path, tmp_path: Path

@@ -122,6 +122,7 @@ async def site(shared_ftp_server: FtpTarget, request: pytest.FixtureRequest, tmp
 # ---- everything arrives, once
 
 
+@pytest.mark.full
 async def test_big_tree_arrives_and_the_second_run_does_nothing(site: Site, source: Path) -> None:
     for folder in range(100):
         for number in range(20):

@@ -172,6 +172,7 @@ async def run_through(secure: SecureServer, name: str, job: Path, *faults: Fault
     return run
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("after", [0, 1, 600, 40_000])
 async def test_m006_cut_data_connection_is_retried(secure: SecureServer, job: Path, after: int, how: How) -> None:
@@ -184,6 +185,7 @@ async def test_m006_cut_data_connection_is_retried(secure: SecureServer, job: Pa
     assert contents(secure.target.root / name) == contents(job)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("after", [0, 1, 600, 40_000, BIG])
 async def test_m018_m100_truncated_upload_is_sent_again(secure: SecureServer, job: Path, after: int) -> None:
     """Some servers send 226 for it, under TLS 1.3 as well. The size on the server shows the truncation."""
@@ -193,6 +195,7 @@ async def test_m018_m100_truncated_upload_is_sent_again(secure: SecureServer, jo
     assert contents(secure.target.root / name) == contents(job)
 
 
+@pytest.mark.full
 async def test_m100_upload_that_is_always_truncated_fails(secure: SecureServer, tmp_path: Path) -> None:
     """A file that never arrives whole never gets its final name."""
     folder = tmp_path / "one"

@@ -164,6 +164,7 @@ async def test_m001_unreachable_server_ends_with_exit_code_5(asyncssh_server: Ss
 # ---- connections go silent
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("after", [0, 1_000, HANDSHAKE, 2 * HANDSHAKE, 100_000, 500_000])
 @pytest.mark.parametrize("direction", ["up", "down"])
 async def test_m011_m017_run_completes_after_a_silent_connection(
@@ -189,6 +190,7 @@ async def test_m011_run_completes_after_a_silent_connection_to_openssh(source: P
         assert job.proxy.fired
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("verb", ["INIT", "REALPATH", "OPENDIR", "READDIR", "MKDIR", "CREATE", "WRITE", "CLOSE"])
 async def test_m017_run_completes_after_a_missing_reply(verb: str, embedded_sftp: Embedded, source: Path) -> None:
     server, target = embedded_sftp
@@ -342,6 +344,7 @@ async def test_failed_session_leaves_no_socket_and_no_thread(asyncssh_server: Ss
 # ---- restarts and lost writes
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NAMES)
 async def test_m029_run_completes_while_the_server_restarts(name: Name, server_folder: Path, tmp_path: Path) -> None:
     require(name)

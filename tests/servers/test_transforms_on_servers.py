@@ -22,6 +22,7 @@ from tests.support.observer import Observer, is_whole, self_evident
 from tests.support.servers.any_side import FTPES, LOCAL, OLD, Side, Sides, put
 from tests.support.streams import Mapped
 from tests.support.system.forks import Forks
+from tests.support.tiers import amount
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,7 @@ async def test_gzip_transform_over_a_real_server_arrives_compressed(
     assert await run() == 0
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize(("kind", "other"), [(LOCAL, "pyftpdlib"), ("proftpd", "openssh")])
 async def test_cut_connections_with_gzip_converge(sides: Sides, kind: str, other: str, tmp_path: Path) -> None:
     rng = random.Random(f"cut {kind} {other}")
@@ -112,9 +114,10 @@ def forks() -> Iterator[Forks]:
         yield forks
 
 
-KILLS = int(os.environ.get("ACTORSYNC_KILLS", "3"))
+KILLS = amount("KILLS", short=1, full=3)
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("name", ["pyftpdlib", "asyncssh"])
 def test_kill_during_gzip_converges(sides: Sides, forks: Forks, name: str, tmp_path: Path) -> None:
     rng = random.Random(f"kill {name}")

@@ -46,6 +46,7 @@ def test_project_can_use_the_fixtures(project: Path) -> None:
     assert "4 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
 
 
+@pytest.mark.full
 def test_project_with_the_fixtures_passes_mypy(project: Path) -> None:
     assert "Success" in python("-m", "mypy", "--strict", "--cache-dir", "cache", "test_deploy.py", cwd=project)
 

@@ -49,7 +49,7 @@ class MemoryTree:
     """Files and directories, and the two ways to change them: as another program, or as a session.
 
     With ``fold``, two names are one if it returns the same value for both (``str.casefold``: as on Windows or macOS). A
-    listing shows the name that was given last.
+    listing shows the name that was given last. Times are rounded down to a multiple of ``precision_ns``.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class MemoryTree:
         exists: bool,
         fold: Callable[[str], str] | None = None,
     ) -> None:
-        self._now, self._precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
+        self._now, self.precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None
 
@@ -116,11 +116,11 @@ class MemoryTree:
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file, including temporaries, by path."""
-        return {path: node.data for path, node in self._walk() if isinstance(node, File)}
+        return {path: node.data for path, node in _walk(self._root) if isinstance(node, File)}
 
     def directories(self) -> set[str]:
         """Return the paths of all directories except the root."""
-        return {path for path, node in self._walk() if path and isinstance(node, Directory)}
+        return {path for path, node in _walk(self._root) if path and isinstance(node, Directory)}
 
     # Operations of a session.
 
@@ -170,13 +170,9 @@ class MemoryTree:
         mtime_ns = node.ctime_ns if mtime_ns is None else mtime_ns
         node.mtime_ns = self.rounded(mtime_ns)
 
-    def set_precision(self, precision_ns: int) -> None:
-        """Round times down to a multiple of ``precision_ns`` from now on."""
-        self._precision_ns = precision_ns
-
     def rounded(self, mtime_ns: int) -> int:
         """Return a time as this tree stores it."""
-        return mtime_ns - mtime_ns % self._precision_ns
+        return mtime_ns - mtime_ns % self.precision_ns
 
     def make(self, path: str) -> Entry:
         """Make one directory, unless it exists."""
@@ -226,13 +222,14 @@ class MemoryTree:
         self.touch(node)
         return node
 
-    def _walk(self) -> Iterator[tuple[str, Node]]:
-        waiting: list[tuple[str, Node]] = [] if self._root is None else [("", self._root)]
-        while waiting:
-            path, node = waiting.pop()
-            yield path, node
-            if isinstance(node, Directory):
-                waiting.extend((join(path, name), child) for name, child in sorted(node.children.items(), reverse=True))
+
+def _walk(root: Node | None) -> Iterator[tuple[str, Node]]:
+    waiting: list[tuple[str, Node]] = [] if root is None else [("", root)]
+    while waiting:
+        path, node = waiting.pop()
+        yield path, node
+        if isinstance(node, Directory):
+            waiting.extend((join(path, name), child) for name, child in sorted(node.children.items(), reverse=True))
 
 
 def _kind_of(node: Node) -> Kind:

@@ -6,9 +6,6 @@ made.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
@@ -16,10 +13,9 @@ from urllib.parse import quote
 import attrs
 import trio
 
-from actorsync.testing.servers.command_log import Command, CommandLog
-from actorsync.testing.servers.faults import FaultPlan, plan_of
+from actorsync.testing.servers.command_log import Command
 from actorsync.testing.servers.profiles import profile_text, write_private
-from actorsync.testing.servers.sftp_packets import SftpRequest
+from actorsync.testing.servers.sftp_settings import SftpLog, SftpSettings
 from actorsync.testing.servers.sftp_thread import ServerThread
 
 if TYPE_CHECKING:
@@ -27,32 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedSftpServer", "SftpLog", "embedded_sftp_server"]
 
-_MUTATING = frozenset(
-    [
-        *("CREATE", "WRITE", "SETSTAT", "FSETSTAT", "LSETSTAT", "MKDIR", "RMDIR", "REMOVE"),
-        *("RENAME", "POSIX-RENAME", "SYMLINK", "HARDLINK", "COPY-DATA"),
-    ]
-)
-
-
-class SftpLog(CommandLog):
-    """The command log of an SFTP server: ``USER``, ``KEY`` and ``PASS ***`` for each login, then the requests."""
-
-    @property
-    def mutating(self) -> list[Command]:
-        """The commands that can change the tree."""
-        return [command for command in self.copy() if command.verb in _MUTATING]
-
-
-@functools.cache
-def _host_key_of_this_process() -> bytes:
-    import asyncssh
-
-    return asyncssh.generate_private_key("ssh-ed25519").export_private_key()
-
 
 @attrs.define(eq=False)
-class EmbeddedSftpServer:
+class EmbeddedSftpServer(SftpSettings):
     """A server for ``root``, running from `start` to `stop`; use it with ``with``. Clients see ``root`` as "/".
 
     `start` binds the port, by default a free one, and `restart` keeps it. The logs continue over a restart. The other
@@ -71,26 +44,6 @@ class EmbeddedSftpServer:
     The server's thread calls ``instead`` and ``distort``. With trio, use ``async with``: it starts and stops the server
     in a worker thread.
     """
-
-    root: Path
-    user: str = "demo"
-    password: str | None = attrs.field(default="demo", repr=False)
-    authorized_keys: Sequence[str] = ()
-    host: str = "127.0.0.1"
-    port: int = 0
-    host_key: bytes = attrs.field(factory=_host_key_of_this_process, repr=False)
-    without: AbstractSet[str] = frozenset()
-    max_connections: int | None = None
-    instead: Callable[[SftpRequest], bytes | None] | None = None
-    distort: Callable[[SftpRequest, bytes], bytes] | None = None
-    faults: FaultPlan = attrs.field(factory=FaultPlan, converter=plan_of)
-
-    commands: SftpLog = attrs.field(factory=SftpLog, init=False, repr=False)
-    """Every login and every request, as ``(connection, verb, path)``; passwords are masked."""
-    bytes_received: int = attrs.field(default=0, init=False)
-    """Bytes of file content received so far, over all connections."""
-    connections: int = attrs.field(default=0, init=False)
-    """Number of connections accepted so far, including dropped ones."""
 
     _running: ServerThread | None = attrs.field(default=None, init=False, repr=False)
 

@@ -21,7 +21,7 @@ from actorsync.testing.servers.faults import SFTP_STEPS, Name, step_names
 from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest, parse_request, status
 
 if TYPE_CHECKING:
-    from actorsync.testing.servers.sftp import EmbeddedSftpServer
+    from actorsync.testing.servers.sftp_settings import SftpSettings
 
 __all__ = ["Hub"]
 
@@ -35,7 +35,7 @@ _TICK = 0.02
 class Hub:
     """State that the connections of one running server share. Everything runs in the server's thread."""
 
-    settings: EmbeddedSftpServer
+    settings: SftpSettings
     connected: set[asyncssh.SSHServerConnection] = attrs.field(factory=set)
     channels: set[asyncio.Task[None]] = attrs.field(factory=set)
     silent: set[asyncssh.SSHServerConnection] = attrs.field(factory=set)

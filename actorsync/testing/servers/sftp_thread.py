@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from actorsync.testing.servers.sftp import EmbeddedSftpServer
+    from actorsync.testing.servers.sftp_settings import SftpSettings
 
 __all__ = ["ServerThread"]
 
@@ -29,7 +29,7 @@ class ServerThread:
     failure: BaseException | None = None
 
     @classmethod
-    def started(cls, settings: EmbeddedSftpServer) -> ServerThread:
+    def started(cls, settings: SftpSettings) -> ServerThread:
         """Start a thread and return when the server listens; raise the error that prevents it."""
         running = cls(threading.Thread(name="embedded-sftp", daemon=True))
         running.thread = threading.Thread(target=running.run, args=(settings,), name="embedded-sftp", daemon=True)
@@ -40,7 +40,7 @@ class ServerThread:
             raise running.failure
         return running
 
-    def run(self, settings: EmbeddedSftpServer) -> None:
+    def run(self, settings: SftpSettings) -> None:
         """Serve until stopped. Runs in the thread."""
         try:
             asyncio.run(self.serve(settings))
@@ -49,7 +49,7 @@ class ServerThread:
         finally:
             self.ready.set()
 
-    async def serve(self, settings: EmbeddedSftpServer) -> None:
+    async def serve(self, settings: SftpSettings) -> None:
         """Listen, and close everything once `stop` is called."""
         from actorsync.testing.servers.sftp_sessions import Hub  # imports asyncssh, which is slow
 

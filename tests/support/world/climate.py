@@ -155,7 +155,7 @@ class Times(Trouble):
     """A target that keeps times as FAT does, or to the minute."""
 
     def settle(self, story: Story) -> None:
-        story.target.set_precision(self.rng.choice((2, 60)) * SECOND_NS)
+        story.target.precision_ns = self.rng.choice((2, 60)) * SECOND_NS
         story.saw("times")
 
 

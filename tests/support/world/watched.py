@@ -81,7 +81,7 @@ class WatchedTarget(MemoryEndpoint):
 
     def fork(self) -> WatchedTarget:
         """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
-        copy = WatchedTarget(self._now, self._precision_ns, exists=False, saw=self._saw)
+        copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self._saw)
         copy._root = None if self._root is None else _copy_of(self._root)
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
         copy.trouble, copy.capacity = self.trouble, self.capacity

@@ -9,7 +9,6 @@ target what the source is where nothing rightly stands in the way, and to lose n
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from typing import Final
@@ -34,8 +33,9 @@ from actorsync.planning.reconcile import Action, Decision, reconcile, removals_b
 from actorsync.planning.removal_guard import Gone, to_postpone
 from actorsync.planning.renames import pair
 from actorsync.planning.schedule import Schedule
+from tests.support.tiers import amount
 
-TRIPLES = int(os.environ.get("ACTORSYNC_TRIPLES", "5000"))
+TRIPLES = amount("TRIPLES", short=1_000, full=5_000)
 BLOCK = 500
 
 PATHS: Final = ("a", "b", "c", "a/a", "a/b", "b/a", "a/a/c", "a/a/d", "b/a/c", "a-")
@@ -348,6 +348,7 @@ def _hides_nothing(path: str, is_directory: bool) -> bool:
     return False
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("first", range(0, TRIPLES, BLOCK))
 def test_m035_m115_any_three_trees_come_to_rest_and_lose_nothing(first: int) -> None:
     moved = 0

@@ -33,6 +33,7 @@ from actorsync.model.operation import (
 from actorsync.planning.reconcile import Action, reconcile, removals_below
 from actorsync.planning.removal_guard import Gone, to_postpone
 from actorsync.planning.schedule import BATCH, RETURNS, Schedule
+from tests.support.tiers import amount
 
 
 def file(path: str, size: int = 1) -> Entry:
@@ -468,7 +469,8 @@ def _lacks_parent(operation: Operation, model: Model, failed: set[str]) -> bool:
     return isinstance(operation, MakeDirectory) and parent in failed and parent not in model.tree
 
 
-@settings(max_examples=5_000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=amount("SCHEDULES", short=500, full=5_000), deadline=None)
 @given(
     source=trees,
     target=trees,

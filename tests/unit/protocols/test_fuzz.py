@@ -6,7 +6,6 @@ returns may lead out of a directory. ``ACTORSYNC_INPUTS=N`` sets the total numbe
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +23,9 @@ from actorsync.protocols.ftp.listing import mlst_kind, parse_list, parse_mlsd
 from actorsync.protocols.ftp.wire import Reply, ReplyParser
 from actorsync.protocols.sftp.packets import PacketParser
 from actorsync.protocols.sftp.replies import Names, parse_reply, parse_version
+from tests.support.tiers import amount
 
-INPUTS: Final = int(os.environ.get("ACTORSYNC_INPUTS", "200000"))
+INPUTS: Final = amount("INPUTS", short=30_000, full=200_000)
 
 #: Tokens that break parsers: ends, separators, escapes, numbers that are too big, names that lead elsewhere.
 TOKENS: Final = (
@@ -145,6 +145,7 @@ def read_replies(data: bytes, chance: random.Random) -> list[Reply]:
     return found
 
 
+@pytest.mark.scaled
 def test_m020_m021_m085_m089_mutated_replies_raise_only_documented_errors() -> None:
     chance = random.Random(1)
     refused = read = 0
@@ -172,6 +173,7 @@ def test_m020_m021_m085_m089_mutated_replies_raise_only_documented_errors() -> N
     assert read > INPUTS // 10
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("is_mlsd", [False, True], ids=["LIST", "MLSD"])
 def test_m043_m072_m073_m074_m088_m091_mutated_listings_never_raise(is_mlsd: bool) -> None:
     parse, corpus = (parse_mlsd, FACTS) if is_mlsd else (parse_list, LISTS)
@@ -189,6 +191,7 @@ def test_m043_m072_m073_m074_m088_m091_mutated_listings_never_raise(is_mlsd: boo
     assert INPUTS // 100 < whole < INPUTS * 24 // 100
 
 
+@pytest.mark.scaled
 def test_m072_m074_m091_mutated_sftp_packets_raise_only_documented_errors() -> None:
     names = 0
     texts: list[str] = []
@@ -214,6 +217,7 @@ def test_m072_m074_m091_mutated_sftp_packets_raise_only_documented_errors() -> N
     assert names > INPUTS // 100
 
 
+@pytest.mark.scaled
 def test_m091_mutated_profiles_raise_only_profile_error(tmp_path: Path) -> None:
     path = tmp_path / "shop.toml"
     path.touch(0o600)
@@ -229,6 +233,7 @@ def test_m091_mutated_profiles_raise_only_profile_error(tmp_path: Path) -> None:
     assert len(texts) > INPUTS // 200
 
 
+@pytest.mark.scaled
 def test_m091_profile_of_any_bytes_raises_only_profile_error(tmp_path: Path) -> None:
     path = tmp_path / "shop.toml"
     path.touch(0o600)
