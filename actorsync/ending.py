@@ -93,7 +93,7 @@ class Ending:
             return
         has_returned = False
         if report.cancelled:
-            with shutdown.tidying(), blamed("the hook after_run"):
+            with shutdown.cleanup(), blamed("the hook after_run"):
                 await hook(report)
                 has_returned = True
         else:

@@ -1,5 +1,5 @@
-"""The actors: one file each. ``supervisor`` starts them, and only it opens channels.
+"""The actors: one module each. Only ``supervisor`` opens channels and starts actors.
 
-An actor gets its channel ends as arguments, closes them when it ends, and never sees the nursery it runs in.
-``channels`` holds what they share: the messages that only actors exchange, and how channel ends are held.
+An actor gets its channel ends as arguments, closes them when it ends, and has no access to the nursery it runs in.
+``messages`` defines what actors send to each other, and how they hold channel ends.
 """

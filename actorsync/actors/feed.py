@@ -1,4 +1,4 @@
-"""The feed: events on their way to one reader, in whose own time he takes them."""
+"""The feed: a buffer of events for one reader in another task."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from actorsync.model.event import Event, Stopped
 
 __all__ = ["Feed"]
 
-#: Events that are kept for a reader; the run waits for one who is further behind.
+#: Events that are buffered. A reader that is further behind slows the run down.
 CAPACITY: Final = 1_000
 
 
 @attrs.define(eq=False)
 class Feed:
-    """An observer whose events are read as an async iterator; it ends behind `Stopped`.
+    """An observer whose events are read as an async iterator. The iterator ends after `Stopped`.
 
-    Nobody has to read it: before the first `read`, nothing waits, and events that are too many are dropped, the oldest
-    first. From then on none is, and the recorder waits in `room` for a reader who is slow. When the run is being
-    stopped it does not wait any more: then the feed grows by what is left.
+    If nothing reads the events, the run is not slowed: until iteration begins, the oldest events are dropped when there
+    are more than `CAPACITY`. From then on none is dropped, and the recorder waits in `room` for a slow reader. A run
+    that is stopping no longer waits; the feed then grows by the events that are left.
     """
 
     is_read: bool = False
@@ -33,7 +33,7 @@ class Feed:
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
     def observe(self, event: Event) -> None:
-        """Take an event; never waits."""
+        """Add an event; never waits."""
         if not self.is_read and len(self._events) >= CAPACITY:
             self._events.popleft()
         self._events.append(event)
@@ -41,17 +41,17 @@ class Feed:
         self._changed.unpark_all()
 
     async def room(self) -> None:
-        """Wait until the reader is not too far behind."""
+        """Wait while a reader is `CAPACITY` events behind."""
         while self.is_read and not self._is_released and len(self._events) >= CAPACITY:
             await self._changed.park()
 
     def release(self) -> None:
-        """Wait for the reader no more."""
+        """Stop waiting for the reader."""
         self._is_released = True
         self._changed.unpark_all()
 
     def close(self) -> None:
-        """End the iterator when what is there was read: nothing more will come."""
+        """End the iterator after the events that are buffered."""
         self._is_over = True
         self.release()
 

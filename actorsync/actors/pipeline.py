@@ -1,9 +1,11 @@
-"""What a caller adds to the pipeline: stages between the actors, and hooks.
+"""What a caller adds to a run: stages between the actors, and hooks.
 
-A stage is an ``async def stage(receive, send)``: it takes from the one, sends to the other, and returns when its input
-has ended. It runs in the nursery of the run like every actor: the channels have no buffer, so a stage that is slow
-slows the run down and nothing piles up; a stage that raises ends the run with `StageFailed`; a run that is stopped
-cancels it.
+A stage is an ``async def stage(receive, send)``. It receives from the one, sends to the other, and returns when its
+input has ended. It runs in the nursery of the run, like every actor:
+
+* the channels have no buffer, so a slow stage slows the run down, and nothing accumulates;
+* a stage that raises an exception ends the run with `StageFailed`;
+* a run that is stopped cancels its stages.
 """
 
 from __future__ import annotations
@@ -30,14 +32,13 @@ __all__ = [
     "operation_stage",
 ]
 
-#: What an operation stage is given: what is to be done to the target.
+#: What an operation stage receives: a planned change of the target.
 Change: TypeAlias = Copy | MakeDirectory | Move | Remove
 
-#: Is awaited once in a run, before the first of its changes can be seen on the target.
+#: Awaited once in a run, before the first of its changes can be seen on the target.
 Hook: TypeAlias = Callable[[], Awaitable[None]]
 
-
-#: Is awaited with the report of a run that has changed something.
+#: Awaited with the report of a run that has changed something.
 AfterRun: TypeAlias = Callable[[Report], Awaitable[None]]
 
 
@@ -61,14 +62,14 @@ Stage: TypeAlias = ListingStage | OperationStage
 
 
 def listing_stage(function: Callable[[ReceiveChannel[Listing], SendChannel[Listing]], Awaitable[None]]) -> ListingStage:
-    """Make a stage of a function that is given each directory of the source, and sends it on, changed or not.
+    """Return a stage that runs ``function`` on the listings of the source. It sends each one on, changed or not.
 
-    Each directory that was read comes as one `Listing`, before those in it. An entry that the stage takes out is
-    *hidden*: it is not mirrored, with everything below it, and what the target has of it stays there. Of a listing that
-    is not sent on, all entries stay as they are on the target.
+    Each directory that was read is one `Listing`, and comes before its subdirectories. An entry that the stage removes
+    is *hidden*: it is not mirrored, nor is anything below it, and what the target has of it stays. If a listing is not
+    sent on, all its entries stay on the target as they are.
 
-    An entry that the stage puts in must be a direct child and have a name of its own; what is read for it is up to a
-    `Transform` with an ``origin``. Leave size, times and inode as they are: the journal compares them the next time.
+    An entry that the stage adds must be a direct child with a name of its own; a `Transform` with an ``origin``
+    supplies its content. Leave size, times and inode unchanged: the journal compares them in the next run.
     """
     return ListingStage(function, getattr(function, "__qualname__", repr(function)))
 
@@ -76,27 +77,30 @@ def listing_stage(function: Callable[[ReceiveChannel[Listing], SendChannel[Listi
 def operation_stage(
     function: Callable[[ReceiveChannel[Change], SendChannel[Change | Failed]], Awaitable[None]],
 ) -> OperationStage:
-    """Make a stage of a function that is given what is to be done, and sends on what shall be done.
+    """Return a stage that runs ``function`` on the planned operations. It sends on those that the run is to do.
 
-    What it does not send on is not done in this run, and counts as ``left``; the next run comes to it again. To send
-    ``Failed(operation, reason)`` makes a failure of it. Nothing may be sent that was not received.
+    An operation that it does not send on is not done in this run, and counts as ``left``; the next run plans it again.
+    Sending ``Failed(operation, reason)`` makes it a failure. Sending anything that was not received ends the run.
 
-    In which order it sends is of no account, as the schedule has one of its own, with one exception: what is sent after
-    the input has ended is begun when everything that was sent before is done. That is how to publish something last.
-    Removals are asked for here, and are done when the scan is complete and the guards agree. One that was passed on may
-    still turn out to be half of a rename: then a `Move` is asked for, which takes its place.
+    The order does not matter, because the run schedules operations itself, with one exception. An operation that is
+    sent after the input has ended begins when everything sent before is done. Use this to publish something last.
+
+    Removals pass through here before they are confirmed: they are done when the scan is complete and no guard refuses
+    them. A removal that was passed on may turn out to be half of a rename. Then a `Move` follows and replaces it.
     """
     return OperationStage(function, getattr(function, "__qualname__", repr(function)))
 
 
 @attrs.frozen
 class Pipeline:
-    """All that a caller adds to a run. Stages of a kind follow each other in the order given.
+    """Everything that a caller adds to a run. Stages of one kind run in the order given.
 
-    ``before_commit`` is awaited once, before the first change can be seen on the target: until then there are only
-    temporaries on it. What it raises ends the run, and nothing has changed. It is not awaited in a run that changes
-    nothing. ``after_run`` is awaited with the report of a run that has changed something, however that ended; when it
-    was stopped, for as long as tidying up may take (``[shutdown] cancel``).
+    ``before_commit`` is awaited once, before the first change can be seen on the target. Until then, only temporaries
+    have been written. If it raises an exception, the run ends without a change. A run that changes nothing does not
+    await it.
+
+    ``after_run`` is awaited with the report of a run that has changed something, no matter how the run ended. If the
+    run was cancelled, the hook gets as much time as the cleanup (``[shutdown] cancel``).
     """
 
     stages: tuple[Stage, ...] = ()

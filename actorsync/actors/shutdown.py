@@ -12,23 +12,23 @@ import trio
 
 __all__ = ["GOODBYE", "Shutdown"]
 
-#: What may come behind the tidying up, in seconds: connections are closed, the journal and the last lines are written.
+#: Seconds that a run may need after the cleanup: it closes connections, and writes the journal and the last lines.
 GOODBYE: Final = 2.0
 
 
 @attrs.define(eq=False)
 class Shutdown:
-    """The stop contract of one run, or of a whole loop of runs. Each verb has a deadline, and then the next one comes.
+    """The stop contract of one run, or of a whole loop of runs. Each step has a deadline, after which the next begins.
 
-    *drain*: what is in flight is finished, nothing new is begun; after ``drain_seconds`` it becomes a cancel.
-    *cancel*: transfers are aborted, and up to ``cleanup_seconds`` go into removing temporaries.
-    *now*: nothing is tidied up any more; the next run sweeps.
+    *drain*: operations in flight finish, and no new ones begin. After ``drain_seconds`` this becomes a cancel.
+    *cancel*: transfers are aborted, and up to ``cleanup_seconds`` are spent on removing temporaries.
+    *now*: there is no cleanup; the next run sweeps.
 
-    So no peer, not even a silent one, holds a run up for longer than ``longest`` after the first of them. What a run
-    does wait for in any case are its own disks: a write that was begun is not left behind in a program that goes on.
-    Who cannot wait even for those leaves the process, as the command line does; that is safe at any moment.
+    No peer, not even one that does not answer, delays the end of a run by more than ``longest`` after the first step.
+    A run always waits for local disks: it does not leave a write behind in a program that goes on. A caller that cannot
+    wait for disks exits the process, as the command line does. That is safe at any moment.
 
-    Call from the thread of trio only.
+    Call the methods from trio's thread only.
     """
 
     drain_seconds: float = 30.0
@@ -38,23 +38,23 @@ class Shutdown:
     cleanup_seconds: float = attrs.field(init=False)
     _drain_by: float = attrs.field(default=math.inf, init=False, repr=False)
     _waiting: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
-    _tidying: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
+    _cleanups: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cleanup_seconds = self.cancel_seconds
 
     def allow(self, drain_seconds: float, cancel_seconds: float) -> None:
-        """Set the deadlines, before the first of the verbs."""
+        """Set the deadlines. Call this before the first step."""
         self.drain_seconds, self.cancel_seconds = drain_seconds, cancel_seconds
         self.cleanup_seconds = min(self.cleanup_seconds, cancel_seconds)
 
     @property
     def longest(self) -> float:
-        """How long a run goes on after the first stop at most, whatever the other side does, in seconds."""
+        """The longest time that a run goes on after the first step, in seconds, whatever the peer does."""
         return self.drain_seconds + self.cancel_seconds + GOODBYE
 
     def drain(self, deadline: float = math.inf) -> None:
-        """Finish what is in flight, begin nothing. ``deadline`` (of trio's clock) may only be sooner than it was."""
+        """Finish what is in flight, and begin nothing. ``deadline``, on trio's clock, can only move the end forward."""
         if not self.draining.is_set():
             self._drain_by = trio.current_time() + self.drain_seconds
         self._drain_by = min(self._drain_by, deadline)
@@ -63,30 +63,30 @@ class Shutdown:
         self.draining.set()
 
     def cancel(self, *, within: float | None = None) -> None:
-        """Abort what is in flight. ``within`` bounds the tidying up, in seconds, also what is going on already."""
+        """Abort what is in flight. ``within`` limits the cleanup, in seconds, even one that is in progress."""
         if within is not None:
             self.cleanup_seconds = min(self.cleanup_seconds, within)
-            for scope in self._tidying:
+            for scope in self._cleanups:
                 scope.deadline = min(scope.deadline, trio.current_time() + within)
         self.drain()
         self.cancelling.set()
 
     def now(self) -> None:
-        """Abort what is in flight, and leave everything as it is."""
+        """Abort what is in flight, without any cleanup."""
         self.cancel(within=0.0)
 
     @contextmanager
-    def tidying(self) -> Iterator[None]:
-        """Tidy up in the block, out of reach of the cancellation that led there, for as long as there is time."""
+    def cleanup(self) -> Iterator[None]:
+        """Shield the block from cancellation for as long as the cleanup may take."""
         with trio.move_on_after(self.cleanup_seconds, shield=True) as scope:
-            self._tidying.add(scope)
+            self._cleanups.add(scope)
             try:
                 yield
             finally:
-                self._tidying.discard(scope)
+                self._cleanups.discard(scope)
 
     async def enforce(self, scope: trio.CancelScope) -> None:
-        """Cancel ``scope`` when a cancel is asked for, or when a drain has taken too long."""
+        """Cancel ``scope`` on `cancel`, or when the deadline of a drain has passed."""
         await self.draining.wait()
         with trio.CancelScope(deadline=self._drain_by) as waiting:
             self._waiting.add(waiting)

@@ -25,8 +25,8 @@ from actorsync.model.event import Warned
 
 __all__ = ["SourceConnection", "SourcePool"]
 
-#: Seconds without use after which a connection counts as rested: many servers disconnect clients that are idle.
-_REST: Final = 1.0
+#: Seconds without use after which a connection counts as idle: many servers then disconnect the client.
+_IDLE: Final = 1.0
 #: How many times in a row a login that worked before may be rejected: many servers then lock the account.
 _LAPSES: Final = 3
 
@@ -56,20 +56,20 @@ class SourceConnection:
     users: int = 0
     is_alone: bool = False
     """Whether its user shares it with no other."""
-    is_rested: bool = False
-    """Whether its current use is the first after a rest."""
+    was_idle: bool = False
+    """Whether its current use is the first after an idle time."""
 
     @property
-    def has_rested(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether it was not used for a while."""
-        return trio.current_time() - self.used >= _REST
+        return trio.current_time() - self.used >= _IDLE
 
     def loss_counts(self, so_far: int) -> bool:
         """Return whether its loss counts as a failure, after ``so_far`` of them.
 
-        The first loss after a rest does not: the server has only closed an idle connection.
+        The first loss after an idle time does not: many servers disconnect idle clients.
         """
-        return not self.is_rested or so_far > 0
+        return not self.was_idle or so_far > 0
 
 
 @attrs.define(eq=False)
@@ -138,7 +138,7 @@ class SourcePool:
             await self._changed.park()
 
     def _lend(self, connection: SourceConnection, *, is_reading: bool, is_alone: bool) -> None:
-        connection.is_rested = not connection.users and connection.has_rested
+        connection.was_idle = not connection.users and connection.is_idle
         connection.users += 1
         connection.is_alone = is_alone
         self._readers += is_reading
@@ -252,8 +252,8 @@ class SourcePool:
             self._failures += connection.loss_counts(self._failures)
             self._last_failure = str(lost)
         connection.closing.set()
-        if connection.is_rested:  # the server has probably closed the other idle ones too
-            for other in [other for other in self._open if not other.users and other.has_rested]:
+        if connection.was_idle:  # the server has probably closed the other idle ones too
+            for other in [other for other in self._open if not other.users and other.is_idle]:
                 self._open.remove(other)
                 other.closing.set()
         self._changed.unpark_all()

@@ -1,6 +1,6 @@
-"""The stages of the caller: what is in their hands, what comes out of them, and what must not.
+"""Running the caller's stages and hooks, and checking what the stages send.
 
-The ends of channels that a stage is given are ours, so that a mistake is raised in the stage that makes it.
+A stage gets channel ends of classes defined here, so that a mistake is raised inside the stage that makes it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Make `StageFailed` of what something of the caller's raises. `GuardRefused` and `FatalError` are his to raise."""
+    """Raise `StageFailed` for an exception of the caller's code. `GuardRefused` and `FatalError` pass unchanged."""
     try:
         yield
     except (GuardRefused, FatalError):
         raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise StageFailed(f"{what} has raised {shorten(display(text), 300)}") from error
+        raise StageFailed(f"{what} raised {shorten(display(text), 300)}") from error
 
 
 @attrs.define(eq=False)
 class _Inlet(ReceiveChannel[T_co], Generic[T_co]):
-    """Where a stage takes from: knows what the stage has got and not sent on, and whether it was told that this is all.
+    """The end that a stage receives from.
 
-    ``key`` tells things apart.
+    ``has`` holds what the stage has received and not sent on, by ``key``. ``has_ended`` turns true once the stage has
+    received the end of its input.
     """
 
     channel: trio.MemoryReceiveChannel[T_co]
@@ -70,7 +71,7 @@ class _Inlet(ReceiveChannel[T_co], Generic[T_co]):
 
 @attrs.define(eq=False)
 class _Outlet(SendChannel[T_contra], Generic[T_contra]):
-    """Where a stage sends to. What the stage behind it does not take any more is left out."""
+    """The end that a stage sends to. Once the next stage has returned, values are dropped, and count as left out."""
 
     channel: trio.MemorySendChannel[T_contra]
     check: Callable[[T_contra], None]
@@ -99,17 +100,17 @@ async def _run_stage(
 
 @attrs.define(eq=False)
 class ListingStages:
-    """An actor: has all listings go through the stages, and sees to it that what they leave out is hidden, not gone."""
+    """An actor: passes all listings through the stages. What they leave out counts as hidden, not as missing."""
 
     stages: Sequence[ListingStage]
     draining: trio.Event
-    """Ends it, whatever the stages are doing: what was not planned by then is left for another run."""
-    _in_hand: dict[str, Listing] = attrs.Factory(dict)  # what was given to the first and has not come out
-    _left_out: set[str] = attrs.Factory(set)  # directories that were taken out of the listing they are in
+    """Ends the actor at once: the next run plans what this one has not."""
+    _in_hand: dict[str, Listing] = attrs.Factory(dict)  # sent to the first stage, not yet received from the last
+    _left_out: set[str] = attrs.Factory(set)  # directories that a stage has taken out of the listing of their parent
     _complete: ScanComplete | None = None
 
     async def run(self, findings: trio.MemoryReceiveChannel[Finding], onward: trio.MemorySendChannel[Finding]) -> None:
-        """Pass everything on until ``findings`` end. What a stage raises is raised as `StageFailed`."""
+        """Pass everything on until ``findings`` ends. An exception of a stage is raised as `StageFailed`."""
         with holding(findings, onward):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_for_drain, nursery.cancel_scope)
@@ -159,7 +160,7 @@ class ListingStages:
                     self._in_hand[listed.directory] = listing
                     try:
                         await first.send(listing)
-                    except trio.BrokenResourceError:  # the first stage wants no more
+                    except trio.BrokenResourceError:  # the first stage has returned
                         await trio.lowlevel.checkpoint()
 
     async def _pass_on(self, listing: Listing, onward: trio.MemorySendChannel[Finding]) -> None:
@@ -168,7 +169,7 @@ class ListingStages:
         missing = [entry for entry in was.entries if entry.path not in names]
         self._left_out.update(entry.path for entry in missing if entry.kind is Kind.DIRECTORY)
         if not self._left_out.isdisjoint((listing.directory, *ancestors(listing.directory))):
-            return  # it is hidden, with all that is in it
+            return  # it is hidden, with everything below it
         hidden = listing.hidden | was.hidden | {name_of(entry.path) for entry in missing}
         await onward.send((rows_of(attrs.evolve(listing, hidden=hidden)),))
 
@@ -178,35 +179,36 @@ def _directory_of(listing: Listing) -> str:
 
 
 def _check_listing(name: str, inlet: _Inlet[Listing], listing: Listing) -> None:
-    """Raise, in a stage that sends what it must not."""
+    """Raise `StageFailed` in the stage if it must not send ``listing``."""
     if not isinstance(listing, Listing):
-        raise StageFailed(f"stage {name} has sent a {type(listing).__name__}; a listing stage sends Listings")
+        raise StageFailed(f"stage {name} sent a {type(listing).__name__}; a listing stage sends Listings")
     where = _quoted(listing.directory)
     if inlet.has.pop(listing.directory, None) is None:
-        raise StageFailed(f"stage {name} has sent a listing of {where} that it has not got, or has sent before")
+        raise StageFailed(f"stage {name} sent a listing of {where} that it has not received, or has sent before")
     listed = rows_of(listing)
     if listed.problem is not None:
-        raise StageFailed(f"stage {name} has sent a listing of {where} with a problem: {listed.problem.reason}")
+        raise StageFailed(f"stage {name} sent a listing of {where} with a problem: {listed.problem.reason}")
     names = [row[0] for row in listed.rows]
     if len(set(names)) < len(names):
         twice = next(first for first, second in itertools.pairwise(names) if first == second)
-        raise StageFailed(f"stage {name} has sent two entries of the name {_quoted(decode(twice))} in {where}")
+        raise StageFailed(f"stage {name} sent two entries of the name {_quoted(decode(twice))} in {where}")
 
 
 def _quoted(path: str) -> str:
     return f"{display(path)!r}" if path else "the root"
 
 
-#: What travels between operation stages: what an earlier one has failed passes the later ones by.
+#: What travels between operation stages. A `Failed` of an earlier stage bypasses the later ones.
 Verdict: TypeAlias = Change | Failed
 
 
 @attrs.define(eq=False)
 class OperationStages:
-    """An actor: has what the planner decides go through the stages, and knows what is in their hands.
+    """An actor: passes the planner's operations through the stages, and knows which ones are inside them.
 
-    ``take`` is called with what comes out. ``settled`` is awaited before what a stage has sent late, that is, when it
-    knew that there is no more to come: by then everything sent before is done. ``left_out`` is told what never came.
+    ``take`` is awaited with each operation that comes out. An operation is *late* if a stage sent it after its input
+    had ended; ``settled`` is awaited before the first late one, and returns when everything sent before is done.
+    ``left_out`` is awaited with each operation that never came out.
     """
 
     stages: Sequence[OperationStage]
@@ -224,27 +226,27 @@ class OperationStages:
         self._send, self._receive = trio.open_memory_channel[Verdict](0)
 
     async def put(self, operation: Change) -> None:
-        """Hand one operation to the first stage; waits for as long as that is busy."""
+        """Send one operation to the first stage; waits while that stage is busy."""
         self._in_hand[id(operation)] = operation
         try:
             await self._send.send(operation)
-        except trio.BrokenResourceError:  # it wants no more: left out
+        except trio.BrokenResourceError:  # the first stage has returned: the operation is left out
             await trio.lowlevel.checkpoint()
 
     async def finish(self) -> None:
-        """Tell the stages that there is no more, and wait until everything has come out that will."""
+        """End the input of the stages, and wait until all of them have returned."""
         self._send.close()
         await self._ended.wait()
 
     def stop(self) -> list[Change]:
-        """Cancel the stages, whatever they are doing; give what was in their hands."""
+        """Cancel the stages, and return the operations that were inside them."""
         self._scope.cancel()
         in_hand = list(self._in_hand.values())
         self._in_hand.clear()
         return in_hand
 
     async def run(self) -> None:
-        """Run the stages until they return or are stopped. What one raises is raised as `StageFailed`."""
+        """Run the stages until they return or are stopped. An exception of a stage is raised as `StageFailed`."""
         receive = self._receive
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -261,16 +263,16 @@ class OperationStages:
         self._ended.set()
 
     def _check(self, name: str, inlet: _Inlet[Verdict], verdict: Verdict) -> None:
-        """Raise, in a stage that sends what it must not; and note what is sent late."""
+        """Raise `StageFailed` in the stage if it must not send ``verdict``; and note whether it is late."""
         if not isinstance(verdict, Verdict):
             kind = type(verdict).__name__
-            raise StageFailed(f"stage {name} has sent a {kind}; an operation stage sends operations, or Failed")
+            raise StageFailed(f"stage {name} sent a {kind}; an operation stage sends operations, or Failed")
         key = _identity_of(verdict)
         if inlet.has.pop(key, None) is None:
             where = _quoted(verdict.operation.path if isinstance(verdict, Failed) else verdict.path)
             raise StageFailed(
-                f"stage {name} has sent an operation on {where} that it has not got, or has sent before; "
-                "what was received is to be sent on as it is"
+                f"stage {name} sent an operation on {where} that it has not received, or has sent before; "
+                "send operations on unchanged"
             )
         if inlet.has_ended:
             self._late.add(key)
@@ -289,7 +291,7 @@ class OperationStages:
 
 
 def _identity_of(verdict: Verdict) -> int:
-    """Tell operations apart that are in somebody's hands, even if they are equal."""
+    """Return a key for an operation inside the stages. Equal operations have different keys."""
     return id(verdict.operation if isinstance(verdict, Failed) else verdict)
 
 
@@ -301,7 +303,7 @@ async def _run_past_failures(
 
 @attrs.define(eq=False)
 class _WithoutFailures(ReceiveChannel[Change]):
-    """What a stage receives: what an earlier one has failed is handed on behind its back."""
+    """The end that an operation stage receives from: a `Failed` of an earlier stage goes past it, to its output."""
 
     receiving: ReceiveChannel[Verdict]
     sending: SendChannel[Verdict]
@@ -317,14 +319,14 @@ class _WithoutFailures(ReceiveChannel[Change]):
 
 @attrs.define(eq=False)
 class Gate:
-    """Stands before everything that can be seen on the target: the first who comes runs the hook, and all wait."""
+    """Runs the hook ``before_commit`` once, before the first change that can be seen on the target."""
 
     hook: Hook | None = None
     is_open: bool = False
     _lock: trio.Lock = attrs.Factory(trio.Lock)
 
     async def passed(self) -> None:
-        """Return when the hook has returned. What it raises is raised as `StageFailed`."""
+        """Return once the hook has returned; the first caller runs it. Its exception is raised as `StageFailed`."""
         if self.hook is None:
             return
         async with self._lock:

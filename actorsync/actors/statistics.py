@@ -1,4 +1,4 @@
-"""Levels: what is going on right now. Facts are announced as events; levels change too often, so they are asked for."""
+"""Levels: the current state of a run. They change too often for events, so that a reader polls them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 
 @attrs.define(eq=False)
 class LaneLevel:
-    """What one lane of a connection does: ``state`` in a word or two, and the upload under way, of ``size`` bytes."""
+    """What one lane is doing: ``state`` in a word or two, and the upload in progress, of ``size`` bytes."""
 
     state: str = "idle"
     upload: Upload | None = None
@@ -27,7 +27,7 @@ class LaneLevel:
 
 @attrs.define(eq=False)
 class ConnectionLevel:
-    """The state of one connection in a word or two; while it is connected, its lanes say what goes on."""
+    """The state of one connection in a word or two. While it is connected, its lanes have the details."""
 
     number: int
     state: str = "connecting"
@@ -36,30 +36,30 @@ class ConnectionLevel:
 
     @property
     def busiest(self) -> LaneLevel | None:
-        """The lane with the biggest upload, or any that does something, or any; None when it is not connected."""
+        """The lane with the largest upload, or else one that is busy, or else any; None without a connection."""
         if not self.is_connected or not self.lanes:
             return None
         return max(self.lanes, key=lambda lane: (lane.upload is not None, lane.size, lane.state != "idle"))
 
     @property
     def uploads(self) -> int:
-        """How many files are on their way."""
+        """The number of files that are being sent."""
         return sum(lane.upload is not None for lane in self.lanes)
 
 
 @attrs.define(eq=False)
 class Statistics:
-    """The levels of one run. Each actor writes its own; anyone may read at any time.
+    """The levels of one run. Each actor writes its own; all may be read at any time.
 
-    ``is_total_known`` turns true when the scan is complete; until then the planned figures still grow.
+    ``is_total_known`` turns true when the scan is complete; until then the planned figures grow.
     """
 
     connections: list[ConnectionLevel] = attrs.Factory(list)
     files_found: int = 0
     is_surveying: bool = False
-    """Whether what was found waits for the target to be known."""
+    """Whether the files found wait for the first survey of the target."""
     operations_ready: int = 0
-    """How many operations could be done now, and have not been given out."""
+    """The number of operations that could begin now, and are still in the schedule."""
     files_planned: int = 0
     bytes_planned: int = 0
     directories_planned: int = 0
@@ -67,19 +67,19 @@ class Statistics:
     files_done: int = 0
     bytes_done: int = 0
     bandwidth: Bandwidth | None = None
-    """What limits the run's speed, if anything does."""
+    """The bandwidth limit of the run, if there is one."""
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of finished files, and of those that are on their way."""
+        """The bytes sent of finished files and of files in progress."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
         return self.bytes_done + sum(upload.sent for upload in uploads if upload is not None)
 
     @property
     def bytes_expected(self) -> int:
-        """Bytes that are planned, and those by which files on their way have come to more than that already.
+        """The bytes planned, and the bytes by which files in progress exceed their plan.
 
-        What is planned of a file whose content is made on the way is its source's size, until it is whole.
+        A transformed file is planned with the size of its source until it has been sent.
         """
         lanes = [lane for level in self.connections for lane in level.lanes]
         return self.bytes_planned + sum(max(0, it.upload.sent - it.size) for it in lanes if it.upload is not None)
@@ -93,7 +93,7 @@ class Rate:
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, now: float, total: int) -> None:
-        """Note that ``total`` bytes were sent by ``now``. A total that falls (a file is sent again) starts anew."""
+        """Note that ``total`` bytes were sent by ``now``, in seconds. A lower total than before starts a new series."""
         if self._samples and total < self._samples[-1][1]:
             self._samples.clear()
         self._samples.append((now, total))
@@ -102,7 +102,7 @@ class Rate:
 
     @property
     def value(self) -> float | None:
-        """The rate; None when it is too early to tell."""
+        """The rate; None if the samples cover less than half a second."""
         if len(self._samples) < 2 or (took := self._samples[-1][0] - self._samples[0][0]) < 0.5:
             return None
         return (self._samples[-1][1] - self._samples[0][1]) / took

@@ -1,4 +1,4 @@
-"""Lanes: many operations over one session, which they share, and lose, together. On virtual time."""
+"""Lanes: many operations share one session, and lose it together. Virtual time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.world.memory_mirror import LANES, ONE, PATIENT, Counted, Mirr
 
 
 def slowly(verb: str, delay: float = 1.0) -> Callable[[str, When], float | None]:
-    """Have ``verb`` take a while before it begins."""
+    """Return a decision that delays ``verb`` by ``delay`` seconds."""
     return lambda now, when: delay if (now, when) == (verb, "before") else None
 
 
 class Losing(MemoryEndpoint):
-    """A target over which the connection is lost by whatever is put under a name that ``is_poison``."""
+    """A target that loses the connection when a name that ``is_poison`` is put on it."""
 
     is_poison: Callable[[str], bool] = staticmethod(lambda path: False)
 
@@ -56,13 +56,13 @@ async def test_all_lanes_share_one_session(connections: int, autojump_clock: Moc
     report = await mirror.run(target, policy=attrs.evolve(ONE, connections=connections))
     assert (report.exit_code, report.copied) == (0, 60)
     assert target.sessions == len(mirror.seen(Connected)) == connections
-    assert target.busiest == LANES * connections, "and all of them work"
+    assert target.busiest == LANES * connections, "all lanes work"
     assert mirror.target.files() == mirror.source.files()
     mirror.check_nothing_left()
 
 
-async def test_a_lane_does_not_wait_for_another(autojump_clock: MockClock) -> None:
-    """A file that takes for ever to be read costs one lane."""
+async def test_slow_file_occupies_one_lane_only(autojump_clock: MockClock) -> None:
+    """The other lanes send the remaining files meanwhile."""
     mirror = Mirror()
     mirror.fill(40)
     mirror.source.write("slow", b"x" * 1_000)
@@ -80,10 +80,10 @@ async def test_a_lane_does_not_wait_for_another(autojump_clock: MockClock) -> No
     assert (await mirror.run(Faulty(mirror.target, decide), observe=observe)).exit_code == 0
     late = [path for path, moment in moments.items() if moment >= 500]
     assert len(moments) == 41
-    assert len(late) <= 2, "the one that was slow, and at most the one that its lane had looked ahead for"
+    assert len(late) <= 2, "the slow one, and at most the one that its lane had taken ahead"
 
 
-async def test_a_warning_is_told_once_in_a_run(autojump_clock: MockClock) -> None:
+async def test_session_warning_is_reported_once_per_run(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(40)
     calls = itertools.count()
@@ -99,15 +99,15 @@ async def test_a_warning_is_told_once_in_a_run(autojump_clock: MockClock) -> Non
     assert mirror.seen(Warned) == [Warned("passwords travel in clear")]
     mirror.fill(50)
     await mirror.run(target)
-    assert mirror.seen(Warned) == [Warned("passwords travel in clear")], "and in the next one again"
+    assert mirror.seen(Warned) == [Warned("passwords travel in clear")], "and again in the next run"
 
 
-# A session that is lost.
+# Lost sessions.
 
 
 @pytest.mark.parametrize("others", [0, 3, 30])
 @pytest.mark.parametrize("name", ["0 poison", "poison"])
-async def test_m127_a_file_over_which_the_connection_is_lost_every_time_fails_alone(
+async def test_m127_file_that_always_loses_the_connection_fails_alone(
     name: str, others: int, autojump_clock: MockClock
 ) -> None:
     mirror = Mirror(target=losing([name]))
@@ -117,16 +117,16 @@ async def test_m127_a_file_over_which_the_connection_is_lost_every_time_fails_al
     report = await mirror.run(target)
     assert report.failures == ((f"{name}/x", "the connection was lost 5 times during this operation: it died"),)
     assert (report.exit_code, report.copied, report.failed) == (1, others, 1)
-    assert target.sessions == 6, "five that it cost, and one for the rest"
+    assert target.sessions == 6, "five lost ones, and one for the remaining files"
     mirror.check_one_outcome_each()
     mirror.check_nothing_left()
 
 
 @pytest.mark.parametrize("count", [2, 5, 7])
-async def test_m127_several_files_over_which_the_connection_is_lost_fail_alone(
+async def test_m127_several_files_that_always_lose_the_connection_fail_alone(
     count: int, autojump_clock: MockClock
 ) -> None:
-    """Also when they are in hand at once, with good ones beside them."""
+    """Even if they are in hand at the same time, together with good files."""
     names = [f"p{number}" for number in range(count)]
     mirror = Mirror(target=losing(names))
     mirror.fill(30)
@@ -143,7 +143,7 @@ async def test_m127_several_files_over_which_the_connection_is_lost_fail_alone(
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("verb", ["stage", "commit", "read", "make_directories", "sweep"])
 @pytest.mark.parametrize("at", [0, 3, 11])
-async def test_m006_lanes_recover_what_they_had_in_hand_exactly_once(
+async def test_m006_lanes_repeat_interrupted_operations_exactly_once(
     verb: str, moment: When, at: int, autojump_clock: MockClock
 ) -> None:
     mirror = Mirror()
@@ -170,7 +170,7 @@ async def test_m006_lanes_recover_what_they_had_in_hand_exactly_once(
     mirror.check_nothing_left()
 
 
-async def test_m127_a_connection_that_retires_gives_back_what_all_its_lanes_had(autojump_clock: MockClock) -> None:
+async def test_m127_retired_connection_gives_back_the_work_of_all_its_lanes(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(30)
     sessions = itertools.count()
@@ -196,9 +196,7 @@ async def test_m127_a_connection_that_retires_gives_back_what_all_its_lanes_had(
 
 @pytest.mark.parametrize("at", [0.5, 1.5, 2.2, 3.0, 7.7])
 @pytest.mark.parametrize("how", ["drain", "cancel"])
-async def test_stopping_in_the_middle_of_many_uploads_leaves_nothing(
-    how: str, at: float, autojump_clock: MockClock
-) -> None:
+async def test_stop_during_many_uploads_leaves_no_temporaries(how: str, at: float, autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(60)
     target = Counted(Faulty(mirror.target, slowly("read", 0.3)))
@@ -212,11 +210,11 @@ async def test_stopping_in_the_middle_of_many_uploads_leaves_nothing(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stop)
         report = await mirror.run(target)
-    assert in_hand[0] > 1, "several lanes were in the middle of it"
+    assert in_hand[0] > 1, "several lanes were uploading"
     assert report.exit_code == {"drain": 3, "cancel": 130}[how]
     assert report.copied == len(mirror.target.files()) < 60
     if how == "drain":
-        assert report.copied >= in_hand[0], "what was under way came to its end"
+        assert report.copied >= in_hand[0], "uploads in flight have finished"
     mirror.check_one_outcome_each()
     mirror.check_nothing_left()
     mirror.shutdown = Shutdown()
@@ -224,7 +222,7 @@ async def test_stopping_in_the_middle_of_many_uploads_leaves_nothing(
     assert mirror.target.files() == mirror.source.files()
 
 
-async def test_a_cancel_over_a_lost_connection_ends_at_once_and_the_next_run_sweeps(autojump_clock: MockClock) -> None:
+async def test_cancel_on_a_lost_connection_ends_at_once_and_the_next_run_sweeps(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(60)
     lost = False
@@ -260,14 +258,14 @@ def lane(size: int | None, state: str = "sending") -> LaneLevel:
     return LaneLevel(state, upload, size or 0)
 
 
-def test_the_busiest_lane_has_the_biggest_upload_or_does_anything() -> None:
+def test_busiest_lane_has_the_largest_upload_or_is_busy() -> None:
     lanes = [lane(None, "idle"), lane(None, "removing"), lane(5), lane(900), lane(None, "idle")]
     level = ConnectionLevel(1, is_connected=True, lanes=lanes)
     assert (level.busiest, level.uploads) == (lanes[3], 2)
     level.lanes = lanes[:2]
     assert (level.busiest, level.uploads) == (lanes[1], 0)
     level.lanes = [lanes[0], lane(0), lanes[1]]
-    assert (level.busiest, level.uploads) == (level.lanes[1], 1), "a file of no size is an upload all the same"
+    assert (level.busiest, level.uploads) == (level.lanes[1], 1), "an empty file is an upload too"
     level.lanes = lanes[:1]
     assert level.busiest is lanes[0]
     level.lanes = []
@@ -276,12 +274,12 @@ def test_the_busiest_lane_has_the_biggest_upload_or_does_anything() -> None:
     assert level.busiest is None
 
 
-def test_bytes_are_counted_over_all_lanes_of_all_connections() -> None:
+def test_bytes_sent_sum_over_all_lanes_of_all_connections() -> None:
     levels = [ConnectionLevel(n, lanes=[lane(10), lane(None), lane(30)]) for n in (1, 2)]
     assert Statistics(levels, bytes_done=100).bytes_sent == 100 + 2 * (5 + 15)
 
 
-async def test_levels_during_a_run_and_after_it(autojump_clock: MockClock) -> None:
+async def test_levels_are_current_during_a_run_and_idle_after_it(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(30)
     seen: list[tuple[int, bool]] = []
@@ -296,13 +294,13 @@ async def test_levels_during_a_run_and_after_it(autojump_clock: MockClock) -> No
         nursery.start_soon(look)
         await mirror.run(Faulty(mirror.target, slowly("read", 0.3)))
         nursery.cancel_scope.cancel()
-    assert max(seen) == (LANES, True), "all of them, and never more"
+    assert max(seen) == (LANES, True), "all lanes, and never more"
     (level,) = mirror.statistics.connections
     assert (level.state, level.uploads, level.busiest) == ("done", 0, None)
     assert mirror.statistics.bytes_sent == sum(map(len, mirror.source.files().values()))
 
 
-async def test_a_file_that_was_left_is_not_on_its_way_any_more(autojump_clock: MockClock) -> None:
+async def test_failed_file_is_no_longer_shown_as_upload(autojump_clock: MockClock) -> None:
     mirror = Mirror(target=losing(["poison"]))
     mirror.fill(3)
     mirror.source.write("poison/x", b"x" * 100)

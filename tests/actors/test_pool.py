@@ -1,4 +1,4 @@
-"""The pool in whole runs: servers that let in fewer than are wanted, that go away and come back."""
+"""The pool in whole runs: servers that limit connections or logins, that go down and come back. Virtual time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def a_source(files: int) -> MemoryEndpoint:
 
 
 def slow(target: MemoryEndpoint, seconds: float = 0.5) -> Faulty:
-    """A server that takes its time for each file."""
+    """A server that needs ``seconds`` for each file."""
 
     def decide(verb: str, when: When) -> float | None:
         return seconds if (verb, when) == ("stage", "before") else None
@@ -98,7 +98,7 @@ async def mirror(source: Endpoint, target: object, journal: Journal, policy: Pol
     return Told(report, events)
 
 
-async def test_m014_a_server_that_lets_in_fewer_gets_everything_and_its_limit_is_remembered(
+async def test_m014_server_with_connection_limit_gets_everything_and_the_limit_is_recorded(
     autojump_clock: MockClock,
 ) -> None:
     source, target, journal = (
@@ -112,24 +112,24 @@ async def test_m014_a_server_that_lets_in_fewer_gets_everything_and_its_limit_is
     assert not told.of(Retired)
     assert journal.ceiling() == 3
     refusals = len(told.of(Resized))
-    assert refusals < 20, "it does not hammer at a closed door"
+    assert refusals < 20, "few logins are tried at the limit"
 
     for number in range(50):
         source.write(f"more/{number}", b"more")
     told = await mirror(source, slow(target), journal)
     assert target.files() == source.files()
     assert len(told.of(Connected)) == 3
-    assert len(told.of(Resized)) <= 2, "it begins with what it knows, and tries one more now and then"
+    assert len(told.of(Resized)) <= 2, "it begins at the recorded limit, and rarely tries one more"
 
 
-async def test_m014_a_refusal_costs_an_operation_no_try(autojump_clock: MockClock) -> None:
+async def test_m014_rejected_connection_does_not_count_as_try_of_an_operation(autojump_clock: MockClock) -> None:
     source, target = a_source(60), MemoryEndpoint("target", max_sessions=1, inodes=False)
     told = await mirror(source, slow(target), open_memory_journal())
     assert told.report.exit_code == 0
     assert len([verb for verb, _ in target.log if verb == "stage"]) == 60
 
 
-async def test_m014_a_server_that_lets_in_more_again_is_used(autojump_clock: MockClock) -> None:
+async def test_m014_raised_connection_limit_is_used(autojump_clock: MockClock) -> None:
     source, target, journal = (
         a_source(2_000),
         MemoryEndpoint("target", max_sessions=2, inodes=False),
@@ -148,7 +148,7 @@ async def test_m014_a_server_that_lets_in_more_again_is_used(autojump_clock: Moc
     assert told.report.seconds < 300, "with two connections it takes 500 s"
 
 
-async def test_m001_a_server_that_is_down_is_asked_by_one_connection_only(autojump_clock: MockClock) -> None:
+async def test_m001_server_that_is_down_gets_attempts_of_one_connection_only(autojump_clock: MockClock) -> None:
     source, target = a_source(100), MemoryEndpoint("target", inodes=False)
     asked: list[float] = []
 
@@ -167,7 +167,7 @@ async def test_m001_a_server_that_is_down_is_asked_by_one_connection_only(autoju
 
 @attrs.define(eq=False)
 class Restarting:
-    """A server whose sessions are all lost at once, again and again; a file takes a while."""
+    """A server that can lose all its sessions at once; a file takes a while."""
 
     endpoint: MemoryEndpoint
     up_at: float = 0.0
@@ -203,7 +203,7 @@ class Restarting:
             yield session
 
 
-async def test_m029_a_server_that_restarts_twenty_times(autojump_clock: MockClock) -> None:
+async def test_m029_server_restarts_twenty_times_and_every_file_arrives(autojump_clock: MockClock) -> None:
     source, target, rng = a_source(3_000), Restarting(MemoryEndpoint("target", inodes=False)), random.Random(29)
     async with trio.open_nursery() as nursery:
 
@@ -220,7 +220,7 @@ async def test_m029_a_server_that_restarts_twenty_times(autojump_clock: MockCloc
     assert target.epoch >= 15
 
 
-async def test_an_automatic_pool_takes_as_many_as_are_of_use(autojump_clock: MockClock) -> None:
+async def test_automatic_pool_stops_growing_when_more_connections_do_not_help(autojump_clock: MockClock) -> None:
     source, target = a_source(3_000), MemoryEndpoint("target", inodes=False)
     line = trio.CapacityLimiter(4)  # the wire carries four at once
 
@@ -260,12 +260,12 @@ class _Narrow:
         return await self._session.stage(*args, **kwargs)  # type: ignore[arg-type]
 
 
-async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock: MockClock) -> None:
-    """Neither the first to notice, nor the last: twelve outages in a row, and not one file done between them."""
+async def test_m029_outage_of_all_connections_counts_against_no_operation(autojump_clock: MockClock) -> None:
+    """Twelve outages in a row without a finished file between them: neither the first nor the last loss counts."""
     source, target = a_source(2), MemoryEndpoint("target", inodes=False)
     at_work = 0
     outages = 12
-    everybody = trio.Event()
+    all_failed = trio.Event()
 
     @attrs.define(eq=False)
     class Failing:
@@ -281,13 +281,13 @@ async def test_m029_no_connection_is_blamed_for_what_hit_them_all(autojump_clock
                 yield _Together(session, stage)
 
     async def stage(path: str) -> None:
-        nonlocal at_work, outages, everybody
+        nonlocal at_work, outages, all_failed
         if not outages:
             return
         at_work += 1
-        mine = everybody
+        mine = all_failed
         if at_work == 2:
-            at_work, outages, everybody = 0, outages - 1, trio.Event()
+            at_work, outages, all_failed = 0, outages - 1, trio.Event()
             mine.set()
         await mine.wait()
         await trio.sleep(0.01 if path == "d1/1" else 0)  # one of them is always the last to notice
@@ -316,20 +316,20 @@ class _Together:
 
 
 @attrs.define(eq=False)
-class Door:
-    """A server whose logins take a while, and that lets in so many at once, and keeps so many; or refuses all."""
+class LoginServer:
+    """A server with slow logins, and limits on concurrent logins and on connections. It may also reject all logins."""
 
     endpoint: MemoryEndpoint
     seconds: float = 0.25
     startups: int = 1_000
     most: int = 1_000
     asked: list[float] = attrs.Factory(list)
-    let_in: list[float] = attrs.Factory(list)
+    accepted: list[float] = attrs.Factory(list)
     refuse: Callable[[int], Exception | None] = lambda number: None
-    _at_the_door: int = 0
+    _logins: int = 0
     _inside: int = 0
 
-    display = "door"
+    display = "server"
     capabilities = Capabilities()
 
     async def identify(self) -> Root:
@@ -341,17 +341,17 @@ class Door:
         if (error := self.refuse(len(self.asked))) is not None:
             await trio.sleep(self.seconds)
             raise error
-        if self._at_the_door >= self.startups:
+        if self._logins >= self.startups:
             await trio.sleep(0.01)
-            raise TooManyConnections("turned away before the login")
-        self._at_the_door += 1
+            raise TooManyConnections("rejected before the login")
+        self._logins += 1
         try:
             await trio.sleep(self.seconds)
         finally:
-            self._at_the_door -= 1
+            self._logins -= 1
         if self._inside >= self.most:
             raise TooManyConnections("530 too many connections")
-        self.let_in.append(trio.current_time())
+        self.accepted.append(trio.current_time())
         self._inside += 1
         try:
             async with self.endpoint.open_session() as session:
@@ -372,36 +372,36 @@ class _Slow:
         return await self._session.stage(*args, **kwargs)  # type: ignore[arg-type]
 
 
-async def test_m015_logins_that_nobody_minds_go_side_by_side(autojump_clock: MockClock) -> None:
-    """One first, to see that the login is good; and then all the others at once."""
-    source, target = a_source(100), Door(MemoryEndpoint("target", inodes=False))
+async def test_m015_logins_run_concurrently_after_the_first_succeeds(autojump_clock: MockClock) -> None:
+    """One login comes first, to see that it is accepted. Then all others run concurrently."""
+    source, target = a_source(100), LoginServer(MemoryEndpoint("target", inodes=False))
     began = trio.current_time()
     told = await mirror(source, target, open_memory_journal())
     assert told.report.exit_code == 0
-    assert len(target.let_in) == 8
-    assert target.let_in[-1] - began < 4 * target.seconds
+    assert len(target.accepted) == 8
+    assert target.accepted[-1] - began < 4 * target.seconds
 
 
 @pytest.mark.parametrize("startups", [1, 2, 3])
-async def test_m015_a_server_that_counts_those_at_the_door_lets_them_all_in_one_after_the_other(
+async def test_m015_server_that_limits_concurrent_logins_accepts_them_one_at_a_time(
     startups: int, autojump_clock: MockClock
 ) -> None:
-    source, target, journal = a_source(200), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+    source, target, journal = a_source(200), LoginServer(MemoryEndpoint("target", inodes=False)), open_memory_journal()
     target.startups = startups
     told = await mirror(source, target, journal)
     assert (told.report.exit_code, told.report.failed, told.report.reconnects) == (0, 0, 0)
     assert target.endpoint.files() == source.files()
-    assert len(target.let_in) == 8, "and all of them work"
-    assert target.let_in[-1] - target.let_in[0] < 8 * (target.seconds + 0.1) + 0.6
-    turned_away = [event.connection for event in told.of(LoginDeferred)]
-    assert 0 < len(turned_away) <= 7 - startups
-    assert len(turned_away) == len(set(turned_away)), "nobody is turned away twice"
-    assert told.of(Resized) == [], "that is no limit of how many there may be"
+    assert len(target.accepted) == 8, "all connections work"
+    assert target.accepted[-1] - target.accepted[0] < 8 * (target.seconds + 0.1) + 0.6
+    rejected = [event.connection for event in told.of(LoginDeferred)]
+    assert 0 < len(rejected) <= 7 - startups
+    assert len(rejected) == len(set(rejected)), "no connection is rejected twice"
+    assert told.of(Resized) == [], "this is not a limit on connections"
     assert journal.ceiling() is None
 
 
-async def test_m014_m015_both_limits_at_once(autojump_clock: MockClock) -> None:
-    source, target, journal = a_source(200), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+async def test_m014_m015_limits_on_connections_and_on_logins_are_told_apart(autojump_clock: MockClock) -> None:
+    source, target, journal = a_source(200), LoginServer(MemoryEndpoint("target", inodes=False)), open_memory_journal()
     target.startups, target.most = 1, 3
     told = await mirror(source, target, journal)
     assert (told.report.exit_code, told.report.failed, told.report.reconnects) == (0, 0, 0)
@@ -410,11 +410,15 @@ async def test_m014_m015_both_limits_at_once(autojump_clock: MockClock) -> None:
     assert told.of(Resized)[0].connections == 3
 
 
-async def test_m014_one_refusal_beside_others_is_not_believed_and_none_is_repeated_by_everybody(
+async def test_m014_limit_found_by_one_connection_is_not_tried_by_those_waiting(
     autojump_clock: MockClock,
 ) -> None:
-    """When the limit is known, those who were waiting to log in do not try it for themselves."""
-    source, target, journal = a_source(60), Door(MemoryEndpoint("target", inodes=False), most=3), open_memory_journal()
+    """Connections that wait for their login do not try it once the limit is known."""
+    source, target, journal = (
+        a_source(60),
+        LoginServer(MemoryEndpoint("target", inodes=False), most=3),
+        open_memory_journal(),
+    )
     told = await mirror(source, target, journal, attrs.evolve(POLICY, connections=20))
     assert told.report.exit_code == 0
     assert journal.ceiling() == 3
@@ -422,11 +426,11 @@ async def test_m014_one_refusal_beside_others_is_not_believed_and_none_is_repeat
 
 
 @pytest.mark.parametrize("connections", [1, 8])
-async def test_m109_a_login_that_is_refused_is_tried_by_nobody_else(
+async def test_m109_rejected_login_is_not_tried_by_other_connections(
     connections: int, autojump_clock: MockClock
 ) -> None:
-    """Though there is work for all of them: the target is known, and nothing has to be looked at first."""
-    source, target, journal = a_source(1), Door(MemoryEndpoint("target", inodes=False)), open_memory_journal()
+    """Even if there is work for all of them, because the target needs no survey."""
+    source, target, journal = a_source(1), LoginServer(MemoryEndpoint("target", inodes=False)), open_memory_journal()
     policy = attrs.evolve(POLICY, connections=connections)
     assert (await mirror(source, target, journal, policy)).report.exit_code == 0
     for number in range(60):
@@ -439,7 +443,7 @@ async def test_m109_a_login_that_is_refused_is_tried_by_nobody_else(
 
 
 @pytest.mark.parametrize("connections", [1, 8])
-async def test_m109_a_login_that_was_good_and_is_refused_later_is_not_tried_until_it_is_locked_out(
+async def test_m109_login_that_stops_working_is_tried_three_times_only(
     connections: int, autojump_clock: MockClock
 ) -> None:
     source, target = a_source(700), Restarting(MemoryEndpoint("target", inodes=False), lanes=1)
@@ -465,8 +469,8 @@ async def test_m109_a_login_that_was_good_and_is_refused_later_is_not_tried_unti
     assert logins == 3
 
 
-async def test_m109_a_login_that_was_refused_for_a_while_starts_the_count_again(autojump_clock: MockClock) -> None:
-    """The server counted sessions that were gone already: twice it said so, and then it had noticed."""
+async def test_m109_login_that_works_again_resets_the_count(autojump_clock: MockClock) -> None:
+    """The server still counts sessions that are gone, and rejects the login twice for that."""
     source, target = a_source(700), Restarting(MemoryEndpoint("target", inodes=False), lanes=1)
     refusals = 0
 
@@ -489,10 +493,10 @@ async def test_m109_a_login_that_was_refused_for_a_while_starts_the_count_again(
     assert (told.report.exit_code, refusals, target.epoch) == (0, 8, 4)
 
 
-# What our own side cannot open.
+# No room for another connection on this machine.
 
 
-async def test_m129_what_cannot_be_opened_costs_a_connection_and_no_file(autojump_clock: MockClock) -> None:
+async def test_m129_connection_without_descriptors_is_given_up_and_no_file_fails(autojump_clock: MockClock) -> None:
     source, target, journal = a_source(400), MemoryEndpoint("target", inodes=False), open_memory_journal()
     sessions = working = 0
 
@@ -518,10 +522,10 @@ async def test_m129_what_cannot_be_opened_costs_a_connection_and_no_file(autojum
     assert [event for event in told.of(Returned) if event.tried] == []
     sizes = [event.connections for event in told.of(Resized)]
     assert min(sizes) == 5
-    assert journal.ceiling() is None, "the server has nothing to do with it"
+    assert journal.ceiling() is None, "it is not a limit of the server"
 
 
-async def test_m129_a_single_connection_that_cannot_be_opened_waits(autojump_clock: MockClock) -> None:
+async def test_m129_single_connection_without_descriptors_waits_and_tries_again(autojump_clock: MockClock) -> None:
     source, target = a_source(20), MemoryEndpoint("target", inodes=False)
     asked = itertools.count()
 
@@ -534,10 +538,10 @@ async def test_m129_a_single_connection_that_cannot_be_opened_waits(autojump_clo
     assert target.files() == source.files()
 
 
-# Supervision that one can see.
+# Reported outages and bugs.
 
 
-async def test_m001_m029_an_outage_and_its_end_are_told_once(autojump_clock: MockClock) -> None:
+async def test_m001_m029_outage_and_its_end_are_reported_once(autojump_clock: MockClock) -> None:
     source, target = a_source(1_500), Restarting(MemoryEndpoint("target", inodes=False))
     async with trio.open_nursery() as nursery:
 
@@ -555,7 +559,7 @@ async def test_m001_m029_an_outage_and_its_end_are_told_once(autojump_clock: Moc
     assert {event.reason for event in seen if isinstance(event, BreakerOpened)} == {"reset"}
 
 
-async def test_m126_a_bug_in_the_pool_ends_the_run_with_its_own_traceback(
+async def test_m126_bug_in_the_pool_ends_the_run_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     bug = ZeroDivisionError("a bug")
@@ -572,13 +576,13 @@ async def test_m126_a_bug_in_the_pool_ends_the_run_with_its_own_traceback(
         raised = error
     assert raised is bug
     recorded = {record.target.path for record in journal.subtree("") if record.target.kind is Kind.FILE}
-    assert recorded <= target.files().keys(), "the journal claims no more than is there"
+    assert recorded <= target.files().keys(), "the journal records only what is there"
 
 
-async def test_m013_a_connection_that_was_hung_up_on_while_it_rested_costs_no_file_a_try(
+async def test_m013_connection_closed_while_idle_does_not_count_as_try_of_a_file(
     autojump_clock: MockClock,
 ) -> None:
-    """Five times in a row a connection is lost over the one file that is there: but the first time it was resting."""
+    """Five connections in a row are lost over the only file. The first was idle before, so four losses count."""
     source, target = MemoryEndpoint("source"), MemoryEndpoint("target", inodes=False)
     source.write("a", b"a")
     source.write("d/late", b"late")
@@ -597,13 +601,15 @@ async def test_m013_a_connection_that_was_hung_up_on_while_it_rested_costs_no_fi
     assert target.files() == source.files()
 
 
-# Nobody waits in a circle.
+# No deadlock.
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("most", [1, 2, 3])
-async def test_m128_no_limit_on_connections_locks_a_run_up(most: int, lanes: int, autojump_clock: MockClock) -> None:
-    """One operation uses one connection, so any number of connections is enough, one included."""
+async def test_m128_any_connection_limit_completes_without_deadlock(
+    most: int, lanes: int, autojump_clock: MockClock
+) -> None:
+    """One operation uses one connection, so any number of connections is enough, even one."""
     for connections in range(1, 21):
         source = MemoryEndpoint("source")
         for number in range(12):
@@ -620,10 +626,10 @@ async def test_m128_no_limit_on_connections_locks_a_run_up(most: int, lanes: int
         assert target.files() == source.files()
 
 
-async def test_m128_who_has_nothing_to_do_does_not_keep_others_from_asking_for_the_server(
+async def test_m128_connection_without_work_lets_another_one_probe_the_server(
     autojump_clock: MockClock,
 ) -> None:
-    """One that asked for a server which is away, and then has nothing to do any more, leaves that to the next."""
+    """A connection that probed a server which is down, and then has no work left, leaves the probe to the next one."""
     pool = Pool(Sizing(4), Statistics())
     pool.request(1)
     assert await pool.reserve(1) is Role.ADDITIONAL
@@ -637,13 +643,13 @@ async def test_m128_who_has_nothing_to_do_does_not_keep_others_from_asking_for_t
         pool.close()
 
 
-async def test_nobody_logs_in_for_work_that_is_done(autojump_clock: MockClock) -> None:
-    """Who waits at the door when the last piece was taken goes away; who has something in hand comes in."""
-    pool, came_in = Pool(Sizing(20), Statistics()), dict[int, bool]()
+async def test_waiting_connections_without_work_do_not_log_in_after_the_pool_closes(autojump_clock: MockClock) -> None:
+    """A connection that has work in hand still logs in."""
+    pool, admitted = Pool(Sizing(20), Statistics()), dict[int, bool]()
     pool.request(20)
 
     async def come(number: int, *, has_work: bool) -> None:
-        came_in[number] = await pool.may_log_in(number, has_work=has_work)
+        admitted[number] = await pool.may_log_in(number, has_work=has_work)
 
     assert await pool.may_log_in(1, has_work=False)
     pool.note_connected(1)
@@ -651,14 +657,14 @@ async def test_nobody_logs_in_for_work_that_is_done(autojump_clock: MockClock) -
         for number in range(2, 12):
             nursery.start_soon(partial(come, number, has_work=False))
         await trio.testing.wait_all_tasks_blocked()
-        let_in = list(came_in)
-        assert len(let_in) == 8, "as many as may log in at once"
+        accepted = list(admitted)
+        assert len(accepted) == 8, "the limit on concurrent logins"
         nursery.start_soon(partial(come, 12, has_work=True))
         await trio.testing.wait_all_tasks_blocked()
         pool.close()
-        for number in let_in:
+        for number in accepted:
             pool.note_connected(number)
-    assert {number for number, is_in in came_in.items() if is_in} == {*let_in, 12}
+    assert {number for number, is_in in admitted.items() if is_in} == {*accepted, 12}
 
 
 # A target that is full.
@@ -666,7 +672,7 @@ async def test_nobody_logs_in_for_work_that_is_done(autojump_clock: MockClock) -
 
 @attrs.define(eq=False)
 class Disk:
-    """A target with room for so many bytes; what does not fit is found out when it has been sent."""
+    """A target with room for ``room`` bytes. A file that does not fit is refused after it has been sent."""
 
     endpoint: MemoryEndpoint
     room: int
@@ -721,7 +727,7 @@ def files_of(sizes: dict[str, int]) -> MemoryEndpoint:
 
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("connections", [1, 4])
-async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
+async def test_m031_full_target_stops_uploads_and_nothing_else(
     connections: int, lanes: int, autojump_clock: MockClock
 ) -> None:
     source = files_of({f"d{number % 7}/{number}": 100 for number in range(500)})
@@ -729,8 +735,8 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     policy = attrs.evolve(POLICY, connections=connections)
     told = await mirror(source, target, journal, policy)
     assert told.report.exit_code == 1
-    assert 50 - connections * lanes < told.report.copied <= 50, "but for what was under way when the room ended"
-    assert len(target.refused) <= connections * lanes, "those that were under way, and nobody afterwards"
+    assert 50 - connections * lanes < told.report.copied <= 50, "except for uploads in flight when the room ended"
+    assert len(target.refused) <= connections * lanes, "only uploads in flight are refused, and none afterwards"
     unsent = [event for event in told.of(Failed) if event.fault is Fault.UNSENT]
     assert told.report.copied + len(unsent) + len(target.refused) == 500
     (suspended,) = told.of(BreakerOpened)
@@ -739,7 +745,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert {event.reason for event in unsent} == {f"not sent: the target is full ({suspended.reason})"}
     assert target.endpoint.directories() == source.directories(), "directories are made"
     assert journal.pending() == []
-    assert not [path for path in target.endpoint.files() if ".tmp" in path], "what is whole has its name"
+    assert not [path for path in target.endpoint.files() if ".tmp" in path], "whole files have their final names"
     assert told.report.seconds < 20
 
     target.room = 1_000_000
@@ -748,7 +754,7 @@ async def test_m031_a_full_target_ends_the_sending_and_nothing_else(
     assert target.endpoint.files() == source.files()
 
 
-async def test_m031_a_file_too_big_for_the_target_keeps_no_other_from_being_sent(autojump_clock: MockClock) -> None:
+async def test_m031_file_too_large_for_the_target_does_not_block_smaller_files(autojump_clock: MockClock) -> None:
     sizes = {"big": 90_000, "as big": 90_000, **{f"d/{number}": 100 for number in range(200)}}
     source, target = files_of(sizes), Disk(MemoryEndpoint("target", inodes=False), 50_000)
     told = await mirror(source, target, open_memory_journal(), attrs.evolve(POLICY, connections=1))
@@ -766,8 +772,8 @@ async def test_m031_a_file_too_big_for_the_target_keeps_no_other_from_being_sent
     ]
 
 
-async def test_m031_a_target_that_has_room_again_is_noticed(autojump_clock: MockClock) -> None:
-    """The files come slowly, so that most of them come when there is room again."""
+async def test_m031_uploads_resume_when_the_target_has_room_again(autojump_clock: MockClock) -> None:
+    """The scan is slow, so that most files come when there is room again."""
     source = files_of({f"{number:03}/x": 100 for number in range(100)})
     target = Disk(MemoryEndpoint("target", inodes=False), 1_050)
 
@@ -785,13 +791,13 @@ async def test_m031_a_target_that_has_room_again_is_noticed(autojump_clock: Mock
         policy = attrs.evolve(POLICY, connections=1)
         told = await mirror(Faulty(source, slowly), target, open_memory_journal(), policy)
     assert told.report.exit_code == 1
-    assert len(target.refused) == 2, "the first, and one that was tried after ten seconds"
+    assert len(target.refused) == 2, "the first one, and a probe after ten seconds"
     assert [event.cause for event in told.of(Resumed)] == ["full"]
     assert 30 < told.report.copied < 90
     assert told.report.copied + told.report.failed == 100
 
 
-async def test_m031_removals_are_done_all_the_same(autojump_clock: MockClock) -> None:
+async def test_m031_full_target_still_gets_its_removals(autojump_clock: MockClock) -> None:
     source = files_of({**{f"old/{number}": 100 for number in range(10)}, "keep/a": 100})
     target, journal = Disk(MemoryEndpoint("target", inodes=False), 2_000), open_memory_journal()
     policy = attrs.evolve(POLICY, delete=True)
@@ -803,7 +809,7 @@ async def test_m031_removals_are_done_all_the_same(autojump_clock: MockClock) ->
     assert set(target.endpoint.files()) == {"keep/a"}
 
 
-async def test_m031_a_rename_without_room_is_no_reason_to_send_more(autojump_clock: MockClock) -> None:
+async def test_m031_rename_refused_for_room_stops_uploads(autojump_clock: MockClock) -> None:
     source, target = files_of({f"{number}": 10 for number in range(50)}), MemoryEndpoint("target", inodes=False)
     renames = itertools.count()
 
@@ -814,5 +820,5 @@ async def test_m031_a_rename_without_room_is_no_reason_to_send_more(autojump_clo
 
     told = await mirror(source, Faulty(target, decide), open_memory_journal(), attrs.evolve(POLICY, connections=1))
     assert told.report.exit_code == 1
-    assert target.files().keys() <= source.files().keys(), "and no temporary is left"
+    assert target.files().keys() <= source.files().keys(), "no temporary is left"
     assert told.of(BreakerOpened)

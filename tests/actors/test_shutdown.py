@@ -1,4 +1,4 @@
-"""The stop contract inside a process: three verbs, a deadline for each, and phases in which the other side hangs."""
+"""The stop contract inside a process: three steps, their deadlines, and peers that hang in each phase of a session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from actorsync.runs.stop_signals import Step, StopRequests
 # ---- the object
 
 
-async def test_m012_a_drain_becomes_a_cancel_and_that_has_a_deadline(autojump_clock: MockClock) -> None:
+async def test_m012_drain_turns_into_cancel_at_its_deadline(autojump_clock: MockClock) -> None:
     shutdown = Shutdown(drain_seconds=30, cancel_seconds=5)
     assert shutdown.longest == 35 + GOODBYE
     times: list[float] = []
@@ -42,7 +42,7 @@ async def test_m012_a_drain_becomes_a_cancel_and_that_has_a_deadline(autojump_cl
                 await trio.sleep_forever()
             finally:
                 times.append(trio.current_time())
-                with shutdown.tidying():
+                with shutdown.cleanup():
                     await trio.sleep_forever()
                 times.append(trio.current_time())
     began = times[0] - 30
@@ -50,20 +50,20 @@ async def test_m012_a_drain_becomes_a_cancel_and_that_has_a_deadline(autojump_cl
 
 
 @pytest.mark.parametrize(("verb", "ends_at"), [("cancel", 12), ("now", 10), ("nothing", 15)])
-async def test_m122_a_harder_verb_shortens_the_tidying_up_that_is_going_on(
+async def test_m122_harder_stop_shortens_a_cleanup_in_progress(
     verb: str, ends_at: float, autojump_clock: MockClock
 ) -> None:
     shutdown = Shutdown(cancel_seconds=5)
     began = trio.current_time()
 
-    async def tidy() -> None:
+    async def clean_up() -> None:
         await trio.sleep(10)
-        with shutdown.tidying():
+        with shutdown.cleanup():
             await trio.sleep_forever()
         assert trio.current_time() == pytest.approx(began + max(ends_at, 10.5 if verb == "now" else 0))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tidy)
+        nursery.start_soon(clean_up)
         await trio.sleep(10.5)
         match verb:
             case "cancel":
@@ -74,7 +74,7 @@ async def test_m122_a_harder_verb_shortens_the_tidying_up_that_is_going_on(
 
 
 @pytest.mark.parametrize("verb", ["drain", "cancel", "now"])
-async def test_m012_with_no_time_at_all_nothing_is_waited_for(verb: str, autojump_clock: MockClock) -> None:
+async def test_m012_stop_with_zero_seconds_does_not_wait(verb: str, autojump_clock: MockClock) -> None:
     shutdown = Shutdown(drain_seconds=0, cancel_seconds=0)
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -85,7 +85,7 @@ async def test_m012_with_no_time_at_all_nothing_is_waited_for(verb: str, autojum
             try:
                 await trio.sleep_forever()
             finally:
-                with shutdown.tidying():
+                with shutdown.cleanup():
                     await trio.sleep_forever()
     assert trio.current_time() == began
 
@@ -98,7 +98,7 @@ def requests_of(*seconds: float, does: list[int] | None = None) -> StopRequests:
     return StopRequests([Step(lambda n=n: done.append(n), s) for n, s in enumerate(seconds, 1)])  # type: ignore[misc]
 
 
-def test_m121_signals_do_one_step_each_and_the_result_comes_back() -> None:
+def test_m121_each_signal_takes_one_step_and_the_result_is_returned() -> None:
     done: list[int] = []
 
     async def main() -> str:
@@ -115,8 +115,8 @@ def test_m121_signals_do_one_step_each_and_the_result_comes_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_m121_a_signal_that_interrupts_no_waiting_is_heard_all_the_same() -> None:
-    """As one does that comes just before the main thread begins to wait: noted by Python, and no system call ends."""
+def test_m121_signal_that_interrupts_no_system_call_is_handled() -> None:
+    """Like a signal that arrives just before the main thread begins to wait: no system call returns early for it."""
     done: list[int] = []
 
     async def main() -> str:
@@ -132,7 +132,7 @@ def test_m121_a_signal_that_interrupts_no_waiting_is_heard_all_the_same() -> Non
     assert (done, requests.forced_code) == ([1], 143)
 
 
-def test_an_error_comes_back_as_it_is() -> None:
+def test_error_of_the_run_is_raised_unchanged() -> None:
     async def main() -> None:
         raise ZeroDivisionError
 
@@ -141,8 +141,10 @@ def test_an_error_comes_back_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "stops", "least"), [((0.3,), 1, 0.3), ((60, 0.2), 2, 0.2), ((0.2, 60), 2, 0.2)])
-def test_m122_when_the_time_is_over_the_process_is_left(seconds: tuple[float, ...], stops: int, least: float) -> None:
-    """In a child: whatever the run does, here nothing that gives anybody else a turn."""
+def test_m122_process_exits_when_the_time_for_stopping_is_over(
+    seconds: tuple[float, ...], stops: int, least: float
+) -> None:
+    """In a child process, whose run blocks the event loop."""
 
     def child() -> None:
         requests = requests_of(*seconds)
@@ -159,7 +161,7 @@ def test_m122_when_the_time_is_over_the_process_is_left(seconds: tuple[float, ..
     assert least <= time.monotonic() - began < least + 5
 
 
-def test_m122_one_request_more_than_there_are_steps_leaves_at_once_and_waits_for_no_last_words() -> None:
+def test_m122_request_after_the_last_step_exits_at_once() -> None:
     def child() -> None:
         requests = requests_of(60)
         requests.last_words = lambda: time.sleep(60)
@@ -176,7 +178,7 @@ def test_m122_one_request_more_than_there_are_steps_leaves_at_once_and_waits_for
     assert time.monotonic() - began < 5
 
 
-def test_m122_behind_the_end_of_a_program_signals_find_nothing_to_stop() -> None:
+def test_m122_signals_after_the_run_has_ended_are_ignored() -> None:
     def child() -> None:
         async def main() -> None:
             await trio.lowlevel.checkpoint()
@@ -192,12 +194,12 @@ def test_m122_behind_the_end_of_a_program_signals_find_nothing_to_stop() -> None
 
 
 def code_of(child: object) -> int:
-    """Run something in a child of this process, and give its exit code."""
+    """Run ``child`` in a child process, and return its exit code."""
     assert callable(child)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
-        )  # of forks in a process with threads; ours uses none of them
+        )  # about forks in a process with threads; this child uses no thread
         pid = os.fork()
     if pid == 0:
         try:
@@ -207,14 +209,14 @@ def code_of(child: object) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-# ---- whatever the other side does
+# ---- peers that hang
 
 
 @attrs.frozen
 class Hanging:
-    """A place where a connection hangs.
+    """A peer that hangs.
 
-    ``says``: what the other side says at once, and to each line, before it falls silent.
+    Before that, it sends the items of ``says``: the first one at once, and one more for each line received.
     """
 
     scheme: str
@@ -239,13 +241,13 @@ PHASES = {
 
 @contextmanager
 def hanging(phase: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    """Give the address of something that hangs in this phase."""
+    """Yield the address of a peer that hangs in this phase."""
     what = PHASES[phase]
     with ExitStack() as stack:
         if phase == "connecting":
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
             address = listener.getsockname()
-            for _ in range(4):  # until the kernel takes no more of them, and drops who knocks
+            for _ in range(4):  # until the kernel accepts no more, and drops new connections
                 waiting = stack.enter_context(socket.socket())
                 waiting.setblocking(False)
                 waiting.connect_ex(address)
@@ -270,7 +272,7 @@ def hanging(phase: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
 
 @contextmanager
 def saying(says: Sequence[bytes]) -> Iterator[tuple[str, int]]:
-    """Serve one connection: say the first thing at once, and one more for each piece that is heard; then nothing."""
+    """Serve one connection: send the first item at once, one more after each piece received, and then nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -293,7 +295,7 @@ def saying(says: Sequence[bytes]) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("verb", ["drain", "cancel", "now"])
-async def test_m002_m012_m121_m122_a_run_that_hangs_is_stopped_in_time(
+async def test_m002_m012_m121_m122_hanging_peer_does_not_delay_a_stop(
     verb: str, phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "source"

@@ -1,4 +1,4 @@
-"""A source that can be lost: whose loss it is, and what a run does without a source. Trees in memory, virtual time."""
+"""A source on a server: shared connections, lost connections, no connection at all. Trees in memory, virtual time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY = 86_400 * SECOND
 
 
 def a_source(**settings: Any) -> MemoryEndpoint:
-    """Give a tree as a server tells of it, whose files are days old."""
+    """Return a tree as a server lists it, with files that are days old."""
     settings = {"precision_ns": SECOND, "inodes": False, "lanes": 3, **settings}
     return MemoryEndpoint("source", is_remote=True, now=lambda: NOW - 3 * DAY, **settings)
 
@@ -40,7 +40,7 @@ def a_mirror(files: int = 30, **settings: Any) -> Mirror:
 
 @attrs.define(eq=False)
 class Server:
-    """A source with a say in what becomes of each login, listing and read."""
+    """A source whose callbacks decide about each login, listing and read."""
 
     endpoint: MemoryEndpoint
     entering: Callable[[], None] = lambda: None
@@ -111,20 +111,22 @@ class _Content:
         return await self._content.read(max_bytes)  # type: ignore[no-any-return]
 
 
-async def test_sessions_are_few_and_shared(autojump_clock: MockClock) -> None:
-    """As many as there are connections to the target, and one for the scan, however many lanes want to read."""
+async def test_lanes_share_a_limited_number_of_source_connections(autojump_clock: MockClock) -> None:
+    """One per connection to the target and one for the scan, no matter how many lanes read."""
     for lanes in (1, 3, 20):
         mirror = a_mirror(100, lanes=lanes)
         server = Server(mirror.source)
         report = await mirror.run(source=server, policy=attrs.evolve(ONE, connections=2))
         assert (report.exit_code, report.copied) == (0, 100)
         assert server.most <= 3
-        assert server.logins == server.most, "each was used until the end"
+        assert server.logins == server.most, "none was replaced"
         assert server.sessions == 0
 
 
 @pytest.mark.parametrize("most", [1, 2])
-async def test_a_server_that_lets_in_fewer(most: int, autojump_clock: MockClock) -> None:
+async def test_source_with_connection_limit_is_read_over_fewer_connections(
+    most: int, autojump_clock: MockClock
+) -> None:
     mirror = a_mirror(40, lanes=1, max_sessions=most)
     report = await mirror.run(policy=attrs.evolve(ONE, connections=3))
     assert (report.exit_code, report.copied) == (0, 40)
@@ -132,8 +134,8 @@ async def test_a_server_that_lets_in_fewer(most: int, autojump_clock: MockClock)
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_losses_of_the_source_are_nobody_s_fault(seed: int, autojump_clock: MockClock) -> None:
-    """Each file arrives, the connections to the target stay, and nothing is left half done."""
+async def test_lost_source_connections_fail_no_file(seed: int, autojump_clock: MockClock) -> None:
+    """Each file arrives, the connections to the target stay, and no temporary is left."""
     mirror = a_mirror(60)
     rng = random.Random(seed)
     mirror.source.write("big", rng.randbytes(100_000))
@@ -148,7 +150,7 @@ async def test_losses_of_the_source_are_nobody_s_fault(seed: int, autojump_clock
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_losses_on_both_sides(seed: int, autojump_clock: MockClock) -> None:
+async def test_lost_connections_on_both_sides_fail_no_file(seed: int, autojump_clock: MockClock) -> None:
     mirror = a_mirror(40)
     source = Faulty(mirror.source, RandomFaults(random.Random(seed), 0.02, kinds=("lose", "wait")))
     target = Faulty(mirror.target, RandomFaults(random.Random(-seed - 1), 0.02, kinds=("lose", "wait")))
@@ -162,7 +164,7 @@ async def test_losses_on_both_sides(seed: int, autojump_clock: MockClock) -> Non
 
 
 @pytest.mark.parametrize("lanes", [1, 8])
-async def test_a_file_that_breaks_every_connection_fails_alone(lanes: int, autojump_clock: MockClock) -> None:
+async def test_file_that_breaks_every_source_connection_fails_alone(lanes: int, autojump_clock: MockClock) -> None:
     mirror = a_mirror(30, lanes=lanes)
     tries = 0
 
@@ -177,11 +179,13 @@ async def test_a_file_that_breaks_every_connection_fails_alone(lanes: int, autoj
     assert dict(report.failures) == {
         "d/7": f"the connection to the source was lost {LOSSES} times during this read: cut"
     }
-    assert LOSSES <= tries <= LOSSES + 2, "one may end a rest, and it is tried again when its directory was made anew"
+    assert LOSSES <= tries <= LOSSES + 2, (
+        "a loss after an idle time does not count, and the file is tried again after its directory was made again"
+    )
     mirror.check_nothing_left()
 
 
-async def test_a_directory_that_breaks_every_connection_is_unknown(autojump_clock: MockClock) -> None:
+async def test_directory_that_breaks_every_source_connection_is_kept_on_the_target(autojump_clock: MockClock) -> None:
     mirror = a_mirror(5)
     mirror.source.write("e/f", b"f")
     assert (await mirror.run()).copied == 6
@@ -194,11 +198,11 @@ async def test_a_directory_that_breaks_every_connection_is_unknown(autojump_cloc
 
     report = await mirror.run(source=Server(mirror.source, reading=reading))
     assert (report.exit_code, report.copied, report.removed) == (1, 1, 0)
-    assert "d/1" in mirror.target.files(), "nothing in it is known to be gone"
+    assert "d/1" in mirror.target.files(), "no entry of it is known to be gone"
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 5])
-async def test_a_source_that_stays_away_ends_the_run_and_removes_nothing(after: int, autojump_clock: MockClock) -> None:
+async def test_unreachable_source_ends_the_run_and_removes_nothing(after: int, autojump_clock: MockClock) -> None:
     mirror = a_mirror(30, lanes=1)
     assert (await mirror.run()).copied == 30
     for number in range(10):
@@ -224,7 +228,7 @@ async def test_a_source_that_stays_away_ends_the_run_and_removes_nothing(after: 
     assert mirror.target.files() == mirror.source.files()
 
 
-async def test_a_login_that_is_refused_says_whose_it_is(autojump_clock: MockClock) -> None:
+async def test_rejected_login_is_reported_as_that_of_the_source(autojump_clock: MockClock) -> None:
     mirror = a_mirror(3)
 
     def entering() -> None:
@@ -236,7 +240,7 @@ async def test_a_login_that_is_refused_says_whose_it_is(autojump_clock: MockCloc
     assert server.logins == 1
 
 
-async def test_a_root_that_cannot_be_listed_is_a_guard_s_affair(autojump_clock: MockClock) -> None:
+async def test_root_that_cannot_be_listed_is_refused_by_a_guard(autojump_clock: MockClock) -> None:
     mirror = a_mirror(3)
     assert (await mirror.run()).copied == 3
 
@@ -251,7 +255,7 @@ async def test_a_root_that_cannot_be_listed_is_a_guard_s_affair(autojump_clock: 
     assert (report.exit_code, report.removed, len(mirror.target.files())) == (0, 4, 0), "max-delete is 100%"
 
 
-async def test_what_a_listing_that_was_cut_short_does_not_show_is_not_removed(autojump_clock: MockClock) -> None:
+async def test_entries_missing_from_a_truncated_listing_are_not_removed(autojump_clock: MockClock) -> None:
     mirror = a_mirror(10)
     mirror.source.write("e/f/g", b"g")
     mirror.source.write("really gone", b"x")
@@ -267,11 +271,13 @@ async def test_what_a_listing_that_was_cut_short_does_not_show_is_not_removed(au
     assert report.exit_code == 1
     reason = "not removed: the source has it, though a listing did not show it"
     assert set(dict(report.failures).values()) == {reason}
-    assert mirror.target.files() == mirror.source.files(), "what is really gone went"
+    assert mirror.target.files() == mirror.source.files(), "files that are really gone are removed"
     assert (await mirror.run()).exit_code == 0
 
 
-async def test_a_directory_that_is_said_to_be_gone_and_still_stands_there_is_closed(autojump_clock: MockClock) -> None:
+async def test_directory_reported_missing_but_listed_by_its_parent_counts_as_unreadable(
+    autojump_clock: MockClock,
+) -> None:
     mirror = a_mirror(3)
     assert (await mirror.run()).copied == 3
 
@@ -281,10 +287,10 @@ async def test_a_directory_that_is_said_to_be_gone_and_still_stands_there_is_clo
         return Listing("d", problem=Problem("d", "550", vanished=True))
 
     report = await mirror.run(source=Server(mirror.source, listed=listed))
-    assert (report.exit_code, report.removed) == (1, 0), "it is not passed over without a word"
+    assert (report.exit_code, report.removed) == (1, 0), "the directory is reported"
 
 
-async def test_a_drain_while_the_source_is_away(autojump_clock: MockClock) -> None:
+async def test_drain_while_the_source_is_down_ends_the_run_soon(autojump_clock: MockClock) -> None:
     mirror = a_mirror(30, lanes=1)
     reads = 0
 
@@ -315,8 +321,8 @@ async def test_a_drain_while_the_source_is_away(autojump_clock: MockClock) -> No
     mirror.check_nothing_left()
 
 
-async def test_connections_that_the_server_closes_when_nobody_uses_them(autojump_clock: MockClock) -> None:
-    """All of them, again and again; nobody's failure, and no reason to give up."""
+async def test_idle_connections_closed_by_the_server_are_replaced(autojump_clock: MockClock) -> None:
+    """That happens to all of them, many times, and counts as no failure."""
     endpoint = a_source(lanes=1)
     endpoint.write("a", b"a")
     losses = 0
@@ -330,7 +336,7 @@ async def test_connections_that_the_server_closes_when_nobody_uses_them(autojump
         session.used = now
 
     source = RemoteSource(Server(endpoint, using=idle), 4, ONE.backoff, trio.Event())
-    facts, _read_by_nobody = trio.open_memory_channel[Any](100)
+    facts, _unread = trio.open_memory_channel[Any](100)
 
     async def read(session: Any) -> None:
         tries = 0
@@ -359,8 +365,8 @@ async def test_connections_that_the_server_closes_when_nobody_uses_them(autojump
 
 
 @pytest.mark.parametrize("skew", [-20 * 3600, -5, 0, 5, 20 * 3600])
-async def test_a_file_that_is_written_again_within_its_second(skew: int, autojump_clock: MockClock) -> None:
-    """Whatever the server's clock says: what looks as it did when it was read is read once more, and then believed."""
+async def test_file_rewritten_within_the_same_second_is_sent_again(skew: int, autojump_clock: MockClock) -> None:
+    """Whatever the clock of the server: a file with a recent time is read once more, and then trusted."""
     now = NOW
     source = MemoryEndpoint(
         "source", is_remote=True, now=lambda: now + skew * SECOND, precision_ns=SECOND, inodes=False
@@ -378,7 +384,7 @@ async def test_a_file_that_is_written_again_within_its_second(skew: int, autojum
     assert trio.current_time() - began < 5
     now += 3_600 * SECOND
     await mirror.run()
-    assert [event.source.path for event in mirror.seen(Confirmed)] == ["a"], "which was sent again when it was young"
+    assert [event.source.path for event in mirror.seen(Confirmed)] == ["a"], "which was recent when it was sent again"
     reads: list[str] = []
 
     def decide(verb: str, when: When) -> None:
@@ -389,8 +395,8 @@ async def test_a_file_that_is_written_again_within_its_second(skew: int, autojum
     assert not reads
 
 
-async def test_a_server_that_tells_no_times_is_read_again_each_time(autojump_clock: MockClock) -> None:
-    """Its sizes alone prove nothing."""
+async def test_source_without_times_is_read_again_in_each_run(autojump_clock: MockClock) -> None:
+    """An equal size alone proves nothing."""
     mirror = a_mirror(2)
 
     def listed(listing: Listing) -> Listing:

@@ -1,4 +1,4 @@
-"""Stages and hooks of the caller's: what they may do, what they must not, and that nothing is lost by either."""
+"""The caller's stages and hooks: what they can do, what ends the run, and that no entry is lost. Virtual time."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def through(*stages: Stage) -> Pipeline:
 # ---- listings
 
 
-async def test_a_stage_that_passes_everything_on_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_stage_that_passes_everything_on_changes_nothing(autojump_clock: MockClock) -> None:
     mirror = site()
     report = await mirror.run(pipeline=through(changing(lambda listing: listing), judging(lambda operation: operation)))
     assert (report.exit_code, report.copied, report.left) == (0, 5, 0)
@@ -87,7 +87,7 @@ async def test_a_stage_that_passes_everything_on_changes_nothing(autojump_clock:
     assert (report.copied, report.removed) == (0, 0)
 
 
-async def test_what_a_stage_takes_out_is_not_sent_and_stays_where_it_was_sent_before(autojump_clock: MockClock) -> None:
+async def test_entry_taken_out_by_a_stage_is_not_sent_and_stays_on_the_target(autojump_clock: MockClock) -> None:
     mirror = site()
     mirror.source.write("b.log", b"old")
     await mirror.run()
@@ -98,7 +98,7 @@ async def test_what_a_stage_takes_out_is_not_sent_and_stays_where_it_was_sent_be
     assert mirror.target.files() == {**SITE, "b.log": b"old"}
 
 
-async def test_what_is_below_a_directory_that_a_stage_takes_out_is_neither_sent_nor_removed(
+async def test_directory_taken_out_by_a_stage_is_neither_sent_nor_removed(
     autojump_clock: MockClock,
 ) -> None:
     mirror = site()
@@ -111,9 +111,7 @@ async def test_what_is_below_a_directory_that_a_stage_takes_out_is_neither_sent_
 
 
 @pytest.mark.parametrize(("directory", "gone"), [("", "d/c"), ("d", "a")])
-async def test_of_a_directory_whose_listing_is_not_sent_on_nothing_is_removed(
-    directory: str, gone: str, autojump_clock: MockClock
-) -> None:
+async def test_listing_not_sent_on_removes_nothing(directory: str, gone: str, autojump_clock: MockClock) -> None:
     mirror = site()
     await mirror.run()
     mirror.source.delete("d/c")
@@ -122,10 +120,12 @@ async def test_of_a_directory_whose_listing_is_not_sent_on_nothing_is_removed(
         pipeline=through(changing(lambda listing: None if listing.directory == directory else listing))
     )
     assert report.exit_code == 0
-    assert mirror.target.files() == {path: SITE[path] for path in SITE if path != gone}, "the other listing was sent on"
+    assert mirror.target.files() == {path: SITE[path] for path in SITE if path != gone}, (
+        "the other listings were sent on"
+    )
 
 
-async def test_a_stage_that_returns_early_has_left_out_the_rest(autojump_clock: MockClock) -> None:
+async def test_stage_that_returns_early_leaves_out_the_rest(autojump_clock: MockClock) -> None:
     @listing_stage
     async def only_the_first(receive: ReceiveChannel[Listing], send: SendChannel[Listing]) -> None:
         await send.send(await receive.receive())
@@ -145,16 +145,16 @@ def renamed(listing: Listing, name: str) -> Listing:
 
 
 BAD_LISTINGS: dict[str, tuple[Callable[[Listing], Any], str]] = {
-    "another directory": (lambda listing: Listing("elsewhere"), "that it has not got, or has sent before"),
-    "no listing": (lambda listing: listing.entries, "has sent a tuple; a listing stage sends Listings"),
+    "another directory": (lambda listing: Listing("elsewhere"), "that it has not received, or has sent before"),
+    "no listing": (lambda listing: listing.entries, "sent a tuple; a listing stage sends Listings"),
     "a name that no file has": (lambda listing: renamed(listing, ".."), "a name that no file has"),
-    "somebody else's child": (lambda listing: renamed(listing, "x/y"), "a name that no file has"),
+    "child of another directory": (lambda listing: renamed(listing, "x/y"), "a name that no file has"),
     "the same name twice": (lambda listing: renamed(listing, "same"), "two entries of the name 'same' in the root"),
 }
 
 
 @pytest.mark.parametrize("mistake", BAD_LISTINGS)
-async def test_a_stage_that_sends_what_it_must_not(mistake: str, autojump_clock: MockClock) -> None:
+async def test_stage_that_sends_an_invalid_listing_ends_the_run(mistake: str, autojump_clock: MockClock) -> None:
     change, text = BAD_LISTINGS[mistake]
     mirror = site()
     with pytest.raises(StageFailed, match=text):
@@ -165,21 +165,21 @@ async def test_a_stage_that_sends_what_it_must_not(mistake: str, autojump_clock:
     assert (await mirror.run()).exit_code == 0
 
 
-async def test_a_listing_that_is_sent_twice(autojump_clock: MockClock) -> None:
+async def test_listing_sent_twice_ends_the_run(autojump_clock: MockClock) -> None:
     @listing_stage
     async def twice(receive: ReceiveChannel[Listing], send: SendChannel[Listing]) -> None:
         async for listing in receive:
             await send.send(listing)
             await send.send(listing)
 
-    with pytest.raises(StageFailed, match="twice has sent a listing of the root that it has not got, or has sent"):
+    with pytest.raises(StageFailed, match="twice sent a listing of the root that it has not received, or has sent"):
         await site().run(pipeline=through(twice))
 
 
 # ---- operations
 
 
-async def test_what_an_operation_stage_does_not_send_on_is_left_for_another_run(autojump_clock: MockClock) -> None:
+async def test_operation_not_sent_on_is_left_for_the_next_run(autojump_clock: MockClock) -> None:
     mirror = site()
     report = await mirror.run(
         pipeline=through(judging(lambda operation: None if operation.path.endswith(".log") else operation))
@@ -191,7 +191,7 @@ async def test_what_an_operation_stage_does_not_send_on_is_left_for_another_run(
     assert mirror.target.files() == SITE
 
 
-async def test_a_removal_that_a_stage_leaves_out_keeps_the_directory_it_is_in(autojump_clock: MockClock) -> None:
+async def test_removal_left_out_keeps_its_directory(autojump_clock: MockClock) -> None:
     mirror = site()
     await mirror.run()
     mirror.source.delete("d")
@@ -209,7 +209,7 @@ async def test_a_removal_that_a_stage_leaves_out_keeps_the_directory_it_is_in(au
 
 
 @pytest.mark.parametrize("path", ["a", "d", "d/c"])
-async def test_a_stage_may_fail_what_it_is_given(path: str, autojump_clock: MockClock) -> None:
+async def test_stage_can_fail_an_operation(path: str, autojump_clock: MockClock) -> None:
     mirror = site()
     report = await mirror.run(
         pipeline=through(
@@ -225,7 +225,7 @@ async def test_a_stage_may_fail_what_it_is_given(path: str, autojump_clock: Mock
     assert mirror.target.files() == SITE
 
 
-async def test_a_stage_may_fail_a_removal_which_then_stays_as_it_was(autojump_clock: MockClock) -> None:
+async def test_stage_can_fail_a_removal_and_the_entry_stays(autojump_clock: MockClock) -> None:
     mirror = site()
     await mirror.run()
     mirror.source.delete("d")
@@ -240,9 +240,7 @@ async def test_a_stage_may_fail_a_removal_which_then_stays_as_it_was(autojump_cl
 
 
 @pytest.mark.parametrize("behind", [0, 1])
-async def test_what_is_sent_after_the_end_is_done_when_everything_else_is(
-    behind: int, autojump_clock: MockClock
-) -> None:
+async def test_operation_sent_after_the_end_of_input_is_done_last(behind: int, autojump_clock: MockClock) -> None:
     @operation_stage
     async def manifest_last(receive: ReceiveChannel[Change], send: Verdicts) -> None:
         held = []
@@ -275,19 +273,19 @@ async def test_what_is_sent_after_the_end_is_done_when_everything_else_is(
     assert len(stages) == 42
 
 
-async def test_an_operation_stage_sends_nothing_of_its_own(autojump_clock: MockClock) -> None:
+async def test_operation_of_the_stage_s_own_ends_the_run(autojump_clock: MockClock) -> None:
     mirror = site()
     own = Copy(Entry("own", Kind.FILE, 3))
-    with pytest.raises(StageFailed, match="has sent an operation on 'own' that it has not got"):
+    with pytest.raises(StageFailed, match="sent an operation on 'own' that it has not received"):
         await mirror.run(pipeline=through(judging(lambda operation: own)))
-    with pytest.raises(StageFailed, match="has sent an operation on 'a' that it has not got"):
+    with pytest.raises(StageFailed, match="sent an operation on 'a' that it has not received"):
         await mirror.run(pipeline=through(judging(lambda operation: attrs.evolve(operation))))
-    with pytest.raises(StageFailed, match="has sent a str; an operation stage sends operations, or Failed"):
+    with pytest.raises(StageFailed, match="sent a str; an operation stage sends operations, or Failed"):
         await mirror.run(pipeline=through(judging(lambda operation: "x")))  # type: ignore[arg-type,return-value]
     assert (await mirror.run()).exit_code == 0
 
 
-async def test_an_operation_that_is_sent_twice_is_a_mistake_of_the_stage(autojump_clock: MockClock) -> None:
+async def test_operation_sent_twice_ends_the_run(autojump_clock: MockClock) -> None:
     @operation_stage
     async def twice(receive: ReceiveChannel[Change], send: Verdicts) -> None:
         async for operation in receive:
@@ -310,10 +308,10 @@ def raising(kind: str, error: Exception) -> Stage:
 
 
 @pytest.mark.parametrize("kind", ["listings", "operations"])
-async def test_a_stage_that_raises_ends_the_run_with_its_error(kind: str, autojump_clock: MockClock) -> None:
+async def test_exception_in_a_stage_ends_the_run(kind: str, autojump_clock: MockClock) -> None:
     mirror = site()
     error = ValueError("too\nbad")
-    with pytest.raises(StageFailed, match=r"raising.<locals>.stage has raised ValueError: too.*bad") as raised:
+    with pytest.raises(StageFailed, match=r"raising.<locals>.stage raised ValueError: too.*bad") as raised:
         await mirror.run(pipeline=through(raising(kind, error)))
     assert raised.value.__cause__ is error
     assert "\n" not in str(raised.value)
@@ -326,7 +324,9 @@ async def test_a_stage_that_raises_ends_the_run_with_its_error(kind: str, autoju
 
 
 @pytest.mark.parametrize("kind", ["listings", "operations"])
-async def test_a_stage_may_refuse_to_go_on_as_a_guard_does(kind: str, autojump_clock: MockClock) -> None:
+async def test_guard_refused_raised_by_a_stage_ends_the_run_with_exit_code_4(
+    kind: str, autojump_clock: MockClock
+) -> None:
     report = await site().run(pipeline=through(raising(kind, GuardRefused("not on a friday"))))
     assert (report.exit_code, report.error) == (4, "not on a friday")
 
@@ -342,7 +342,7 @@ def hanging(kind: str) -> Stage:
 
 @pytest.mark.parametrize("verb", ["drain", "cancel", "now"])
 @pytest.mark.parametrize("kind", ["listings", "operations"])
-async def test_a_stage_that_hangs_is_stopped_with_the_run(kind: str, verb: str, autojump_clock: MockClock) -> None:
+async def test_hanging_stage_is_stopped_with_the_run(kind: str, verb: str, autojump_clock: MockClock) -> None:
     mirror = site()
     reports: list[Report] = []
 
@@ -355,7 +355,7 @@ async def test_a_stage_that_hangs_is_stopped_with_the_run(kind: str, verb: str, 
         assert not reports
         began = trio.current_time()
         getattr(mirror.shutdown, verb)()
-    assert trio.current_time() - began < 1, "it holds nothing up, not even a drain"
+    assert trio.current_time() - began < 1, "it does not delay even a drain"
     assert reports[0].exit_code == (3 if verb == "drain" else 130)
     assert kind == "listings" or verb != "drain" or reports[0].left >= 1
     mirror.shutdown = type(mirror.shutdown)()
@@ -364,9 +364,7 @@ async def test_a_stage_that_hangs_is_stopped_with_the_run(kind: str, verb: str, 
 
 
 @pytest.mark.parametrize("kind", ["listings", "operations"])
-async def test_a_stage_that_is_slow_slows_the_run_down_and_nothing_piles_up(
-    kind: str, autojump_clock: MockClock
-) -> None:
+async def test_slow_stage_slows_the_run_and_nothing_accumulates(kind: str, autojump_clock: MockClock) -> None:
     mirror = Mirror()
     for number in range(600):
         mirror.source.write(f"d{number}/f", b"1")
@@ -406,7 +404,7 @@ def hooks(mirror: Mirror) -> tuple[list[str], Pipeline]:
     return told, Pipeline(before_commit=before, after_run=after)
 
 
-async def test_hooks_are_awaited_around_the_changes_of_a_run_and_only_then(autojump_clock: MockClock) -> None:
+async def test_hooks_are_awaited_around_changes_only(autojump_clock: MockClock) -> None:
     mirror = site()
     told, pipeline = hooks(mirror)
     assert (await mirror.run(pipeline=pipeline)).exit_code == 0
@@ -419,7 +417,7 @@ async def test_hooks_are_awaited_around_the_changes_of_a_run_and_only_then(autoj
     assert told == ["before, with 5 files", "after 0 copied, 1 removed"]
 
 
-async def test_a_run_that_adopts_everything_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_run_that_adopts_everything_awaits_no_hook(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     for tree in (mirror.source, mirror.target):
         tree.write("a", b"1", 1_000_000_000)
@@ -430,7 +428,7 @@ async def test_a_run_that_adopts_everything_changes_nothing(autojump_clock: Mock
     assert told == []
 
 
-async def test_a_hook_that_raises_before_the_commit_has_changed_nothing(autojump_clock: MockClock) -> None:
+async def test_exception_in_before_commit_leaves_the_target_unchanged(autojump_clock: MockClock) -> None:
     mirror = site()
 
     async def refuse() -> None:
@@ -441,7 +439,7 @@ async def test_a_hook_that_raises_before_the_commit_has_changed_nothing(autojump
     async def after(report: Report) -> None:
         ended.append(report)
 
-    with pytest.raises(StageFailed, match="the hook before_commit has raised OSError: the site cannot be put aside"):
+    with pytest.raises(StageFailed, match="the hook before_commit raised OSError: the site cannot be put aside"):
         await mirror.run(pipeline=Pipeline(before_commit=refuse, after_run=after))
     assert [verb for verb, _ in mirror.target.log if verb in {"commit", "remove"}] == []
     assert [path for verb, path in mirror.target.log if verb == "make" and path] == []
@@ -450,13 +448,13 @@ async def test_a_hook_that_raises_before_the_commit_has_changed_nothing(autojump
     mirror.check_nothing_left()
 
 
-async def test_a_hook_that_raises_afterwards_is_told_and_the_changes_stay(autojump_clock: MockClock) -> None:
+async def test_exception_in_after_run_is_raised_and_the_changes_stay(autojump_clock: MockClock) -> None:
     mirror = site()
 
     async def after(report: Report) -> None:
         raise ValueError
 
-    with pytest.raises(StageFailed, match="the hook after_run has raised ValueError"):
+    with pytest.raises(StageFailed, match="the hook after_run raised ValueError"):
         await mirror.run(pipeline=Pipeline(after_run=after))
     assert mirror.target.files() == SITE
     assert isinstance(mirror.events[-1], Stopped)
@@ -464,9 +462,7 @@ async def test_a_hook_that_raises_afterwards_is_told_and_the_changes_stay(autoju
 
 
 @pytest.mark.parametrize("verb", ["drain", "cancel"])
-async def test_a_hook_that_hangs_afterwards_is_cut_short_when_the_run_is_stopped(
-    verb: str, autojump_clock: MockClock
-) -> None:
+async def test_hanging_after_run_is_cut_short_by_a_stop(verb: str, autojump_clock: MockClock) -> None:
     mirror = site()
     hangs = trio.Event()
 
@@ -489,7 +485,7 @@ async def test_a_hook_that_hangs_afterwards_is_cut_short_when_the_run_is_stopped
     assert isinstance(mirror.events[-1], Stopped)
 
 
-async def test_the_hook_for_afterwards_comes_after_a_run_that_was_cancelled(autojump_clock: MockClock) -> None:
+async def test_after_run_is_awaited_after_a_cancelled_run(autojump_clock: MockClock) -> None:
     mirror = site()
     told, pipeline = hooks(mirror)
 
@@ -505,7 +501,7 @@ async def test_the_hook_for_afterwards_comes_after_a_run_that_was_cancelled(auto
 # ---- the feed
 
 
-async def test_a_slow_reader_slows_the_run_down_and_misses_nothing(autojump_clock: MockClock) -> None:
+async def test_slow_reader_slows_the_run_and_misses_no_event(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(3 * CAPACITY)
     feed = Feed()
@@ -520,10 +516,10 @@ async def test_a_slow_reader_slows_the_run_down_and_misses_nothing(autojump_cloc
             await trio.sleep(0.1)
     assert read == mirror.events
     assert isinstance(read[-1], Stopped)
-    assert furthest <= CAPACITY + 501, "one group of the recorder is written at once"
+    assert furthest <= CAPACITY + 501, "the recorder publishes one group at once"
 
 
-async def test_a_feed_that_nobody_reads_holds_nothing_up_and_keeps_the_last(autojump_clock: MockClock) -> None:
+async def test_unread_feed_does_not_slow_the_run_and_keeps_the_last_events(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(3 * CAPACITY)
     feed = Feed()
@@ -533,9 +529,7 @@ async def test_a_feed_that_nobody_reads_holds_nothing_up_and_keeps_the_last(auto
 
 
 @pytest.mark.parametrize("stop", ["drain", "cancel"])
-async def test_a_reader_who_stops_reading_does_not_keep_a_run_that_is_stopped(
-    stop: str, autojump_clock: MockClock
-) -> None:
+async def test_reader_that_stops_reading_does_not_delay_a_stop(stop: str, autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(3 * CAPACITY)
     feed = Feed()
@@ -550,7 +544,7 @@ async def test_a_reader_who_stops_reading_does_not_keep_a_run_that_is_stopped(
     assert isinstance(mirror.events[-1], Stopped)
 
 
-def test_stages_are_named_for_their_functions() -> None:
+def test_stage_has_the_name_of_its_function() -> None:
     async def own(receive: ReceiveChannel[Any], send: SendChannel[Any]) -> None: ...
 
     make: Callable[[Callable[[Any, Any], Awaitable[None]]], Stage]
@@ -568,7 +562,7 @@ def renamed_folder() -> Mirror:
     return mirror
 
 
-async def test_a_rename_goes_through_the_stages_as_a_move(autojump_clock: MockClock) -> None:
+async def test_rename_passes_through_the_stages_as_a_move(autojump_clock: MockClock) -> None:
     mirror = renamed_folder()
     await mirror.run()
     mirror.source.rename("old", "new")
@@ -586,9 +580,7 @@ async def test_a_rename_goes_through_the_stages_as_a_move(autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_move_that_a_stage_does_not_pass_on_leaves_the_file_where_it_is(
-    fails: bool, autojump_clock: MockClock
-) -> None:
+async def test_move_not_sent_on_leaves_the_file_under_its_old_name(fails: bool, autojump_clock: MockClock) -> None:
     mirror = renamed_folder()
     await mirror.run()
     mirror.source.rename("old", "new")
@@ -607,7 +599,7 @@ async def test_a_move_that_a_stage_does_not_pass_on_leaves_the_file_where_it_is(
     assert mirror.target.files() == mirror.source.files()
 
 
-async def test_what_a_stage_will_not_have_removed_is_not_moved_away_either(autojump_clock: MockClock) -> None:
+async def test_file_whose_removal_is_left_out_is_not_moved_either(autojump_clock: MockClock) -> None:
     mirror = renamed_folder()
     await mirror.run()
     mirror.source.rename("old", "new")
@@ -619,7 +611,7 @@ async def test_what_a_stage_will_not_have_removed_is_not_moved_away_either(autoj
     assert mirror.target.files() == {**files, **{path.replace("new", "old"): data for path, data in files.items()}}
 
 
-async def test_a_move_that_the_target_refuses_is_a_copy_that_the_stages_need_not_see(autojump_clock: MockClock) -> None:
+async def test_refused_move_becomes_a_copy_that_bypasses_the_stages(autojump_clock: MockClock) -> None:
     mirror = renamed_folder()
     await mirror.run()
     mirror.source.rename("old", "new")

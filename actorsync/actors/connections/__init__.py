@@ -1,1 +1,1 @@
-"""The connection actors: each owns one session, and its lanes carry the operations."""
+"""The connection actors: each owns one session to the target, and its lanes carry out the operations."""

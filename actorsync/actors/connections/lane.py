@@ -25,8 +25,8 @@ __all__ = ["LOSSES", "Lane"]
 
 #: How many connections may be lost in a row over what one lane has in hand; from the second on it works alone.
 LOSSES: Final = 5
-#: Seconds without work after which a lane counts as rested.
-REST: Final = 1.0
+#: Seconds without work after which a lane counts as idle.
+IDLE: Final = 1.0
 
 
 @attrs.define(eq=False)
@@ -46,8 +46,8 @@ class Lane:
     """The end that the connection holds and closes."""
     losses: int = attrs.field(default=0, init=False)
     """Connections lost in a row while this lane had work in hand."""
-    is_rested: bool = attrs.field(default=False, init=False)
-    """Whether the work in hand is the first after a rest: many servers disconnect clients that are idle for long."""
+    was_idle: bool = attrs.field(default=False, init=False)
+    """Whether the work in hand is the first after an idle time. Many servers disconnect idle clients."""
     _inbox: Inbox = attrs.field(init=False)
     _intents: Intents = attrs.field(init=False)
     _uploads: Uploads = attrs.field(init=False)
@@ -100,12 +100,12 @@ class Lane:
             raise
 
     def note_loss(self) -> None:
-        """Count a lost connection. The first loss after a rest does not count: the work in hand did not cause it."""
-        self.losses += self.has_work and not self.is_rested
-        self.is_rested = False
+        """Count a lost connection. The first loss after an idle time does not count: no operation caused it."""
+        self.losses += self.has_work and not self.was_idle
+        self.was_idle = False
 
     def _succeed(self, succeeded: Callable[[], None]) -> None:
-        self.losses, self.is_rested = 0, False
+        self.losses, self.was_idle = 0, False
         succeeded()
 
     # Taking work.
@@ -118,7 +118,7 @@ class Lane:
             await self._uploads.commit(target)
             began = trio.current_time()
             has_work = await self.take()
-            self.is_rested = trio.current_time() - began >= REST
+            self.was_idle = trio.current_time() - began >= IDLE
             return has_work
         except trio.EndOfChannel:
             await self._uploads.commit(target)
@@ -183,7 +183,7 @@ class Lane:
         A whole file is renamed, not removed. Its rename may have been in flight: then the target has the new file, and
         the journal has to know.
         """
-        with self.context.shutdown.tidying():
+        with self.context.shutdown.cleanup():
             try:
                 upload = self.level.upload
                 if upload is not None and await target.abandon(upload.temporary):

@@ -203,7 +203,7 @@ async def _check_unchanged(opened: Content, target: Session, upload: Upload) -> 
 
     The temporary is removed, and `OperationRefused` is raised.
     """
-    refusal = OperationRefused("it was changed while it was read", retry=True)
+    refusal = OperationRefused("it changed while it was read", retry=True)
     try:
         if await opened.is_unchanged():
             return
