@@ -180,7 +180,7 @@ class Schedule:
         self._removals.release()
 
     def drop_removals(self, reason: str, only: frozenset[str] | None = None) -> list[Outcome]:
-        """Give up removals that were not released, all or those of ``only``; return the outcomes that follow."""
+        """Drop removals that were not released, all or those of ``only``; return the outcomes that follow."""
         outcomes: list[Outcome] = []
         for removal in self._removals.take(only):
             outcomes.append(Returned(removal, reason))
@@ -197,7 +197,7 @@ class Schedule:
         return outcomes
 
     def drain(self) -> None:
-        """Give nothing out any more but sweeps. ``left`` counts what was not begun, and ``left_by_drain`` is true."""
+        """Hand out nothing but sweeps from now on. ``left`` counts what was not begun, and ``left_by_drain`` is true."""
         if self._drained:
             return
         self._drained = True
@@ -210,7 +210,7 @@ class Schedule:
     # What connections do.
 
     def next_batch(self) -> Batch | None:
-        """Give out what should be done next, or None when nothing can be at the moment."""
+        """Return what should be done next, or None when nothing can be at the moment."""
         batch: Batch = ()
         if self._urgent:
             batch = self._next_urgent()
