@@ -26,8 +26,8 @@ class Breaker:
     """A breaker for one resource that all connections need: a host that answers, a disk that has room.
 
     ``failures`` counts the failures since the last success, ``reason`` is the first of them. After a failure the
-    breaker stays open for ``first_wait`` seconds, doubling up to ``longest_wait``. With a ``first_wait`` of 0 the probe makes
-    its own pauses, and stays the probe.
+    breaker stays open for ``first_wait`` seconds, doubling up to ``longest_wait``. With a ``first_wait`` of 0 the probe
+    makes its own pauses, and stays the probe.
 
     Where sizes are given, a smaller operation than the one that failed may probe earlier: a disk without room for the
     biggest file has room for others. Each failure in a row halves what counts as smaller, so that a disk which is

@@ -49,15 +49,12 @@ def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:
     """
     if not removals.count or limit.is_unlimited:
         return None
-    way_out = "if that is meant, run once with --set sync.max-delete=100%"
+    way_out = "if this is intended, run once with --set sync.max-delete=100%"
     if removals.seen == 0 and removals.ours >= FEW_ENTRIES:
         return f"the source is empty, and the target has {removals.ours} entries from it: nothing removed; {way_out}"
     then, now = removals.root_then, removals.root_now
     if then is not None and then.device is not None and now.device is not None and then.device != now.device:
-        return (
-            "the source is on another device than in the last run (is it mounted?): "
-            f"{removals.count} removals withheld; {way_out}"
-        )
+        return f"the source is on another device than in the last run (is it mounted?): nothing removed; {way_out}"
     allowed = limit.limit(removals.ours)
     if removals.count > allowed:
         return (
@@ -123,8 +120,9 @@ def to_postpone(
 def why_postponed(removals: int, failed: Collection[str]) -> str:
     """Return one line that says how many removals wait, and for what."""
     more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    they = "they" if removals != 1 else "it"
     return (
-        f"{removals} removal{'s' if removals != 1 else ''} withheld: near what failed, or like it "
+        f"{removals} removal{'s' if removals != 1 else ''} postponed: {they} may be half of a rename that failed "
         f"({min(failed, default='')!r}{more})"
     )
 

@@ -52,7 +52,7 @@ _NO_DIRECTORY = {
     Fault.OTHER: "its directory could not be made",
     Fault.PARKED: "its directory is parked, and was not made",
 }
-_IN_THE_WAY = "what is in its way could not be removed"
+_IN_THE_WAY = "an entry in its way could not be removed"
 
 
 @attrs.define(eq=False)
@@ -184,7 +184,7 @@ class Schedule:
         outcomes: list[Outcome] = []
         for removal in self._removals.take(only):
             outcomes.append(Returned(removal, reason))
-            outcomes += self._fail_waiting(removal.path, f"what is in its way was not removed: {reason}")
+            outcomes += self._fail_waiting(removal.path, f"an entry in its way was not removed: {reason}")
         self.left += sum(isinstance(outcome, Returned) for outcome in outcomes)
         return outcomes
 
@@ -193,11 +193,11 @@ class Schedule:
         outcomes: list[Outcome] = []
         for removal in self._removals.take(reasons):
             outcomes.append(Failed(removal, reasons[removal.path], fault))
-            outcomes += self._fail_waiting(removal.path, "what is in its way is parked", fault)
+            outcomes += self._fail_waiting(removal.path, "an entry in its way is parked", fault)
         return outcomes
 
     def drain(self) -> None:
-        """Hand out nothing but sweeps from now on. ``left`` counts what was not begun, and ``left_by_drain`` is true."""
+        """Hand out nothing but sweeps from now on; count in ``left`` what was not begun, and set ``left_by_drain``."""
         if self._drained:
             return
         self._drained = True

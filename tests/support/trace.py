@@ -14,7 +14,7 @@ from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, O
 __all__ = ["check_trace"]
 
 #: What the planner says of operations that it never planned.
-NEVER_PLANNED = ("something that is not ours is in its way on the target",)
+NEVER_PLANNED = ("blocked by an existing entry that actorsync did not create",)
 
 
 def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:

@@ -142,7 +142,7 @@ class Removals:
                 break
             count += len(postponed)
             # What waits for a removal that is given up fails with it, which may postpone further removals.
-            await self.announcer.settle(self.schedule.drop_removals("something near it failed", postponed))
+            await self.announcer.settle(self.schedule.drop_removals("a file near it failed", postponed))
         if count:
             reason = why_postponed(count, self._unsent.keys() | kept | set(unlisted))
             await self.announcer.send(RemovalsWithheld(count, reason))
