@@ -30,10 +30,10 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Seconds that somebody waits for a turn at most.
+#: Seconds that a task waits for a `Turn`, at most.
 _SOON = 0.05
 
-#: What the scanner sends to the planner: directories, some at a time, and at last that there are no more.
+#: What the scanner sends to the planner: directories, several at a time, and at the end `ScanComplete`.
 Finding: TypeAlias = tuple[ListingRows, ...] | ScanComplete
 
 #: What the recorder sends to the planner: outcomes, once they are durable.
@@ -42,7 +42,7 @@ Settlement: TypeAlias = Outcome
 
 @attrs.frozen
 class Registration:
-    """What is about to be done to the target. ``durable`` is set when a crash can no longer forget it."""
+    """What is about to be done to the target. ``durable`` is set when the journal has it on disk."""
 
     intended: Intended | RemovalIntended | MovesIntended
     durable: trio.Event
@@ -50,14 +50,14 @@ class Registration:
 
 @attrs.frozen
 class Unissued:
-    """The outcome of an operation that was never given out; nobody waits for it to settle."""
+    """The outcome of an operation that no connection was given: the recorder does not send it back to the planner."""
 
     outcome: Outcome
 
 
 @attrs.frozen
 class Several:
-    """Events that come in one go, because one after the other each would cost as much as all of them."""
+    """Events in one message: each message costs more than the events in it."""
 
     events: Sequence[Event]
 
@@ -78,15 +78,15 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:
 
 
 async def inline(work: Callable[..., T], *args: Any) -> T:
-    """Run ``work`` here and now: for simulation, where a thread would race with virtual time."""
+    """Run ``work`` in this task: for a simulation, where a thread would race with virtual time."""
     await trio.lowlevel.checkpoint()
     return work(*args)
 
 
 class Turn:
-    """Held by whoever keeps the processor busy for a while: threads that fight over the interpreter take far longer.
+    """A lock for work that keeps the processor busy: threads that compete for the interpreter take far longer.
 
-    Nobody waits for it for long: whoever holds it may have to wait for a disk.
+    It is waited for briefly only: the task that holds it may have to wait for a disk.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Turn:
 
     @asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
-        """Hold the turn, or go on without it when it does not come soon."""
+        """Hold the turn; continue without it when it does not become free soon."""
         with trio.move_on_after(_SOON) as waiting:
             await self._lock.acquire()
         try:
@@ -108,8 +108,8 @@ class Turn:
 def holding(*ends: trio.MemorySendChannel[Any] | trio.MemoryReceiveChannel[Any]) -> Iterator[None]:
     """Hold channel ends for the life of an actor, and close them with it.
 
-    When the reader of one of them is gone, the actor ends quietly: whoever made the reader go has the real error. The
-    synchronous close is deliberate: ``async with`` would replace an error by `trio.Cancelled`.
+    When the reader of one of them is gone, the actor ends without an error: the actor that read has raised the real
+    one. The synchronous close is deliberate: ``async with`` would replace an error by `trio.Cancelled`.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The scanner: walks the source and says what is there, some directories at a time."""
+"""The scanner: lists the source, several directories at a time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from actorsync.planning.selection import Selection
 
 __all__ = ["WALKERS", "Scanner", "is_slow", "select"]
 
-#: Hops that are under way side by side: a cold disk answers two at once. While it is warm they take turns.
+#: Listings in progress at once: a cold disk answers two together. While the disk is warm they take turns.
 WALKERS = 2
 
-#: Directories that are handed to a session at once, at most: what it leaves is handed over again.
+#: Directories that a session is asked for at once, at most. Those that it does not list are asked for again.
 BATCH = 64
 
-#: A source that takes longer than this for what it has shown is waited for: seconds for each call, and for each entry.
+#: A source that takes longer than this is slow: seconds for each call, and for each entry.
 SLOW_CALL, SLOW_ENTRY = 0.005, 20e-6
 
 _FILE, _DIRECTORY, _LINK = CODES[Kind.FILE], CODES[Kind.DIRECTORY], CODES[Kind.LINK]
@@ -78,20 +78,9 @@ class Scanner:
                         share = min(BATCH, -(-len(frontier) // self.walkers))
                         batch = [frontier.popleft() for _ in range(share)]
                         busy += 1
-                    found = await self._look(session, batch)
+                    found = await self._list(session, batch)
                     frontier.extendleft(reversed(batch[len(found) :]))
-                    results: list[ListingRows] = []
-                    scanned: list[Scanned] = []
-                    below: list[str] = []
-                    for listed in found:
-                        selected, problems = select(listed, self.selection, links_are_errors=self.links_are_errors)
-                        directories = directories_of(selected)
-                        files = len(selected.rows) - len(directories)
-                        hidden = len(selected.hidden)
-                        self.statistics.files_found += files
-                        scanned.append(Scanned(listed.directory, files, len(directories), hidden, problems))
-                        results.append(selected)
-                        below += directories
+                    results, scanned, below = self._select(found)
                     await facts.send(Several(scanned))
                     await listings.send(tuple(results))
                     async with changed:
@@ -103,14 +92,29 @@ class Scanner:
             for _ in range(self.walkers):
                 nursery.start_soon(walker)
 
-    async def _look(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
-        """Look at the first of the directories at least; in turn, unless the source is slow."""
-        if self._is_slow:
-            return await self._look_now(session, directories)
-        async with self.turn.taken():
-            return await self._look_now(session, directories)
+    def _select(self, found: Sequence[ListingRows]) -> tuple[list[ListingRows], list[Scanned], list[str]]:
+        """Return what of some directories is mirrored, an event for each of them, and the directories in them."""
+        results: list[ListingRows] = []
+        scanned: list[Scanned] = []
+        below: list[str] = []
+        for listed in found:
+            selected, problems = select(listed, self.selection, links_are_errors=self.links_are_errors)
+            directories = directories_of(selected)
+            files = len(selected.rows) - len(directories)
+            self.statistics.files_found += files
+            scanned.append(Scanned(listed.directory, files, len(directories), len(selected.hidden), problems))
+            results.append(selected)
+            below += directories
+        return results, scanned, below
 
-    async def _look_now(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
+    async def _list(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
+        """List the first of the directories, and maybe more; in turn, unless the source is slow."""
+        if self._is_slow:
+            return await self._list_now(session, directories)
+        async with self.turn.taken():
+            return await self._list_now(session, directories)
+
+    async def _list_now(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         began = trio.current_time()
         if isinstance(session, BulkListing):
             found = await session.list_many(directories)
@@ -121,12 +125,12 @@ class Scanner:
 
 
 def is_slow(seconds: float, entries: int) -> bool:
-    """Tell by one look whether a source has to be waited for: a disk that is cold, or far away."""
+    """Tell by the time of one call whether a source is slow: a disk that is cold, or far away."""
     return seconds > SLOW_CALL + entries * SLOW_ENTRY
 
 
 def directories_of(listed: ListingRows) -> list[str]:
-    """Give the paths of the directories in a directory."""
+    """Return the paths of the directories in a directory."""
     return [join(listed.directory, decode(row[0])) for row in listed.rows if row[1] == _DIRECTORY]
 
 

@@ -1,4 +1,4 @@
-"""What a tree is made of: entries, the listing of one directory, and the end of a scan."""
+"""Entries of a tree, the listing of one directory, the end of a scan, and what the journal records."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Kind(enum.Enum):
     LINK = "link"
     OTHER = "other"
 
-    __hash__ = object.__hash__  # members are compared by identity; the usual one is slow, and is asked for each entry
+    __hash__ = object.__hash__  # members are compared by identity; the hash of `Enum` is slow, and used for each entry
 
 
 @attrs.frozen
 class Entry:
     """One file or directory of one side, as that side described it.
 
-    ``size`` is in bytes, times are nanoseconds since the epoch (UTC). What a side cannot tell is ``None``:
-    an FTP server knows neither ``ctime_ns`` nor ``inode``. Times of one side are only ever compared with
-    earlier times of the same side, so neither clock nor time zone of the other matters.
+    ``size`` is in bytes, times are nanoseconds since the epoch (UTC). A value that a side does not report is ``None``:
+    an FTP server reports neither ``ctime_ns`` nor ``inode``. The times of a side are compared with earlier times of the
+    same side only, so the clock and the time zone of the other side do not matter.
 
-    ``mode`` is the permissions (``0o644``) of a file that is to be sent. It goes along with the content and is not
-    compared: a file is not sent again because only its permissions were changed.
+    ``mode`` is the permissions (``0o644``) of a file that is to be sent. They are set together with the content and are
+    not compared: a file is not sent again when only its permissions have changed.
     """
 
     path: str
@@ -59,7 +59,7 @@ class Entry:
 
 @attrs.frozen
 class Problem:
-    """Why something could not be looked at. ``vanished``: it was gone when we came, which is nobody's fault."""
+    """The reason why a path could not be read. ``vanished``: it was removed before it could be, which is no failure."""
 
     path: str
     reason: str
@@ -68,11 +68,11 @@ class Problem:
 
 @attrs.frozen
 class Listing:
-    """Everything in one directory, or the reason why that is not known.
+    """Everything in one directory, or the reason why that is unknown.
 
-    With a ``problem`` the directory is *unknown*: ``entries`` is empty, and nothing below may be removed.
-    ``hidden`` holds names that are there but are not to be mirrored (excluded, links, sockets): they are never
-    sent, and never count as gone either.
+    With a ``problem`` the directory is *unknown*: ``entries`` is empty, and nothing below may be removed. ``hidden``
+    holds the names of entries that exist and are not to be mirrored (excluded, links, sockets): they are never sent,
+    and never count as gone.
     """
 
     directory: str
@@ -124,15 +124,16 @@ class ScanComplete:
 
 @attrs.frozen
 class Record:
-    """What the journal remembers of one path: both sides as they were when they last agreed.
+    """What the journal records of one path: both sides as they were when they last agreed.
 
-    ``source`` is ``None`` for a *foreign* entry: seen on the target, not put there by this profile. Foreign
-    entries are adopted when equal, overwritten when the source has the same path, and never removed.
-    ``digest`` is set when the source file was written so shortly before it was read that a later change could
-    carry the same times (the racy-clean rule); the next run compares contents instead of times. An empty one says that
-    the entry was to be removed from the target, or moved, and may not be there.
+    ``source`` is ``None`` for a *foreign* entry: seen on the target, and not put there by this profile. Foreign entries
+    are adopted when equal, overwritten when the source has the same path, and never removed.
 
-    ``checksum`` says nothing of the times: it is the digest of what was sent, where that is remembered.
+    ``digest`` is set when the source file was written so shortly before it was read that a later change could have the
+    same times (the racy-clean rule); the next run compares contents instead of times. An empty digest says that the
+    entry was to be removed from the target, or moved, and may be missing there.
+
+    ``checksum`` is the digest of what was sent, where that is kept, independent of the times.
     """
 
     source: Entry | None
@@ -146,25 +147,25 @@ class Record:
 
     @property
     def content(self) -> bytes | None:
-        """The digest of what was sent, if it is known."""
+        """The digest of what was sent, or None."""
         return self.digest or self.checksum
 
 
 def join(directory: str, name: str) -> str:
-    """Give the path of ``name`` in ``directory``."""
+    """Return the path of ``name`` in ``directory``."""
     return f"{directory}/{name}" if directory else name
 
 
 def parent_of(path: str) -> str:
-    """Give the directory that holds ``path``; the root's parent is the root."""
+    """Return the directory that holds ``path``; the parent of the root is the root."""
     return path.rpartition("/")[0]
 
 
 def ancestors(path: str) -> list[str]:
-    """Give the directories above ``path``, from the root down."""
+    """Return the directories above ``path``, from the root down."""
     return ["", *(path[:end] for end, letter in enumerate(path) if letter == "/")]
 
 
 def name_of(path: str) -> str:
-    """Give the last component of ``path``."""
+    """Return the last component of ``path``."""
     return path.rpartition("/")[2]

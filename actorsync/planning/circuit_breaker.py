@@ -1,7 +1,7 @@
-"""A circuit breaker: what fails for all of them alike is tried by one, and not by everybody after everybody.
+"""A circuit breaker: what fails for all connections alike is tried by one of them, and not by each in turn.
 
-Closed, everything passes. Open, nothing does. Half-open, one does: the probe, and what becomes of it decides. Nothing
-here knows a clock: times are told, in seconds.
+Closed: everything passes. Open: nothing passes. Half-open: one connection passes, the probe, and its result decides.
+There is no clock here: the caller passes times, in seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Breaker", "State"]
 
 
 class State(enum.Enum):
-    """Whether things pass."""
+    """Whether a connection passes."""
 
     CLOSED = enum.auto()
     OPEN = enum.auto()
@@ -23,15 +23,15 @@ class State(enum.Enum):
 
 @attrs.define
 class Breaker:
-    """A breaker before one thing that everybody needs: a host that is there, a disk that has room.
+    """A breaker for one resource that all connections need: a host that answers, a disk that has room.
 
-    ``failures`` counts those since the last success, and ``reason`` is the first of them. After each, nobody is let
-    through for ``first_wait`` seconds, doubling up to ``longest_wait``; with a ``first_wait`` of nothing the probe sees
-    to its own pauses, and stays the probe.
+    ``failures`` counts the failures since the last success, ``reason`` is the first of them. After a failure the
+    breaker stays open for ``first_wait`` seconds, doubling up to ``longest_wait``. With a ``first_wait`` of 0 the probe
+    makes its own pauses, and stays the probe.
 
-    Where sizes are told, whatever is smaller than what failed may be a probe before that: a disk without room for the
-    biggest file has room for others, and who always waited for the biggest would never send them. Each failure in a
-    row halves what counts as smaller, so that a disk which is really full is asked a few times, and not once a file.
+    Where sizes are given, a smaller operation than the one that failed may probe earlier: a disk without room for the
+    biggest file has room for others. Each failure in a row halves what counts as smaller, so that a disk which is
+    really full is tried a few times, and not once for each file.
     """
 
     first_wait: float = 0.0
@@ -44,13 +44,13 @@ class Breaker:
     _failed_size: int = 0
 
     def state(self, now: float) -> State:
-        """Say whether things pass: half-open means that one does, or may."""
+        """Return the state. Half-open means that there is a probe, or that there may be one now."""
         if not self.is_open:
             return State.CLOSED
         return State.HALF_OPEN if self._probe is not None or now >= self._open_until else State.OPEN
 
     def admits(self, who: object, now: float, size: int = 0) -> bool:
-        """Decide whether ``who`` may try. One that may says afterwards what became of it, or that nothing did."""
+        """Decide whether ``who`` may try. If so, it calls `succeeded`, `failed` or `withdrew` afterwards."""
         if not self.is_open:
             return True
         if self._probe is None and (now >= self._open_until or self._is_small(size)):
@@ -61,14 +61,14 @@ class Breaker:
         return size << max(0, self.failures - 1) < self._failed_size
 
     def trip(self) -> None:
-        """Open, although nothing has failed yet: it has to be seen first whether it works."""
+        """Open before any failure: a probe has to show first that the resource works."""
         self.is_open = True
 
     def failed(self, who: object, reason: str, now: float, size: int = 0) -> bool:
-        """Take note that it did not work; True when that is news.
+        """Take note of a failure; return True for the first one since the last success.
 
-        Those who were under way when it opened fail as well, and that tells nothing new. Of them the biggest is the one
-        that was too big.
+        Operations that were in progress when the breaker opened fail as well, which is nothing new. The biggest of them
+        is the size that counts as too big.
         """
         is_first = not self.failures
         if is_first or self._probe is who:
@@ -84,20 +84,20 @@ class Breaker:
         return is_first
 
     def succeeded(self, who: object) -> bool:
-        """Take note that it worked; True when that is news. What began before it failed proves nothing."""
+        """Take note of a success; return True if it closes the breaker after failures. Only the probe can close it."""
         return False if self.is_open and self._probe is not who else self.close()
 
     def close(self) -> bool:
-        """Close, because it works; True when it had failed."""
+        """Close the breaker; return True when there were failures."""
         is_news = self.failures > 0
         self.is_open, self.failures, self.reason, self._probe = False, 0, "", None
         return is_news
 
     def withdrew(self, who: object) -> None:
-        """Take note that ``who`` does not try any more, with no result."""
+        """Take note that ``who`` has stopped trying, without a result."""
         if self._probe is who:
             self._probe = None
 
     def seconds_left(self, now: float) -> float:
-        """Give how long nobody is let through whatever the size."""
+        """Return the seconds until a probe of any size may pass."""
         return max(0.0, self._open_until - now)

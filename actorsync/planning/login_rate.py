@@ -1,8 +1,8 @@
-"""How many logins may be under way at once: as many as the server does not mind.
+"""How many logins may be in progress at once.
 
-Servers count those who are not logged in yet (``MaxStartups`` of OpenSSH, firewalls), and turn the next one away as
-they do when they have enough connections. The two are told apart by who else was at the door: one that came alone was
-one connection too many; one that came with others may only have come too early.
+Servers limit the connections that are not logged in yet (``MaxStartups`` of OpenSSH, firewalls), and reject a further
+one as they do when they have enough connections. The two cases differ in the other logins at that moment: a login that
+was alone was one connection too many; one that was in progress with others may only have come too early.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import attrs
 
 __all__ = ["Logins"]
 
-#: Logins at once before a server has turned one of several away. OpenSSH turns some away from ten on.
+#: Logins at once before a server has rejected one of several. OpenSSH rejects some from ten on.
 WIDTH = 8
-#: After that: seconds from the end of a login to the next, and from one that was turned away, at most.
+#: After that: seconds from the end of a login to the next one, and from a rejected one to the next, at most.
 GAP, PAUSE = 0.1, 0.5
 
 
 @attrs.define
 class Logins:
-    """The logins under way, by the numbers of their connections.
+    """The logins in progress, by the numbers of their connections.
 
-    Once one of several was turned away they go one at a time, with a gap between them, for the rest of the run.
-    ``jitter``, where it is asked for, is between 0 and 1, and takes away up to half of a pause.
+    After a server has rejected one of several, logins go one at a time for the rest of the run, with a pause between
+    them. The parameter ``jitter`` is between 0 and 1, and shortens a pause by up to half.
     """
 
     width: int = WIDTH
@@ -31,26 +31,26 @@ class Logins:
     _not_before: float = 0.0
 
     def wait(self, now: float) -> float | None:
-        """Give the seconds until one more may begin; None when first one of those under way has to end."""
+        """Return the seconds until one more may begin; None when one of those in progress has to end first."""
         return None if len(self.under_way) >= self.width else max(0.0, self._not_before - now)
 
     def began(self, number: int) -> None:
-        """Take note of a login that begins."""
+        """Take note that a login begins."""
         self._crowded.discard(number)
         self.under_way.add(number)
         if len(self.under_way) > 1:
             self._crowded |= self.under_way
 
     def ended(self, number: int, now: float, jitter: float) -> None:
-        """Take note that one ended, however it did."""
+        """Take note that a login has ended, with any result."""
         if number in self.under_way:
             self.under_way.discard(number)
             self._pause(GAP if self.width == 1 else 0.0, now, jitter)
 
     def is_too_early(self, number: int, now: float, jitter: float) -> bool:
-        """Judge a login that was turned away, and has ended: True when others were under way beside it.
+        """Judge a login that was rejected, and has ended: True when others were in progress at the same time.
 
-        Whoever hears that comes again, when it is alone.
+        Then the connection tries again, alone.
         """
         if number not in self._crowded:
             return False

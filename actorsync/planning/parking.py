@@ -1,10 +1,9 @@
-"""Paths that fail run after run: when they are left alone, and for how long.
+"""Paths that fail run after run: when they are parked, and for how long.
 
-A server that will not store one name, or a file that nobody may read, fails in every pass, costs a try each time and
-hides what is new in the log. After `PARK_AFTER` failures in a row such a path is *parked*: passes leave it alone until
-its time is up, unless the source has changed. It counts as failed all the while, and a run that a person starts tries
-it at once. Only what concerns the one path counts: not a target that is full, and not a run that did not come to its
-end.
+A name that a server rejects, or a file without read permission, fails in every pass, costs a try each time and hides
+what is new in the log. After `PARK_AFTER` failures in a row such a path is *parked*: passes do not try it until its
+delay has passed, unless the source has changed. It counts as failed in the meantime, and a run that a user starts tries
+it at once. Only failures of the one path count: not a target that is full, and not a run that was incomplete.
 """
 
 from __future__ import annotations
@@ -23,31 +22,31 @@ __all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Parking", "delay_after
 
 #: How many failures in a row park a path.
 PARK_AFTER: Final = 3
-#: Seconds for which a path is left alone after that many; twice as long after each further failure.
+#: Seconds for which a path is parked after that many failures; twice as long after each further one.
 FIRST_DELAY: Final = 60.0
-#: And never longer than this.
+#: The longest delay, in seconds.
 LONGEST_DELAY: Final = 3_600.0
 
 
 def is_parked(trouble: Parked) -> bool:
-    """Tell whether a path has failed so often that it is left alone for a while."""
+    """Tell whether a path has failed so often that it is not tried for a while."""
     return trouble.failures >= PARK_AFTER
 
 
 def delay_after(failures: int) -> float:
-    """Give the seconds for which a path is left alone after so many failures in a row."""
+    """Return the seconds for which a path is parked after so many failures in a row."""
     if failures < PARK_AFTER:
         return 0.0
     return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - PARK_AFTER, 32))
 
 
 def is_due(trouble: Parked, now: float) -> bool:
-    """Tell whether the time of a path is up. A clock that was set back to before the failure keeps nobody waiting."""
+    """Tell whether a path may be tried again. If the clock was set back to before the failure, it may."""
     return not trouble.failed_at <= now < trouble.failed_at + delay_after(trouble.failures)
 
 
 def troubled(before: Parked | None, path: str, source: Entry | None, reason: str, now: float) -> Parked:
-    """Count one more failure. Another version of the source, or a first failure, begins a new row."""
+    """Return the record of one more failure. Another version of the source, or a first failure, counts from one."""
     if before is None or not _is_same(before.source, source):
         return Parked(path, source, 1, now, now, reason)
     failures = before.failures + 1
@@ -63,9 +62,9 @@ def _is_same(then: Entry | None, now: Entry | None) -> bool:
 
 @attrs.define(eq=False)
 class Parking:
-    """What one run has to do with the troubles of those before it. ``now`` is the time of day, in seconds.
+    """The failures of earlier runs, and what one run makes of them. ``now`` is the time of day, in seconds.
 
-    ``is_patient`` says to leave alone what is parked and has not changed; otherwise everything is tried.
+    With ``is_patient`` paths that are parked and have not changed are not tried; without it, all are.
     """
 
     is_patient: bool
@@ -81,7 +80,7 @@ class Parking:
         self.troubles, self.now = {trouble.path: trouble for trouble in troubles}, now
 
     def why_not(self, path: str, source: Entry | None) -> str | None:
-        """Say why something that is to be done about ``path`` is not tried now; None when it is.
+        """Return why an operation on ``path`` is not tried now; None when it is tried.
 
         ``source`` is what would be sent, None for a removal.
         """
@@ -96,7 +95,7 @@ class Parking:
         return f"parked after {times}, tried again in {duration_text(left)}: {trouble.reason}"
 
     def settle(self, outcome: Outcome) -> None:
-        """Take note of what became of an operation."""
+        """Take note of the outcome of an operation."""
         operation = outcome.operation
         if not isinstance(operation, Copy | MakeDirectory | Move | Remove):
             return
@@ -119,7 +118,7 @@ class Parking:
             missing = {path for path, failed in self._failed.items() if isinstance(failed.operation, MakeDirectory)}
             for path, failed in self._failed.items():
                 if _is_in(path, missing):
-                    continue  # one burst may hold a directory and what is in it: the server refuses both for one reason
+                    continue  # one batch may hold a directory and what is in it: the server rejects both for one reason
                 yield troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
         for path, trouble in self.troubles.items():
             is_done_with = not (path in self._met or _is_in(path, unseen)) and scope.contains(path)

@@ -1,6 +1,6 @@
-"""How many connections a run keeps: decided from what was refused, and from whether more were any use.
+"""How many connections a run keeps: decided from rejected connections, and from whether more of them help.
 
-Nothing here knows a clock or a connection: times are told, in seconds, and counts are given.
+There is no clock here: the caller passes times, in seconds, and counts.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import attrs
 
 __all__ = ["Sizing"]
 
-#: After a refusal, so long until one more is tried; each further refusal doubles it.
+#: Seconds from a rejected connection to the next try of one more; each further rejection doubles them.
 FIRST_PATIENCE, LONGEST_PATIENCE = 5.0, 300.0
-#: The same for what an earlier run has learnt.
+#: The same for a limit that an earlier run has found.
 LEARNT_PATIENCE = 60.0
-#: An automatic size begins here, and grows by half as long as a fifth of what that promises comes true.
+#: The first automatic size; it grows by half while the rate grows by at least a fifth of that.
 _BEGINNING, _GROWTH, _SHARE = 4, 1.5, 0.2
-#: Seconds for which a size is watched before it is judged.
+#: Seconds for which a size is measured before it is judged.
 _WATCHED = 2.0
 
 
@@ -23,9 +23,9 @@ _WATCHED = 2.0
 class Sizing:
     """The size of a pool of connections, at most ``cap``.
 
-    ``ceiling`` is what the server was seen to allow, None when it never refused; a run may begin with what another has
-    learnt. With ``is_automatic`` the size begins small and grows while that helps; otherwise it begins with all that
-    is allowed. Times are counted from the beginning of the run.
+    ``ceiling`` is how many the server was seen to allow, None when it never rejected one; a run may begin with the
+    ceiling of an earlier run. With ``is_automatic`` the size begins small and grows while that helps; otherwise it
+    begins with all that are allowed. Times are seconds since the beginning of the run.
     """
 
     cap: int
@@ -33,7 +33,7 @@ class Sizing:
     is_automatic: bool = False
     size: int = attrs.field(init=False)
     _limit: int | None = None
-    """More than this were refused, by the server or by our own side."""
+    """More than this were rejected, by the server or by this machine."""
     _patience: float = FIRST_PATIENCE
     _try_again_at: float = LEARNT_PATIENCE
     _is_trying: bool = False
@@ -41,7 +41,7 @@ class Sizing:
     _before: float = 0.0
     _rate: float = 0.0
     _rated: int = 1
-    """The size that had this rate."""
+    """The size that had ``_rate``."""
     _is_settled: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -53,21 +53,21 @@ class Sizing:
         return min(self.cap, self._limit or self.cap)
 
     def refused(self, connected: int, now: float, *, by_server: bool = True) -> None:
-        """Take note that one more connection was refused while ``connected`` were kept, which is at least 1.
+        """Take note that one more connection was rejected while there were ``connected``, which is at least 1.
 
-        When it was not the server but our own side that has no room for more, the ceiling stays what it was.
+        When it was this machine that cannot open more, and not the server, the ceiling does not change.
         """
         self._limit = self.size = max(1, min(connected, self.size))
         if by_server:
             self.ceiling = self.size
-        if self._is_trying:  # and not one of those that came too many at the beginning
+        if self._is_trying:  # not one of those that were too many at the beginning
             self._patience = min(2 * self._patience, LONGEST_PATIENCE)
             self._is_trying = False
         self._try_again_at = now + self._patience
         self._watched_since, self._rate = None, 0.0
 
     def accepted(self, connected: int) -> None:
-        """Take note that ``connected`` connections are kept, which may be more than were known to be allowed."""
+        """Take note that there are ``connected`` connections, which may be more than were known to be allowed."""
         if self._limit is not None and connected > self._limit:
             self._limit = connected
             self.size = max(self.size, self._allowed)
@@ -76,9 +76,9 @@ class Sizing:
             self.ceiling = max(self.ceiling, connected)
 
     def look(self, now: float, connected: int, done: float) -> bool:
-        """Consider growing; True when it has. ``done`` is how much work was done so far, in any unit.
+        """Grow if that may help; return True if the size has grown. ``done`` is the work done so far, in any unit.
 
-        A size is judged only when it was in use: whoever has nothing to do does not call this.
+        Call this only while there is work for all connections: a size is judged by its use.
         """
         if connected < self.size:
             self._watched_since = None
@@ -96,7 +96,7 @@ class Sizing:
         return True
 
     def _has_helped(self, now: float, done: float) -> bool:
-        """Watch this size for a while, and judge whether it does more than the last one. If not, it is the last."""
+        """Measure this size for a while, and tell whether it does more work than the last one. If not, stop growing."""
         if self._watched_since is None:
             self._watched_since, self._before = now, done
             return False

@@ -1,7 +1,7 @@
-"""What must happen to one path: a table over (what the source is now, what the target holds).
+"""What must happen to one path: a table over (what the source has now, what the target has).
 
-"Now" comes from the scan. What the target holds, and what the source was then, come from the journal, never from a
-comparison of the two sides' clocks: a source file is unchanged when it is what it was when it was last sent.
+"Now" comes from the scan. What the target has, and what the source had then, come from the journal, never from a
+comparison of the clocks of the two sides: a source file is unchanged when it is what it was when it was last sent.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy
 #: changing: the coarsest clocks in use (FAT) tick every two seconds. In nanoseconds.
 CLOCK_GRANULARITY = 2_000_000_000
 
-#: How far the clock of a server may be from ours, in nanoseconds: one that tells its local time for UTC is up to 14
-#: hours away, and nobody sets a clock that is wrong by a day.
+#: How far the clock of a server may be from ours, in nanoseconds: a server that reports local time as UTC is up to 14
+#: hours off, and an error of more than a day is found and corrected.
 CLOCK_SKEW = 26 * 3600 * 1_000_000_000
 
 
 class Source(enum.Enum):
-    """What the source is now, compared with what it was when both sides last agreed."""
+    """What the source has now, compared with what it had when both sides last agreed."""
 
     GONE = "gone"
     HIDDEN = "hidden"  # there, but excluded, or not a file or directory
@@ -40,7 +40,7 @@ class Source(enum.Enum):
 
 
 class Target(enum.Enum):
-    """What the target holds, as far as the journal knows."""
+    """What the target has, as far as the journal knows."""
 
     NOTHING = "nothing"
     FILE = "our file"
@@ -53,7 +53,7 @@ class Target(enum.Enum):
 
 
 class Action(enum.Enum):
-    """What follows."""
+    """What must be done."""
 
     NOTHING = "nothing"
     COPY = "copy"
@@ -65,7 +65,7 @@ class Action(enum.Enum):
     BLOCKED = "fail: in the way, and not ours"
 
 
-#: The whole policy of a one-way mirror. A pair that is not here cannot occur.
+#: The whole policy of a one-way mirror. A pair that is missing here cannot occur.
 TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.GONE, Target.FILE): Action.REMOVE,
     (Source.GONE, Target.DIRECTORY): Action.REMOVE,
@@ -94,7 +94,7 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
 
 @attrs.frozen
 class Decision:
-    """What must happen to one path, and what it is decided from. NOTHING is never yielded."""
+    """What must happen to one path, and from what that was decided."""
 
     action: Action
     now: Entry | None
@@ -102,10 +102,10 @@ class Decision:
 
 
 def is_racy(entry: Entry, now_ns: int) -> bool:
-    """Tell whether ``entry``, read at ``now_ns``, could still change without its times showing it.
+    """Tell whether ``entry``, read at ``now_ns``, could still change without a change of its times.
 
-    The inode's own time decides where there is one, because nobody can set it back. A server tells none, and its times
-    are of its own clock: what is young by ours may be of this very second by that one.
+    The time of the inode decides where there is one, because it cannot be set. A server does not report it, and its
+    times are those of its own clock: a file that is hours old by our clock may be written in this second by that one.
     """
     if entry.ctime_ns is not None:
         return entry.ctime_ns >= now_ns - CLOCK_GRANULARITY
@@ -113,7 +113,7 @@ def is_racy(entry: Entry, now_ns: int) -> bool:
 
 
 def decide(now: Entry | None, record: Record | None, *, hidden: bool = False, by_content: bool = False) -> Action:
-    """Look one path up in the table. ``hidden``: it is in the source, or may be, but is not to be mirrored.
+    """Look one path up in the table. ``hidden``: the source has it, or may have it, but it is not to be mirrored.
 
     ``by_content``: other times do not make another file where the checksum of what was sent is known.
     """
@@ -129,11 +129,10 @@ def reconcile(
     *,
     by_content: bool = False,
 ) -> Iterator[Decision]:
-    """Decide for everything that is or was in one directory of the source.
+    """Yield a decision for each entry that is or was in one directory of the source, without those for NOTHING.
 
-    ``records`` are the journal's, by name. What is exactly as recorded may be missing from both. ``hides(path,
-    is_directory)`` tells whether the selection keeps a path from being mirrored: what is newly excluded is left alone,
-    not removed.
+    ``records`` are those of the journal, by name. What is exactly as recorded may be missing from both. ``hides(path,
+    is_directory)`` tells whether the selection excludes a path: what is newly excluded stays as it is on the target.
     """
     present = set()
     for entry in listing.entries:
@@ -154,9 +153,9 @@ def reconcile(
 
 
 def removals_below(top: Record, below: Iterable[Record], hides: Callable[[str, bool], bool]) -> list[Entry]:
-    """Give what must be removed so that ``top`` is gone, leaves first. ``below``: its subtree, parents first.
+    """Return what must be removed so that ``top`` is gone, leaves first. ``below``: its subtree, parents first.
 
-    What is foreign or hidden stays, and so do the directories that hold it.
+    Foreign and hidden entries stay, and so do the directories that hold them.
     """
     kept: set[str] = set()
     doomed: list[Entry] = []
@@ -194,7 +193,7 @@ def _target(now: Entry | None, record: Record | None) -> Target:
         return Target.NOTHING
     is_directory = record.target.kind is Kind.DIRECTORY
     if record.is_doomed and is_directory and now is not None and now.kind is Kind.DIRECTORY:
-        return Target.NOTHING  # as far as anybody knows; making it again does no harm
+        return Target.NOTHING  # it may be missing, and making it again does no harm
     if record.source is not None:
         return Target.DIRECTORY if is_directory else Target.FILE
     if is_directory:
@@ -205,11 +204,11 @@ def _target(now: Entry | None, record: Record | None) -> Target:
 
 
 def looks_equal(source: Entry, target: Entry) -> bool:
-    """Tell whether a file found on the target is what the source would send: same size, same time.
+    """Tell whether a file that was found on the target is what the source would send: same size, same time.
 
-    The only comparison of times across the two sides: of a time that can only be there because somebody set it to
-    the source's. Servers keep whole seconds. A target that cannot tell its time proves nothing; nor does the size of
-    a source whose content is made on the way.
+    This is the only comparison of times across the two sides: such a time was set to that of the source. Servers keep
+    whole seconds. A target that does not report a time proves nothing; nor does the size of a file whose content a
+    transform makes.
     """
     if is_fingerprinted(source) or source.size != target.size or source.mtime_ns is None or target.mtime_ns is None:
         return False

@@ -1,7 +1,7 @@
-"""Whether removing may begin. Asked once, before the first removal, when everything that would be removed is known.
+"""Whether removals may begin, and which of them have to wait. Asked once, when all removals of a run are known.
 
-Mirrors destroy data in three ways that no single removal looks wrong in: the source was emptied, the source is not the
-source any more (a disk that is not mounted), or far more is gone than anybody meant to delete.
+A mirror can destroy data in three ways in which each single removal looks right: the source was emptied, the source is
+another one (a disk that is not mounted), or far more is missing than the user meant to delete.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
 
 __all__ = ["DeleteLimit", "Gone", "RemovalRequest", "objection", "to_postpone", "why_postponed"]
 
-#: A source that had fewer entries than this may be emptied without asking (mutagen draws the same line).
+#: A source that had fewer entries than this may be emptied (mutagen has the same limit).
 FEW_ENTRIES = 2
 
 
@@ -30,7 +30,10 @@ class DeleteLimit(Protocol):
 
 @attrs.frozen
 class RemovalRequest:
-    """What a run is about to remove, of how much, and what it saw of the source."""
+    """How much a run is about to remove, of how many entries, and what it saw of the source.
+
+    ``ours`` counts the entries that the target has from the source, ``seen`` those that the scan showed.
+    """
 
     count: int
     ours: int
@@ -40,21 +43,18 @@ class RemovalRequest:
 
 
 def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:
-    """Say why the removals must not begin, in one line with the way out; None when they may.
+    """Return why the removals must not begin, in one line that says what to do; None when they may.
 
-    An unlimited ``limit`` (``max-delete = "100%"``) is the user's word that anything may go, and silences all guards.
+    An unlimited ``limit`` (``max-delete = "100%"``) allows every removal: there is no objection.
     """
     if not removals.count or limit.is_unlimited:
         return None
-    way_out = "if that is meant, run once with --set sync.max-delete=100%"
+    way_out = "if this is intended, run once with --set sync.max-delete=100%"
     if removals.seen == 0 and removals.ours >= FEW_ENTRIES:
         return f"the source is empty, and the target has {removals.ours} entries from it: nothing removed; {way_out}"
     then, now = removals.root_then, removals.root_now
     if then is not None and then.device is not None and now.device is not None and then.device != now.device:
-        return (
-            "the source is on another device than in the last run (is it mounted?): "
-            f"{removals.count} removals withheld; {way_out}"
-        )
+        return f"the source is on another device than in the last run (is it mounted?): nothing removed; {way_out}"
     allowed = limit.limit(removals.ours)
     if removals.count > allowed:
         return (
@@ -66,14 +66,14 @@ def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:
 
 @attrs.frozen
 class Gone:
-    """What was known where something is to be removed. It went with ``top``: itself, or a whole directory."""
+    """What is known of an entry that is to be removed. ``top`` is what is missing: itself, or a directory above it."""
 
     record: Record
     top: str
 
     @property
     def source(self) -> Entry | None:
-        """What the source had there."""
+        """What the source had under this path."""
         return self.record.source
 
 
@@ -84,16 +84,16 @@ def to_postpone(
     kept: Collection[str] = (),
     unlisted: Collection[str] = (),
 ) -> frozenset[str]:
-    """Choose the removals that must wait for a run in which what failed does not.
+    """Choose the removals that must wait for a run in which nothing near them fails.
 
-    ``removals`` are by path; ``failed`` is what it has now and the target has not got: files
-    and directories that could not be sent, and directories that could not be read. What failed may be the new name of
-    what would go. So these wait:
+    ``removals`` are by path; ``failed`` is what the source has and the target has not got: files and directories that
+    could not be sent, and directories that could not be read. What failed may be the new name of what would be removed.
+    So these removals wait:
 
-    * what is directly beside something that failed; of a directory that goes as a whole, everything in it;
-    * anywhere, a file of the size, or with the inode, of a file that failed: that is how a file looks that was moved;
-    * what is below a directory of the target that could not be listed (``unlisted``);
-    * a directory that holds something which waits, or which is ``kept`` for another reason.
+    * an entry in the same directory as one that failed; if a whole directory is missing, everything in it;
+    * anywhere, a file of the size, or with the inode, of a file that failed: a renamed file looks like this;
+    * an entry below a directory of the target that could not be listed (``unlisted``);
+    * a directory that holds an entry which waits, or which is ``kept`` for another reason.
     """
     failed = list(failed)
     if not (failed or kept or unlisted):
@@ -118,16 +118,17 @@ def to_postpone(
 
 
 def why_postponed(removals: int, failed: Collection[str]) -> str:
-    """Say in one line how many removals wait, and for what."""
+    """Return one line that says how many removals wait, and for what."""
     more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    they = "they" if removals != 1 else "it"
     return (
-        f"{removals} removal{'s' if removals != 1 else ''} withheld: near what failed, or like it "
+        f"{removals} removal{'s' if removals != 1 else ''} postponed: {they} may be half of a rename that failed "
         f"({min(failed, default='')!r}{more})"
     )
 
 
 def _line(path: str) -> Iterator[str]:
-    """Give a path and all that is above it, without the root."""
+    """Yield a path and the directories above it, without the root."""
     while path:
         yield path
         path = parent_of(path)

@@ -64,11 +64,11 @@ class RemovalQueue:
         return count
 
     def next_files(self, limit: int) -> tuple[Remove, ...]:
-        """Give out removals of files, at most ``limit``."""
+        """Hand out removals of files, at most ``limit``."""
         return tuple(self._files.popleft() for _ in range(min(limit, len(self._files))))
 
     def next_directories(self, limit: int) -> tuple[Remove, ...]:
-        """Give out directories, at most ``limit``, whose content is gone or goes earlier in the same batch."""
+        """Hand out directories, at most ``limit``, whose content is gone or goes earlier in the same batch."""
         here: dict[str, int] = {}
         rest: list[Remove] = []
         chosen: list[Remove] = []

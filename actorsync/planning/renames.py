@@ -1,10 +1,12 @@
-"""Which new files of the source are old ones by another name: what a rename in the source leaves to be seen.
+"""Which new files of the source are old ones under another name.
 
-A rename keeps a file's inode, its size and the time of its content. The inode's own time changes when the file itself
-is renamed, and not when a directory above it is. Where that is the same, too, a file is as unchanged as one that has
-kept its path. Where it is not, a file may have been written anew with its old time, or be another one that was given
-the inode of one that is gone: so its checksum has to tell, or a time that has a fraction of a second. Those are read
-off a clock, while the times that people and tools set (of an archive, of a build) are whole seconds.
+A rename keeps the inode of a file, its size and the time of its content. The time of the inode changes when the file
+itself is renamed, and not when a directory above it is. Where that time is the same, too, the file is as unchanged as
+one that has kept its path.
+
+Where it differs, the file may have been written anew with its old time, or may be another file that got the inode of
+one that is gone. Then its checksum decides, or a time with a fraction of a second: such a time comes from a clock,
+while the times that users and tools set (of an archive, of a build) are whole seconds.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ __all__ = ["candidates", "has_to_be_read", "may_be", "pair"]
 
 
 def candidates(decisions: Iterable[Decision]) -> list[Entry]:
-    """Give the new files among what was decided: nothing of ours has their name on the target.
+    """Return the new files among decisions: those with names under which the target has nothing of ours.
 
-    Unless it was to be moved there in a run that was broken off. That is tried again.
+    A file that an interrupted run was to move to its name counts as new: the move is tried again.
     """
     return [
         it.now
@@ -37,9 +39,9 @@ def _is_new(now: Entry, record: Record | None) -> bool:
 def pair(
     held: Sequence[Decision], gone: Mapping[str, Record], replaced: AbstractSet[str]
 ) -> Iterator[tuple[Decision, Record | None]]:
-    """Give each of the new files with what it may have been: one that is gone, and no two the same.
+    """Yield each new file with the record of a file that is gone and that it may have been, each at most once.
 
-    What is to be in a directory that takes the place of a file is none: it waits for removals, and they for moves.
+    A file in a directory that replaces a file gets None: it waits for removals, and these wait for moves.
     """
     keys = {_key(it.now) for it in held if it.now is not None}
     known: dict[tuple[object, ...], list[Record]] = {}
@@ -60,10 +62,10 @@ def _key(entry: Entry) -> tuple[object, ...]:
 
 
 def may_be(now: Entry, was: Record, top: str) -> bool:
-    """Tell whether a new file of the same inode, size and time can be known to be an old one.
+    """Tell whether a new file of the same inode, size and time can be proved to be an old one.
 
-    ``top`` is what it is gone with: itself, or a directory above it. One that has kept its name in a directory that was
-    renamed was not renamed itself, and so its inode has no other time, unless it was written.
+    ``top`` is what is missing: the old file, or a directory above it. A file that kept its name in a directory that was
+    renamed was not renamed itself: if the time of its inode differs, it was written.
     """
     assert was.source is not None
     if now.ctime_ns == was.source.ctime_ns or was.content is not None:
@@ -74,9 +76,9 @@ def may_be(now: Entry, was: Record, top: str) -> bool:
 
 
 def has_to_be_read(now: Entry, was: Record, since_ns: int) -> bool:
-    """Tell whether only the content of a file says that it is the old one, or will say that it has changed since.
+    """Tell whether the content of a file is needed: to prove that it is the old one, or to see later changes.
 
-    ``since_ns`` is the time before the scan.
+    ``since_ns`` is the time of day before the scan, in nanoseconds.
     """
     assert was.source is not None
     is_untouched = was.digest is None and now.ctime_ns == was.source.ctime_ns

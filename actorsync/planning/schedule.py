@@ -52,7 +52,7 @@ _NO_DIRECTORY = {
     Fault.OTHER: "its directory could not be made",
     Fault.PARKED: "its directory is parked, and was not made",
 }
-_IN_THE_WAY = "what is in its way could not be removed"
+_IN_THE_WAY = "an entry in its way could not be removed"
 
 
 @attrs.define(eq=False)
@@ -180,11 +180,11 @@ class Schedule:
         self._removals.release()
 
     def drop_removals(self, reason: str, only: frozenset[str] | None = None) -> list[Outcome]:
-        """Give up removals that were not released, all or those of ``only``; return the outcomes that follow."""
+        """Drop removals that were not released, all or those of ``only``; return the outcomes that follow."""
         outcomes: list[Outcome] = []
         for removal in self._removals.take(only):
             outcomes.append(Returned(removal, reason))
-            outcomes += self._fail_waiting(removal.path, f"what is in its way was not removed: {reason}")
+            outcomes += self._fail_waiting(removal.path, f"an entry in its way was not removed: {reason}")
         self.left += sum(isinstance(outcome, Returned) for outcome in outcomes)
         return outcomes
 
@@ -193,11 +193,11 @@ class Schedule:
         outcomes: list[Outcome] = []
         for removal in self._removals.take(reasons):
             outcomes.append(Failed(removal, reasons[removal.path], fault))
-            outcomes += self._fail_waiting(removal.path, "what is in its way is parked", fault)
+            outcomes += self._fail_waiting(removal.path, "an entry in its way is parked", fault)
         return outcomes
 
     def drain(self) -> None:
-        """Give nothing out any more but sweeps. ``left`` counts what was not begun, and ``left_by_drain`` is true."""
+        """Hand out nothing but sweeps from now on; count in ``left`` what was not begun, and set ``left_by_drain``."""
         if self._drained:
             return
         self._drained = True
@@ -210,7 +210,7 @@ class Schedule:
     # What connections do.
 
     def next_batch(self) -> Batch | None:
-        """Give out what should be done next, or None when nothing can be at the moment."""
+        """Return what should be done next, or None when nothing can be at the moment."""
         batch: Batch = ()
         if self._urgent:
             batch = self._next_urgent()

@@ -1,4 +1,4 @@
-"""Which entries take part in a run: gitignore patterns, extensions, depth. Pure: paths in, yes or no out."""
+"""Which entries are mirrored: gitignore patterns, extensions, depth. Pure: paths in, yes or no out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Selection"]
 # is a match of the entry itself. It also says what the entry is, for patterns that end in a slash.
 _FILE, _DIRECTORY, _EITHER = "/f\0", "/d\0", "/?\0"
 
-# What pathspec reads differently from git, without a word. A line that excludes nothing is how files get published.
+# What pathspec reads differently from git, without a warning. A line that excludes nothing publishes files.
 _MISREAD = re.compile(r"(?<!\\)\[[^\]]*(?:\\|\[:)")
 
 _Rule = tuple[bool, re.Pattern[str]]
@@ -32,7 +32,7 @@ def _tuple(lines: Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen
 class Selection:
-    """Decide, for relative paths separated by "/", what is part of the mirror.
+    """Decide, for relative paths separated by "/", which entries are mirrored.
 
     ``exclude`` and ``include`` are lines in gitignore syntax: in each list the last line that matches wins, and
     an entry that ``include`` matches is in, whatever ``exclude`` and ``exclude_extensions`` say. Extensions are
@@ -87,9 +87,9 @@ class Selection:
         return not excluded or _matches(self._including, subject)
 
     def hides(self, path: str, is_directory: bool) -> bool:
-        """Whether a walk would not come to the entry: it, or a directory above it, is out.
+        """Whether a walk would not reach the entry: it, or a directory above it, is out.
 
-        What is hidden is none of our business: that it is not seen does not mean that it is gone.
+        A hidden entry is never removed: that a scan does not show it does not mean that it is gone.
         """
         slash = path.find("/")
         while slash != -1:

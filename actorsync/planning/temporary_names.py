@@ -1,4 +1,4 @@
-"""Under which name a file is staged, and which names a server may not store as they are."""
+"""Names of temporaries, and names that a server may store in another form."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import unicodedata
 
 __all__ = ["aside_name", "oddness", "signature", "temporary_name", "trial_name"]
 
-#: Every server at hand stores these as they are, anywhere in a name.
+#: All tested servers store these characters unchanged, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
 
-#: Most names, told apart from all others at once.
+#: Most names match this, and need no further look.
 _ORDINARY = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*(?<![ .])")
 _NO_TRAITS: frozenset[str] = frozenset()
 
@@ -19,11 +19,11 @@ _ODD_BYTES = 120
 
 
 def oddness(name: str) -> frozenset[str]:
-    """Give the traits of ``name`` that some server is known to change; empty for a name any server can be trusted with.
+    """Return the traits of ``name`` that some server is known to change; empty for a name that all servers keep.
 
-    Pure-FTPd turns control characters and outer spaces into ``_``, so that three files can land on one; others
-    normalize or replace what is not ASCII. A server that was seen to store a name with all of these traits as it is
-    will store another such name as it is, too.
+    Pure-FTPd turns control characters and outer spaces into ``_``, so that three files can get one name; other servers
+    normalize or replace characters outside ASCII. A server that was seen to keep a name with all of these traits keeps
+    any other name with the same traits.
     """
     if _ORDINARY.fullmatch(name):
         return _NO_TRAITS
@@ -41,11 +41,11 @@ def oddness(name: str) -> frozenset[str]:
 
 
 def temporary_name(name: str, token: str) -> str:
-    """Give the temporary's name for ``name``; ``token`` is random and new for each attempt.
+    """Return the name of the temporary for ``name``; ``token`` is random and new for each attempt.
 
-    At most 255 bytes, like any name, and with a leading dot, so that web servers do not serve it. An odd name is staged
-    under a temporary that is odd in the same way (a leading space included): a server that changes such names then
-    shows it before the final name is touched.
+    It has at most 255 bytes, and a leading dot, so that web servers do not serve it. The temporary of an odd name is
+    odd in the same way (a leading space included): a server that changes such names then changes the temporary, before
+    the final name is touched.
     """
     if not oddness(name):
         return f".actorsync-{token}.tmp"
@@ -60,7 +60,7 @@ def temporary_name(name: str, token: str) -> str:
 
 
 def _sample(name: str, trait: str) -> str:
-    """Give the piece of ``name`` that has ``trait``: no more than a character and what combines with it."""
+    """Return the piece of ``name`` that has ``trait``: a character and what combines with it."""
     pieces = (name[start : start + length] for length in (1, 2, 3) for start in range(len(name)))
     return next((piece for piece in pieces if trait in oddness(piece)), "")
 
@@ -69,18 +69,18 @@ _SIGNATURE = re.compile(r"\.actorsync-[0-9a-z]+-?")
 
 
 def aside_name(temporary: str) -> str:
-    """Give the name under which a server that cannot replace a file sets the old one aside, while it is replaced.
+    """Return the name for the old file while a server that cannot replace a file gets the new one.
 
-    It follows from the temporary's, so whoever has written down the one has written down the other.
+    It follows from the name of the temporary: a journal that has the one knows the other.
     """
     return temporary.replace(".actorsync-", ".actorsync+", 1)
 
 
 def trial_name(temporary: str) -> str:
-    """Give the name of the small file that is tried beside a temporary which was refused, to find out why.
+    """Return the name of the small file that is uploaded beside a rejected temporary, to find out the reason.
 
-    It follows from the temporary's, like `aside_name`, and is as plain as a name can be: no dot at its beginning, and
-    nothing of the name that was refused.
+    It follows from the name of the temporary, like `aside_name`, and is plain: no leading dot, and no part of the name
+    that was rejected.
     """
     mark = signature(temporary).rstrip("-")
     if not mark:
@@ -89,6 +89,6 @@ def trial_name(temporary: str) -> str:
 
 
 def signature(temporary: str) -> str:
-    """Give the part of a temporary's name that no other file has, and no server changes; empty if it has none."""
+    """Return the part of the name of a temporary that is unique and that no server changes; "" if there is none."""
     found = _SIGNATURE.search(temporary)
     return found[0] if found else ""

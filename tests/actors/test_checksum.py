@@ -59,7 +59,7 @@ def checksum_of(mirror: Mirror, path: str) -> bytes | None:
     return record.checksum
 
 
-async def test_what_was_touched_is_confirmed(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_touched_file_is_confirmed(synced: Mirror, autojump_clock: MockClock) -> None:
     assert await copied(synced) == 5
     for number in range(5):
         touch(synced, f"d/{number}")
@@ -82,7 +82,7 @@ async def test_a_tree_that_was_checked_out_anew(synced: Mirror, autojump_clock: 
 
 
 @pytest.mark.parametrize("data", [b"!!!!!!!!!", b"longer than before"])
-async def test_what_was_changed_is_sent(synced: Mirror, data: bytes, autojump_clock: MockClock) -> None:
+async def test_changed_file_is_sent(synced: Mirror, data: bytes, autojump_clock: MockClock) -> None:
     await copied(synced)
     touch(synced, "d/1", data)
     assert await copied(synced) == 1
@@ -90,7 +90,7 @@ async def test_what_was_changed_is_sent(synced: Mirror, data: bytes, autojump_cl
     assert await copied(synced) == 0, "the new content is known"
 
 
-async def test_times_alone_send_what_was_touched(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_touched_file_is_sent_when_only_times_count(synced: Mirror, autojump_clock: MockClock) -> None:
     await copied(synced)
     touch(synced, "d/1")
     assert await copied(synced, ONE) == 1
@@ -114,9 +114,7 @@ async def test_the_key_can_be_turned_on_and_off(synced: Mirror, autojump_clock: 
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
-async def test_files_so_young_that_their_times_prove_nothing(
-    synced: Mirror, is_changed: bool, autojump_clock: MockClock
-) -> None:
+async def test_racy_files_are_compared(synced: Mirror, is_changed: bool, autojump_clock: MockClock) -> None:
     synced.wall_ns = lambda: LONG_AGO + SECOND
     await copied(synced)
     record = synced.journal.record("d/0")
@@ -136,7 +134,9 @@ async def test_files_so_young_that_their_times_prove_nothing(
     assert (record.digest, record.checksum is not None) == (None, True)
 
 
-async def test_what_was_touched_just_now_is_compared_once_more(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_file_touched_just_now_is_compared_again_in_the_next_run(
+    synced: Mirror, autojump_clock: MockClock
+) -> None:
     await copied(synced)
     touch(synced, "d/0")
     node = synced.source.find("d/0")
@@ -156,7 +156,7 @@ async def test_a_young_file_that_was_sent_by_times_is_known_by_its_digest(
     assert await copied(synced) == 0
 
 
-async def test_what_cannot_be_read_is_a_failure_as_ever(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_unreadable_file_fails(synced: Mirror, autojump_clock: MockClock) -> None:
     await copied(synced)
     touch(synced, "d/0")
     synced.source.trouble = {"d/0": OperationRefused("Permission denied")}

@@ -71,13 +71,13 @@ def test_the_third_failure_in_a_row_parks_for_a_minute_and_each_further_one_for_
 
 
 @pytest.mark.parametrize("changed", [attrs.evolve(FILE, size=4), attrs.evolve(FILE, inode=9), None])
-def test_another_version_begins_a_new_row(changed: Entry | None) -> None:
+def test_other_version_of_the_source_restarts_the_count(changed: Entry | None) -> None:
     before = Parked("x", FILE, 7, 1.0, 2.0, "no", 99.0)
     assert troubled(before, "x", changed, "never", 50.0) == Parked("x", changed, 1, 50.0, 50.0, "never")
     assert troubled(before, "x", FILE, "never", 50.0).failures == 8
 
 
-def test_a_directory_is_the_same_whatever_its_times_say() -> None:
+def test_directory_with_other_times_is_the_same() -> None:
     before = Parked("x", Entry("x", Kind.DIRECTORY, 0, 1, 1, 5), 3, 1.0, 2.0, "no", 99.0)
     later = Entry("x", Kind.DIRECTORY, 4096, 2, 2, 5)
     assert troubled(before, "x", later, "no", 50.0).failures == 4
@@ -107,7 +107,7 @@ def parking_of(*troubles: Parked, is_patient: bool = True, now: float = 100.0) -
 PARKED = Parked("x", FILE, 4, 10.0, 90.0, "553 never", 210.0)
 
 
-def test_why_not() -> None:
+def test_why_not_returns_a_reason_for_parked_paths_only() -> None:
     assert parking_of(PARKED).why_not("x", FILE) == "parked after 4 failures, tried again in 1 min 50 s: 553 never"
     assert parking_of(PARKED).why_not("x", attrs.evolve(FILE, size=9)) is None
     assert parking_of(PARKED).why_not("x", None) is None
@@ -126,14 +126,14 @@ def test_path_outside_the_scope_has_not_recovered() -> None:
     assert conclusions(parking, scope=Scope.of(["in"])) == [Recovered("in/x", was_parked=True)]
 
 
-def test_what_is_left_alone_stays_as_it_was() -> None:
+def test_parked_path_that_is_not_tried_stays_as_it_was() -> None:
     parking = parking_of(PARKED)
     assert parking.why_not("x", FILE)
     parking.settle(Failed(Copy(FILE), "parked after ...", Fault.PARKED))
     assert conclusions(parking) == []
 
 
-def test_what_fails_again_is_counted_and_what_is_done_has_recovered() -> None:
+def test_repeated_failure_is_counted_and_success_recovers() -> None:
     parking = parking_of(PARKED, attrs.evolve(PARKED, path="y", failures=1), is_patient=False)
     for outcome in (Failed(Copy(FILE), "no"), Done(Copy(attrs.evolve(FILE, path="y"))), Failed(Remove(FILE), "no")):
         parking.why_not(outcome.operation.path, FILE)
@@ -143,7 +143,7 @@ def test_what_fails_again_is_counted_and_what_is_done_has_recovered() -> None:
     assert recovered == Recovered("y", was_parked=False)
 
 
-def test_what_nothing_is_to_be_done_about_has_recovered_unless_nobody_could_look() -> None:
+def test_path_with_nothing_to_do_recovers_unless_its_directory_is_unseen() -> None:
     trouble = attrs.evolve(PARKED, path="a/b/x")
     assert conclusions(parking_of(trouble)) == [Recovered("a/b/x", was_parked=True)]
     assert conclusions(parking_of(trouble), "a/b-c", "a/b/x", "b") == [Recovered("a/b/x", was_parked=True)]
@@ -151,7 +151,7 @@ def test_what_nothing_is_to_be_done_about_has_recovered_unless_nobody_could_look
         assert conclusions(parking_of(trouble), unseen) == []
 
 
-def test_only_what_concerns_the_path_counts() -> None:
+def test_only_failures_of_the_path_itself_count() -> None:
     for fault in (Fault.OTHER, Fault.PARKED):
         parking = parking_of()
         parking.settle(Failed(Copy(FILE), "its directory could not be made", fault))
@@ -284,7 +284,7 @@ def site() -> Site:
     return site
 
 
-async def test_a_path_that_keeps_failing_is_tried_later_and_later(site: Site, autojump_clock: MockClock) -> None:
+async def test_path_that_keeps_failing_is_retried_at_growing_intervals(site: Site, autojump_clock: MockClock) -> None:
     tries = []
     for _ in range(200):
         before = len(site.target.tried)
@@ -299,9 +299,7 @@ async def test_a_path_that_keeps_failing_is_tried_later_and_later(site: Site, au
     assert waits == [60, 60, 60, 120, 240, 480, 960, 1920, 3600, 3600]
 
 
-async def test_a_pass_that_tries_nothing_connects_to_nothing_and_writes_nothing(
-    site: Site, autojump_clock: MockClock
-) -> None:
+async def test_pass_with_only_parked_paths_does_not_connect_or_write(site: Site, autojump_clock: MockClock) -> None:
     await site.passes(3)
     memory, opened = site.memory, site.target.opened
     site.journal._writer.execute("PRAGMA query_only = ON")
@@ -312,9 +310,7 @@ async def test_a_pass_that_tries_nothing_connects_to_nothing_and_writes_nothing(
     assert not site.seen(Parked)
 
 
-async def test_a_run_without_failures_leaves_nothing_in_quarantine_and_writes_nothing(
-    site: Site, autojump_clock: MockClock
-) -> None:
+async def test_run_without_failures_parks_nothing_and_writes_nothing(site: Site, autojump_clock: MockClock) -> None:
     site.target.refusing.clear()
     await site.passes(1)
     memory = site.memory
@@ -335,7 +331,7 @@ async def test_the_third_failure_is_announced_with_the_next_try(site: Site, auto
     assert site.journal.troubles() == [trouble]
 
 
-async def test_a_run_that_a_person_starts_tries_everything(site: Site, autojump_clock: MockClock) -> None:
+async def test_run_started_by_a_user_tries_parked_paths(site: Site, autojump_clock: MockClock) -> None:
     await site.passes(3)
     report = await site.run()
     assert site.target.tried == ["bad"] * 4
@@ -346,7 +342,7 @@ async def test_a_run_that_a_person_starts_tries_everything(site: Site, autojump_
     assert site.failures == {}
 
 
-async def test_a_source_that_changed_is_tried_at_once_and_begins_anew(site: Site, autojump_clock: MockClock) -> None:
+async def test_changed_source_is_tried_at_once_and_restarts_the_count(site: Site, autojump_clock: MockClock) -> None:
     await site.passes(5)
     assert site.failures == {"bad": 3}
     site.source.write("bad", b"333")
@@ -361,7 +357,7 @@ async def test_a_source_that_changed_is_tried_at_once_and_begins_anew(site: Site
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "excluded"])
-async def test_what_is_gone_is_parked_no_longer(site: Site, autojump_clock: MockClock, how: str) -> None:
+async def test_path_that_is_gone_is_parked_no_longer(site: Site, autojump_clock: MockClock, how: str) -> None:
     await site.passes(3)
     policy = ONE
     if how == "deleted":
@@ -376,7 +372,7 @@ async def test_what_is_gone_is_parked_no_longer(site: Site, autojump_clock: Mock
     assert site.failures == {}
 
 
-async def test_m061_what_nobody_could_look_at_stays_parked(site: Site, autojump_clock: MockClock) -> None:
+async def test_m061_path_in_an_unreadable_directory_stays_parked(site: Site, autojump_clock: MockClock) -> None:
     site.source.write("d/e/bad", b"1")
     site.refuse("d/e/bad")
     await site.passes(3)
@@ -406,7 +402,7 @@ class Elsewhere(MemoryEndpoint):
 @pytest.mark.parametrize(
     ("error", "code"), [(ConnectionLost("no route"), 5), (LoginRefused("who are you?"), 6)], ids=["away", "login"]
 )
-async def test_a_host_that_lets_nobody_in_parks_nothing(
+async def test_unreachable_host_parks_nothing(
     site: Site, autojump_clock: MockClock, error: Exception, code: int
 ) -> None:
     site.target.refusing.clear()
@@ -483,7 +479,7 @@ async def test_a_removal_is_parked_and_the_directories_that_hold_it_stay(site: S
     assert site.target.tried == ["d/e/f"] * 3
     assert (report.exit_code, report.failed, report.parked, report.removed, report.left) == (1, 1, 1, 1, 2)
     assert site.seen(RemovalsWithheld) == [
-        RemovalsWithheld(2, "2 removals withheld: near what failed, or like it ('d/e/f')")
+        RemovalsWithheld(2, "2 removals postponed: they may be half of a rename that failed ('d/e/f')")
     ]
     site.target.refusing.clear()
     await trio.sleep(60)
@@ -492,7 +488,7 @@ async def test_a_removal_is_parked_and_the_directories_that_hold_it_stay(site: S
     assert site.failures == {}
 
 
-async def test_what_is_parked_leaves_what_is_in_its_way(site: Site, autojump_clock: MockClock) -> None:
+async def test_parked_path_keeps_the_entry_in_its_way(site: Site, autojump_clock: MockClock) -> None:
     """A directory that a file is to replace is not emptied for a file that will not be sent."""
     site.target.refusing.clear()
     site.source.write("d/f", b"1")
@@ -512,7 +508,7 @@ async def test_what_is_parked_leaves_what_is_in_its_way(site: Site, autojump_clo
     assert site.target.files()["d"] == b"now a file"
 
 
-async def test_m135_removals_near_what_is_parked_wait_with_it(site: Site, autojump_clock: MockClock) -> None:
+async def test_m135_removals_near_a_parked_path_are_postponed(site: Site, autojump_clock: MockClock) -> None:
     site.target.refusing.clear()
     for path, data in (("old", b"1" * 50), ("d/other", b"1" * 60), ("d/like it", b"22" * 35)):
         site.source.write(path, data)
@@ -532,7 +528,9 @@ async def test_m135_removals_near_what_is_parked_wait_with_it(site: Site, autoju
     assert site.target.files().keys() == {"good", "bad", "new"}
 
 
-async def test_m061_removals_beside_a_directory_that_cannot_be_read_wait(site: Site, autojump_clock: MockClock) -> None:
+async def test_m061_removals_beside_an_unreadable_directory_are_postponed(
+    site: Site, autojump_clock: MockClock
+) -> None:
     site.target.refusing.clear()
     for path in ("a/x", "a/d/y", "b/z", "a/e/w"):
         site.source.write(path, path.encode())
@@ -605,7 +603,7 @@ class Passes(Story):
 
 
 @pytest.mark.scaled
-def test_m135_stories_of_passes_over_what_keeps_failing() -> None:
+def test_m135_stories_of_passes_with_repeated_failures() -> None:
     parked = 0
     for seed in range(SEEDS):
         story = Passes(seed)

@@ -73,12 +73,12 @@ def test_only_new_files_with_an_inode_are_candidates() -> None:
 
 
 @pytest.mark.parametrize("change", [{"inode": 8}, {"size": 4}, {"mtime_ns": LONG_AGO}], ids=str)
-def test_another_inode_size_or_time_is_another_file(change: dict[str, int]) -> None:
+def test_different_inode_size_or_time_is_no_rename(change: dict[str, int]) -> None:
     decision = new(file("new", **change))
     assert list(pair([decision], {"old": was()}, set())) == [(decision, None)]
 
 
-def test_of_two_names_one_is_moved_and_of_two_old_ones_one_is_used() -> None:
+def test_each_old_file_is_moved_once_and_each_new_name_used_once() -> None:
     two = [new(file("a")), new(file("b"))]
     assert list(pair(two, {"old": was()}, set())) == [(two[0], was()), (two[1], None)]
     olds = {path: was(path) for path in ("x", "y")}
@@ -87,7 +87,7 @@ def test_of_two_names_one_is_moved_and_of_two_old_ones_one_is_used() -> None:
     assert list(pair(two[:1], {"x": doomed, "y": olds["y"]}, set())) == [(two[0], olds["y"])], "that one is there"
 
 
-def test_what_waits_for_a_removal_is_not_moved() -> None:
+def test_file_that_waits_for_a_removal_is_not_moved() -> None:
     decision = new(file("f/f"))
     assert list(pair([decision], {"old": was()}, {"f"})) == [(decision, None)]
 
@@ -215,7 +215,7 @@ async def test_a_file_that_was_renamed_is_moved(synced: Mirror, autojump_clock: 
     assert (await run(synced, "move")).moved == 1
 
 
-async def test_it_is_told_before_it_is_done(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_move_is_recorded_before_it_is_done(synced: Mirror, autojump_clock: MockClock) -> None:
     await run(synced)
     rename(synced, "top", "bottom")
     await synced.run()
@@ -241,7 +241,7 @@ async def test_a_second_name_is_a_copy(synced: Mirror, autojump_clock: MockClock
     assert report.moved == 0
 
 
-async def test_on_another_disk_an_inode_says_nothing(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_nothing_is_moved_when_the_device_changed(synced: Mirror, autojump_clock: MockClock) -> None:
     await run(synced)
     synced.source.rename("d", "c")
     synced.source.device = 2
@@ -286,7 +286,7 @@ async def test_a_young_file_is_read_before_it_is_moved(
     await run(synced)
 
 
-async def test_names_that_change_places_are_sent(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_swapped_names_are_sent(synced: Mirror, autojump_clock: MockClock) -> None:
     await run(synced)
     rename(synced, "d/0", "tmp")
     rename(synced, "d/1", "d/0")
@@ -320,7 +320,9 @@ async def test_moves_are_not_counted_as_removals(synced: Mirror, autojump_clock:
     assert synced.target.files() == synced.source.files()
 
 
-async def test_what_cannot_be_moved_is_sent_and_removed(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_file_that_cannot_be_moved_is_sent_and_its_old_name_removed(
+    synced: Mirror, autojump_clock: MockClock
+) -> None:
     await run(synced)
     synced.source.rename("d", "c")
     synced.target.write("c/0", b"of somebody else")
@@ -333,7 +335,7 @@ async def test_what_cannot_be_moved_is_sent_and_removed(synced: Mirror, autojump
     assert {path: data for path, data in synced.target.files().items() if path != "d/1"} == synced.source.files()
 
 
-async def test_a_target_that_refuses_all_moves(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_target_that_rejects_all_moves_gets_copies(synced: Mirror, autojump_clock: MockClock) -> None:
     await run(synced)
     synced.source.rename("d", "c")
 
@@ -347,7 +349,7 @@ async def test_a_target_that_refuses_all_moves(synced: Mirror, autojump_clock: M
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("losses", [1, 99])
-async def test_connections_that_are_lost_over_moves(
+async def test_connections_lost_during_moves_converge(
     synced: Mirror, when: When, losses: int, autojump_clock: MockClock
 ) -> None:
     await run(synced)
@@ -364,7 +366,7 @@ async def test_connections_that_are_lost_over_moves(
     assert report.failed == 0
 
 
-async def test_what_fails_after_all_keeps_its_old_name(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_file_that_fails_after_a_move_keeps_its_old_name(synced: Mirror, autojump_clock: MockClock) -> None:
     await run(synced)
     synced.source.rename("d", "c")
     synced.target.trouble = {"c/3": OperationRefused("no")}
@@ -376,7 +378,7 @@ async def test_what_fails_after_all_keeps_its_old_name(synced: Mirror, autojump_
     await run(synced)
 
 
-async def test_a_run_that_is_killed_over_moves_is_made_good(synced: Mirror, autojump_clock: MockClock) -> None:
+async def test_run_killed_during_moves_is_repaired(synced: Mirror, autojump_clock: MockClock) -> None:
     """At any step: nothing is lost, and what was moved is known again and not sent."""
     await run(synced)
     synced.source.rename("d", "c")
@@ -430,7 +432,7 @@ async def test_a_drain_leaves_moves_to_the_next_run(synced: Mirror, autojump_clo
     assert (await run(synced)).copied == 0
 
 
-async def test_more_than_may_be_held_back(
+async def test_files_beyond_the_hold_limit_are_sent(
     synced: Mirror, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     monkeypatch.setattr("actorsync.actors.planner.renames._MOST_HELD", 3)

@@ -30,14 +30,14 @@ ENTRIES = (
 )
 
 
-def test_rows_say_what_entries_say_in_the_order_of_their_names() -> None:
+def test_rows_hold_the_entries_sorted_by_name() -> None:
     listed = rows_of(Listing("d", ENTRIES, frozenset({"x"})))
     assert tuple(entries_of("d", listed.rows)) == tuple(sorted(ENTRIES, key=lambda entry: encode(entry.path)))
     assert listed.hidden == {"x"}
     assert listed.problem is None
 
 
-def test_what_is_excluded_or_of_another_kind_is_hidden() -> None:
+def test_excluded_entries_and_special_files_are_hidden() -> None:
     listed = rows_of(Listing("d", ENTRIES))
     selected, problems = select(listed, Selection())
     assert ([row[0] for row in selected.rows], problems) == ([b"a", b"b"], ())
@@ -50,7 +50,7 @@ def test_what_is_excluded_or_of_another_kind_is_hidden() -> None:
     assert select(unknown, Selection()) == (unknown, (Problem("d", "no"),))
 
 
-def test_a_source_is_slow_when_it_is_waited_for() -> None:
+def test_is_slow_compares_time_with_the_number_of_entries() -> None:
     assert not is_slow(0.02, 2_000)
     assert not is_slow(0.004, 1)
     assert is_slow(0.02, 20)
@@ -88,9 +88,7 @@ async def scan(source: Endpoint, *begin_at: str) -> tuple[list[Finding], list[Fa
     return [finding async for finding in listings], [fact async for fact in facts]
 
 
-async def test_every_directory_is_told_once_after_the_one_that_holds_it(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_every_directory_is_listed_once_after_its_parent(tmp_path: Path, autojump_clock: MockClock) -> None:
     memory = MemoryEndpoint("source")
     for number in range(200):
         path = f"{number % 3}/{number % 7}/{number}"

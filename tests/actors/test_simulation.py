@@ -218,10 +218,10 @@ else:
     def test_m031_a_target_that_gets_full_and_has_room_again() -> None:
         tell_one_kind("full")
 
-    def test_m048_m127_paths_over_which_everything_fails() -> None:
+    def test_m048_m127_paths_on_which_every_operation_fails() -> None:
         tell_one_kind("cursed")
 
-    def test_m014_a_server_that_others_crowd() -> None:
+    def test_m014_server_with_other_clients() -> None:
         tell_one_kind("crowd")
 
     def test_m029_a_server_that_is_down_for_a_while() -> None:
@@ -245,13 +245,13 @@ else:
     def test_as_many_connections_as_are_of_use() -> None:
         tell_one_kind("automatic")
 
-    def test_runs_that_leave_alone_what_keeps_failing() -> None:
+    def test_runs_with_parked_paths() -> None:
         tell_one_kind("patient")
 
     def test_m128_channels_with_a_buffer_of_0_or_1() -> None:
         tell_one_kind("narrow")
 
-    def test_m128_a_schedule_that_holds_next_to_nothing() -> None:
+    def test_m128_schedule_with_a_tiny_window() -> None:
         tell_one_kind("window")
 
     def test_m056_a_source_whose_clock_ticks_slowly() -> None:
@@ -269,7 +269,7 @@ else:
     def test_m059_a_source_that_is_not_mounted() -> None:
         tell_one_kind("unmounted")
 
-    def test_m053_m054_m055_m062_m065_a_source_that_is_never_quiet() -> None:
+    def test_m053_m054_m055_m062_m065_source_that_changes_all_the_time() -> None:
         met: Counter[str] = Counter()
         for seed in range(6_000, 6_040):
             story = Restless(seed, climate=NO_CLIMATE)
@@ -303,7 +303,7 @@ else:
 # What stories have shown, told in short.
 
 
-async def test_what_stays_beside_a_directory_that_is_kept_is_not_forgotten(autojump_clock: MockClock) -> None:
+async def test_entry_beside_a_kept_directory_stays_in_the_journal(autojump_clock: MockClock) -> None:
     mirror = Mirror(target=MemoryEndpoint("target", inodes=False))
     mirror.source.write("a", b"")
     mirror.source.mkdir("d/busy")
@@ -328,7 +328,7 @@ async def test_a_directory_whose_parent_is_gone_from_the_target_is_made(autojump
     assert mirror.target.directories() == {"a", "a/b", "a/b/c"}
 
 
-async def test_m111_what_a_broken_run_has_removed_is_sent_again_when_it_is_back(autojump_clock: MockClock) -> None:
+async def test_m111_file_removed_by_an_interrupted_run_is_sent_when_it_is_back(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.source.write("site/a", b"a")
     mirror.source.write("site/b/c", b"c")
@@ -352,7 +352,7 @@ async def test_m111_what_a_broken_run_has_removed_is_sent_again_when_it_is_back(
     assert mirror.target.directories() == mirror.source.directories()
 
 
-async def test_m049_of_two_names_that_a_target_takes_for_one_the_first_stays(autojump_clock: MockClock) -> None:
+async def test_m049_first_of_two_names_that_the_target_folds_is_kept(autojump_clock: MockClock) -> None:
     mirror = Mirror(target=MemoryEndpoint("target", inodes=False, fold=str.casefold))
     mirror.source.write("a", b"the first")
     assert (await mirror.run()).exit_code == 0

@@ -135,7 +135,7 @@ class Picky:
 # Restarting.
 
 
-async def test_m001_each_wait_is_twice_as_long_up_to_a_cap_and_then_it_gives_up(autojump_clock: MockClock) -> None:
+async def test_m001_waits_double_up_to_a_cap_then_the_connection_retires(autojump_clock: MockClock) -> None:
     moments: list[float] = []
     delays: list[float] = []
 
@@ -154,7 +154,7 @@ async def test_m001_each_wait_is_twice_as_long_up_to_a_cap_and_then_it_gives_up(
     assert [later - earlier for earlier, later in itertools.pairwise(moments)] == pytest.approx(delays)
 
 
-async def test_m001_a_success_starts_the_count_again(autojump_clock: MockClock) -> None:
+async def test_m001_success_resets_the_backoff(autojump_clock: MockClock) -> None:
     delays: list[float] = []
 
     async def serve(failures: Failures) -> None:
@@ -173,12 +173,12 @@ async def test_m001_a_success_starts_the_count_again(autojump_clock: MockClock) 
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
-def test_m001_jitter_takes_away_up_to_half(jitter: float) -> None:
+def test_m001_jitter_shortens_a_wait_by_up_to_half(jitter: float) -> None:
     backoff = attrs.evolve(PATIENT, jitter=lambda: jitter)
     assert [backoff.delay(n) for n in (1, 4, 40)] == pytest.approx([(0.5 + jitter / 2) * full for full in (1, 8, 8)])
 
 
-async def test_nothing_but_a_lost_connection_is_tried_again(autojump_clock: MockClock) -> None:
+async def test_only_a_lost_connection_is_retried(autojump_clock: MockClock) -> None:
     calls: list[None] = []
 
     async def serve(failures: Failures) -> None:
@@ -193,7 +193,7 @@ async def test_nothing_but_a_lost_connection_is_tried_again(autojump_clock: Mock
     assert len(calls) == 1
 
 
-async def test_m001_a_server_that_comes_up_late_is_waited_for(autojump_clock: MockClock) -> None:
+async def test_m001_run_waits_for_a_server_that_comes_up_late(autojump_clock: MockClock) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
     mirror.fill(3)
     target = Picky(mirror.target, lambda number: number > 3)
@@ -203,7 +203,7 @@ async def test_m001_a_server_that_comes_up_late_is_waited_for(autojump_clock: Mo
     assert [event.delay for event in mirror.seen(Reconnecting)] == [1, 2, 4]
 
 
-async def test_m001_a_server_that_stays_away_ends_the_run_with_5(autojump_clock: MockClock) -> None:
+async def test_m001_unreachable_server_ends_the_run_with_5(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(3)
     target = Picky(mirror.target, lambda number: False)
@@ -215,7 +215,7 @@ async def test_m001_a_server_that_stays_away_ends_the_run_with_5(autojump_clock:
     assert mirror.target.files() == {}
 
 
-async def test_a_refused_login_ends_the_run_with_6_and_is_not_tried_again(autojump_clock: MockClock) -> None:
+async def test_rejected_login_ends_the_run_with_6_without_a_retry(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(3)
     target = Picky(mirror.target, lambda number: False, LoginRefused("530 no"))
@@ -226,7 +226,7 @@ async def test_a_refused_login_ends_the_run_with_6_and_is_not_tried_again(autoju
 
 
 @pytest.mark.parametrize("connections", [2, 4])
-async def test_m127_a_connection_that_retires_gives_its_work_to_the_others(
+async def test_m127_work_of_a_retired_connection_goes_to_the_others(
     connections: int, autojump_clock: MockClock
 ) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=connections))
@@ -250,7 +250,7 @@ async def test_m127_a_connection_that_retires_gives_its_work_to_the_others(
     assert mirror.journal.pending() == []
 
 
-async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
+async def test_m127_operation_that_keeps_breaking_connections_fails_alone(
     autojump_clock: MockClock,
 ) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
@@ -271,7 +271,7 @@ async def test_m127_an_operation_over_which_connections_keep_breaking_is_left_an
     assert not [path for path in mirror.target.files() if path.endswith(".tmp")]
 
 
-async def test_m127_what_was_taken_ahead_is_not_forgotten_when_the_one_before_it_is_left(
+async def test_m127_operation_taken_ahead_is_done_after_the_one_before_fails(
     autojump_clock: MockClock,
 ) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
@@ -287,7 +287,7 @@ async def test_m127_what_was_taken_ahead_is_not_forgotten_when_the_one_before_it
 # Holding.
 
 
-async def test_an_actor_whose_reader_is_gone_ends_quietly(autojump_clock: MockClock) -> None:
+async def test_actor_whose_reader_is_gone_ends_without_an_error(autojump_clock: MockClock) -> None:
     send, receive = trio.open_memory_channel[int](0)
     receive.close()
     with holding(send):
@@ -296,7 +296,7 @@ async def test_an_actor_whose_reader_is_gone_ends_quietly(autojump_clock: MockCl
         raise ExceptionGroup("", [trio.BrokenResourceError()])
 
 
-async def test_a_broken_resource_that_is_not_one_of_its_channels_is_not_hidden(autojump_clock: MockClock) -> None:
+async def test_broken_resource_of_another_channel_is_raised(autojump_clock: MockClock) -> None:
     send, receive = trio.open_memory_channel[int](0)
     with pytest.RaisesGroup(trio.BrokenResourceError), holding(send, receive):
         raise trio.BrokenResourceError
@@ -304,7 +304,7 @@ async def test_a_broken_resource_that_is_not_one_of_its_channels_is_not_hidden(a
         send.send_nowait(1)
 
 
-async def test_other_errors_pass_and_the_ends_are_closed_all_the_same(autojump_clock: MockClock) -> None:
+async def test_other_errors_are_raised_and_the_channels_closed(autojump_clock: MockClock) -> None:
     send, receive = trio.open_memory_channel[int](0)
     with pytest.raises(ZeroDivisionError), holding(send):
         raise ZeroDivisionError
@@ -380,7 +380,7 @@ async def test_m126_a_bug_in_any_actor_ends_the_run_with_its_own_traceback(
         assert mirror.target.find(record.target.path) is not None, "the journal claims more than is there"
 
 
-async def test_a_journal_that_cannot_be_written_ends_the_run_with_7(autojump_clock: MockClock) -> None:
+async def test_unwritable_journal_ends_the_run_with_7(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(5)
     broken = BrokenJournal(mirror.journal, "apply", 2, FatalError("the disk of the journal is full"))
@@ -443,7 +443,7 @@ async def test_m128_more_files_than_the_window_wait_for_a_removal(
     assert mirror.target.files() == mirror.source.files()
 
 
-async def test_a_directory_is_planned_as_soon_as_the_target_has_shown_its_own(autojump_clock: MockClock) -> None:
+async def test_directory_is_planned_once_the_same_target_directory_is_listed(autojump_clock: MockClock) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=2))
     for number in range(10):
         mirror.fill(3, f"d{number}/e")
@@ -473,7 +473,7 @@ async def test_a_directory_is_planned_as_soon_as_the_target_has_shown_its_own(au
 # Nothing is forgotten.
 
 
-async def test_what_fails_with_its_directory_is_all_announced_before_the_end(autojump_clock: MockClock) -> None:
+async def test_failures_that_follow_from_a_directory_are_announced_before_the_end(autojump_clock: MockClock) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1), recording_takes=0.25)
     mirror.journal.apply([SurveyComplete()])
     mirror.fill(100)
@@ -482,7 +482,7 @@ async def test_what_fails_with_its_directory_is_all_announced_before_the_end(aut
     assert mirror.target.log == [], "nothing of it needed the wire"
 
 
-async def test_what_is_in_the_way_of_a_directory_is_not_tried_for_every_file_in_it(autojump_clock: MockClock) -> None:
+async def test_entry_in_the_way_of_a_directory_is_tried_once(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.target.write("d", b"foreign")
     mirror.fill(9)
@@ -514,9 +514,7 @@ async def test_what_was_done_before_a_cancel_is_in_the_journal(
 
 
 @pytest.mark.parametrize("precision", [1, 1_000_000_000])
-async def test_m111_a_file_that_arrived_just_before_the_process_died_is_known_again(
-    autojump_clock: MockClock, precision: int
-) -> None:
+async def test_m111_file_committed_just_before_a_crash_is_adopted(autojump_clock: MockClock, precision: int) -> None:
     """Died between the rename and writing it down; then the file goes from the source. It must go from the target."""
     mirror = Mirror(policy=attrs.evolve(USUAL, delete=True))
     mirror.target = MemoryEndpoint(precision_ns=precision)
@@ -533,14 +531,14 @@ async def test_m111_a_file_that_arrived_just_before_the_process_died_is_known_ag
     assert mirror.journal.pending() == []
 
 
-async def test_what_was_in_the_way_may_be_cleared_away(autojump_clock: MockClock) -> None:
+async def test_run_succeeds_after_the_entry_in_the_way_was_removed(autojump_clock: MockClock) -> None:
     """The way out that the failure names: remove it from the server. The next run must see that."""
     mirror = Mirror()
     mirror.fill(2)
     mirror.target.mkdir("d2")
     mirror.target.write("d2/foreign", b"theirs")
     mirror.source.write("d2", b"a file")
-    assert (await mirror.run()).failures == (("d2", "something that is not ours is in its way on the target"),)
+    assert (await mirror.run()).failures == (("d2", "blocked by an existing entry that actorsync did not create"),)
     assert (await mirror.run()).exit_code == 1
     mirror.target.delete("d2/foreign")
     mirror.target.delete("d2")
@@ -548,7 +546,7 @@ async def test_what_was_in_the_way_may_be_cleared_away(autojump_clock: MockClock
     assert mirror.target.files() == mirror.source.files()
 
 
-async def test_without_removals_a_directory_in_the_way_is_asked_for_and_not_believed_in(
+async def test_without_delete_a_directory_in_the_way_is_checked_on_the_target(
     autojump_clock: MockClock,
 ) -> None:
     """It was ours, and what is in it must stay; once somebody has taken it away, the file is let through."""
@@ -569,7 +567,7 @@ async def test_without_removals_a_directory_in_the_way_is_asked_for_and_not_beli
     assert mirror.journal.subtree("d") == [], "nothing is believed to be in a file"
 
 
-async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_rest_goes_on(
+async def test_rename_that_keeps_breaking_connections_fails_alone(
     autojump_clock: MockClock,
 ) -> None:
     mirror = Mirror(policy=attrs.evolve(USUAL, connections=1))
@@ -581,7 +579,7 @@ async def test_a_rename_over_which_connections_keep_breaking_is_left_and_the_res
     assert mirror.journal.pending() == []
 
 
-async def test_a_run_that_is_cancelled_from_outside_is_no_bug(autojump_clock: MockClock) -> None:
+async def test_run_cancelled_from_outside_is_not_reported_as_a_bug(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(40)
     with trio.CancelScope() as scope:
@@ -592,7 +590,7 @@ async def test_a_run_that_is_cancelled_from_outside_is_no_bug(autojump_clock: Mo
     assert (last.report.exit_code, last.report.cancelled, last.report.error) == (130, True, None)
 
 
-async def test_a_temporary_that_cannot_be_swept_is_a_failure_and_not_the_end(autojump_clock: MockClock) -> None:
+async def test_temporary_that_cannot_be_swept_fails_and_the_run_goes_on(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.journal.apply([Intended(("left",))])
     mirror.target.write("left", b"half")
@@ -604,7 +602,7 @@ async def test_a_temporary_that_cannot_be_swept_is_a_failure_and_not_the_end(aut
     assert mirror.target.files() == mirror.source.files(), "and at the end it was swept after all"
 
 
-async def test_what_a_dead_run_sent_last_may_arrive_after_the_next_has_swept(autojump_clock: MockClock) -> None:
+async def test_late_command_of_a_dead_run_is_swept_at_the_end(autojump_clock: MockClock) -> None:
     mirror = Mirror()
     mirror.fill(2)
     mirror.journal.apply([Intended(("on-its-way",))])
@@ -633,7 +631,7 @@ async def test_a_drain_does_not_end_before_the_last_temporary_is_swept(autojump_
     assert mirror.target.files() == {}
 
 
-async def test_directories_that_hold_something_foreign_are_kept_up_to_the_top_and_that_is_no_failure(
+async def test_directories_above_a_foreign_entry_are_kept_without_a_failure(
     autojump_clock: MockClock,
 ) -> None:
     mirror = Mirror()

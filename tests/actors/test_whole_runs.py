@@ -137,7 +137,7 @@ def test_m059_a_source_that_is_not_mounted(
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "dangling link"])
-def test_m060_a_root_that_is_no_directory(site: Site, kind: str) -> None:
+def test_m060_root_that_is_not_a_directory_is_rejected(site: Site, kind: str) -> None:
     shutil.rmtree(site.source)
     if kind == "file":
         site.source.write_text("a file")
@@ -159,7 +159,7 @@ def test_m060_a_root_that_became_a_link_is_another_source(site: Site) -> None:
         assert tree(site.target) == {**found, "other.txt": b"other"}
 
 
-def test_m061_a_subtree_that_cannot_be_read_is_unknown(site: Site) -> None:
+def test_m061_unreadable_subtree_is_unknown(site: Site) -> None:
     """Nothing in it is removed, nor beside it; elsewhere what is gone goes."""
     for path in ("x/closed/1", "x/closed/2", "x/beside", "y/gone", "y/stays"):
         site.write(path, f"{path} " * 20)
@@ -172,7 +172,7 @@ def test_m061_a_subtree_that_cannot_be_read_is_unknown(site: Site) -> None:
         ran = site.as_user()
         assert ran.code == 1
         assert any(line.startswith("failed: x/closed: ") and "Permission denied" in line for line in ran.errors)
-        assert "1 removal withheld: near what failed, or like it ('x/closed')" in ran.errors
+        assert "1 removal postponed: it may be half of a rename that failed ('x/closed')" in ran.errors
         assert ran.errors[-1].startswith("not in sync: 0 copied (0 B), 2 removed, 1 failed, 1 removal postponed in")
         there = tree(site.target).keys()
         assert {"x/closed/1", "x/closed/2", "x/beside", "y/stays"} <= there
@@ -187,7 +187,7 @@ def test_m061_a_subtree_that_cannot_be_read_is_unknown(site: Site) -> None:
 
 
 @pytest.mark.parametrize("rule", ['exclude = ["sub/"]', 'exclude = ["*.txt"]', "max-depth = 1"])
-def test_m070_what_is_excluded_later_is_left_where_it_is(site: Site, rule: str) -> None:
+def test_m070_entry_excluded_later_stays_on_the_target(site: Site, rule: str) -> None:
     found = tree(site.target)
     site.write_profile("delete = true", rule)
     assert site.command("plan").code == 0
@@ -206,7 +206,7 @@ def test_m070_what_is_excluded_later_is_left_where_it_is(site: Site, rule: str) 
     assert tree(site.target) == tree(site.source)
 
 
-def test_m084_files_that_are_named_as_our_temporaries_are_the_users(site: Site) -> None:
+def test_m084_user_files_named_like_temporaries_are_mirrored(site: Site) -> None:
     """Those of the source are mirrored, those of the target stay: what is swept is what the journal knows, by name."""
     names = [temporary_name(name, "0123456789abcdef") for name in ("a.txt", " odd\n", "é")]
     names += [".actorsync-0123456789abcdef.tmp~", "sub/.actorsync-fedcba9876543210.tmp"]
@@ -268,7 +268,7 @@ def test_m120_two_profiles_with_one_target_never_remove_what_the_other_put_there
     assert tree(site.target) == tree(site.source)
 
 
-def test_m120_a_file_that_is_equal_in_both_belongs_to_both(site: Site, neighbour: Site) -> None:
+def test_m120_file_equal_in_two_profiles_belongs_to_both(site: Site, neighbour: Site) -> None:
     """The limit of it, which docs/design.md names: one removes it, and the other does not look."""
     for path in ("b.txt", "sub/c.txt"):
         shutil.copy2(site.source / path, neighbour.write(path, ""))
@@ -297,7 +297,7 @@ def test_m134_more_removals_than_allowed_halt_before_the_first(site: Site, limit
         assert (ran.code, ran.out) == (4, [])
         (line,) = ran.errors
         assert line.startswith("actorsync: 3 of ")
-        assert f"more than max-delete allows ({allowed}): nothing removed; if that is meant, run once with" in line
+        assert f"more than max-delete allows ({allowed}): nothing removed; if this is intended, run once with" in line
     assert tree(site.target) == {**found, "new.txt": b"new"}, "what is to be sent is sent"
     assert site.command("plan").code == 4
     assert site.run("--set", "sync.max-delete=100%") == Ran(0, [], [])
@@ -320,7 +320,7 @@ def test_a_rename_is_planned_and_done(site: Site) -> None:
     assert [(it["from"], it["path"]) for it in records if it.get("operation") == "move"] == [("b.txt", "b2.txt")]
 
 
-def test_what_was_touched_is_not_sent_when_the_profile_says_so(site: Site) -> None:
+def test_touched_file_is_not_sent_with_compare_by_content(site: Site) -> None:
     by_checksum = ("--set", "sync.compare=checksum")
     for path in ("a.txt", "b.txt"):
         site.write(path, f"sent anew, as {path}")
@@ -334,7 +334,7 @@ def test_what_was_touched_is_not_sent_when_the_profile_says_so(site: Site) -> No
     assert site.command("plan").out[-1].startswith("nothing to do"), "the new times are known now"
 
 
-def test_m135_a_file_that_fails_withholds_what_may_be_its_old_name(site: Site) -> None:
+def test_m135_failed_file_postpones_the_removal_of_its_old_name(site: Site) -> None:
     """Moved from one directory to another, and refused there: the old one stays until the new one has arrived."""
     assert site.run() == Ran(0, [], []), "gone.txt goes; a new file may have its inode, and would look like it"
     for path in ("old/page.html", "old/rest/x", "far/away"):
@@ -349,7 +349,7 @@ def test_m135_a_file_that_fails_withholds_what_may_be_its_old_name(site: Site) -
     for _ in range(2):
         ran = site.command("run")
         assert ran.code == 1
-        assert "2 removals withheld: near what failed, or like it ('new/page.html')" in ran.errors
+        assert "2 removals postponed: they may be half of a rename that failed ('new/page.html')" in ran.errors
         there = tree(site.target)
         assert "old/page.html" in there
         assert there.keys().isdisjoint({"old/rest/x", "far/away", "gone.txt"}), "far from it, what is gone goes"
@@ -359,7 +359,7 @@ def test_m135_a_file_that_fails_withholds_what_may_be_its_old_name(site: Site) -
     assert not (site.target / "old").exists()
 
 
-def test_m135_a_failure_at_the_root_is_not_near_everything(site: Site) -> None:
+def test_m135_failure_at_the_root_postpones_only_removals_in_the_root(site: Site) -> None:
     site.write("sub/gone too.txt", "it will go")
     assert site.run("--set", "sync.delete=false") == Ran(0, [], [])
     site.write("blocked", "a file that the target has no place for")
@@ -367,5 +367,5 @@ def test_m135_a_failure_at_the_root_is_not_near_everything(site: Site) -> None:
     (site.target / "blocked" / "not ours").mkdir(parents=True)
     ran = site.command("run")
     assert ran.code == 1
-    assert "1 removal withheld: near what failed, or like it ('blocked')" in ran.errors
+    assert "1 removal postponed: it may be half of a rename that failed ('blocked')" in ran.errors
     assert tree(site.target).keys() == {*tree(site.source), "gone.txt"} - {"blocked"}

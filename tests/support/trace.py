@@ -15,7 +15,7 @@ from actorsync.model.report import Report
 __all__ = ["check_trace"]
 
 #: Reasons of failures for operations that the planner never planned.
-NEVER_PLANNED = ("something that is not ours is in its way on the target",)
+NEVER_PLANNED = ("blocked by an existing entry that actorsync did not create",)
 
 
 def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:

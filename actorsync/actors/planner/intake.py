@@ -127,7 +127,7 @@ class Intake:
                 await self._replace(now, record)
             case Action.BLOCKED:
                 assert now is not None
-                await self.dispatch.refuse(now, "something that is not ours is in its way on the target")
+                await self.dispatch.refuse(now, "blocked by an existing entry that actorsync did not create")
                 # The next run asks the server, not the journal: by then the entry may be gone. Neither a rename onto
                 # a directory nor making a directory where a file is can do harm.
                 await self.announcer.send(Forgotten(now.path))

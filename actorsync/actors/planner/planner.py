@@ -73,7 +73,7 @@ class Planner:
                 nursery.cancel_scope.cancel()
 
     def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
-        """Give each part of the planner what it needs, and no more."""
+        """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
         survey = Survey(schedule, progress, announcer, self.statistics, self.draining)

@@ -109,7 +109,7 @@ class Removals:
         await self.progress.until_idle()
 
     async def _drop_outside(self, scope: Scope) -> None:
-        """Give up removals outside the scope of the scan: it cannot know what is missing there."""
+        """Drop removals outside the scope of the scan: it cannot know what is missing there."""
         outside = frozenset(it.path for it in self.schedule.removals if not scope.contains(it.path))
         if outside:
             await self.announcer.settle(self.schedule.drop_removals("it is outside the scope of the scan", outside))
@@ -132,7 +132,7 @@ class Removals:
         self._parked |= present
 
     async def _postpone_removals(self, unlisted: Collection[str]) -> None:
-        """Give up the removals that may be half of a rename which failed, and announce them in one event."""
+        """Drop the removals that may be half of a rename which failed, and announce them in one event."""
         await self.announcer.settle(self.schedule.park_removals(self._parked))
         count, kept = 0, self._parked.keys() | self._kept
         while True:
@@ -142,7 +142,7 @@ class Removals:
                 break
             count += len(postponed)
             # What waits for a removal that is given up fails with it, which may postpone further removals.
-            await self.announcer.settle(self.schedule.drop_removals("something near it failed", postponed))
+            await self.announcer.settle(self.schedule.drop_removals("a file near it failed", postponed))
         if count:
             reason = why_postponed(count, self._unsent.keys() | kept | set(unlisted))
             await self.announcer.send(RemovalsWithheld(count, reason))

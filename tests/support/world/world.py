@@ -48,7 +48,7 @@ DEADLINE: Final = 3_600.0
 MOST_STEPS: Final = 50_000
 
 #: Reasons to fail that come from the journal alone.
-BELIEVED_IN_THE_WAY: Final = (*NEVER_PLANNED, "its directory could not be made", "what is in its way was not removed")
+BELIEVED_IN_THE_WAY: Final = (*NEVER_PLANNED, "its directory could not be made", "an entry in its way was not removed")
 
 Stop = Literal["drain", "cancel", "outside", "crash"]
 _EMPTY: Final = open_memory_journal()

@@ -16,7 +16,7 @@ MIB = 1 << 20
 # A breaker.
 
 
-def test_m031_a_breaker_opens_is_probed_after_a_wait_that_doubles_and_closes() -> None:
+def test_m031_breaker_opens_probes_after_doubling_waits_and_closes() -> None:
     breaker, now, waits = Breaker(first_wait=10.0, longest_wait=60.0), 0.0, []
     assert breaker.state(now) is State.CLOSED
     assert breaker.admits("a", now, 5)
@@ -40,7 +40,7 @@ def test_m031_a_breaker_opens_is_probed_after_a_wait_that_doubles_and_closes() -
     assert breaker.seconds_left(now) == 10.0, "the count began anew"
 
 
-def test_m031_those_who_were_under_way_when_it_opened_are_no_news_and_no_proof() -> None:
+def test_m031_results_of_operations_begun_before_the_breaker_opened_are_ignored() -> None:
     breaker = Breaker(first_wait=10.0)
     assert all(breaker.admits(who, 0.0, 7) for who in "abc")
     assert breaker.failed("a", "full", 0.0, 7)
@@ -51,7 +51,7 @@ def test_m031_those_who_were_under_way_when_it_opened_are_no_news_and_no_proof()
     assert breaker.state(1.0) is State.OPEN
 
 
-def test_m031_something_smaller_may_be_the_probe_at_once() -> None:
+def test_m031_smaller_operation_may_probe_at_once() -> None:
     """A file that is too big for the target is no reason not to send the others, in this run and in all to come."""
     breaker = Breaker(first_wait=10.0)
     assert breaker.failed("a", "full", 0.0, 10 * MIB)
@@ -62,7 +62,7 @@ def test_m031_something_smaller_may_be_the_probe_at_once() -> None:
     assert breaker.admits("c", 0.0, 11 * MIB)
 
 
-def test_m031_of_those_who_failed_together_the_biggest_is_too_big() -> None:
+def test_m031_biggest_of_several_failures_sets_the_size() -> None:
     breaker = Breaker(first_wait=10.0)
     assert breaker.failed("small", "full", 0.0, 5)
     assert not breaker.failed("big", "full", 0.0, 10 * MIB)
@@ -70,7 +70,7 @@ def test_m031_of_those_who_failed_together_the_biggest_is_too_big() -> None:
 
 
 @given(sizes=st.lists(st.integers(0, 1 << 40), min_size=1, max_size=300))
-def test_m031_a_disk_that_is_really_full_is_asked_a_few_times_and_not_once_a_file(sizes: list[int]) -> None:
+def test_m031_full_disk_is_probed_a_few_times_and_not_once_per_file(sizes: list[int]) -> None:
     breaker, tried = Breaker(first_wait=10.0), 0
     for size in sorted(sizes, reverse=True):
         if breaker.admits("x", 0.0, size):
@@ -79,7 +79,7 @@ def test_m031_a_disk_that_is_really_full_is_asked_a_few_times_and_not_once_a_fil
     assert 1 <= tried <= 11
 
 
-def test_a_probe_that_withdraws_leaves_its_turn_to_others() -> None:
+def test_probe_that_withdraws_is_replaced() -> None:
     breaker = Breaker(first_wait=10.0)
     breaker.failed("a", "full", 0.0, 100)
     assert breaker.admits("b", 0.0, 5)
@@ -89,7 +89,7 @@ def test_a_probe_that_withdraws_leaves_its_turn_to_others() -> None:
     assert breaker.admits("c", 0.0, 5)
 
 
-def test_m001_a_probe_that_sees_to_its_own_pauses_stays_the_probe() -> None:
+def test_m001_probe_without_a_wait_stays_the_probe() -> None:
     """A host that is down: one asks, with its back-off, and nobody in between."""
     breaker = Breaker()
     assert breaker.admits(1, 0.0)
@@ -105,7 +105,7 @@ def test_m001_a_probe_that_sees_to_its_own_pauses_stays_the_probe() -> None:
     assert breaker.admits(2, 3.0)
 
 
-def test_what_was_opened_to_be_careful_and_then_worked_is_no_news() -> None:
+def test_success_after_a_trip_without_failures_is_no_news() -> None:
     breaker = Breaker(is_open=True)
     assert breaker.state(0.0) is State.HALF_OPEN
     assert breaker.admits(1, 0.0)
@@ -116,7 +116,7 @@ def test_what_was_opened_to_be_careful_and_then_worked_is_no_news() -> None:
 # Logins.
 
 
-def test_m015_logins_go_side_by_side_until_the_server_minds() -> None:
+def test_m015_logins_are_concurrent_until_one_is_rejected() -> None:
     logins = Logins()
     for number in range(WIDTH):
         assert logins.wait(0.0) == 0
@@ -126,7 +126,7 @@ def test_m015_logins_go_side_by_side_until_the_server_minds() -> None:
     assert logins.wait(0.5) == 0, "no gap, as long as nobody was turned away"
 
 
-def test_m015_one_that_came_with_others_comes_again_and_then_alone() -> None:
+def test_m015_login_rejected_beside_others_is_retried_alone() -> None:
     logins = Logins()
     for number in (1, 2, 3):
         logins.began(number)
@@ -142,7 +142,7 @@ def test_m015_one_that_came_with_others_comes_again_and_then_alone() -> None:
     assert not logins.is_too_early(2, 9.0, jitter=1.0), "it was alone: it is one too many"
 
 
-def test_m015_one_that_was_joined_by_another_was_not_alone() -> None:
+def test_m015_login_joined_by_a_later_one_was_not_alone() -> None:
     logins = Logins()
     logins.began(1)
     logins.began(2)
@@ -151,7 +151,7 @@ def test_m015_one_that_was_joined_by_another_was_not_alone() -> None:
     assert logins.is_too_early(1, 1.0, jitter=0.0)
 
 
-def test_m015_one_at_a_time_they_keep_a_distance_that_nobody_can_foresee() -> None:
+def test_m015_single_logins_pause_with_jitter() -> None:
     logins = Logins(width=1)
     for jitter, gap in ((0.0, GAP / 2), (0.5, 0.75 * GAP), (1.0, GAP)):
         logins.began(1)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from actorsync.planning.pool_size import FIRST_PATIENCE, LEARNT_PATIENCE, LONGEST_PATIENCE, Sizing
 
 
-def test_a_fixed_size_is_all_that_is_allowed() -> None:
+def test_fixed_size_begins_with_all_that_are_allowed() -> None:
     assert Sizing(8).size == 8
     assert Sizing(8, ceiling=3).size == 3
     assert Sizing(2, ceiling=3).size == 2
 
 
-def test_m014_a_refusal_shrinks_and_is_tried_again_later_and_later() -> None:
+def test_m014_rejection_shrinks_the_pool_and_growth_is_tried_at_growing_intervals() -> None:
     sizing, now, tried = Sizing(8), 0.0, []
     sizing.refused(3, now)
     assert (sizing.size, sizing.ceiling) == (3, 3)
@@ -30,7 +30,7 @@ def test_m014_a_refusal_shrinks_and_is_tried_again_later_and_later() -> None:
     assert gaps[-1] == LONGEST_PATIENCE
 
 
-def test_m014_a_server_that_lets_in_more_again_is_believed() -> None:
+def test_m014_pool_grows_when_the_server_accepts_more() -> None:
     sizing = Sizing(8, ceiling=2)
     now = 0.0
     for connected in range(2, 8):
@@ -42,7 +42,7 @@ def test_m014_a_server_that_lets_in_more_again_is_believed() -> None:
     assert not sizing.look(now + 10_000, 8, 0.0), "there is nothing above the cap"
 
 
-def test_one_is_always_kept() -> None:
+def test_pool_never_shrinks_below_one() -> None:
     sizing = Sizing(1)
     sizing.refused(0, 0.0)
     assert sizing.size == 1
@@ -57,14 +57,14 @@ def grown(speed: dict[int, float], cap: int = 16) -> int:
     return sizing.size
 
 
-def test_an_automatic_size_grows_while_that_helps() -> None:
+def test_automatic_size_grows_while_the_rate_grows() -> None:
     assert grown({size: float(size) for size in range(1, 17)}) == 16
     assert grown({size: min(float(size), 6.0) for size in range(1, 17)}) in range(6, 10)
     assert grown(dict.fromkeys(range(1, 17), 1.0)) == 6, "one step is needed to see that it does not help"
     assert grown({size: float(size) for size in range(1, 17)}, cap=5) == 5
 
 
-def test_an_automatic_size_begins_within_the_ceiling() -> None:
+def test_automatic_size_begins_within_the_ceiling() -> None:
     assert Sizing(16, ceiling=1, is_automatic=True).size == 1
 
 
@@ -73,7 +73,7 @@ def test_an_automatic_size_begins_within_the_ceiling() -> None:
     is_automatic=st.booleans(),
     story=st.lists(st.tuples(st.sampled_from(["refused", "accepted", "look"]), st.integers(1, 25), st.floats(0, 50))),
 )
-def test_whatever_happens_the_size_stays_in_bounds(
+def test_size_stays_in_bounds_after_any_events(
     cap: int, is_automatic: bool, story: list[tuple[str, int, float]]
 ) -> None:
     sizing, now, done = Sizing(cap, is_automatic=is_automatic), 0.0, 0.0
@@ -90,7 +90,7 @@ def test_whatever_happens_the_size_stays_in_bounds(
         assert 1 <= sizing.size <= cap
 
 
-def test_m014_a_size_that_was_refused_too_early_is_what_is_kept() -> None:
+def test_m014_rejection_during_growth_keeps_the_connected_size() -> None:
     """A refusal that comes while few are in is followed by others who are let in: they stay, and it goes on growing."""
     sizing = Sizing(8)
     sizing.refused(1, 0.0)
@@ -105,7 +105,7 @@ def test_m014_a_size_that_was_refused_too_early_is_what_is_kept() -> None:
     assert now <= 4 * FIRST_PATIENCE
 
 
-def test_m129_what_our_own_side_cannot_open_says_nothing_of_the_server() -> None:
+def test_m129_local_limit_does_not_change_the_ceiling() -> None:
     sizing = Sizing(8)
     sizing.refused(5, 0.0, by_server=False)
     assert (sizing.size, sizing.ceiling) == (5, None)
@@ -118,13 +118,13 @@ def test_m129_what_our_own_side_cannot_open_says_nothing_of_the_server() -> None
     assert (sizing.size, sizing.ceiling) == (3, 6)
 
 
-def test_m014_what_an_earlier_run_has_learnt_is_not_doubted_for_a_minute() -> None:
+def test_m014_ceiling_of_an_earlier_run_is_kept_for_a_minute() -> None:
     sizing = Sizing(8, ceiling=3)
     moments = [now for now in range(200) if sizing.look(float(now), sizing.size, 0.0)]
     assert moments[0] == LEARNT_PATIENCE == 60
 
 
-def test_an_automatic_size_that_is_refused_stays_and_is_not_settled() -> None:
+def test_automatic_size_after_a_rejection_may_still_grow() -> None:
     """It was the server that ended the growing; a minute later there may be room."""
     sizing, done, now, limit = Sizing(16, is_automatic=True), 0.0, 0.0, 5
     while now < 500:
@@ -137,7 +137,7 @@ def test_an_automatic_size_that_is_refused_stays_and_is_not_settled() -> None:
     assert (sizing.size, sizing.ceiling) == (16, 16)
 
 
-def test_an_automatic_size_at_the_ceiling_does_not_ask_for_what_is_of_no_use() -> None:
+def test_automatic_size_at_the_ceiling_grows_only_if_that_helps() -> None:
     sizing, now, tried = Sizing(16, ceiling=6, is_automatic=True), 0.0, 0
     while now < 1_000:
         now += 1

@@ -350,7 +350,7 @@ def _hides_nothing(path: str, is_directory: bool) -> bool:
 
 @pytest.mark.scaled
 @pytest.mark.parametrize("first", range(0, TRIPLES, BLOCK))
-def test_m035_m115_any_three_trees_come_to_rest_and_lose_nothing(first: int) -> None:
+def test_m035_m115_any_three_trees_converge_without_loss(first: int) -> None:
     moved = 0
     for seed in range(first, min(first + BLOCK, TRIPLES)):
         try:

@@ -111,7 +111,7 @@ def test_each_pair_is_found_in_the_table(source: Source, target: Target) -> None
     st.sampled_from([None, OURS, RACY, OUR_FOLDER, FOREIGN, FOREIGN_EQUAL, FOREIGN_FOLDER]),
     st.booleans(),
 )
-def test_whatever_is_asked_has_an_answer(now: Entry | None, record: Record | None, hidden: bool) -> None:
+def test_decide_answers_for_any_entry_and_record(now: Entry | None, record: Record | None, hidden: bool) -> None:
     hidden = hidden and now is None  # what the listing shows is not hidden
     action = decide(now, record, hidden=hidden)
     if record is None or record.source is None:
@@ -134,13 +134,13 @@ def test_whatever_is_asked_has_an_answer(now: Entry | None, record: Record | Non
     ],
     ids=str,
 )
-def test_any_difference_from_what_was_sent_is_a_change(change: dict[str, Any]) -> None:
+def test_any_difference_from_what_was_sent_counts_as_changed(change: dict[str, Any]) -> None:
     assert decide(attrs.evolve(file(), **change), OURS) is Action.COPY
     assert decide(file(), OURS) is Action.NOTHING
 
 
 @pytest.mark.parametrize("change", [{"mtime_ns": 6 * SECOND}, {"ctime_ns": 1}, {"inode": 8}], ids=str)
-def test_what_was_only_touched_is_compared_where_its_checksum_is_known(change: dict[str, Any]) -> None:
+def test_touched_file_with_known_checksum_is_compared(change: dict[str, Any]) -> None:
     now = attrs.evolve(file(), **change)
     assert decide(now, SUMMED, by_content=True) is Action.VERIFY
     assert decide(now, RACY, by_content=True) is Action.VERIFY, "what was sent is known of it as well"
@@ -151,7 +151,7 @@ def test_what_was_only_touched_is_compared_where_its_checksum_is_known(change: d
     assert decide(now, attrs.evolve(SUMMED, digest=b""), by_content=True) is Action.COPY, "it may not be there"
 
 
-def test_what_the_target_says_of_itself_does_not_make_a_change() -> None:
+def test_change_of_the_target_record_is_no_change_of_the_source() -> None:
     record = Record(file(), file(mtime_ns=1))
     assert decide(file(), record) is Action.NOTHING
 
@@ -176,7 +176,7 @@ def test_a_directory_is_decided_entry_by_entry() -> None:
     ]
 
 
-def test_m070_what_is_newly_excluded_is_left_alone() -> None:
+def test_m070_newly_excluded_entry_is_kept() -> None:
     records = {"a": OUR_FOLDER}
     assert list(reconcile(Listing(""), records, lambda path, is_directory: is_directory)) == []
     assert [d.action for d in reconcile(Listing(""), records, nothing_is_hidden)] == [Action.REMOVE]
@@ -216,7 +216,7 @@ D = Kind.DIRECTORY
     ],
     ids=str,
 )
-def test_removals_below_keep_what_is_foreign_or_hidden_and_what_holds_it(
+def test_removals_below_keep_foreign_and_hidden_entries_and_their_directories(
     below: list[Record], removed: list[str]
 ) -> None:
     found = removals_below(ours("d", D), below, lambda path, is_directory: path.endswith(".tmp"))
@@ -247,7 +247,7 @@ def test_removals_below_of_a_name_that_begins_like_another() -> None:
         (None, None, False),
     ],
 )
-def test_what_looks_equal(source_ns: int | None, target_ns: int | None, equal: bool) -> None:
+def test_looks_equal_compares_size_and_time(source_ns: int | None, target_ns: int | None, equal: bool) -> None:
     assert looks_equal(file(mtime_ns=source_ns), file(mtime_ns=target_ns)) is equal
     assert not looks_equal(file(mtime_ns=source_ns, size=4), file(mtime_ns=target_ns))
 
@@ -266,14 +266,14 @@ def test_what_looks_equal(source_ns: int | None, target_ns: int | None, equal: b
         (None, None, True),
     ],
 )
-def test_m056_a_file_that_changed_within_the_clocks_grain_is_racy(
+def test_m056_file_changed_within_clock_granularity_is_racy(
     mtime_ns: int | None, ctime_ns: int | None, racy: bool
 ) -> None:
     assert is_racy(file(mtime_ns=mtime_ns, ctime_ns=ctime_ns), 100 * SECOND) is racy
 
 
 @given(st.integers(0, 10**12), st.integers(0, 3 * CLOCK_GRANULARITY), st.sampled_from([1, SECOND, 2 * SECOND]))
-def test_m056_what_is_not_racy_cannot_change_without_a_trace(changed: int, later: int, tick: int) -> None:
+def test_m056_change_of_a_file_that_is_not_racy_shows_in_its_times(changed: int, later: int, tick: int) -> None:
     read = changed + later
     if not is_racy(file(ctime_ns=changed - changed % tick), read):
         again = read + 1

@@ -20,7 +20,7 @@ HALF = MaxDelete.parse("50%")
 ALL = MaxDelete.parse("100%")
 
 
-def test_a_usual_run_may_remove() -> None:
+def test_usual_run_may_remove() -> None:
     assert objection(USUAL, HALF) is None
 
 
@@ -28,26 +28,26 @@ def test_m059_an_emptied_source_removes_nothing() -> None:
     emptied = attrs.evolve(USUAL, count=100, seen=0)
     assert objection(emptied, MaxDelete.parse(500)) == (
         "the source is empty, and the target has 100 entries from it: nothing removed; "
-        "if that is meant, run once with --set sync.max-delete=100%"
+        "if this is intended, run once with --set sync.max-delete=100%"
     )
 
 
 @pytest.mark.parametrize(("ours", "refused"), [(0, False), (1, False), (2, True)])
-def test_m059_a_source_that_had_next_to_nothing_may_be_emptied(ours: int, refused: bool) -> None:
+def test_m059_source_of_fewer_than_two_entries_may_be_emptied(ours: int, refused: bool) -> None:
     emptied = attrs.evolve(USUAL, count=1, ours=ours, seen=0)
     assert (objection(emptied, MaxDelete.parse(500)) is not None) is refused
 
 
-def test_m059_another_device_is_not_the_source() -> None:
+def test_m059_source_on_another_device_removes_nothing() -> None:
     moved = attrs.evolve(USUAL, root_now=attrs.evolve(ROOT, device=8))
     assert objection(moved, HALF) == (
-        "the source is on another device than in the last run (is it mounted?): 3 removals withheld; "
-        "if that is meant, run once with --set sync.max-delete=100%"
+        "the source is on another device than in the last run (is it mounted?): nothing removed; "
+        "if this is intended, run once with --set sync.max-delete=100%"
     )
 
 
 @pytest.mark.parametrize("then", [None, attrs.evolve(ROOT, device=None)])
-def test_a_device_that_is_not_known_proves_nothing(then: Root | None) -> None:
+def test_unknown_device_is_no_objection(then: Root | None) -> None:
     assert objection(attrs.evolve(USUAL, root_then=then), HALF) is None
     assert objection(attrs.evolve(USUAL, root_now=attrs.evolve(ROOT, device=None)), HALF) is None
 
@@ -55,7 +55,7 @@ def test_a_device_that_is_not_known_proves_nothing(then: Root | None) -> None:
 def test_m134_more_than_max_delete_allows() -> None:
     assert objection(attrs.evolve(USUAL, count=51), HALF) == (
         "51 of 100 entries would be removed, more than max-delete allows (50): nothing removed; "
-        "if that is meant, run once with --set sync.max-delete=100%"
+        "if this is intended, run once with --set sync.max-delete=100%"
     )
 
 
@@ -119,7 +119,9 @@ def removing(*entries: Entry) -> dict[str, Gone]:
     ],
     ids=str,
 )
-def test_m135_a_failure_withholds_removals_beside_it(removals: list[str], failed: list[str], chosen: list[str]) -> None:
+def test_m135_failure_postpones_removals_in_its_directory(
+    removals: list[str], failed: list[str], chosen: list[str]
+) -> None:
     assert to_postpone(gone(*removals), map(file, failed)) == frozenset(chosen)
     assert to_postpone(gone(*removals), map(folder, failed)) == frozenset(chosen)  # m061: also one nobody may read
 
@@ -135,26 +137,29 @@ def test_m135_a_failure_withholds_removals_beside_it(removals: list[str], failed
         (file("new/x", 0), []),  # and a file that is empty is not like a directory
     ],
 )
-def test_m135_a_failure_withholds_what_it_may_be_the_new_name_of(failed: Entry, chosen: list[str]) -> None:
+def test_m135_failure_postpones_removals_of_files_like_it(failed: Entry, chosen: list[str]) -> None:
     removals = removing(file("old/x", 7, inode=39), file("old/y", 9, inode=40), folder("gone/d"))
     assert to_postpone(
         {**removals, "old/z": Gone(Record(None, Entry("old/z", Kind.FILE)), "old/z")}, [failed]
     ) == frozenset(chosen)
 
 
-def test_m135_a_renamed_directory_in_which_one_file_failed() -> None:
+def test_m135_failure_in_a_renamed_directory_postpones_its_old_name() -> None:
     removals = removing(folder("v1"), file("v1/a", 5), folder("v1/d"), file("v1/d/b", 6))
     assert to_postpone(removals, [file("v2/d/b", 6)]) == {"v1", "v1/d", "v1/d/b"}
-    assert why_postponed(3, {"v2/d/b"}) == "3 removals withheld: near what failed, or like it ('v2/d/b')"
-    assert why_postponed(1, {"z", "v2/d/b"}) == "1 removal withheld: near what failed, or like it ('v2/d/b' and 1 more)"
+    assert why_postponed(3, {"v2/d/b"}) == "3 removals postponed: they may be half of a rename that failed ('v2/d/b')"
+    assert (
+        why_postponed(1, {"z", "v2/d/b"})
+        == "1 removal postponed: it may be half of a rename that failed ('v2/d/b' and 1 more)"
+    )
 
 
-def test_m044_what_is_below_a_directory_of_the_target_that_was_not_listed_is_withheld() -> None:
+def test_m044_removals_below_an_unlisted_directory_are_postponed() -> None:
     removals = gone("a", "b/c", "b/d/e", "b-c")
     assert to_postpone(removals, [], unlisted={"b"}) == {"b/c", "b/d/e"}
 
 
-def test_a_directory_that_holds_what_is_kept_is_withheld() -> None:
+def test_directory_that_holds_a_kept_entry_is_postponed() -> None:
     removals = gone("b/", "b/c/", "b/c/d", "b/e")
     assert to_postpone(removals, [], kept={"b/c/d"}) == {"b", "b/c"}
 
@@ -164,9 +169,7 @@ paths = st.lists(names, min_size=1, max_size=4).map("/".join)
 
 
 @given(st.sets(paths), st.sets(paths))
-def test_m135_exactly_what_goes_beside_a_failure_is_withheld_and_what_holds_it(
-    removals: set[str], failures: set[str]
-) -> None:
+def test_m135_exactly_the_removals_near_a_failure_are_postponed(removals: set[str], failures: set[str]) -> None:
     beside = {parent_of(failure) for failure in failures}
     above = {path: [path[:i] for i, c in enumerate(path) if c == "/"] for path in removals}
     tops = {path: next((p for p in above[path] if p in removals), path) for path in removals}

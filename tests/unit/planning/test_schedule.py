@@ -114,7 +114,7 @@ def test_a_directory_is_made_before_what_is_in_it_or_in_the_same_batch() -> None
     assert schedule.next_batch() == (copy("d/e/f"),)
 
 
-def test_a_child_does_not_overtake_its_parent_in_another_connections_hands() -> None:
+def test_directory_waits_for_its_parent_on_another_connection() -> None:
     schedule = schedule_of(make("d"))
     first = schedule.next_batch()
     schedule.add(make("d/e"))
@@ -123,7 +123,7 @@ def test_a_child_does_not_overtake_its_parent_in_another_connections_hands() -> 
     assert schedule.next_batch() == (make("d/e"),)
 
 
-def test_what_stands_in_the_way_is_removed_first() -> None:
+def test_entry_in_the_way_is_removed_first() -> None:
     schedule = schedule_of(remove("x"), make("x"), copy("x/f"), make("x/y"), release=True)
     assert play(schedule) == [remove("x"), make("x"), make("x/y"), copy("x/f")]
 
@@ -146,7 +146,7 @@ def test_nothing_is_removed_before_the_release() -> None:
     assert play(schedule) == [remove("a"), remove_folder("d"), copy("d")]
 
 
-def test_what_waited_for_a_failure_fails_with_it() -> None:
+def test_operation_that_waits_for_a_failure_fails() -> None:
     schedule = schedule_of(make("d"))
     batch = schedule.next_batch()
     for operation in (make("d/e"), copy("d/e/f"), copy("d/g"), copy("h")):
@@ -158,7 +158,7 @@ def test_what_waited_for_a_failure_fails_with_it() -> None:
     assert play(schedule) == [copy("h")]
 
 
-def test_what_comes_after_its_directory_has_failed_fails_without_the_wire() -> None:
+def test_operation_added_after_its_directory_failed_fails_at_once() -> None:
     schedule = schedule_of(make("d"))
     batch = schedule.next_batch()
     assert batch is not None
@@ -180,14 +180,14 @@ def test_a_child_in_the_queue_behind_its_parent_fails_with_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [Failed, Skipped])
-def test_a_directory_whose_content_stays_stays_for_the_same_reason(kind: type[Failed | Skipped]) -> None:
+def test_directory_with_kept_content_is_kept_for_the_same_reason(kind: type[Failed | Skipped]) -> None:
     schedule = schedule_of(remove_folder("d/e/k"), remove_folder("d/e"), remove_folder("d"), copy("d"))
     schedule.release_removals()
     batch = schedule.next_batch()
     assert batch == (remove_folder("d/e/k"), remove_folder("d/e"), remove_folder("d"))
     # All three are on the wire; the server says the same of each.
     outcomes = [outcome for operation in batch for outcome in schedule.settle(kind(operation, "not empty"))]
-    assert outcomes == [Failed(copy("d"), "what is in its way could not be removed", Fault.OTHER)]
+    assert outcomes == [Failed(copy("d"), "an entry in its way could not be removed", Fault.OTHER)]
 
     schedule = schedule_of(remove("d/e/f"), remove_folder("d/e"), remove_folder("d"), release=True)
     batch = schedule.next_batch()
@@ -197,7 +197,7 @@ def test_a_directory_whose_content_stays_stays_for_the_same_reason(kind: type[Fa
     assert schedule.is_idle
 
 
-def test_m067_what_fails_may_be_deeper_than_the_stack() -> None:
+def test_m067_failure_of_a_tree_deeper_than_the_stack() -> None:
     paths = ["d" + "/d" * depth for depth in range(2_000)]
     schedule = schedule_of(make("d"))
     batch = schedule.next_batch()
@@ -213,7 +213,7 @@ def test_m067_what_fails_may_be_deeper_than_the_stack() -> None:
     assert schedule.is_idle
 
 
-def test_removals_that_are_dropped_fail_what_waited_for_them() -> None:
+def test_dropped_removals_fail_what_waits_for_them() -> None:
     schedule = schedule_of(remove("x"), make("x"), copy("x/f"), remove("y"))
     outcomes = schedule.drop_removals("a guard refused", frozenset({"x"}))
     assert outcomes[0] == Returned(remove("x"), "a guard refused")
@@ -227,7 +227,7 @@ def test_removals_that_are_dropped_fail_what_waited_for_them() -> None:
     assert play(schedule) == [remove("y")]
 
 
-def test_what_comes_back_is_given_out_again_but_not_for_ever() -> None:
+def test_returned_operation_is_retried_a_limited_number_of_times() -> None:
     schedule = schedule_of(copy("a"))
     for _ in range(RETURNS):
         batch = schedule.next_batch()
@@ -240,7 +240,7 @@ def test_what_comes_back_is_given_out_again_but_not_for_ever() -> None:
     assert schedule.is_idle
 
 
-def test_what_was_not_tried_may_come_back_any_number_of_times() -> None:
+def test_untried_operation_may_be_returned_any_number_of_times() -> None:
     schedule = schedule_of(copy("a"))
     for _ in range(10 * RETURNS):
         batch = schedule.next_batch()
@@ -275,7 +275,7 @@ def test_a_drain_with_nothing_left_leaves_nothing() -> None:
     assert (schedule.left, schedule.left_by_drain, schedule.is_idle) == (0, False, True)
 
 
-def test_it_is_full_while_something_can_be_done_about_it() -> None:
+def test_schedule_is_full_only_while_something_can_be_done() -> None:
     schedule = Schedule(window=2)
     schedule.add(copy("a"))
     assert not schedule.is_full
@@ -285,7 +285,7 @@ def test_it_is_full_while_something_can_be_done_about_it() -> None:
     assert not schedule.is_full
 
 
-def test_copies_that_wait_for_removals_do_not_hold_up_the_scan_that_the_removals_wait_for() -> None:
+def test_copies_that_wait_for_removals_do_not_fill_the_schedule() -> None:
     schedule = Schedule(window=2)
     for operation in (remove("x"), make("x"), copy("x/a"), copy("x/b"), copy("x/c")):
         schedule.add(operation)

@@ -121,7 +121,7 @@ def test_every_pair_of_patterns_hides_what_git_ignores(tmp_path: Path) -> None:
         assert hidden == {path for path in [*FILES, *directories] if f"{number}/{path}" in ignored}, lines
 
 
-def test_an_entry_in_an_excluded_directory_is_hidden_though_a_pattern_takes_it_back() -> None:
+def test_entry_in_an_excluded_directory_is_hidden_although_included() -> None:
     selection = Selection(exclude=["build/", "!keep.txt"])
     assert selection.is_included("build/keep.txt", False)  # the question of a walk, that never gets there
     assert selection.hides("build/keep.txt", False)
@@ -129,7 +129,7 @@ def test_an_entry_in_an_excluded_directory_is_hidden_though_a_pattern_takes_it_b
     assert not selection.hides("other/keep.txt", False)
 
 
-def test_m070_what_the_patterns_exclude_now_is_hidden_and_not_gone() -> None:
+def test_m070_newly_excluded_entry_is_hidden_and_not_gone() -> None:
     before, after = Selection(), Selection(exclude=["cache/"], exclude_extensions=["bak"], max_depth=3)
     for path in ("cache/a", "cache/b/c", "old.bak", "one/two/three/four"):
         assert not before.hides(path, False)
@@ -176,7 +176,7 @@ def test_the_root_is_always_in() -> None:
 
 
 @pytest.mark.parametrize("line", ["trailing\\", "[z-a]", "[[:alpha:]]", "[\\]a]", "a\nb", "a\0b"])
-def test_a_line_that_would_be_misread_is_refused_and_quoted(line: str) -> None:
+def test_line_that_pathspec_misreads_is_rejected_and_quoted(line: str) -> None:
     with pytest.raises(ValueError) as caught:
         Selection(exclude=[line])
     assert repr(line) in str(caught.value)

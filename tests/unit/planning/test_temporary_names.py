@@ -23,7 +23,7 @@ names = (
 
 
 @given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
-def test_a_temporary_has_a_name_that_a_file_can_have(name: str, token: str) -> None:
+def test_temporary_name_is_valid(name: str, token: str) -> None:
     temporary = temporary_name(name, token)
     assert 0 < len(temporary.encode("utf-8", "surrogateescape")) <= 255
     assert "/" not in temporary
@@ -46,12 +46,12 @@ def test_a_temporary_is_odd_in_every_way_that_its_final_name_is(name: str) -> No
 
 
 @given(names)
-def test_what_is_odd_at_the_beginning_of_a_long_name_is_not_cut_off(name: str) -> None:
+def test_odd_beginning_of_a_long_name_is_kept(name: str) -> None:
     assert oddness(name) - {"NFC", "not NFC"} <= oddness(temporary_name(name, TOKEN))
 
 
 @pytest.mark.parametrize("beginning", ["\t", "e\u0301", "\u00e9", "a\\", " ", "\udcff"])
-def test_a_long_name_is_odd_where_it_is_not_cut(beginning: str) -> None:
+def test_odd_end_of_a_long_name_is_kept(beginning: str) -> None:
     name = beginning + "x" * 200
     assert oddness(temporary_name(name, TOKEN)) == oddness(name)
 
@@ -103,7 +103,7 @@ def test_m081_a_long_odd_name_is_cut_between_characters(name: str) -> None:
 
 
 @given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
-def test_m033_what_is_set_aside_has_a_name_of_its_own_that_a_file_can_have(name: str, token: str) -> None:
+def test_m033_aside_name_is_unique_and_valid(name: str, token: str) -> None:
     temporary = temporary_name(name, token)
     aside = aside_name(temporary)
     assert aside not in {temporary, name}
@@ -113,13 +113,13 @@ def test_m033_what_is_set_aside_has_a_name_of_its_own_that_a_file_can_have(name:
 
 
 @given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
-def test_m033_what_is_set_aside_is_as_odd_as_its_temporary(name: str, token: str) -> None:
+def test_m033_aside_name_is_as_odd_as_its_temporary(name: str, token: str) -> None:
     temporary = temporary_name(name, token)
     assert oddness(aside_name(temporary)) == oddness(temporary)
 
 
 @given(names)
-def test_m033_two_attempts_never_set_aside_under_one_name(name: str) -> None:
+def test_m033_two_attempts_have_different_aside_names(name: str) -> None:
     assert aside_name(temporary_name(name, "a" * 16)) != aside_name(temporary_name(name, "b" * 16))
     assert aside_name(temporary_name(name, "a" * 16)) != temporary_name(name, "b" * 16)
 
@@ -131,12 +131,12 @@ def test_m033_the_first_mark_is_the_one_that_changes(name: str) -> None:
     assert signature(aside_name(temporary)) == "" or "actorsync-x" in name or "actorsync-é" in name
 
 
-def test_m033_the_name_that_is_set_aside_is_hidden() -> None:
+def test_m033_aside_name_is_hidden() -> None:
     assert aside_name(temporary_name("plain", TOKEN)) == f".actorsync+{TOKEN}.tmp"
 
 
 @given(names, st.binary(min_size=8, max_size=8).map(bytes.hex))
-def test_m082_what_is_tried_has_a_plain_name_that_follows_from_the_temporary(name: str, token: str) -> None:
+def test_m082_trial_name_is_plain_and_follows_from_the_temporary(name: str, token: str) -> None:
     tried = trial_name(temporary_name(name, token))
     assert tried.startswith(f"try.actorsync-{token}" if oddness(name) == frozenset() else "try.actorsync-")
     assert oddness(tried) == frozenset()
@@ -144,5 +144,5 @@ def test_m082_what_is_tried_has_a_plain_name_that_follows_from_the_temporary(nam
 
 
 @given(names)
-def test_m082_what_is_tried_has_a_name_of_its_own_whatever_the_temporary_is(temporary: str) -> None:
+def test_m082_trial_name_is_unique_for_any_temporary(temporary: str) -> None:
     assert trial_name(temporary).startswith("try.actorsync-")
