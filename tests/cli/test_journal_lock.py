@@ -48,7 +48,9 @@ def test_m116_run_waits_a_limited_time_for_a_sqlite_shell(site: Site, monkeypatc
             ran = site.run(*options)
             assert (ran.code, ran.out) == (7, [])
             (line,) = ran.errors
-            assert line.startswith(f"actorsync: journal {site.journal}: database is locked; somebody else writes to it")
+            assert line.startswith(
+                f"actorsync: journal {site.journal}: database is locked; another program is writing to it"
+            )
         assert "newer.txt" not in tree(site.target)
         assert moved_aside(site.journal) == []
     assert site.run() == Ran(0, [], [])
