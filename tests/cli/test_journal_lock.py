@@ -64,7 +64,7 @@ def test_m116_read_only_journal_is_fatal(site: Site) -> None:
     site.write("new.txt", "new")
     for options in ([], ["--rebuild"]):  # a usable file is not set aside because of its mode
         ran = site.as_user("-q", *options)
-        assert ran == Ran(7, [], [f"actorsync: journal {site.journal}: it may not be written"])
+        assert ran == Ran(7, [], [f"actorsync: journal {site.journal}: no permission to write it"])
     assert everything(site.journal) == before
     assert site.journal.stat().st_mode & 0o777 == 0o400
     assert "new.txt" not in tree(site.target)
@@ -84,7 +84,7 @@ def test_m116_read_only_journal_directory_is_fatal(site: Site, is_known: bool) -
             assert (ran.code, ran.out) == (7, [])
             (line,) = ran.errors
             assert line.startswith(f"actorsync: journal {journal}")
-            assert line.endswith("its directory may not be written" if is_known else "Permission denied")
+            assert line.endswith("no permission to write its directory" if is_known else "Permission denied")
     finally:
         journal.parent.chmod(0o700)
     assert "new.txt" not in tree(site.target)

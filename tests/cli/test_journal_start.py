@@ -61,7 +61,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (truncated, "malformed"),
     (a_few_bytes, "it was not written by actorsync"),
     (impossible_value, "damaged (CHECK"),
-    (wrong_text, "damaged (no Root)"),
+    (wrong_text, "damaged (not a Root)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
     (newer, "it has schema 4, and this actorsync knows 3; use the actorsync that wrote it, or"),

@@ -55,7 +55,7 @@ class _Unproven(OperationRefused):
 
 @attrs.frozen
 class Renamer:
-    """Gives staged files their final names."""
+    """Renames staged files to their final names."""
 
     _connection: FtpConnection
     _lister: Lister
