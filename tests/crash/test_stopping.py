@@ -227,11 +227,15 @@ def is_held(pid: int) -> bool:
 
 
 def states(pid: int) -> dict[str, str]:
-    """Return the state of each thread of a process: the letter in ``/proc/PID/task/TID/stat``."""
+    """Return the state of each thread of a process: the letter in ``/proc/PID/task/TID/stat``.
+
+    A process that is gone has no threads. It may go at any moment, also between two looks at it.
+    """
     found = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):
-            found[task.name] = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found[task.name] = (task / "stat").read_text().rpartition(")")[2].split()[0]
     return found
 
 
