@@ -1,7 +1,7 @@
-"""The heads of the sections of docs/profile.md: what each key takes, and what it is for, from the profile's classes.
+"""The first paragraph of each key in docs/profile.md, generated from the classes of the profile.
 
-``python -m tests.support.docs.reference`` brings the page up to date. What follows a head is written by hand. The page
-is committed, and not made when the site is built, because it is read on a forge as well.
+``python -m tests.support.docs.reference`` updates the page. The text after the first paragraph is written by hand. The
+page is committed, and not generated with the site, because people also read it in the repository.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _WIDTH = 120
 
 
 def told() -> dict[str, attrs.Attribute[Any]]:
-    """The keys that have a section, in order."""
+    """Return the keys that have a section, in order."""
     return {key: field for key, field in keys().items() if is_told_of(key)}
 
 
 def faults() -> list[str]:
-    """What the keys do not say of themselves, and where it is to be written."""
+    """Return what is missing in the definitions of keys, and where to write it."""
     found = []
     for key, field in told().items():
         name = key.partition(".")[2]
         if not field.metadata["doc"]:
-            found.append(f'{key} does not say what it is for: write key(..., doc="One sentence.") where the field is')
+            found.append(f'{key} has no description: write key(..., doc="One sentence.") at its field')
         if not field.metadata["example"].startswith(f"{name} = "):
-            found.append(f"{key} has no example: write key(reader, '{name} = ...') where the field is")
+            found.append(f"{key} has no example: write key(reader, '{name} = ...') at its field")
         if not getattr(field.metadata["reader"], "takes", ""):
-            found.append(f"the reader of {key} does not say what it takes: write @takes(...) before it")
+            found.append(f"the reader of {key} has no type: write @takes(...) before it")
     return found
 
 
 def head(key: str) -> str:
-    """The first paragraph of a key's section."""
+    """Return the first paragraph of a key's section."""
     field = told()[key]
     takes = getattr(field.metadata["reader"], "takes", "?")
     default = default_text(field)
@@ -53,19 +53,19 @@ def head(key: str) -> str:
         f"default {default}" if re.match(r"`|[0-9]|none$", default) else f"default: {default}" if default else "",
     ]
     text = f"{', '.join(part for part in parts if part)}. {field.metadata['doc']} `{field.metadata['example']}`"
-    # What is in backticks stays in one line.
+    # Do not break lines within inline code.
     whole = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     lines = textwrap.wrap(whole, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _literal(text: str) -> str:
-    """As a replacement: backslashes are just that."""
+    """Escape a text as a replacement of ``re.sub``."""
     return text.replace("\\", r"\\")
 
 
 def fill(text: str) -> str:
-    """Give the page with the head of every key as it should be; a section that is missing follows the key before it."""
+    """Return the page with the right first paragraph for each key. Add missing sections after the previous key."""
     after = ""
     for key in told():
         title = f"### `{key}`"
