@@ -1,4 +1,4 @@
-"""``python -m bench``: actorsync beside its peers, on one tree, against real servers, over one slow line."""
+"""``python -m bench``: compare actorsync with other programs: one tree, real servers, a line with a chosen delay."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--runs", type=one_to(100), help="rounds; tables show medians (default: 1, for the claims 3)")
     add("--timeout", type=one_to(1_000_000), default=7200, help="seconds for one run of one peer (default: 7200)")
-    add("--scale", type=factor, default=1.0, help="so many times the files, for a quick try (default: 1)")
+    add("--scale", type=factor, default=1.0, help="factor for the number of files, for a quick try (default: 1)")
     add = parser.add_argument_group("one comparison").add_argument
     add("--workload", choices=WORKLOADS, default="small", help="the tree to mirror (default: small)")
     add("--server", choices=SERVERS, nargs="+", help=f"default: those installed of {' '.join(USUAL)}")
     add("--peer", choices=PEERS, nargs="+", help="default: all that are installed")
-    add("--link", type=one_to(2000, "loopback"), default=50, help="loopback, or a round trip in ms (default: 50)")
+    add("--link", type=one_to(2000, "loopback"), default=50, help="loopback, or the round trip in ms (default: 50)")
     add("--connections", type=one_to(100), default=8, help="for every peer (default: 8)")
     add = parser.add_argument_group("a list of comparisons").add_argument
-    add("--suite", choices=SUITES, help="all that is claimed; or what the plots are drawn from")
-    add("--only", metavar="TEXT", default="", help="the cases with this in their line, such as 'sftp small'")
-    add("--again", action="store_true", help="run cases too that were run before; the last outcome counts")
-    add("--render", action="store_true", help="run nothing: show what there is")
-    add("--plots", action="store_true", help="run nothing: draw what the suites have brought, into docs/plots")
+    add("--suite", choices=SUITES, help="the claims about actorsync, or the matrix for the plots")
+    add("--only", metavar="TEXT", default="", help="only cases with this text in their line, such as 'sftp small'")
+    add("--again", action="store_true", help="also run cases that have results; the last result counts")
+    add("--render", action="store_true", help="run nothing; show the results so far")
+    add("--plots", action="store_true", help="run nothing; draw the results of the suites to docs/plots")
     return parser.parse_args(arguments)
 
 
 def check_machine() -> None:
     if sys.platform != "linux":
-        raise Unusable("network namespaces are needed: this runs on Linux only")
+        raise Unusable("the benchmark needs network namespaces, so it runs on Linux only")
     if os.geteuid() != 0:
-        raise Unusable(f"root is needed to make network namespaces: sudo {sys.executable} -m bench")
+        raise Unusable(f"the benchmark needs root for network namespaces: sudo {sys.executable} -m bench")
     if missing := sorted(package for tool, package in TOOLS.items() if not shutil.which(tool)):
         raise Unusable(f"missing tools: apt install {' '.join(missing)}")
 
@@ -81,21 +81,21 @@ def check_machine() -> None:
 def present(
     kind: str, wanted: Sequence[str] | None, known: dict[str, str], found: dict[str, str | None]
 ) -> dict[str, str]:
-    """The versions of those to use; who was asked for by name must be there."""
+    """Return the versions of those to use. Raises `Unusable` when one that is named in ``wanted`` is not installed."""
     absent = [name for name in wanted or known if not found[name]]
     how = "; ".join(
         "actorsync: not runnable yet" if name == "actorsync" else f"{name}: {known[name]}" for name in absent
     )
     here = {name: version for name in wanted or known if (version := found[name])}
     if (absent and wanted) or not here:
-        raise Unusable(f"{kind} not here: {how}")
+        raise Unusable(f"{kind} not installed: {how}")
     if absent:
         print(f"left out: {how}", file=sys.stderr)
     return here
 
 
 def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
-    """The servers and the peers that take part, each with its version."""
+    """Return the servers and the peers that take part, each with its version."""
     unpack = "apt install {} (or run .ci/install-servers)"
     installs = {name: SERVERS[name].install for name in options.server or USUAL}
     servers = {name: how if " " in how else unpack.format(how) for name, how in installs.items()}
@@ -105,12 +105,12 @@ def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]
         present("peers", options.peer, peers, {name: PEERS[name].find_version() for name in peers}),
     )
     if not any(can_run(server, peer) for server in chosen[0] for peer in chosen[1]):
-        raise Unusable(f"no server here that {' or '.join(chosen[1])} can work with: {', '.join(chosen[0])}")
+        raise Unusable(f"none of these servers works with {' or '.join(chosen[1])}: {', '.join(chosen[0])}")
     return chosen
 
 
 def compare(options: argparse.Namespace) -> int:
-    """One workload on one line, on every server that takes part."""
+    """Run one workload over one line, on every server that takes part; return the exit code."""
     check_machine()
     servers, peers = choose(options)
     link, outcomes = None if options.link == "loopback" else options.link, list[Outcome]()
@@ -133,16 +133,16 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _results_of(name: str, scale: float) -> Path:
-    """A quick try has a file of its own."""
+    """Return the file with the results of a suite. Each scale has its own file."""
     return RESULTS / (f"{name}.jsonl" if scale == 1 else f"{name}-x{scale:g}.jsonl")
 
 
 def suite(options: argparse.Namespace) -> int:
-    """A fixed list of comparisons: what was not run before is run, and all that was is shown."""
+    """Run the cases of a suite that have no result yet, and show all results; return the exit code."""
     path, chosen = _results_of(options.suite, options.scale), SUITES[options.suite].scaled(options.scale)
     picked = chosen.only(options.only)
     if not picked.cases:
-        raise Unusable(f"no case has {options.only!r} in its line; --render shows the lines")
+        raise Unusable(f"no case has {options.only!r} in its line; use --render to see the lines")
     if not options.render:
         check_machine()
         run_suite(picked.cases, path, options.runs or chosen.runs, options.timeout, again=options.again)
@@ -154,7 +154,7 @@ def suite(options: argparse.Namespace) -> int:
 
 
 def plot(options: argparse.Namespace) -> int:
-    """Draw what the suites have brought so far."""
+    """Draw the results of the suites so far; return the exit code."""
     scale, outcomes = options.scale, dict[Case, Outcome]()
     for name in SUITES:
         outcomes |= kept(_results_of(name, scale))
@@ -168,7 +168,7 @@ def plot(options: argparse.Namespace) -> int:
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:
-    """The first signal ends the benchmark; what cleans up after it is not disturbed by a second."""
+    """End the benchmark at the first signal. Ignore further signals, so that they do not interrupt the clean-up."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     print("\nbench: stopped; cleaning up", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What is asked, and what came of it: a case, its rounds, and the file in which outcomes are kept."""
+"""A case to measure, its rounds, and the file with the outcomes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LANGUAGES = {"ftp": "FTP", "ftpes": "FTPS", "sftp": "SFTP"}
 
 @attrs.frozen
 class Case:
-    """What is measured. Two that are equal are the same question."""
+    """A combination to measure. Equal cases have comparable outcomes."""
 
     workload: str
     server: str
@@ -35,7 +35,7 @@ class Case:
     peers: tuple[str, ...]
     scale: float = 1.0
     what: Literal["runs", "waiting", "version"] = "runs"
-    """Runs to their end; the time between two passes of ``every``; or only the start of the program."""
+    """Whole runs; the time between two passes of ``sync.every``; or only the start of the program."""
 
     @property
     def tree(self) -> Workload:
@@ -55,18 +55,18 @@ class Case:
 
 @attrs.frozen
 class Round:
-    """One peer against one server, once: the first timed run, and the run after it with nothing to do."""
+    """One peer with one server, once: the first timed run, and the run after it with nothing to do."""
 
     server: str
     peer: str
     first: Measurement | None
     """None when only a run with nothing to do is timed."""
     again: Measurement | None
-    """None when the first run failed, or was all; or when the peer does not speak with such a server."""
+    """None when the first run failed, when it is the only one, or when the peer does not work with the server."""
     difference: str | None
     """The first difference between source and target after the last run."""
     other_times: int = 0
-    """Files whose time is not the source's, of a target without a difference."""
+    """Number of files whose time differs from the source, in a target without a difference."""
 
     @property
     def timed(self) -> Measurement | None:
@@ -75,7 +75,7 @@ class Round:
 
     @property
     def target(self) -> str:
-        """What became of the target, in a word or two."""
+        """The state of the target in one to three words."""
         if not self.timed:
             return "-"
         if self.failure:
@@ -90,18 +90,18 @@ class Round:
 
 @attrs.frozen
 class Outcome:
-    """All rounds of a case, from one call."""
+    """All rounds of a case, from one call of the benchmark."""
 
     case: Case
     conditions: dict[str, Any]
     """Machine, versions, command, line and tree."""
     limits: dict[str, Limit]
-    """Of the ``first`` run and of the one ``again``, as far as there are such."""
+    """The limits of the run ``first`` and of the run ``again``, where they are timed."""
     rounds: list[Round]
 
     @property
     def limit(self) -> Limit | None:
-        """Of the run that the workload is about."""
+        """The limit of the run that the workload is about."""
         return self.limits.get("first") or self.limits.get("again")
 
 
@@ -110,14 +110,14 @@ def can_run(server: str, peer: str) -> bool:
 
 
 def keep(path: Path, outcome: Outcome) -> None:
-    """Add a line to the file: what was there before stays, whatever happens to this call."""
+    """Append an outcome to the file. Earlier lines stay, also when this call fails."""
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(attrs.asdict(outcome)) + "\n")
 
 
 def kept(path: Path) -> dict[Case, Outcome]:
-    """The last outcome of every case in the file."""
+    """Return the last outcome of every case in the file."""
     lines: Sequence[str] = path.read_text().splitlines() if path.exists() else ()
     outcomes = [cattrs.structure(json.loads(line), Outcome) for line in lines]
     return {outcome.case: outcome for outcome in outcomes}

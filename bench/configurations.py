@@ -1,8 +1,8 @@
-"""The servers' configurations: what differs from how they ship, and why.
+"""The configurations of the servers, with the reasons for values other than the defaults.
 
-Each is one file in which `bench.servers.serve` fills in the places. Ciphers and compression stay as the programs
-ship; so do OpenSSH's MaxStartups (10:30:100) and MaxSessions (10): the peers log in once for each connection, so
-more than ten ``--connections`` may be turned away at first, as they would be by a server in the field.
+Each is one file with placeholders that `bench.servers.Place` fills in. Ciphers and compression have their defaults, and
+so have OpenSSH's MaxStartups (10:30:100) and MaxSessions (10). The peers log in once for each connection. So OpenSSH
+may reject some of more than ten ``--connections`` at first, as servers in production do.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ pasv_min_port=30000
 pasv_max_port=60000
 """
 
-# By its defaults, written out: login and data only over TLS, and a data connection only with the session of its
-# control connection.
+# The defaults of vsftpd, written out: TLS is required for login and data, and a data connection must resume the TLS
+# session of its control connection.
 VSFTPD_TLS: Final = (
     VSFTPD
     + """\
@@ -97,8 +97,8 @@ FTPServer(("{place.address}", {port}), Handler).serve_forever()
 
 PYFTPDLIB: Final = "from pyftpdlib.handlers import FTPHandler as Handler\n" + _SERVE_PYFTPDLIB
 
-# It cannot demand that data connections resume a session. With TLS 1.3 it sends tickets on data connections too; lftp
-# and rclone close theirs without having read them, which resets the connection, and it confirms a file that is short.
+# pyftpdlib cannot require that data connections resume a session. With TLS 1.3 it sends tickets on data connections
+# too. lftp and rclone close the connection without reading them, which resets it, and pyftpdlib confirms a short file.
 PYFTPDLIB_TLS: Final = (
     """\
 from OpenSSL import SSL
@@ -110,8 +110,8 @@ Handler.tls_control_required = Handler.tls_data_required = True
     + _SERVE_PYFTPDLIB
 )
 
-# StrictModes would refuse keys that lie below a folder for everybody, which /dev/shm and /tmp are. The internal
-# SFTP server is the external one's code, without a path that each distribution chooses.
+# StrictModes would reject keys below a world-writable folder, such as /dev/shm and /tmp. The internal SFTP server has
+# the same code as the external one, whose path differs between distributions.
 OPENSSH: Final = """\
 ListenAddress {place.address}
 Port {port}
@@ -124,7 +124,7 @@ PidFile none
 Subsystem sftp internal-sftp
 """
 
-# Its user sees the folder as the root, and has no shell.
+# The user sees the folder as the root, and has no shell.
 ASYNCSSH: Final = """\
 import asyncio
 import asyncssh

@@ -1,4 +1,4 @@
-"""Who the benchmark's user is, and the keys and the certificate that are made for one call of it."""
+"""The benchmark's user, and the keys and the certificate, which are made for one call."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PORT: Final = 2121
 
 @attrs.frozen
 class Credentials:
-    """Files of one folder. Every peer is given the same ones, and verifies the server by them."""
+    """The files in one folder. All peers use the same files to log in and to verify the server."""
 
     folder: Path
 
     @property
     def key_file(self) -> Path:
-        """The private key that the SSH servers let in."""
+        """The private key that the SSH servers accept."""
         return self.folder / "user-key"
 
     @property
@@ -50,12 +50,12 @@ class Credentials:
 
     @property
     def ca_file(self) -> Path:
-        """The authority that signed the certificate, and nothing else."""
+        """The certificate of the authority that signed the server's certificate."""
         return self.folder / "authority.pem"
 
 
 def make_credentials(folder: Path, address: str) -> Credentials:
-    """Make ``folder``, and in it what a server at ``address`` needs."""
+    """Make ``folder`` with the credentials for a server at ``address``."""
     folder.mkdir()
     made = Credentials(folder)
     for path in (made.key_file, made.host_key):

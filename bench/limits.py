@@ -1,6 +1,6 @@
-"""The least that a run can take, to hold its seconds against: of the wire, of the bytes, of reading the source.
+"""Lower bounds for the time of a run: round trips, bytes to send, and the walk over the source.
 
-Round trip, bytes a second and the walk are measured in the same call as the runs, over the same line and tree.
+The round trip, the bytes a second and the walk are measured in the same call as the runs, over the same line and tree.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ if TYPE_CHECKING:
 __all__ = ["Conditions", "Limit", "bytes_per_second", "limit_of_again", "limit_of_first", "walk_seconds", "wire_limit"]
 
 TRIPS_PER_FILE: Final[dict[Language, int]] = {"ftp": 3, "ftpes": 4}
-"""With TLS, the handshake of the data connection is one more. SFTP waits for no single file."""
+"""With TLS, the handshake of the data connection takes one more. SFTP does not wait for single files."""
 TRIPS_PER_LISTING: Final[dict[Language, int]] = {"ftp": 3, "ftpes": 4}
 LEAST_SENT: Final = 64 << 20
-"""Bytes of a small tree would show how a connection starts, not what the line carries."""
+"""Least number of bytes for measuring the rate; with fewer, the start of the connection would dominate."""
 
 
 @attrs.frozen
 class Conditions:
-    """What was measured of the line and of the source."""
+    """The measured properties of the line and of the source."""
 
     round_trip: float
-    """Seconds; 0 on loopback, where trips cost processor time and nothing else."""
+    """Seconds; 0 on loopback, where a round trip costs processor time only."""
     bytes_per_second: float
     walk: float
-    """Seconds to see every entry of the source once."""
+    """Seconds to read every entry of the source once."""
 
 
 @attrs.frozen
 class Limit:
     seconds: float
     by: str
-    """trips, bytes or walk."""
+    """The bound that applies: trips, bytes or walk."""
 
 
 def wire_limit(things: int, trips: int, round_trip: float, connections: int) -> float:
-    """The least seconds for things that cost so many round trips each and are shared by the connections."""
+    """Return the least seconds for ``things`` that take ``trips`` round trips each, spread over the connections."""
     return things * trips * round_trip / min(connections, max(things, 1))
 
 
 def limit_of_first(workload: Workload, size: int, language: Language, connections: int, here: Conditions) -> Limit:
-    """Of the first timed run: the greatest of the bounds, as it must do all of that."""
+    """Return the limit of the first timed run: the largest of the bounds."""
     sent = workload.changed if workload.in_place else workload.file_count
     trips = wire_limit(sent, TRIPS_PER_FILE.get(language, 0), here.round_trip, connections)
     if workload.in_place and not workload.known:
@@ -65,7 +65,7 @@ def limit_of_first(workload: Workload, size: int, language: Language, connection
 
 
 def limit_of_again(here: Conditions) -> Limit:
-    """Of the run with nothing to do: without a look at every entry, nobody knows that."""
+    """Return the limit of the run with nothing to do: it must read every entry of the source to know that."""
     return Limit(here.walk, "walk")
 
 
@@ -124,13 +124,13 @@ print(time.perf_counter() - start)
 
 
 def walk_seconds(root: Path) -> float:
-    """The best of three fresh processes that look at every entry of the tree, and do nothing else."""
+    """Return the time to read every entry of the tree: the best of three new processes that only do that."""
     command = [sys.executable, "-I", "-c", WALK, str(root)]
     return min(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3))
 
 
 def bytes_per_second(link: Link, size: int, sockets: int, scratch: Path) -> float:
-    """What plain sockets carry from near to far, sent by the kernel and thrown away on arrival."""
+    """Return the rate of plain sockets from near to far. The kernel sends the data, and the receiver discards it."""
     share = max(size, LEAST_SENT) // sockets
     receiver = subprocess.Popen(
         inside(link.far, sys.executable, "-I", "-c", RECEIVE, link.address), stdout=subprocess.PIPE, text=True

@@ -1,7 +1,7 @@
-"""Two network namespaces, and a line of a chosen round trip between them.
+"""Two network namespaces, and a line with a chosen round trip between them.
 
-The peers run in ``near`` and the server in ``far``, so nothing here is seen by, or in the way of, the rest of
-the machine. Over ``loopback`` both are one namespace.
+The peers run in ``near`` and the server in ``far``, so they and the rest of the machine do not affect each other. With
+``loopback``, both are one namespace.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RELAY: Final = Path(__file__).with_name("wanlink.c")
 
 
 class Unusable(Exception):
-    """Something that the benchmark needs is not here; the text says how to get it."""
+    """A requirement of the benchmark is missing. The message says how to get it."""
 
 
 @attrs.frozen
@@ -35,7 +35,7 @@ class Link:
     near: str
     far: str
     address: str
-    """Where the server listens."""
+    """The address at which the server listens."""
     kind: str
 
 
@@ -52,7 +52,7 @@ def _works(*command: str) -> bool:
 
 
 def end_processes(namespace: str, *, spare: int = 0) -> None:
-    """Kill what runs in one of our namespaces: every process there was started by this benchmark."""
+    """Kill all processes in a namespace, except ``spare``. The benchmark started every process there."""
     for _ in range(100):
         listed = subprocess.run(["ip", "netns", "pids", namespace], check=False, capture_output=True, text=True)
         if not (pids := set(listed.stdout.split()) - {str(spare)}):
@@ -75,7 +75,7 @@ def _namespace(name: str) -> Iterator[str]:
 
 
 def _netem(near: str, far: str, milliseconds: float) -> bool:
-    """A veth pair with the kernel's own delay on both ends. False when this kernel has no netem (or no veth)."""
+    """Make a veth pair with a netem delay on both ends. Return False when the kernel has no netem or no veth."""
     if not shutil.which("tc"):
         return False
     if not _works("ip", "-n", near, "link", "add", "wan0", "type", "veth", "peer", "wan1", "netns", far):
@@ -92,11 +92,11 @@ def _netem(near: str, far: str, milliseconds: float) -> bool:
 
 @contextlib.contextmanager
 def _relay(near: str, far: str, milliseconds: float, scratch: Path) -> Iterator[None]:
-    """Two TUN devices, and a process that carries packets from one to the other, late."""
+    """Make two TUN devices, and run a process that passes packets between them with a delay."""
     if not Path("/dev/net/tun").exists():
-        raise Unusable("this kernel has neither netem nor /dev/net/tun: only --link loopback works here")
+        raise Unusable("this kernel has neither netem nor /dev/net/tun; use --link loopback")
     if not (compiler := shutil.which("cc")):
-        raise Unusable("this kernel has no netem, and the relay needs a compiler: apt install gcc libc6-dev")
+        raise Unusable("this kernel has no netem, and the relay for it needs a compiler: apt install gcc libc6-dev")
     program = scratch / "wanlink"
     try:
         _run(compiler, "-O2", "-o", str(program), str(RELAY))
@@ -111,7 +111,7 @@ def _relay(near: str, far: str, milliseconds: float, scratch: Path) -> Iterator[
     try:
         assert relay.stdout is not None
         if relay.stdout.readline().strip() != "ready":
-            raise Unusable("the TUN relay did not start: this kernel does not let us make TUN devices")
+            raise Unusable("the TUN relay did not start, because TUN devices cannot be made; use --link loopback")
         _run("ip", "-n", near, "link", "set", "wan1", "netns", far)
         yield
     finally:
@@ -121,7 +121,7 @@ def _relay(near: str, far: str, milliseconds: float, scratch: Path) -> Iterator[
 
 @contextlib.contextmanager
 def open_link(milliseconds: float | None, scratch: Path) -> Iterator[Link]:
-    """Make namespaces and line; on the way out nothing is left of either. None for loopback."""
+    """Make the namespaces and the line, and remove both at the end of the block. None means loopback."""
     name = f"actorsync-bench-{os.getpid()}"
     with contextlib.ExitStack() as stack:
         far = stack.enter_context(_namespace(f"{name}-far"))

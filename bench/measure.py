@@ -1,4 +1,4 @@
-"""One timed run of one program, with what its helpers cost (``ssh``, for those that have no SSH of their own)."""
+"""One timed run of one program, including its child processes, such as ``ssh``."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 class Measurement:
     seconds: float
     cpu: float
-    """Seconds of processor time, user and system, helpers included."""
+    """Seconds of processor time, user and system, including child processes."""
     peak_mib: float
-    """Resident memory at most, helpers included."""
+    """Peak of resident memory, including child processes."""
     failure: str | None = None
-    """What it said last, when it did not end well."""
+    """The exit code or timeout and the last line of output, when the run failed."""
 
 
 @contextlib.contextmanager
 def _adopting_orphans() -> Iterator[None]:
-    """Become the parent of helpers whose program ends first: only a parent is told what a process cost."""
+    """Become the parent of child processes that outlive their program: only a parent gets their resource usage."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
@@ -58,7 +58,7 @@ def _children(pid: int) -> set[int]:
 
 
 def _peak_mib(pid: int) -> float:
-    """The high-water mark of a process and those below it: ru_maxrss also counts what a process was forked from."""
+    """Return the peak memory of a process and its descendants. ru_maxrss would include the memory before exec."""
     total = sum(_peak_mib(child) for child in _children(pid))
     with contextlib.suppress(OSError):
         if found := re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text()):
@@ -67,7 +67,7 @@ def _peak_mib(pid: int) -> float:
 
 
 def _end(pid: int) -> tuple[int, float]:
-    """Kill a child if it still runs; its wait status and processor time, that of its own children included."""
+    """Kill a child if it still runs. Return its wait status, and its processor time including its own children."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
@@ -86,12 +86,12 @@ def _start(command: Sequence[str], state: Path, log: Path) -> subprocess.Popen[b
         )
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     return (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1][:200]
 
 
 def measure(command: Sequence[str], state: Path, timeout: float) -> Measurement:
-    """Run the program once, to its end or the timeout. Nothing that it started is left running."""
+    """Run the program once, until it ends or the timeout. Kill all child processes that are left."""
     log, peak, before = state / "output.log", 0.0, _children(os.getpid())
     with _adopting_orphans():
         start = time.monotonic()
@@ -114,26 +114,26 @@ def measure(command: Sequence[str], state: Path, timeout: float) -> Measurement:
     failure = None
     if process.returncode:
         ending = f"exit {process.returncode}" if in_time else f"stopped after {timeout:.0f} s"
-        failure = f"{ending}: {_last_words(log)}"
+        failure = f"{ending}: {_last_line(log)}"
     return Measurement(seconds, cpu, peak, failure)
 
 
 def _processor_seconds(pid: int) -> float:
-    """User and system time so far."""
+    """Return the user and system time of a process so far."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_waiting(command: Sequence[str], state: Path, timeout: float, seconds: float) -> Measurement:
-    """What so many seconds of waiting cost a program that mirrors again and again, after its first pass."""
+    """Measure ``seconds`` of waiting of a program that mirrors repeatedly, after its first pass."""
     log, end = state / "output.log", time.monotonic() + timeout
     process = _start(command, state, log)
     try:
         while b"in sync" not in log.read_bytes():
             if process.poll() is not None or time.monotonic() > end:
-                return Measurement(0, 0, 0, f"no first pass: {_last_words(log)}")
+                return Measurement(0, 0, 0, f"no first pass: {_last_line(log)}")
             time.sleep(0.1)
-        time.sleep(1)  # what the pass leaves to be put away is not waiting
+        time.sleep(1)  # the clean-up after the pass does not count as waiting
         start, before = time.monotonic(), _processor_seconds(process.pid)
         time.sleep(seconds)
         cpu = _processor_seconds(process.pid) - before

@@ -1,7 +1,7 @@
-"""The programs that are compared: which servers each can work with, and how it is told to.
+"""The programs that are compared: the protocols of each, and its command line.
 
-Ciphers, compression and the number of requests in flight stay as each program ships. Every one verifies the server,
-by the same files, and none reads a configuration of the user's.
+Ciphers, compression and the number of requests in flight have the defaults of each program. All programs verify the
+server with the same files, and none reads the user's configuration.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ PREVIOUS: Final = os.environ.get("ACTORSYNC_PREVIOUS", "")
 
 @attrs.frozen
 class Job:
-    """One tree to one folder of the server. The same job may be run again."""
+    """Mirror one tree to one folder of the server. A job can run several times."""
 
     source: Path
     address: str
     folder: str
-    """Relative to where the server's user arrives."""
+    """Relative to the login directory."""
     connections: int
     state: Path
-    """What the peer remembers, and its home directory."""
+    """The folder for the peer's state, and its home directory."""
     credentials: Credentials
 
 
 @attrs.frozen
 class Peer:
-    """How a program is asked for its version, and told to make a folder of a server an exact mirror."""
+    """A program: how to get its version, and its commands to make a folder of a server an exact mirror."""
 
     install: str
     version: tuple[str, ...]
     commands: Mapping[Language, Callable[[Job], list[str]]]
     remembers: bool = False
-    """Whether what one run saw makes the next one shorter."""
+    """Whether it stores state that makes the next run shorter."""
     notes: str = ""
-    """The name of files that it keeps for itself in the trees."""
+    """The name of files that it stores for itself in the trees."""
 
     def command_for(self, speaks: Iterable[Language]) -> Callable[[Job], list[str]] | None:
-        """What makes the command for a server that speaks these; None when the two have nothing in common."""
+        """Return the function that makes the command for a server with these protocols; None if there is none."""
         return next((self.commands[language] for language in speaks if language in self.commands), None)
 
     def find_version(self) -> str | None:
-        """The version, None when the program is not here or does not run."""
+        """Return the version, or None when the program is not installed or does not run."""
         try:
             answer = subprocess.run(
                 self.version, check=False, capture_output=True, text=True, env=peer_environment(Path("/nonexistent"))
@@ -73,7 +73,7 @@ class Peer:
 
 
 def _ssh(credentials: Credentials) -> str:
-    """OpenSSH's client for the peers that have none of their own, without the settings of machine and user."""
+    """Return the command of OpenSSH's client for peers without SSH, with no settings of the machine or the user."""
     options = ("BatchMode=yes", "IdentitiesOnly=yes", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes")
     return " ".join(
         [
@@ -141,7 +141,7 @@ def _rclone(job: Job, backend: str, access: str) -> list[str]:
     remote = f":{backend},host={job.address},port={PORT},user={USER},{access}:{job.folder}"
     together = str(job.connections)
     return [
-        # Its FTP has no setting for an authority; this is where Go looks instead of the machine's own list.
+        # rclone's FTP has no option for an authority. Go reads this variable instead of the system's list.
         *("env", f"SSL_CERT_FILE={job.credentials.ca_file}"),
         *("rclone", "sync", str(job.source), remote, "--config", os.devnull, "--quiet"),
         *("--transfers", together, "--checkers", together),
@@ -158,19 +158,19 @@ def _rclone_ftpes(job: Job) -> list[str]:
 
 
 def _rclone_sftp(job: Job) -> list[str]:
-    """Without a shell, as lftp and actorsync are: with one it has every file read again by the server's md5sum."""
+    """Use no shell, like lftp and actorsync. With a shell, rclone makes the server read every file with md5sum."""
     keys = f"key_file={job.credentials.key_file},known_hosts_file={job.credentials.known_hosts}"
     return _rclone(job, "sftp,shell_type=none", keys)
 
 
 def _rsync(job: Job) -> list[str]:
-    """It has one connection only, and needs itself on the server."""
+    """Use one connection: rsync has no option for more. It must be installed on the server."""
     remote = f"{USER}@{job.address}:{job.folder}/"
     return ["rsync", "-a", "--delete", "-e", f"{_ssh(job.credentials)} -p {PORT}", f"{job.source}/", remote]
 
 
 def _pyftpsync(job: Job) -> list[str]:
-    """It has one connection only."""
+    """Use one connection: pyftpsync has no option for more."""
     url = f"ftp://{USER}:{PASSWORD}@{job.address}:{PORT}/{job.folder}"
     options = ("--force", "--delete", "--no-prompt", "--no-netrc", "-q")
     return ["pyftpsync", "upload", str(job.source), url, *options]
@@ -218,7 +218,7 @@ PEERS: Final[dict[str, Peer]] = {
 
 
 def peer_environment(state: Path) -> dict[str, str]:
-    """The same for every peer, and nothing of the user's own settings in it."""
+    """Return the environment for a peer: the same for all, without the user's settings."""
     kept = {name: value for name in ("PYTHONPATH", "TMPDIR") if (value := os.environ.get(name))}
     return kept | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",

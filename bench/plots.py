@@ -1,7 +1,7 @@
 """The outcomes of the suites as SVG: bars of ratios, and lines of seconds over connections.
 
-Written out here, as two charts need less than a plotting library's settings would; what is text stays text, and the
-colours of text and rules are those of the page, light or dark.
+The SVG is written here: two charts need less code than the settings of a plotting library. Text stays text, and its
+colours follow the page, light or dark.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Bar:
 @attrs.frozen
 class Line:
     name: str
-    """A peer, or ``limit``."""
+    """The name of a peer, or ``limit``."""
     points: list[tuple[float, float]]
 
 
@@ -68,7 +68,7 @@ def _rule(x1: float, y1: float, x2: float, y2: float, kind: str = "rule") -> str
 
 
 def bars(title: str, data: Sequence[Bar]) -> str:
-    """One bar for each ratio, on a line from 0; a stroke across it is the most that is claimed."""
+    """Draw one bar for each ratio, from 0. A stroke across the bar is the most that is claimed."""
     left, step, top = 360, 22, 60
     most = max([1.0, *(max(bar.value, bar.at_most) for bar in data)])
     bottom = top + step * len(data)
@@ -76,7 +76,10 @@ def bars(title: str, data: Sequence[Bar]) -> str:
     def across(value: float) -> float:
         return left + (WIDTH - left - 60) * value / most
 
-    parts = [_text(10, 22, title), _text(10, 42, "actorsync's seconds, of the peer's; the stroke: at most", "small")]
+    parts = [
+        _text(10, 22, title),
+        _text(10, 42, "ratio: actorsync's seconds to the peer's; stroke: the claimed maximum", "small"),
+    ]
     for value in range(0, math.floor(most) + 1, math.ceil(most / 4)):
         parts.append(_rule(across(value), top - 6, across(value), bottom))
         parts.append(_text(across(value), top - 10, str(value), "small middle"))
@@ -92,7 +95,7 @@ def bars(title: str, data: Sequence[Bar]) -> str:
 
 
 def lines(title: str, across: str, data: Sequence[Line]) -> str:
-    """Seconds over something, both on logarithmic scales: what halves the time at each step is a straight line."""
+    """Draw seconds over something, both on logarithmic scales, so that halving at each step is a straight line."""
     left, right, top, bottom = 60, WIDTH - 100, 50, 360
     xs, ys = ([math.log(point[axis]) for line in data for point in line.points] for axis in (0, 1))
     low, high = math.floor(min(ys) / math.log(10)), math.ceil(max(ys) / math.log(10))
@@ -109,7 +112,7 @@ def lines(title: str, across: str, data: Sequence[Line]) -> str:
     for x in sorted({point[0] for line in data for point in line.points}):
         parts.append(_text(place(x, 10.0**low)[0], bottom + 18, f"{x:g}", "small middle"))
     lowest = math.inf
-    for line in sorted(data, key=lambda line: line.points[-1][1]):  # from below, so that no name covers another
+    for line in sorted(data, key=lambda line: line.points[-1][1]):  # from the bottom up, so that labels do not overlap
         dots = [place(*point) for point in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in dots)
         lowest = min(dots[-1][1] + 4, lowest - 14)
@@ -119,7 +122,7 @@ def lines(title: str, across: str, data: Sequence[Line]) -> str:
 
 
 def _seconds_over(axis: Callable[[Case], float], outcomes: Sequence[Outcome]) -> list[Line]:
-    """A line for each peer, and one for the limit."""
+    """Return a line for each peer, and one for the limit."""
     points: dict[str, list[tuple[float, float]]] = {}
     for outcome in outcomes:
         at = axis(outcome.case)
@@ -132,7 +135,7 @@ def _seconds_over(axis: Callable[[Case], float], outcomes: Sequence[Outcome]) ->
 
 
 def draw(claims: Claims, matrix: Matrix, outcomes: Mapping[Case, Outcome]) -> dict[str, str]:
-    """Every plot that there are outcomes for, by the name of its file."""
+    """Return every plot that has outcomes, by the name of its file."""
     ratios = [
         Bar(f"{claim.case.title}, {claim.case.server}", claim.peer, value, claim.at_most)
         for claim in claims.claims

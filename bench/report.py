@@ -1,4 +1,4 @@
-"""What was measured, as a table to read."""
+"""The measurements as a table."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _median(figures: Iterable[float]) -> float | None:
 
 @attrs.frozen
 class Row:
-    """All rounds of one peer against one server. A failed round leaves no figures to compare."""
+    """All rounds of one peer with one server. After a failed round, there are no figures to compare."""
 
     server: str
     peer: str
     firsts: list[float]
-    """Seconds, a figure for each round, as in the next three."""
+    """Seconds of the first run. This list and the next three have a figure for each round."""
     agains: list[float]
     cpus: list[float]
     peaks: list[float]
@@ -68,7 +68,7 @@ class Row:
 
 
 def summarise(rounds: Sequence[Round]) -> list[Row]:
-    """One row for each server and peer, in the order they ran."""
+    """Return one row for each server and peer, in the order in which they ran."""
     grouped: dict[tuple[str, str], list[Round]] = {}
     for one in rounds:
         grouped.setdefault((one.server, one.peer), []).append(one)
@@ -97,14 +97,14 @@ def figure(value: float | None, digits: int = 2) -> str:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """The median of the rounds' ratios: what slows the machine for a while slows both peers of a round."""
+    """Return the median of the ratios of the rounds: a slow machine affects both peers of a round alike."""
     if not ours or len(ours) != len(theirs):
         return None
     return _median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Markdown, in columns. The first line has the headings."""
+    """Format a Markdown table with aligned columns. The first line is the headings."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
     return "\n".join(
@@ -124,7 +124,7 @@ def _cells(row: Row, mine: Row | None, limit: Limit | None) -> list[str]:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """The table. A ratio below 1 says that actorsync was faster; both figures of it are from this one call."""
+    """Format the table. A ratio below 1 means that actorsync was faster; both of its figures are from the same call."""
     lines, failures = [list(HEADINGS)], list[str]()
     for outcome in outcomes:
         rows = summarise(outcome.rounds)

@@ -1,4 +1,4 @@
-"""One case: peers in turn, round after round, on one tree and one server, and what became of it."""
+"""Run one case: the peers in turn, in several rounds, with one tree and one server."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 __all__ = ["Stage", "conditions_of", "open_stage", "prepared_job", "run_case", "versions"]
 
 BLOCK: Final = 4096
-SETTLING: Final = 3.0
-"""Seconds: of files younger than two, whose times prove nothing, actorsync takes a digest on their way."""
 """Bytes that the shortest file takes on a tmpfs."""
+SETTLING: Final = 3.0
+"""Seconds to wait before the first run: actorsync reads files younger than two seconds for a digest."""
 REMEMBERED: Final = 1024
-"""Bytes of a journal for each file, at most."""
+"""The most bytes of a journal for each file."""
 
 
 @attrs.frozen
 class Stage:
-    """Where the cases of one tree and one line happen."""
+    """The tree and the line that several cases share."""
 
     link: Link
     scratch: Path
@@ -51,7 +51,7 @@ class Stage:
     size: int
     """Bytes of the tree."""
     walk: float
-    """Seconds to see every entry of it."""
+    """Seconds to read every entry of the tree."""
 
     @property
     def source(self) -> Path:
@@ -63,7 +63,7 @@ class Stage:
 
 
 def _machine() -> dict[str, Any]:
-    """Where and how this call runs."""
+    """Return the machine, the command and the time of this call."""
     processors = Path("/proc/cpuinfo").read_text().splitlines()
     return {
         "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -77,7 +77,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _scratch_folder(workload: Workload) -> Path:
-    """On a tmpfs when that has room for source and target, to keep the disk's noise out."""
+    """Make a folder on a tmpfs if it has room for source and target: a disk would make times less even."""
     files, entries = workload.file_count, 2 * (workload.file_count + workload.folders)
     copies = 1 if workload.linked else 2
     room = copies * (workload.most_bytes + BLOCK * files) + REMEMBERED * files + (128 << 20)
@@ -87,14 +87,14 @@ def _scratch_folder(workload: Workload) -> Path:
         names = os.statvfs(parent)
         if not names.f_files or names.f_favail > entries:  # some file systems do not count them
             folder = Path(tempfile.mkdtemp(prefix="actorsync-bench-", dir=parent))
-            folder.chmod(0o755)  # the servers' user goes through it
+            folder.chmod(0o755)  # the servers' user must reach folders below it
             return folder
-    raise Unusable(f"no room: {room >> 20} MiB are needed in /dev/shm or {tempfile.gettempdir()} (or set TMPDIR)")
+    raise Unusable(f"no room: the trees need {room >> 20} MiB in /dev/shm or {tempfile.gettempdir()}; set TMPDIR")
 
 
 @contextlib.contextmanager
 def open_stage(workload: Workload, link: int | None) -> Iterator[Stage]:
-    """Make the tree and the line; on the way out nothing is left of either."""
+    """Make the tree and the line, and remove both at the end of the block."""
     with contextlib.ExitStack() as stack:
         scratch = _scratch_folder(workload)
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -107,7 +107,7 @@ def open_stage(workload: Workload, link: int | None) -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def prepared_job(case: Case, stage: Stage, home: Path, peer: str) -> Iterator[Job]:
-    """An empty folder of the server, and a peer that remembers nothing; both are gone when the block ends."""
+    """Make an empty folder on the server and an empty state for the peer; remove both at the end of the block."""
     target = home / peer
     target.mkdir()
     os.chown(target, OWNER, OWNER)
@@ -120,14 +120,14 @@ def prepared_job(case: Case, stage: Stage, home: Path, peer: str) -> Iterator[Jo
 
 
 def _forget_notes(peer: str, *roots: Path) -> None:
-    """Remove what a peer keeps for itself in the trees: it is neither source nor mirror."""
+    """Remove the files that a peer stores for itself in the trees; they belong neither to the source nor the mirror."""
     if pattern := PEERS[peer].notes:
         for note in [path for root in roots for path in root.rglob(pattern)]:
             note.unlink()
 
 
 def one_round(case: Case, stage: Stage, home: Path, peer: str, timeout: float) -> Round:
-    """One peer, from an empty folder (or one already equal) to the last timed run."""
+    """Run one peer once, from an empty folder, or from an equal one, to the last timed run."""
     server, source, target = case.server, stage.source, home / peer
     if (command := PEERS[peer].command_for(SERVERS[server].speaks)) is None:
         return Round(server, peer, None, None, None)
@@ -152,19 +152,19 @@ def one_round(case: Case, stage: Stage, home: Path, peer: str, timeout: float) -
 
 
 def _too_much(tree: Workload, target: Path, start: float) -> str | None:
-    """Whether more was written than was different: a run that copies what is in place is not the one asked for."""
+    """Return an error when a run wrote more files than differed: copying equal files is not the work to measure."""
     written = written_since(target, start) if tree.in_place else 0
-    return f"{written} files written, where {tree.changed} were different" if written > tree.changed else None
+    return f"{written} files were written, but only {tree.changed} differed" if written > tree.changed else None
 
 
 def versions(case: Case) -> dict[str, str | None]:
-    """Of the server and the peers; None for what is not here."""
+    """Return the versions of the server and the peers; None for those not installed."""
     peers = {peer: PEERS[peer].find_version() for peer in case.peers}
     return {case.server: SERVERS[case.server].find_version()} | peers
 
 
 def conditions_of(case: Case, stage: Stage) -> dict[str, Any]:
-    """Where, how and with what a case is run in this call."""
+    """Return the machine, the tree and the versions with which a case runs."""
     return _machine() | {"tree": attrs.asdict(case.tree) | {"bytes": stage.size}, "versions": versions(case)}
 
 
@@ -183,7 +183,7 @@ def _limits(case: Case, stage: Stage, here: Conditions) -> dict[str, Limit]:
 
 
 def run_case(case: Case, stage: Stage, runs: int, timeout: float) -> Outcome:
-    """Every round of a case. The line is measured just before."""
+    """Run every round of a case. The line is measured just before."""
     rounds = list[Round]()
     with serve(case.server, stage.link, stage.credentials, stage.scratch) as home:
         trip = 0.0 if case.link is None else round_trip(stage.link) or 0.0

@@ -1,7 +1,7 @@
-"""The servers that can be measured against: how each is found, configured and started.
+"""The servers for measurements: how to find, configure and start each.
 
-Debian's vsftpd, ProFTPD and Pure-FTPd conflict with each other as packages, so they may also be unpacked side by
-side into a folder (``$ACTORSYNC_SERVERS``, see docs/performance.md).
+Debian's packages of vsftpd, ProFTPD and Pure-FTPd conflict, so they can also be unpacked to one folder
+(``$ACTORSYNC_SERVERS``, see docs/performance.md).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["SERVERS", "USUAL", "Language", "Place", "Server", "environment"]
 
 Language = Literal["ftp", "ftpes", "sftp", "shell"]
-"""What a server and a peer must have in common. ``shell``: the peer starts a program of its own there, over SSH."""
+"""The protocol that a server and a peer share. With ``shell``, the peer runs its own program there over SSH."""
 
 
 @attrs.frozen
 class Place:
-    """Where one server runs, and what it works with."""
+    """The program, address and folders of one running server."""
 
     program: str
     address: str
     home: Path
-    """The folder that its user sees: as the root, or as the home with a shell."""
+    """The folder that the user sees: as the root, or as the home directory with a shell."""
     own: Path
-    """For its own files."""
+    """The folder for the server's own files."""
     credentials: Credentials
 
     @property
@@ -54,7 +54,7 @@ class Place:
 
 @attrs.frozen
 class Server:
-    """How a server is found, asked for its version, and started. ``config`` is one file, given the places."""
+    """How to find a server, get its version and start it. ``config`` is a file with placeholders for a `Place`."""
 
     install: str
     speaks: tuple[Language, ...]
@@ -62,12 +62,12 @@ class Server:
     version: tuple[str, ...]
     command: Callable[[Place], list[str]]
     program: str = ""
-    """Empty for a module of this Python."""
+    """Empty for a Python module."""
     module: str = ""
-    """A file that must be there too, below the ``lib`` beside the program's ``sbin``."""
+    """A file that is also required, below the ``lib`` next to the program's ``sbin``."""
 
     def find(self) -> str | None:
-        """The program, unpacked or installed."""
+        """Return the path of the program, unpacked or installed, or None."""
         if not self.program:
             return sys.executable
         unpacked = _unpacked() / "usr/sbin" / self.program
@@ -75,7 +75,7 @@ class Server:
         return found if found and (Path(found).parents[1] / "lib" / self.module).exists() else None
 
     def find_version(self) -> str | None:
-        """The version, None when the server is not here or does not run."""
+        """Return the version, or None when the server is not installed or does not run."""
         if not (program := self.find()):
             return None
         # vsftpd writes its version to descriptor 0
@@ -90,7 +90,7 @@ def _unpacked() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """What an unpacked server needs to find its libraries."""
+    """Return the environment in which an unpacked server finds its libraries."""
     libraries = ":".join(str(folder) for folder in _unpacked().glob("usr/lib/*-linux-gnu"))
     return {**os.environ, "LD_LIBRARY_PATH": libraries}
 
@@ -111,7 +111,7 @@ def _pure_ftpd(place: Place) -> list[str]:
 
 
 def _pure_ftpd_tls(place: Place) -> list[str]:
-    """TLS for login and data (3); it cannot demand that data connections resume a session."""
+    """Require TLS for login and data (3). Pure-FTPd cannot require that data connections resume a session."""
     return [*_pure_ftpd(place), "-Y", "3", "-2", str(place.credentials.certificate)]
 
 
@@ -161,4 +161,4 @@ SERVERS: Final[dict[str, Server]] = {
 }
 
 USUAL: Final = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "openssh")
-"""Those that a call without names takes: the rest take more than an hour over a line of some length."""
+"""The servers of a call without ``--server``. The others would take more than an hour over a slow line."""

@@ -1,6 +1,6 @@
-"""One server at a time, in the far namespace, until it is not needed any more.
+"""Run one server in the far network namespace during a ``with`` block.
 
-A server sees user, password and PAM rules of its own: a small /etc is laid over the machine's in a mount namespace.
+The server has its own users, passwords and PAM rules: in a mount namespace, a small /etc replaces the machine's.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["round_trip", "serve"]
 
-# The whole of /etc is laid over: a single file would come back as soon as someone adds a user to this machine.
-# The shell stays, as the first process of its namespace: vsftpd ends when it inherits an orphan that it does not know.
-# sshd wants an empty folder of its own in /run.
+# Mount over all of /etc: a mount over a single file is lost when a user is added on this machine.
+# The shell stays as the first process of its namespace, because vsftpd ends when it inherits an unknown orphan.
+# sshd needs an empty folder in /run.
 LAY_OVER_ETC: Final = """
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
@@ -52,18 +52,18 @@ print(min(trips))
 
 
 def _write_etc(etc: Path, home: Path) -> None:
-    """The user database that the servers see, and PAM's rules for vsftpd."""
+    """Write the user database for the servers, and the PAM rules for vsftpd."""
     (etc / "pam.d").mkdir(parents=True)
     for name in ("ld.so.cache", "protocols", "services"):
         with contextlib.suppress(FileNotFoundError):
             shutil.copy(f"/etc/{name}", etc)
-    people = (
+    users = (
         "root:x:0:0::/root:/bin/sh",
         "nobody:x:65534:65534::/nonexistent:/bin/false",
         "sshd:x:100:65534::/run/sshd:/bin/false",
         f"{USER}:x:{OWNER}:{OWNER}::{home}:/bin/sh",
     )
-    (etc / "passwd").write_text("\n".join(people) + "\n")
+    (etc / "passwd").write_text("\n".join(users) + "\n")
     (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\n{USER}:x:{OWNER}:\n")
     (etc / "shadow").write_text(f"root:*:19000:0:99999:7:::\n{USER}:{HASHED}:19000:0:99999:7:::\n")
     (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
@@ -72,7 +72,7 @@ def _write_etc(etc: Path, home: Path) -> None:
 
 
 def round_trip(link: Link) -> float | None:
-    """Seconds that a connection to the server takes: one round trip. None when it does not answer."""
+    """Return the seconds to connect to the server, which is one round trip; None when it does not answer."""
     probe = inside(link.near, sys.executable, "-c", PROBE, link.address, str(PORT))
     answer = subprocess.run(probe, check=False, capture_output=True, text=True)
     return float(answer.stdout) if answer.returncode == 0 else None
@@ -80,7 +80,7 @@ def round_trip(link: Link) -> float | None:
 
 @contextlib.contextmanager
 def serve(name: str, link: Link, credentials: Credentials, scratch: Path) -> Iterator[Path]:
-    """Run a server until the block ends; gives the folder that its user sees as the root."""
+    """Run a server until the block ends; yield the folder that its user sees as the root."""
     server = SERVERS[name]
     home, own = scratch / "home" / name, scratch / "server" / name
     home.mkdir(parents=True)
@@ -110,7 +110,7 @@ def serve(name: str, link: Link, credentials: Credentials, scratch: Path) -> Ite
             raise Unusable(f"{name} does not answer: {log.read_text(errors='replace')[-300:].strip()}")
         yield home
     finally:
-        # vsftpd puts its children into network namespaces of their own, out of our sight: the process namespace
-        # takes them along, and unshare ends after the last of them
+        # vsftpd puts its children into other network namespaces. They end with the process namespace, and unshare ends
+        # after the last of them.
         end_processes(link.far, spare=process.pid)
         process.wait()

@@ -1,4 +1,4 @@
-"""The fixed lists of cases: what is claimed of actorsync, and the grid that the plots are drawn from."""
+"""The fixed lists of cases: the claims about actorsync, and the matrix for the plots."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["CLAIMS", "MATRIX", "SUITES", "Claim", "Claims", "Matrix", "run_suite
 FTP_SERVERS: Final = ("proftpd", "pure-ftpd", "pyftpdlib", "vsftpd")
 MB: Final = (1 << 20) / 1e6
 WAITED: Final = 60.0
-"""Seconds between two passes in which processor time is counted; with a smaller tree it is as much less."""
+"""Seconds between two passes in which processor time is measured; a scale below 1 shortens it."""
 
 Figure = Literal["time", "peak, MB", "processor, s", "share of a core", "half the files"]
 
@@ -39,12 +39,12 @@ class Claim:
     figure: Figure
     at_most: float
     peer: str = ""
-    """Whose time is compared with; other figures are actorsync's own."""
+    """The peer to compare with, for the figure ``time``; other figures need no peer."""
     half: Case | None = None
-    """The case with half the files, whose time is compared with."""
+    """The case with half the files, for the figure ``half the files``."""
 
     def value(self, outcomes: Mapping[Case, Outcome]) -> float | None:
-        """What was measured of it; None when it was not, or a run failed."""
+        """Return the measured value; None when it was not measured, or a run failed."""
         if (ours := _row(outcomes, self.case, OURS)) is None:
             return None
         if self.figure == "time":
@@ -58,7 +58,7 @@ class Claim:
         return ours.cpu if self.figure == "processor, s" else ours.peak_mib and ours.peak_mib * MB
 
     def held(self, outcomes: Mapping[Case, Outcome]) -> str:
-        """In a word."""
+        """Return whether the claim is true: ``yes``, ``NO``, ``FAILED`` or ``not run``."""
         if self.case not in outcomes:
             return "not run"
         if (value := self.value(outcomes)) is None:
@@ -131,7 +131,7 @@ RUN: Final[dict[str, Callable[[Case, Stage, int, float], Outcome]]] = {
 
 
 def run_suite(cases: Sequence[Case], path: Path, runs: int, timeout: float, *, again: bool) -> None:
-    """Run what the file does not have yet (or all ``again``), and keep each outcome as soon as there is one."""
+    """Run the cases that have no outcome in the file, with ``again`` all cases, and append each outcome at once."""
     known = kept(path)
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case.title}, {case.server}", file=sys.stderr)
@@ -139,7 +139,7 @@ def run_suite(cases: Sequence[Case], path: Path, runs: int, timeout: float, *, a
             continue
         try:
             if absent := [name for name, version in versions(case).items() if not version]:
-                raise Unusable(f"not here: {', '.join(absent)}")
+                raise Unusable(f"not installed: {', '.join(absent)}")
             with open_stage(case.tree, case.link) as stage:
                 keep(path, RUN[case.what](case, stage, runs, timeout))
         except Unusable as error:
@@ -147,7 +147,7 @@ def run_suite(cases: Sequence[Case], path: Path, runs: int, timeout: float, *, a
 
 
 def _around(outcomes: Sequence[Outcome]) -> str:
-    """What the figures were measured with, in words."""
+    """Return the number of rounds, the machines and the versions as text."""
     versions: dict[str, str] = {}
     machines = dict[str, None]()
     for outcome in outcomes:
@@ -188,14 +188,14 @@ def _scaled(case: Case, scale: float) -> Case:
 
 @attrs.frozen
 class Claims:
-    """What is said of actorsync, each with the most that it may be."""
+    """The claims about actorsync."""
 
     claims: Sequence[Claim]
     runs: int = 3
 
     @property
     def cases(self) -> list[Case]:
-        """Every case that the claims need, once, in their order."""
+        """The cases that the claims need, each once, in the order of the claims."""
         return list(dict.fromkeys(case for claim in self.claims for case in (claim.half, claim.case) if case))
 
     def scaled(self, scale: float) -> Claims:
@@ -210,7 +210,7 @@ class Claims:
         return Claims([one for one in self.claims if _in_line(one.case, text)])
 
     def show(self, outcomes: Mapping[Case, Outcome]) -> str:
-        """Each claim with what was measured. Seconds are medians, a ratio is the median of the rounds' ratios."""
+        """Format each claim with its measured value. Seconds are medians; a ratio is the median of all rounds."""
         headings = ["work", "server", "against", "ratio", "at most", "held", "actorsync s", "peer s", "limit s"]
         lines = table([headings, *(_claim_cells(claim, outcomes) for claim in self.claims)])
         return lines + _around([outcomes[case] for case in self.cases if case in outcomes])
@@ -248,9 +248,9 @@ class Matrix:
 
 
 def _matrix() -> list[Case]:
-    """A tenth of the files: with all of them, one connection over 200 ms would take lftp and rclone two hours.
+    """Return cases with a tenth of the files: all files over one connection at 200 ms take lftp and rclone two hours.
 
-    rclone takes part where it does not take most of the time.
+    rclone is left out with one connection, where it would take most of the time.
     """
     return [
         Case("small", "proftpd", link, connections, peers, scale=0.1)

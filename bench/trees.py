@@ -37,13 +37,13 @@ class Workload:
     last: int = 0
     """Bytes of one big file that sorts after all the others."""
     in_place: bool = False
-    """The target is equal before the first run, and one run is timed: the first, or the one after an untimed first."""
+    """The target is equal before the first run, and only one run is timed."""
     known: bool = False
-    """Of a tree in place: a peer that remembers has an untimed run first, as on the day of the first mirror."""
+    """With ``in_place``: a peer that stores state has an untimed run before the timed one."""
     changed: int = 0
-    """Of a tree in place and known: so many files of the source are others in the run that is timed."""
+    """With ``in_place`` and ``known``: the number of source files that change before the timed run."""
     linked: bool = False
-    """What is in place are hard links: half the memory, for a tree in which no run has anything to write."""
+    """With ``in_place``: the target has hard links to the source, which halves the memory. No run may write to it."""
 
     @property
     def file_count(self) -> int:
@@ -55,11 +55,11 @@ class Workload:
 
     @property
     def only_again(self) -> bool:
-        """Whether what is timed is a run with nothing to do and all of it remembered."""
+        """Whether only a run with nothing to do, and with stored state, is timed."""
         return self.known and not self.changed
 
     def scaled(self, scale: float) -> Workload:
-        """The same with so many times the files, folders and bytes at the end; at least one where there were some."""
+        """Return the workload with its numbers of files, folders and last bytes multiplied; at least 1 if not 0."""
         counts = {name: getattr(self, name) for name in ("files", "folders", "last", "changed")}
         return attrs.evolve(self, **{name: max(1, round(count * scale)) for name, count in counts.items() if count})
 
@@ -90,7 +90,7 @@ WORKLOADS: Final[dict[str, Workload]] = {
 
 
 def _layout(workload: Workload, rng: random.Random) -> Iterator[tuple[Path, int]]:
-    """Every file of the tree as (relative path, size), in the order they are written."""
+    """Yield every file of the tree as (relative path, size), in the order in which they are written."""
     folders: list[Path] = []
     for number in range(workload.folders):
         parent = rng.choice(folders) if folders and rng.random() < 0.5 else Path()
@@ -104,14 +104,14 @@ def _layout(workload: Workload, rng: random.Random) -> Iterator[tuple[Path, int]
 
 
 def make_tree(workload: Workload, root: Path, *, seed: int = 1) -> int:
-    """Write the tree under ``root`` (made here), and return its size in bytes."""
+    """Write the tree to a new folder ``root``, and return its size in bytes."""
     rng = random.Random(seed)
     block = rng.randbytes(BLOCK)
     total, made = 0, set[Path]()
     root.mkdir(parents=True)
     for number, (path, size) in enumerate(_layout(workload, rng)):
         target = root / path
-        if path.parent not in made:  # a call for each file would take longer than the file
+        if path.parent not in made:  # calling mkdir for each file would take longer than writing the file
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         offset = rng.randrange(BLOCK // 2)
@@ -126,7 +126,7 @@ def make_tree(workload: Workload, root: Path, *, seed: int = 1) -> int:
 
 
 def _to_change(root: Path, count: int, rng: random.Random) -> list[Path]:
-    """So many files, as many of each folder as of any other."""
+    """Choose ``count`` files at random, the same number from each folder."""
     files = sorted(root.rglob("file-*"), key=lambda path: (path.parent, path.name))
     borders = [len(files) * number // count for number in range(count + 1)]
     return [files[rng.randrange(start, end)] for start, end in itertools.pairwise(borders)]
@@ -134,7 +134,7 @@ def _to_change(root: Path, count: int, rng: random.Random) -> list[Path]:
 
 @contextlib.contextmanager
 def change(workload: Workload, root: Path, *, seed: int = 2) -> Iterator[None]:
-    """Other bytes, sizes and times in some files until the block ends: every round starts from the same tree."""
+    """Change the bytes, sizes and times of some files until the block ends, so that every round has the same tree."""
     rng, kept = random.Random(seed), list[tuple[Path, bytes, float]]()
     try:
         for number, file in enumerate(_to_change(root, workload.changed, rng)):
@@ -150,10 +150,10 @@ def change(workload: Workload, root: Path, *, seed: int = 2) -> Iterator[None]:
 
 
 def put_in_place(workload: Workload, source: Path, target: Path, owner: int) -> None:
-    """Copy the tree with its times, as if a run had brought it there.
+    """Copy the tree with its times, as a run would.
 
-    Linked files stay root's: the server's user may put others in their place, but a peer that would write into them,
-    and so into the source, fails.
+    Linked files still belong to root. The server's user can replace them, but cannot write into them, which would
+    change the source.
     """
     if workload.linked:
         subprocess.run(["cp", "-al", f"{source}/.", str(target)], check=True)
@@ -165,7 +165,7 @@ def put_in_place(workload: Workload, source: Path, target: Path, owner: int) -> 
 
 
 def _entries(folder: Path) -> dict[str, os.DirEntry[str]]:
-    """What is in a folder by name; nothing when there is no such folder."""
+    """Return the entries of a folder by name; an empty dictionary when the folder does not exist."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
         return {entry.name: entry for entry in found}
     return {}
@@ -176,7 +176,7 @@ def _is_folder(entry: os.DirEntry[str] | None) -> bool:
 
 
 def _pairs(one: Path, other: Path, below: str = "") -> Iterator[tuple[str, Entry, Entry]]:
-    """Every path of two trees with its entry in each. A folder at a time: a million entries do not fit twice."""
+    """Yield every path of two trees with its entry in each. Reads one folder at a time, because of big trees."""
     left, right = _entries(one / below), _entries(other / below)
     for name in sorted(left.keys() | right.keys()):
         path, pair = os.path.join(below, name), (left.get(name), right.get(name))
@@ -198,7 +198,7 @@ def _same_bytes(one: os.DirEntry[str], other: os.DirEntry[str]) -> bool:
 
 
 def difference(source: Path, target: Path) -> str | None:
-    """The first difference between two trees in words, None when they are equal byte for byte."""
+    """Return the first difference between two trees as text, or None when they are equal byte for byte."""
     missing, extra, unlike = list[str](), list[str](), list[str]()
     for path, wanted, found in _pairs(source, target):
         if not found:
@@ -214,7 +214,7 @@ def difference(source: Path, target: Path) -> str | None:
 
 
 def other_times(source: Path, target: Path) -> int:
-    """How many files of two equal trees have not the same time, in whole seconds: that much SFTP and FTP carry."""
+    """Return how many files of two equal trees differ in time, in whole seconds, as SFTP and FTP transmit it."""
     return sum(
         int(one.stat().st_mtime) != int(other.stat().st_mtime)
         for _, one, other in _pairs(source, target)
@@ -223,5 +223,5 @@ def other_times(source: Path, target: Path) -> int:
 
 
 def written_since(root: Path, moment: float) -> int:
-    """How many files were written, or had their times set, or came under another name since then."""
+    """Return how many files were written, renamed or had their times set after ``moment``."""
     return sum(file.stat().st_ctime > moment for file in root.rglob("*") if file.is_file())

@@ -1,10 +1,10 @@
-/* A long line between two network namespaces, for kernels without netem.
+/* A line with a delay between two network namespaces, for kernels without netem.
  *
  *     wanlink LEFT RIGHT MICROSECONDS
  *
- * makes two TUN devices with these names in its own namespace and prints "ready". From then on each packet
- * that goes into one comes out of the other so many microseconds later, in order; the caller may move a
- * device into another namespace. The devices go away with the process.
+ * makes two TUN devices with these names in its own namespace and prints "ready". From then on, each packet
+ * sent to one device leaves the other after the given delay, in order. The caller may move a device into
+ * another namespace. The kernel removes the devices when the process ends.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 #define SECOND 1000000000ull
 
-/* 16,384 packets of 1,500 bytes in 100 ms (a round trip of 200 ms) are close to 2 Gbit/s. */
+/* 16,384 packets of 1,500 bytes in 100 ms, half of a round trip of 200 ms, are close to 2 Gbit/s. */
 enum { ROOM = 1 << 14, LARGEST = 2048, BATCH = 256 };
 
 struct packet {
@@ -31,7 +31,7 @@ struct packet {
     unsigned char bytes[LARGEST];
 };
 
-/* One direction: a ring of the packets under way. `entered` and `left` only ever grow. */
+/* One direction: a ring buffer of the delayed packets. `entered` and `left` are counters that only grow. */
 struct lane {
     struct packet *ring;
     unsigned entered, left;

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: an FTP server of each kind, and a machine that knows nothing of earlier runs."""
+"""Fixtures for all tests: each kind of server, and a new folder for state, so that no test sees earlier journals."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ from tests.support.servers.ftp import NAMES, home, serving
 from tests.support.servers.ssh_target import SshTarget
 from tests.support.tiers import mark
 
-# Whoever runs this under nohup, or in the background of a script, has these ignored, and every process that is started
-# here would have so, too.
+# Under nohup, and in background jobs of scripts, these signals are ignored. Child processes would inherit that.
 for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
-# How long an example takes is the machine's affair.
+# The time that an example takes depends on the machine.
 hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
-#: Under this name a report says which servers its test had to do with.
+#: The key under which a report lists the servers of its test.
 SERVERS = "servers"
 
-#: Looks for the servers' password where it must not be, from the first test to the last.
+#: Searches for the servers' password where it must not be, from the first test to the last.
 WATCH = Watch()
 WATCH.install()
 
 
 @pytest.fixture(autouse=True)
 def canary(isolated_state: Path) -> Iterator[None]:
-    """Fail a test that lets the password out: into a log, a process's arguments, or a file of state."""
+    """Fail a test that leaks the password to a log, the arguments of a process, or a file of state."""
     WATCH.seen.clear()
     yield
     assert not WATCH.seen, f"m105: the password was seen in {WATCH.seen}"
@@ -51,9 +50,9 @@ def canary(isolated_state: Path) -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that printed the password; what is told of a failure does not show it either.
+    """Fail a test that printed the password, with a message that does not contain it.
 
-    Also has the report say which servers the test had to do with: in a worker of xdist, nobody else could tell.
+    The report also lists the servers of the test: with xdist, only the worker knows them.
     """
     report = yield
     if report.when == "call":
@@ -72,7 +71,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def isolated_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep journals, caches and configuration of the user out of tests; returns the new XDG_STATE_HOME."""
+    """Keep the user's journals, caches and configuration out of tests; return the new XDG_STATE_HOME."""
     home = tmp_path_factory.mktemp("home")
     for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(variable, str(home / variable))
@@ -81,7 +80,7 @@ def isolated_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
-    """A folder that a server under another user can reach; those of pytest are closed to others."""
+    """A folder that other users can read, for servers under another user. The folders of pytest are private."""
     with home() as folder:
         yield folder
 
@@ -104,7 +103,7 @@ def ftp_server(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[
 
 @pytest.fixture(scope="module", params=NAMES)
 def shared_ftp_server(request: pytest.FixtureRequest) -> Iterator[FtpTarget]:
-    """Each server in turn, started once for all tests of a module: `fresh_folder` keeps them apart."""
+    """Each server in turn, started once for all tests of a module. Tests use separate folders (`fresh_folder`)."""
     with home() as folder, serving(request.param, folder) as target:
         yield target
 
@@ -115,13 +114,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to fill the fault matrix where it is asked for: in the process that hears of all tests."""
+    """With ``--matrix``, collect results for the fault matrix, in the process that gets the reports of all tests."""
     if config.getoption("--matrix") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(MatrixWriter())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what only CI runs."""
+    """Mark the tests that only CI runs."""
     mark(items)
 
 
@@ -132,19 +131,19 @@ class MatrixWriter:
         self.matrix = Matrix()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a test into account."""
+        """Add the result of a test."""
         if report.when == "call" or not report.passed:
             servers = dict(report.user_properties).get(SERVERS, ())
             assert isinstance(servers, Iterable)
             self.matrix.add(report.nodeid, report.outcome, servers)
 
     def pytest_sessionfinish(self) -> None:
-        """Write."""
+        """Write the tables."""
         DOCUMENT.write_text(self.matrix.fill(DOCUMENT.read_text()))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI a test that was skipped is a failure: whatever it needs, CI must have."""
+    """In CI, fail the session when a test was skipped: CI must have all that tests need."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -164,7 +163,7 @@ def embedded_sftp(server_folder: Path) -> Iterator[tuple[EmbeddedSftpServer, Ssh
 
 @pytest.fixture(scope="module", params=ssh_servers.NAMES)
 def shared_sftp_server(request: pytest.FixtureRequest) -> Iterator[SshTarget]:
-    """Each SFTP server in turn, started once for all tests of a module: `ssh_servers.fresh_folder` keeps them apart."""
+    """Each SFTP server in turn, started once for all tests of a module. Tests use separate folders."""
     with home() as folder, ssh_servers.serving(request.param, folder) as target:
         yield target
 

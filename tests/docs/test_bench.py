@@ -1,4 +1,4 @@
-"""The benchmark's pure parts: its trees, its table, what it refuses. Nothing is timed here."""
+"""The benchmark's parts that need no server: trees, limits, tables, plots, arguments. Nothing is timed here."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ def render_rounds(rounds: list[Round]) -> str:
 
 
 class TestTrees:
-    def test_the_same_workload_gives_the_same_paths_bytes_and_times(self, tmp_path: Path) -> None:
+    def test_same_workload_makes_equal_trees(self, tmp_path: Path) -> None:
         sizes = [make_tree(TINY, tmp_path / name) for name in ("one", "other")]
         assert sizes[0] == sizes[1]
         assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "other")
 
-    def test_another_seed_gives_another_tree(self, tmp_path: Path) -> None:
+    def test_another_seed_makes_another_tree(self, tmp_path: Path) -> None:
         make_tree(TINY, tmp_path / "one")
         make_tree(TINY, tmp_path / "other", seed=2)
         assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "other")
 
-    def test_a_tree_is_what_its_workload_says(self, tmp_path: Path) -> None:
+    def test_tree_has_the_numbers_of_its_workload(self, tmp_path: Path) -> None:
         total = make_tree(TINY, tmp_path / "tree")
         files = [path for path in (tmp_path / "tree").rglob("*") if path.is_file()]
         folders = [path for path in (tmp_path / "tree").rglob("*") if path.is_dir()]
@@ -78,15 +78,15 @@ class TestTrees:
         assert total == sum(path.stat().st_size for path in files) <= TINY.most_bytes
         assert max(len(path.relative_to(tmp_path / "tree").parts) for path in folders) <= TINY.depth
 
-    def test_the_run_with_nothing_to_do_is_on_the_tree_of_many(self) -> None:
+    def test_nothing_to_do_and_many_have_the_same_tree(self) -> None:
         many, nothing = WORKLOADS["many"], WORKLOADS["nothing-to-do"]
         assert attrs.evolve(nothing, about=many.about, in_place=False, known=False) == many
 
-    def test_a_million_are_a_million(self) -> None:
+    def test_million_has_a_million_entries(self) -> None:
         million = WORKLOADS["million"]
         assert million.file_count + million.folders == 1_000_000
 
-    def test_a_scaled_workload_keeps_something_of_everything(self) -> None:
+    def test_scaled_workload_keeps_at_least_one_of_each_kind(self) -> None:
         scaled = WORKLOADS["changed"].scaled(0.0001)
         assert (scaled.files, scaled.folders, scaled.changed, scaled.last) == (10, 1, 1, 0)
 
@@ -104,7 +104,7 @@ class TestTrees:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
     @pytest.mark.parametrize("linked", [False, True])
-    def test_what_is_put_in_place_is_equal_and_stays_out_of_the_source(self, linked: bool, tmp_path: Path) -> None:
+    def test_tree_in_place_is_equal_and_independent_of_the_source(self, linked: bool, tmp_path: Path) -> None:
         source, target = tmp_path / "source", tmp_path / "target"
         workload = attrs.evolve(TINY, linked=linked)
         make_tree(workload, source)
@@ -121,7 +121,7 @@ class TestTrees:
         make_tree(TINY, tmp_path / "other")
         assert difference(tmp_path / "one", tmp_path / "other") is None
 
-    def test_a_difference_is_named(self, tmp_path: Path) -> None:
+    def test_difference_is_named(self, tmp_path: Path) -> None:
         one, other = tmp_path / "one", tmp_path / "other"
         make_tree(TINY, one)
         make_tree(TINY, other)
@@ -133,18 +133,18 @@ class TestTrees:
         (other / "last.bin").unlink()
         assert difference(one, other) == "1 missing, the first last.bin"
 
-    def test_what_is_written_again_is_seen_although_it_is_equal(self, tmp_path: Path) -> None:
+    def test_equal_file_written_again_is_counted(self, tmp_path: Path) -> None:
         make_tree(TINY, tmp_path / "tree")
         assert written_since(tmp_path / "tree", time.time() + 60) == 0
         assert written_since(tmp_path / "tree", time.time() - 60) == TINY.file_count
 
-    def test_a_folder_in_the_place_of_a_file_is_a_difference(self, tmp_path: Path) -> None:
+    def test_folder_in_place_of_a_file_is_a_difference(self, tmp_path: Path) -> None:
         (tmp_path / "one").mkdir()
         (tmp_path / "one/thing").touch()
         (tmp_path / "other/thing").mkdir(parents=True)
         assert difference(tmp_path / "one", tmp_path / "other") == "thing differs"
 
-    def test_a_part_of_a_second_makes_no_other_time(self, tmp_path: Path) -> None:
+    def test_part_of_a_second_is_no_difference_in_time(self, tmp_path: Path) -> None:
         one, other = tmp_path / "one", tmp_path / "other"
         make_tree(TINY, one)
         make_tree(TINY, other)
@@ -165,31 +165,31 @@ class TestTable:
         assert ours == ["vsftpd", "actorsync", "40.00", "0.50", "20 trips", "2.00", "4.00", "20", "equal", "-", "-"]
         assert theirs[4:] == ["20 trips", "4.00", "8.00", "20", "equal", "0.500", "0.250"]
 
-    def test_every_line_of_the_table_is_of_one_width(self) -> None:
+    def test_lines_of_the_table_have_equal_width(self) -> None:
         table = render_rounds([done("actorsync", 4.0, 0.5), done("lftp", 1234.5, 2.0)])
         assert len({len(line) for line in table.splitlines()}) == 1
 
-    def test_rounds_are_summed_up_by_their_median(self) -> None:
+    def test_rounds_are_summarised_by_their_median(self) -> None:
         (row,) = summarise([done("lftp", seconds, 1.0) for seconds in (9.0, 2.0, 3.0)])
         assert row.first == 3.0
 
-    def test_a_failed_round_is_never_compared(self) -> None:
+    def test_failed_round_is_not_compared(self) -> None:
         table = render_rounds([done("actorsync", 1.0, 1.0, "exit 7: no"), done("lftp", 80.0, 2.0)])
         ours, theirs = (line.split() for line in table.splitlines() if line.startswith("| vsftpd"))
         assert ours.count("-") == 7
         assert theirs[-4:] == ["-", "|", "-", "|"]
         assert table.endswith("actorsync against vsftpd failed: exit 7: no")
 
-    def test_an_unequal_target_is_a_failure(self) -> None:
+    def test_unequal_target_is_a_failure(self) -> None:
         (row,) = summarise([attrs.evolve(done("lftp", 1.0, 1.0), difference="a differs")])
         assert (row.first, row.failure) == (None, "a differs")
 
-    def test_times_that_are_not_the_sources_are_told_and_no_failure(self) -> None:
+    def test_different_times_are_reported_and_not_a_failure(self) -> None:
         rounds = [attrs.evolve(done("lftp", 1.0, 1.0), other_times=number) for number in (0, 90)]
         (row,) = summarise(rounds)
         assert (row.first, row.failure, row.target) == (1.0, None, "equal but times")
 
-    def test_a_peer_that_cannot_run_on_a_server_has_its_line(self) -> None:
+    def test_peer_that_cannot_use_a_server_has_a_line(self) -> None:
         table = render_rounds([done("actorsync", 4.0, 0.5), Round("vsftpd", "rsync", None, None, None)])
         theirs = next(line for line in table.splitlines() if "| rsync" in line)
         assert [cell.strip() for cell in theirs.split("|")[1:-1]] == [
@@ -201,14 +201,14 @@ class TestTable:
             *"------",
         ]
 
-    def test_without_a_first_run_the_second_is_compared(self) -> None:
+    def test_second_run_is_compared_without_a_first(self) -> None:
         rounds = [attrs.evolve(done(peer, 1.0, again), first=None) for peer, again in (("actorsync", 1), ("lftp", 4))]
         assert render_rounds(rounds).splitlines()[-1].split("|")[-3:-1] == [
             f" {'-':<{len('first: actorsync/peer')}} ",
             f" {'0.250':<{len('again: actorsync/peer')}} ",
         ]
 
-    def test_a_ratio_is_the_median_of_the_rounds_and_needs_both_sides_of_each(self) -> None:
+    def test_ratio_is_the_median_of_rounds_with_both_sides(self) -> None:
         assert ratio([1.0, 9.0, 2.0], [2.0, 3.0, 8.0]) == 0.5
         assert ratio([1.0], []) is ratio([], []) is None
 
@@ -227,33 +227,33 @@ class TestLimits:
         assert self.first("small", "ftp") == (37.5, "trips")
         assert self.first("small", "ftpes") == (50, "trips")
 
-    def test_a_file_has_no_use_for_more_connections_than_one(self) -> None:
+    def test_one_file_uses_one_connection_only(self) -> None:
         assert wire_limit(1, 3, 0.05, 8) == wire_limit(1, 3, 0.05, 1)
 
-    def test_sftp_waits_for_no_single_file(self) -> None:
+    def test_sftp_does_not_wait_for_single_files(self) -> None:
         assert self.first("small", "sftp") == (0.25, "walk")
         assert self.first("small", "sftp", size=10**9) == (10, "bytes")
 
-    def test_a_big_file_costs_its_bytes(self) -> None:
+    def test_big_file_costs_its_bytes(self) -> None:
         assert self.first("big", "ftp", size=1 << 30, connections=1) == (10.737, "bytes")
 
-    def test_to_adopt_is_to_list_every_folder(self) -> None:
+    def test_adopting_a_tree_lists_every_folder(self) -> None:
         assert self.first("adopt", "ftp") == (18.75, "trips")
         assert self.first("adopt", "sftp") == (0.25, "walk")
 
-    def test_what_changed_is_all_that_is_sent(self) -> None:
+    def test_only_changed_files_are_sent(self) -> None:
         assert self.first("changed", "ftp") == (18.75, "trips")
 
-    def test_a_run_with_nothing_to_do_looks_at_everything_once(self) -> None:
+    def test_run_with_nothing_to_do_walks_the_source_once(self) -> None:
         assert limit_of_again(self.HERE) == Limit(0.25, "walk")
 
-    def test_the_walk_is_a_program_that_runs(self, tmp_path: Path) -> None:
+    def test_walk_program_runs(self, tmp_path: Path) -> None:
         make_tree(TINY, tmp_path / "tree")
         assert 0 < walk_seconds(tmp_path / "tree") < 1
 
 
 class TestKeeping:
-    def test_what_is_kept_comes_back_and_the_last_word_counts(self, tmp_path: Path) -> None:
+    def test_last_outcome_in_the_file_counts(self, tmp_path: Path) -> None:
         path, old, new = tmp_path / "results/file.jsonl", done("lftp", 2.0, 1.0), done("lftp", 3.0, 1.0)
         keep(path, outcome(old))
         keep(path, outcome(new, Round("vsftpd", "rsync", None, None, None)))
@@ -266,7 +266,7 @@ class TestKeeping:
         keep(path, outcome())
         assert attrs.evolve(CASE, scale=0.1) not in kept(path)
 
-    def test_without_a_file_nothing_is_kept(self, tmp_path: Path) -> None:
+    def test_missing_file_has_no_outcomes(self, tmp_path: Path) -> None:
         assert kept(tmp_path / "absent.jsonl") == {}
 
 
@@ -276,26 +276,26 @@ class TestSuites:
     def held(self, claim: Claim, *outcomes: Outcome) -> str:
         return claim.held({one.case: one for one in outcomes})
 
-    def test_a_claim_is_held_by_the_median_of_the_rounds(self) -> None:
+    def test_claim_is_judged_by_the_median_of_the_rounds(self) -> None:
         ours, theirs = ([done(peer, first, 1.0) for first in (2.0, 3.0, 40.0)] for peer in ("actorsync", "lftp"))
         faster = [attrs.evolve(one, first=measured(one.first.seconds * 0.4)) for one in ours if one.first]
         assert self.held(self.LFTP, outcome(*faster, *theirs)) == "yes"
         assert self.held(self.LFTP, outcome(*ours, *theirs)) == "NO"
 
-    def test_what_was_not_run_or_failed_is_not_held(self) -> None:
+    def test_claim_that_was_not_run_or_failed_is_not_held(self) -> None:
         assert self.held(self.LFTP) == "not run"
         assert self.held(self.LFTP, outcome(done("actorsync", 1.0, 1.0), done("lftp", 9.0, 1.0, "exit 1"))) == "FAILED"
 
-    def test_figures_of_its_own(self) -> None:
+    def test_figures_without_a_peer_are_converted_to_their_unit(self) -> None:
         one = outcome(done("actorsync", 2.0, 100.0))
         assert Claim(CASE, "peak, MB", 120).value({CASE: one}) == pytest.approx(20 * 1.048576)
         assert Claim(CASE, "processor, s", 1).value({CASE: one}) == pytest.approx(0.2)
 
-    def test_a_share_of_a_core_is_of_the_time_waited(self) -> None:
+    def test_share_of_a_core_refers_to_the_time_waited(self) -> None:
         waited = Round("vsftpd", "actorsync", None, Measurement(60.0, 0.03, 20), None)
         assert Claim(CASE, "share of a core", 0.001).value({CASE: outcome(waited)}) == pytest.approx(0.0005)
 
-    def test_twice_the_files_are_compared_with_once(self) -> None:
+    def test_twice_the_files_are_compared_with_half(self) -> None:
         twice = attrs.evolve(CASE, scale=2.0)
         claim = Claim(twice, "half the files", 2.1, half=CASE)
         once = outcome(done("actorsync", 2.0, 1.0))
@@ -303,7 +303,7 @@ class TestSuites:
         assert self.held(claim, once, outcome(done("actorsync", 5.0, 1.0), case=twice)) == "NO"
         assert self.held(claim, outcome(done("actorsync", 4.0, 1.0), case=twice)) == "FAILED"
 
-    def test_the_table(self) -> None:
+    def test_table_shows_claims_and_conditions(self) -> None:
         conditions = {"cpus": 2, "processor": "x", "memory_gib": 1, "kernel": "6", "versions": {"lftp": "4.9"}}
         one = attrs.evolve(outcome(done("actorsync", 40.0, 1.0), done("lftp", 100.0, 1.0)), conditions=conditions)
         text = Claims([self.LFTP, attrs.evolve(self.LFTP, case=attrs.evolve(CASE, link=None))]).show({CASE: one})
@@ -316,24 +316,24 @@ class TestSuites:
         assert text.endswith("Versions: lftp 4.9.")
 
     @pytest.mark.parametrize("name", SUITES)
-    def test_every_peer_can_work_with_the_server_of_its_case(self, name: str) -> None:
+    def test_every_peer_can_use_the_server_of_its_case(self, name: str) -> None:
         cases = SUITES[name].cases
         assert len(set(cases)) == len(cases) > 10
         assert all(can_run(case.server, peer) for case in cases for peer in case.peers)
 
-    def test_every_claim_is_on_what_its_case_runs(self) -> None:
+    def test_every_claim_uses_peers_of_its_case(self) -> None:
         assert all({"actorsync", one.peer or "actorsync"} <= set(one.case.peers) for one in CLAIMS.claims)
         assert all((one.half is not None) == (one.figure == "half the files") for one in CLAIMS.claims)
 
-    def test_a_part_is_chosen_by_a_piece_of_its_line(self) -> None:
+    def test_cases_are_chosen_by_text_in_their_line(self) -> None:
         assert {case.server for case in CLAIMS.only("sftp SMALL").cases} == {"openssh"}
         assert CLAIMS.only("no such").cases == []
 
-    def test_a_scaled_suite_has_cases_of_its_own(self) -> None:
+    def test_scaled_suite_has_other_cases(self) -> None:
         for suite in SUITES.values():
             assert not set(suite.scaled(0.01).cases) & set(suite.cases)
 
-    def test_what_is_missing_of_the_grid_is_no_good_end(self) -> None:
+    def test_incomplete_matrix_has_not_ended_well(self) -> None:
         full = {case: outcome(done("actorsync", 1.0, 1.0), case=case) for case in MATRIX.cases}
         assert MATRIX.ended_well(full)
         assert not MATRIX.ended_well({})
@@ -346,14 +346,14 @@ class TestPlots:
     def marks(self, root: ET.Element, tag: str) -> list[ET.Element]:
         return root.findall(f"{{http://www.w3.org/2000/svg}}{tag}")
 
-    def test_a_bar_for_each_ratio_and_a_stroke_at_the_most(self) -> None:
+    def test_each_ratio_has_a_bar_and_a_stroke_at_the_maximum(self) -> None:
         root = self.drawn(bars("a < b", [Bar("FTP & SFTP", "lftp", 0.5, 1.0), Bar("other", "rsync", 18.0, 2.0)]))
         widths = [float(bar.attrib["width"]) for bar in self.marks(root, "rect")]
         assert widths[1] == pytest.approx(36 * widths[0], rel=0.02)
         assert sum(rule.attrib["class"] == "most" for rule in self.marks(root, "line")) == 2
         assert {"FTP & SFTP: lftp", "0.50", "18.00"} <= {text.text for text in self.marks(root, "text")}
 
-    def test_what_halves_at_each_step_is_a_straight_line(self) -> None:
+    def test_halving_at_each_step_is_a_straight_line(self) -> None:
         data = [Line("lftp", [(1, 8.0), (2, 4.0), (4, 2.0)]), Line("actorsync", [(1, 2.0), (2, 1.0), (4, 0.5)])]
         root = self.drawn(lines("seconds", "connections", data))
         ours, theirs = (
@@ -364,10 +364,10 @@ class TestPlots:
             assert one[1] == pytest.approx(tuple((a + b) / 2 for a, b in zip(one[0], one[2], strict=True)), abs=0.2)
         assert all(low[1] > high[1] for low, high in zip(ours, theirs, strict=True))
 
-    def test_one_point_can_be_drawn(self) -> None:
+    def test_line_with_one_point_can_be_drawn(self) -> None:
         assert self.drawn(lines("seconds", "connections", [Line("lftp", [(8, 1.0)])])) is not None
 
-    def test_only_what_was_measured_is_drawn(self) -> None:
+    def test_only_measured_cases_are_drawn(self) -> None:
         assert draw(CLAIMS, MATRIX, {}) == {}
         cases = [case for case in MATRIX.cases if case.link == 50]
         ran = {case: outcome(*(done(peer, 9.0, 1.0) for peer in case.peers), case=case) for case in cases}
@@ -378,12 +378,12 @@ class TestPlots:
 
 
 class TestArguments:
-    def test_defaults(self) -> None:
+    def test_arguments_have_defaults(self) -> None:
         options = parse([])
         assert (options.workload, options.link, options.connections, options.runs) == ("small", 50, 8, None)
         assert options.server is options.peer is None
 
-    def test_several_servers_and_peers(self) -> None:
+    def test_several_servers_and_peers_are_accepted(self) -> None:
         options = parse(["--server", "vsftpd", "proftpd", "--peer", "lftp", "--link", "loopback"])
         assert (options.server, options.peer, options.link) == (["vsftpd", "proftpd"], ["lftp"], "loopback")
 
@@ -400,24 +400,26 @@ class TestArguments:
             ("--runs many", "'many' is not a number from 1 to 100"),
         ],
     )
-    def test_refusals(self, arguments: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_wrong_arguments_are_rejected_with_a_reason(
+        self, arguments: str, reason: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(SystemExit) as refused:
             parse(arguments.split())
         assert refused.value.code == 2
         assert reason in capsys.readouterr().err
 
-    def test_who_is_asked_for_must_be_there(self) -> None:
+    def test_missing_peer_that_is_named_is_an_error(self) -> None:
         known, found = {"lftp": "apt install lftp", "rclone": "apt install rclone"}, {"lftp": "4.9", "rclone": None}
         with pytest.raises(Unusable, match="apt install rclone"):
             present("peers", ["lftp", "rclone"], known, found)
 
-    def test_who_is_not_asked_for_may_be_absent(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_missing_peer_that_is_not_named_is_left_out(self, capsys: pytest.CaptureFixture[str]) -> None:
         known, found = {"lftp": "apt install lftp", "rclone": "apt install rclone"}, {"lftp": "4.9", "rclone": None}
         assert present("peers", None, known, found) == {"lftp": "4.9"}
         assert capsys.readouterr().err == "left out: rclone: apt install rclone\n"
 
 
-def test_who_can_run_where_is_what_the_docs_say() -> None:
+def test_docs_list_the_peers_of_each_server() -> None:
     documented: dict[str, set[str]] = {}
     for line in ROOT.joinpath("docs/performance.md").read_text().splitlines():
         if len(cells := line.split("|")) == 5 and (servers := set(re.findall(r"`(\S+)`", cells[1])) & set(SERVERS)):
@@ -430,7 +432,7 @@ def test_rsync_needs_a_shell_on_the_server() -> None:
     assert [server for server in SERVERS if can_run(server, "rsync")] == ["openssh"]
 
 
-def test_a_call_without_names_takes_servers_that_there_are() -> None:
+def test_default_servers_exist() -> None:
     assert set(USUAL) < set(SERVERS)
 
 
@@ -454,11 +456,11 @@ def command(peer: str, server: str, job: Job) -> list[str]:
 
 
 class TestCredentials:
-    def test_the_server_is_known_by_where_it_listens(self, credentials: Credentials) -> None:
+    def test_known_hosts_has_address_and_port_of_the_server(self, credentials: Credentials) -> None:
         place, algorithm, _, *_ = credentials.known_hosts.read_text().split()
         assert (place, algorithm) == (f"[10.77.0.2]:{PORT}", "ssh-ed25519")
 
-    def test_what_is_secret_is_its_owners_alone(self, credentials: Credentials) -> None:
+    def test_private_keys_have_mode_0600(self, credentials: Credentials) -> None:
         for path in (credentials.key_file, credentials.host_key, credentials.certificate):
             assert path.stat().st_mode & 0o777 == 0o600
             assert "PRIVATE KEY" in path.read_text()
@@ -466,7 +468,7 @@ class TestCredentials:
 
 class TestConfigurations:
     @pytest.mark.parametrize("name", SERVERS)
-    def test_every_place_is_filled_in(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
+    def test_every_placeholder_is_filled_in(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
         place = Place("/usr/sbin/program", "10.77.0.2", tmp_path / "home", tmp_path / "own", credentials)
         written = f"{place.configuration(SERVERS[name])} {shlex.join(SERVERS[name].command(place))}"
         assert not {"{", "}"} & set(written)
@@ -474,33 +476,33 @@ class TestConfigurations:
             assert str(credentials.certificate) in written
 
     @pytest.mark.parametrize("name", ["pyftpdlib", "pyftpdlib-tls", "asyncssh"])
-    def test_scripts_are_python(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
+    def test_scripts_are_valid_python(self, name: str, credentials: Credentials, tmp_path: Path) -> None:
         place = Place(sys.executable, "10.77.0.2", tmp_path / "home", tmp_path / "own", credentials)
         compile(place.configuration(SERVERS[name]), name, "exec")
 
 
 class TestCommands:
     @pytest.mark.parametrize(("server", "scheme"), [("vsftpd", "ftp"), ("vsftpd-tls", "ftpes"), ("openssh", "sftp")])
-    def test_the_profile_is_one_that_actorsync_takes(self, server: str, scheme: str, job: Job) -> None:
+    def test_profile_is_valid(self, server: str, scheme: str, job: Job) -> None:
         written = Path(command("actorsync", server, job)[-1])
         assert written.stat().st_mode & 0o777 == 0o600
         target = load_profile(written).target
         assert target.display == f"{scheme}://mirror@10.77.0.2:2121/folder"
         assert (target.password is None) == (scheme == "sftp")
 
-    def test_the_profile_holds_no_password(self, job: Job) -> None:
+    def test_profile_contains_no_password(self, job: Job) -> None:
         written = Path(command("actorsync", "vsftpd", job)[-1])
         assert "password = { env = " in written.read_text()
 
     @pytest.mark.parametrize("peer", ["actorsync", "lftp"])
-    def test_a_peer_is_given_what_it_verifies_ftps_by(self, peer: str, job: Job) -> None:
+    def test_command_for_ftps_contains_the_authority(self, peer: str, job: Job) -> None:
         words = " ".join(command(peer, "proftpd-tls", job))
         profile = job.state / "profile.toml"
         words += profile.read_text() if profile.exists() else ""
         assert str(job.credentials.ca_file) in words
 
     @pytest.mark.parametrize("peer", ["actorsync", "lftp", "rclone", "rsync"])
-    def test_a_peer_is_given_what_it_verifies_sftp_by(self, peer: str, job: Job) -> None:
+    def test_command_for_sftp_contains_known_hosts_and_key(self, peer: str, job: Job) -> None:
         words = " ".join(command(peer, "openssh", job))
         profile = job.state / "profile.toml"
         words += profile.read_text() if profile.exists() else ""
@@ -509,16 +511,16 @@ class TestCommands:
 
 
 class TestMeasuring:
-    def test_a_failure_is_what_was_said_last(self, tmp_path: Path) -> None:
+    def test_failure_is_the_exit_code_and_the_last_line(self, tmp_path: Path) -> None:
         one = measure(["sh", "-c", "echo first; echo last; exit 7"], tmp_path, 20)
         assert one.failure == "exit 7: last"
 
-    def test_one_that_takes_too_long_is_stopped(self, tmp_path: Path) -> None:
+    def test_program_is_stopped_at_the_timeout(self, tmp_path: Path) -> None:
         one = measure(["sleep", "30"], tmp_path, 0.1)
         assert one.seconds < 5
         assert one.failure == "stopped after 0 s: nothing"
 
-    def test_a_helper_that_is_left_behind_is_counted_and_ended(self, tmp_path: Path) -> None:
+    def test_child_process_left_running_is_counted_and_ended(self, tmp_path: Path) -> None:
         busy = "import os, time\nwhile time.process_time() < 0.5: pass\nopen('ready', 'x')\ntime.sleep(60)"
         (tmp_path / "helper.py").write_text(busy)
         script = 'cd "$1"; setsid "$2" helper.py & echo $! > "$1/pid"; until [ -e "$1/ready" ]; do sleep 0.05; done'

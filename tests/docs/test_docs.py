@@ -1,4 +1,4 @@
-"""What the documentation shows is what the code says."""
+"""The documentation agrees with the code: tables, tests, links, commands and options."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def reconcile_table() -> str:
     return "\n".join(lines)
 
 
-def test_the_reconcile_table_is_printed_from_the_code() -> None:
+def test_reconcile_table_equals_the_code() -> None:
     text = (ROOT / "docs/design.md").read_text()
     printed = text.partition("<!-- reconcile table: begin -->\n")[2].partition("\n<!-- reconcile table: end -->")[0]
     assert printed == reconcile_table()
 
 
-def test_every_row_of_the_fault_matrix_names_its_tests() -> None:
-    """Both ways: whatever a test claims by its name stands in its row, and whatever a row names is a test."""
+def test_fault_matrix_lists_exactly_the_tests_of_each_row() -> None:
+    """A row lists all tests with its number in their names, and no other tests."""
     written = {row.number: row for row in rows_in((ROOT / "docs/reliability.md").read_text())}
     claimed: dict[int, set[str]] = {number: set() for number in ROWS}
     for path in (ROOT / "tests").rglob("test_*.py"):
@@ -38,28 +38,30 @@ def test_every_row_of_the_fault_matrix_names_its_tests() -> None:
             for number in rows_of(name):
                 claimed[number].add(name)
     assert list(written) == list(ROWS)
-    assert {number: row.names for number, row in written.items()} == claimed, "pytest --matrix brings it up to date"
+    assert {number: row.names for number, row in written.items()} == claimed, "run pytest --matrix to update the table"
     assert sum(bool(row.names) for row in written.values()) >= 120
     for row in written.values():
-        assert row.names or row.tests.startswith("none: "), f"row {row.number} has no test, and does not say why"
+        assert row.names or row.tests.startswith("none: "), (
+            f"row {row.number} has no test; write 'none: ' and the reason"
+        )
         assert set(row.result.split()[1::2]) <= {"passed", "passed,"}, row
 
 
-def test_the_readme_has_exactly_two_commands_for_a_clone() -> None:
+def test_readme_has_exactly_two_commands_for_a_clone() -> None:
     blocks = (ROOT / "README.md").read_text().split("```")[1::2]
     commands = [line for block in blocks for line in block.splitlines() if line.startswith("make ")]
     assert commands == ["make demo", "make test"]
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_links_between_pages_are_not_broken() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for part in path.read_text().split("](")[1:]:
             target = part.partition(")")[0].partition("#")[0]
             if target and not target.startswith("http"):
-                assert (path.parent / target).exists(), f"{path.name} links {target}"
+                assert (path.parent / target).exists(), f"{path.name} has a broken link to {target}"
 
 
-def test_every_command_has_its_section_and_every_option_is_told_there() -> None:
+def test_cli_page_documents_every_command_and_option() -> None:
     text = (ROOT / "docs/cli.md").read_text()
     for_all = text.partition("\n## ")[0]
     sections = {

@@ -1,26 +1,27 @@
-"""Every code block of the documentation is run, or checked as far as it can be; none is passed over.
+"""Every code block of the documentation is run, or checked as far as possible.
 
-The blocks of a page are run in order, in a directory that is empty at the beginning, with a home and a state of its
-own. What is done with a block depends on its language:
+The blocks of a page run in order, in a new empty directory with its own home and state. The language of a block decides
+what happens to it:
 
-* ``python``: run. The blocks of a page share their names, as the lines of a script do.
-* ``console``: the lines that begin with ``$ `` are run, by one bash. Where output is shown it has to be that, with
-  ``...`` for what differs each time; the directory is shown as ``/home/deploy/shop``. A command that fails is a fault,
-  unless ``echo $?`` comes next.
-* ``toml``: loaded as a profile; what a profile needs and is not there is put in. One that has both tables stays as
-  ``shop.toml``; the files that it names are made, and so is a directory to mirror with an ``index.html``.
-* ``json``, ``sql``, ``yaml``, ``ini``: it parses, statements fit a journal, and the commands in it are there.
-* ``text``: not looked at. No language at all: commands as in the README, ``make demo`` or ``$ ...``, which are checked.
+* ``python``: it is run. The blocks of a page share their names, like the lines of a script.
+* ``console``: lines that begin with ``$ `` are run in one bash. Their output must equal the output on the page, where
+  ``...`` stands for any text; the directory is shown as ``/home/deploy/shop``. A failing command is a fault, unless
+  ``echo $?`` follows.
+* ``toml``: it is loaded as a profile, completed with required keys. A profile with both tables stays as ``shop.toml``.
+  The files that it refers to are made, and a source directory with an ``index.html``.
+* ``json``, ``sql``, ``yaml``, ``ini``: it must parse. SQL must fit the schema of a journal, and commands must exist.
+* ``text``: it is not checked. A block without a language has commands as in the README, ``make demo`` or ``$ ...``,
+  which are checked.
 
-Comments that readers do not see say what the blocks cannot, on lines of their own before them:
+Hidden comments, on lines of their own before a block, add what a block cannot say:
 
-* ``<!-- blocks: server=ftp -->`` (or ``sftp``): from here on, the servers in the profiles of the page, those before it
-  too, are an embedded one, which has the login and the host key that they need; Python has it as ``server``.
-* ``<!-- setup`` and Python up to ``-->``: run before what follows.
-* ``<!-- block: file=blog.toml -->``: what the profile that follows is called.
-* ``<!-- block: not a profile -->``: TOML of another kind.
-* ``<!-- block: not run: reason -->``: for commands that need what a test does not have. Their options, targets and
-  extras have to be there all the same.
+* ``<!-- blocks: server=ftp -->`` (or ``sftp``): from here on, an embedded server replaces the servers in all profiles
+  of the page. It accepts their login. In Python it is ``server``.
+* ``<!-- setup``, then Python code up to ``-->``: the code is run before the next block.
+* ``<!-- block: file=blog.toml -->``: the file name of the next profile.
+* ``<!-- block: not a profile -->``: the next block is other TOML.
+* ``<!-- block: not run: reason -->``: the next block has commands that a test cannot run. Their options, targets and
+  extras must still exist.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ BLOCKS = [step for steps in STEPS.values() for step in steps if isinstance(step,
 
 
 def follow(steps: Sequence[Step], folder: Path) -> dict[str, str]:
-    """Follow a page to its end; what was wrong with a block, by the block's name. A setup's fault is its block's."""
+    """Run a page to its end; return the error of each block, or "". An error in a setup counts for its block."""
     faults: dict[str, str] = {}
     pending = ""
     with Page(folder) as reader:
         for step in steps:
             try:
                 reader.follow(step)
-            except Exception:  # noqa: BLE001 - whatever a block does is its fault, and the others go on
+            except Exception:  # noqa: BLE001 - any error is the result of this block, and the next blocks still run
                 pending += traceback.format_exc()
             if isinstance(step, Block):
                 faults[step.name], pending = pending, ""
@@ -60,12 +61,12 @@ def follow(steps: Sequence[Step], folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def faults_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
-    """Follow each page once: the worker that first asks for a block of it does, and the others wait for that."""
+    """Run each page once: in the worker that first needs a block of it. Other workers wait for the results."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "docs-blocks"
     shared.mkdir(exist_ok=True)
 
-    def give(page: str) -> dict[str, str]:
+    def results(page: str) -> dict[str, str]:
         with open(shared / f"{page}.json", "a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
@@ -75,17 +76,17 @@ def faults_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[
                 file.write(text)
         return dict(json.loads(text))
 
-    return give
+    return results
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
-def test_block(block: Block, faults_of: Callable[[str], dict[str, str]]) -> None:
+def test_block_is_correct(block: Block, faults_of: Callable[[str], dict[str, str]]) -> None:
     fault = faults_of(block.page)[block.name]
     assert not fault, fault
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_commands_in_prose_are_there(path: Path) -> None:
+def test_commands_in_prose_exist(path: Path) -> None:
     for command in inline_commands(path):
         check_command(re.sub(r"[][]", "", command), is_whole=False)
 
@@ -98,14 +99,14 @@ WRONG = {
     "ZeroDivisionError": "```python\n1 / 0\n```",
     "NameError": "```python\nname\n```",
     "No such option '--fast'": "<!-- block: not run: so -->\n```console\n$ actorsync run --fast a.toml\n```",
-    "there is no command fly": "<!-- block: not run: so -->\n```console\n$ actorsync fly\n```",
-    "there is no extra moon": "<!-- block: not run: so -->\n```console\n$ pip install 'actorsync[moon]'\n```",
+    "unknown command: actorsync fly": "<!-- block: not run: so -->\n```console\n$ actorsync fly\n```",
+    "unknown extra: moon": "<!-- block: not run: so -->\n```console\n$ pip install 'actorsync[moon]'\n```",
     "nowhere": "<!-- block: not run: so -->\n```console\n$ make nowhere\n```",
-    "is not known: frobnicate": "<!-- block: not run: so -->\n```console\n$ frobnicate | cat\n```",
+    "unknown program: frobnicate": "<!-- block: not run: so -->\n```console\n$ frobnicate | cat\n```",
     "cannot be marked": "<!-- block: not run: so -->\n```python\n1\n```",
     "exit code 1": "```console\n$ false\n```",
-    "and not": "```console\n$ echo one\ntwo\n```",
-    "comes before the first command": "```console\nwithout a dollar\n```",
+    "is not the output on the page": "```console\n$ echo one\ntwo\n```",
+    "a line before the first command": "```console\nwithout a dollar\n```",
     "JSONDecodeError": "```json\n{\n```",
     "no such table: elsewhere": "```sql\nSELECT 1; SELECT * FROM elsewhere\n```",
     "No such option '--slow'": "```ini\n[Service]\nExecStart=/usr/bin/actorsync run --slow a.toml\n```",
@@ -115,19 +116,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("reason", WRONG)
-def test_what_is_wrong_is_found(reason: str, tmp_path: Path) -> None:
+def test_wrong_block_is_reported(reason: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(WRONG[reason])
     (fault,) = follow(steps_in(tmp_path / "page.md"), tmp_path / "folder").values()
     assert reason in fault
 
 
-def test_a_mark_without_a_block_is_found(tmp_path: Path) -> None:
+def test_comment_without_a_block_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("<!-- block: file=x.toml -->\n\nSome words.\n\n```text\n```\n")
-    with pytest.raises(ValueError, match="no block behind the comment"):
+    with pytest.raises(ValueError, match="no block follows the comment"):
         steps_in(tmp_path / "page.md")
 
 
-def test_what_is_right_passes(tmp_path: Path) -> None:
+def test_correct_blocks_pass(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(RIGHT)
     faults = follow(steps_in(tmp_path / "page.md"), tmp_path / "folder")
     assert len(faults) == 6

@@ -1,4 +1,4 @@
-"""The site of the documentation: it is built without a warning, and every page of it is found."""
+"""The documentation site is built without a warning, and every page of it can be reached."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DOCS = ROOT / "docs"
 
 
 @pytest.mark.full
-def test_the_site(tmp_path: Path) -> None:
-    """A link that leads nowhere, a page that nobody lists, a name that is none: all of them fail the build.
+def test_site_is_built_without_warnings(tmp_path: Path) -> None:
+    """A broken link, an unlisted page and an unknown name fail the build.
 
-    One test, so that it is built once, whoever runs the others.
+    This is one test, so that the site is built once, also with several workers.
     """
     trees = str(tmp_path / "trees")
     site = tmp_path / "site"
@@ -41,14 +41,14 @@ def check_pages(site: Path) -> None:
 
 
 def check_independence(site: Path) -> None:
-    """No script, font or style of a third party: what a reader does is nobody else's affair."""
+    """Check that no page loads a script, font or style from another site, which could track readers."""
     for path in site.rglob("*.html"):
         outside = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="((?:https?:)?//[^"]*)"', path.read_text())
         assert outside == [], path.name
 
 
 def check_names(site: Path) -> None:
-    """Every public name has its place; what `actorsync` exports has it there."""
+    """Check that every public name is on an API page. The page of `actorsync` has all names that it exports."""
     for page in ("actorsync", "errors", "testing"):
         text = (site / "api" / f"{page}.html").read_text()
         module = "actorsync" if page == "actorsync" else f"actorsync.{page}"
@@ -57,8 +57,8 @@ def check_names(site: Path) -> None:
             assert f'id="{module}.{name}"' in text or is_elsewhere or name.startswith("__"), f"{module}.{name}"
 
 
-def test_every_page_is_in_the_table_of_contents_and_within_reach_of_the_readme() -> None:
-    """The first is what the site has, the second what a forge has."""
+def test_every_page_is_in_the_contents_and_linked_from_the_readme() -> None:
+    """The site has the table of contents; in the repository, readers follow links from the README."""
     listed = {name for names in runpy.run_path(str(DOCS / "conf.py"))["PAGES"].values() for name in names}
     assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= listed, "name it in PAGES of docs/conf.py"
     seen: set[Path] = set()
@@ -68,4 +68,4 @@ def test_every_page_is_in_the_table_of_contents_and_within_reach_of_the_readme()
         seen.add(page)
         links = re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text())
         waiting += {(page.parent / link).resolve() for link in links} - seen
-    assert set(DOCS.glob("*.md")) <= seen, "link it from a page that README.md leads to"
+    assert set(DOCS.glob("*.md")) <= seen, "link the page from one that is linked from README.md"

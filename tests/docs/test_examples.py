@@ -1,4 +1,4 @@
-"""The examples, run as they stand, on an FTP and an SFTP server."""
+"""The examples run unchanged, with an FTP and an SFTP server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, server_folder: Path) ->
             yield Site(tmp_path, ssh)
 
 
-def test_gzip_twins(site: Site) -> None:
+def test_gzip_twins_example_keeps_compressed_copies_current(site: Site) -> None:
     style = b"a { color: red }\n" * 200
     site.put("index.html", b"<p>short</p>")
     site.put("css/site.css", style)
@@ -74,7 +74,7 @@ def test_gzip_twins(site: Site) -> None:
     assert contents(site.root) == contents(site.source)
 
 
-def test_manifest_last(site: Site) -> None:
+def test_manifest_last_example_sends_the_manifest_last(site: Site) -> None:
     for number in range(12):
         site.put(f"d/{number}", b"%d" % number)
     assert site.run("manifest_last.py") == "13 files sent, the manifest last\n"
@@ -87,7 +87,7 @@ def test_manifest_last(site: Site) -> None:
     assert newest.name == "SHA256SUMS"
 
 
-def test_gentle_upload(site: Site) -> None:
+def test_gentle_upload_example_leaves_big_files(site: Site) -> None:
     site.put("small", b"1")
     site.put("other", b"2")
     site.put("big", b"x" * 1_000_001)
@@ -96,12 +96,12 @@ def test_gentle_upload(site: Site) -> None:
 
 
 @pytest.mark.parametrize("example", ["deploy.py", "deploy_asyncio.py"])
-def test_deploy(example: str, site: Site) -> None:
+def test_deploy_example_mirrors(example: str, site: Site) -> None:
     site.put("a", b"1")
     assert site.run(example).startswith("1 files sent, 0 ")
     assert contents(site.root) == contents(site.source)
 
 
-def test_every_example_is_run_here() -> None:
-    told = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*example*.py"))
-    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in told] == []
+def test_every_example_has_a_test() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*example*.py"))
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []

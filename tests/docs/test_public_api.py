@@ -1,6 +1,6 @@
-"""The public API, pinned: what it has, and how it is called. Who changes it changes ``public_api.txt``, for all to see.
+"""The public API equals the pinned list of names and signatures, so that every change to it is a change to a file.
 
-``python -m tests.docs.test_public_api`` writes the file anew.
+``python -m tests.docs.test_public_api`` updates the file, ``public_api.txt``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def fields_of(thing: type) -> tuple[Any, ...]:
 
 
 def shape_of(thing: Any) -> str:
-    """Give how something is called, or what it is, without what differs from one Python to the next."""
+    """Return the signature of a thing, or its kind, without details that differ between versions of Python."""
     if isinstance(thing, classmethod | staticmethod):
         thing = thing.__func__
     if inspect.isclass(thing) and issubclass(thing, enum.Enum):
@@ -75,12 +75,12 @@ def text() -> str:
     return "".join(f"{line}\n" for module in MODULES for line in described(module))
 
 
-def test_the_public_api_is_as_pinned() -> None:
+def test_public_api_equals_the_pinned_list() -> None:
     assert text() == PINNED.read_text(), "the public API changed; if intended: python -m tests.docs.test_public_api"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_public_names_are_where_they_say_and_tell_what_a_caller_can_rely_on(module: str) -> None:
+def test_public_names_have_a_public_module_and_a_docstring(module: str) -> None:
     home = importlib.import_module(module)
     for name in home.__all__:
         thing = getattr(home, name)
@@ -114,8 +114,8 @@ def test_what_examples_and_docs_import_is_public() -> None:
             assert name in importlib.import_module(module).__all__, f"{where} imports {name}, which is not public"
 
 
-def test_the_examples_are_strictly_typed_for_who_has_only_the_package(tmp_path: Path) -> None:
-    """Each alone, from elsewhere, without the project's own settings."""
+def test_examples_pass_strict_mypy_with_the_installed_package(tmp_path: Path) -> None:
+    """The examples are checked in another folder, without the project's settings."""
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n")
     for example in sorted((ROOT / "examples").glob("*.py")):
         (tmp_path / example.name).write_text(example.read_text())

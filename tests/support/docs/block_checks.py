@@ -1,4 +1,4 @@
-"""What can be known of a command without running it: that what it names is there."""
+"""Check commands and other code blocks without running them: options, targets and tables that they name must exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.docs.blocks import ROOT
 
 __all__ = ["check_command", "check_ini", "check_json", "check_sql", "check_yaml"]
 
-#: Programs of others that the documentation may name. What they do with their arguments is theirs to say.
+#: Programs of other projects that the documentation may use. Their arguments are not checked.
 _OTHERS = frozenset(
     [
         *("apt", "cat", "cd", "cp", "crontab", "curl", "echo", "git", "install", "journalctl", "keyring", "loginctl"),
@@ -30,21 +30,21 @@ _OTHERS = frozenset(
     ]
 )
 
-#: What "SHA256:..." stands for, where a reader puts in his own.
+#: Replaces "SHA256:...", a placeholder for the reader's own fingerprint.
 _FINGERPRINT = f"SHA256:{'A' * 43}"
 
 
 def check_command(line: str, *, is_whole: bool = True) -> None:
-    """Fail with `AssertionError` where a line of shell names an option, a target or an extra that is not there.
+    """Raise ``AssertionError`` when a line of shell uses an option, a target or an extra that does not exist.
 
-    ``is_whole``: an argument that is required is there as well.
+    With ``is_whole``, required arguments must be present as well.
     """
     for words in _commands(line):
         _check(words, is_whole=is_whole)
 
 
 def _commands(line: str) -> Iterator[list[str]]:
-    """The simple commands of a line: what stands between pipes, semicolons and parentheses."""
+    """Yield the words of each simple command of a line, without redirections."""
     lexer = shlex.shlex(line.replace("SHA256:...", _FINGERPRINT), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []
@@ -55,7 +55,7 @@ def _commands(line: str) -> Iterator[list[str]]:
             words = []
         elif set(word) <= set("<>"):
             is_redirected = True
-            if words and words[-1].isdigit():  # 2> is of the redirection
+            if words and words[-1].isdigit():  # the descriptor in 2> belongs to the redirection
                 words.pop()
         elif is_redirected:
             is_redirected = False
@@ -85,8 +85,8 @@ def _check(words: list[str], *, is_whole: bool) -> None:
         case ["sqlite3", *arguments]:
             check_sql(arguments[-1])
         case _:
-            is_ours = "/" in program and (ROOT / program).is_file()
-            assert program in _OTHERS or is_ours, f"is not known: {program}"
+            is_in_repository = "/" in program and (ROOT / program).is_file()
+            assert program in _OTHERS or is_in_repository, f"unknown program: {program}"
 
 
 def _check_actorsync(arguments: list[str], *, is_whole: bool) -> None:
@@ -94,7 +94,7 @@ def _check_actorsync(arguments: list[str], *, is_whole: bool) -> None:
         with contextlib.suppress(click.exceptions.Exit):  # --help and --version
             cli.make_context("actorsync", arguments or ["--help"])
         return
-    assert arguments[0] in cli.commands, f"there is no command {arguments[0]}"
+    assert arguments[0] in cli.commands, f"unknown command: actorsync {arguments[0]}"
     command = cli.commands[arguments[0]]
     with contextlib.suppress(click.exceptions.Exit):
         try:
@@ -109,7 +109,7 @@ def _check_extras(arguments: list[str]) -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for argument in arguments:
         for extras in re.findall(r"^(?:actorsync|\.)\[(.*)\]$", argument):
-            assert {extra.strip() for extra in extras.split(",")} <= known.keys(), f"there is no extra {extras}"
+            assert {extra.strip() for extra in extras.split(",")} <= known.keys(), f"unknown extra: {extras}"
 
 
 def check_sql(text: str) -> None:
@@ -122,7 +122,7 @@ def check_sql(text: str) -> None:
 
 
 def check_json(text: str) -> None:
-    """One value, or one in each line."""
+    """Parse one JSON value, or one in each line."""
     try:
         json.loads(text)
     except ValueError:
@@ -136,7 +136,7 @@ class _Unit(configparser.ConfigParser):
 
 
 def check_ini(text: str) -> None:
-    """A unit of systemd, or a file like it: it parses, and the commands in it are there."""
+    """Parse a systemd unit, or a file like it, and check the commands in it."""
     parser = _Unit(strict=False, interpolation=None, delimiters=("=",))
     parser.read_string(text)
     for section in parser.values():
@@ -146,7 +146,7 @@ def check_ini(text: str) -> None:
 
 
 def check_yaml(text: str) -> None:
-    """A workflow: it parses, and the commands in it are there."""
+    """Parse a CI workflow, and check the commands in it."""
     for script in _values(yaml.safe_load(text), {"run", "script"}):
         for line in [script] if isinstance(script, str) else script:
             for command in line.splitlines():

@@ -1,4 +1,4 @@
-"""A page of the documentation as somebody who follows it word for word: in a directory of his own, block by block."""
+"""Run the code blocks of a page of the documentation one after the other, in a directory of their own."""
 
 from __future__ import annotations
 
@@ -30,28 +30,31 @@ _NOT_RUN = "not run: "
 _FILE = "file="
 _NOT_A_PROFILE = "not a profile"
 _MISSING = {"source": 'path = "public"', "target": 'url = "./mirror"'}
-_HOME = "/home/deploy"  # on the page
-_SECONDS = 60.0  # that a block of commands may take
+_HOME = "/home/deploy"  # the home directory as pages show it
+_SECONDS = 60.0  # timeout of a block of commands
 
 Document: TypeAlias = dict[str, dict[str, Any]]
 
 
 @attrs.define
-class _Led:
-    """How a profile is led to the server of the page: the variables that do it, and what is shown in place of what."""
+class _Redirection:
+    """Environment variables that direct a profile to the server of the page.
+
+    ``shown`` maps the server's URL to the URL on the page, to replace it in output.
+    """
 
     environment: dict[str, str] = attrs.field(factory=dict)
     shown: dict[str, str] = attrs.field(factory=dict)
 
     def exports(self) -> str:
-        """As a line of shell."""
+        """Return a line of shell that sets the variables."""
         names = [f"ACTORSYNC_{table}_{key}" for table in ("SOURCE", "TARGET") for key in ("URL", "PASSWORD")]
         exports = [f"export {name}={shlex.quote(value)}" for name, value in self.environment.items()]
         return "; ".join([f"unset {' '.join(names)}", *exports])
 
 
 class Page:
-    """Where the blocks of a page are run: a working directory, a home, and a server if the page has one."""
+    """The place where the blocks of a page run: a working directory, a home directory, and the page's server."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.root = folder / "home", folder / "server"
@@ -70,7 +73,7 @@ class Page:
         self._open.close()
 
     def follow(self, step: Step) -> None:
-        """Do what a step says; whatever is wrong with it is an exception."""
+        """Run or check a step. Raises an exception when anything is wrong with it."""
         match step:
             case Server():
                 self._serve(step.kind)
@@ -103,17 +106,17 @@ class Page:
                 check_yaml(block.text)
             case "text":
                 pass
-            case "":  # as the README has its commands
+            case "":  # commands in the README
                 for line in block.text.splitlines():
                     assert re.match(r"\$ |make ", line), f"a block without a language: write ```text before {line!r}"
                     check_command(line.removeprefix("$ "))
             case _:
-                raise AssertionError(f"nothing is known of a block of {block.language}")
+                raise AssertionError(f"blocks of {block.language} cannot be checked; use another language, or text")
 
     # ---- Profiles
 
     def _follow_toml(self, block: Block) -> None:
-        """Load a profile, or a part of one with what is missing; one that is whole stays for the commands."""
+        """Load a profile, or complete a part of one and load that. A whole profile stays for the next commands."""
         document = tomllib.loads(block.text)
         if block.mark == _NOT_A_PROFILE:
             return
@@ -123,7 +126,7 @@ class Page:
         profile.write_text(_completed(block.text, document))
         profile.chmod(0o600)
         self._make_files(document)
-        with self._here(_Led()):
+        with self._here(_Redirection()):
             load_profile(profile)
         if is_whole:
             self._profiles.pop(profile.name, None)
@@ -132,7 +135,7 @@ class Page:
             profile.unlink()
 
     def _make_files(self, document: Document) -> None:
-        """Make what a profile names and has to be there. What is to be mirrored has a page, unless it is there."""
+        """Make the files that a profile refers to, and a source directory with one file, unless it exists."""
         for table in document.values():
             for key, value in table.items():
                 if key in {"key-file", "ca-file", "exclude-from", "known-hosts"} and not value.startswith("/"):
@@ -162,37 +165,37 @@ class Page:
         self._server = self._open.enter_context(server)
         (ssh / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {host.export_public_key().decode()}")
 
-    def _lead_to_server(self, document: Document) -> _Led:
-        """Have the servers of a profile be ours, by the environment; what is printed of ours is the page's again."""
-        led = _Led()
+    def _redirect(self, document: Document) -> _Redirection:
+        """Return the variables that replace the servers of a profile by the server of the page."""
+        redirection = _Redirection()
         if self._server is None:
-            return led
+            return redirection
         for table in ("source", "target"):
             url = urlsplit(document[table].get("url", ""))
             if url.scheme not in PORTS:
                 continue
             variable = f"ACTORSYNC_{table.upper()}"
-            led.environment[f"{variable}_URL"] = ours = self._server.url + url.path.lstrip("/")
+            redirection.environment[f"{variable}_URL"] = actual = self._server.url + url.path.lstrip("/")
             if isinstance(self._server, EmbeddedFtpServer):
-                led.environment[f"{variable}_PASSWORD"] = self._server.password or ""
-            led.shown[ours] = f"{url.scheme}://{url.netloc}{url.path}"
-        return led
+                redirection.environment[f"{variable}_PASSWORD"] = self._server.password or ""
+            redirection.shown[actual] = f"{url.scheme}://{url.netloc}{url.path}"
+        return redirection
 
-    def _led_for(self, command: str) -> _Led:
-        """What belongs to the profile that a command names, or else to the last one."""
+    def _redirection_for(self, command: str) -> _Redirection:
+        """Return the variables for the profile that a command names, or for the last profile of the page."""
         named = [document for name, document in self._profiles.items() if name in command]
         documents = named or list(self._profiles.values())
-        return self._lead_to_server(documents[-1]) if documents else _Led()
+        return self._redirect(documents[-1]) if documents else _Redirection()
 
-    # ---- What is run
+    # ---- Running
 
     @contextlib.contextmanager
-    def _here(self, led: _Led) -> Iterator[dict[str, str]]:
-        """This process in the page's directory, with the page's environment and nothing of the user's."""
+    def _here(self, redirection: _Redirection) -> Iterator[dict[str, str]]:
+        """Put this process into the page's directory, with the page's environment instead of the user's."""
         before = dict(os.environ)
         mine = {key: value for key, value in before.items() if not key.startswith(("XDG_", "ACTORSYNC_", "SSH_"))}
         mine |= {"HOME": str(self.home), "PATH": f"{Path(sys.executable).parent}:{before.get('PATH', '')}"}
-        mine |= {"TERM": "dumb", "LC_ALL": "C.UTF-8", **led.environment}
+        mine |= {"TERM": "dumb", "LC_ALL": "C.UTF-8", **redirection.environment}
         os.environ.clear()
         os.environ.update(mine)
         try:
@@ -203,22 +206,22 @@ class Page:
             os.environ.update(before)
 
     def _run_python(self, text: str, name: str, line: int) -> None:
-        """As the lines of one script: a name of an earlier block is known, and a traceback has the page's lines."""
+        """Run Python code with the names of earlier blocks. Tracebacks show the page's line numbers."""
         self._names |= {"server": self._server} if self._server else {}
         code = compile("\n" * line + text, name, "exec", flags=0, dont_inherit=True)
-        with self._here(self._led_for("")):
+        with self._here(self._redirection_for("")):
             exec(code, self._names)
 
     def _run_console(self, text: str) -> None:
-        """In one shell. A command that fails is a fault, unless the next one is ``echo $?``."""
+        """Run commands in one shell. Raises when one fails, unless the next one is ``echo $?``."""
         dialogue = list(_dialogue(text))
-        assert dialogue, "a block of console has lines that begin with `$ `"
-        leads = [self._led_for(command) for command, _ in dialogue]
+        assert dialogue, "a console block needs a line that begins with `$ `"
+        redirections = [self._redirection_for(command) for command, _ in dialogue]
         script = "code=0\n" + "".join(
-            f"{led.exports()}\n(exit $code)\n{command}\ncode=$?; printf '\\n\\036%d\\036' $code\n"
-            for (command, _), led in zip(dialogue, leads, strict=True)
+            f"{redirection.exports()}\n(exit $code)\n{command}\ncode=$?; printf '\\n\\036%d\\036' $code\n"
+            for (command, _), redirection in zip(dialogue, redirections, strict=True)
         )
-        with self._here(_Led()) as environment:
+        with self._here(_Redirection()) as environment:
             done = subprocess.run(
                 ["bash", "-c", script],
                 env=environment,
@@ -230,19 +233,21 @@ class Page:
                 check=False,
             )
         answers = re.findall(r"(.*?)\n\036(\d+)\036", done.stdout, re.DOTALL)
-        assert len(answers) == len(dialogue), f"the shell ended in the middle: {done.stdout}"
+        assert len(answers) == len(dialogue), f"the shell ended before the last command: {done.stdout}"
         following = [*(command for command, _ in dialogue[1:]), ""]
-        for (command, expected), (got, code), after, led in zip(dialogue, answers, following, leads, strict=True):
-            for actual, shown in (*led.shown.items(), (str(self.home), _HOME)):
+        for (command, expected), (got, code), after, redirection in zip(
+            dialogue, answers, following, redirections, strict=True
+        ):
+            for actual, shown in (*redirection.shown.items(), (str(self.home), _HOME)):
                 got = got.replace(actual, shown)
             assert code == "0" or after == "echo $?", f"$ {command}\n{got}\nexit code {code}"
             if expected:
                 is_same = doctest.OutputChecker().check_output(expected, f"{got.rstrip()}\n", doctest.ELLIPSIS)
-                assert is_same, f"$ {command}\n{got}\nand not\n{expected}"
+                assert is_same, f"$ {command}\n{got}\nis not the output on the page:\n{expected}"
 
 
 def _completed(text: str, document: Document) -> str:
-    """A profile that has what it needs. Where there are keys of a login, the URL is one that they go with."""
+    """Return a profile completed with required keys. With keys of a login, the URL has a scheme that allows them."""
     known = keys()
     for name, needed in _MISSING.items():
         table = document.get(name)
@@ -259,7 +264,7 @@ def _completed(text: str, document: Document) -> str:
 
 
 def _dialogue(text: str) -> Iterator[tuple[str, str]]:
-    """Each command of a block with what is shown as its output. ``> `` goes on with a command."""
+    """Yield each command of a block with the output that the page shows. A line with ``> `` continues a command."""
     command, output = "", ""
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -269,7 +274,7 @@ def _dialogue(text: str) -> Iterator[tuple[str, str]]:
         elif line.startswith("> ") and command and not output:
             command += f"\n{line[2:]}"
         else:
-            assert command, f"comes before the first command, which begins with `$ `: {line}"
+            assert command, f"a line before the first command, which begins with `$ `: {line}"
             output += f"{line}\n"
     if command:
         yield command, output

@@ -1,4 +1,4 @@
-"""The code blocks of the documentation, in order, with what hidden comments say of them. Nothing is run here."""
+"""Parse the code blocks of the documentation and the hidden comments about them. Nothing is run here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SERVERS = ("ftp", "sftp")
 
 @attrs.frozen
 class Block:
-    """A fenced block. ``line`` is that of its fence; ``mark`` is what the comment before it says, or nothing."""
+    """A fenced block. ``line`` is the line of its fence; ``mark`` is the text of the comment before it, or empty."""
 
     page: str
     line: int
@@ -32,13 +32,13 @@ class Block:
 
     @property
     def name(self) -> str:
-        """``quickstart.md:23``."""
+        """The page and the line, such as ``quickstart.md:23``."""
         return f"{self.page}:{self.line}"
 
 
 @attrs.frozen
 class Setup:
-    """Python that readers do not see, run before the blocks that follow it."""
+    """Hidden Python code that runs before the next blocks."""
 
     page: str
     line: int
@@ -47,7 +47,7 @@ class Setup:
 
 @attrs.frozen
 class Server:
-    """From here on the servers of this page's profiles are an embedded one."""
+    """A comment that replaces the servers of the page's profiles by an embedded server, from here on."""
 
     kind: Literal["ftp", "sftp"]
 
@@ -56,7 +56,7 @@ Step: TypeAlias = Block | Setup | Server
 
 
 def steps_in(page: Path) -> list[Step]:
-    """Give the steps of a page, in the order in which a reader meets them."""
+    """Return the steps of a page, from top to bottom. Raises ``ValueError`` for a wrong comment."""
     return list(_steps(page.name, page.read_text("utf-8")))
 
 
@@ -68,7 +68,7 @@ def _steps(name: str, text: str) -> Iterator[Step]:
         if is_block:
             yield Block(name, line, token.info.strip(), token.content, mark)
         elif mark:
-            raise ValueError(f"{name}:{line}: there is no block behind the comment that says {mark!r}")
+            raise ValueError(f"{name}:{line}: no block follows the comment {mark!r}; put it right before its block")
         mark = ""
         if token.type == "html_block":
             for kind, text in _COMMENT.findall(token.content):
@@ -79,12 +79,12 @@ def _steps(name: str, text: str) -> Iterator[Step]:
                 else:
                     key, _, value = text.strip().partition("=")
                     if key != "server" or value not in _SERVERS:
-                        raise ValueError(f"{name}:{line}: a page can have server=ftp or server=sftp, not {text}")
+                        raise ValueError(f"{name}:{line}: unknown server {text}; write server=ftp or server=sftp")
                     yield Server("ftp" if value == "ftp" else "sftp")
 
 
 def inline_commands(page: Path) -> list[str]:
-    """Give what a page's prose has in backticks and begins with the program's name: commands, with what they take."""
+    """Return the inline code of a page that begins with ``actorsync``: commands with their arguments."""
     tokens = MarkdownIt().enable("table").parse(page.read_text("utf-8"))
     spans = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]
     return [span for span in spans if span.startswith("actorsync ")]

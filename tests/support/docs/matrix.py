@@ -1,7 +1,8 @@
-"""The fault matrix: which tests cover which row, on which servers, and how they ended.
+"""The fault matrix: the tests that cover each row, their servers and their results.
 
-A test that covers row 18 has ``m018`` in its name; one of rows 4 to 10 has ``m004_to_m010``. ``pytest --matrix`` writes
-what a run has shown into the tables of ``docs/reliability.md``, whose first three columns are written by hand.
+A test that covers row 18 has ``m018`` in its name; one that covers rows 4 to 10 has ``m004_to_m010``. ``pytest
+--matrix`` writes the results of a test run to the tables of ``docs/reliability.md``. The first three columns are
+written by hand.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ROWS: Final = range(1, 137)
 
 _NUMBERS: Final = re.compile(r"_m(\d{3})(?:_to_m(\d{3}))?(?=_|$)")
 _LINE: Final = re.compile(r"^\| (\d+) \| (.*?) \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
-#: Who is behind the words that parameters of tests are made of.
+#: Names of servers in the parameters of tests.
 _SERVERS: Final = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "openssh", "asyncssh")
 _SHOWN: Final = {
     "vsftpd": "vsftpd",
@@ -37,7 +38,7 @@ _SHOWN: Final = {
 
 @attrs.frozen
 class Row:
-    """One line of the tables: the hand's part, and what a run has shown."""
+    """One line of the tables: three columns written by hand, and the results of a test run."""
 
     number: int
     fault: str
@@ -48,7 +49,7 @@ class Row:
 
     @property
     def names(self) -> set[str]:
-        """The tests that it names."""
+        """The names of the tests in the row."""
         return set(re.findall(r"`(test_\w+)`", self.tests))
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ class Row:
 
 
 def rows_of(test: str) -> set[int]:
-    """Give the rows that the name of a test claims."""
+    """Return the rows that the name of a test claims to cover."""
     rows: set[int] = set()
     for first, last in _NUMBERS.findall(test):
         rows |= set(range(int(first), int(last or first) + 1))
@@ -64,23 +65,23 @@ def rows_of(test: str) -> set[int]:
 
 
 def rows_in(text: str) -> Iterator[Row]:
-    """Give the rows of a document."""
+    """Yield the rows of a document."""
     for number, *cells in _LINE.findall(text):
         yield Row(int(number), *cells)
 
 
-# Which servers a test had to do with.
+# The servers that a test uses.
 
 _noted: set[str] = set()
 
 
 def note_server(name: str) -> None:
-    """Say that a server of this name was started."""
+    """Record that the running test uses a server of this name."""
     _noted.add(name)
 
 
 def servers_noted() -> frozenset[str]:
-    """Give, and forget, which servers were started since the last call."""
+    """Return the servers recorded since the last call, and clear the record."""
     noted = frozenset(_noted)
     _noted.clear()
     return noted
@@ -88,13 +89,13 @@ def servers_noted() -> frozenset[str]:
 
 @attrs.define
 class Matrix:
-    """What a run has shown, by row and test."""
+    """The results of a test run, by test."""
 
     ended: dict[str, Counter[str]] = attrs.Factory(lambda: defaultdict(Counter))
     servers: dict[str, set[str]] = attrs.Factory(lambda: defaultdict(set))
 
     def add(self, nodeid: str, outcome: str, servers: Iterable[str]) -> None:
-        """Take the end of one test into account."""
+        """Add the result of one test."""
         name, _, parameters = nodeid.rpartition("::")[2].partition("[")
         if not rows_of(name):
             return
@@ -103,7 +104,7 @@ class Matrix:
         self.servers[name] |= words | (set(servers) & _SHOWN.keys())
 
     def fill(self, text: str) -> str:
-        """Give a document with this run in its tables. Rows that no test of this run covers stay as they are."""
+        """Return a document with the results in its tables. Rows that no test of this run covers do not change."""
         return _LINE.sub(lambda found: str(self._filled(next(rows_in(found[0])))), text)
 
     def _filled(self, row: Row) -> Row:
