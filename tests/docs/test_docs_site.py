@@ -49,7 +49,7 @@ def check_independence(site: Path) -> None:
 
 def check_names(site: Path) -> None:
     """Every public name has its place; what `actorsync` exports has it there."""
-    for page in ("actorsync", "errors", "testing"):
+    for page in ("actorsync", "endpoints", "errors", "testing", "transforms"):
         text = (site / "api" / f"{page}.html").read_text()
         module = "actorsync" if page == "actorsync" else f"actorsync.{page}"
         for name in getattr(importlib.import_module(module), "__all__", ()):
