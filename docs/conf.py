@@ -32,7 +32,7 @@ PAGES = {
     "Build on it": ["library", "pipelines", "endpoints", "testing"],
     "Trust it": ["servers", "security", "reliability", "performance", "journal"],
     "Know it": ["design", "glossary", "contributing", "changelog"],
-    "API": ["api/actorsync", "api/errors", "api/model", "api/endpoints", "api/testing"],
+    "API": ["api/actorsync", "api/errors", "api/model", "api/endpoints", "api/transforms", "api/testing"],
 }
 
 project = "actorsync"

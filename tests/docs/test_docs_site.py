@@ -49,7 +49,7 @@ def check_independence(site: Path) -> None:
 
 def check_names(site: Path) -> None:
     """Check that every public name is on an API page. The page of `actorsync` has all names that it exports."""
-    for page in ("actorsync", "errors", "testing"):
+    for page in ("actorsync", "endpoints", "errors", "testing", "transforms"):
         text = (site / "api" / f"{page}.html").read_text()
         module = "actorsync" if page == "actorsync" else f"actorsync.{page}"
         for name in getattr(importlib.import_module(module), "__all__", ()):

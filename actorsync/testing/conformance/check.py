@@ -126,8 +126,7 @@ async def check_source(
     """Check a place against the part of the contract that reads.
 
     Args:
-        make: gets a tree (each path with its content, or None for a directory; parents first) and returns a place
-            whose root holds exactly that tree.
+        make: gets each path with its content, None for a directory, and returns a place that holds exactly that tree.
         only: run this check only, one of `SOURCE_CHECKS`.
         seconds: a check that takes longer fails.
 
