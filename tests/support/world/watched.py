@@ -80,7 +80,7 @@ class WatchedTarget(MemoryEndpoint):
         return node
 
     def fork(self) -> WatchedTarget:
-        """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
+        """Return a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
         copy = WatchedTarget(self._now, self._precision_ns, exists=False, saw=self._saw)
         copy._root = None if self._root is None else _copy_of(self._root)
         copy.lanes, copy.max_sessions, copy.trouble = self.lanes, self.max_sessions, self.trouble
