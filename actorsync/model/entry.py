@@ -142,7 +142,7 @@ class Record:
     checksum: bytes | None = None
 
     @property
-    def is_doomed(self) -> bool:
+    def is_removal_intended(self) -> bool:
         return self.digest == b""
 
     @property

@@ -180,7 +180,7 @@ def _source(now: Entry | None, record: Record | None, hidden: bool, by_content: 
         return Source.GONE
     if now.kind is Kind.DIRECTORY:
         return Source.DIRECTORY
-    if record is None or record.source is None or record.is_doomed:
+    if record is None or record.source is None or record.is_removal_intended:
         return Source.CHANGED
     if now != record.source:
         is_alike = now.size == record.source.size and record.source.kind is Kind.FILE
@@ -192,7 +192,7 @@ def _target(now: Entry | None, record: Record | None) -> Target:
     if record is None:
         return Target.NOTHING
     is_directory = record.target.kind is Kind.DIRECTORY
-    if record.is_doomed and is_directory and now is not None and now.kind is Kind.DIRECTORY:
+    if record.is_removal_intended and is_directory and now is not None and now.kind is Kind.DIRECTORY:
         return Target.NOTHING  # it may be missing, and making it again does no harm
     if record.source is not None:
         return Target.DIRECTORY if is_directory else Target.FILE

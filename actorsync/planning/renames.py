@@ -33,7 +33,7 @@ def candidates(decisions: Iterable[Decision]) -> list[Entry]:
 
 
 def _is_new(now: Entry, record: Record | None) -> bool:
-    return record is None or (record.is_doomed and record.source == now)
+    return record is None or (record.is_removal_intended and record.source == now)
 
 
 def pair(
@@ -49,7 +49,7 @@ def pair(
         if record.source is not None and record.source.kind is Kind.FILE and (key := _key(record.source)) in keys:
             known.setdefault(key, []).append(record)
     for records in known.values():
-        records.sort(key=lambda record: (record.is_doomed, record.target.path), reverse=True)
+        records.sort(key=lambda record: (record.is_removal_intended, record.target.path), reverse=True)
     for decision in held:
         assert decision.now is not None
         records = known.get(_key(decision.now), [])

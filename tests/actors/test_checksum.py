@@ -39,7 +39,7 @@ def synced() -> Mirror:
 
 
 def touch(mirror: Mirror, path: str, data: bytes | None = None, mtime_ns: int | None = None) -> None:
-    """Give a file another time, and another content if there is one."""
+    """Set another time of a file, and another content if one is given."""
     node = mirror.source.find(path)
     assert isinstance(node, File)
     node.data = node.data if data is None else data

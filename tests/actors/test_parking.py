@@ -61,7 +61,7 @@ EPOCH_NS = 1_700_000_000 * 10**9
 def test_the_third_failure_in_a_row_parks_for_a_minute_and_each_further_one_for_twice_as_long() -> None:
     assert [delay_after(n) for n in range(12)] == [0, 0, 0, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
     assert (PARK_AFTER, FIRST_DELAY, LONGEST_DELAY) == (3, 60, 3600)
-    assert delay_after(10**9) == 3600  # a path that nobody minds for years
+    assert delay_after(10**9) == 3600  # a path that fails for years
     trouble = None
     for n in range(1, 5):
         trouble = troubled(trouble, "x", FILE, "no", now=100.0 * n)
@@ -214,7 +214,7 @@ class _StubbornSession(MemorySession):
 
 @attrs.frozen
 class Unreadable:
-    """A source with a directory that nobody may read."""
+    """A source with an unreadable directory."""
 
     endpoint: MemoryEndpoint
     directory: str
@@ -386,7 +386,7 @@ async def test_m061_path_in_an_unreadable_directory_stays_parked(site: Site, aut
 
 
 class Elsewhere(MemoryEndpoint):
-    """A target that lets nobody in."""
+    """A target that rejects every connection."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__("target", inodes=False)

@@ -392,7 +392,7 @@ async def test_run_killed_during_moves_is_repaired(synced: Mirror, autojump_cloc
                 return None
 
             await synced.run(target=Faulty(synced.target, decide))
-        assert all(record.is_doomed for path in ("d/0", "c/0") if (record := synced.journal.record(path)))
+        assert all(record.is_removal_intended for path in ("d/0", "c/0") if (record := synced.journal.record(path)))
         report = await run(synced)
         assert (report.moved, report.copied) == (6, 0)
         # Once more, and this time it is renamed back before the next run.
@@ -466,7 +466,7 @@ def fill(source: Path, count: int) -> int:
 
 
 def inodes(root: Path) -> dict[str, int]:
-    """Give the inode of every file below ``root`` by its name: it stays, when nothing is written anew."""
+    """Return the inode of every file below ``root`` by its name: it stays, when nothing is written anew."""
     return {name: os.stat(os.path.join(folder, name)).st_ino for folder, _, files in os.walk(root) for name in files}
 
 

@@ -65,6 +65,7 @@ def test_list_many_stops_after_enough_rows_with_whole_directories(
             (tmp_path / f"d{number}" / f"{file}").touch()
     tree, names = Tree(os.fspath(tmp_path)), [f"d{number}" for number in range(5)]
     monkeypatch.setattr(local_tree, "_MANY_ROWS", 7)
+    monkeypatch.setattr(local_tree, "_LONG_ENOUGH", 60.0)
     assert [(listed.directory, len(listed.rows)) for listed in tree.list_many(names)] == [
         ("d0", 3),
         ("d1", 3),
@@ -74,6 +75,7 @@ def test_list_many_stops_after_enough_rows_with_whole_directories(
     assert [listed.directory for listed in tree.list_many(names)] == ["d0"]
     (tmp_path / "d0").rename(tmp_path / "gone")
     monkeypatch.undo()
+    monkeypatch.setattr(local_tree, "_LONG_ENOUGH", 60.0)
     first, *others = tree.list_many(names)
     assert first.problem is not None
     assert first.problem.vanished

@@ -174,7 +174,7 @@ class Renaming(Story):
                     self.met["touched"] += 1
                 case Skipped(Move()):
                     self.met["sent instead"] += 1
-        if weather.stop == "crash" and any(record.is_doomed for record in self.oracle.journal.subtree("")):
+        if weather.stop == "crash" and any(record.is_removal_intended for record in self.oracle.journal.subtree("")):
             self.met["killed"] += 1
         return report
 

@@ -155,7 +155,7 @@ class Mirroring(RuleBasedStateMachine):
 
     @rule(path=PATHS)
     def overwrite_on_target(self, path: str) -> None:
-        """Have somebody write a file on the target, over one of ours or where nothing is."""
+        """Write a file on the target as another client does, over one of ours or where nothing is."""
         if self.world.target.find("") is not None and self.world.free_for(path):
             self.world.overwrite(path)
 

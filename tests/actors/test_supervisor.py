@@ -1,4 +1,4 @@
-"""The actors and their supervisor, on virtual time: restarts, crashes, stops, and that nobody waits in a circle.
+"""The actors and their supervisor, on virtual time: restarts, crashes, stops, and no deadlocks.
 
 Numbers in names (``test_m127_...``) are rows of the fault matrix.
 """
@@ -240,7 +240,7 @@ async def test_m127_work_of_a_retired_connection_goes_to_the_others(
             return 10.0
         return None
 
-    # Everybody is let in once, and nobody again.
+    # Every connection is accepted once, and none again.
     target = Picky(Faulty(mirror.target, decide), lambda number: number <= connections)  # type: ignore[arg-type]
     report = await mirror.run(target=target)
     assert (report.exit_code, report.copied) == (0, 40)
@@ -549,7 +549,7 @@ async def test_run_succeeds_after_the_entry_in_the_way_was_removed(autojump_cloc
 async def test_without_delete_a_directory_in_the_way_is_checked_on_the_target(
     autojump_clock: MockClock,
 ) -> None:
-    """It was ours, and what is in it must stay; once somebody has taken it away, the file is let through."""
+    """It was ours, and what is in it must stay; once it has been removed, the file is sent."""
     mirror = Mirror(policy=attrs.evolve(USUAL, delete=False))
     mirror.source.mkdir("d")
     mirror.source.write("d/ours", b"x")

@@ -124,7 +124,7 @@ class Scenario:
         return {
             path
             for path, record in records.items()
-            if record is not None and not record.is_doomed
+            if record is not None and not record.is_removal_intended
             if record.source is not None and record.source.ctime_ns == now[path].st_ctime_ns
         }
 

@@ -27,7 +27,7 @@ class Source:
         return f"{self._folders[number % 5]}/{number}"
 
     def write(self, path: str) -> None:
-        """Give a file a new content."""
+        """Write a new content to a file."""
         number = int(path.rpartition("/")[2])
         size = self.rng.randrange(1 << 20, 5 << 20) if number % 10 == 0 else self.rng.randrange(100 * KIB)
         content = self.rng.randbytes(64) * (size // 64 + 1)
@@ -37,12 +37,12 @@ class Source:
         target.write_bytes(content)
 
     def change(self, count: int) -> None:
-        """Give so many files a new content."""
+        """Write a new content to so many files."""
         for number in self.rng.sample(range(self.files), count):
             self.write(self._path_of(number))
 
     def rename(self) -> None:
-        """Give a folder another name. What is in it may be any version that it had under the old one."""
+        """Rename a folder. What is in it may be any version that it had under the old one."""
         place = self.rng.randrange(5)
         old, new = self._folders[place], f"r{self.rng.randrange(1 << 30)}"
         self._folders[place] = new

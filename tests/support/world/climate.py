@@ -51,11 +51,11 @@ class Trouble:
         """Do something before the next run."""
 
     def step(self) -> int:
-        """Give a step of a run at which something may happen."""
+        """Return a step of a run at which something may happen."""
         return self.rng.choice((5, 15, 40, 100)) + self.rng.randrange(30)
 
     def steps(self, count: int = 3) -> list[int]:
-        """Give several."""
+        """Return several."""
         return sorted(self.step() for _ in range(count))
 
 
@@ -367,7 +367,7 @@ class Climate:
 
     @classmethod
     def of(cls, seed: int, *kinds: str) -> Climate:
-        """Give what ``seed`` says, or exactly ``kinds``."""
+        """Return what ``seed`` says, or exactly ``kinds``."""
         troubles = {}
         for name, kind in KINDS.items():
             rng = stream(name, seed)
@@ -379,7 +379,7 @@ class Climate:
         return kind in self.troubles
 
     def age_of(self, otherwise: int | None) -> int | None:
-        """Give the time for a file that was to have the time ``otherwise``."""
+        """Return the time for a file that was to have the time ``otherwise``."""
         ages = self.troubles.get("ages")
         return ages.age(otherwise) if isinstance(ages, Ages) else otherwise
 

@@ -334,7 +334,7 @@ class Oracle:
                 yield Entry(directory, Kind.DIRECTORY)
 
     def _gone_as_a_whole(self, path: str) -> str:
-        """Give the topmost directory that is gone together with ``path``, or ``path``."""
+        """Return the topmost directory that is gone together with ``path``, or ``path``."""
         while path and parent_of(path) not in self.listings:
             path = parent_of(path)
         return path
@@ -403,7 +403,7 @@ class Oracle:
             if self._is_unsure(path):
                 continue
             node = self.target.find(path)
-            if node is None and record.is_doomed:
+            if node is None and record.is_removal_intended:
                 continue
             if node is None:
                 self.blame(f"7: the journal has {path!r}, the target has not")
@@ -417,7 +417,7 @@ class Oracle:
                 self.blame(f"7: the journal takes {path!r} for a version that it is not")
 
     def _contents_of(self, source: Entry) -> set[bytes]:
-        """Give what a source file held. One that a died run had sent is known by size and time only."""
+        """Return what a source file held. One that a died run had sent is known by size and time only."""
         if source.inode is not None:
             return self.contents[source]
         # What is known by the time that the target keeps may be any version of that time, as coarsely as it keeps it.

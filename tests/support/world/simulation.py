@@ -1,8 +1,8 @@
 """A whole mirror in memory, on virtual time: one seed, one story of runs, changes, faults, stops and crashes.
 
-Every story ends in peace: faults stop, nobody writes to the source, and then the mirror has to be exact after one run,
-and to have nothing to do after that. On the way there, an `Oracle` checks the invariants at every step of the target.
-The same seed tells the same story, as long as neither the engine nor this file changes.
+Every story ends in peace: the faults stop, the source does not change any more, and then the mirror has to be exact
+after one run, and to have nothing to do after that. On the way there, an `Oracle` checks the invariants at every step
+of the target. The same seed tells the same story, as long as neither the engine nor this file changes.
 
 What a story is made of comes from streams of chance that know nothing of each other: the first weather from
 ``Random(seed)``, each kind of `tests.support.world.climate` from one of its own. So a new kind leaves what the others

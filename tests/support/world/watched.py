@@ -80,7 +80,7 @@ class WatchedTarget(MemoryEndpoint):
         return node
 
     def fork(self) -> WatchedTarget:
-        """Give a copy of the tree as it is now: what a server has on its disk when everybody else is killed."""
+        """Return a copy of the tree as it is now: what is on the disk of a server when its clients are killed."""
         copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self._saw)
         copy._root = None if self._root is None else _copy_of(self._root)
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions

@@ -1,4 +1,4 @@
-"""A world with one mirror in it: two trees, a journal, clocks, and whoever changes them while runs go on.
+"""A world with one mirror in it: two trees, a journal, clocks, and other writers that change them while runs go on.
 
 A `World` does what it is told and checks what can be checked; chance is the business of who tells it
 (`tests.support.world.simulation` and ``tests/actors/test_state_machine.py``). In the end it asks for peace, and in
@@ -55,7 +55,7 @@ _EMPTY: Final = open_memory_journal()
 
 
 def fresh_journal() -> Journal:
-    """Give an empty journal: a copy of one, which is quicker than making one."""
+    """Return an empty journal: a copy of one, which is quicker than making one."""
     return _EMPTY.copy_to_memory()
 
 
@@ -108,7 +108,7 @@ class World:
     # What the teller may do at any step.
 
     def change_source(self) -> None:
-        """Have somebody change the source, while a run goes on."""
+        """Change the source, while a run goes on."""
 
     def any_drain_seconds(self) -> tuple[float, float]:
         """Say how long a drain and a cancel may take in the next run."""
@@ -277,18 +277,18 @@ class World:
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
-        """Be somebody else, who changes the target."""
+        """Change the target as another client does."""
         self.target.oracle = None
         yield
         self.target.oracle = self.oracle
 
     def put_foreign(self, path: str, data: bytes, mtime_ns: int) -> None:
-        """Have somebody else write a file onto the target."""
+        """Write a file onto the target as another client does."""
         self.target.write(path, data, mtime_ns)
         self.oracle.foreign[path].add(data)
 
     def take_away(self, path: str) -> None:
-        """Have somebody else delete something from the target."""
+        """Delete an entry of the target as another client does."""
         self.trace.append(f"  step {self.steps}: somebody takes {path!r} away from the target")
         for thing in (*self.target.files(), *self.target.directories()):
             if below(thing, path):
@@ -297,7 +297,7 @@ class World:
             self.target.delete(path)
 
     def overwrite(self, path: str) -> None:
-        """Have somebody else change a file on the target."""
+        """Change a file on the target as another client does."""
         self.trace.append(f"  step {self.steps}: somebody overwrites {path!r} on the target")
         self.oracle.strange.add(path)
         with self.unwatched():
@@ -408,7 +408,7 @@ class World:
                     self.target.delete(blocker)
 
     def _blockers(self, path: str) -> Iterator[str]:
-        """Give what rightly stops an operation on ``path``: what is not ours, or not ours to remove, in its way."""
+        """Return what rightly stops an operation on ``path``: what is not ours, or not ours to remove, in its way."""
         oracle = self.oracle
         chain = [path]
         while chain[-1]:

@@ -144,7 +144,7 @@ class Model:
             case Skipped(operation=Remove(Entry(path))):
                 self.records.pop(path, None)
             case Skipped(operation=Move(Entry(path))):
-                if path in self.records and self.records[path].is_doomed:
+                if path in self.records and self.records[path].is_removal_intended:
                     del self.records[path]
             case MovesIntended(moves):
                 self.doom([move.target.path for move in moves])

@@ -90,7 +90,7 @@ def test_probe_that_withdraws_is_replaced() -> None:
 
 
 def test_m001_probe_without_a_wait_stays_the_probe() -> None:
-    """A host that is down: one asks, with its back-off, and nobody in between."""
+    """A host that is down: one connection probes, with its back-off, and no other."""
     breaker = Breaker()
     assert breaker.admits(1, 0.0)
     assert breaker.admits(2, 0.0)
@@ -123,7 +123,7 @@ def test_m015_logins_are_concurrent_until_one_is_rejected() -> None:
         logins.began(number)
     assert logins.wait(0.0) is None
     logins.ended(3, 0.5, 1.0)
-    assert logins.wait(0.5) == 0, "no gap, as long as nobody was turned away"
+    assert logins.wait(0.5) == 0, "no gap, as long as no login was rejected"
 
 
 def test_m015_login_rejected_beside_others_is_retried_alone() -> None:

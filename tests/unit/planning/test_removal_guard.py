@@ -91,7 +91,7 @@ def folder(path: str) -> Entry:
 
 
 def gone(*paths: str) -> dict[str, Gone]:
-    """Give what goes, files each with a size of its own, directories (with a ``/`` behind them) as a whole."""
+    """Return what goes, files each with a size of its own, directories (with a ``/`` behind them) as a whole."""
     return removing(*(folder(p[:-1]) if p.endswith("/") else file(p, 100 + n) for n, p in enumerate(paths)))
 
 

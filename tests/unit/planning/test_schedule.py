@@ -303,7 +303,7 @@ PATHS = [
 
 
 def grow(leaves: list[tuple[str, Kind]]) -> Tree:
-    """Give the kind of each path, parents first; what cannot be there, because a file is above it, is not."""
+    """Return the kind of each path, parents first; what cannot be there, because a file is above it, is not."""
     tree: Tree = {}
     for path, kind in leaves:
         above = [path[:index] for index, character in enumerate(path) if character == "/"]
