@@ -22,7 +22,7 @@ DOCUMENT = ROOT / "docs" / "profile.md"
 _WIDTH = 120
 
 
-def told() -> dict[str, attrs.Attribute[Any]]:
+def documented_keys() -> dict[str, attrs.Attribute[Any]]:
     """Return the keys that have a section, in order."""
     return {key: field for key, field in keys().items() if is_told_of(key)}
 
@@ -30,7 +30,7 @@ def told() -> dict[str, attrs.Attribute[Any]]:
 def faults() -> list[str]:
     """Return what is missing in the definitions of keys, and where to write it."""
     found = []
-    for key, field in told().items():
+    for key, field in documented_keys().items():
         name = key.partition(".")[2]
         if not field.metadata["doc"]:
             found.append(f'{key} has no description: write key(..., doc="One sentence.") at its field')
@@ -43,7 +43,7 @@ def faults() -> list[str]:
 
 def head(key: str) -> str:
     """Return the first paragraph of a key's section."""
-    field = told()[key]
+    field = documented_keys()[key]
     takes = getattr(field.metadata["reader"], "takes", "?")
     default = default_text(field)
     parts = [
@@ -67,7 +67,7 @@ def _literal(text: str) -> str:
 def fill(text: str) -> str:
     """Return the page with the right first paragraph for each key. Add missing sections after the previous key."""
     after = ""
-    for key in told():
+    for key in documented_keys():
         title = f"### `{key}`"
         section = re.compile(rf"^{re.escape(title)}\n.*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
         new = f"{title}\n{head(key)}"
