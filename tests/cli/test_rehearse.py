@@ -275,7 +275,7 @@ def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert run_command(["rehearse", "--list-faults"]) == 0
     out = capsys.readouterr().out
     assert "kill      the client is killed (kill -9)\n" in out
-    assert "store     a file is begun (STOR; OPEN for writing)\n" in out
+    assert "store     an upload starts (STOR; OPEN for writing)\n" in out
 
 
 def begun(profile: Path) -> subprocess.Popen[str]:
