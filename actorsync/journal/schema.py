@@ -12,6 +12,7 @@ No files and no locks here. ``actorsync.journal.writes`` turns events into rows.
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -142,15 +143,13 @@ T = TypeVar("T")
 Value: TypeAlias = int | str | bytes | None
 
 
-def _make_converter() -> cattrs.Converter:
+@functools.cache
+def _converter() -> cattrs.Converter:
     """Make the converter of JSON texts. The entry of a `Root` is called "root" there."""
     converter, root = cattrs.Converter(), override(rename="root")
     converter.register_unstructure_hook(Root, make_dict_unstructure_fn(Root, converter, entry=root))
     converter.register_structure_hook(Root, make_dict_structure_fn(Root, converter, entry=root))
     return converter
-
-
-_converter: Final = _make_converter()
 
 
 class Unreadable(Exception):
@@ -171,7 +170,7 @@ def _number_in_text(text: bytes) -> int:
 
 def _parsed(text: str | bytes, kind: type[T]) -> T:
     try:
-        return _converter.structure(json.loads(text), kind)
+        return _converter().structure(json.loads(text), kind)
     except Exception as error:  # cattrs raises many kinds of errors for malformed values
         raise Unreadable(f"not a {kind.__name__}") from error
 
@@ -367,7 +366,7 @@ def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
 
 def dump(value: Report | Root) -> str:
     """Return a report or a root as JSON in ASCII, exact for any number and any path."""
-    return json.dumps(_converter.unstructure(value))
+    return json.dumps(_converter().unstructure(value))
 
 
 def read_root(connection: sqlite3.Connection) -> Root | None:

@@ -7,12 +7,13 @@ either side has changed since, nothing is changed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import cattrs
@@ -76,7 +77,7 @@ class Plan:
 
         Raises `ProfileError` if it cannot be written.
         """
-        text = json.dumps({"actorsync-plan": _FORMAT, **_converter.unstructure(self)}, indent=1)
+        text = json.dumps({"actorsync-plan": _FORMAT, **_converter().unstructure(self)}, indent=1)
         final = Path(path)
         temporary = final.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
@@ -113,7 +114,7 @@ class Plan:
                 f"{name}: the plan is of another version of actorsync; save a new one with: actorsync plan --save"
             )
         try:
-            plan: Plan = _converter.structure(found, cls)
+            plan: Plan = _converter().structure(found, cls)
         except Exception:  # noqa: BLE001 - cattrs raises whatever a class makes of what it is given
             raise ProfileError(f"{name}: the plan is damaged; save a new one with: actorsync plan --save") from None
         return plan
@@ -256,7 +257,8 @@ def only(plan: Plan) -> OperationStage:
     return operation_stage(only_what_is_planned)
 
 
-def _make_converter() -> cattrs.Converter:
+@functools.cache
+def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(Kind, lambda value, _: Kind(value))
     converter.register_unstructure_hook(bytes, bytes.hex)
@@ -266,6 +268,3 @@ def _make_converter() -> cattrs.Converter:
         converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=side))
     configure_tagged_union(Change, converter, tag_name="do")
     return converter
-
-
-_converter: Final[Any] = _make_converter()

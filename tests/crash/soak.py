@@ -45,7 +45,7 @@ from actorsync.testing.network.proxy import open_wire_proxy
 from actorsync.testing.servers.command_log import Command
 from tests.support import FtpTarget
 from tests.support.mirror import contents, temporaries
-from tests.support.observer import Observer, self_evident, strays
+from tests.support.observer import Observer, forbidden_commands, self_evident
 from tests.support.servers import debian_servers, ssh_servers
 from tests.support.servers.ssh_target import SshTarget
 
@@ -188,7 +188,7 @@ class Mirror:
     def _check_commands(self) -> None:
         if self.proxy is not None:
             mutating = self.proxy.mutating
-            self.wrong += strays(mutating, f"/{_FOLDER}", recorded=_of_the_source(mutating))
+            self.wrong += forbidden_commands(mutating, f"/{_FOLDER}", recorded=_of_the_source(mutating))
             self.proxy.commands.clear()
             self.proxy.answers.clear()
             self.proxy.fired.clear()

@@ -1,7 +1,7 @@
 """Two independent checks of a mirror: one of the files on the server's disk, and one of the commands sent to it.
 
-`Observer` reads the server's disk at random moments. `strays` searches a command log for commands that lead out of the
-root, write to a final name, or remove an entry that was not recorded.
+`Observer` reads the server's disk at random moments. `forbidden_commands` searches a command log for commands that lead
+out of the root, write to a final name, or remove an entry that was not recorded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from actorsync.testing.servers.command_log import Command
 from actorsync.testing.visitor import Watcher, is_temporary
 
-__all__ = ["Observer", "is_temporary", "is_whole", "self_evident", "strays"]
+__all__ = ["Observer", "forbidden_commands", "is_temporary", "is_whole", "self_evident"]
 
 
 def self_evident(path: str, size: int, rng: random.Random) -> bytes:
@@ -74,7 +74,7 @@ class Observer(Watcher):
             self.wrong.append(f"{shown}: {len(content)} bytes that are not a whole version")
 
 
-def strays(mutating: Iterable[Command], root: str, *, recorded: Collection[str] = ()) -> list[str]:
+def forbidden_commands(mutating: Iterable[Command], root: str, *, recorded: Collection[str] = ()) -> list[str]:
     """Return the commands of FTP or SFTP that no mirror of ``root`` may send, as text.
 
     Every path must be ``root`` or below it. Only temporary files may be written, renamed or have their time set, and

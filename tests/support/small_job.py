@@ -33,8 +33,8 @@ from actorsync.profile.units import MaxDelete
 from actorsync.supervisor import supervise
 from actorsync.testing.servers.command_log import Command
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, temporaries, times
-from tests.support.observer import strays
-from tests.support.system.disk_log import Story
+from tests.support.observer import forbidden_commands
+from tests.support.system.disk_log import DiskChanges
 
 __all__ = ["SmallJob", "faults_in_log", "faults_on_disk", "write_source"]
 
@@ -147,24 +147,26 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content).hexdigest()
 
 
-def faults_on_disk(story: Story, sets_aside: bool = False) -> list[str]:
+def faults_on_disk(changes: DiskChanges, sets_aside: bool = False) -> list[str]:
     """Return what happened on the server's disk and must not happen, as text.
 
     ``sets_aside``: the server cannot replace a file, so the old version is renamed before the new one gets its name.
     After a lost connection, the old version is renamed back first.
     """
     if sets_aside:
-        story = attrs.evolve(story, arrived=story.arrived - Counter(["replaced"] * (story.arrived["replaced"] - 1)))
-        story.removed.pop("replaced", None)
-    wrong = [f"{path} was renamed {times} times" for path, times in story.arrived.items() if times > 1]
-    wrong += [f"{path} was written under its final name" for path in sorted(story.written)]
-    wrong += [f"{path} is not in the source" for path in sorted(story.arrived.keys() - SENT)]
-    wrong += [f"{path} was never renamed to its final name" for path in sorted(SENT - story.arrived.keys())]
-    wrong += [f"{path} was removed" for path in sorted(story.removed.keys() - set(RECORDED))]
-    wrong += [f"{path} was not removed" for path in sorted(set(RECORDED) - story.removed.keys())]
+        changes = attrs.evolve(
+            changes, arrived=changes.arrived - Counter(["replaced"] * (changes.arrived["replaced"] - 1))
+        )
+        changes.removed.pop("replaced", None)
+    wrong = [f"{path} was renamed {times} times" for path, times in changes.arrived.items() if times > 1]
+    wrong += [f"{path} was written under its final name" for path in sorted(changes.written)]
+    wrong += [f"{path} is not in the source" for path in sorted(changes.arrived.keys() - SENT)]
+    wrong += [f"{path} was never renamed to its final name" for path in sorted(SENT - changes.arrived.keys())]
+    wrong += [f"{path} was removed" for path in sorted(changes.removed.keys() - set(RECORDED))]
+    wrong += [f"{path} was not removed" for path in sorted(set(RECORDED) - changes.removed.keys())]
     return wrong
 
 
 def faults_in_log(mutating: list[Command], root: str) -> list[str]:
     """Return the commands that no mirror of ``root`` may send, as text."""
-    return [f"forbidden command: {command}" for command in strays(mutating, root, recorded=RECORDED)]
+    return [f"forbidden command: {command}" for command in forbidden_commands(mutating, root, recorded=RECORDED)]

@@ -119,7 +119,7 @@ class Sweep:
                     nursery.start_soon(place.release_at_a_silence, fired)
                 run = await job.run(target, connections=connections)
                 nursery.cancel_scope.cancel()
-            wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.story(root), sets_aside)
+            wrong = job.faults(run, in_hand=in_hand) + faults_on_disk(self.log.changes(root), sets_aside)
             again = await job.run(target)
         except Exception as error:  # noqa: BLE001 - reported as a fault of this run
             return None, [f"the run failed: {error!r}"]

@@ -326,10 +326,10 @@ async def put(client: asyncssh.SFTPClient, name: str = "a") -> None:
         await file.write(DATA)
 
 
-async def put_repeatedly(server: EmbeddedSftpServer) -> None:
-    """Upload a file 20 times, each over a new connection: a fault at a time may come while there is none."""
-    for _ in range(20):
-        await visit(server, put)
+async def put_until_it_fails(client: asyncssh.SFTPClient) -> None:
+    """Upload a file again and again over one connection, so that a fault at a time meets an open connection."""
+    while True:
+        await put(client)
 
 
 LOST = (asyncssh.Error, OSError)
@@ -346,7 +346,7 @@ def root(tmp_path: Path) -> Path:
 async def test_sftp_fault_ends_the_connection(fault: str, root: Path) -> None:
     async with EmbeddedSftpServer(root, faults=[fault]) as server:
         with pytest.raises(LOST):
-            await put_repeatedly(server)
+            await visit(server, put_until_it_fails)
         assert [str(one.fault) for one in server.faults.happened] == [fault]
         await visit(server, put)
     assert (root / "a").read_bytes() == DATA

@@ -330,7 +330,7 @@ class _Transfer:
         rate = self.session.proxy._rate
         size = min(_CHUNK, max(1, rate // 20)) if rate else _CHUNK
         while chunk := await source.receive_some(size):
-            fault = self._strike(len(chunk))
+            fault = self._due_fault(len(chunk))
             if fault is not None:
                 chunk = chunk[: fault.after - self.passed]
             await send_sliced(sink, chunk, slice_size)
@@ -346,16 +346,16 @@ class _Transfer:
                     return
             if rate:
                 await trio.sleep(len(chunk) / rate)
-        fault = self._strike(0)
+        fault = self._due_fault(0)
         if isinstance(fault, CutData):
             link.cut(fault.how)
             return
         await sink.send_eof()
 
-    def _strike(self, size: int) -> CutData | Truncate | None:
+    def _due_fault(self, size: int) -> CutData | Truncate | None:
         """Return the fault that is due within the next ``size`` bytes, or, for 0, at the end of the data."""
         if self.armed is None:
-            self.armed = [arm for arm in self.session.proxy._arms if self._concerns(arm)]
+            self.armed = [arm for arm in self.session.proxy._arms if self._applies(arm)]
         for arm in self.armed:
             fault = arm.fault
             assert isinstance(fault, CutData | Truncate)
@@ -364,7 +364,7 @@ class _Transfer:
                 return fault
         return None
 
-    def _concerns(self, arm: Arming) -> bool:
+    def _applies(self, arm: Arming) -> bool:
         fault = arm.fault
         return (
             isinstance(fault, CutData | Truncate)

@@ -293,7 +293,7 @@ class FaultPlan:
             for fault in self.faults:
                 is_due = fault.place == place and self.seen[place] % fault.count == 0
                 if is_due and self.count_of(fault) < fault.times:
-                    found = self._strike(fault, where) or found
+                    found = self._record(fault, where) or found
         return found
 
     def data(self, size: int, where: str) -> tuple[Name | None, int]:
@@ -301,12 +301,12 @@ class FaultPlan:
         before, self.received = self.received, self.received + size
         for fault in self.faults:
             if fault.name == "slow" and not self.count_of(fault):
-                self._strike(fault, where)
+                self._record(fault, where)
             elif fault.name == "full" and (self._is_full or self._fills(fault, where)):
                 return "full", max(0, min(size, int(fault.count) - before))
             elif fault.place == "data" and self.count_of(fault) < fault.times:
                 due = int(fault.count) * (before // int(fault.count) + 1)
-                if self.received >= due and (found := self._strike(fault, where)) is not None:
+                if self.received >= due and (found := self._record(fault, where)) is not None:
                     return found, due - before
         return None, size
 
@@ -315,7 +315,7 @@ class FaultPlan:
         passed = time.monotonic() - self._began
         timed = [fault for fault in self.faults if fault.place == "time" and self.count_of(fault) < fault.times]
         found = [
-            self._strike(fault, f"{fault.count:g} s after the first connection")
+            self._record(fault, f"{fault.count:g} s after the first connection")
             for fault in timed
             # At most once in a run: the clock starts again with each run.
             if passed >= fault.count
@@ -328,7 +328,7 @@ class FaultPlan:
         """Record that a connection was rejected because of ``capacity``."""
         for fault in self.faults:
             if fault.name == "capacity" and not self._happened_in_this_run(fault):
-                self._strike(fault, "a connection is rejected")
+                self._record(fault, "a connection is rejected")
 
     def _happened_in_this_run(self, fault: ServerFault) -> bool:
         return any(one.fault is fault and one.run == self.run for one in self.happened)
@@ -337,11 +337,11 @@ class FaultPlan:
         # Only once: by the next run, the disk has room again.
         if self.received < fault.count or self.count_of(fault):
             return False
-        self._strike(fault, where)
+        self._record(fault, where)
         self._is_full = True
         return True
 
-    def _strike(self, fault: ServerFault, where: str) -> Name | None:
+    def _record(self, fault: ServerFault, where: str) -> Name | None:
         happened = Happened(fault, self.run, where)
         self.happened.append(happened)
         if fault.name == "kill":

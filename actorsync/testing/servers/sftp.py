@@ -36,8 +36,7 @@ class EmbeddedSftpServer(SftpSettings):
     * ``without``: extensions that the server does not announce and rejects, such as ``{"posix-rename@openssh.com"}``.
     * ``max_connections``: the server drops further connections before they can log in.
     * ``instead``: called with each request before it is carried out. Returned bytes are sent as the reply, and nothing
-      is carried out; for None the server works as usual. After ``sftp_packets.LastWords`` the channel
-      is closed.
+      is carried out; for None the server works as usual. After ``sftp_packets.LastWords`` the channel is closed.
     * ``distort``: called with each request that was carried out and with the packet of its reply. The returned bytes
       are sent in place of that packet.
     * ``faults``: what goes wrong, such as ``["cut@store:3"]``; see `actorsync.testing.servers.faults`.

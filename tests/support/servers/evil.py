@@ -103,7 +103,7 @@ class _Session:
             while data := await self.stream.receive_some():
                 *lines, rest = (rest + data).split(b"\r\n")
                 for line in lines:
-                    await self.take(line.decode(errors="surrogateescape"))
+                    await self.answer(line.decode(errors="surrogateescape"))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass
         finally:
@@ -111,7 +111,7 @@ class _Session:
                 self.listener.close()
             await trio.aclose_forcefully(raw)
 
-    async def take(self, line: str) -> None:
+    async def answer(self, line: str) -> None:
         verb, _, argument = line.partition(" ")
         self.server.commands.append(line)
         answer = self.server.answers.get(verb)

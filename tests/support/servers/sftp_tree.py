@@ -223,16 +223,16 @@ class SftpTree:
         place = self.place(path, follow=follow)
         return None if place is None else self.nodes.get(place)
 
-    def _told(self, node: Node | None) -> Attributes | Status:
+    def _attributes_of(self, node: Node | None) -> Attributes | Status:
         if node is None:
             return _MISSING
         size = len(node.data) if node.kind == stat.S_IFREG else 4096
         return Attributes(size, node.kind | node.mode, node.mtime if self.tells_times else None)
 
-    def _holds_something(self, place: str) -> bool:
+    def _has_entries(self, place: str) -> bool:
         return any(path.startswith(f"{place}/") for path in self.nodes)
 
-    def _grip(self, path: str, node: Node, names: Sequence[tuple[str, Attributes]] = ()) -> Handle:
+    def _open_handle(self, path: str, node: Node, names: Sequence[tuple[str, Attributes]] = ()) -> Handle:
         self._made += 1
         handle = b"handle %d" % self._made
         self._handles[handle] = path, node, list(names)
@@ -246,12 +246,12 @@ class SftpTree:
         if call.flags == 1:
             if node is None:
                 return _MISSING
-            return self._grip(call.path, node) if node.kind == stat.S_IFREG else _FAILURE
+            return self._open_handle(call.path, node) if node.kind == stat.S_IFREG else _FAILURE
         assert call.flags == 0x2A, "the flags are WRITE, CREAT and EXCL"
         if node is not None or self.is_full:
             return _FAILURE
         self.nodes[place] = Node(stat.S_IFREG)
-        return self._grip(call.path, self.nodes[place])
+        return self._open_handle(call.path, self.nodes[place])
 
     def _close(self, call: Call) -> Reply:
         return _OK if self._handles.pop(call.handle, None) else _FAILURE
@@ -270,13 +270,13 @@ class SftpTree:
         return _OK
 
     def _lstat(self, call: Call) -> Reply:
-        return self._told(self._find(call.path))
+        return self._attributes_of(self._find(call.path))
 
     def _stat(self, call: Call) -> Reply:
-        return self._told(self._find(call.path, follow=True))
+        return self._attributes_of(self._find(call.path, follow=True))
 
     def _fstat(self, call: Call) -> Reply:
-        return self._told(self._handles[call.handle][1])
+        return self._attributes_of(self._handles[call.handle][1])
 
     def _fsetstat(self, call: Call) -> Reply:
         node = self._handles[call.handle][1]
@@ -292,8 +292,8 @@ class SftpTree:
         below = place.rstrip("/") + "/"
         found = [path for path in self.nodes if path.startswith(below) and "/" not in path[len(below) :] != ""]
         names = [(path[len(below) :], self.nodes[path]) for path in found]
-        told = [(name, self._told(child)) for name, child in [(".", node), ("..", node), *names]]
-        return self._grip(call.path, node, [(name, of) for name, of in told if isinstance(of, Attributes)])
+        listed = [(name, self._attributes_of(child)) for name, child in [(".", node), ("..", node), *names]]
+        return self._open_handle(call.path, node, [(name, of) for name, of in listed if isinstance(of, Attributes)])
 
     def _readdir(self, call: Call) -> Reply:
         names = self._handles[call.handle][2]
@@ -322,7 +322,7 @@ class SftpTree:
         place = self.place(call.path)
         if place is None or place not in self.nodes or self.nodes[place].kind != stat.S_IFDIR:
             return _MISSING  # also for ENOTDIR
-        if self._holds_something(place):
+        if self._has_entries(place):
             return _FAILURE
         del self.nodes[place]
         return _OK

@@ -20,7 +20,7 @@ import trio
 
 from tests.support.observer import is_temporary
 
-__all__ = ["DiskLog", "Story"]
+__all__ = ["DiskChanges", "DiskLog"]
 
 _MODIFY, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 _OVERFLOW, _IS_DIRECTORY = 0x4000, 0x4000_0000
@@ -34,7 +34,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @attrs.define
-class Story:
+class DiskChanges:
     """All changes below one folder. Paths are relative to it."""
 
     arrived: Counter[str] = attrs.Factory(Counter)
@@ -54,7 +54,7 @@ class DiskLog:
     _descriptor: int
     _folders: dict[int, tuple[str, Path]] = attrs.Factory(dict)  # by watch: the watched folder, and the path
     _roots: dict[str, Path] = attrs.Factory(dict)
-    _stories: dict[str, Story] = attrs.Factory(dict)
+    _changes: dict[str, DiskChanges] = attrs.Factory(dict)
 
     @classmethod
     @asynccontextmanager
@@ -73,14 +73,14 @@ class DiskLog:
     def watch(self, folder: Path) -> None:
         """Begin to log the changes to an existing folder and everything below it."""
         self._roots[str(folder)] = folder
-        self._stories[str(folder)] = Story()
+        self._changes[str(folder)] = DiskChanges()
         for path, _, _ in os.walk(folder):
             self._add(str(folder), Path(path))
 
-    def story(self, folder: Path) -> Story:
+    def changes(self, folder: Path) -> DiskChanges:
         """Return the changes to a watched folder so far."""
         self._read()
-        return self._stories[str(folder)]
+        return self._changes[str(folder)]
 
     def _add(self, root: str, folder: Path) -> None:
         watch = _checked(_libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MASK))
@@ -106,20 +106,20 @@ class DiskLog:
                     self._take(*self._folders[watch], os.fsdecode(name), mask)
 
     def _take(self, root: str, folder: Path, name: str, mask: int) -> None:
-        story = self._stories[root]
+        changes = self._changes[root]
         path = os.path.relpath(folder / name, root)
         if is_temporary(name) or name.startswith(_PURE_FTPD_RENAME):
-            story.temporaries.add(path)
+            changes.temporaries.add(path)
         elif mask & (_DELETE | _MOVED_FROM):
-            story.removed[path] += 1
+            changes.removed[path] += 1
         elif mask & _IS_DIRECTORY:
-            self._enter(story, root, folder / name)
+            self._enter(changes, root, folder / name)
         elif mask & _MOVED_TO:
-            story.arrived[path] += 1
+            changes.arrived[path] += 1
         else:
-            story.written.add(path)
+            changes.written.add(path)
 
-    def _enter(self, story: Story, root: str, folder: Path) -> None:
+    def _enter(self, changes: DiskChanges, root: str, folder: Path) -> None:
         """Watch a new directory, and log the entries that it has already as renamed to their names."""
         try:
             self._add(root, folder)
@@ -128,9 +128,9 @@ class DiskLog:
             return
         for name in names:
             if (folder / name).is_dir():
-                self._enter(story, root, folder / name)
+                self._enter(changes, root, folder / name)
             elif not is_temporary(name):
-                story.arrived[os.path.relpath(folder / name, root)] += 1
+                changes.arrived[os.path.relpath(folder / name, root)] += 1
 
 
 def _checked(result: int) -> int:
