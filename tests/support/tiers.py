@@ -57,7 +57,8 @@ def _values(case: object) -> Sequence[object]:
 
 def is_real_server(item: pytest.Item) -> bool:
     """Return whether a test is parametrized with a real daemon. In unit tests, the name of a daemon is only data."""
-    return "tests/unit/" not in item.nodeid and _DAEMON.search(item.name.partition("[")[2]) is not None
+    is_data = item.nodeid.startswith(("tests/unit/", "tests/docs/"))
+    return not is_data and _DAEMON.search(item.name.partition("[")[2]) is not None
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
