@@ -26,7 +26,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if code < 128:  # or a thread may hang in a write to a terminal that is stopped
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it, or ever could
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # there is no reader left
                 stream.flush()
     # Not by way of the interpreter's end, which waits for threads: one that a silent server or a disk holds up, or that
     # asyncio's executor has, would keep the process, and no signal could end it any more.

@@ -109,7 +109,7 @@ class BatchVerbs:
 async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
     """Make directories. Those that are refused are tried once more, together with their ancestors.
 
-    An ancestor that the journal lists may have been removed from the target by somebody else.
+    An ancestor that the journal lists may have been removed from the target by another program.
     """
     made = dict(zip(paths, await target.make_directories(paths), strict=True))
     refused = [path for path, result in made.items() if isinstance(result, OperationRefused) and path]
