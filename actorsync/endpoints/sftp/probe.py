@@ -68,7 +68,7 @@ class Prober:
             return None
         (found,) = await self._requests.exchange([sftp.stat_path(self._connection.absolute(directory))])
         if isinstance(found, Status) and found.is_missing:
-            return OperationRefused("its directory is not there")
+            return OperationRefused("parent directory missing or inaccessible")
         if isinstance(found, Attributes) and found.kind not in {Kind.DIRECTORY, None}:
             return OperationRefused("a file is where its directory should be")
         return None

@@ -134,7 +134,7 @@ def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[
             if results.get(path.rpartition("/")[0]) is None:
                 group.append(path)
             else:  # below a link, the directory would be made in another place
-                results[path] = OperationRefused("the directory above it is not there")
+                results[path] = OperationRefused("parent directory missing or inaccessible")
         replies = yield from exchange(sftp.make_directory(path) for path in group)
         refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != OK]
         attributes_of = sftp.stat_path if follow else sftp.lstat
@@ -163,7 +163,7 @@ def _depth(path: str) -> int:
 def _refused_directory(status: Status, found: Reply) -> OperationRefused | None:
     if not isinstance(found, Attributes):
         if status.is_missing:
-            return OperationRefused("the directory above it is not there")
+            return OperationRefused("parent directory missing or inaccessible")
         return UnexplainedRefusal(f"the server did not make the directory: {status}; {_HINT}", status)
     if found.kind in {Kind.DIRECTORY, None}:
         return None

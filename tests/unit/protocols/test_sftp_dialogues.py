@@ -348,10 +348,10 @@ def test_entry_under_the_name_of_a_directory_is_refused() -> None:
         None,
         None,
         "a file is in its place",
-        "the directory above it is not there",
+        "parent directory missing or inaccessible",
         "a symbolic link is in its place",
         "a symbolic link is in its place",
-        "the directory above it is not there",
+        "parent directory missing or inaccessible",
         None,
     ]
     follow = play(ask.make_directories(["/r/file", "/r/link", "/r/nowhere", "/r/link/sub"], follow=True), tree)
