@@ -505,6 +505,7 @@ async def test_a_folder_of_1000_files_costs_no_data_over_ftp(embedded: EmbeddedF
     assert [embedded.bytes_received] == received
 
 
+@pytest.mark.full
 async def test_a_folder_of_1000_files_costs_no_data_over_sftp(server_folder: Path, tmp_path: Path) -> None:
     root = server_folder / "root"
     root.mkdir()

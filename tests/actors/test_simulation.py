@@ -269,6 +269,7 @@ else:
     def test_m059_a_source_that_is_not_mounted() -> None:
         tell_one_kind("unmounted")
 
+    @pytest.mark.full
     def test_m053_m054_m055_m062_m065_source_that_changes_all_the_time() -> None:
         met: Counter[str] = Counter()
         for seed in range(6_000, 6_040):

@@ -15,6 +15,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import pytest
 import trio
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from actorsync.planning.selection import Selection
 from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
 from tests.support import virtual_time as simulation
+from tests.support.tiers import IS_FULL
 from tests.support.world.world import EPOCH_NS, SECOND_NS, Stop, Weather, World
 
 EXAMPLES = os.environ.get("ACTORSYNC_EXAMPLES")
@@ -268,9 +270,9 @@ class Mirroring(RuleBasedStateMachine):
         self.world.began_ns += int(seconds * SECOND_NS) + 1
 
 
-TestMirroring = Mirroring.TestCase
+TestMirroring = pytest.mark.scaled(Mirroring.TestCase)
 TestMirroring.settings = settings(
-    max_examples=int(EXAMPLES or 200),
+    max_examples=int(EXAMPLES or (200 if IS_FULL else 60)),
     stateful_step_count=25,
     derandomize=EXAMPLES is None,
     deadline=None,

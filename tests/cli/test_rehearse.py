@@ -113,7 +113,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], list[int]]] = {
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("scheme", ["ftp", "sftp"])
+@pytest.mark.parametrize("scheme", ["ftp", pytest.param("sftp", marks=pytest.mark.full)])
 async def test_visitor_sees_only_complete_files_despite_faults(group: str, scheme: str, source: Path) -> None:
     faults, codes = GROUPS[group]
     result = await rehearsed(write_profile(source, scheme), *faults)

@@ -98,6 +98,7 @@ async def site(secure: SecureServer, request: pytest.FixtureRequest, tmp_path: P
         yield Site(secure.target, proxy, name, tmp_path / "journal")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_conformance_over_tls(every: SecureServer, check: Check) -> None:
     fresh_folder(every.target, check.__name__)

@@ -63,6 +63,7 @@ async def site(shared_sftp_server: SshTarget, request: pytest.FixtureRequest, tm
 # ---- every file arrives once
 
 
+@pytest.mark.full
 async def test_large_tree_arrives_and_the_second_run_changes_nothing(site: Site, source: Path) -> None:
     # The asyncssh server is slower and runs in this process, so it gets a tenth.
     big_tree(source, 100 * MIB if site.server.name == OPENSSH else 10 * MIB)

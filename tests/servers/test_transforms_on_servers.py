@@ -51,7 +51,7 @@ def files(side: Side, change: Callable[[str, bytes], bytes] = lambda _, data: da
         (LOCAL, "vsftpd"),
         (LOCAL, FTPES),
         (LOCAL, "asyncssh"),
-        ("pyftpdlib", "asyncssh"),
+        pytest.param("pyftpdlib", "asyncssh", marks=pytest.mark.full),
         ("asyncssh", LOCAL),
     ],
 )

@@ -42,6 +42,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.full
 def test_project_can_use_the_fixtures(project: Path) -> None:
     assert "4 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
 
