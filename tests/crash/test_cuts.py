@@ -86,7 +86,7 @@ async def test_m004_m008_m009_m010_m011_cut_at_every_line_loses_and_repeats_no_f
         sweep.assert_well()
         lines: Sequence[int] = range(1, len(undisturbed.commands) + 1)
         parts = (1 if shared_ftp_server.name == PYFTPDLIB else 2) * (2 if when == "after" else 1)
-        lines = some(lines, len(lines) // parts // (1 if IS_FULL else 2), f"{shared_ftp_server.name} {how} {when}")
+        lines = some(lines, len(lines) // parts // (1 if IS_FULL else 4), f"{shared_ftp_server.name} {how} {when}")
         async with trio.open_nursery() as nursery:
             for line in lines:
                 fault = Cut(at_line=line, how=how, when=when)

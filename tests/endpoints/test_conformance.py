@@ -91,6 +91,7 @@ def bare_sftp_server() -> Iterator[SshTarget]:
             yield target
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_m050_sftp_endpoint_without_extensions_passes_the_suite(
     bare_sftp_server: SshTarget, check: Check

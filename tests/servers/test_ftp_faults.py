@@ -305,6 +305,7 @@ async def test_m010_connection_lost_at_mkd_or_dele_converges(
     assert job.proxy.fired == [fault]
 
 
+@pytest.mark.full
 async def test_m027_slow_link_does_not_time_out(pyftpdlib: FtpTarget, tmp_path: Path) -> None:
     """The upload takes several times as long as the stall timeout."""
     (tmp_path / "big").write_bytes(b"x" * 15_000)

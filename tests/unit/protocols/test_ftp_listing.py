@@ -97,6 +97,7 @@ def test_m047_unique_fact_is_read() -> None:
     assert [entry.unique for entry in mlsd("type=dir;unique=; a", "type=dir; b").entries] == [None, None]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("read", "line"),
     [
