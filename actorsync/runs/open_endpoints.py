@@ -8,7 +8,6 @@ from pathlib import Path
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
-from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.model.text import hidden
 from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
 
@@ -61,6 +60,7 @@ def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
     from actorsync.endpoints.sftp.endpoint import SftpEndpoint  # slow to import
+    from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
     return SftpEndpoint(
