@@ -95,7 +95,7 @@ def _every_name(module_name: str) -> str:
             lines += [f"`{name}`", f"   Is :py:obj:`actorsync.{known_as[0]}`.", ""]
         elif isinstance(found, UnionType):
             names = ", ".join(f"`{one.__name__}`" for one in found.__args__)
-            lines += [f".. py:type:: {module_name}.{name}", "", f"   One of {names}.", ""]
+            lines += [f".. py:type:: {name}", f"   :module: {module_name}", "", f"   One of {names}.", ""]
         elif inspect.isclass(found):
             kind = "exception" if issubclass(found, BaseException) else "class"
             lines += [f".. auto{kind}:: {module_name}.{name}", "   :members:", ""]
