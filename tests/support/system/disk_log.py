@@ -20,7 +20,7 @@ import trio
 
 from tests.support.observer import is_temporary
 
-__all__ = ["DiskChanges", "DiskLog"]
+__all__ = ["PURE_FTPD_RENAME", "DiskChanges", "DiskLog"]
 
 _MODIFY, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 _OVERFLOW, _IS_DIRECTORY = 0x4000, 0x4000_0000
@@ -28,7 +28,7 @@ _MASK = _MODIFY | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _HEAD = struct.Struct("iIII")
 
 #: Prefix of the intermediate name that Pure-FTPd uses to rename a file onto an existing name.
-_PURE_FTPD_RENAME = ".pureftpd-rename."
+PURE_FTPD_RENAME = ".pureftpd-rename."
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -108,7 +108,7 @@ class DiskLog:
     def _take(self, root: str, folder: Path, name: str, mask: int) -> None:
         changes = self._changes[root]
         path = os.path.relpath(folder / name, root)
-        if is_temporary(name) or name.startswith(_PURE_FTPD_RENAME):
+        if is_temporary(name) or name.startswith(PURE_FTPD_RENAME):
             changes.temporaries.add(path)
         elif mask & (_DELETE | _MOVED_FROM):
             changes.removed[path] += 1
