@@ -27,7 +27,7 @@ _OVERFLOW, _IS_DIRECTORY = 0x4000, 0x4000_0000
 _MASK = _MODIFY | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _HEAD = struct.Struct("iIII")
 
-#: Prefix of the intermediate name that Pure-FTPd uses to rename a file onto an existing name.
+#: Prefix of the intermediate name that Pure-FTPd gives a file before it deletes it.
 PURE_FTPD_RENAME = ".pureftpd-rename."
 
 _libc = ctypes.CDLL(None, use_errno=True)
