@@ -42,8 +42,8 @@ def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 
 def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    from actorsync.endpoints.ftp.certificates import TlsPolicy
     from actorsync.endpoints.ftp.endpoint import FtpEndpoint  # slow to import
+    from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 
     password = _revealing(secrets.password, place.password)
     assert password is not None, "an FTP server has a password"

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from actorsync.endpoints.ftp.certificates import TlsPolicy
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.sftp.endpoint import LANES, SftpEndpoint
 from actorsync.endpoints.ssh.settings import HostTrust

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import attrs
 
-from actorsync.endpoints.ftp.certificates import TlsPolicy
+from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 from tests.support.docs.matrix import note_server
 
 __all__ = ["FtpTarget"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of

@@ -10,12 +10,12 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities
-from actorsync.endpoints.ftp.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
-from actorsync.endpoints.ftp.connection import FtpConnection, Knowledge
-from actorsync.endpoints.ftp.control import ControlConnection, open_control
-from actorsync.endpoints.ftp.data import Timeouts
 from actorsync.endpoints.ftp.session import FtpSession
-from actorsync.endpoints.ftp.tls import TlsClient
+from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
+from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
+from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
+from actorsync.endpoints.ftp.wire.data import Timeouts
+from actorsync.endpoints.ftp.wire.tls import TlsClient
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.errors import (
     ConnectionLost,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.contract import nothing_ahead
-from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.shared.symlink_guard import above
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of, parent_of

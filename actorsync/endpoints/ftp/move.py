@@ -12,8 +12,8 @@ from typing import TypeAlias
 import attrs
 
 from actorsync.endpoints.contract import Relocation
-from actorsync.endpoints.ftp.connection import FtpConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of

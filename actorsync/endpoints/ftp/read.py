@@ -22,8 +22,8 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
-from actorsync.endpoints.ftp.data import DataConnection
+from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display

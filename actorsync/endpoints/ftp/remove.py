@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from actorsync.endpoints.ftp.connection import FtpConnection
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
 from actorsync.endpoints.ftp.move import is_changed
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused

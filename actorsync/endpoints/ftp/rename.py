@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import attrs
 
 from actorsync.endpoints.contract import Staged
-from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.listing import Lister
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
+from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Entry, Kind, parent_of

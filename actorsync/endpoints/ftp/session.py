@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.ftp.connection import FtpConnection
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.move import Mover
@@ -15,6 +14,7 @@ from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.upload import Uploader
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.ftp.connection import UNKNOWN, FtpConnection
-from actorsync.endpoints.ftp.data import DataConnection
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import FatalError, OperationRefused

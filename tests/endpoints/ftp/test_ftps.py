@@ -19,7 +19,8 @@ import pytest
 import trio
 
 from actorsync.actors.backoff import Backoff
-from actorsync.endpoints.ftp.certificates import (
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.ftp.wire.certificates import (
     TlsPolicy,
     UntrustedServer,
     check_pin,
@@ -28,7 +29,6 @@ from actorsync.endpoints.ftp.certificates import (
     make_context,
     warn_of_clear_text,
 )
-from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError
 from tests.support import FtpTarget
 from tests.support.mirror import Run, mirror

@@ -27,7 +27,7 @@ from typing import Literal, Self
 import attrs
 import pytest
 
-from actorsync.endpoints.ftp.certificates import TlsPolicy
+from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 from tests.support import FtpTarget
 from tests.support.servers import certificates
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import trio
 
-from actorsync.endpoints.ftp import tls as ftp_tls
-from actorsync.endpoints.ftp.data import DataConnection, Timeouts, connect_data, connection_errors
+from actorsync.endpoints.ftp.wire import tls as ftp_tls
+from actorsync.endpoints.ftp.wire.data import DataConnection, Timeouts, connect_data, connection_errors
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.protocols.ftp.replies import greet
 from actorsync.protocols.ftp.wire import Dialogue, Reply, ReplyParser, command_line

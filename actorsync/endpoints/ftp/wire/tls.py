@@ -17,8 +17,8 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.ftp.certificates import TlsPolicy, check_pin, fingerprint, handshake_error, make_context
-from actorsync.endpoints.ftp.data import WRITE, DataConnection, Timeouts, connection_errors
+from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, check_pin, fingerprint, handshake_error, make_context
+from actorsync.endpoints.ftp.wire.data import WRITE, DataConnection, Timeouts, connection_errors
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
 from actorsync.model.text import display
 from actorsync.protocols.ftp.wire import Reply

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from actorsync.endpoints.ftp.control import ControlConnection
-from actorsync.endpoints.ftp.data import DataConnection
+from actorsync.endpoints.ftp.wire.control import ControlConnection
+from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
