@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
@@ -18,9 +19,10 @@ from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import WALKERS, Scanner
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel
-from actorsync.endpoints.contract import Endpoint, Source
+from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
+from actorsync.model.operation import Side
 from actorsync.planning.pool_size import Sizing
 from actorsync.policy import RunOptions
 
@@ -35,6 +37,9 @@ class RunJournal(Memory, FactStore, Protocol):
 
     def ceiling(self) -> int | None:
         """Return how many connections the server was seen to allow; None when it never refused one."""
+
+    def traits(self, side: Side) -> Mapping[str, str]:
+        """Return what earlier runs learned of the server of one side, by name."""
 
 
 @attrs.frozen(eq=False)
@@ -69,6 +74,8 @@ class _Source:
 def assemble(source: Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Actors:
     """Build every actor of a run, and set ``options.statistics`` up for its connections."""
     policy, shutdown = options.policy, options.shutdown
+    traits_of(source).recall(journal.traits(Side.SOURCE))
+    traits_of(target).recall(journal.traits(Side.TARGET))
     seen = _source_of(source, options)
     planner = _planner(seen, journal, options)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)

@@ -11,7 +11,7 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact, holding
-from actorsync.endpoints.contract import ReadSession, Source
+from actorsync.endpoints.contract import ReadSession, Source, traits_of
 from actorsync.errors import (
     ActorsyncError,
     ConnectionLost,
@@ -21,7 +21,8 @@ from actorsync.errors import (
     SourceUnreachable,
     TooManyConnections,
 )
-from actorsync.model.event import Warned
+from actorsync.model.event import Learned, Warned
+from actorsync.model.operation import Side
 
 __all__ = ["SourceConnection", "SourcePool"]
 
@@ -208,6 +209,8 @@ class SourcePool:
                     for text in session.warnings():
                         await self._facts.send(Warned(text))
                     await login.closing.wait()
+                    for name, text in traits_of(self.real).take_news():
+                        await self._facts.send(Learned(Side.SOURCE, name, text))
         except ActorsyncError as error:
             login.error = error  # if the connection was open before, the error no longer matters
         finally:

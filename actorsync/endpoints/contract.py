@@ -30,6 +30,7 @@ import attrs
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, Root
 from actorsync.model.row import ListingRows
+from actorsync.model.traits import Traits
 
 __all__ = [
     "Admit",
@@ -40,11 +41,13 @@ __all__ = [
     "PrefetchingSession",
     "ReadSession",
     "Relocation",
+    "Remembering",
     "Session",
     "Source",
     "Staged",
     "Upload",
     "nothing_ahead",
+    "traits_of",
 ]
 
 Admit: TypeAlias = Callable[[int], Awaitable[int]]
@@ -292,3 +295,17 @@ class Endpoint(Source, Protocol):
 
     def open_session(self) -> AbstractAsyncContextManager[Session]:
         """Open a connection for reading and writing. Raises as `Source.open_session` does."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Optional for a source or an endpoint: it learns traits of its server that the journal keeps for the next run."""
+
+    @property
+    def traits(self) -> Traits:
+        """The traits of the server. The run fills in what the journal has before it opens a session."""
+
+
+def traits_of(source: Source) -> Traits:
+    """Return the traits of a place; empty ones, which nothing keeps, if it learns none."""
+    return source.traits if isinstance(source, Remembering) else Traits()

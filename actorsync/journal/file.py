@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from actorsync.errors import FatalError, JournalLocked, JournalUnusable
-from actorsync.journal import schema
+from actorsync.journal import meta, schema
 from actorsync.journal.network_filesystem import network_name
 from actorsync.model.row import decode
 
@@ -89,9 +89,9 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
         path.chmod(0o600)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = FULL")
-        known_as = schema.read_meta(writer, "name")  # this read opens the log, so that closing removes it
+        known_as = meta.read_meta(writer, "name")  # this read opens the log, so that closing removes it
         if name and name != known_as:
-            schema.write_meta(writer, "name", name)
+            meta.write_meta(writer, "name", name)
         stack.pop_all()
         return writer, reader
 
@@ -210,11 +210,11 @@ def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str)
             f"journal {path}: it has schema {version}, and this actorsync knows {schema.SCHEMA_VERSION}; "
             f"use the actorsync that wrote it, or {_WAY_OUT}"
         )
-    owner = schema.read_meta(connection, "profile")
+    owner = meta.read_meta(connection, "profile")
     if owner != profile_id:
         raise JournalUnusable(f"journal {path}: it belongs to another profile ({owner!r}); {_WAY_OUT}")
     schema.read_root(connection)
-    schema.read_ceiling(connection)
+    meta.read_ceiling(connection)
 
 
 def check_structure(connection: sqlite3.Connection, where: str) -> None:

@@ -30,7 +30,7 @@ from urllib.parse import quote
 import platformdirs
 
 from actorsync.errors import JournalUnusable
-from actorsync.journal import schema
+from actorsync.journal import meta, schema
 from actorsync.journal.file import (
     check_structure,
     connect_to_memory,
@@ -43,6 +43,7 @@ from actorsync.journal.file import (
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
+from actorsync.model.operation import Side
 from actorsync.model.report import Report, Run
 from actorsync.model.row import encode
 
@@ -82,7 +83,7 @@ class Journal:
     def is_fresh(self) -> bool:
         """Whether the target is unknown: no survey of it was ever completed."""
         with self._read() as connection:
-            return schema.read_meta(connection, "surveyed") is None
+            return meta.read_meta(connection, "surveyed") is None
 
     def root(self) -> Root | None:
         """Return the root of the source as the last scan found it; None before the first scan."""
@@ -131,7 +132,12 @@ class Journal:
     def ceiling(self) -> int | None:
         """Return how many connections the server was seen to allow; None when it never refused one."""
         with self._read() as connection:
-            return schema.read_ceiling(connection)
+            return meta.read_ceiling(connection)
+
+    def traits(self, side: Side) -> dict[str, str]:
+        """Return what earlier runs learned of the server of one side, by name."""
+        with self._read() as connection:
+            return meta.read_traits(connection, side.value)
 
     def pending(self) -> list[tuple[str, Entry | None]]:
         """Return the temporaries that may exist on the target, in order of their paths.

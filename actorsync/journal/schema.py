@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from actorsync.journal.meta import Unreadable, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
@@ -42,11 +43,9 @@ __all__ = [
     "index_files",
     "migrate",
     "prepare",
-    "read_ceiling",
     "read_children",
     "read_differences",
     "read_familiar",
-    "read_meta",
     "read_pending",
     "read_record",
     "read_root",
@@ -55,7 +54,6 @@ __all__ = [
     "read_troubles",
     "split",
     "version_of",
-    "write_meta",
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
@@ -76,7 +74,7 @@ CREATE TABLE troubles (
 
 _SCHEMA: Final = """
 -- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
--- ceiling: connections that the server lets in
+-- ceiling: connections that the server lets in, trait:SIDE:NAME: what an endpoint learned of its server
 CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- both sides of a path as they were when they last agreed. No source: found on the target, not ours
@@ -152,20 +150,9 @@ def _converter() -> cattrs.Converter:
     return converter
 
 
-class Unreadable(Exception):
-    """A value in a journal cannot have been written by actorsync."""
-
-
 def prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up for the functions below: a text is read as a number too large for SQLite."""
-    connection.text_factory = _number_in_text
-
-
-def _number_in_text(text: bytes) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Unreadable("text in place of a number") from None
+    connection.text_factory = number_in_text
 
 
 def _parsed(text: str | bytes, kind: type[T]) -> T:
@@ -333,12 +320,6 @@ def count_owned(connection: sqlite3.Connection) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
-def read_meta(connection: sqlite3.Connection, key: str) -> str | None:
-    """Return one value of the table ``meta``; None when it is not set."""
-    row = connection.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if row is None else decode(row[0])
-
-
 def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
     """Return the last runs, newest first."""
     rows = connection.execute(
@@ -373,17 +354,3 @@ def read_root(connection: sqlite3.Connection) -> Root | None:
     """Return the root of the source as the last scan found it; None before the first scan."""
     text = read_meta(connection, "root")
     return None if text is None else _parsed(text, Root)
-
-
-def read_ceiling(connection: sqlite3.Connection) -> int | None:
-    """Return how many connections the server was seen to allow; None when it never refused one."""
-    text = read_meta(connection, "ceiling")
-    return None if text is None else _number_in_text(encode(text))
-
-
-# Writing
-
-
-def write_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
-    """Set one value of the table ``meta``."""
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, CAST(? AS TEXT))", (key, encode(value)))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from actorsync.journal.schema import Value, bounds, dump, fit, split, write_meta
+from actorsync.journal.meta import trait_key, write_meta
+from actorsync.journal.schema import Value, bounds, dump, fit, split
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
@@ -19,6 +20,7 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    Learned,
     MovesIntended,
     Parked,
     Recovered,
@@ -120,6 +122,8 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             connection.execute("DELETE FROM troubles WHERE path = ?", (encode(path),))
         case Resized(ceiling=int(ceiling)):
             write_meta(connection, "ceiling", str(ceiling))
+        case Learned(side, name, text):
+            write_meta(connection, trait_key(side.value, name), text)
 
 
 def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:

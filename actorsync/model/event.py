@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from actorsync.model.entry import Entry, Problem, ScanComplete
-from actorsync.model.operation import Done, Move, Outcome, Remove, Skipped
+from actorsync.model.operation import Done, Move, Outcome, Remove, Side, Skipped
 from actorsync.model.report import Report
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "Forgotten",
     "Intended",
+    "Learned",
     "LoginDeferred",
     "MovesIntended",
     "Parked",
@@ -252,6 +253,18 @@ class Warned:
 
 
 @attrs.frozen
+class Learned:
+    """A trait of a server became known, which later runs make use of. An empty ``text``: it no longer holds.
+
+    ``name`` and ``text`` are for the endpoint of that ``side``, and may change with any version.
+    """
+
+    side: Side
+    name: str
+    text: str
+
+
+@attrs.frozen
 class Retired:
     """A connection gave up. The run continues with the others, if there are any."""
 
@@ -295,6 +308,7 @@ Event: TypeAlias = (
     | LoginDeferred
     | BreakerOpened
     | Resumed
+    | Learned
     | Retired
     | Warned
     | Swept
@@ -316,6 +330,7 @@ _DURABLE: Final = (
     Swept,
     Parked,
     Recovered,
+    Learned,
 )
 
 

@@ -14,11 +14,12 @@ from actorsync.actors.connections.lane import LOSSES, Lane
 from actorsync.actors.connections.pool import AfterRejection, Pool, Role
 from actorsync.actors.messages import holding
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel
-from actorsync.endpoints.contract import Session
+from actorsync.endpoints.contract import Session, traits_of
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     BreakerOpened,
     Connected,
+    Learned,
     LoginDeferred,
     Reconnecting,
     Resized,
@@ -26,7 +27,7 @@ from actorsync.model.event import (
     Retired,
     Warned,
 )
-from actorsync.model.operation import Batch
+from actorsync.model.operation import Batch, Side
 from actorsync.model.text import counted
 
 __all__ = ["Connection"]
@@ -142,6 +143,7 @@ class Connection:
                 await self._work_one_at_a_time(target)
                 self._pool.request(self._lanes[0].waiting)
                 await self._work(target)
+                await self._report_learned()
                 self._pool.close()  # the channel of operations has ended
         except LoginRefused:
             self._pool.forbid_logins()
@@ -161,6 +163,12 @@ class Connection:
         await self._report_size("the server accepted one more", before)
         for text in target.warnings():
             await self._facts.send(Warned(text))
+        await self._report_learned()
+
+    async def _report_learned(self) -> None:
+        """Report what the session has shown of the server, for the journal."""
+        for name, text in traits_of(self.context.target).take_news():
+            await self._facts.send(Learned(Side.TARGET, name, text))
 
     async def _is_settled(self, error: TooManyConnections) -> bool:
         """Handle a rejected login if other connections are open. Return False if it counts as a failed attempt.
@@ -235,6 +243,7 @@ class Connection:
 
         That is when the run is draining, or when a login that worked before was rejected too often.
         """
+        await self._report_learned()
         if self._pool.note_failure(self.level.number, error):
             await self._facts.send(BreakerOpened("down", str(error), delay))
         if self._pool.is_locked_out:

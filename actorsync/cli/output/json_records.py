@@ -22,6 +22,7 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    Learned,
     LoginDeferred,
     MovesIntended,
     Parked,
@@ -91,6 +92,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "result": result_of(report), **shown}
         case Parked():
             yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
+        case Learned(side, trait, text):
+            yield {"event": name, "side": side.value, "name": trait, "text": text}
         case ScanComplete() | SurveyComplete():
             yield {"event": name}
         case (

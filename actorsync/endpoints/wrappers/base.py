@@ -19,6 +19,7 @@ from actorsync.endpoints.contract import (
     Staged,
     Upload,
     nothing_ahead,
+    traits_of,
 )
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import (
@@ -26,6 +27,7 @@ from actorsync.model.entry import (
     Listing,
     Root,
 )
+from actorsync.model.traits import Traits
 
 __all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWrapper"]
 
@@ -47,6 +49,11 @@ class EndpointWrapper(Generic[_SourceT]):
     def capabilities(self) -> Capabilities:
         """What the real place can do."""
         return self.real.capabilities
+
+    @property
+    def traits(self) -> Traits:
+        """The traits of the real place."""
+        return traits_of(self.real)
 
     async def identify(self) -> Root:
         """Describe the real root."""

@@ -15,6 +15,7 @@ from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
+from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
@@ -185,6 +186,9 @@ class WatchedJournal:
 
     def ceiling(self) -> int | None:
         return self.inner.ceiling()
+
+    def traits(self, side: Side) -> Mapping[str, str]:
+        return self.inner.traits(side)
 
     def owned_count(self) -> int:
         self._meet("read")

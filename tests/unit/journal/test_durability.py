@@ -21,6 +21,7 @@ from actorsync.model.event import (
     Event,
     Forgotten,
     Intended,
+    Learned,
     LoginDeferred,
     MovesIntended,
     Parked,
@@ -51,6 +52,7 @@ from actorsync.model.operation import (
     Outcome,
     Remove,
     Returned,
+    Side,
     Skipped,
     Survey,
     Sweep,
@@ -91,6 +93,7 @@ DURABLE: list[Event] = [
     Parked("p", None, 1, 1.0, 1.0, "550"),
     Recovered("troubled", was_parked=True),
     Resized(2, 3, "the server allows 3", 4),
+    Learned(Side.TARGET, "lanes", "1"),
 ]
 
 #: No journal remembers these.
