@@ -16,6 +16,7 @@ from actorsync.model.operation import Failed as Failed
 from actorsync.model.operation import MakeDirectory as MakeDirectory
 from actorsync.model.operation import Move as Move
 from actorsync.model.operation import Remove as Remove
+from actorsync.model.operation import SetMode as SetMode
 from actorsync.model.report import Report as Report
 from actorsync.profile import Profile as Profile
 from actorsync.runs.blocking import Stop as Stop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
@@ -23,10 +22,13 @@ from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
+from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.pool_size import Sizing
 from actorsync.policy import RunOptions
 
-__all__ = ["Actors", "RunJournal", "assemble"]
+__all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
+
+_NO_MODES: Final = "sync.modes has no effect: the target has no permissions to set; remove the key from the profile"
 
 #: Directories that are listed at the same time over one shared connection: enough requests to keep it busy.
 _SHARING_WALKERS: Final = 8
@@ -37,9 +39,6 @@ class RunJournal(Memory, FactStore, Protocol):
 
     def ceiling(self) -> int | None:
         """Return how many connections the server was seen to allow; None when it never refused one."""
-
-    def traits(self, side: Side) -> Mapping[str, str]:
-        """Return what earlier runs learned of the server of one side, by name."""
 
 
 @attrs.frozen(eq=False)
@@ -77,7 +76,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
     seen = _source_of(source, options)
-    planner = _planner(seen, journal, options)
+    planner = _planner(seen, target, journal, options)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
     options.statistics.bandwidth = policy.bandwidth
@@ -114,11 +113,18 @@ def _scanner(source: Source, planner: Planner, options: RunOptions) -> Scanner:
     return Scanner(source, policy.selection, options.statistics, planner.turn, policy.links_are_errors, walkers)
 
 
-def _planner(source: _Source, journal: RunJournal, options: RunOptions) -> Planner:
+def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Planner:
     policy, clock = options.policy, options.clock
     return Planner(
         journal=journal,
-        rules=Rules(policy.selection, policy.max_delete, policy.delete, policy.is_patient, policy.by_content),
+        rules=Rules(
+            selection=policy.selection,
+            max_delete=policy.max_delete,
+            delete=policy.delete,
+            is_patient=policy.is_patient,
+            by_content=policy.by_content,
+            modes=modes_for(target, policy.modes),
+        ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
             is_gone=None if source.remote is None else source.remote.is_gone,
@@ -129,7 +135,19 @@ def _planner(source: _Source, journal: RunJournal, options: RunOptions) -> Plann
         statistics=options.statistics,
         blocking=clock.blocking,
         stages=options.pipeline.operation_stages,
+        default_modes=modes_for(target, None),
     )
+
+
+def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
+    """Return the rule for modes: the one that is asked for if the target can follow it, or else its default.
+
+    A target that reports modes gets those of the source; another one keeps its own.
+    """
+    can = target.capabilities
+    if asked is None:
+        return SOURCE if can.keeps_modes else ALONE
+    return asked if can.keeps_modes or can.sets_modes else ALONE
 
 
 def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
@@ -145,6 +163,8 @@ def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptio
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
+        modes=modes_for(target, policy.modes),
+        warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
     )
     levels = options.statistics.connections
     levels[:] = [ConnectionLevel(number) for number in range(1, policy.connections + 1)]

@@ -89,7 +89,8 @@ class Ending:
     async def _call_after_run(self, report: Report) -> None:
         """Await the hook ``after_run`` if the run changed anything. In a run that is stopped, its time is limited."""
         hook, shutdown = self.options.pipeline.after_run, self.options.shutdown
-        if hook is None or not (report.copied or report.moved or report.removed or report.directories_made):
+        changes = report.copied + report.moved + report.removed + report.directories_made + report.modes_set
+        if hook is None or not changes:
             return
         has_returned = False
         if report.cancelled:

@@ -19,6 +19,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.planning.modes import Modes
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
 
@@ -36,7 +37,8 @@ class Policy:
     more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
     until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None
     means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums
-    of files; a file whose times alone have changed is then read and compared, and not sent.
+    of files; a file whose times alone have changed is then read and compared, and not sent. ``modes`` is the rule for
+    permissions; None for the default of the target.
     """
 
     selection: Selection
@@ -46,6 +48,7 @@ class Policy:
     is_automatic: bool = False
     is_patient: bool = False
     by_content: bool = False
+    modes: Modes | None = None
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None

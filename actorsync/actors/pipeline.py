@@ -17,7 +17,7 @@ import attrs
 from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.model.entry import Listing
-from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove
+from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove, SetMode
 from actorsync.model.report import Report
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 #: What an operation stage receives: a planned change of the target.
-Change: TypeAlias = Copy | MakeDirectory | Move | Remove
+Change: TypeAlias = Copy | MakeDirectory | Move | Remove | SetMode
 
 #: Awaited once in a run, before the first of its changes can be seen on the target.
 Hook: TypeAlias = Callable[[], Awaitable[None]]
@@ -69,7 +69,7 @@ def listing_stage(function: Callable[[ReceiveChannel[Listing], SendChannel[Listi
     sent on, all its entries stay on the target as they are.
 
     An entry that the stage adds must be a direct child with a name of its own; a `Transform` with an ``origin``
-    supplies its content. Leave size, times and inode unchanged: the journal compares them in the next run.
+    supplies its content. Leave size, times, inode and mode unchanged: the journal compares them in the next run.
     """
     return ListingStage(function, getattr(function, "__qualname__", repr(function)))
 

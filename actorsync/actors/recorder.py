@@ -22,7 +22,7 @@ from actorsync.model.event import (
     Warned,
     is_durable,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, SetMode, Skipped
 from actorsync.model.report import Report
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
@@ -61,6 +61,7 @@ class Tally:
     parked: int = 0
     withheld: int = 0
     moved: int = 0
+    modes_set: int = 0
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
 
@@ -78,6 +79,8 @@ class Tally:
                 self.removed += 1
             case Done(Move()):
                 self.moved += 1
+            case Done(SetMode()):
+                self.modes_set += 1
             case Scanned(files=files, hidden=hidden, problems=problems):
                 self.files_seen += files
                 self.hidden += hidden

@@ -35,6 +35,8 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 9 changes pending (plan --exit-code), 130/143 cancelled.
 """
 
+_CHANGES = "+ new, * changed, - removed, > moved, % new mode"
+
 _profile = click.argument("profile", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON.")
 _set = click.option(
@@ -74,7 +76,9 @@ def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
 @click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
 @_json
-@click.option("-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @click.option(
     "--bwlimit",
@@ -137,7 +141,7 @@ def plan(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved."""
+    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved, % new mode."""
     loaded = _load(profile, overrides)
     from actorsync.cli import foreground
 
@@ -150,7 +154,9 @@ def plan(
 @_profile
 @click.argument("plan", type=click.Path(path_type=Path))
 @_json
-@click.option("-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @_set
 @click.pass_obj

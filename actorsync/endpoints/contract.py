@@ -38,6 +38,7 @@ __all__ = [
     "Capabilities",
     "Content",
     "Endpoint",
+    "ModeSetter",
     "PrefetchingSession",
     "ReadSession",
     "Relocation",
@@ -46,6 +47,7 @@ __all__ = [
     "Source",
     "Staged",
     "Upload",
+    "mode_setter",
     "nothing_ahead",
     "traits_of",
 ]
@@ -94,12 +96,18 @@ class Upload:
     """One file on its way to one final path, through one temporary that the journal already knows.
 
     ``sent`` is the number of bytes handed to the wire so far. Sessions keep it current for progress displays.
+
+    ``mode`` is the permission bits that the file is to have; None to leave them to the target. A temporary is never
+    wider than that, not even while it is written. With ``keeps_mode`` a file that is replaced hands its own mode on,
+    and ``mode`` is for a new file. Only endpoints with `Capabilities.keeps_modes` or ``sets_modes`` need to heed them.
     """
 
     path: str
     temporary: str
     content: Content
     sent: int = 0
+    mode: int | None = attrs.field(default=None, kw_only=True)
+    keeps_mode: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def size(self) -> int | None:
@@ -118,12 +126,14 @@ class Staged:
     """A whole temporary on the target, its size read back: all that a commit needs, on any session.
 
     ``size`` is the number of bytes sent. It differs from the size of the source file if the content was transformed.
+    ``mode`` is the mode that was set, where the entry that `Session.commit` returns would not show it.
     """
 
     path: str
     temporary: str
     size: int
     mtime_ns: int | None
+    mode: int | None = None
 
 
 @attrs.frozen
@@ -251,6 +261,25 @@ class PrefetchingSession(Protocol):
         """
 
 
+@runtime_checkable
+class ModeSetter(Protocol):
+    """A session of an endpoint with `Capabilities.keeps_modes` or ``sets_modes``: it changes the modes of entries."""
+
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Give files and directories the ``mode`` of their entries, and return what the target then has.
+
+        Content and times stay as they are. Setuid, setgid and sticky of a directory stay as well. An entry of another
+        kind than expected is refused, and a symbolic link is never followed. A target that does not set a mode
+        returns the entry with the mode that it has, or None if that is not known, and says so in ``warnings``.
+        """
+
+
+def mode_setter(session: object) -> ModeSetter:
+    """Return a session as one that sets modes. Only asked for where the capabilities of its endpoint say so."""
+    assert isinstance(session, ModeSetter), f"{type(session).__name__} has no set_modes, which its endpoint promises"
+    return session
+
+
 @attrs.frozen(kw_only=True)
 class Capabilities:
     """What an endpoint can do, and what the engine has to allow for."""
@@ -264,6 +293,12 @@ class Capabilities:
 
     If False, an existing file of the target is never assumed equal because of its time.
     """
+    keeps_modes: bool = False
+    """Whether files and directories have permissions that the target reports and sets. Then it is a mirror of those of
+    the source, if the profile has no other rule. Its sessions are `ModeSetter`."""
+    sets_modes: bool = False
+    """Whether permissions are set where the profile asks for it, though the target may not report them. Its sessions
+    are `ModeSetter`."""
 
 
 class Source(Protocol):

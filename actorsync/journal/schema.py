@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 RUNS_KEPT: Final = 100
 
 _TROUBLES: Final = """
@@ -85,7 +85,7 @@ CREATE TABLE records (
     source_size CHECK (source_size < x''), source_mtime, source_ctime, source_inode,
     target_kind NOT NULL CHECK (target_kind BETWEEN 1 AND 4),
     target_size NOT NULL CHECK (target_size < x''), target_mtime, target_ctime, target_inode,
-    digest BLOB, checksum BLOB,
+    digest BLOB, checksum BLOB, source_mode, target_mode,
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID;
 
@@ -110,7 +110,11 @@ CREATE VIEW tree AS SELECT
 """
 
 #: The statements that bring a journal of a version to the next version.
-_STEPS: Final = {1: _TROUBLES, 2: "ALTER TABLE records ADD COLUMN checksum BLOB"}
+_STEPS: Final[dict[int, tuple[str, ...]]] = {
+    1: (_TROUBLES,),
+    2: ("ALTER TABLE records ADD COLUMN checksum BLOB",),
+    3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
+}
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
@@ -118,16 +122,16 @@ _SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_in
     AND source_size = ? AND source_mtime = ? AND NOT (directory = ? AND name = ?) LIMIT 1"""
 
 _CHILDREN: Final = """
-SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
-    target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
+SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode, source_mode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, target_mode, digest, checksum
     FROM records WHERE directory = ? AND name > x''"""
 # The times of a row with a digest prove nothing. It is read without a kind, so that it equals no listed entry.
 _ROWS: Final = """
-SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode
-    FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
+SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode,
+    source_mode FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
 _RECORD: Final = """
-SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
-    target_kind, target_size, target_mtime, target_ctime, target_inode, digest, checksum
+SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode, source_mode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, target_mode, digest, checksum
     FROM records WHERE directory = ? AND name = ?"""
 _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
@@ -184,7 +188,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for step in range(version, SCHEMA_VERSION):
-            connection.execute(_STEPS[step])
+            for statement in _STEPS[step]:
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     finally:
@@ -215,11 +220,11 @@ def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[
     """Yield the name and the record of each row. Flat for speed: every path of every run passes here."""
     kinds: Any = KINDS  # a CHECK excludes code 0, which stands for None
     prefix = join(directory, "") if directory else ""
-    for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, t_kind, t_size, t_mtime, t_ctime, t_inode, *digests in rows:
+    for name_, s_kind, s_size, s_mtime, s_ctime, s_inode, s_mode, t_kind, *target, digest, checksum in rows:
         name = name_.decode("utf-8", "surrogateescape")
         path = prefix + name
-        source = None if s_kind is None else Entry(path, kinds[s_kind], s_size, s_mtime, s_ctime, s_inode)
-        yield name, Record(source, Entry(path, kinds[t_kind], t_size, t_mtime, t_ctime, t_inode), *digests)
+        source = None if s_kind is None else Entry(path, kinds[s_kind], s_size, s_mtime, s_ctime, s_inode, s_mode)
+        yield name, Record(source, Entry(path, kinds[t_kind], *target), digest, checksum)
 
 
 # Reading
@@ -230,17 +235,21 @@ def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, R
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
 
 
-def read_differences(connection: sqlite3.Connection, listed: ListingRows) -> tuple[Listing, dict[str, Record]]:
+def read_differences(
+    connection: sqlite3.Connection, listed: ListingRows, *, is_complete: bool = False
+) -> tuple[Listing, dict[str, Record]]:
     """Return the entries of ``listed`` that differ from their records, and the records without an equal entry, by name.
 
-    For an unchanged directory nothing is left and no object is built: this is most of a run with nothing to do.
+    For an unchanged directory nothing is left and no object is built: this is most of a run with nothing to do. With
+    ``is_complete``, every entry and every record of the directory is returned.
     """
-    if _is_as_recorded(connection, listed):
+    if not is_complete and _is_as_recorded(connection, listed):
         return Listing(listed.directory, (), listed.hidden), {}
     left = {row[0]: row for row in listed.rows}
     differing: list[tuple[Any, ...]] = []
     for row in connection.execute(_CHILDREN, (encode(listed.directory),)):
-        if row[11] is None and left.get(row[0]) == row[:6]:  # the times of a row with a digest prove nothing
+        # The times of a row with a digest prove nothing.
+        if not is_complete and row[13] is None and left.get(row[0]) == row[:7]:
             del left[row[0]]
         else:
             differing.append(row)

@@ -29,7 +29,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
 )
-from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove, Skipped, Survey, Sweep
+from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove, SetMode, Skipped, Survey, Sweep
 from actorsync.model.row import CODES, decode, encode
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ __all__ = ["write_facts"]
 _DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
 #: Rows in one statement: the interpreter's lock is released once for each statement, not for each row. Older versions
 #: of SQLite accept no more than 999 values.
-_ROWS: Final = 64
-_COLUMNS: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS: Final = 62
+_COLUMNS: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _VALUES: Final = tuple(", ".join([_COLUMNS] * count) for count in range(_ROWS + 1))
 _UPSERT: Final = "INSERT OR REPLACE INTO records VALUES {}"
 _INSERT: Final = "INSERT INTO records VALUES {} ON CONFLICT DO NOTHING"
@@ -140,6 +140,9 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             assert done.target is not None, f"a move without its target: {path}"
             _upsert(connection, source, done.target, done.digest, done.checksum)
             connection.execute(_DELETE, split(before.path))
+        case SetMode(source):
+            assert done.target is not None, f"a mode without its target: {path}"
+            _upsert(connection, source, done.target, done.digest, done.checksum)
         case MakeDirectory(source):
             assert done.target is not None, f"a directory without its target: {path}"
             _upsert(connection, source, done.target)
@@ -173,7 +176,7 @@ def _upsert(
 
 def _row(source: Entry, target: Entry, digest: bytes | None, checksum: bytes | None) -> _Row:
     assert source.path == target.path, f"the two sides have different paths: {source.path!r}, {target.path!r}"
-    return (*split(target.path), *_half(source), *_half(target), digest, checksum)
+    return (*split(target.path), *_half(source), *_half(target), digest, checksum, source.mode, target.mode)
 
 
 def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -> None:
@@ -203,7 +206,8 @@ def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
         for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
             _drop_foreign(connection, path)
         connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
-    _put(connection, _INSERT, ((*split(it.path), *_NO_SOURCE, *_half(it), None, None) for it in found if it.path))
+    rows = ((*split(it.path), *_NO_SOURCE, *_half(it), None, None, None, it.mode) for it in found if it.path)
+    _put(connection, _INSERT, rows)
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:

@@ -44,8 +44,8 @@ class Entry:
     an FTP server reports neither ``ctime_ns`` nor ``inode``. The times of a side are compared with earlier times of the
     same side only, so the clock and the time zone of the other side do not matter.
 
-    ``mode`` is the permissions (``0o644``) of a file that is to be sent. They are set together with the content and are
-    not compared: a file is not sent again when only its permissions have changed.
+    ``mode`` is the permission bits (``0o644``) of a file or directory, without setuid, setgid and sticky. It does not
+    take part in comparisons: a file whose mode alone has changed has the same content, and is not sent again.
     """
 
     path: str

@@ -78,6 +78,7 @@ class Planned:
     directories: int
     removals: int
     moves: int = 0
+    modes: int = 0
 
 
 @attrs.frozen
@@ -91,7 +92,10 @@ class Adopted:
 
 @attrs.frozen
 class Confirmed:
-    """A file whose times prove nothing was read again: its content is what was sent, so nothing is to be done."""
+    """The target has what the source has, so nothing is to be done, and the journal records the source as it is now.
+
+    A file whose times prove nothing was read again, or a mode was seen that the target is not to get.
+    """
 
     source: Entry
     target: Entry
@@ -256,7 +260,8 @@ class Warned:
 class Learned:
     """A trait of a server became known, which later runs make use of. An empty ``text``: it no longer holds.
 
-    ``name`` and ``text`` are for the endpoint of that ``side``, and may change with any version.
+    ``name`` and ``text`` are for the endpoint of that ``side``, and may change with any version. One is not learned of
+    the server: ``sync.modes`` is the rule for modes that everything on the target follows.
     """
 
     side: Side

@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "Remove",
     "Returned",
+    "SetMode",
     "Side",
     "Skipped",
     "Survey",
@@ -103,6 +104,26 @@ class Remove:
 
 
 @attrs.frozen
+class SetMode:
+    """Set the permissions of a file or directory that the target has already, with the right content.
+
+    ``source`` is as scanned or read, ``target`` is what the target last had. ``digest`` and ``checksum`` are those of
+    the content, as in `Record`, and are recorded again. What a server does not set is reported as a warning.
+    """
+
+    source: Entry
+    target: Entry
+    mode: int
+    digest: bytes | None = None
+    checksum: bytes | None = None
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
 class Survey:
     """List one directory that the journal does not know. ``side`` is the side that has it."""
 
@@ -126,7 +147,7 @@ class Sweep:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | Survey | Sweep
+Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | SetMode | Survey | Sweep
 
 #: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]

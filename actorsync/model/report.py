@@ -41,6 +41,7 @@ class Report:
     drained: bool = False
     cancelled: bool = False
     error: str | None = None
+    modes_set: int = 0
 
 
 @attrs.frozen

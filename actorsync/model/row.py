@@ -19,8 +19,8 @@ __all__ = ["CODES", "KINDS", "ListingRows", "Row", "decode", "encode", "entries_
 KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
 CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not None}
 
-#: Name, number of the kind, size, mtime_ns, ctime_ns and inode: every value of an entry that is compared.
-Row: TypeAlias = tuple[bytes, int, int, int | None, int | None, int | None]
+#: Name, number of the kind, size, mtime_ns, ctime_ns, inode and mode: every value of an entry that is compared.
+Row: TypeAlias = tuple[bytes, int, int, int | None, int | None, int | None, int | None]
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ def rows_of(listing: Listing) -> ListingRows:
         why = f'the source lists a name that no file has: "{shorten(display(invalid), 100)}"'
         return ListingRows(listing.directory, problem=Problem(listing.directory, why))
     rows = [
-        (encode(name_of(it.path)), CODES[it.kind], it.size, it.mtime_ns, it.ctime_ns, it.inode)
+        (encode(name_of(it.path)), CODES[it.kind], it.size, it.mtime_ns, it.ctime_ns, it.inode, it.mode)
         for it in listing.entries
     ]
     return ListingRows(listing.directory, sorted(rows), listing.hidden, listing.problem)
@@ -65,7 +65,7 @@ def _is_child(directory: str, path: str) -> bool:
 
 
 def entries_of(directory: str, rows: Iterable[Row]) -> Iterator[Entry]:
-    """Yield the entries that rows of a directory stand for. Their ``mode`` is None: rows do not hold it."""
+    """Yield the entries that rows of a directory stand for."""
     kinds: tuple[Kind, ...] = (Kind.OTHER, *CODES)
-    for name, code, size, mtime, ctime, inode in rows:
-        yield Entry(join(directory, decode(name)), kinds[code], size, mtime, ctime, inode)
+    for name, code, size, mtime, ctime, inode, mode in rows:
+        yield Entry(join(directory, decode(name)), kinds[code], size, mtime, ctime, inode, mode)

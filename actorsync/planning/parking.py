@@ -15,7 +15,7 @@ import attrs
 
 from actorsync.model.entry import Entry, Kind, Scope, parent_of
 from actorsync.model.event import Parked, Recovered
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, SetMode
 from actorsync.model.text import duration_text
 
 __all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Parking", "delay_after", "is_due", "is_parked", "troubled"]
@@ -97,7 +97,7 @@ class Parking:
     def settle(self, outcome: Outcome) -> None:
         """Take note of the outcome of an operation."""
         operation = outcome.operation
-        if not isinstance(operation, Copy | MakeDirectory | Move | Remove):
+        if not isinstance(operation, Copy | MakeDirectory | Move | Remove | SetMode):
             return
         if isinstance(outcome, Failed):
             if outcome.fault in {Fault.TARGET, Fault.UNSENT}:
@@ -128,7 +128,7 @@ class Parking:
 
 def _source_of(failed: Failed) -> Entry | None:
     operation = failed.operation
-    return operation.source if isinstance(operation, Copy | MakeDirectory) else None
+    return operation.source if isinstance(operation, Copy | MakeDirectory | SetMode) else None
 
 
 def _is_in(path: str, directories: Collection[str]) -> bool:

@@ -13,6 +13,7 @@ import attrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_of
 from actorsync.planning.fingerprint import is_fingerprinted
+from actorsync.planning.modes import ALONE, Modes, mode_to_set
 
 __all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy", "reconcile", "removals_below"]
 
@@ -33,6 +34,7 @@ class Source(enum.Enum):
     UNCHANGED = "unchanged file"
     RACY = "file with the same times, which prove nothing"
     TOUCHED = "file with other times, of the same size and a known checksum"
+    CHMODDED = "unchanged file with another mode"
     CHANGED = "new or changed file"
     DIRECTORY = "directory"
 
@@ -60,12 +62,15 @@ class Action(enum.Enum):
     VERIFY = "compare contents"
     MAKE = "make directory"
     ADOPT = "adopt"
+    SET_MODE = "set the mode"
+    NOTE = "record the mode that the source has now"
     REMOVE = "remove"
     REPLACE = "remove, then copy or make"
     BLOCKED = "fail: in the way, and not ours"
 
 
-#: The whole policy of a one-way mirror. A pair that is missing here cannot occur.
+#: The whole policy of a one-way mirror, without modes: where there is nothing to do, a mode may have to be set. A pair
+#: that is missing here cannot occur.
 TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.GONE, Target.FILE): Action.REMOVE,
     (Source.GONE, Target.DIRECTORY): Action.REMOVE,
@@ -78,6 +83,7 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.UNCHANGED, Target.FILE): Action.NOTHING,
     (Source.RACY, Target.FILE): Action.VERIFY,
     (Source.TOUCHED, Target.FILE): Action.VERIFY,
+    (Source.CHMODDED, Target.FILE): Action.NOTHING,
     (Source.CHANGED, Target.NOTHING): Action.COPY,
     (Source.CHANGED, Target.FILE): Action.COPY,
     (Source.CHANGED, Target.DIRECTORY): Action.REPLACE,
@@ -112,14 +118,29 @@ def is_racy(entry: Entry, now_ns: int) -> bool:
     return entry.mtime_ns is None or entry.mtime_ns >= now_ns - CLOCK_SKEW
 
 
-def decide(now: Entry | None, record: Record | None, *, hidden: bool = False, by_content: bool = False) -> Action:
+def decide(
+    now: Entry | None,
+    record: Record | None,
+    *,
+    hidden: bool = False,
+    by_content: bool = False,
+    modes: Modes = ALONE,
+    is_new_rule: bool = False,
+) -> Action:
     """Look one path up in the table. ``hidden``: the source has it, or may have it, but it is not to be mirrored.
 
-    ``by_content``: other times do not make another file where the checksum of what was sent is known.
+    ``by_content``: other times do not make another file where the checksum of what was sent is known. ``modes`` is the
+    rule for modes; with ``is_new_rule`` the last complete run followed another one.
     """
     if record is None and (now is None or hidden):
         return Action.NOTHING
-    return TABLE[_source(now, record, hidden, by_content), _target(now, record)]
+    action = TABLE[_source(now, record, hidden, by_content), _target(now, record)]
+    if action is Action.NOTHING and now is not None and record is not None and record.source is not None and not hidden:
+        if mode_to_set(now, record, modes, is_new_rule=is_new_rule) is not None:
+            return Action.SET_MODE
+        if now.mode != record.source.mode:
+            return Action.NOTE
+    return action
 
 
 def reconcile(
@@ -128,6 +149,8 @@ def reconcile(
     hides: Callable[[str, bool], bool],
     *,
     by_content: bool = False,
+    modes: Modes = ALONE,
+    is_new_rule: bool = False,
 ) -> Iterator[Decision]:
     """Yield a decision for each entry that is or was in one directory of the source, without those for NOTHING.
 
@@ -139,7 +162,7 @@ def reconcile(
         name = name_of(entry.path)
         present.add(name)
         record = records.get(name)
-        action = decide(entry, record, by_content=by_content)
+        action = decide(entry, record, by_content=by_content, modes=modes, is_new_rule=is_new_rule)
         if action is not Action.NOTHING:
             yield Decision(action, entry, record)
     for name, record in records.items():
@@ -183,9 +206,27 @@ def _source(now: Entry | None, record: Record | None, hidden: bool, by_content: 
     if record is None or record.source is None or record.is_removal_intended:
         return Source.CHANGED
     if now != record.source:
+        is_chmod = _is_chmod(now, record.source)
         is_alike = now.size == record.source.size and record.source.kind is Kind.FILE
-        return Source.TOUCHED if by_content and is_alike and record.content is not None else Source.CHANGED
+        if (by_content or is_chmod) and is_alike and record.content is not None:
+            return Source.TOUCHED
+        is_proved = is_chmod and (now.mtime_ns or 0) % 1_000_000_000 != 0
+        return Source.CHMODDED if is_proved else Source.CHANGED
     return Source.RACY if record.digest is not None else Source.UNCHANGED
+
+
+def _is_chmod(now: Entry, then: Entry) -> bool:
+    """Tell whether a change of the mode explains everything that is different: it changes the time of the inode, too.
+
+    It is proved to be all if the time of the content has a fraction of a second: such a time comes from a clock, and
+    the times that users and tools give back to a file after they have written it are mostly whole seconds.
+    """
+    return (
+        None not in {now.mode, then.mode}
+        and now.mode != then.mode
+        and attrs.evolve(now, ctime_ns=then.ctime_ns) == then
+        and now.mtime_ns is not None
+    )
 
 
 def _target(now: Entry | None, record: Record | None) -> Target:

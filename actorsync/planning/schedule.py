@@ -2,8 +2,8 @@
 
 The rules, in the order in which work is given out:
 
-1. leftovers are swept first, then the target is surveyed, then directories made, then files moved, then removed, then
-   copied;
+1. leftovers are swept first, then the target is surveyed, then directories made, then files moved, then modes set,
+   then files removed, then copied;
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
@@ -34,6 +34,7 @@ from actorsync.model.operation import (
     Outcome,
     Remove,
     Returned,
+    SetMode,
     Skipped,
     Survey,
     Sweep,
@@ -86,6 +87,7 @@ class Schedule:
         self._urgent: deque[Sweep | Survey] = deque()
         self._directories: deque[MakeDirectory] = deque()
         self._moves: deque[Move] = deque()
+        self._modes: deque[SetMode] = deque()
         self._removals = RemovalQueue()
         self._unmade: set[str] = set()  # directories that are to be made and are not yet
         self._makeable: set[str] = set()  # those of them that are in `_directories`
@@ -110,13 +112,14 @@ class Schedule:
     @property
     def is_idle(self) -> bool:
         """True when nothing is given out, and nothing could be."""
-        ready = self._urgent or self._directories or self._copies or self._moves or self._removals.ready
+        files = self._copies or self._moves or self._modes
+        ready = self._urgent or self._directories or files or self._removals.ready
         return not self._outstanding and not ready  # after a drain, all that can be ready are sweeps
 
     @property
     def ready(self) -> int:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
-        shared = len(self._directories) + len(self._moves) + self._removals.ready
+        shared = len(self._directories) + len(self._moves) + len(self._modes) + self._removals.ready
         return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
 
     @property
@@ -144,6 +147,8 @@ class Schedule:
                 self._urgent.append(operation)
             case Remove():
                 self._removals.hold(operation)
+            case SetMode():
+                self._modes.append(operation)
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
@@ -202,9 +207,10 @@ class Schedule:
             return
         self._drained = True
         removals = self._removals.clear()
-        self._leave(len(self._copies) + self._waiting.count + len(self._directories) + len(self._moves) + removals)
+        small = len(self._directories) + len(self._moves) + len(self._modes)
+        self._leave(len(self._copies) + self._waiting.count + small + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        for collection in (self._copies, self._directories, self._moves, self._waiting):
+        for collection in (self._copies, self._directories, self._moves, self._modes, self._waiting):
             collection.clear()
 
     # What connections do.
@@ -218,6 +224,8 @@ class Schedule:
             batch = tuple(self._next_directories())
         if not batch and self._moves:
             batch = tuple(self._moves.popleft() for _ in range(min(BATCH, len(self._moves))))
+        if not batch:
+            batch = tuple(self._modes.popleft() for _ in range(min(BATCH, len(self._modes))))
         if not batch:
             batch = self._removals.next_files(BATCH)
         if not batch and self._copies:
@@ -342,6 +350,8 @@ class Schedule:
                 self._admit(operation)
             case Remove():
                 return list(self._keep(self._removals.put_back(operation)))
+            case SetMode():
+                self._modes.append(operation)
             case Copy() | Move():
                 self._admit(operation)
         return []

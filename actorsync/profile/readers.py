@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from actorsync.planning.modes import Modes, read_modes
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
 from actorsync.profile.place import Place
@@ -30,6 +31,7 @@ __all__ = [
     "read_host_key",
     "read_ignore_file",
     "read_max_delete",
+    "read_mode_rule",
     "read_path",
     "read_patterns",
     "read_rate",
@@ -135,6 +137,16 @@ def choice_reader(choices: tuple[str, ...]) -> Reader:
         return str(value)
 
     return read
+
+
+@takes('`"source"`, `"keep"`, or two modes in octal: `"0644/0755"`')
+def read_mode_rule(value: object, _: Site) -> Modes:
+    """Return a rule for permissions."""
+    text = _text(value, '"source"')
+    try:
+        return read_modes(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(value)} {error}") from None
 
 
 @takes("boolean")

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import attrs
 
+from actorsync.planning.modes import Modes
 from actorsync.planning.selection import Selection
 from actorsync.profile.login import LoginTable, key, ssh_key
 from actorsync.profile.place import BothSecrets, Place, Secrets
@@ -21,6 +22,7 @@ from actorsync.profile.readers import (
     read_extensions,
     read_ignore_file,
     read_max_delete,
+    read_mode_rule,
     read_path,
     read_patterns,
     read_rate,
@@ -213,6 +215,18 @@ class Sync:
             'links = "follow"',
             doc="What to do with symbolic links in the source: skip them, mirror their targets, or count each as a "
             "failure.",
+            is_text=True,
+        ),
+    )
+
+    modes: Modes | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_mode_rule,
+            'modes = "0644/0755"',
+            doc="Permissions on the target: those of the source, those that a replaced file has there, or fixed ones "
+            "for files and directories.",
+            default='`"source"` on SFTP servers and this machine; elsewhere permissions are left to the target',
             is_text=True,
         ),
     )

@@ -27,6 +27,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
         max_delete=sync.max_delete,
         delete=sync.delete,
         by_content=sync.compare == "checksum",
+        modes=sync.modes,
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",

@@ -26,7 +26,7 @@ from actorsync.endpoints.contract import Session
 from actorsync.errors import PlanOutdated, ProfileError
 from actorsync.model.entry import Entry, Kind, Listing, Record, parent_of
 from actorsync.model.event import Event
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
 
@@ -263,7 +263,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(Kind, lambda value, _: Kind(value))
     converter.register_unstructure_hook(bytes, bytes.hex)
     converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
-    for kind in (Copy, MakeDirectory, Move, Remove):
+    for kind in (Copy, MakeDirectory, Move, Remove, SetMode):
         side = override(omit_if_default=True)  # a plan for the target says so by not naming a side
         converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=side))
     configure_tagged_union(Change, converter, tag_name="do")

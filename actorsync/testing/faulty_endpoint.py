@@ -23,6 +23,7 @@ from actorsync.endpoints.contract import (
     Session,
     Staged,
     Upload,
+    mode_setter,
     nothing_ahead,
 )
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
@@ -165,6 +166,10 @@ class FaultySession(SessionWrapper):
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files."""
         return await self._batch("move", self._real.move, relocations)
+
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set modes."""
+        return await self._batch("set_modes", mode_setter(self._real).set_modes, entries)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files and empty directories."""

@@ -64,7 +64,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (wrong_text, "damaged (not a Root)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
-    (newer, "it has schema 4, and this actorsync knows 3; use the actorsync that wrote it, or"),
+    (newer, "it has schema 5, and this actorsync knows 4; use the actorsync that wrote it, or"),
     (directory, "it is not a file"),
 ]
 
@@ -291,7 +291,7 @@ def make_old(journal: Path, version: int = 1) -> None:
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
         connection.executescript(VERSION_1)
         if version == 2:
-            connection.executescript(f"{journal_schema._STEPS[1]} PRAGMA user_version = 2")
+            connection.executescript(f"{journal_schema._STEPS[1][0]} PRAGMA user_version = 2")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("ATTACH ? AS now", (str(journal),))
         for table in ("meta", "records", "intents", "runs"):
@@ -315,7 +315,7 @@ def test_m118_older_journal_is_readable_and_migrated_by_a_run(site: Site, versio
     assert (site.journal.read_bytes(), version_of(site.journal)) == (before, version)
     ran = site.command("run")
     assert ran.errors[-1].startswith("in sync: 0 copied (0 B), 1 removed, 0 failed"), "everything is remembered"
-    assert version_of(site.journal) == 3
+    assert version_of(site.journal) == 4
     with closing(sqlite3.connect(site.journal)) as connection:
         made = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'troubles'").fetchone()
         columns = connection.execute("PRAGMA table_info(records)").fetchall()
@@ -328,12 +328,12 @@ def test_m118_older_journal_is_readable_and_migrated_by_a_run(site: Site, versio
 def test_m118_migration_is_atomic(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     make_old(site.journal)
     before = site.journal.read_bytes()
-    monkeypatch.setattr(journal_schema, "_STEPS", {1: "CREATE TABLE troubles (x); nonsense"})
+    monkeypatch.setattr(journal_schema, "_STEPS", {1: ("CREATE TABLE troubles (x); nonsense",)})
     with pytest.raises(FatalError), open_journal(site.journal.parent, site.journal.name.removesuffix(".journal")):
         pass
-    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", 5)
     monkeypatch.setattr(
-        journal_schema, "_STEPS", {1: "CREATE TABLE troubles (x)", 2: "CREATE TABLE more (x)", 3: "nonsense"}
+        journal_schema, "_STEPS", {1: ("CREATE TABLE troubles (x)",), 2: ("CREATE TABLE more (x)", "nonsense")}
     )
     with pytest.raises(FatalError), open_journal(site.journal.parent, site.journal.name.removesuffix(".journal")):
         pass

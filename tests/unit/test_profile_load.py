@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actorsync.errors import ProfileError
+from actorsync.planning.modes import Modes
 from actorsync.planning.selection import Selection
 from actorsync.profile import (
     TEMPLATE,
@@ -33,6 +34,7 @@ class TestWhatLoads:
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
             *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
+            None,
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()
@@ -55,12 +57,14 @@ class TestWhatLoads:
             exclude-extensions = [".bak"]
             max-depth = 12
             links = "follow"
+            modes = "0644/0755"
             [shutdown]
             drain = "1m"
             cancel = "0.5s"
             """,
         )
         sync = profile.sync
+        assert sync.modes == Modes("fixed", 0o644, 0o755)
         assert (sync.connections, sync.every, sync.delete, sync.links) == (8, 900.0, True, "follow")
         assert sync.bwlimit == 1.5 * 1024 * 1024
         assert sync.max_delete == MaxDelete(500, is_percent=False)

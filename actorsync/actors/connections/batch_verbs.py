@@ -11,7 +11,7 @@ from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.statistics import LaneLevel
-from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged
+from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, mode_setter
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, ancestors
 from actorsync.model.event import MovesIntended, RemovalIntended
@@ -23,6 +23,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Remove,
+    SetMode,
     Skipped,
     Survey,
     Sweep,
@@ -51,6 +52,8 @@ class BatchVerbs:
                 return await self._make_directories(target, batch)
             case Move():
                 return await self._move(target, batch)
+            case SetMode():
+                return await self._set_modes(target, batch)
             case Remove():
                 return await self._remove(target, batch)
             case Sweep():
@@ -64,7 +67,34 @@ class BatchVerbs:
         if any(operation.path for operation in batch):
             await self.context.gate.passed()
         self.level.show("making directories")
-        return outcomes.all_made(batch, await _make(target, [operation.path for operation in batch]))
+        made = await _make(target, [operation.path for operation in batch])
+        # Before anything is put into them: a directory is not wider than it is to be for as long as it holds a file.
+        sources = [operation.source for operation in batch if isinstance(operation, MakeDirectory)]
+        await self._correct(target, sources, made)
+        return outcomes.all_made(batch, made)
+
+    async def _set_modes(self, target: Session, batch: Batch) -> list[Outcome]:
+        await self.context.gate.passed()
+        self.level.show("setting modes")
+        wanted = [attrs.evolve(it.target, mode=it.mode) for it in batch if isinstance(it, SetMode)]
+        return outcomes.all_modes_set(batch, await mode_setter(target).set_modes(wanted))
+
+    async def _correct(
+        self, target: Session, sources: Sequence[Entry], results: dict[str, Entry | OperationRefused]
+    ) -> None:
+        """Set the modes of entries that the target has just got under their names, where these are not as wanted."""
+        modes = self.context.modes
+        wanted = [
+            attrs.evolve(there, mode=mode)
+            for source in sources
+            if isinstance(there := results[source.path], Entry)
+            and modes.is_setting
+            and (mode := modes.wanted(source)) not in {None, there.mode}
+        ]
+        if wanted:
+            results |= {
+                entry.path: entry for entry in await mode_setter(target).set_modes(wanted) if isinstance(entry, Entry)
+            }
 
     async def _move(self, target: Session, batch: Batch) -> list[Outcome]:
         await self.context.gate.passed()
@@ -72,7 +102,9 @@ class BatchVerbs:
         moves = [operation for operation in batch if isinstance(operation, Move)]
         await make_durable(self.facts, MovesIntended(tuple(moves)))
         results = await target.move([Relocation(move.target, move.path) for move in moves])
-        return outcomes.all_moved(moves, results)
+        moved = {move.path: result for move, result in zip(moves, results, strict=True)}
+        await self._correct(target, [move.source for move in moves], moved)
+        return outcomes.all_moved(moves, [moved[move.path] for move in moves])
 
     async def _remove(self, target: Session, batch: Batch) -> list[Outcome]:
         await self.context.gate.passed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -12,6 +12,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Source
+from actorsync.planning.modes import ALONE, Modes
 
 __all__ = ["ConnectionContext"]
 
@@ -35,3 +36,7 @@ class ConnectionContext:
     wall_clock_ns: Callable[[], int]
     by_content: bool = False
     """Whether the checksum of each file is recorded."""
+    modes: Modes = ALONE
+    """The rule for permissions on the target."""
+    warnings: Sequence[str] = ()
+    """What the user should know of the run, beside the warnings of a session."""

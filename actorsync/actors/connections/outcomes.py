@@ -9,11 +9,24 @@ import attrs
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Listing, parent_of
-from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, Move, Operation, Outcome, Returned, Skipped
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    Move,
+    Operation,
+    Outcome,
+    Returned,
+    SetMode,
+    Skipped,
+)
 
 __all__ = [
     "StagedCopy",
     "all_made",
+    "all_modes_set",
     "all_moved",
     "all_removed",
     "all_swept",
@@ -70,6 +83,22 @@ def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]
         else Done(move, result, move.source, move.digest, checksum=move.checksum)
         for move, result in zip(moves, results, strict=True)
     ]
+
+
+def all_modes_set(batch: Batch, results: Sequence[Entry | OperationRefused]) -> list[Outcome]:
+    """Return the outcomes of setting modes. What the target then reports is recorded, also if it is another mode."""
+    return [
+        _mode_set(operation, result)
+        for operation, result in zip(batch, results, strict=True)
+        if isinstance(operation, SetMode)
+    ]
+
+
+def _mode_set(operation: SetMode, result: Entry | OperationRefused) -> Outcome:
+    if isinstance(result, OperationRefused):
+        return failed(operation, result)
+    now = attrs.evolve(operation.target, mode=result.mode)  # everything else is as it was when it was sent
+    return Done(operation, now, operation.source, operation.digest, checksum=operation.checksum)
 
 
 def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list[Outcome]:

@@ -134,7 +134,16 @@ class Uploads:
             # Times this recent do not show a later change; the digest does.
             is_recent = is_racy(entry, self.context.wall_clock_ns())
             hashing = HashingContent(opened) if is_recent or self.context.by_content else None
-            upload = Upload(copy.path, await self.intents.register(copy), hashing or opened)
+            if entry.mode is None:  # the source has shown it in its listing only
+                entry = attrs.evolve(entry, mode=copy.source.mode)
+            modes = self.context.modes
+            upload = Upload(
+                copy.path,
+                await self.intents.register(copy),
+                hashing or opened,
+                mode=modes.for_upload(entry),
+                keeps_mode=modes.rule == "keep" and copy.replaces,
+            )
             staged = await self._send(target, upload, entry.size)
             await _check_unchanged(opened, target, upload)
         if upload.size is None:

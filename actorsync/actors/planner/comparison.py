@@ -29,6 +29,7 @@ class Comparison:
     """Find what of the source differs from the journal, and announce what turns out to be equal.
 
     ``began`` is the time of trio's clock before the scan. ``by_content`` keeps the checksum of a file that was read.
+    With ``is_complete``, what is as recorded counts as a difference as well.
     """
 
     journal: Memory
@@ -37,6 +38,7 @@ class Comparison:
     wall_clock_ns: Callable[[], int]
     began: float
     by_content: bool = False
+    is_complete: bool = False
     _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not announced yet
 
     def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]:
@@ -44,19 +46,22 @@ class Comparison:
         if listed.problem is not None:
             return Listing(listed.directory), {}
         fingerprinted = self.source.fingerprinted
-        return self.journal.differences(listed if fingerprinted is None else fingerprinted(listed))
+        rows = listed if fingerprinted is None else fingerprinted(listed)
+        return self.journal.differences(rows, is_complete=self.is_complete)
 
-    async def is_equal(self, now: Entry, record: Record) -> bool:
-        """Tell, without the target, whether it has what the source has. What is equal is announced, sooner or later."""
+    async def equality(self, now: Entry, record: Record) -> Adopted | Confirmed | None:
+        """Return the event for an entry of which the target has what the source has, as far as that shows without it.
+
+        None for any other.
+        """
         if now.kind is Kind.DIRECTORY or (record.source is None and not is_racy(now, self.wall_clock_ns())):
-            await self._add(Adopted(now, record.target))
-            return True
+            return Adopted(now, record.target)
         read = await self._read(now)
         # The digest identifies what was sent. Of a foreign entry, only the version that was scanned is equal.
         if read is None or (read[0] != now if record.source is None else read[1] != record.content):
-            return False
-        await self._add(self._equality(record, *read))
-        return True
+            return None
+        entry = read[0] if read[0].mode is not None else attrs.evolve(read[0], mode=now.mode)
+        return self._equality(record, entry, read[1])
 
     async def _read(self, now: Entry) -> tuple[Entry, bytes] | None:
         if now.ctime_ns is None:
@@ -74,7 +79,8 @@ class Comparison:
         checksum = digest if self.by_content and not is_kept else record.checksum
         return Confirmed(entry, record.target, kept, checksum)
 
-    async def _add(self, event: Adopted | Confirmed) -> None:
+    async def add(self, event: Adopted | Confirmed) -> None:
+        """Announce an equality, sooner or later."""
         self._equal.append(event)
         if len(self._equal) >= GROUP:
             await self.announce()

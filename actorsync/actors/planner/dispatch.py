@@ -14,7 +14,7 @@ from actorsync.actors.planner.renames import Renames
 from actorsync.actors.stages import OperationStages, Verdict
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move
+from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, SetMode
 from actorsync.planning.schedule import Schedule
 
 __all__ = ["Dispatch"]
@@ -31,6 +31,8 @@ class Dispatch:
     renames: Renames
     removals: Removals
     stages: Sequence[OperationStage] = ()
+    modes_planned: int = 0
+    """How many modes were planned to be set."""
     _staging: OperationStages | None = attrs.field(init=False)
 
     @_staging.default
@@ -76,6 +78,8 @@ class Dispatch:
             elif isinstance(verdict, Copy):
                 self.statistics.files_planned += 1
                 self.statistics.bytes_planned += verdict.source.size
+            elif isinstance(verdict, SetMode):
+                self.modes_planned += 1
             await self.announcer.settle(self.schedule.add(verdict))
             self.progress.notify()
             while self._staging is not None and self.schedule.is_full:

@@ -17,9 +17,10 @@ from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.survey import Survey
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
-from actorsync.model.event import Forgotten
-from actorsync.model.operation import Fault
+from actorsync.model.event import Adopted, Confirmed, Forgotten
+from actorsync.model.operation import Failed, Fault, Outcome, SetMode
 from actorsync.model.row import ListingRows
+from actorsync.planning.modes import mode_to_set
 from actorsync.planning.parking import Parking
 from actorsync.planning.reconcile import Action, Decision, reconcile
 from actorsync.planning.schedule import Schedule
@@ -42,8 +43,12 @@ class Intake:
     renames: Renames
     removals: Removals
     dispatch: Dispatch
+    is_new_rule: bool
+    """Whether the last complete run had another rule for modes."""
     seen: int = 0
     """How many entries the listings held."""
+    has_failed: bool = False
+    """Whether anything has failed in this run."""
     unseen: set[str] = attrs.Factory(set)
     """Directories of the source that could not be listed."""
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -58,6 +63,10 @@ class Intake:
                 for directories in [(listed,) for listed in finding] if self.survey.is_pending else [finding]:
                     await self._plan_directories(directories)
         return None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take note of a failure."""
+        self.has_failed |= isinstance(outcome, Failed)
 
     def stop(self) -> None:
         """End `run`: what was not planned is left to the next run."""
@@ -88,7 +97,16 @@ class Intake:
         if not rest.entries and not records:
             return
         rules = self.rules
-        decisions = list(reconcile(rest, records, rules.selection.hides, by_content=rules.by_content))
+        decisions = list(
+            reconcile(
+                rest,
+                records,
+                rules.selection.hides,
+                by_content=rules.by_content,
+                modes=rules.modes,
+                is_new_rule=self.is_new_rule,
+            )
+        )
         held = await self.renames.candidates(decisions)
         to_be_read: list[Decision] = []
         for decision in decisions:
@@ -114,8 +132,14 @@ class Intake:
             case Action.ADOPT | Action.VERIFY:
                 assert now is not None
                 assert record is not None
-                if not await self.comparison.is_equal(now, record) and not await self._is_parked(now):
+                if (equal := await self.comparison.equality(now, record)) is not None:
+                    await self._settle_mode(equal, record)
+                elif not await self._is_parked(now):
                     await self.dispatch.send(now, replaces=True)
+            case Action.SET_MODE | Action.NOTE:
+                assert now is not None
+                assert record is not None
+                await self._settle_mode(Confirmed(now, record.target, record.digest, record.checksum), record)
             case Action.REMOVE:
                 assert record is not None
                 if self.rules.delete:
@@ -131,6 +155,16 @@ class Intake:
                 # The next run asks the server, not the journal: by then the entry may be gone. Neither a rename onto
                 # a directory nor making a directory where a file is can do harm.
                 await self.announcer.send(Forgotten(now.path))
+
+    async def _settle_mode(self, equal: Adopted | Confirmed, record: Record) -> None:
+        """Offer to set the mode of what is equal, where the target is to have another one; else announce it."""
+        source, target = equal.source, equal.target
+        mode = mode_to_set(source, record, self.rules.modes, is_new_rule=self.is_new_rule)
+        if mode is None:
+            await self.comparison.add(equal)
+        else:
+            checksum = equal.checksum if isinstance(equal, Confirmed) else None
+            await self.dispatch.offer(SetMode(source, target, mode, equal.digest, checksum))
 
     async def _replace(self, now: Entry, record: Record) -> None:
         """Replace an entry of the target by one of another kind.

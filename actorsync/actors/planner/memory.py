@@ -9,7 +9,9 @@ import attrs
 
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
+from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
+from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
 
@@ -26,7 +28,11 @@ class Memory(Protocol):
     @property
     def is_fresh(self) -> bool: ...
 
-    def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]: ...
+    def differences(
+        self, listed: ListingRows, *, is_complete: bool = False
+    ) -> tuple[Listing, Mapping[str, Record]]: ...
+
+    def traits(self, side: Side) -> Mapping[str, str]: ...
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]: ...
 
@@ -47,6 +53,7 @@ class Rules:
 
     ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
     ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
+    ``modes`` is the rule for permissions; where the profile has none, it is that of the target.
     """
 
     selection: Selection
@@ -54,6 +61,7 @@ class Rules:
     delete: bool = False
     is_patient: bool = False
     by_content: bool = False
+    modes: Modes = ALONE
 
 
 @attrs.frozen

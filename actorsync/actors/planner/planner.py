@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import attrs
 import trio
@@ -19,13 +20,17 @@ from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import ScanComplete, Scope
-from actorsync.model.event import Planned
-from actorsync.model.operation import Batch, Sweep
+from actorsync.model.entry import WHOLE_TREE, ScanComplete, Scope
+from actorsync.model.event import Learned, Planned
+from actorsync.model.operation import Batch, Side, Sweep
+from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["Planner"]
+__all__ = ["MODES_TRAIT", "Planner"]
+
+#: The name under which the journal keeps the rule for modes of the last complete run.
+MODES_TRAIT: Final = "sync.modes"
 
 
 @attrs.define(eq=False)
@@ -46,6 +51,8 @@ class Planner:
     blocking: Blocking = in_thread
     stages: Sequence[OperationStage] = ()
     schedule: Schedule = attrs.Factory(Schedule)
+    default_modes: Modes = ALONE
+    """The rule for modes of a profile that has none."""
     is_complete: bool = False
 
     async def run(
@@ -72,12 +79,23 @@ class Planner:
                 story.is_finished = True
                 nursery.cancel_scope.cancel()
 
+    def _is_new_rule(self) -> bool:
+        """Tell whether the last complete run followed another rule for modes than this one.
+
+        A journal without a rule is new, or of a version that followed the default of the target.
+        """
+        known = self.journal.traits(Side.TARGET).get(MODES_TRAIT, str(self.default_modes))
+        return known != str(self.rules.modes)
+
     def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
         survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
-        comparison = Comparison(journal, announcer, source, self.wall_clock_ns, began, rules.by_content)
+        is_new_rule = self._is_new_rule()
+        comparison = Comparison(
+            journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
+        )
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
@@ -106,8 +124,9 @@ class Planner:
             renames=renames,
             removals=removals,
             dispatch=dispatch,
+            is_new_rule=is_new_rule,
         )
-        announcer.listeners += [parking.settle, survey.settle, renames.settle, removals.settle]
+        announcer.listeners += [parking.settle, survey.settle, renames.settle, removals.settle, intake.settle]
         return _Story(self, progress, announcer, parking, survey, renames, removals, dispatch, intake)
 
 
@@ -178,10 +197,13 @@ class _Story:
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
-        await self.announcer.send(Planned(*planned, removals, self.renames.planned))
+        await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
     async def conclude(self, scope: Scope) -> None:
         """Announce which paths failed again in a complete run, and which have recovered."""
+        is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
+        if self.intake.is_new_rule and is_whole and not self.progress.schedule.left:
+            await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)
 

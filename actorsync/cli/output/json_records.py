@@ -42,7 +42,7 @@ from actorsync.model.event import (
     Swept,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Move, Returned, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Move, Returned, SetMode, Skipped
 
 __all__ = ["json_line", "records_of"]
 
@@ -70,6 +70,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
                 record |= {"size": target.size, "temporary": temporary}
             if isinstance(operation, Move):
                 record |= {"from": operation.target.path, "size": operation.target.size}
+            if isinstance(operation, SetMode):
+                record |= {"mode": f"{operation.mode:04o}"}
             yield record
         case Failed(operation, reason, fault):
             yield _operation(name, operation) | {"reason": reason, "fault": fault.value}

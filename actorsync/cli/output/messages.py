@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+import attrs
+
 from actorsync.cli.output.tables import table_lines
 from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
 from actorsync.model.entry import Kind
@@ -25,7 +27,7 @@ from actorsync.model.event import (
     Retired,
     Scanned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, SetMode
 from actorsync.model.report import Report, Run
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
 
@@ -62,7 +64,8 @@ RESULTS: Final = {
 def change_of(event: Event) -> tuple[str, str] | None:
     """Return the symbol and the path of a change, or None.
 
-    The symbols are those of rclone (+ new, * changed, - removed), and > for moved.
+    The symbols are those of rclone (+ new, * changed, - removed), > for moved, and % for a
+    new mode.
     """
     match event:
         case Done(Copy(source, replaces)):
@@ -71,6 +74,8 @@ def change_of(event: Event) -> tuple[str, str] | None:
             return ("+", f"{display(source.path)}/") if source.path else None
         case Done(Move(source, target)):
             return ">", f"{display(target.path)} -> {display(source.path)}"
+        case Done(SetMode(source, mode=mode)):
+            return "%", f"{display(source.path)}{'/' if source.kind is Kind.DIRECTORY else ''} {mode:04o}"
         case Done(Remove(target)):
             return "-", display(target.path) + ("/" if target.kind is Kind.DIRECTORY else "")
     return None
@@ -141,14 +146,14 @@ def result_of(report: Report) -> str:
 
 def did_nothing(report: Report) -> bool:
     """Return whether a run changed nothing and has nothing left to do, or ended before it could do anything."""
-    done = report.copied + report.moved + report.directories_made + report.removed + report.adopted
+    done = report.copied + report.moved + report.directories_made + report.removed + report.adopted + report.modes_set
     return not (done or report.failed or report.skipped or report.left)
 
 
 def only_waits(report: Report) -> bool:
     """Return whether everything that a run had to do is parked, or postponed because of parked paths."""
-    done = report.copied + report.moved + report.directories_made + report.removed + report.adopted + report.skipped
-    return report.exit_code == 1 and not done and report.failed == report.parked and report.left == report.withheld
+    failed = report.failed == report.parked and report.left == report.withheld
+    return report.exit_code == 1 and failed and did_nothing(attrs.evolve(report, failed=0, left=0))
 
 
 def is_whole(report: Report) -> bool:
@@ -164,6 +169,8 @@ def summary(report: Report) -> str:
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
+    if report.modes_set:
+        parts.append(f"{counted(report.modes_set, 'mode')} set")
     if report.directories_made:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} made")
     if report.adopted:
@@ -186,6 +193,8 @@ def plan_summary(report: Report) -> str:
         parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
     if report.moved:
         parts.append(f"{report.moved} to move")
+    if report.modes_set:
+        parts.append(f"{counted(report.modes_set, 'mode')} to set")
     if report.directories_made:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} to make")
     if report.removed:

@@ -50,7 +50,7 @@ class LocalEndpoint:
     contain the link. Otherwise a link is listed as a link: ``"skip"`` and ``"error"`` differ only for the scanner.
     """
 
-    capabilities: Final = Capabilities(lanes=1)  # other connections are other threads
+    capabilities: Final = Capabilities(lanes=1, keeps_modes=True)  # other connections are other threads
 
     def __init__(self, root: Path, *, links: Literal["skip", "follow", "error"] = "skip") -> None:
         self.root = Path(os.path.realpath(root))
@@ -256,7 +256,7 @@ class LocalSession:
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
         """Commit the earlier uploads, then write, sync and verify the temporary."""
         committed = await self.commit(commit) if commit else []
-        writer = Writer(self._tree.root, self._tree.names, upload)
+        writer = Writer(self._tree.root, self._tree.names, self._tree.unset, upload)
         try:
             staged = await self._write(writer, upload)
         except OperationRefused as refused:
@@ -279,6 +279,10 @@ class LocalSession:
         """Rename unchanged files in one hop."""
         return await self._hop(self._tree.move, relocations)
 
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set modes in one hop."""
+        return await self._hop(self._tree.set_modes, entries)
+
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries in one hop."""
         return await self._hop(self._tree.remove, entries)
@@ -300,8 +304,8 @@ class LocalSession:
         return (("directory", self._endpoint.display), ("symbolic links", self._endpoint.links))
 
     def warnings(self) -> Sequence[str]:
-        """Return no warnings."""
-        return ()
+        """Warn of modes that the file system has not set."""
+        return self._tree.unset.warnings
 
     async def _write(self, writer: Writer, upload: Upload) -> Staged:
         content, staged = upload.content, None

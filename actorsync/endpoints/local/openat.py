@@ -69,7 +69,7 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
         status.st_mtime_ns,
         status.st_ctime_ns,
         status.st_ino,
-        stat.S_IMODE(status.st_mode) & 0o777 if stat.S_ISREG(status.st_mode) else None,
+        status.st_mode & 0o777,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
+from actorsync.endpoints.local.modes import UnsetModes
 from actorsync.endpoints.local.move import move
 from actorsync.endpoints.local.name_claims import Names, require_itself
 from actorsync.endpoints.local.openat import (
@@ -72,6 +73,7 @@ class Tree:
     root: str
     follow: bool = False
     names: Names = attrs.Factory(Names)
+    unset: UnsetModes = attrs.Factory(UnsetModes)
 
     def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be read."""
@@ -140,6 +142,7 @@ class Tree:
                         status.st_mtime_ns,
                         status.st_ctime_ns,
                         status.st_ino,
+                        status.st_mode & 0o777,
                     )
                 )
         rows.sort()
@@ -197,6 +200,10 @@ class Tree:
     def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories; the root with its parents."""
         return self._batch("make directory", paths, lambda path: (path,), self._make)
+
+    def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set the modes of files and directories. One that the file system refuses is noted in ``unset``."""
+        return self._batch("set the mode of", entries, lambda entry: (entry.path,), self.unset.set_mode)
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries."""

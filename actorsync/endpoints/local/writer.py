@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from typing import Final
 
 from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.local.modes import UnsetModes
 from actorsync.endpoints.local.name_claims import Names
 from actorsync.endpoints.local.openat import Walk, refusal, shown, temporary_beside
 from actorsync.errors import OperationRefused
+from actorsync.model.entry import name_of
 
 __all__ = ["Writer"]
 
@@ -22,8 +25,9 @@ _NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errn
 class Writer:
     """One temporary, open from its creation to its last byte. Call `close` in any case."""
 
-    def __init__(self, root: str, names: Names, upload: Upload) -> None:
-        self._names, self._root = names, root
+    def __init__(self, root: str, names: Names, unset: UnsetModes, upload: Upload) -> None:
+        self._names, self._root, self._unset = names, root, unset
+        self._mode, self._keeps_mode = upload.mode, upload.keeps_mode
         self._path, self._temporary, self._source = upload.path, upload.temporary, upload.content.entry
         self._size = upload.size
         self._fd = -1
@@ -71,9 +75,18 @@ class Writer:
             temporary_beside(self._path, self._temporary)
             with Walk(self._root) as walk:
                 directory, name = walk.parent(self._temporary)
-                self._fd = os.open(name, _CREATE, 0o666, dir_fd=directory)
+                if self._keeps_mode:
+                    self._take_over_mode(directory)
+                # Never wider than the file is to be: what is readable for a moment can be opened in that moment.
+                self._fd = os.open(name, _CREATE, 0o666 if self._mode is None else self._mode, dir_fd=directory)
                 self._made = True
                 self._names.learn(directory, name)
+
+    def _take_over_mode(self, directory: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            old = os.stat(name_of(self._path), dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(old.st_mode):
+                self._mode = old.st_mode & 0o777
 
     def _is_too_long(self) -> bool:  # or a file that grows as fast as it is copied would never end
         return self._size is not None and self.sent > self._size
@@ -83,6 +96,8 @@ class Writer:
             raise OperationRefused(f"{shown(self._source.path)} changed while it was read", retry=True)
         if (mtime_ns := self._source.mtime_ns) is not None:
             _set_time(self._fd, mtime_ns)
+        if self._mode is not None:
+            self._unset.set_mode_of_open(self._fd, self._path, self._mode)
         os.fsync(self._fd)
         status = os.fstat(self._fd)
         self.close()

@@ -52,10 +52,11 @@ class MemoryEndpoint(MemoryTree):
         max_sessions: the number of sessions that may be open at once.
         is_remote: whether the engine treats the endpoint as a server.
         fold: names for which this function returns the same value are one name (``str.casefold``).
+        modes: whether entries have permissions, and sessions set them.
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
-    tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``remove``,
-    ``sweep`` and ``abandon``.
+    tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``set_mode``,
+    ``remove``, ``sweep`` and ``abandon``.
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
     holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
@@ -74,6 +75,7 @@ class MemoryEndpoint(MemoryTree):
         max_sessions: int | None = None,
         is_remote: bool = False,
         fold: Callable[[str], str] | None = None,
+        modes: bool = False,
     ) -> None:
         super().__init__(
             now=now or itertools.count(_EPOCH_NS, _TICK_NS).__next__,
@@ -84,7 +86,8 @@ class MemoryEndpoint(MemoryTree):
         )
         self.display = display
         self.max_sessions = max_sessions
-        self.capabilities = Capabilities(lanes=lanes, is_remote=is_remote)
+        self.has_modes = modes
+        self.capabilities = Capabilities(lanes=lanes, is_remote=is_remote, keeps_modes=modes)
         self.sessions = 0
         self.capacity: int | None = None
         self.device = 1
@@ -207,6 +210,10 @@ class MemorySession:
         """Rename unchanged files, one after the other."""
         return [await self._one("move", item.path, self._move, item) for item in relocations]
 
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set modes, one after the other."""
+        return [await self._one("set_mode", entry.path, self._set_mode, entry) for entry in entries]
+
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
         return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
@@ -249,6 +256,10 @@ class MemorySession:
         if endpoint.find(upload.temporary) is not None:
             raise OperationRefused(f"{upload.temporary!r} exists already")
         node = endpoint.new_file()
+        if upload.mode is not None:
+            node.mode = upload.mode
+        if upload.keeps_mode and isinstance(old := endpoint.find(upload.path), File):
+            node.mode = old.mode
         endpoint.put(upload.temporary, node)
         try:
             await self._fill(node, upload)
@@ -309,6 +320,14 @@ class MemorySession:
             raise OperationRefused(f"cannot move to {item.path!r}: the name is taken")
         self._endpoint.rename(item.entry.path, item.path)
         return self._endpoint.entry(item.path, node)
+
+    def _set_mode(self, entry: Entry) -> Entry:
+        self._endpoint.check_trouble(entry.path)
+        node = self._endpoint.find(entry.path)
+        if node is None or self._endpoint.entry(entry.path, node).kind is not entry.kind or entry.mode is None:
+            raise OperationRefused(f"{entry.path!r} was changed by another program: its mode is not set")
+        self._endpoint.chmod(entry.path, entry.mode)
+        return self._endpoint.entry(entry.path, node)
 
     def _remove(self, entry: Entry) -> bool:
         self._endpoint.check_trouble(entry.path)

@@ -22,6 +22,7 @@ class File:
     mtime_ns: int
     ctime_ns: int
     inode: int
+    mode: int = 0o644
 
 
 @attrs.define(eq=False)
@@ -29,6 +30,7 @@ class Directory:
     mtime_ns: int
     ctime_ns: int
     inode: int
+    mode: int = 0o755
     children: dict[str, Node] = attrs.field(factory=dict)
 
 
@@ -49,7 +51,8 @@ class MemoryTree:
     """Files and directories, and the two ways to change them: as another program, or as a session.
 
     With ``fold``, two names are one if it returns the same value for both (``str.casefold``: as on Windows or macOS). A
-    listing shows the name that was given last. Times are rounded down to a multiple of ``precision_ns``.
+    listing shows the name that was given last. Times are rounded down to a multiple of ``precision_ns``. With
+    ``has_modes`` entries show permissions.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class MemoryTree:
         exists: bool,
         fold: Callable[[str], str] | None = None,
     ) -> None:
+        self.has_modes = False
         self._now, self.precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None
@@ -99,6 +103,17 @@ class MemoryTree:
             self.put(new, node)
             if name_of(old) in self._parent(old)[0].children:  # with folded names, both may be one
                 self.take(old)
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Set the mode of a file or directory, as the system does: the time of its content stays."""
+        node = self.find(path)
+        if node is None or isinstance(node, Special):
+            raise OperationRefused(f"{path!r} is not a file or directory")
+        node.mode, node.ctime_ns = mode, self._now()
+
+    def modes(self) -> dict[str, int]:
+        """Return the mode of every file and directory except the root, by path."""
+        return {path: node.mode for path, node in _walk(self._root) if path and isinstance(node, File | Directory)}
 
     def link(self, old: str, new: str) -> None:
         """Add a second name for a file, as a hard link does."""
@@ -156,6 +171,7 @@ class MemoryTree:
             node.mtime_ns,
             node.ctime_ns if self._inodes else None,
             node.inode if self._inodes else None,
+            None if isinstance(node, Special) or not self.has_modes else node.mode,
         )
 
     def new_file(self, data: bytes = b"", mtime_ns: int | None = None) -> File:

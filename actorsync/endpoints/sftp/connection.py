@@ -50,6 +50,13 @@ class Knowledge:
     probes: ProbeCache = attrs.Factory(ProbeCache)
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     folding: CaseFolding = attrs.Factory(CaseFolding)
+    unset_modes: list[str] = attrs.Factory(list)
+    """The first path whose mode the server did not set, with the reason; empty while there is none."""
+
+    def note_unset_mode(self, path: str, reason: str) -> None:
+        """Note that the server has not set a mode. The user is told about the first one."""
+        if not self.unset_modes:
+            self.unset_modes.append(f"{path}: {reason}")
 
 
 @attrs.frozen(eq=False)

@@ -60,7 +60,7 @@ class SftpEndpoint:
     @property
     def capabilities(self) -> Capabilities:
         """As many lanes as the profile says."""
-        return Capabilities(lanes=self.lanes, is_remote=True)
+        return Capabilities(lanes=self.lanes, is_remote=True, keeps_modes=True)
 
     @property
     def display(self) -> str:

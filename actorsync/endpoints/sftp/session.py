@@ -10,12 +10,14 @@ import trio
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.directories import Directories
+from actorsync.endpoints.sftp.modes import ModeSetter
 from actorsync.endpoints.sftp.move import Mover
 from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.read import Reader
 from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.upload import Uploader
+from actorsync.endpoints.shared.unset_modes import warning_about
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display, shorten
@@ -38,6 +40,7 @@ class SftpSession:
         self._uploader = Uploader(connection, prober, self._renamer)
         self._mover = Mover(connection)
         self._remover = Remover(connection)
+        self._mode_setter = ModeSetter(connection)
 
     async def list_directory(self, directory: str) -> Listing:
         """See `Directories.list_directory`."""
@@ -64,6 +67,10 @@ class SftpSession:
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """See `Mover.move`."""
         return await self._mover.move(relocations)
+
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """See `ModeSetter.set_modes`."""
+        return await self._mode_setter.set_modes(entries)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """See `Remover.remove`."""
@@ -93,7 +100,10 @@ class SftpSession:
         )
 
     def warnings(self) -> Sequence[str]:
-        """Warn when the server does not support what the profile asks for."""
+        """Warn when the server does not do what the profile asks for."""
+        warnings = [warning_about(first) for first in self._connection.knowledge.unset_modes]
         if self._connection.fsync and not self._connection.server.flushes:
-            return ("target.fsync has no effect: the server has no fsync@openssh.com extension to flush files to disk",)
-        return ()
+            warnings.append(
+                "target.fsync has no effect: the server has no fsync@openssh.com extension to flush files to disk"
+            )
+        return tuple(warnings)

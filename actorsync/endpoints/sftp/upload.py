@@ -22,7 +22,7 @@ from actorsync.endpoints.sftp.requests import Flight
 from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, parent_of
+from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.replies import OK, Attributes, Handle, Reply, Status
 
@@ -58,13 +58,21 @@ class Uploader:
             return OperationRefused(why), await self._renamer.commit(commit)
         if links := await connection.find_links([parent_of(upload.temporary)]):
             return link_refusal(*links.values()), await self._renamer.commit(commit)
-        opening = self._requests.send([sftp.open_new(connection.absolute(upload.temporary))])
+        if upload.keeps_mode:
+            await self._take_over_mode(upload)
+        opening = self._requests.send([sftp.open_new(connection.absolute(upload.temporary), mode=upload.mode)])
         committed = await self._renamer.commit(commit) if commit else []
         (opened,) = await self._requests.replies(opening)
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
             return await self._prober.explain(upload, opened, is_begun=False), committed
         return await self._write(upload, opened.handle, ahead), committed
+
+    async def _take_over_mode(self, upload: Upload) -> None:
+        """Let the upload have the mode of the file that it replaces, if there is one."""
+        (old,) = await self._requests.exchange([sftp.lstat(self._connection.absolute(upload.path))])
+        if isinstance(old, Attributes) and old.kind is Kind.FILE:
+            upload.mode = old.mode
 
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
         size, folding = upload.size, self._connection.knowledge.folding
@@ -150,7 +158,7 @@ class Uploader:
     def _closing(self, upload: Upload, handle: bytes) -> list[sftp.Request]:
         entry, connection = upload.content.entry, self._connection
         return [
-            sftp.fsetstat(handle, mtime=sftp.seconds(entry.mtime_ns), mode=entry.mode),
+            sftp.fsetstat(handle, mtime=sftp.seconds(entry.mtime_ns), mode=upload.mode),
             *([sftp.flush(handle)] if connection.fsync and connection.server.flushes else []),
             sftp.close(handle),
             sftp.lstat(connection.absolute(upload.temporary)),
@@ -172,6 +180,9 @@ class Uploader:
         if isinstance(found, Attributes) and found.size == upload.sent == size:
             mtime_ns = None if found.mtime is None else found.mtime * 10**9
             self._connection.knowledge.probes.note_taken(parent_of(upload.temporary))
+            if upload.mode is not None and found.mode not in {None, upload.mode}:
+                reason = "the server ignores it" if rest[0] == OK else f"the server refuses it: {rest[0]}"
+                self._connection.knowledge.note_unset_mode(upload.path, reason)
             return Staged(upload.path, upload.temporary, size, mtime_ns)
         if upload.sent != size:
             await self._connection.remove_file(upload.temporary)

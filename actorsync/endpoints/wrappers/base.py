@@ -18,6 +18,7 @@ from actorsync.endpoints.contract import (
     Source,
     Staged,
     Upload,
+    mode_setter,
     nothing_ahead,
     traits_of,
 )
@@ -108,6 +109,10 @@ class SessionWrapper(ReadSessionWrapper, Session):
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files."""
         return await self._real.move(relocations)
+
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set modes."""
+        return await mode_setter(self._real).set_modes(entries)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files and empty directories."""

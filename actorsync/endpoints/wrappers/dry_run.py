@@ -77,12 +77,12 @@ class DryRunSession(Session):
         source = upload.content.entry
         upload.sent = source.size if upload.size is None else upload.size
         ahead()
-        return Staged(upload.path, upload.temporary, upload.sent, source.mtime_ns), committed
+        return Staged(upload.path, upload.temporary, upload.sent, source.mtime_ns, upload.mode), committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
-        return [Entry(item.path, Kind.FILE, item.size, item.mtime_ns) for item in staged]
+        return [Entry(item.path, Kind.FILE, item.size, item.mtime_ns, mode=item.mode) for item in staged]
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make nothing, and return the entries that a run would leave."""
@@ -93,6 +93,11 @@ class DryRunSession(Session):
         """Rename nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
         return [attrs.evolve(item.entry, path=item.path) for item in relocations]
+
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set nothing, and return the entries that a run would leave."""
+        await trio.lowlevel.checkpoint()
+        return [*entries]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove nothing."""

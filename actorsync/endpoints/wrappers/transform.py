@@ -136,15 +136,17 @@ class Transformed(EndpointWrapper[Source]):
         return attrs.evolve(listed, rows=rows)
 
     def _fingerprinted(self, directory: str, row: Row) -> Row:
-        name, code, size, mtime_ns, ctime_ns, inode = row
+        name, code, size, mtime_ns, ctime_ns, inode, mode = row
         if code != CODES[Kind.FILE]:
             return row
         path = join(directory, decode(name))
         try:
             recipe = self.recipe(path)
         except TransformFailed:
-            return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, [_UNTOLD])
-        return row if recipe is None else (name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, recipe.names))
+            return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, [_UNTOLD]), mode
+        if recipe is None:
+            return row
+        return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, recipe.names), mode
 
     def recipe(self, path: str, *made: str) -> _Recipe | None:
         """Return how the content of a path is made; None if no transform applies.

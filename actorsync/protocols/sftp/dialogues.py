@@ -36,6 +36,7 @@ __all__ = [
     "move_files",
     "remove_directories",
     "remove_files",
+    "set_modes",
     "sweep",
 ]
 
@@ -267,6 +268,21 @@ def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Status, 
     return [
         (_as_status(renamed), found)
         for renamed, found in zip(replies[::2], replies[1::2], strict=True)
+        if isinstance(found, Attributes | Status)
+    ]
+
+
+def set_modes(changes: Sequence[tuple[str, int]]) -> Dialogue[list[tuple[Status, Attributes | Status]]]:
+    """Set permissions; return the status of each request and the attributes that the server then reports.
+
+    The server follows links: the caller has seen that the paths are none.
+    """
+    replies = yield from exchange(
+        request for path, mode in changes for request in (sftp.setstat(path, mtime=None, mode=mode), sftp.lstat(path))
+    )
+    return [
+        (_as_status(status), found)
+        for status, found in zip(replies[::2], replies[1::2], strict=True)
         if isinstance(found, Attributes | Status)
     ]
 

@@ -108,6 +108,11 @@ class Attributes:
     mtime: int | None = None
 
     @property
+    def mode(self) -> int | None:
+        """The nine permission bits; None when the server does not report them."""
+        return None if self.permissions is None else self.permissions & 0o777
+
+    @property
     def kind(self) -> Kind | None:
         """The kind of the file; None when the server does not report it."""
         if self.permissions is None or not stat.S_IFMT(self.permissions):
@@ -275,5 +280,6 @@ def entry_of(path: str, found: Attributes) -> Entry | None:
     """Return the entry that attributes describe; None when the server does not report its kind."""
     if (kind := found.kind) is None:
         return None
-    mtime_ns = None if found.mtime is None else found.mtime * 10**9
-    return Entry(path, kind, found.size or 0 if kind is Kind.FILE else 0, mtime_ns if kind is Kind.FILE else None)
+    if kind is not Kind.FILE:
+        return Entry(path, kind, mode=found.mode)
+    return Entry(path, kind, found.size or 0, None if found.mtime is None else found.mtime * 10**9, mode=found.mode)

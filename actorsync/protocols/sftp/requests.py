@@ -41,6 +41,7 @@ __all__ = [
     "rename",
     "rename_over",
     "seconds",
+    "setstat",
     "stat_path",
     "why_unsendable",
     "write",
@@ -98,9 +99,14 @@ def _path(path: str) -> bytes:
     return _string(path.encode("utf-8", "surrogateescape"))
 
 
-def open_new(path: str) -> Request:
-    """Create a file, and open it for writing; refused when the path exists."""
-    return Request(3, _path(path) + struct.pack(">II", 0x02 | 0x08 | 0x20, 0), Handle)  # WRITE, CREAT, EXCL
+def open_new(path: str, *, mode: int | None = None) -> Request:
+    """Create a file, and open it for writing; refused when the path exists.
+
+    It gets ``mode``, as far as the server's umask lets it, or the server's default. Bits that the umask takes away have
+    to be set later.
+    """
+    flags = 0x02 | 0x08 | 0x20  # WRITE, CREAT, EXCL
+    return Request(3, _path(path) + struct.pack(">I", flags) + _attributes(None, mode), Handle)
 
 
 def open_existing(path: str) -> Request:
@@ -140,13 +146,19 @@ def fstat(handle: bytes) -> Request:
 
 def fsetstat(handle: bytes, *, mtime: int | None, mode: int | None) -> Request:
     """Set the time and permissions of an open file. The protocol sets the time of access together with the time."""
-    flags = (0x04 if mode is not None else 0) | (0x08 if mtime is not None else 0)
-    body = struct.pack(">I", flags)
+    return Request(10, _string(handle) + _attributes(mtime, mode))
+
+
+def setstat(path: str, *, mtime: int | None, mode: int | None) -> Request:
+    """Set the time and permissions of the file with this path, as `fsetstat` does."""
+    return Request(9, _path(path) + _attributes(mtime, mode))
+
+
+def _attributes(mtime: int | None, mode: int | None) -> bytes:
+    body = struct.pack(">I", (0x04 if mode is not None else 0) | (0x08 if mtime is not None else 0))
     if mode is not None:
         body += struct.pack(">I", mode)
-    if mtime is not None:
-        body += struct.pack(">II", mtime, mtime)
-    return Request(10, _string(handle) + body)
+    return body if mtime is None else body + struct.pack(">II", mtime, mtime)
 
 
 def open_directory(path: str) -> Request:

@@ -60,7 +60,8 @@ def content(size: int) -> bytes:
 
 
 def upload(data: bytes, said: int | None = None, *, at_once: int = 1 << 30, name: str = "f") -> Upload:
-    return Upload(name, f".actorsync-{name}.tmp", Made(data, len(data) if said is None else said, at_once))
+    content = Made(data, len(data) if said is None else said, at_once)
+    return Upload(name, f".actorsync-{name}.tmp", content, mode=content.mode)
 
 
 async def stage(

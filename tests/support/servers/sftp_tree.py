@@ -36,6 +36,7 @@ _VERBS: Final = {
     6: "WRITE",
     7: "LSTAT",
     8: "FSTAT",
+    9: "SETSTAT",
     10: "FSETSTAT",
     11: "OPENDIR",
     12: "READDIR",
@@ -112,6 +113,7 @@ class SftpTree:
     * ``tells_times``: attributes contain the time.
     * ``is_full``: writing fails, and statvfs reports no space.
     * ``folds``: names are case-insensitive.
+    * ``umask``: the bits that a new file does not get from the request that makes it.
     * ``instead``: called with each call before it is executed. A returned reply is sent, and nothing is executed.
     * ``after``: called with each call after it was executed.
     """
@@ -122,6 +124,7 @@ class SftpTree:
     is_full: bool = False
     folds: bool = False
     names_at_once: int = 3
+    umask: int = 0o022
     instead: Callable[[Call], Reply | None] = lambda call: None
     after: Callable[[Call], None] = lambda call: None
     nodes: dict[str, Node] = attrs.Factory(lambda: {"/": Node(stat.S_IFDIR), ROOT: Node(stat.S_IFDIR)})
@@ -175,14 +178,14 @@ class SftpTree:
         match verb:
             case "OPEN":
                 rest["flags"] = body.take(">I")
-                assert body.take(">I") == 0
+                rest["mode"] = body.take(">I") if body.take(">I") == 4 else None
             case "MKDIR":
                 assert body.take(">I") == 0
             case "READ":
                 rest |= {"offset": body.take(">Q"), "length": body.take(">I")}
             case "WRITE":
                 rest |= {"offset": body.take(">Q"), "data": body.string()}
-            case "FSETSTAT":
+            case "FSETSTAT" | "SETSTAT":
                 flags = body.take(">I")
                 rest["mode"] = body.take(">I") if flags & 4 else None
                 if flags & 8:
@@ -250,7 +253,7 @@ class SftpTree:
         assert call.flags == 0x2A, "the flags are WRITE, CREAT and EXCL"
         if node is not None or self.is_full:
             return _FAILURE
-        self.nodes[place] = Node(stat.S_IFREG)
+        self.nodes[place] = Node(stat.S_IFREG, mode=0o644 if call.mode is None else call.mode & ~self.umask)
         return self._open_handle(call.path, self.nodes[place])
 
     def _close(self, call: Call) -> Reply:
@@ -280,6 +283,14 @@ class SftpTree:
 
     def _fsetstat(self, call: Call) -> Reply:
         node = self._handles[call.handle][1]
+        node.mode = node.mode if call.mode is None else call.mode
+        node.mtime = node.mtime if call.mtime is None else call.mtime
+        return _OK
+
+    def _setstat(self, call: Call) -> Reply:
+        node = self._find(call.path, follow=True)
+        if node is None:
+            return _MISSING
         node.mode = node.mode if call.mode is None else call.mode
         node.mtime = node.mtime if call.mtime is None else call.mtime
         return _OK

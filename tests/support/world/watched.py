@@ -172,9 +172,9 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def differences(self, listed: ListingRows) -> tuple[Listing, Mapping[str, Record]]:
+    def differences(self, listed: ListingRows, *, is_complete: bool = False) -> tuple[Listing, Mapping[str, Record]]:
         self._meet("read")
-        return self.inner.differences(listed)
+        return self.inner.differences(listed, is_complete=is_complete)
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]:
         self._meet("read")

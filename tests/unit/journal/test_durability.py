@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any, get_args
 
+import attrs
 import pytest
 
 from actorsync.journal import Journal, open_memory_journal
@@ -52,6 +53,7 @@ from actorsync.model.operation import (
     Outcome,
     Remove,
     Returned,
+    SetMode,
     Side,
     Skipped,
     Survey,
@@ -62,11 +64,13 @@ from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 
 MOVE = Move(file("new"), file("old"))
 REMOVE = Remove(file("old"))
+MODE = SetMode(file("old"), file("old"), 0o640)
 OPERATIONS: list[Operation] = [
     Copy(file("x")),
     MakeDirectory(folder("d")),
     MOVE,
     REMOVE,
+    MODE,
     Survey("d"),
     Sweep(".t"),
 ]
@@ -77,6 +81,7 @@ DURABLE: list[Event] = [
     Done(MakeDirectory(folder("d")), target=folder("d")),
     Done(MOVE, target=file("new"), source=file("new")),
     Done(REMOVE),
+    Done(MODE, target=attrs.evolve(file("old"), mode=0o640), source=file("old")),
     surveyed("", file("foreign")),
     Done(Sweep(".t", recovers=False)),
     Skipped(MOVE, "gone"),

@@ -10,16 +10,19 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import attrs
+
 from actorsync.journal import journal_path, open_journal, read_runs, read_troubles
-from actorsync.journal import schema as journal_schema
 from actorsync.model.entry import (
     Entry,
     Kind,
+    Listing,
     Record,
     Root,
 )
-from actorsync.model.event import Parked
+from actorsync.model.event import Confirmed, Parked
 from actorsync.model.report import Report, Run
+from actorsync.model.row import rows_of
 from tests.unit.journal.rows import adopted, children, file, folder
 
 DUMP = Path(__file__).with_name("version_3.sql")
@@ -69,6 +72,8 @@ def test_a_journal_of_the_version_before_is_read_in_full(tmp_path: Path) -> None
 
 def test_a_journal_of_the_version_before_goes_on(tmp_path: Path) -> None:
     path = written_before(tmp_path)
+    with open_journal(tmp_path, "p") as journal:
+        pass
     before = dump_of(path)
     with open_journal(tmp_path, "p") as journal:
         pass
@@ -82,14 +87,32 @@ def test_a_journal_of_the_version_before_goes_on(tmp_path: Path) -> None:
         assert read_runs(tmp_path, "p", 9) == [Run(3, 9.0, Report(0, 9.0, 1.0, adopted=1)), *RUNS]
 
 
-def test_a_new_journal_has_the_tables_of_the_version_before(tmp_path: Path) -> None:
-    def tables(path: Path) -> dict[str, str]:
+def test_a_journal_of_the_version_before_gets_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    def columns(path: Path) -> dict[str, list[str]]:
         with closing(sqlite3.connect(path)) as connection:
-            query = "SELECT name, sql FROM sqlite_schema WHERE name <> 'files' AND sql IS NOT NULL"
-            return {name: " ".join(sql.split()) for name, sql in connection.execute(query)}
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type <> 'index'")]
+            return {name: [str(it) for it in connection.execute(f"PRAGMA table_info({name})")] for name in tables}
 
-    before = tables(written_before(tmp_path))
-    with open_journal(tmp_path, "q"):
+    old = written_before(tmp_path)
+    with open_journal(tmp_path, "p"), open_journal(tmp_path, "q"):
         pass
-    assert tables(journal_path(tmp_path, "q")) == before
-    assert journal_schema.SCHEMA_VERSION == 3
+    assert columns(old) == columns(journal_path(tmp_path, "q"))
+
+
+def test_a_journal_of_the_version_before_takes_the_modes_that_are_seen(tmp_path: Path) -> None:
+    """A row without a mode differs from every listing that has one: once, until the mode is recorded."""
+    written_before(tmp_path)
+    seen = attrs.evolve(file("d/same", 3, 9, 11), mode=0o640)
+    with open_journal(tmp_path, "p") as journal:
+        before = journal.record("d/same")
+        assert before is not None
+        assert (before.source and before.source.mode, before.target.mode) == (None, None)
+        rest, _ = journal.differences(rows_of(Listing("d", (seen,))))
+        assert rest.entries == (seen,)
+        journal.apply([Confirmed(seen, before.target)])
+        rest, records = journal.differences(rows_of(Listing("d", (seen,))))
+        assert (rest.entries, "same" in records) == ((), False)
+        found = journal.record("d/same")
+        assert found is not None
+        assert found.source is not None
+        assert (found.source.mode, found.target.mode) == (0o640, None)

@@ -46,6 +46,7 @@ def nothing_is_hidden(path: str, is_directory: bool) -> bool:
 
 OURS = Record(file(), file())
 RACY = attrs.evolve(OURS, digest=b"digest")
+MODED = Record(attrs.evolve(file(mtime_ns=5 * SECOND + 1), mode=0o644), file())
 SUMMED = attrs.evolve(OURS, checksum=b"checksum")
 OUR_FOLDER = Record(folder(), folder())
 FOREIGN = Record(None, file(size=9))
@@ -59,6 +60,7 @@ SOURCES = {
     Source.UNCHANGED: (file(), False),
     Source.RACY: (file(), False),
     Source.TOUCHED: (file(mtime_ns=6 * SECOND), False),
+    Source.CHMODDED: (attrs.evolve(file(mtime_ns=5 * SECOND + 1, ctime_ns=7), mode=0o755), False),
     Source.CHANGED: (file(mtime_ns=6 * SECOND), False),
     Source.DIRECTORY: (folder(), False),
 }
@@ -83,10 +85,12 @@ UNREACHABLE = {
     (Source.RACY, Target.DIRECTORY): "as above",
     (Source.TOUCHED, Target.NOTHING): "there is no record that could know its checksum",
     (Source.TOUCHED, Target.DIRECTORY): "a directory has no checksum",
+    (Source.CHMODDED, Target.NOTHING): "there is no record of another mode",
+    (Source.CHMODDED, Target.DIRECTORY): "a file is compared with the source's own record, which was a directory",
     (Source.DIRECTORY, Target.FOREIGN_EQUAL): "only files are equal",
     **{
         (source, target): "a foreign record has no source that a file could be unchanged from"
-        for source in (Source.UNCHANGED, Source.RACY, Source.TOUCHED)
+        for source in (Source.UNCHANGED, Source.RACY, Source.TOUCHED, Source.CHMODDED)
         for target in (Target.FOREIGN_EQUAL, Target.FOREIGN_FILE, Target.FOREIGN_DIRECTORY)
     },
 }
@@ -100,10 +104,12 @@ def test_every_pair_is_decided_or_cannot_occur() -> None:
 @pytest.mark.parametrize(("source", "target"), TABLE, ids=lambda one: one.name)
 def test_each_pair_is_found_in_the_table(source: Source, target: Target) -> None:
     now, hidden = SOURCES[source]
-    record = RACY if source is Source.RACY else SUMMED if source is Source.TOUCHED else TARGETS[target]
+    records = {Source.RACY: RACY, Source.TOUCHED: SUMMED, Source.CHMODDED: MODED}
+    record = records.get(source, TARGETS[target])
     if target is Target.FOREIGN_EQUAL:
         now = file()
-    assert decide(now, record, hidden=hidden, by_content=source is Source.TOUCHED) is TABLE[source, target]
+    expected = Action.NOTE if source is Source.CHMODDED else TABLE[source, target]
+    assert decide(now, record, hidden=hidden, by_content=source is Source.TOUCHED) is expected
 
 
 @given(
