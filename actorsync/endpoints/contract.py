@@ -266,7 +266,7 @@ class ModeSetter(Protocol):
     """A session of an endpoint with `Capabilities.keeps_modes` or ``sets_modes``: it changes the modes of entries."""
 
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
-        """Give files and directories the ``mode`` of their entries, and return what the target then has.
+        """Set the ``mode`` of files and directories to that of their entries, and return what the target then has.
 
         Content and times stay as they are. Setuid, setgid and sticky of a directory stay as well. An entry of another
         kind than expected is refused, and a symbolic link is never followed. A target that does not set a mode

@@ -69,7 +69,7 @@ class FtpEndpoint:
     @property
     def capabilities(self) -> Capabilities:
         """One lane: an FTP connection carries one transfer after the other."""
-        return Capabilities(lanes=1, is_remote=True)
+        return Capabilities(lanes=1, is_remote=True, sets_modes=True)
 
     @property
     def display(self) -> str:

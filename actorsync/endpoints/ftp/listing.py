@@ -37,7 +37,13 @@ class Lister:
             return Listing(directory, problem=problem)
         above = self._identities_above(directory)
         entries = [
-            Entry(join(directory, found.name), self._kind(found, directory, above), found.size or 0, found.mtime_ns)
+            Entry(
+                join(directory, found.name),
+                self._kind(found, directory, above),
+                found.size or 0,
+                found.mtime_ns,
+                mode=found.mode,
+            )
             for found in parsed.entries
         ]
         if not self._connection.known.has_mlsd:

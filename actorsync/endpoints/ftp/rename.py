@@ -112,7 +112,7 @@ class Renamer:
         refusal = dialogues.rename_outcome(rnfr, rnto)
         wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
         has_its_time = wanted_ns is not None and mtime_ns == wanted_ns and known.has_mdtm
-        entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns)
+        entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns, mode=staged.mode)
         if refusal is None:
             is_proven = size == staged.size and (has_its_time or is_left is False)
             return entry if is_proven else _Unproven(entry, size)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
@@ -35,7 +36,8 @@ class FtpSession:
         symlinks = SymlinkFinder(connection, self._lister)
         prober = Prober(connection)
         self._renamer = Renamer(connection, self._lister, prober)
-        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
+        self._modes = ModeSetter(connection, symlinks)
+        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, self._modes)
         self._mover = Mover(connection, self._lister, symlinks)
         self._reader = Reader(connection)
         self._directories = Directories(connection, self._lister, symlinks)
@@ -71,6 +73,10 @@ class FtpSession:
         """Rename files that are as recorded."""
         return await self._mover.move(relocations)
 
+    async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
+        """Set modes with SITE CHMOD."""
+        return await self._modes.set_modes(entries)
+
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files that are as recorded, and empty directories."""
         return await self._remover.remove(entries)
@@ -99,5 +105,5 @@ class FtpSession:
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings about this connection: a login in clear beyond the user's own network."""
-        return self._warnings
+        """Return the warnings about this connection: a login in clear beyond the user's own network, and modes."""
+        return (*self._warnings, *self.connection.known.unset_modes.warnings)

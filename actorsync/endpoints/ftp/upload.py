@@ -19,6 +19,7 @@ import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
@@ -61,6 +62,8 @@ class _FollowUp:
     time_setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
     mtime_ns: int | None = None
+    asks_mode: bool = False
+    mode: int | None = None
 
 
 @attrs.frozen
@@ -72,6 +75,7 @@ class Uploader:
     _symlinks: SymlinkFinder
     _prober: Prober
     _renamer: Renamer
+    _modes: ModeSetter
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -100,6 +104,8 @@ class Uploader:
         connection = self._connection
         if why := connection.fault(upload.path) or connection.fault(upload.temporary):
             return OperationRefused(why)
+        if upload.keeps_mode:
+            await self._modes.take_over(upload)
         try:
             if connection.known.probes.is_suspected and (full := await self._prober.check_storage(upload)):
                 return full
@@ -143,7 +149,7 @@ class Uploader:
         connection.check_resumption(data, reply)
         connection.close_data()
         if follow_up is not None:
-            await self._play_follow_up(follow_up)
+            await self._play_follow_up(follow_up, upload)
         if riding is not None:
             committed[-1] = await self._renamer.settle(riding, committed[-1])
         if isinstance(sent, OperationRefused):
@@ -164,7 +170,7 @@ class Uploader:
                 return renamed
             if is_whole:
                 self._connection.known.probes.note_taken(parent_of(upload.temporary))
-                return Staged(upload.path, upload.temporary, size, follow_up.mtime_ns)
+                return Staged(upload.path, upload.temporary, size, follow_up.mtime_ns, follow_up.mode)
             if upload.sent != size:  # the source ended early, or has grown
                 await self._connection.remove_temporaries([upload.temporary])
                 return judge(attempt_of(size, reply, is_begun=is_begun, stored=stored), None)
@@ -229,9 +235,12 @@ class Uploader:
         if known.case_folding.is_on is None and not connection.fault(other_case(upload.temporary)):
             follow_up.asks_case = True
             follow_up.lines.append(command_line("SIZE", connection.at(other_case(upload.temporary))))
+        if (line := self._modes.line(upload)) is not None:
+            follow_up.asks_mode = True
+            follow_up.lines.append(line)
         return follow_up
 
-    async def _play_follow_up(self, follow_up: _FollowUp) -> None:
+    async def _play_follow_up(self, follow_up: _FollowUp, upload: Upload) -> None:
         """Send the flight, where that was not done early, and read its replies."""
         control, known = self._connection.control, self._connection.known
         if not follow_up.is_sent:
@@ -248,6 +257,8 @@ class Uploader:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
                 known.case_folding.is_on = found is not None
+        if follow_up.asks_mode and upload.mode is not None:
+            follow_up.mode = self._modes.read(upload.path, upload.mode, checked("SITE", await control.reply()))
 
     def _read_time(self, follow_up: _FollowUp, reply: Reply, wanted_ns: int) -> None:
         """Read whether the time was set. A server that cannot set times is not asked again."""

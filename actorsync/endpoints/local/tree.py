@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
-from actorsync.endpoints.local.modes import UnsetModes
+from actorsync.endpoints.local.modes import set_mode
 from actorsync.endpoints.local.move import move
 from actorsync.endpoints.local.name_claims import Names, require_itself
 from actorsync.endpoints.local.openat import (
@@ -32,6 +32,7 @@ from actorsync.endpoints.local.openat import (
 )
 from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.shared.resource_limits import is_own_limit
+from actorsync.endpoints.shared.unset_modes import UnsetModes
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
 from actorsync.model.row import CODES, ListingRows, Row, entries_of
@@ -203,7 +204,7 @@ class Tree:
 
     def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set the modes of files and directories. One that the file system refuses is noted in ``unset``."""
-        return self._batch("set the mode of", entries, lambda entry: (entry.path,), self.unset.set_mode)
+        return self._batch("set the mode of", entries, lambda entry: (entry.path,), self._set_mode)
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries."""
@@ -244,6 +245,9 @@ class Tree:
                     for index in indices:
                         results[index] = refusal(doing, paths_of(items[index])[0], error)
         return results
+
+    def _set_mode(self, walk: Walk, entry: Entry) -> Entry:
+        return set_mode(walk, entry, self.unset)
 
     def _commit(self, walk: Walk, staged: Staged) -> Entry:
         directory, final = walk.parent(staged.path)

@@ -9,9 +9,10 @@ import stat
 from typing import Final
 
 from actorsync.endpoints.contract import Staged, Upload
-from actorsync.endpoints.local.modes import UnsetModes
+from actorsync.endpoints.local.modes import set_mode_of_open
 from actorsync.endpoints.local.name_claims import Names
 from actorsync.endpoints.local.openat import Walk, refusal, shown, temporary_beside
+from actorsync.endpoints.shared.unset_modes import UnsetModes
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import name_of
 
@@ -97,7 +98,7 @@ class Writer:
         if (mtime_ns := self._source.mtime_ns) is not None:
             _set_time(self._fd, mtime_ns)
         if self._mode is not None:
-            self._unset.set_mode_of_open(self._fd, self._path, self._mode)
+            set_mode_of_open(self._fd, self._path, self._mode, self._unset)
         os.fsync(self._fd)
         status = os.fstat(self._fd)
         self.close()

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.memory.tree import Directory, File, MemoryTree
+from actorsync.endpoints.memory.tree import Directory, File, MemoryTree, Special
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -324,9 +324,11 @@ class MemorySession:
     def _set_mode(self, entry: Entry) -> Entry:
         self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
-        if node is None or self._endpoint.entry(entry.path, node).kind is not entry.kind or entry.mode is None:
+        is_as_expected = node is not None and self._endpoint.entry(entry.path, node).kind is entry.kind
+        if isinstance(node, Special) or node is None or not is_as_expected or entry.mode is None:
             raise OperationRefused(f"{entry.path!r} was changed by another program: its mode is not set")
-        self._endpoint.chmod(entry.path, entry.mode)
+        node.mode = entry.mode
+        self._endpoint.touch(node, node.mtime_ns)
         return self._endpoint.entry(entry.path, node)
 
     def _remove(self, entry: Entry) -> bool:

@@ -104,17 +104,6 @@ class MemoryTree:
             if name_of(old) in self._parent(old)[0].children:  # with folded names, both may be one
                 self.take(old)
 
-    def chmod(self, path: str, mode: int) -> None:
-        """Set the mode of a file or directory, as the system does: the time of its content stays."""
-        node = self.find(path)
-        if node is None or isinstance(node, Special):
-            raise OperationRefused(f"{path!r} is not a file or directory")
-        node.mode, node.ctime_ns = mode, self._now()
-
-    def modes(self) -> dict[str, int]:
-        """Return the mode of every file and directory except the root, by path."""
-        return {path: node.mode for path, node in _walk(self._root) if path and isinstance(node, File | Directory)}
-
     def link(self, old: str, new: str) -> None:
         """Add a second name for a file, as a hard link does."""
         node = self.find(old)

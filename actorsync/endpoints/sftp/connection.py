@@ -10,6 +10,7 @@ from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard, above
+from actorsync.endpoints.shared.unset_modes import UnsetModes
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind, parent_of
 from actorsync.protocols.sftp import dialogues as ask
@@ -50,13 +51,7 @@ class Knowledge:
     probes: ProbeCache = attrs.Factory(ProbeCache)
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     folding: CaseFolding = attrs.Factory(CaseFolding)
-    unset_modes: list[str] = attrs.Factory(list)
-    """The first path whose mode the server did not set, with the reason; empty while there is none."""
-
-    def note_unset_mode(self, path: str, reason: str) -> None:
-        """Note that the server has not set a mode. The user is told about the first one."""
-        if not self.unset_modes:
-            self.unset_modes.append(f"{path}: {reason}")
+    unset_modes: UnsetModes = attrs.Factory(UnsetModes)
 
 
 @attrs.frozen(eq=False)

@@ -62,7 +62,7 @@ class ModeSetter:
             return OperationRefused(f"its mode is not set: {_why(entry, found)}")
         if now.mode != entry.mode:
             reason = "the server ignores it" if status.is_ok else f"the server refuses it: {status}"
-            self._connection.knowledge.note_unset_mode(entry.path, reason)
+            self._connection.knowledge.unset_modes.note(entry.path, reason)
         return now
 
 

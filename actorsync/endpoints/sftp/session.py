@@ -17,7 +17,6 @@ from actorsync.endpoints.sftp.read import Reader
 from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.upload import Uploader
-from actorsync.endpoints.shared.unset_modes import warning_about
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display, shorten
@@ -101,7 +100,7 @@ class SftpSession:
 
     def warnings(self) -> Sequence[str]:
         """Warn when the server does not do what the profile asks for."""
-        warnings = [warning_about(first) for first in self._connection.knowledge.unset_modes]
+        warnings = [*self._connection.knowledge.unset_modes.warnings]
         if self._connection.fsync and not self._connection.server.flushes:
             warnings.append(
                 "target.fsync has no effect: the server has no fsync@openssh.com extension to flush files to disk"

@@ -182,7 +182,7 @@ class Uploader:
             self._connection.knowledge.probes.note_taken(parent_of(upload.temporary))
             if upload.mode is not None and found.mode not in {None, upload.mode}:
                 reason = "the server ignores it" if rest[0] == OK else f"the server refuses it: {rest[0]}"
-                self._connection.knowledge.note_unset_mode(upload.path, reason)
+                self._connection.knowledge.unset_modes.note(upload.path, reason)
             return Staged(upload.path, upload.temporary, size, mtime_ns)
         if upload.sent != size:
             await self._connection.remove_file(upload.temporary)

@@ -26,6 +26,7 @@ from actorsync.protocols.ftp.replies import (
     parse_features,
     parse_mdtm_time,
     parse_working_directory,
+    set_mode_line,
     size_of,
 )
 from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, bursts, command_line, verb_of, why_unsendable
@@ -36,6 +37,7 @@ __all__ = [
     "facts",
     "introduce",
     "login",
+    "looks",
     "make_directories",
     "move_files",
     "protect_data",
@@ -44,6 +46,7 @@ __all__ = [
     "remove_directories",
     "remove_files",
     "rename_outcome",
+    "set_modes",
     "sizes",
     "whereabouts",
 ]
@@ -111,7 +114,7 @@ _INTRODUCTION = tuple(
         ("TYPE", "I"),
         ("PWD", None),
         ("OPTS", "UTF8 ON"),
-        ("OPTS", "MLST type;size;modify;unique;"),
+        ("OPTS", "MLST type;size;modify;unique;unix.mode;"),
     )
 )
 
@@ -291,6 +294,16 @@ def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
                 yield from disarm_rename()
         refusals.append(refusal)
     return refusals
+
+
+def set_modes(changes: Sequence[tuple[str, int]]) -> Dialogue[list[Reply]]:
+    """Set permissions, and return the replies. The server follows links."""
+    return (yield from exchange([(set_mode_line(path, mode),) for path, mode in changes]))
+
+
+def looks(paths: Sequence[str]) -> Dialogue[list[Reply]]:
+    """Return the reply to MLST for each path."""
+    return (yield from exchange([(command_line("MLST", path),) for path in paths]))
 
 
 def disarm_rename() -> Dialogue[None]:

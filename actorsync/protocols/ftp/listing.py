@@ -30,14 +30,15 @@ _MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 1
 class ListedEntry:
     """One name in a directory, as the server describes it. A fact that it does not send is None.
 
-    Only files have a size. Entries of LIST never have a time. ``unique`` identifies a file or directory under all of
-    its names (RFC 3659 section 7.5.2), and does not take part in comparisons.
+    Only files have a size. Entries of LIST never have a time. ``mode`` has the nine permission bits. ``unique``
+    identifies a file or directory under all of its names (RFC 3659 section 7.5.2). Neither takes part in comparisons.
     """
 
     name: str
     kind: Kind
     size: int | None = None
     mtime_ns: int | None = None
+    mode: int | None = attrs.field(default=None, eq=False)
     unique: str | None = attrs.field(default=None, eq=False)
 
 
@@ -138,6 +139,8 @@ _MLSD_KINDS = {"file": Kind.FILE, "dir": Kind.DIRECTORY}
 _MLSD_DOTS = {"cdir": ".", "pdir": ".."}
 _MLSD_LINKS = ("os.unix=slink", "os.unix=symlink")
 _SIZE = re.compile(r"[0-9]{1,19}")
+#: Octal; pyftpdlib writes it as Python does: "0o644".
+_MODE = re.compile(r"(?:0o)?[0-7]{1,7}")
 
 
 def _mlsd_entry(line: str) -> ListedEntry:
@@ -161,6 +164,7 @@ def _mlsd_entry(line: str) -> ListedEntry:
         kind=kind,
         size=None if size is None else int(size),
         mtime_ns=parse_mdtm_time(facts.get("modify", "")),
+        mode=int(mode, 8) & 0o777 if _MODE.fullmatch(mode := facts.get("unix.mode", "")) else None,
         unique=facts.get("unique") or None,
     )
 
@@ -200,7 +204,7 @@ _DATE = "|".join(
 # a space. If they could be anything, a name that looks like columns could pass for columns that were not understood.
 # One space ends the date. Further spaces belong to the name.
 _UNIX = re.compile(
-    r"(?P<kind>[-a-zA-Z])[-rwxsStTlL]{9}[.+@]? *[0-9]+ +(?:[^ ]+ +){0,3}?"
+    r"(?P<kind>[-a-zA-Z])(?P<rights>[-rwxsStTlL]{9})[.+@]? *[0-9]+ +(?:[^ ]+ +){0,3}?"
     rf"(?P<size>[0-9]{{1,19}}|[0-9]+, *[0-9]+) +(?i:{_DATE}) (?P<name>.*)",
     re.DOTALL,
 )
@@ -223,10 +227,17 @@ _DOS_KINDS = {
 _TOTAL = re.compile(r"total [0-9]+", re.IGNORECASE)
 
 
+def _mode_of(rights: str) -> int:
+    """Return the mode that nine letters stand for. ``s`` and ``t`` in place of ``x`` mean that it is set as well."""
+    return sum(0o400 >> place for place, letter in enumerate(rights) if letter in "rwxst")
+
+
 def _list_entry(line: str) -> ListedEntry | None:
+    mode = None
     if match := _UNIX.fullmatch(line):
         kind = _UNIX_KINDS.get(match["kind"], Kind.OTHER)
         name = _link_name(match["name"]) if kind is Kind.LINK else match["name"]
+        mode = _mode_of(match["rights"])
     elif match := _DOS.fullmatch(line):
         kind, name = _DOS_KINDS.get(match["tag"], Kind.OTHER), match["name"]
     elif _TOTAL.fullmatch(line):
@@ -236,7 +247,7 @@ def _list_entry(line: str) -> ListedEntry | None:
     size = match["size"] if kind is Kind.FILE else None
     if size is not None and not _SIZE.fullmatch(size):
         raise _NotUnderstoodError("an invalid size")
-    return ListedEntry(name, kind, None if size is None else int(size))
+    return ListedEntry(name, kind, None if size is None else int(size), mode=mode)
 
 
 def _link_name(text: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "Features",
     "TimeSetter",
     "accept_tls",
+    "can_set_mode",
     "checked",
     "epsv_port",
     "format_time",
@@ -27,6 +28,7 @@ __all__ = [
     "parse_mdtm_time",
     "parse_working_directory",
     "pasv_port",
+    "set_mode_line",
     "set_time_line",
     "size_of",
     "was_time_set",
@@ -58,6 +60,7 @@ EXPECTED: Mapping[str, frozenset[int]] = {
     "RMD": _DONE,
     "RNFR": frozenset({350}),
     "RNTO": _DONE,
+    "SITE": frozenset({200, 202, 250}),
     "SIZE": frozenset({213}),
     "STOR": _TRANSFER,
     "TYPE": frozenset({200}),
@@ -272,6 +275,22 @@ def set_time_line(setter: TimeSetter, path: str, mtime_ns: int) -> bytes:
     if setter is TimeSetter.NONE:
         raise ValueError("this server cannot set times")
     return command_line(f"{setter.value} {format_time(mtime_ns)}", path)
+
+
+def can_set_mode(path: str) -> bool:
+    """Return whether SITE CHMOD can name a path.
+
+    ProFTPD takes the command apart at its spaces and joins the words with single ones: a path with two of them in a
+    row, or with one at its end, would become the name of another file.
+    """
+    return not re.search(r"\s\s|\s$|[\t\v\f]", path)
+
+
+def set_mode_line(path: str, mode: int) -> bytes:
+    """Build the command that sets the permissions of a path."""
+    if not can_set_mode(path):
+        raise OperationRefused("SITE CHMOD cannot name a path with several spaces in a row, or one at its end")
+    return command_line("SITE", f"CHMOD {mode:04o} {path}")
 
 
 def was_time_set(reply: Reply) -> bool:

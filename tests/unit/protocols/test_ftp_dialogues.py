@@ -575,7 +575,7 @@ def test_m110_unsendable_login_is_refused(bad: str) -> None:
 
 def test_introduce_sends_one_flight() -> None:
     dialogue = ftp_dialogues.introduce()
-    options = [b"OPTS UTF8 ON\r\n", b"OPTS MLST type;size;modify;unique;\r\n"]
+    options = [b"OPTS UTF8 ON\r\n", b"OPTS MLST type;size;modify;unique;unix.mode;\r\n"]
     assert next(dialogue) == [b"FEAT\r\n", b"TYPE I\r\n", b"PWD\r\n", *options]
     replies = [*parse(PYFTPDLIB_FEAT), reply("200 ok"), reply('257 "/" here'), reply("504 Unknown command")]
     with pytest.raises(StopIteration) as done:

@@ -377,3 +377,32 @@ def test_m072_entries_never_have_a_path_as_name(data: bytes) -> None:
             assert not set("/\0\r\n") & set(name)
         assert found.is_whole == (not found.problems)
         assert all(display(problem) == problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    ("rights", "mode"),
+    [("rw-r--r--", 0o644), ("rw-------", 0o600), ("rwsr-Sr-t", 0o745), ("---------", 0), ("rwxrwxrwT", 0o776)],
+)
+def test_mode_is_read_from_the_letters_of_list(rights: str, mode: int) -> None:
+    (entry,) = parse_list(f"-{rights} 1 ftp ftp 3 Jan 01 2020 f\r\n".encode()).entries
+    assert entry.mode == mode
+
+
+@pytest.mark.parametrize(
+    ("fact", "mode"),
+    [
+        ("UNIX.mode=0640;", 0o640),
+        ("unix.mode=100755;", 0o755),
+        ("unix.mode=04711;", 0o711),
+        ("unix.mode=rw;", None),
+        ("", None),
+    ],
+)
+def test_mode_is_read_from_the_facts_of_mlsd(fact: str, mode: int | None) -> None:
+    (entry,) = parse_mlsd(f"type=file;size=3;{fact} f\r\n".encode()).entries
+    assert entry.mode == mode
+
+
+def test_dos_listing_has_no_modes() -> None:
+    (entry,) = parse_list(b"01-01-20  10:00AM                    3 f\r\n").entries
+    assert entry.mode is None

@@ -15,6 +15,7 @@ from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
+from actorsync.endpoints.shared.unset_modes import UnsetModes
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
@@ -52,6 +53,7 @@ class Knowledge:
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     case_folding: CaseFolding = attrs.Factory(CaseFolding)
     probes: ProbeCache = attrs.Factory(ProbeCache)
+    unset_modes: UnsetModes = attrs.Factory(UnsetModes)
 
     @property
     def is_sequential(self) -> bool:
