@@ -394,6 +394,7 @@ def test_mode_is_read_from_the_letters_of_list(rights: str, mode: int) -> None:
         ("UNIX.mode=0640;", 0o640),
         ("unix.mode=100755;", 0o755),
         ("unix.mode=04711;", 0o711),
+        ("unix.mode=0o600;", 0o600),
         ("unix.mode=rw;", None),
         ("", None),
     ],
