@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.look import Looker, Sight
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
@@ -28,6 +29,7 @@ class Directories:
     _connection: FtpConnection
     _lister: Lister
     _symlinks: SymlinkFinder
+    _looker: Looker
 
     async def make(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories in bursts. A refusal is looked into: servers give the same one for "exists" and "denied"."""
@@ -51,10 +53,20 @@ class Directories:
 
     async def _make_plain(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         results = await self._each(paths, self._mkd)
+        if not self._connection.known.has_cwd:
+            results = [
+                await self._is_there(path) or result if isinstance(result, OperationRefused) else result
+                for path, result in zip(paths, results, strict=True)
+            ]
         return [
             await self._explain(path, result) if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
             for path, result in zip(paths, results, strict=True)
         ]
+
+    async def _is_there(self, path: str) -> bool:
+        """Return whether a directory exists, on a server that can only list: MKD is refused for one that does."""
+        looked = await self._looker.look(path) if path else Sight(Entry("", Kind.DIRECTORY))
+        return looked.entry is not None and looked.entry.kind is Kind.DIRECTORY
 
     async def _explain(self, path: str, refusal: OperationRefused) -> OperationRefused:
         """Return why a directory could not be made, as far as looking shows. There is no name for a probe here."""

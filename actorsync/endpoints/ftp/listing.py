@@ -94,6 +94,7 @@ class Lister:
         self, directory: str, path: str, ahead: Callable[[], bool]
     ) -> tuple[ParsedListing | None, Problem | None]:
         known = self._connection.known
+        data: bytes | Reply
         if known.has_mlsd:
             data = await self._fetch(command_line("MLSD", path), ahead)
             if isinstance(data, bytes):
@@ -103,9 +104,13 @@ class Lister:
             known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
         (reply,) = await self._connection.control.exchange([command_line("CWD", path)])
         entered = checked("CWD", reply)
-        if not entered.is_positive:
+        if entered.code in UNKNOWN:
+            known.has_cwd = False
+            data = await self._fetch(command_line("LIST", path))
+        elif not entered.is_positive:
             return None, Problem(directory, str(entered), vanished=entered.code == 550)
-        data = await self._fetch(command_line("LIST", "-a"))
+        else:
+            data = await self._fetch(command_line("LIST", "-a"))
         if not isinstance(data, bytes):
             return None, Problem(directory, str(data))
         parsed = parse_list(data)
@@ -133,7 +138,7 @@ class Lister:
         content, asks_port = b"", False
         if is_open and not reply.is_refusal:
             content = await data.receive_all(_MAX_LISTING)
-            asks_port = ahead() and not connection.known.uses_pasv
+            asks_port = ahead() and connection.asks_port_ahead
         connection.close_data()  # before the final reply: ProFTPD waits for it
         if asks_port:
             await control.send([command_line("EPSV")])
@@ -176,6 +181,10 @@ class SymlinkFinder:
     _connection: FtpConnection
     _lister: Lister
 
+    def unknown(self, directories: Sequence[str]) -> list[str]:
+        """Return the directories that were not checked before; none where the server has no CWD to check them with."""
+        return self._connection.known.symlink_guard.unknown(directories) if self._connection.known.has_cwd else []
+
     def lines(self, directories: Sequence[str]) -> list[bytes]:
         """Return the commands that show where directories really are. Afterwards the session stands in the root."""
         at = self._connection.at
@@ -185,6 +194,7 @@ class SymlinkFinder:
     async def read(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
         """Read the replies to `lines`. Returns the link, for each directory that is reached through one."""
         found: dict[str, str] = {}
+        self._connection.known.has_cwd &= not any(reply.code in UNKNOWN for reply in replies[::2])
         *places, root = dialogues.whereabouts(replies) or [None]
         for path, place in zip(directories, places, strict=True):
             if place is None or root is None:
@@ -212,7 +222,7 @@ class SymlinkFinder:
 
     async def find(self, directories: Sequence[str]) -> dict[str, str]:
         """Check the directories that were not checked before, in bursts. Returns what `read` does."""
-        unknown = self._connection.known.symlink_guard.unknown(directories)
+        unknown = self.unknown(directories)
         usable = [path for path in unknown if not self._connection.fault(path)]
         units = [(line,) for line in self.lines(usable)]
         return await self.read(usable, await self._connection.control.play(dialogues.exchange(units)))

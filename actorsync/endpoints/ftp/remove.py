@@ -8,6 +8,7 @@ import attrs
 
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
+from actorsync.endpoints.ftp.look import Looker
 from actorsync.endpoints.ftp.move import is_changed
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
@@ -27,6 +28,7 @@ class Remover:
     _connection: FtpConnection
     _symlinks: SymlinkFinder
     _directories: Directories
+    _looker: Looker
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files whose size and time are still as recorded, then directories, each kind in bursts."""
@@ -66,6 +68,8 @@ class Remover:
 
     async def _compare(self, entries: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
         """Look at entries before they are removed: True for one that shows no size, a refusal for one that changed."""
+        if self._connection.known.has_size is False:
+            return await self._look(entries)
         found = await self._connection.control.play(
             dialogues.facts([self._connection.at(entry.path) for entry in entries])
         )
@@ -74,6 +78,18 @@ class Remover:
             if now is None:
                 results[entry] = True
             elif entry.kind is Kind.DIRECTORY or is_changed(entry, *now):
+                results[entry] = OperationRefused("not removed: it was changed on the server")
+        return results
+
+    async def _look(self, entries: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
+        """Look at entries on a server without SIZE. A name that may be hidden is removed as the server then says."""
+        results: dict[Entry, bool | OperationRefused] = {}
+        for entry in entries:
+            sight = await self._looker.look(entry.path)
+            now = sight.entry
+            if now is None and sight.is_certain:
+                results[entry] = True
+            elif now is not None and (now.kind is not entry.kind or (sight.is_certain and now.size != entry.size)):
                 results[entry] = OperationRefused("not removed: it was changed on the server")
         return results
 

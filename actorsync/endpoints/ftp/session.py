@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.look import Looker
 from actorsync.endpoints.ftp.move import Mover
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
@@ -18,11 +19,18 @@ from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
+from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.replies import TimeSetter
 
 __all__ = ["FtpSession"]
 
 _TIMES = {TimeSetter.MFMT: "set with MFMT", TimeSetter.MDTM: "set with MDTM, if allowed"}
+
+
+def _in_words(flights: Flights) -> str:
+    if flights.is_lock_step:
+        return "one at a time: the server does not take them in a row"
+    return "many at a time" if flights.allows(Flight.STORE) else "many at a time, except around transfers"
 
 
 class FtpSession:
@@ -33,13 +41,14 @@ class FtpSession:
         self._warnings = warnings
         self._lister = Lister(connection)
         symlinks = SymlinkFinder(connection, self._lister)
-        prober = Prober(connection)
-        self._renamer = Renamer(connection, self._lister, prober)
-        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
+        looker = Looker(connection, self._lister)
+        prober = Prober(connection, looker)
+        self._renamer = Renamer(connection, self._lister, prober, looker)
+        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, looker)
         self._mover = Mover(connection, self._lister, symlinks)
         self._reader = Reader(connection)
-        self._directories = Directories(connection, self._lister, symlinks)
-        self._remover = Remover(connection, symlinks, self._directories)
+        self._directories = Directories(connection, self._lister, symlinks, looker)
+        self._remover = Remover(connection, symlinks, self._directories, looker)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -94,10 +103,12 @@ class FtpSession:
             ("root", display(self.connection.root or "/")),
             ("listing", "MLSD" if known.has_mlsd else "CWD, LIST and MDTM"),
             ("data", "PASV" if known.uses_pasv else "EPSV"),
+            ("commands", _in_words(known.flights)),
             ("times", _TIMES.get(known.time_setter or TimeSetter.NONE, "cannot be set")),
             ("features", display(" ".join(sorted(known.features.names))) or "none told"),
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings about this connection: a login in clear beyond the user's own network."""
-        return self._warnings
+        """Return a login in clear beyond the user's own network, and a server that takes one command at a time."""
+        slow = self.connection.known.flights.warning
+        return [*self._warnings, slow] if slow else self._warnings

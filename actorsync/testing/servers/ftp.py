@@ -285,7 +285,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         }
         timeout = settings.idle_timeout or 0
         auth_failed_timeout = 0  # a rejected password does not slow a test down
-        banner = "actorsync embedded server ready."
+        banner = "pyftpdlib, embedded by actorsync, is ready."
         session_number = 0
         ssl_context = tls_context
         passive_ports = settings.data_ports

@@ -31,7 +31,7 @@ class EvilServer:
     """A running server; obtained from `evil_server`."""
 
     answers: Mapping[str, Answer]
-    greeting: bytes = b"220 hello\r\n"
+    greeting: bytes = b"220 pyftpdlib? hello\r\n"  # by default a server that is known to take flights
     listing: bytes | None = None  # sent by MLSD instead of the real listing
     early: bool = False  # send 226 before the data arrives
     tls: ssl.SSLContext | None = None  # used from AUTH TLS on

@@ -1,0 +1,12 @@
+// The npm package ftpd for one user: node npm_ftpd.js ROOT PORT USER PASSWORD
+const { FtpServer } = require("ftpd");
+
+const [root, port, user, password] = process.argv.slice(2);
+const server = new FtpServer("127.0.0.1", { getInitialCwd: () => "/", getRoot: () => root });
+server.on("error", (error) => console.error(error));
+server.on("client:connected", (connection) => {
+  connection.on("command:user", (name, accept, refuse) => (name === user ? accept() : refuse()));
+  connection.on("command:pass", (word, accept, refuse) => (word === password ? accept(user) : refuse()));
+});
+server.debugging = 0;
+server.listen(Number(port));
