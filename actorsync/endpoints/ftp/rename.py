@@ -14,7 +14,7 @@ import attrs
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.ftp.listing import Lister
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -107,7 +107,7 @@ class Renamer:
         if flight.asks_temporary:
             is_left = size_of(checked("SIZE", await control.reply())) is not None
         mtime_ns = _shown_time(shown)
-        if shown.code in UNKNOWN:
+        if known.commands.lacks("MDTM", shown):
             known.has_mdtm, mtime_ns = False, staged.mtime_ns
         refusal = dialogues.rename_outcome(rnfr, rnto)
         wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))

@@ -25,7 +25,7 @@ from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
-from actorsync.errors import FatalError, OperationRefused
+from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness, signature
 from actorsync.protocols.ftp.replies import (
@@ -239,8 +239,9 @@ class Uploader:
         if follow_up.asks_port:
             self._connection.keep_port(await control.reply())
         size = checked("SIZE", await control.reply())
-        if size.code in UNKNOWN:
-            raise FatalError(f"the server has no SIZE command, so no upload can be verified ({size}); use SFTP instead")
+        if known.commands.lacks("SIZE", size):
+            why = f"the server has no SIZE command, so no upload can be verified ({size}); use SFTP instead"
+            raise (FatalError if known.commands.is_confirmed("SIZE", self._connection.number) else ConnectionLost)(why)
         follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
@@ -252,8 +253,12 @@ class Uploader:
     def _read_time(self, follow_up: _FollowUp, reply: Reply, wanted_ns: int) -> None:
         """Read whether the time was set. A server that cannot set times is not asked again."""
         setter = follow_up.time_setter  # `known` is shared, and may hold another by now
+        commands = self._connection.known.commands
         if was_time_set(reply):
+            commands.note("a time")
             follow_up.mtime_ns = parse_mdtm_time(format_time(wanted_ns))
+        elif commands.works("a time"):
+            pass  # it is about this file
         elif (setter is TimeSetter.MDTM and follow_up.size is not None) or reply.code in UNKNOWN:
             self._connection.known.time_setter = TimeSetter.NONE
 
