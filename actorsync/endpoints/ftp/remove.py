@@ -68,7 +68,7 @@ class Remover:
         return refusals
 
     async def _compare(self, entries: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
-        """Look at entries before they are removed. Returns True for a file that is gone, a refusal for a changed one."""
+        """Look at entries before they are removed: True for a file that is gone, a refusal for one that changed."""
         connection, commands = self._connection, self._connection.known.commands
         units = [
             (command_line("SIZE", connection.at(entry.path)), command_line("MDTM", connection.at(entry.path)))

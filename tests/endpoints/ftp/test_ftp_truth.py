@@ -12,6 +12,7 @@ from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind
+from actorsync.model.event import Warned
 from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.mirror import mirror
 from tests.support.servers.evil import Answer, evil_server
@@ -276,3 +277,18 @@ async def test_refused_description_of_the_root_does_not_end_a_run(source: Path, 
     async with evil_server(answers, folders={"/", "/www"}) as server:
         run = await mirror(source, endpoint_for(server, "/www"), None)
         assert (run.report.exit_code, run.failures) == (0, {})
+
+
+async def test_temporary_that_can_never_be_removed_is_let_go_after_three_runs(source: Path, tmp_path: Path) -> None:
+    """It is reported once. Then runs succeed again."""
+    answers: dict[str, Answer] = {"DELE": b"550 denied", "RNTO": b"550 denied"}
+    async with evil_server(answers) as server:
+        codes, warnings = [], []
+        for _ in range(5):
+            run = await mirror(source, endpoint_for(server), tmp_path / "journal", delete=False)
+            codes.append(run.report.exit_code)
+            warnings += [event.text for event in run.of(Warned) if "could not be removed" in event.text]
+            server.answers = {"DELE": b"550 denied"}
+        assert codes == [1, 1, 1, 0, 0]
+        assert len(warnings) == len(set(warnings)) == 2, warnings
+        assert all("remove it by hand" in text for text in warnings)
