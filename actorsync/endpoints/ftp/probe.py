@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, Upload
-from actorsync.endpoints.ftp.look import Looker
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.endpoints.shared.probe_cache import SMALL, small_content
@@ -69,7 +69,7 @@ class Prober:
     """Finds out why the server refused an upload."""
 
     _connection: FtpConnection
-    _looker: Looker
+    _sizes: Sizes
 
     async def explain(self, upload: Upload, reply: Reply, *, is_begun: bool, stored: int | None) -> OperationRefused:
         """Return why an upload was refused, or came out short. Removes its temporary."""
@@ -145,7 +145,7 @@ class Prober:
             reply = checked("STOR", await connection.end_of_upload(data, is_sent=is_sent is True))
         connection.check_resumption(data, reply)
         connection.close_data()
-        stored = await self._looker.stored(path, size)
+        stored = await self._sizes.stored(path, size)
         return attempt_of(size, reply, is_begun=is_begun, stored=stored)
 
     async def check_storage(self, upload: Upload) -> OperationRefused | None:

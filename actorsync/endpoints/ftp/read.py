@@ -22,7 +22,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
@@ -84,12 +84,14 @@ class Reader:
         """Read the replies to `_questions`. Returns None when there is no file, or the server does not say."""
         if len(replies) == 1:
             looked = checked("MLST", replies[0])
-            if looked.code not in UNKNOWN:
-                found = mlst_entry(looked)
-                if found is None or found.kind is not Kind.FILE or found.size is None:
-                    return None
+            found = mlst_entry(looked)
+            if self._connection.known.commands.lacks("MLST", looked):
+                self._connection.known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+            elif found is not None and found.kind is Kind.FILE and found.size is not None:
                 return Entry(path, Kind.FILE, found.size, found.mtime_ns)
-            self._connection.known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+            elif looked.is_refusal or (found is not None and found.kind is not Kind.FILE):
+                return None
+            # A description without a size, or one that is not understood, says nothing: ask in the other way.
             replies = await self._connection.control.exchange(_size_and_time(self._connection.at(path)))
         size_reply, time_reply = replies
         facts = dialogues.read_facts(checked("SIZE", size_reply), checked("MDTM", time_reply))

@@ -13,9 +13,9 @@ import attrs
 
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.ftp.listing import Lister
-from actorsync.endpoints.ftp.look import Looker
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.sizes import Sizes
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -50,10 +50,10 @@ class _Unrenamed(OperationRefused):
 class _Unproven(OperationRefused):
     """The server reports a rename as done, and does not show the size and time that the file should then have."""
 
-    def __init__(self, entry: Entry, size: int | None) -> None:
+    def __init__(self, entry: Entry, size: int | None, *, lacks_size: bool = False) -> None:
         shown = "nothing" if size is None else f"{size} bytes"
         super().__init__(f"after the rename the server reports {shown} for the final name")
-        self.entry, self.size = entry, size
+        self.entry, self.size, self.lacks_size = entry, size, lacks_size
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ class Renamer:
     _connection: FtpConnection
     _lister: Lister
     _prober: Prober
-    _looker: Looker
+    _sizes: Sizes
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename, and read back size and time under the final name, in one flight for each file."""
@@ -92,7 +92,7 @@ class Renamer:
             command_line("RNFR", temporary),
             command_line("RNTO", final),
         ]
-        asks_size = self._connection.known.has_size is not False
+        asks_size = self._connection.known.has_size
         if asks_size:
             lines += [command_line("SIZE", final), command_line("MDTM", final)]
         # Without a time to compare, only the temporary shows whether it was renamed.
@@ -110,19 +110,20 @@ class Renamer:
         refusal = dialogues.rename_outcome(rnfr, rnto)
         if not flight.asks_size:
             return _renamed_unseen(staged, rnfr, rnto)
-        size = size_of(checked("SIZE", await control.reply()))
+        size_reply = checked("SIZE", await control.reply())
+        size, lacks_size = size_of(size_reply), known.commands.lacks("SIZE", size_reply)
         shown = checked("MDTM", await control.reply())
         if flight.asks_temporary:
             is_left = size_of(checked("SIZE", await control.reply())) is not None
         mtime_ns = _shown_time(shown)
-        if shown.code in UNKNOWN:
+        if known.commands.lacks("MDTM", shown):
             known.has_mdtm, mtime_ns = False, staged.mtime_ns
         wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
         has_its_time = wanted_ns is not None and mtime_ns == wanted_ns and known.has_mdtm
         entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns)
         if refusal is None:
             is_proven = size == staged.size and (has_its_time or is_left is False)
-            return entry if is_proven else _Unproven(entry, size)
+            return entry if is_proven else _Unproven(entry, size, lacks_size=lacks_size)
         if rnfr.is_refusal:
             # The temporary is gone: renamed before the connection was lost, or removed by another client.
             if size == staged.size and has_its_time:
@@ -141,7 +142,7 @@ class Renamer:
                 result = await self._explain(staged, result.reply)
             if isinstance(result, OperationRefused) and not result.retry:
                 await connection.remove_temporaries([staged.temporary])
-        elif isinstance(result, _Unproven) and connection.known.has_size is False:
+        elif isinstance(result, _Unproven) and result.lacks_size:
             return await self._look_at_renamed(staged, result)
         elif isinstance(result, _Unproven):
             (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
@@ -157,13 +158,11 @@ class Renamer:
 
     async def _look_at_renamed(self, staged: Staged, result: _Unproven) -> Entry | OperationRefused:
         """Check a rename by a look at the final name, where there is no SIZE."""
-        sight = await self._looker.look(staged.path)
-        if sight.is_certain and sight.size != staged.size:
-            shown = "nothing" if sight.size is None else f"{sight.size} bytes"
-            return OperationRefused(f"after the rename the server shows {shown} for the final name", retry=True)
-        if not sight.is_certain:
-            self._connection.known.is_unverified = True
-        return result.entry if sight.entry is None or sight.entry.mtime_ns is None else sight.entry
+        await self._sizes.confirm_missing(staged.path)
+        size = await self._sizes.stored(staged.path, staged.size)
+        if size == staged.size:
+            return result.entry
+        return OperationRefused(str(_Unproven(result.entry, size)), retry=True)
 
     async def _replace_in_steps(self, staged: Staged, reply: Reply) -> Entry | OperationRefused:
         """Set the old file aside, then rename. Put the old file back when the rename is refused."""
@@ -224,7 +223,7 @@ def _renamed_unseen(staged: Staged, rnfr: Reply, rnto: Reply) -> Entry | Operati
         return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
     if rnto.is_refusal:
         return _Unrenamed(rnto, is_taken=True)  # perhaps: a server that does not replace must be asked in steps
-    return _Unproven(Entry(staged.path, Kind.FILE, staged.size, staged.mtime_ns), None)
+    return _Unproven(Entry(staged.path, Kind.FILE, staged.size, staged.mtime_ns), None, lacks_size=True)
 
 
 def _shown_time(reply: Reply) -> int | None:

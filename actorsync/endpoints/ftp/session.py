@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
-from actorsync.endpoints.ftp.look import Looker
 from actorsync.endpoints.ftp.move import Mover
+from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
@@ -41,14 +42,15 @@ class FtpSession:
         self._warnings = warnings
         self._lister = Lister(connection)
         symlinks = SymlinkFinder(connection, self._lister)
-        looker = Looker(connection, self._lister)
-        prober = Prober(connection, looker)
-        self._renamer = Renamer(connection, self._lister, prober, looker)
-        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, looker)
+        presence = Presence(connection, self._lister)
+        sizes = Sizes(connection, self._lister)
+        prober = Prober(connection, sizes)
+        self._renamer = Renamer(connection, self._lister, prober, sizes)
+        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, sizes)
         self._mover = Mover(connection, self._lister, symlinks)
         self._reader = Reader(connection)
-        self._directories = Directories(connection, self._lister, symlinks, looker)
-        self._remover = Remover(connection, symlinks, self._directories, looker)
+        self._directories = Directories(connection, self._lister, symlinks, presence)
+        self._remover = Remover(connection, symlinks, self._directories, presence)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -109,6 +111,13 @@ class FtpSession:
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return a login in clear beyond the user's own network, and a server that takes one command at a time."""
-        slow = self.connection.known.flights.warning
-        return [*self._warnings, slow] if slow else self._warnings
+        """Return a login in clear beyond the user's own network, and what this server cannot do."""
+        known, found = self.connection.known, list(self._warnings)
+        if known.flights.warning:
+            found.append(known.flights.warning)
+        if known.is_unverified:
+            found.append(
+                "the server shows no sizes, neither by SIZE nor in its listings: whether uploads are whole cannot be "
+                "verified, only that the server says so"
+            )
+        return tuple(found)

@@ -19,9 +19,9 @@ import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
-from actorsync.endpoints.ftp.look import Looker
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import other_case
@@ -79,7 +79,7 @@ class Uploader:
     _symlinks: SymlinkFinder
     _prober: Prober
     _renamer: Renamer
-    _looker: Looker
+    _sizes: Sizes
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -232,7 +232,7 @@ class Uploader:
             upload.content.entry.mtime_ns,
             known.time_setter,
         )
-        follow_up = _FollowUp([command_line("EPSV")] if asks_port else [], asks_port, known.has_size is not False)
+        follow_up = _FollowUp([command_line("EPSV")] if asks_port else [], asks_port, known.has_size)
         if follow_up.asks_size:
             follow_up.lines.append(command_line("SIZE", temporary))
         if mtime_ns is not None and time_setter is not None and time_setter is not TimeSetter.NONE:
@@ -255,24 +255,28 @@ class Uploader:
         if follow_up.asks_port:
             self._connection.keep_port(await control.reply())
         size = checked("SIZE", await control.reply()) if follow_up.asks_size else None
-        if size is not None and size.code not in UNKNOWN:
+        lacks_size = size is None or known.commands.lacks("SIZE", size)
+        if size is not None:
             follow_up.size = size_of(size)
-            known.has_size = known.has_size or follow_up.size is not None
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
         if follow_up.asks_case:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
                 known.case_folding.is_on = found is not None
-        if size is None or size.code in UNKNOWN:
-            await self._looker.confirm_no_size(upload.temporary)
-            follow_up.size = await self._looker.stored(upload.temporary, upload.due)
+        if lacks_size:
+            await self._sizes.confirm_missing(upload.temporary)
+            follow_up.size = await self._sizes.stored(upload.temporary, upload.due)
 
     def _read_time(self, follow_up: _FollowUp, reply: Reply, wanted_ns: int) -> None:
         """Read whether the time was set. A server that cannot set times is not asked again."""
         setter = follow_up.time_setter  # `known` is shared, and may hold another by now
+        commands = self._connection.known.commands
         if was_time_set(reply):
+            commands.note("a time")
             follow_up.mtime_ns = parse_mdtm_time(format_time(wanted_ns))
+        elif commands.works("a time"):
+            pass  # it is about this file
         elif (setter is TimeSetter.MDTM and follow_up.size is not None) or reply.code in UNKNOWN:
             self._connection.known.time_setter = TimeSetter.NONE
 

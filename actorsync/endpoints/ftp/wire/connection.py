@@ -18,15 +18,13 @@ from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.commands import UNKNOWN, Commands
 from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import Features, TimeSetter, checked, epsv_port, pasv_port
 from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, is_utf8, verb_of, why_unsendable
 
 __all__ = ["UNKNOWN", "FtpConnection", "Knowledge"]
-
-#: The codes for a command that the server does not have, or not in this form.
-UNKNOWN = frozenset({500, 502, 504})
 
 #: The codes for a data connection that does not resume the TLS session: 522 from ProFTPD, 425 from vsftpd.
 _NOT_RESUMED = frozenset({425, 522})
@@ -38,17 +36,24 @@ class Knowledge:
 
     flights: Flights = attrs.Factory(Flights)
     features: Features = attrs.Factory(Features)
+    commands: Commands = attrs.Factory(Commands)
     greeting: str = ""
     time_setter: TimeSetter | None = None
     has_mlsd: bool | None = None
     has_mdtm: bool = True
-    has_size: bool | None = None
+    has_size: bool = True
     has_cwd: bool = True
     #: Whether an upload was believed, because nothing shows what the server has.
     is_unverified: bool = False
     uses_pasv: bool = False
     #: Whether the server lost data that arrived before the STOR. Data is then sent only after the 150.
     needs_150_first: bool = False
+    #: The arguments of LIST to try, in order: ``-a`` shows names that begin with a dot, and is no option everywhere.
+    list_options: tuple[str | None, ...] = ("-a", None)
+    #: Whether LIST is known not to show ``.`` and ``..``, as in DOS form.
+    lists_no_dots: bool = False
+    #: Whether a listing has shown a name that begins with a dot.
+    shows_dots: bool = False
     #: Traits of names (see `oddness`) that the server was seen to store unchanged.
     kept_traits: set[str] = attrs.Factory(set)
     #: Temporaries whose old file may still be set aside beside them.
@@ -203,11 +208,24 @@ class FtpConnection:
     # Dialogues about paths.
 
     async def is_directory(self, path: str) -> bool:
-        """Return whether an absolute path on the server is a directory."""
-        enter = [(command_line("CWD", path),), (command_line("CWD", "/"),)]  # the second leaves the directory again
-        units = [(command_line("MLST", path),)] if self.known.has_mlsd else enter
-        looked, *_ = await self.control.play(dialogues.exchange(units))
-        return looked.is_positive and (not self.known.has_mlsd or mlst_kind(looked) is Kind.DIRECTORY)
+        """Return whether an absolute path on the server is a directory, or a link to one.
+
+        MLST is asked first: Pure-FTPd delays each CWD that fails. Where MLST gives no clear answer, or has never given
+        one, CWD decides.
+        """
+        if self.known.has_mlsd:
+            (looked,) = await self.control.play(dialogues.exchange([(command_line("MLST", path),)]))
+            has_worked = self.known.commands.works("MLST")
+            self.known.commands.lacks("MLST", looked)
+            if (kind := mlst_kind(looked)) in {Kind.DIRECTORY, Kind.FILE} or (looked.code == 550 and has_worked):
+                return kind is Kind.DIRECTORY
+        return await self.can_enter(path)
+
+    async def can_enter(self, path: str) -> bool:
+        """Return whether an absolute path on the server can be entered: a directory, or a link to one."""
+        leave = command_line("CWD", "/")
+        entered, _ = await self.control.play(dialogues.exchange([(command_line("CWD", path),), (leave,)]))
+        return entered.is_positive
 
     async def each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]

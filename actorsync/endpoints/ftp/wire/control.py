@@ -23,7 +23,7 @@ from actorsync.endpoints.ftp.wire import tls as ftp_tls
 from actorsync.endpoints.ftp.wire.data import DataConnection, Timeouts, connect_data, connection_errors
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.protocols.ftp.flights import Flight, Flights, OutOfStep
-from actorsync.protocols.ftp.replies import greet
+from actorsync.protocols.ftp.replies import ends_session, greet
 from actorsync.protocols.ftp.send_queue import SendQueue
 from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, ReplyParser, command_line
 
@@ -259,8 +259,8 @@ class ControlConnection:
 
 
 def _reject_goodbye(reply: Reply) -> None:
-    """Raise `ConnectionLost` for 421. It may follow any command, and the server then closes the stream."""
-    if reply.code == 421:
+    """Raise `ConnectionLost` when the server ends the session, whatever the command was."""
+    if ends_session(reply):
         raise ConnectionLost(f"the server closes the connection: {reply}")
 
 
