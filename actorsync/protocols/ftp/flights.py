@@ -136,9 +136,9 @@ class Flights:
 
     def warn(self, why: str) -> None:
         """Keep the one warning for the user. The first reason stays."""
+        how = "they are sent one at a time" if self.is_lock_step else "around transfers they are sent one at a time"
         self.warning = self.warning or (
-            f"the server does not take FTP commands in a row ({why}): they are sent one at a time, and each file takes "
-            "more round trips"
+            f"the server does not take FTP commands in a row ({why}): {how}, and each file takes more round trips"
         )
 
     def _record(self) -> None:

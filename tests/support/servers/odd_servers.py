@@ -54,11 +54,11 @@ def odd_server(name: str, folder: Path) -> Iterator[FtpTarget]:
     program = Path(__file__).with_name("odd") / script
     with open(folder / "output", "ab") as log:
         process = subprocess.Popen(
-            [interpreter, str(program), str(root), str(target.port), USER, PASSWORD],
+            [interpreter, str(program), str(root), str(target.port), USER],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "NODE_PATH": str(modules)},
+            env={**os.environ, "NODE_PATH": str(modules), "PASSWORD": PASSWORD},
         )
     try:
         _wait_until_it_greets(target, process, folder / "output")

@@ -1,7 +1,8 @@
-"""Twisted's FTP server for one user: ``python twisted_ftp.py ROOT PORT USER PASSWORD``."""
+"""Twisted's FTP server for one user: ``python twisted_ftp.py ROOT PORT USER``, with the password in ``PASSWORD``."""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -12,7 +13,8 @@ portal: Any = import_module("twisted.cred.portal")
 ftp: Any = import_module("twisted.protocols.ftp")
 reactor: Any = import_module("twisted.internet.reactor")
 
-root, port, user, password = sys.argv[1:]
+root, port, user = sys.argv[1:]
+password = os.environ["PASSWORD"]
 realm = ftp.FTPRealm(root, root)
 realm.getHomeDirectory = lambda _: realm.anonymousRoot
 logins = checkers.InMemoryUsernamePasswordDatabaseDontUse()
