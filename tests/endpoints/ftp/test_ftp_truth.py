@@ -10,7 +10,7 @@ import pytest
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.local.endpoint import LocalEndpoint
-from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
+from actorsync.errors import ConnectionLost, FatalError, GuardRefused, LoginRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Warned
 from actorsync.testing.conformance.contents import MemoryContent
@@ -292,3 +292,36 @@ async def test_temporary_that_can_never_be_removed_is_let_go_after_three_runs(so
         assert codes == [1, 1, 1, 0, 0]
         assert len(warnings) == len(set(warnings)) == 2, warnings
         assert all("remove it by hand" in text for text in warnings)
+
+
+# ---- permanent refusals
+
+
+async def test_denied_rename_sends_each_file_once(source: Path) -> None:
+    async with evil_server({"RNFR": b"550 Permission denied.", "RNTO": b"503 RNFR first"}) as server:
+        run = await mirror(source, endpoint_for(server), None)
+        assert run.report.exit_code == 1
+        assert set(run.failures) == {"a", "d/b"}
+        assert all("allow RNFR and RNTO" in why for why in run.failures.values())
+        assert server.files == {}
+        stored = [line for line in server.commands if line.startswith("STOR") and "try.actorsync" not in line]
+    assert len(stored) == 2
+
+
+async def test_denied_size_is_no_full_target(source: Path) -> None:
+    async with evil_server({"SIZE": b"550 Permission denied."}) as server:
+        run = await mirror(source, endpoint_for(server), None)
+        assert run.report.exit_code == 1
+        assert all("does not show their size" in why for why in run.failures.values())
+        assert len(run.failures) == 2
+
+
+async def test_login_that_ends_the_session_twice_is_refused() -> None:
+    """vsftpd refuses to run with some settings, and says so after the password."""
+    said = b"500 OOPS: vsftpd: refusing to run with writable root inside chroot()"
+    async with evil_server({"PASS": said}) as server:
+        endpoint = endpoint_for(server)
+        for error in (ConnectionLost, LoginRefused):
+            with pytest.raises(error, match="refusing to run"):
+                async with endpoint.open_session():
+                    pass

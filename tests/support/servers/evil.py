@@ -33,6 +33,7 @@ class EvilServer:
 
     answers: Mapping[str, Answer]
     greeting: bytes = b"220 hello\r\n"
+    greets_after: float = 0.0
     listing: bytes | None = None  # sent by MLSD instead of the real listing
     early: bool = False  # send 226 before the data arrives
     tls: ssl.SSLContext | None = None  # used from AUTH TLS on
@@ -113,6 +114,7 @@ class _Session:
         try:
             if self.server.is_implicit:
                 await self.secure()
+            await trio.sleep(self.server.greets_after)
             await self.stream.send_all(self.server.greeting)
             rest = b""
             while data := await self.stream.receive_some():
