@@ -85,7 +85,7 @@ class WrongScheme:
         """Return the refusal when a login in clear failed with ``error`` because the server wants TLS."""
         if not _WANTS_TLS.search(str(error)) or not await self._offers_tls():
             return None
-        return self._refusal(f"{error}; the server accepts logins under TLS only", "ftpes://")
+        return self._refusal(f"{str(error).rstrip('.')}; the server accepts logins under TLS only", "ftpes://")
 
     def _refusal(self, why: str, scheme: str) -> LoginRefused:
         return LoginRefused(f"{why}: use {scheme} in the url of [{self.table}]")

@@ -325,3 +325,36 @@ async def test_login_that_ends_the_session_twice_is_refused() -> None:
             with pytest.raises(error, match="refusing to run"):
                 async with endpoint.open_session():
                     pass
+
+
+# ---- odd names
+
+
+@pytest.mark.parametrize("hides_dots", [False, True])
+@pytest.mark.parametrize("shows_ascii", [False, True])
+async def test_odd_names_are_sent_whatever_listings_show(tmp_path: Path, hides_dots: bool, shows_ascii: bool) -> None:
+    """The server keeps the names, and its listings show "?" for what is not ASCII, or hide dots."""
+    source, names = tmp_path / "source", ["é.txt", "è.txt", "ü/ö.txt", "a:b"]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(name.encode())
+    async with evil_server(hides_dots=hides_dots, shows_ascii=shows_ascii) as server:
+        run = await mirror(source, endpoint_for(server), tmp_path / "journal")
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert server.files == {f"/{name}": name.encode() for name in names}
+        run = await mirror(source, endpoint_for(server), tmp_path / "journal")
+        assert (run.report.exit_code, run.report.copied) == (0, 0)
+
+
+@pytest.mark.parametrize("hides_dots", [False, True])
+async def test_names_that_a_server_makes_one_are_refused(tmp_path: Path, hides_dots: bool) -> None:
+    source = tmp_path / "source"
+    for name in ("é.txt", "è.txt", "ü/a", "plain"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(name.encode())
+    async with evil_server(hides_dots=hides_dots, replaces=True) as server:
+        run = await mirror(source, endpoint_for(server), None)
+        assert set(run.failures) >= {"é.txt", "è.txt", "ü"}
+        assert all("differently" in why or "its directory" in why for why in run.failures.values())
+        assert server.files == {"/plain": b"plain"}
+        assert server.folders == {"/"}

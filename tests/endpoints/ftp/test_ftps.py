@@ -122,7 +122,7 @@ async def test_implicit_scheme_at_an_explicit_port_is_refused_with_the_right_one
 async def test_login_in_clear_where_tls_is_needed_is_refused_with_the_right_scheme(verb: str, reply: bytes) -> None:
     async with evil_server({verb: reply}, tls=identity().server_context()) as server:
         said = await wrong_scheme(server, None)
-        assert f"{reply.decode()}; the server accepts logins under TLS only: use ftpes://" in said
+        assert f"{reply.decode().rstrip('.')}; the server accepts logins under TLS only: use ftpes://" in said
 
 
 async def test_mention_of_tls_by_a_server_without_it_is_no_hint() -> None:

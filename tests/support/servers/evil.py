@@ -45,6 +45,7 @@ class EvilServer:
     full: bytes = b"451 no more"
     date: str = "Jan 1 00:00"  # of every entry in LIST
     folds: bool = False  # names are case-insensitive
+    replaces: bool = False  # stores U+FFFD for each character that is not ASCII
     lists_missing: bool = False  # MLSD of a missing directory sends an empty listing, and 226
     list_form: Literal["unix", "dos"] = "unix"
     dash_a: Literal["option", "refused", "file"] = "option"  # what "-a" is to LIST
@@ -64,6 +65,8 @@ class EvilServer:
 
     def place(self, path: str) -> str:
         """Return the path of an existing entry that ``path`` refers to, in its own case; otherwise ``path``."""
+        if self.replaces:
+            path = re.sub("[^ -~]", "\ufffd", path)
         if not self.folds or path in {"", "/"}:
             return path
         above, _, name = path.rpartition("/")
