@@ -158,7 +158,7 @@ def test_forms_of_a_name_are_other_names(name: str) -> None:
 @pytest.mark.parametrize("by", ["?", "_", "\ufffd", ""])
 def test_server_that_replaces_characters_confuses_a_name_with_a_form_of_it(name: str, by: str) -> None:
     def stored(text: str) -> str:
-        return "".join(letter if letter.isalnum() and letter.isascii() or letter == "-" else by for letter in text)
+        return "".join(letter if (letter.isalnum() and letter.isascii()) or letter == "-" else by for letter in text)
 
     assert stored(name) in {stored(form) for form in forms_of(name)}
 
