@@ -101,5 +101,6 @@ class FtpSession:
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings about this connection: a login in clear beyond the user's own network."""
-        return self._warnings
+        """Return a login in clear beyond the user's own network, and times that have all moved."""
+        moved = self.connection.known.time_shift.warning
+        return [*self._warnings, moved] if moved else self._warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Warned
 from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.mirror import mirror
-from tests.support.servers.evil import Answer, evil_server
+from tests.support.servers.evil import Answer, EvilServer, evil_server
 from tests.support.servers.ftp import endpoint_for
 
 OOPS = b"500 OOPS: priv_sock_get_int"
@@ -358,3 +359,47 @@ async def test_names_that_a_server_makes_one_are_refused(tmp_path: Path, hides_d
         assert all("differently" in why or "its directory" in why for why in run.failures.values())
         assert server.files == {"/plain": b"plain"}
         assert server.folders == {"/"}
+
+
+# ---- times
+
+
+def local_times(server: EvilServer, hours: int) -> None:
+    """Show the times of all files moved by some hours, as a server in local time after a change of its clock."""
+    for path in server.files:
+        shown = int(server.times.get(path, b"20240229123456"))
+        server.times[path] = b"%d" % (shown + 10_000 * hours)
+
+
+async def test_removals_go_on_when_all_times_move_by_an_hour(tmp_path: Path) -> None:
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for number in range(20):
+        (source / f"{number}").write_bytes(b"%d" % number)
+        os.utime(source / f"{number}", (1_700_000_000, 1_700_000_000))  # 22:13:20 UTC
+    async with evil_server() as server:
+        assert (await mirror(source, endpoint_for(server), journal, settled=True)).report.exit_code == 0
+        local_times(server, 1)
+        server.times["/3"] = b"20240101000000"  # changed by somebody else
+        for number in range(12):
+            (source / f"{number}").unlink()
+        (source / "12").rename(source / "twelve")
+        run = await mirror(source, endpoint_for(server), journal, settled=True)
+        assert run.failures == {"3": "not removed: it was changed on the server"}
+        assert server.files.keys() == {"/3", "/twelve", *(f"/{number}" for number in range(13, 20))}
+
+
+async def test_single_file_that_moved_by_an_hour_was_changed(tmp_path: Path) -> None:
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for name in "abcdef":
+        (source / name).write_bytes(name.encode())
+        os.utime(source / name, (1_700_000_000, 1_700_000_000))
+    async with evil_server() as server:
+        await mirror(source, endpoint_for(server), journal, settled=True)
+        server.times["/a"] = b"20231114231320"
+        for name in "abcde":
+            (source / name).unlink()
+        run = await mirror(source, endpoint_for(server), journal, settled=True)
+        assert run.failures == {"a": "not removed: it was changed on the server"}
+        assert server.files.keys() == {"/a", "/f"}
