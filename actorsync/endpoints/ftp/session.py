@@ -38,8 +38,8 @@ class FtpSession:
         self._renamer = Renamer(connection, self._lister, prober)
         self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
         self._mover = Mover(connection, self._lister, symlinks)
-        self._reader = Reader(connection)
         presence = Presence(connection, self._lister)
+        self._reader = Reader(connection, presence)
         self._directories = Directories(connection, self._lister, symlinks, presence)
         self._remover = Remover(connection, symlinks, self._directories, presence)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import pytest
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.local.endpoint import LocalEndpoint
-from actorsync.errors import ConnectionLost, FatalError, GuardRefused, LoginRefused, OperationRefused
+from actorsync.errors import ConnectionLost, FatalError, GuardRefused, LoginRefused, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Warned
 from actorsync.testing.conformance.contents import MemoryContent
-from tests.support.mirror import mirror
+from tests.support.mirror import Run, mirror
+from tests.support.servers.debian_servers import Options, Tls
 from tests.support.servers.evil import Answer, EvilServer, evil_server
-from tests.support.servers.ftp import endpoint_for
+from tests.support.servers.ftp import NAMES, endpoint_for, home, serving
 
 OOPS = b"500 OOPS: priv_sock_get_int"
 TIME_NS = 1_709_210_096 * 10**9  # the time of every file of the scripted server
@@ -259,6 +261,29 @@ async def test_file_with_an_odd_description_is_read(line: bytes) -> None:
         assert reply == Entry("f", Kind.FILE, 3, TIME_NS)
 
 
+@pytest.mark.parametrize("mlst", [b"550 denied", b"451 later", b"500 what?"])
+@pytest.mark.parametrize("size", [b"550 denied", b"451 later"])
+async def test_file_that_is_listed_and_not_described_is_not_skipped(tmp_path: Path, mlst: bytes, size: bytes) -> None:
+    """A run that skips a file because it no longer exists ends with "in sync". So it must not exist."""
+    target = tmp_path / "target"
+    target.mkdir()
+    async with evil_server({"SIZE": size}) as server:
+        server.files["/f"] = b"123"
+        server.answers = {"SIZE": size, "MLST": lambda path: None if path == "/" else mlst}
+        run = await mirror(endpoint_for(server), LocalEndpoint(target), None)
+        assert run.report.exit_code == 1
+        assert run.failures.keys() == {"f"}
+
+
+@pytest.mark.parametrize("code", [b"550 gone", b"451 what?", b"500 what?"])
+async def test_file_that_is_missing_has_vanished_whatever_the_reply(code: bytes) -> None:
+    async with evil_server() as server, endpoint_for(server).open_session() as session:
+        server.files["/other"] = b"123"
+        server.answers = dict.fromkeys(["SIZE", "MLST", "MDTM", "RETR"], code)
+        with pytest.raises(Vanished):
+            await session.open("f").__aenter__()
+
+
 async def test_root_that_is_a_link_is_used(source: Path) -> None:
     """Pure-FTPd answers MKD with 550, and MLST says that the root is a link."""
     link = b"250-here\r\n type=OS.unix=slink; /www\r\n250 end"
@@ -403,3 +428,98 @@ async def test_single_file_that_moved_by_an_hour_was_changed(tmp_path: Path) -> 
         run = await mirror(source, endpoint_for(server), journal, settled=True)
         assert run.failures == {"a": "not removed: it was changed on the server"}
         assert server.files.keys() == {"/a", "/f"}
+
+
+# ---- whole mirrors
+
+
+async def cycle(source: Path, server: EvilServer, folder: Path) -> None:
+    """Push, change, rename, remove, lose the journal, pull: the trees are equal each time."""
+
+    def expected() -> dict[str, bytes]:
+        return {f"/{path.relative_to(source)}": path.read_bytes() for path in source.rglob("*") if path.is_file()}
+
+    async def push(journal: str) -> Run:
+        run = await mirror(source, endpoint_for(server), folder / journal, settled=True)
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert server.files == expected()
+        return run
+
+    await push("one")
+    (source / "a").write_bytes(b"changed")
+    (source / "d/b").rename(source / "d/moved")
+    (source / "gone").write_bytes(b"gone")
+    await push("one")
+    (source / "gone").unlink()
+    shutil.rmtree(source / "d")
+    await push("one")
+    assert server.folders == {"/"}
+    assert (await push("one")).report.copied == 0
+    await push("two")
+    pulled = folder / "pulled"
+    pulled.mkdir()
+    run = await mirror(endpoint_for(server), LocalEndpoint(pulled), None)
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert {f"/{path.relative_to(pulled)}": path.read_bytes() for path in pulled.rglob("*")} == expected()
+
+
+@pytest.mark.parametrize("dash_a", ["option", "refused", "file"])
+@pytest.mark.parametrize("list_form", ["unix", "dos"])
+async def test_mirror_on_a_server_with_list_only(source: Path, tmp_path: Path, dash_a: str, list_form: str) -> None:
+    answers: dict[str, Answer] = {**NO_MLSD, "SYST": b"215 Windows_NT" if list_form == "dos" else b"215 UNIX"}
+    async with evil_server(answers, dash_a=dash_a, list_form=list_form) as server:
+        await cycle(source, server, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"229 ok (||6446|)",
+        b"229 ok (|2|127.0.0.1|6446|)",
+        b"229 ok",
+        b"227 Entering Passive Mode (127,0,0,1,25,46)",
+        b"522 no",
+    ],
+)
+async def test_mirror_on_a_server_with_malformed_epsv(source: Path, tmp_path: Path, reply: bytes) -> None:
+    """PASV takes its place, and EPSV is not tried again."""
+    async with evil_server({"EPSV": reply}) as server:
+        await cycle(source, server, tmp_path)
+        assert server.count("PASV") > 1
+
+
+@pytest.mark.parametrize("code", [b"450", b"451", b"501", b"550"])
+@pytest.mark.parametrize("lie", ["folds", "hides_dots", "lists_missing", "shows_ascii"])
+async def test_mirror_on_a_server_with_odd_replies_for_what_is_missing(
+    source: Path, tmp_path: Path, code: bytes, lie: str
+) -> None:
+    async with evil_server() as server:
+        setattr(server, lie, lie != "folds")
+
+        def missing(path: str) -> bytes | None:
+            return None if path in {*server.files, *server.folders} else code + b" what?"
+
+        server.answers = dict.fromkeys(["DELE", "RMD", "SIZE", "MDTM", "MLST", "CWD", "RNFR"], missing)
+        await cycle(source, server, tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_root_that_is_a_link_is_used_on_a_real_server(source: Path, name: str) -> None:
+    """Links above the root and the root itself are followed. Nothing is changed through one below it."""
+    with home() as folder, serving(name, folder) as server:
+        (server.root / "public_html/site").mkdir(parents=True)
+        (server.root / "www").symlink_to("public_html")
+        server.adopt()
+        for path in ("www", "www/site"):
+            for copied in (2, 0):
+                run = await mirror(source, endpoint_for(server, path), folder / path.replace("/", "-"))
+                assert (run.report.exit_code, run.failures, run.report.copied) == (0, {}, copied)
+        assert (server.root / "public_html/site/d/b").read_bytes() == b"d/b"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_login_in_clear_is_refused_with_the_right_scheme_on_a_real_server(name: str) -> None:
+    with home() as folder, serving(name, folder, Options(tls=Tls())) as server:
+        endpoint = endpoint_for(server, tls=None)
+        with pytest.raises(LoginRefused, match="use ftpes://"):
+            await endpoint.identify()

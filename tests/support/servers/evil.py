@@ -246,7 +246,10 @@ class _Session:
         path = self.server.place(path)
         if path in self.server.folders:
             return b"250-here\r\n type=dir; %s\r\n250 end\r\n" % path.encode()
-        return b"550 no"
+        if (data := self.server.files.get(path)) is None:
+            return b"550 no"
+        facts = b"type=file;size=%d;modify=%s;" % (len(data), self.server.times.get(path, _TIME))
+        return b"250-here\r\n %s %s\r\n250 end\r\n" % (facts, path.encode())
 
     async def do_mkd(self, path: str) -> bytes:
         path = self.server.place(path)
@@ -257,6 +260,7 @@ class _Session:
 
     async def do_stor(self, path: str) -> bytes:
         await self.stream.send_all(b"150 send it\r\n")
+        self.server.times.pop(self.server.place(path), None)
         if self.server.early:
             await self.stream.send_all(b"226 got it\r\n")
         received = b""
@@ -268,6 +272,15 @@ class _Session:
         if kept != received:
             return self.server.full
         return b"" if self.server.early else b"226 got it"
+
+    async def do_retr(self, path: str) -> bytes:
+        data = self.server.files.get(self.server.place(path))
+        if data is None:
+            return b"550 no"
+        await self.stream.send_all(b"150 take it\r\n")
+        async with await self.accept() as stream:
+            await stream.send_all(data)
+        return b"226 done"
 
     async def do_size(self, path: str) -> bytes:
         found = self.server.files.get(self.server.place(path))
