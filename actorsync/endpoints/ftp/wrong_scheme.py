@@ -19,6 +19,7 @@ from actorsync.endpoints.ftp.wire.certificates import NotTls
 from actorsync.endpoints.ftp.wire.control import open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
+from actorsync.protocols.ftp.flights import Flights
 from actorsync.protocols.ftp.wire import command_line
 
 __all__ = ["SILENCE", "WrongScheme"]
@@ -93,7 +94,7 @@ class WrongScheme:
     async def _greets_in_clear(self) -> bool:
         """Return whether the server sends an FTP greeting to a client that says nothing."""
         with contextlib.suppress(ActorsyncError):
-            async with open_control(self.host, self.port, Timeouts(self._silence, self._silence)) as control:
+            async with open_control(self.host, self.port, Timeouts(self._silence, self._silence), Flights()) as control:
                 await control.greeting()
                 return True
         return False
@@ -101,7 +102,7 @@ class WrongScheme:
     async def _offers_tls(self) -> bool:
         """Return whether the server accepts AUTH TLS."""
         with contextlib.suppress(ActorsyncError):
-            async with open_control(self.host, self.port, Timeouts(_LONGEST, _LONGEST)) as control:
+            async with open_control(self.host, self.port, Timeouts(_LONGEST, _LONGEST), Flights()) as control:
                 await control.greeting()
                 await control.send([command_line("AUTH", "TLS")])
                 return (await control.reply()).code == 234
