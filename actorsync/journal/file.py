@@ -7,6 +7,7 @@ new one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -31,6 +32,9 @@ BUSY_SECONDS = 5.0
 """Seconds to wait for a lock of another program, such as a ``sqlite3`` shell."""
 
 _WAY_OUT: Final = "run once with --rebuild, which moves it aside, surveys the target and deletes nothing"
+
+#: The home directory of a container's user often exists, and belongs to root.
+_NOT_WRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 #: Suffixes of the files of a journal. The journal itself comes last, so that it is never without the others.
 _PARTS: Final = ("-journal", "-wal", "-shm", "")
@@ -147,7 +151,8 @@ def naming(where: str) -> Iterator[None]:
     except schema.Unreadable as error:
         raise JournalUnusable(f"journal {where}: it is damaged ({error}); {_WAY_OUT}") from error
     except OSError as error:
-        raise FatalError(f"journal {where}: {error.strerror or error}") from error
+        way_out = "; set XDG_STATE_HOME to a directory that you can write to" if error.errno in _NOT_WRITABLE else ""
+        raise FatalError(f"journal {where}: {error.strerror or error}{way_out}") from error
 
 
 def _has_bytes(path: Path) -> bool:

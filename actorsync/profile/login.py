@@ -10,7 +10,9 @@ from typing import Any, get_args
 
 import attrs
 
-from actorsync.profile.files import is_private, regular_status
+from actorsync.endpoints.shared.home import home_directory
+from actorsync.endpoints.shared.private_files import is_exposed
+from actorsync.profile.files import regular_status
 from actorsync.profile.place import ANONYMOUS, ANONYMOUS_PASSWORD, PLUGGED, PORTS, Options, Place, TlsVersion
 from actorsync.profile.readers import (
     Reader,
@@ -320,14 +322,13 @@ def _file_fault(path: Path, *, is_key: bool) -> str | None:
         status = regular_status(path)
     except OSError as error:
         return f"cannot read {path}: {error.strerror}; name a file that you can read"
-    if is_key and status.st_uid == os.geteuid() and not is_private(status):
+    if is_key and status.st_uid == os.geteuid() and is_exposed(path, status):
         return f"other users can access {path} (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
     return None
 
 
 def _with_ssh_login(place: Place, table: str) -> Place:
-    known_hosts = place.known_hosts or Path(os.path.expanduser("~/.ssh/known_hosts"))
-    place = _with_password(attrs.evolve(place, known_hosts=known_hosts), text_fault)
+    place = _with_password(attrs.evolve(place, known_hosts=place.known_hosts or _default_known_hosts()), text_fault)
     if place.passphrase is None:
         return place
     if place.key_file is None:
@@ -335,6 +336,12 @@ def _with_ssh_login(place: Place, table: str) -> Place:
     question = f"passphrase of {place.key_file} for {place.user}@{place.host}: "
     origin = _completed("passphrase", place.passphrase, text_fault, str(place.key_file), question)
     return attrs.evolve(place, passphrase=origin)
+
+
+def _default_known_hosts() -> Path:
+    """Return ``~/.ssh/known_hosts``; without a home directory, the file of the machine, which is read in any case."""
+    home = home_directory()
+    return Path(home, ".ssh", "known_hosts") if home is not None else Path("/etc/ssh/ssh_known_hosts")
 
 
 def _with_options(place: Place) -> Place:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
 from actorsync.profile.place import Place
@@ -99,7 +100,7 @@ def read_path(value: object, site: Site) -> Path:
     text = _text(value, '"./public"')
     if not text or "\0" in text:
         raise ValueError("is not a path: it is empty or contains a NUL")
-    return Path(os.path.abspath(site.base / os.path.expanduser(text)))
+    return Path(os.path.abspath(site.base / expand_home(text)))
 
 
 def whole_reader(low: int, high: int | None = None) -> Reader:

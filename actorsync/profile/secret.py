@@ -17,6 +17,7 @@ from typing import NoReturn, final
 
 import attrs
 
+from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.errors import ProfileError
 from actorsync.profile.files import one_line, read_regular
 from actorsync.profile.terminal import ask
@@ -171,7 +172,7 @@ class EnvSecret(_Source):
 
 @attrs.frozen
 class FileSecret(_Source):
-    """The content of a file that only its owner can read."""
+    """The content of a file that only its owner can read, or that was mounted as a secret."""
 
     path: Path
 
@@ -181,8 +182,8 @@ class FileSecret(_Source):
             raw, status = read_regular(self.path, _MAX_BYTES)
         except OSError as error:
             self._fail(f"cannot read {self.path}: {error.strerror}")
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077:
+        if is_exposed(self.path, status):
+            mode = stat.S_IMODE(status.st_mode)
             self._fail(f"other users can access {self.path} (mode {mode:04o}); run: chmod 600 {self.path}")
         return self._decode(raw, str(self.path))
 

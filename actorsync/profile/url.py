@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
+from actorsync.endpoints.shared.home import expand_home
 from actorsync.profile.place import ANONYMOUS, PORTS, Place, Scheme
 from actorsync.profile.secret import line_fault, text_fault, utf8_fault
 
@@ -55,7 +56,7 @@ def _parse_directory(text: str, base: Path) -> Place:
         raise ValueError("is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name")
     if "\0" in text:
         raise ValueError("contains a NUL")
-    return Place(scheme="file", path=os.path.abspath(base / os.path.expanduser(text)))
+    return Place(scheme="file", path=os.path.abspath(base / expand_home(text)))
 
 
 def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:
