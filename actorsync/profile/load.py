@@ -131,8 +131,9 @@ class _Loader:
             self._fail("", f"is not valid TOML: {error}")
         for key, field in _KEYS.items():
             table = document.get(key.partition(".")[0])
-            if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(field.name), str):
-                self._check_private(key, field.name, status)
+            noun = _kebab(field.name)
+            if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(noun), str):
+                self._check_private(key, noun, status)
             if field.name == "options" and isinstance(table, dict):
                 for name in _plain_secrets(table.get("options")):
                     self._check_private(f"{key}.{name}", name, status)
@@ -180,7 +181,7 @@ class _Loader:
                 self._fail(f"--set {key}", _unknown(key))
             self._origins[key] = f"--set {key}"
             parsed = _override_value(key, value)
-            secrets = [_KEYS[key].name] if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
+            secrets = [_kebab(_KEYS[key].name)] if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
             for name in secrets or (_plain_secrets(parsed) if _KEYS[key].name == "options" else []):
                 reason = f"a {name} here would be visible to others in the process list"
                 self._fail(key, f"{reason}; set it in the profile")

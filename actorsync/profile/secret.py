@@ -32,6 +32,7 @@ __all__ = [
     "SecretSource",
     "line_fault",
     "looks_secret",
+    "proxy_fault",
     "text_fault",
     "utf8_fault",
 ]
@@ -115,6 +116,13 @@ def utf8_fault(text: str) -> str | None:
     except UnicodeEncodeError:
         return "is not UTF-8 text"
     return None
+
+
+def proxy_fault(text: str) -> str | None:
+    """Return why ``text`` cannot be the user or the password of a proxy, or None. SOCKS5 counts it in one byte."""
+    if not text.isascii() or not text.isprintable():
+        return "has characters other than printable ASCII, on which proxies do not agree"
+    return "has more than 255 characters" if len(text) > 255 else None
 
 
 def looks_secret(name: str) -> bool:

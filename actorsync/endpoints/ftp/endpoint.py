@@ -17,6 +17,7 @@ from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.ftp.wire.tls import TlsClient
 from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -30,6 +31,7 @@ from actorsync.model.text import display
 from actorsync.protocols.ftp import dialogues as ask
 from actorsync.protocols.ftp.replies import accept_tls
 from actorsync.protocols.ftp.wire import command_line
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["FtpEndpoint"]
 
@@ -56,6 +58,8 @@ class FtpEndpoint:
     tls: TlsPolicy | None = None
     table: str = "target"
     """The table of the profile that describes this endpoint, for messages."""
+    proxy: Proxy | None = None
+    """The proxy that control and data connections go through."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
@@ -94,7 +98,7 @@ class FtpEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in."""
-        async with open_control(self.host, self.port, self._timeouts) as control:
+        async with open_control(self.host, self.port, self._timeouts, self.proxy) as control:
             with _as_too_many_connections():
                 session = await self._enter(control)
             try:
@@ -123,6 +127,10 @@ class FtpEndpoint:
         """Read the greeting, and begin TLS where it is configured. Returns the greeting."""
         try:
             return await _greet(control, self._tls_client)
+        except OtherService as other:
+            if not self._is_accepted and await self._is_other_service():
+                raise LoginRefused(f"{self.display}: {other}") from None
+            raise
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
@@ -131,12 +139,23 @@ class FtpEndpoint:
                 reason += f" (the certificate has SHA-256 {shown})" if shown else ""
             raise LoginRefused(f"{self.display}: {reason}") from None
 
+    async def _is_other_service(self) -> bool:
+        """Return whether the server is no FTP server over another connection, either. One look is not enough."""
+        try:
+            async with open_control(self.host, self.port, self._timeouts, self.proxy) as control:
+                await _greet(control, self._tls_client)
+        except OtherService:
+            return True
+        except (ConnectionLost, LoginRefused):
+            return False
+        return False
+
     async def _shown_certificate(self) -> str | None:
         """Return the SHA-256 of the certificate that the server shows to a client that does not verify it."""
         assert self.tls is not None
         accepts_none = attrs.evolve(self.tls, certificate_sha256="")  # no certificate matches, so nothing is sent
         with contextlib.suppress(ConnectionLost):
-            async with open_control(self.host, self.port, self._timeouts) as control:
+            async with open_control(self.host, self.port, self._timeouts, self.proxy) as control:
                 try:
                     await _greet(control, TlsClient(accepts_none, self.host))
                 except UntrustedServer as refused:
@@ -164,7 +183,7 @@ class FtpEndpoint:
         if known.time_setter is None:
             known.time_setter = known.features.time_setter
         root = absolute_root(known.features.working_directory, self.path)
-        warnings = () if self.tls is not None else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        warnings = () if self.tls is not None else warn_of_clear_text(self.host, control.way, self.user)
         return FtpSession(FtpConnection(control, known, root), warnings)
 
 

@@ -13,6 +13,8 @@ import socket
 from collections import deque
 from typing import Any
 
+from actorsync.protocols.greetings import MOST_BYTES, OtherService, instead_of_ssh
+
 __all__ = ["ConnectedSocket"]
 
 #: Bytes in one ``recv``.
@@ -62,6 +64,7 @@ class _Transport(asyncio.Transport):
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.Protocol) -> None:
         super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": sock.getpeername()})
         self._loop, self._sock, self._protocol = loop, sock, protocol
+        self._greeting: bytes | None = b""  # what the server has sent so far; None once it is of no interest
         self._outbox: deque[memoryview] = deque()
         self._is_flushing = False
         self._is_closed = False
@@ -108,10 +111,18 @@ class _Transport(asyncio.Transport):
         except OSError as error:
             self._end(error)
             return
-        if data:
+        if not data:
+            self._end(None)
+        elif self._greeting is None or (other := self._look_at_greeting(self._greeting + data)) is None:
             self._protocol.data_received(data)
         else:
-            self._end(None)
+            self._end(OtherService(other))
+
+    def _look_at_greeting(self, received: bytes) -> str | None:
+        """Return what the server is, if it is no SSH server: asyncssh would wait for its version until the timeout."""
+        is_ssh = received.startswith(b"SSH-") or b"\nSSH-" in received
+        self._greeting = None if is_ssh or len(received) > MOST_BYTES else received
+        return instead_of_ssh(received)
 
     def is_closing(self) -> bool:
         """Whether this side or the peer has closed the connection."""
@@ -129,7 +140,7 @@ class _Transport(asyncio.Transport):
         """Close, as `close` does: neither of the two waits."""
         self.close()
 
-    def _end(self, error: OSError | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         if not self._is_closed:
             self._is_closed = True
             self._loop.remove_reader(self._sock)
