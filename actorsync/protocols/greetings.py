@@ -31,6 +31,7 @@ _FIRST_WORDS: Final = (
 )
 
 _REPLY: Final = re.compile(rb"[0-9]{3}[ -]")
+_LAST_LINE: Final = re.compile(rb"[0-9]{3} ")
 _REFUSAL: Final = re.compile(rb"[45][0-9]{2}[ -]")
 _TLS_ALERT: Final = b"\x15\x03"
 
@@ -50,11 +51,12 @@ def instead_of_ftp(line: str) -> str | None:
     return None
 
 
-def instead_of_ssh(received: bytes) -> str | None:
+def instead_of_ssh(received: bytes, *, is_all: bool = False) -> str | None:
     """Return what a server is that is no SSH server, or None if it may be one. It was sent the version of a client.
 
     ``received`` is everything that it has sent so far. An FTP or a mail server greets with a reply, and then refuses
-    the version of the client, which is no command.
+    the version of the client, which is no command. ProFTPD closes the connection instead, and Pure-FTPd falls silent:
+    then ``is_all`` is true, and a complete reply is enough.
     """
     if received.startswith(_TLS_ALERT):
         return f"this is a server that expects TLS, and no SSH server; use ftps:// for FTP with TLS, or {_SSH_PORT}"
@@ -62,7 +64,8 @@ def instead_of_ssh(received: bytes) -> str | None:
     if not lines or any(line.startswith(b"SSH-") for line in lines):
         return None
     first = lines[0].decode("utf-8", "surrogateescape")
-    if _REPLY.match(lines[0]) and any(_REFUSAL.match(line) for line in lines[1:]):
+    is_over = is_all and any(_LAST_LINE.match(line) for line in lines)
+    if _REPLY.match(lines[0]) and (is_over or any(_REFUSAL.match(line) for line in lines[1:])):
         better = "use ftpes:// or ftp:// for FTP"
         return f"this is an FTP or mail server ({_quoted(first)}), and no SSH server; {better}, or {_SSH_PORT}"
     for words, name in _FIRST_WORDS:

@@ -87,12 +87,15 @@ class SftpEndpoint:
         """Ask the server for its host key, without logging in, and compare it with the user's known_hosts files.
 
         Raises:
+            LoginRefused: the server is no SSH server.
             ConnectionLost: no SSH server could be reached.
         """
         try:
             with trio.fail_after(self.connect_seconds):
                 async with self._thread.running() as loop:
                     return await fetch_host_key(loop, (self.host, self.port), self._read_host_keys(), self.proxy)
+        except OtherService as other:
+            raise LoginRefused(f"{self.display}: {other}") from None
         except trio.TooSlowError:
             raise ConnectionLost("no answer in time") from None
 

@@ -41,6 +41,8 @@ async def connect(host: str, port: int, seconds: float) -> trio.SocketStream:
         raise ConnectionLost(f"{address_text(host, port)}: no answer in time; {_WAYS_OUT[errno.ETIMEDOUT]}") from None
     except OSError as error:
         raise no_connection(host, port, error) from error
+    except UnicodeError:  # of the encoding of international names
+        raise ConnectionLost(f"{address_text(host, port)}: the host name is not valid; check its spelling") from None
 
 
 def no_connection(host: str, port: int, error: OSError) -> ConnectionLost:
