@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from actorsync.cli.commands import run_command
 from actorsync.endpoints.shared.home import expand_home, home_directory
+from actorsync.errors import FatalError
+from actorsync.journal.file import naming
 from actorsync.profile import load_profile
 from actorsync.testing import EmbeddedSftpServer
 from tests.support.cli_profile import tree, write_profile
@@ -50,7 +53,7 @@ def ran(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status"])
+@pytest.mark.parametrize("command", ["run", "plan", "check", "status"])
 @pytest.mark.parametrize("environment", [{}, {"HOME": ""}, {"HOME": "relative"}, {"XDG_STATE_HOME": "relative"}])
 def test_command_without_a_home_directory_ends_with_one_line(
     nobody: None,
@@ -90,14 +93,30 @@ def test_state_home_is_enough_for_a_mirror_over_sftp(source: Path, tmp_path: Pat
         assert contents(server_folder / "site") == contents(source)
 
 
-def test_unwritable_home_names_the_variable_that_helps(
-    nobody: None, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_home_where_no_journal_can_be_ends_with_7(
+    nobody: None,
+    command: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("HOME", "/proc/1")  # not even root can make a directory there
-    assert run_command(["run", write_profile(source, str(tmp_path / "mirror"))]) == 7
+    monkeypatch.setenv("HOME", str(source / "a.txt"))  # not even root can make a directory there
+    assert run_command([command, write_profile(source, str(tmp_path / "mirror"))]) == 7
     error = capsys.readouterr().err
-    assert error.startswith("actorsync: journal /proc/1/.local/state/actorsync/")
-    assert error.count("\n") == 1
+    assert error.startswith(f"actorsync: journal {source}/a.txt/.local/state/actorsync/")
+    assert error.endswith(": Not a directory\n")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_journal_that_may_not_be_written_names_the_variable_that_helps(number: int) -> None:
+    with pytest.raises(FatalError) as caught, naming("/.local/state/actorsync/x.journal"):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == (
+        f"journal /.local/state/actorsync/x.journal: {os.strerror(number)}; "
+        "make it writable, or set XDG_STATE_HOME to another directory"
+    )
 
 
 @pytest.mark.parametrize("text", ["path = '~/public'", "url = '~'"])

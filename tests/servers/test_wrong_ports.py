@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -309,11 +310,10 @@ async def test_run_with_an_unknown_host_tries_again_and_ends_with_5(
 
 async def test_host_that_does_not_answer_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     class Resolver(trio.abc.HostnameResolver):
-        async def getaddrinfo(self, *_: object, **__: object) -> list[object]:
+        async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
             await trio.sleep_forever()
-            raise AssertionError
 
-        async def getnameinfo(self, *_: object, **__: object) -> tuple[str, str]:
+        async def getnameinfo(self, *_: Any, **__: Any) -> Any:
             raise AssertionError
 
     trio.socket.set_custom_hostname_resolver(Resolver())
