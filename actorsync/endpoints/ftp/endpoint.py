@@ -20,6 +20,7 @@ from actorsync.endpoints.ftp.wire.tls import TlsClient
 from actorsync.endpoints.ftp.wire.trial import try_flights
 from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
 from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -35,6 +36,7 @@ from actorsync.protocols.ftp import dialogues as ask
 from actorsync.protocols.ftp.flights import Flights, OutOfStep
 from actorsync.protocols.ftp.replies import accept_tls
 from actorsync.protocols.ftp.wire import Reply, command_line
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["FtpEndpoint"]
 
@@ -64,6 +66,8 @@ class FtpEndpoint:
     tls: TlsPolicy | None = None
     table: str = "target"
     """The table of the profile that describes this endpoint, for messages."""
+    proxy: Proxy | None = None
+    """The proxy that control and data connections go through."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     traits: Traits = attrs.Factory(Traits)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
@@ -116,7 +120,7 @@ class FtpEndpoint:
                     await control.quit()
 
     def _open_control(self) -> AbstractAsyncContextManager[ControlConnection]:
-        return open_control(self.host, self.port, self._timeouts, self.knowledge.flights)
+        return open_control(self.host, self.port, self._timeouts, self.knowledge.flights, self.proxy)
 
     @asynccontextmanager
     async def _noting_trouble(self, session: FtpSession) -> AsyncIterator[None]:
@@ -163,7 +167,7 @@ class FtpEndpoint:
 
     @property
     def _scheme(self) -> WrongScheme:
-        return WrongScheme(self.host, self.port, self.table, self.connect_seconds)
+        return WrongScheme(self.host, self.port, self.table, self.connect_seconds, self.proxy)
 
     @property
     def _timeouts(self) -> Timeouts:
@@ -175,6 +179,10 @@ class FtpEndpoint:
         try:
             greeting = partial(_greet, control, self._tls_client, self.knowledge.flights)
             return await self._scheme.watch(greeting, is_implicit=is_implicit)
+        except OtherService as other:
+            if not self._is_accepted and await self._is_other_service():
+                raise LoginRefused(f"{self.display}: {other}") from None
+            raise
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
@@ -182,6 +190,17 @@ class FtpEndpoint:
                 shown = refused.shown or await self._shown_certificate()
                 reason += f" (the certificate has SHA-256 {shown})" if shown else ""
             raise LoginRefused(f"{self.display}: {reason}") from None
+
+    async def _is_other_service(self) -> bool:
+        """Return whether the server is no FTP server over another connection, either. One look is not enough."""
+        try:
+            async with self._open_control() as control:
+                await _greet(control, self._tls_client, self.knowledge.flights)
+        except OtherService:
+            return True
+        except (ConnectionLost, LoginRefused):
+            return False
+        return False
 
     async def _shown_certificate(self) -> str | None:
         """Return the SHA-256 of the certificate that the server shows to a client that does not verify it."""
@@ -216,7 +235,7 @@ class FtpEndpoint:
         if known.time_setter is None:
             known.time_setter = known.features.time_setter
         root = absolute_root(known.features.working_directory, self.path)
-        warnings = () if self.tls is not None else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        warnings = () if self.tls is not None else warn_of_clear_text(self.host, control.way, self.user)
         return FtpSession(FtpConnection(control, known, root), warnings)
 
 
