@@ -16,7 +16,7 @@ import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -28,12 +28,18 @@ from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
-from actorsync.planning.temporary_names import oddness
+from actorsync.planning.temporary_names import aside_name, oddness, signature
 
-__all__ = ["Store"]
+__all__ = ["Move", "Store"]
 
 #: The number of paths that each memory of a store keeps.
 _MOST: Final = 20_000
+
+Move: TypeAlias = Callable[[str, str, bool], object]
+"""Renames a file, from a path to another. If the flag is False, an existing file is not to be replaced.
+
+Not every store has the choice. Raises `OSError` with ``EEXIST`` if the store does not replace the file.
+"""
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
@@ -47,13 +53,14 @@ class Store:
     """
 
     tree: Tree
-    move: Callable[[str, str], object] | None = None
+    move: Move | None = None
     _replaces: bool = True
     _folding: CaseFolding = attrs.Factory(CaseFolding)
     _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _moved: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _there: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _traits: set[str] = attrs.Factory(set)
+    _renamed: set[str] = attrs.Factory(set)
     _lock: threading.RLock = attrs.Factory(threading.RLock)
 
     # Writing.
@@ -100,12 +107,46 @@ class Store:
     def _learn(self, path: str) -> None:
         """Learn from a new entry how the store treats names. Raises `OperationRefused` if its name was changed."""
         if unproven := oddness(name_of(path)) - self._traits:
-            listing = self.tree.list_directory(parent_of(path))
-            if path not in (entry.path for entry in listing.entries):
-                raise OperationRefused(f"the store changes the name {display(name_of(path))!r}")
+            self._check_name(path)
             self._traits |= unproven
         if self._folding.is_on is None and other_case(path) != path:
             self._folding.is_on = not self.tree.is_flat and self.tree.look(other_case(path)) is not None
+
+    def _check_name(self, path: str) -> None:
+        """Raise `OperationRefused` if a listing does not show a new entry under its name."""
+        listing = self.tree.list_directory(parent_of(path))
+        if listing.problem is not None:
+            raise OperationRefused(f"cannot check how its name is stored: {listing.problem.reason}", retry=True)
+        if path not in (entry.path for entry in listing.entries):
+            name = display(name_of(path))
+            raise OperationRefused(f"the store changes the name {name!r}; rename the file, or exclude it")
+
+    def _learn_rename(self, temporary: str) -> None:
+        """Learn from a verified temporary whether the store keeps names in a rename. Afterwards it has its old name.
+
+        A server may read the new name of a rename in another way than the name in an upload (WsgiDAV drops tabs). The
+        final name could then replace another file. So an odd name is first tried beside it, with a name of its kind.
+        """
+        trial = aside_of(temporary)
+        unproven = oddness(name_of(temporary)) - self._renamed
+        if not unproven or trial == temporary:
+            return
+        self._carry(temporary, trial)
+        try:
+            self._check_name(trial)
+        except OperationRefused:
+            self.discard(temporary)
+            raise
+        self._carry(trial, temporary)
+        self._renamed |= unproven
+
+    def _carry(self, old: str, new: str) -> None:
+        """Rename a file to a free name. A store that cannot rename copies it."""
+        if self.move is None:
+            self.tree.fs.cp_file(self.tree.at(old), self.tree.at(new))
+            self._remove_file(old)
+        else:
+            self.move(self.tree.at(old), self.tree.at(new), False)
 
     def _claim(self, path: str) -> None:
         """Claim a name. Raises `OperationRefused` if the store folds case and another file has the same name."""
@@ -130,6 +171,7 @@ class Store:
             raise OperationRefused(f"cannot put {display(staged.path)!r} in place: a {before.kind.value} has its name")
         self._claim(staged.path)
         try:
+            self._learn_rename(staged.temporary)
             if self.move is None:
                 self.tree.fs.cp_file(temporary, final)
                 self._remove_file(staged.temporary)
@@ -144,16 +186,19 @@ class Store:
             raise OperationRefused(f"{display(staged.path)!r} has the wrong size after the rename", retry=True)
         return now
 
-    def _rename(self, move: Callable[[str, str], object], staged: Staged, *, is_new: bool) -> None:
+    def _rename(self, move: Move, staged: Staged, *, is_new: bool) -> None:
         """Rename a temporary. If a rename cannot replace a file, set the old file aside meanwhile."""
         paths = (staged.temporary, staged.path, aside_of(staged.temporary))
         temporary, final, aside = (self.tree.at(path) for path in paths)
         if is_new or self._replaces:
             try:
-                move(temporary, final)
+                move(temporary, final, not is_new)
             except OSError as error:
-                if error.errno != errno.EEXIST or is_new:
+                if error.errno != errno.EEXIST:
                     raise
+                if is_new:
+                    taken = f"another program has just made {display(staged.path)!r}"
+                    raise OperationRefused(taken, retry=True) from None
                 self._replaces = False
             else:
                 if not self._replaces:
@@ -161,12 +206,12 @@ class Store:
                 return
         if self.tree.look(staged.temporary) is None:  # an earlier call renamed it: do not set its file aside
             raise FileNotFoundError(errno.ENOENT, temporary)
-        move(final, aside)
+        move(final, aside, False)
         try:
-            move(temporary, final)
+            move(temporary, final, False)
         except BaseException:
             with contextlib.suppress(Exception):
-                move(aside, final)
+                move(aside, final, False)
             raise
         self._remove_file(aside_of(staged.temporary))
 
@@ -191,14 +236,10 @@ class Store:
             raise OperationRefused(f"{display(was.path)!r} was changed by another program: not moved")
         if there is not None or not (self.tree.is_flat or self._is_there(parent_of(path))):
             raise OperationRefused(f"cannot move to {display(path)!r}: the name is taken, or has no directory")
-        if oddness(name_of(path)) - self._traits:
+        if oddness(name_of(path)) - self._renamed:
             raise OperationRefused(f"the store may change the name {display(name_of(path))!r}: not moved")
         self._claim(path)
-        if self.move is None:
-            self.tree.fs.cp_file(self.tree.at(was.path), self.tree.at(path))
-            self._remove_file(was.path)
-        else:
-            self.move(self.tree.at(was.path), self.tree.at(path))
+        self._carry(was.path, path)
         self._remember(self._moved, f"{was.path}\0{path}")
         self._folding.give_up(was.path)
         now = self.tree.entry(path)
@@ -302,23 +343,50 @@ class Store:
         return True
 
     def _remove_file(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self.tree.fs.rm_file(self.tree.at(path))
+        except OSError as error:
+            if not is_missing(error):
+                raise
 
     def sweep_one(self, temporary: str, final: str | None) -> bool:
         """Remove a temporary, and restore the file that was set aside for it, if its final name is free."""
-        found = self.tree.entry(temporary)
+        found = self._leftover(temporary)
         if found is not None and found.kind is Kind.DIRECTORY:
             raise OperationRefused(f"{display(temporary)!r} is a directory")
         if found is not None:
             self._remove_file(temporary)
         self._whole.pop(temporary, None)
-        if self.move is not None and self.tree.entry(aside_of(temporary)) is not None:
-            if final is not None and self.tree.entry(final) is None:
-                self.move(self.tree.at(aside_of(temporary)), self.tree.at(final))
+        is_odd = bool(oddness(name_of(temporary)))
+        aside = aside_of(temporary)
+        if (self.move is not None or is_odd) and self._leftover(aside) is not None:
+            if final is not None and self.move is not None and self.tree.entry(final) is None:
+                self.move(self.tree.at(aside), self.tree.at(final), False)
             else:
-                self._remove_file(aside_of(temporary))
+                self._remove_file(aside)
+        if is_odd and found is None:
+            self._remove_disguised(temporary)
         return True
+
+    def _leftover(self, path: str) -> Entry | None:
+        """Return the entry at ``path``, or None. If the store rejects the name, a listing tells whether it is there."""
+        try:
+            return self.tree.entry(path)
+        except Exception as error:
+            refused = outcome_of("find", path, error, self.tree.hide)
+            listing = self.tree.list_directory(parent_of(path))
+            is_complete = listing.problem is None or listing.problem.vanished
+            if not is_complete or path in (entry.path for entry in listing.entries):
+                raise refused from error
+            return None
+
+    def _remove_disguised(self, temporary: str) -> None:
+        """Remove what a temporary became if the store changed its name. The random part of the name identifies it."""
+        mark = signature(name_of(temporary))
+        for entry in self.tree.list_directory(parent_of(temporary)).entries if mark else ():
+            is_disguised = mark in name_of(entry.path) or aside_name(mark) in name_of(entry.path)
+            if entry.kind is Kind.FILE and is_disguised:
+                self._remove_file(entry.path)
 
     # Batches.
 
