@@ -17,9 +17,10 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
+from actorsync.endpoints.fsspec.name_checks import Move
 from actorsync.endpoints.fsspec.names import name_fault
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
-from actorsync.endpoints.fsspec.store import Move, Store
+from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.errors import GuardRefused, LoginRefused, ProfileError

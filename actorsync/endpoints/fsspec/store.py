@@ -16,30 +16,24 @@ import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
+from actorsync.endpoints.fsspec.name_checks import Move, NameChecks, odd_directories
 from actorsync.endpoints.fsspec.tree import Tree
-from actorsync.endpoints.shared.case_folding import CaseFolding, other_case
 from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
-from actorsync.planning.temporary_names import aside_name, oddness, signature
+from actorsync.planning.temporary_names import oddness, signature
 
-__all__ = ["Move", "Store"]
+__all__ = ["Store"]
 
 #: The number of paths that each memory of a store keeps.
 _MOST: Final = 20_000
-
-Move: TypeAlias = Callable[[str, str, bool], object]
-"""Renames a file, from a path to another. If the flag is False, an existing file is not to be replaced.
-
-Not every store has the choice. Raises `OSError` with ``EEXIST`` if the store does not replace the file.
-"""
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
@@ -55,13 +49,15 @@ class Store:
     tree: Tree
     move: Move | None = None
     _replaces: bool = True
-    _folding: CaseFolding = attrs.Factory(CaseFolding)
     _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _moved: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _there: OrderedDict[str, None] = attrs.Factory(OrderedDict)
-    _traits: set[str] = attrs.Factory(set)
-    _renamed: set[str] = attrs.Factory(set)
     _lock: threading.RLock = attrs.Factory(threading.RLock)
+    names: NameChecks = attrs.field(init=False)
+
+    @names.default
+    def _names(self) -> NameChecks:
+        return NameChecks(self.tree, self.move, self.discard)
 
     # Writing.
 
@@ -70,8 +66,11 @@ class Store:
         if parent_of(temporary) != parent_of(path):
             raise ValueError(f"{temporary!r} is not in the directory of {path!r}")
         self.tree.at(path)
-        if not self.tree.is_flat and not self._is_there(parent_of(path)):
+        if self.tree.is_flat:
+            return
+        if not self._is_there(parent_of(path)):
             raise OperationRefused(f"the directory of {display(path)!r} does not exist")
+        self.names.prove_directories(temporary)
 
     def put(self, path: str, temporary: str, data: bytes) -> None:
         """Write a small file in one call."""
@@ -85,7 +84,7 @@ class Store:
         """Verify the size and the name of a temporary. If one is wrong, remove it and refuse the upload."""
         try:
             found = self._of_size(path, temporary, size)
-            self._learn(temporary)
+            self.names.learn(temporary)
         except Exception as error:
             self.discard(temporary)
             raise outcome_of("write", path, error, self.tree.hide) from error
@@ -104,63 +103,6 @@ class Store:
         with contextlib.suppress(Exception):
             self.sweep_one(temporary, None)
 
-    def _learn(self, path: str) -> None:
-        """Learn from a new entry how the store treats names. Raises `OperationRefused` if its name was changed."""
-        if unproven := oddness(name_of(path)) - self._traits:
-            self._check_name(path)
-            self._traits |= unproven
-        if self._folding.is_on is None and other_case(path) != path:
-            self._folding.is_on = not self.tree.is_flat and self.tree.look(other_case(path)) is not None
-
-    def _check_name(self, path: str) -> None:
-        """Raise `OperationRefused` if a listing does not show a new entry under its name."""
-        listing = self.tree.list_directory(parent_of(path))
-        if listing.problem is not None:
-            raise OperationRefused(f"cannot check how its name is stored: {listing.problem.reason}", retry=True)
-        if path not in (entry.path for entry in listing.entries):
-            name = display(name_of(path))
-            raise OperationRefused(f"the store changes the name {name!r}; rename the file, or exclude it")
-
-    def _learn_rename(self, temporary: str) -> None:
-        """Learn from a verified temporary whether the store keeps names in a rename. Afterwards it has its old name.
-
-        A server may read the new name of a rename in another way than the name in an upload (WsgiDAV drops tabs). The
-        final name could then replace another file. So an odd name is first tried beside it, with a name of its kind.
-        """
-        trial = aside_of(temporary)
-        unproven = oddness(name_of(temporary)) - self._renamed
-        if not unproven or trial == temporary:
-            return
-        self._carry(temporary, trial)
-        try:
-            self._check_name(trial)
-        except OperationRefused:
-            self.discard(temporary)
-            raise
-        self._carry(trial, temporary)
-        self._renamed |= unproven
-
-    def _carry(self, old: str, new: str) -> None:
-        """Rename a file to a free name. A store that cannot rename copies it."""
-        if self.move is None:
-            self.tree.fs.cp_file(self.tree.at(old), self.tree.at(new))
-            self._remove_file(old)
-        else:
-            self.move(self.tree.at(old), self.tree.at(new), False)
-
-    def _claim(self, path: str) -> None:
-        """Claim a name. Raises `OperationRefused` if the store folds case and another file has the same name."""
-        with self._lock:
-            directory = parent_of(path)
-            if self._folding.lacks(directory):
-                listing = self.tree.list_directory(directory)
-                if listing.problem is not None:
-                    reason = listing.problem.reason
-                    raise OperationRefused(f"cannot check whether another file has its name: {reason}")
-                self._folding.load(directory, [name_of(entry.path) for entry in listing.entries])
-            if (taken := self._folding.claim(path)) is not None:
-                raise taken
-
     def commit_one(self, staged: Staged) -> Entry:
         """Rename a temporary to its final name."""
         if parent_of(staged.temporary) != parent_of(staged.path):
@@ -169,12 +111,12 @@ class Store:
         before = self.tree.entry(staged.path)
         if before is not None and before.kind is not Kind.FILE:
             raise OperationRefused(f"cannot put {display(staged.path)!r} in place: a {before.kind.value} has its name")
-        self._claim(staged.path)
+        self.names.claim(staged.path)
         try:
-            self._learn_rename(staged.temporary)
+            self.names.learn_rename(staged.temporary)
             if self.move is None:
                 self.tree.fs.cp_file(temporary, final)
-                self._remove_file(staged.temporary)
+                self.tree.remove_file(staged.temporary)
             else:
                 self._rename(self.move, staged, is_new=before is None)
         except OSError as error:
@@ -202,7 +144,7 @@ class Store:
                 self._replaces = False
             else:
                 if not self._replaces:
-                    self._remove_file(aside_of(staged.temporary))  # left by an attempt that was interrupted
+                    self.tree.remove_file(aside_of(staged.temporary))  # left by an attempt that was interrupted
                 return
         if self.tree.look(staged.temporary) is None:  # an earlier call renamed it: do not set its file aside
             raise FileNotFoundError(errno.ENOENT, temporary)
@@ -213,7 +155,7 @@ class Store:
             with contextlib.suppress(Exception):
                 move(aside, final, False)
             raise
-        self._remove_file(aside_of(staged.temporary))
+        self.tree.remove_file(aside_of(staged.temporary))
 
     def _committed_before(self, staged: Staged, found: Entry | None) -> Entry:
         """Return the final entry if an earlier call committed the temporary, which is gone.
@@ -236,12 +178,12 @@ class Store:
             raise OperationRefused(f"{display(was.path)!r} was changed by another program: not moved")
         if there is not None or not (self.tree.is_flat or self._is_there(parent_of(path))):
             raise OperationRefused(f"cannot move to {display(path)!r}: the name is taken, or has no directory")
-        if oddness(name_of(path)) - self._renamed:
+        if not self.names.survives_rename(path):
             raise OperationRefused(f"the store may change the name {display(name_of(path))!r}: not moved")
-        self._claim(path)
-        self._carry(was.path, path)
+        self.names.claim(path)
+        self.names.carry(was.path, path)
         self._remember(self._moved, f"{was.path}\0{path}")
-        self._folding.give_up(was.path)
+        self.names.folding.give_up(was.path)
         now = self.tree.entry(path)
         if now is None or (now.kind, now.size) != (Kind.FILE, was.size):
             raise OperationRefused(f"{display(path)!r} has the wrong size after the move", retry=True)
@@ -286,7 +228,7 @@ class Store:
             raise
 
     def _learn_directory(self, path: str) -> None:
-        self._learn(path)
+        self.names.learn(path)
         if oddness(name_of(path)) and (problem := self.tree.list_directory(path).problem) is not None:
             raise OperationRefused(f"{display(path)!r} was made, and cannot be listed: {problem.reason}")
 
@@ -317,8 +259,8 @@ class Store:
         if found.kind is not entry.kind or (entry.kind is Kind.FILE and _is_changed(entry, found)):
             raise OperationRefused(f"{display(entry.path)!r} was changed by another program: not removed")
         if entry.kind is Kind.FILE:
-            self._remove_file(entry.path)
-            self._folding.give_up(entry.path)
+            self.tree.remove_file(entry.path)
+            self.names.folding.give_up(entry.path)
             return True
         return self._remove_directory(entry.path)
 
@@ -342,20 +284,13 @@ class Store:
                 raise
         return True
 
-    def _remove_file(self, path: str) -> None:
-        try:
-            self.tree.fs.rm_file(self.tree.at(path))
-        except OSError as error:
-            if not is_missing(error):
-                raise
-
     def sweep_one(self, temporary: str, final: str | None) -> bool:
         """Remove a temporary, and restore the file that was set aside for it, if its final name is free."""
         found = self._leftover(temporary)
         if found is not None and found.kind is Kind.DIRECTORY:
             raise OperationRefused(f"{display(temporary)!r} is a directory")
         if found is not None:
-            self._remove_file(temporary)
+            self.tree.remove_file(temporary)
         self._whole.pop(temporary, None)
         is_odd = bool(oddness(name_of(temporary)))
         aside = aside_of(temporary)
@@ -363,9 +298,12 @@ class Store:
             if final is not None and self.move is not None and self.tree.entry(final) is None:
                 self.move(self.tree.at(aside), self.tree.at(final), False)
             else:
-                self._remove_file(aside)
+                self.tree.remove_file(aside)
+        mark = signature(name_of(temporary))
         if is_odd and found is None:
-            self._remove_disguised(temporary)
+            self.names.remove_marked(parent_of(temporary), mark)
+        for directory in odd_directories(temporary):
+            self.names.remove_marked(parent_of(directory), mark)
         return True
 
     def _leftover(self, path: str) -> Entry | None:
@@ -379,14 +317,6 @@ class Store:
             if not is_complete or path in (entry.path for entry in listing.entries):
                 raise refused from error
             return None
-
-    def _remove_disguised(self, temporary: str) -> None:
-        """Remove what a temporary became if the store changed its name. The random part of the name identifies it."""
-        mark = signature(name_of(temporary))
-        for entry in self.tree.list_directory(parent_of(temporary)).entries if mark else ():
-            is_disguised = mark in name_of(entry.path) or aside_name(mark) in name_of(entry.path)
-            if entry.kind is Kind.FILE and is_disguised:
-                self._remove_file(entry.path)
 
     # Batches.
 

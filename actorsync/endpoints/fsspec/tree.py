@@ -1,4 +1,5 @@
-"""The tree in a file system of fsspec as it is now: looked at, listed and read. Nothing here writes.
+"""The tree in a file system of fsspec as it is now: looked at, listed and read. Nothing here writes but the
+removal of one file.
 
 Only functions of fsspec for a single path are used, never those that take a name for a pattern (``rm``, ``copy``,
 ``expand``).
@@ -163,3 +164,11 @@ class Tree:
         if entry is None or entry.kind is not Kind.FILE:
             raise OperationRefused(f"cannot open {display(path)!r}: it is not a regular file")
         return entry, version_of(info)
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file, unless it is gone."""
+        try:
+            self.fs.rm_file(self.at(path))
+        except OSError as error:
+            if not is_missing(error):
+                raise
