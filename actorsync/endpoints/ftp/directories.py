@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -15,6 +16,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import checked, parse_working_directory
 from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line
 from actorsync.protocols.upload_diagnosis import full
@@ -80,6 +82,12 @@ class Directories:
         own, above = await connection.control.play(dialogues.sizes([connection.at(path), parent]))
         if own is not None:
             return OperationRefused("a file is in its place")
+        if connection.known.has_mlsd:
+            (looked,) = await connection.control.play(
+                dialogues.exchange([(command_line("MLST", connection.at(path)),)])
+            )
+            if mlst_kind(looked) is Kind.LINK:
+                return link_refusal(path)
         if not await connection.is_directory(parent):
             is_file = above is not None  # some servers show a size for a directory, too
             return OperationRefused(
@@ -111,8 +119,12 @@ class Directories:
         if name in names:
             connection.known.kept_traits |= oddness(name)
             return Entry(path, Kind.DIRECTORY)
+        new = names - before
+        if refusal is None and await NameCheck(connection).keeps(path, new, is_directory=True):
+            connection.known.kept_traits |= oddness(name)
+            return Entry(path, Kind.DIRECTORY)
         became = name_of((parse_working_directory(reply) if reply.is_positive else None) or "")
-        if became in names - before:
+        if became in new:
             await connection.control.play(self._rmd([connection.at(join(parent, became))]))
         return refusal or stored_differently(oddness(name))
 

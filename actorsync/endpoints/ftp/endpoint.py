@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -17,7 +18,9 @@ from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.ftp.wire.tls import TlsClient
 from actorsync.endpoints.ftp.wire.trial import try_flights
+from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
 from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -33,8 +36,12 @@ from actorsync.protocols.ftp import dialogues as ask
 from actorsync.protocols.ftp.flights import Flights, OutOfStep
 from actorsync.protocols.ftp.replies import accept_tls
 from actorsync.protocols.ftp.wire import Reply, command_line
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["FtpEndpoint"]
+
+#: What vsftpd says when one of its own processes fails; see `ends_session`.
+_FAILED_INSIDE = "500 OOPS"
 
 
 @attrs.define(eq=False)
@@ -59,11 +66,14 @@ class FtpEndpoint:
     tls: TlsPolicy | None = None
     table: str = "target"
     """The table of the profile that describes this endpoint, for messages."""
+    proxy: Proxy | None = None
+    """The proxy that control and data connections go through."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     traits: Traits = attrs.Factory(Traits)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
     _refusal: str | None = None
+    _last_words: str = ""
     _password: str | None = attrs.field(default=None, init=False, repr=False)
     _tls_client: TlsClient | None = attrs.field(default=None, init=False, repr=False)
 
@@ -110,7 +120,7 @@ class FtpEndpoint:
                     await control.quit()
 
     def _open_control(self) -> AbstractAsyncContextManager[ControlConnection]:
-        return open_control(self.host, self.port, self._timeouts, self.knowledge.flights)
+        return open_control(self.host, self.port, self._timeouts, self.knowledge.flights, self.proxy)
 
     @asynccontextmanager
     async def _noting_trouble(self, session: FtpSession) -> AsyncIterator[None]:
@@ -140,14 +150,39 @@ class FtpEndpoint:
                     return session if is_usable else None
         return await self._log_in(control, greeting)
 
+    async def _play_login(self, control: ControlConnection, password: str) -> None:
+        try:
+            await control.play(ask.login(self.user, password))
+        except (ConnectionLost, LoginRefused) as error:
+            if self._is_accepted:
+                raise
+            if self.tls is None and (refused := await self._scheme.explain(error)):
+                raise refused from None
+            # vsftpd ends the session like this for a wrong setting, such as a root that its user may write to.
+            if _FAILED_INSIDE in (why := str(error)):
+                if why == self._last_words:
+                    raise LoginRefused(f"{why} (over two connections); see the settings of the server") from None
+                self._last_words = why
+            raise
+
+    @property
+    def _scheme(self) -> WrongScheme:
+        return WrongScheme(self.host, self.port, self.table, self.connect_seconds, self.proxy)
+
     @property
     def _timeouts(self) -> Timeouts:
         return Timeouts(self.connect_seconds, self.stall_seconds)
 
     async def _greet(self, control: ControlConnection) -> str:
         """Read the greeting, and begin TLS where it is configured. Returns the greeting."""
+        is_implicit = self.tls is not None and self.tls.is_implicit
         try:
-            return await _greet(control, self._tls_client, self.knowledge.flights)
+            greeting = partial(_greet, control, self._tls_client, self.knowledge.flights)
+            return await self._scheme.watch(greeting, is_implicit=is_implicit)
+        except OtherService as other:
+            if not self._is_accepted and await self._is_other_service():
+                raise LoginRefused(f"{self.display}: {other}") from None
+            raise
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
@@ -155,6 +190,17 @@ class FtpEndpoint:
                 shown = refused.shown or await self._shown_certificate()
                 reason += f" (the certificate has SHA-256 {shown})" if shown else ""
             raise LoginRefused(f"{self.display}: {reason}") from None
+
+    async def _is_other_service(self) -> bool:
+        """Return whether the server is no FTP server over another connection, either. One look is not enough."""
+        try:
+            async with self._open_control() as control:
+                await _greet(control, self._tls_client, self.knowledge.flights)
+        except OtherService:
+            return True
+        except (ConnectionLost, LoginRefused):
+            return False
+        return False
 
     async def _shown_certificate(self) -> str | None:
         """Return the SHA-256 of the certificate that the server shows to a client that does not verify it."""
@@ -174,7 +220,7 @@ class FtpEndpoint:
         if self._password is None:
             self._password = self.password()
         try:
-            await control.play(ask.login(self.user, self._password))
+            await self._play_login(control, self._password)
         except LoginRefused as refused:
             if self._is_accepted:
                 # The server accepted this login before in this run. ProFTPD sends 530 also for "too many connections".
@@ -189,7 +235,7 @@ class FtpEndpoint:
         if known.time_setter is None:
             known.time_setter = known.features.time_setter
         root = absolute_root(known.features.working_directory, self.path)
-        warnings = () if self.tls is not None else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        warnings = () if self.tls is not None else warn_of_clear_text(self.host, control.way, self.user)
         return FtpSession(FtpConnection(control, known, root), warnings)
 
 

@@ -9,7 +9,7 @@ import attrs
 
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
-from actorsync.endpoints.ftp.move import is_changed
+from actorsync.endpoints.ftp.move import is_changed, note_times
 from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
@@ -77,15 +77,16 @@ class Remover:
         replies = await connection.control.play(dialogues.exchange(units))
         results: dict[Entry, bool | OperationRefused] = {}
         unclear: list[Entry] = []
-        for entry, size, time in zip(entries, replies[::2], replies[1::2], strict=True):
+        shown = [dialogues.read_facts(size, time) for size, time in zip(replies[::2], replies[1::2], strict=True)]
+        note_times(connection.known.time_shift, zip(entries, shown, strict=True))
+        for entry, size, now in zip(entries, replies[::2], shown, strict=True):
             commands.lacks("SIZE", size)
-            now = dialogues.read_facts(size, time)
             if entry.kind is Kind.DIRECTORY:
                 # Some servers show a size for a directory.
                 if now is not None and not await connection.is_directory(connection.at(entry.path)):
                     results[entry] = _changed()
             elif now is not None:
-                if is_changed(entry, *now):
+                if is_changed(entry, *now, connection.known.time_shift):
                     results[entry] = _changed()
             elif size.code == 550 and commands.works("SIZE"):
                 results[entry] = True
@@ -96,6 +97,9 @@ class Remover:
     async def _look_for(self, files: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
         """Look for files whose size was refused in the listings of their directories. Returns what `_compare` does."""
         found = await self._presence.look([entry.path for entry in files])
+        shift = self._connection.known.time_shift
+        seen = [(entry, listed) for entry in files if (listed := found.get(entry.path)) is not None]
+        note_times(shift, [(entry, (listed.size or 0, listed.mtime_ns)) for entry, listed in seen])
         results: dict[Entry, bool | OperationRefused] = {}
         for entry in files:
             if entry.path not in found:
@@ -103,7 +107,7 @@ class Remover:
                 results[entry] = OperationRefused(why)
             elif (listed := found[entry.path]) is None:
                 results[entry] = True
-            elif listed.kind is not Kind.FILE or is_changed(entry, listed.size or 0, listed.mtime_ns):
+            elif listed.kind is not Kind.FILE or is_changed(entry, listed.size or 0, listed.mtime_ns, shift):
                 results[entry] = _changed()
         return results
 

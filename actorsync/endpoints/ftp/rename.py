@@ -47,6 +47,14 @@ class _Unrenamed(OperationRefused):
         self.reply, self.is_taken = reply, is_taken
 
 
+class _NotBegun(OperationRefused):
+    """The server refused RNFR. The temporary is gone, or the account may not rename."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"its temporary is gone: {reply}", retry=True)
+        self.reply = reply
+
+
 class _Unproven(OperationRefused):
     """The server reports a rename as done, and does not show the size and time that the file should then have."""
 
@@ -128,7 +136,7 @@ class Renamer:
             # The temporary is gone: renamed before the connection was lost, or removed by another client.
             if size == staged.size and has_its_time:
                 return entry
-            return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
+            return _NotBegun(rnfr)
         return _Unrenamed(rnto, is_taken=size is not None)
 
     async def settle(self, staged: Staged, result: Entry | OperationRefused) -> Entry | OperationRefused:
@@ -142,6 +150,12 @@ class Renamer:
                 result = await self._explain(staged, result.reply)
             if isinstance(result, OperationRefused) and not result.retry:
                 await connection.remove_temporaries([staged.temporary])
+        elif isinstance(result, _NotBegun):
+            (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
+            if left is not None:
+                await connection.remove_temporaries([staged.temporary])
+                why = f"the server lets no file be renamed, which every upload needs ({result.reply})"
+                return OperationRefused(f"{why}; allow RNFR and RNTO for this account", retry=result.reply.is_transient)
         elif isinstance(result, _Unproven) and result.lacks_size:
             return await self._look_at_renamed(staged, result)
         elif isinstance(result, _Unproven):

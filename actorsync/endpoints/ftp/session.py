@@ -48,7 +48,7 @@ class FtpSession:
         self._renamer = Renamer(connection, self._lister, prober, sizes)
         self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, sizes)
         self._mover = Mover(connection, self._lister, symlinks)
-        self._reader = Reader(connection)
+        self._reader = Reader(connection, presence)
         self._directories = Directories(connection, self._lister, symlinks, presence)
         self._remover = Remover(connection, symlinks, self._directories, presence)
 
@@ -111,8 +111,10 @@ class FtpSession:
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return a login in clear beyond the user's own network, and what this server cannot do."""
+        """Return what the user should know: a login in clear, times that have all moved, what the server lacks."""
         known, found = self.connection.known, list(self._warnings)
+        if known.time_shift.warning:
+            found.append(known.time_shift.warning)
         if known.flights.warning:
             found.append(known.flights.warning)
         if known.is_unverified:

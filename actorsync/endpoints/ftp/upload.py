@@ -19,6 +19,7 @@ import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
@@ -171,7 +172,7 @@ class Uploader:
         if reply.is_positive and follow_up is not None:
             is_whole = stored == upload.sent == size
             # With no size, the server may have stored the file under another name.
-            if (is_whole or stored is None) and (renamed := await self._check_name(upload)):
+            if (is_whole or stored is None) and (renamed := await self._check_name(upload, is_stored=is_whole)):
                 await self._connection.remove_temporaries([upload.temporary])
                 return renamed
             if is_whole:
@@ -282,8 +283,11 @@ class Uploader:
 
     # Names.
 
-    async def _check_name(self, upload: Upload) -> OperationRefused | None:
-        """Check that the server stores an odd name unchanged. The temporary's name has the same traits."""
+    async def _check_name(self, upload: Upload, *, is_stored: bool) -> OperationRefused | None:
+        """Check that the server stores an odd name unchanged. The temporary's name has the same traits.
+
+        ``is_stored`` says that the server has the temporary by its own name.
+        """
         traits = oddness(name_of(upload.path))
         if traits <= self._connection.known.kept_traits:
             return None
@@ -296,5 +300,8 @@ class Uploader:
         # the temporary's name finds it in the listing.
         mark = signature(name)
         disguised = [join(directory, found) for found in names if mark and mark in found]
+        if is_stored and await NameCheck(self._connection).keeps(upload.temporary, map(name_of, disguised)):
+            self._connection.known.kept_traits |= traits
+            return None
         await self._connection.remove_temporaries(disguised)
         return refusal or stored_differently(traits)

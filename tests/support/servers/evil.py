@@ -35,6 +35,7 @@ class EvilServer:
 
     answers: Mapping[str, Answer]
     greeting: bytes = b"220 pyftpdlib? hello\r\n"  # by default a server that is known to take flights
+    greets_after: float = 0.0
     listing: bytes | None = None  # sent by MLSD instead of the real listing
     early: bool = False  # send 226 before the data arrives
     tls: ssl.SSLContext | None = None  # used from AUTH TLS on
@@ -46,6 +47,7 @@ class EvilServer:
     full: bytes = b"451 no more"
     date: str = "Jan 1 00:00"  # of every entry in LIST
     folds: bool = False  # names are case-insensitive
+    replaces: bool = False  # stores U+FFFD for each character that is not ASCII
     lists_missing: bool = False  # MLSD of a missing directory sends an empty listing, and 226
     list_form: Literal["unix", "dos"] = "unix"
     dash_a: Literal["option", "refused", "file"] = "option"  # what "-a" is to LIST
@@ -67,6 +69,8 @@ class EvilServer:
 
     def place(self, path: str) -> str:
         """Return the path of an existing entry that ``path`` refers to, in its own case; otherwise ``path``."""
+        if self.replaces:
+            path = re.sub("[^ -~]", "\ufffd", path)
         if not self.folds or path in {"", "/"}:
             return path
         above, _, name = path.rpartition("/")
@@ -118,6 +122,7 @@ class _Session:
         try:
             if self.server.is_implicit:
                 await self.secure()
+            await trio.sleep(self.server.greets_after)
             await self.stream.send_all(self.server.greeting)
             rest = b""
             while data := await self.stream.receive_some():
@@ -259,10 +264,10 @@ class _Session:
         path = self.server.place(path)
         if path in self.server.folders:
             return b"250-here\r\n type=dir; %s\r\n250 end\r\n" % path.encode()
-        if (found := self.server.files.get(path)) is not None:
-            facts = (len(found), self.server.times.get(path, _TIME), path.encode("utf-8", "surrogateescape"))
-            return b"250-here\r\n type=file;size=%d;modify=%s; %s\r\n250 end\r\n" % facts
-        return b"550 no"
+        if (data := self.server.files.get(path)) is None:
+            return b"550 no"
+        facts = b"type=file;size=%d;modify=%s;" % (len(data), self.server.times.get(path, _TIME))
+        return b"250-here\r\n %s %s\r\n250 end\r\n" % (facts, path.encode("utf-8", "surrogateescape"))
 
     async def do_mkd(self, path: str) -> bytes:
         path = self.server.place(path)
@@ -273,6 +278,7 @@ class _Session:
 
     async def do_stor(self, path: str) -> bytes:
         await self.stream.send_all(b"150 send it\r\n")
+        self.server.times.pop(self.server.place(path), None)
         if self.server.early:
             await self.stream.send_all(b"226 got it\r\n")
         received = b""
@@ -284,6 +290,15 @@ class _Session:
         if kept != received:
             return self.server.full
         return b"" if self.server.early else b"226 got it"
+
+    async def do_retr(self, path: str) -> bytes:
+        data = self.server.files.get(self.server.place(path))
+        if data is None:
+            return b"550 no"
+        await self.stream.send_all(b"150 take it\r\n")
+        async with await self.accept() as stream:
+            await stream.send_all(data)
+        return b"226 done"
 
     async def do_size(self, path: str) -> bytes:
         found = self.server.files.get(self.server.place(path))

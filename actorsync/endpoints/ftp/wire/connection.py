@@ -22,6 +22,7 @@ from actorsync.protocols.ftp.commands import UNKNOWN, Commands
 from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import Features, TimeSetter, checked, epsv_port, pasv_port
+from actorsync.protocols.ftp.time_shift import TimeShift
 from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, is_utf8, verb_of, why_unsendable
 
 __all__ = ["UNKNOWN", "FtpConnection", "Knowledge"]
@@ -60,6 +61,7 @@ class Knowledge:
     set_aside: set[str] = attrs.Factory(set)
     #: The ``unique`` fact of each directory that a listing has shown, by path.
     identities: dict[str, str] = attrs.Factory(dict)
+    time_shift: TimeShift = attrs.Factory(TimeShift)
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     case_folding: CaseFolding = attrs.Factory(CaseFolding)
     probes: ProbeCache = attrs.Factory(ProbeCache)

@@ -21,6 +21,7 @@ import trio
 
 from actorsync.endpoints.ftp.wire import tls as ftp_tls
 from actorsync.endpoints.ftp.wire.data import DataConnection, Timeouts, connect_data, connection_errors
+from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.protocols.ftp.flights import Flight, Flights, OutOfStep
 from actorsync.protocols.ftp.replies import ends_session, greet
@@ -38,9 +39,20 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 class ControlConnection:
     """A control connection: it sends flights, reads replies, and counts the replies that are still due."""
 
-    def __init__(self, stream: trio.SocketStream, timeouts: Timeouts, flights: Flights) -> None:
-        #: The address of every data connection, whatever address the server names (CVE-2020-8284).
-        self.peer: tuple[object, ...] = stream.socket.getpeername()
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        timeouts: Timeouts,
+        flights: Flights,
+        peer: tuple[object, ...] = (),
+        proxy: Proxy | None = None,
+    ) -> None:
+        #: The addresses on the way to the server: those that see what is sent in clear.
+        self.way: tuple[str, ...] = (str(stream.socket.getpeername()[0]), *(str(one) for one in peer[:1]))
+        #: The address of every data connection, whatever address the server names (CVE-2020-8284). Through a proxy, it
+        #: is the server's address or name as it was given to the proxy.
+        self.peer: tuple[object, ...] = peer or stream.socket.getpeername()
+        self._proxy = proxy
         # The same socket twice: most sends and receives succeed at once, and need not pass through trio.
         self._raw = socket.socket(fileno=stream.socket.detach())
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(self._raw))
@@ -83,7 +95,7 @@ class ControlConnection:
 
         Requires that a reply was read before: under TLS 1.3 the session arrives after the handshake.
         """
-        sock = await connect_data(self.peer, port, self.timeouts)
+        sock = await connect_data(self.peer, port, self.timeouts, self._proxy)
         if self._tls_client is None or self._stream is None:
             return DataConnection(sock, self.timeouts)
         if self._session is None:  # each read of the property copies the session and its certificates
@@ -265,13 +277,15 @@ def _reject_goodbye(reply: Reply) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_control(host: str, port: int, timeouts: Timeouts, flights: Flights) -> AsyncIterator[ControlConnection]:
+async def open_control(
+    host: str, port: int, timeouts: Timeouts, flights: Flights, proxy: Proxy | None = None
+) -> AsyncIterator[ControlConnection]:
     """Open a control connection. It is closed without QUIT unless `ControlConnection.quit` was called."""
-    with connection_errors(f"{host}:{port}", timeouts.connect):
-        stream = await trio.open_tcp_stream(host, port)
+    stream = await connect(host, port, timeouts.connect, proxy)
     try:
         with connection_errors(f"{host}:{port}"):  # a connection that is closed already has no peer
-            control = ControlConnection(stream, timeouts, flights)
+            peer = () if proxy is None else (host, port, 0, 0) if ":" in host else (host, port)
+            control = ControlConnection(stream, timeouts, flights, peer, proxy)
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
