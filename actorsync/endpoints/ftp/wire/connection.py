@@ -193,10 +193,12 @@ class FtpConnection:
                 return reply
             before, unsent = unsent, data.unsent()
             if not unsent or unsent >= before:
-                # pyftpdlib does this on a full disk. It also does so when the data arrives before the STOR: it drops
-                # that data connection and waits for another. From now on, data is sent only after the 150.
-                self.known.probes.is_suspected = True
-                self.known.needs_150_first = True
+                if data.was_reset():
+                    # pyftpdlib, when the data arrives before the STOR: it drops that data connection unread, and waits
+                    # for another. From now on, data is sent only after the 150.
+                    self.known.needs_150_first = True
+                else:
+                    self.known.probes.is_suspected = True  # pyftpdlib on a full disk: it has read all of the data
                 raise ConnectionLost("the server did not confirm that it has the file")
 
     def check_resumption(self, data: DataConnection, reply: Reply) -> None:
