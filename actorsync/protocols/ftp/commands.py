@@ -29,11 +29,12 @@ class Commands:
     def note(self, verb: str) -> None:
         """Note that the server has carried out ``verb``."""
         self._working.add(verb)
+        self._missing.pop(verb, None)
 
     def lacks(self, verb: str, reply: Reply) -> bool:
         """Take a reply to ``verb``, and return whether it means that the server does not have this command."""
         if reply.is_positive:
-            self._working.add(verb)
+            self.note(verb)
         return reply.code in UNKNOWN and verb not in self._working
 
     def is_confirmed(self, verb: str, connection: int) -> bool:

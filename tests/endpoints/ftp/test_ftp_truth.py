@@ -261,6 +261,21 @@ async def test_file_with_an_odd_description_is_read(line: bytes) -> None:
         assert reply == Entry("f", Kind.FILE, 3, TIME_NS)
 
 
+@pytest.mark.parametrize("fails", [1, 2])
+async def test_root_is_given_up_only_when_another_connection_confirms_it(source: Path, fails: int) -> None:
+    """It can be neither made nor entered."""
+    calls = iter(range(100))
+    answers: dict[str, Answer] = {
+        "MKD": lambda path: b"550 no" if path == "/www" else None,
+        "MLST": b"550 no",
+        "CWD": lambda path: b"550 no" if path == "/www" and next(calls) < fails else None,
+    }
+    async with evil_server(answers, folders={"/", "/www"}) as server:
+        run = await mirror(source, endpoint_for(server, "/www"), None, connections=1, delete=False)
+    assert run.report.exit_code == (0 if fails == 1 else 7)
+    assert fails == 1 or "550 no, and it cannot be entered; check the path" in str(run.report.error)
+
+
 @pytest.mark.parametrize("mlst", [b"550 denied", b"451 later", b"500 what?"])
 @pytest.mark.parametrize("size", [b"550 denied", b"451 later"])
 async def test_file_that_is_listed_and_not_described_is_not_skipped(tmp_path: Path, mlst: bytes, size: bytes) -> None:
