@@ -10,15 +10,18 @@ import contextlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import attrs
 import trio
 
 from actorsync.endpoints.ftp.wire.certificates import NotTls
-from actorsync.endpoints.ftp.wire.control import open_control
+from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
+from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
+from actorsync.protocols.ftp.flights import Flights
 from actorsync.protocols.ftp.wire import command_line
 
 __all__ = ["SILENCE", "WrongScheme"]
@@ -41,6 +44,7 @@ class WrongScheme:
     port: int
     table: str
     connect_seconds: float
+    proxy: Proxy | None = None
 
     @property
     def _silence(self) -> float:
@@ -92,10 +96,13 @@ class WrongScheme:
     def _refusal(self, why: str, scheme: str) -> LoginRefused:
         return LoginRefused(f"{why}: use {scheme} in the url of [{self.table}]")
 
+    def _open(self, seconds: float) -> AbstractAsyncContextManager[ControlConnection]:
+        return open_control(self.host, self.port, Timeouts(seconds, seconds), Flights(), self.proxy)
+
     async def _greets_in_clear(self) -> bool:
         """Return whether the server sends an FTP greeting to a client that says nothing."""
         with contextlib.suppress(ActorsyncError):
-            async with open_control(self.host, self.port, Timeouts(self._silence, self._silence)) as control:
+            async with self._open(self._silence) as control:
                 await control.greeting()
                 return True
         return False
@@ -103,7 +110,7 @@ class WrongScheme:
     async def _offers_tls(self) -> bool:
         """Return whether the server accepts AUTH TLS."""
         with contextlib.suppress(ActorsyncError):
-            async with open_control(self.host, self.port, Timeouts(_LONGEST, _LONGEST)) as control:
+            async with self._open(_LONGEST) as control:
                 await control.greeting()
                 await control.send([command_line("AUTH", "TLS")])
                 return (await control.reply()).code == 234
@@ -115,8 +122,8 @@ class WrongScheme:
         hello = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=self.host)
         with contextlib.suppress(ssl.SSLWantReadError):
             hello.do_handshake()
-        with trio.move_on_after(_LONGEST), contextlib.suppress(OSError, trio.BrokenResourceError):
-            async with await trio.open_tcp_stream(self.host, self.port) as stream:
+        with contextlib.suppress(ActorsyncError, OSError, trio.BrokenResourceError), trio.move_on_after(_LONGEST):
+            async with await connect(self.host, self.port, _LONGEST, self.proxy) as stream:
                 await stream.send_all(outgoing.read())
                 answer = b""
                 while len(answer) < _HEAD and (piece := await stream.receive_some(_HEAD)):

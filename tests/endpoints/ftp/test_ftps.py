@@ -193,7 +193,7 @@ async def test_describe_shows_the_protection_of_the_connection(policy: TlsPolicy
     ],
 )
 def test_clear_text_warning_depends_on_address_and_user(address: str, user: str, warns: bool) -> None:
-    said = warn_of_clear_text("example.org", address, user)
+    said = warn_of_clear_text("example.org", [address], user)
     assert bool(said) is warns
     assert all("in clear to example.org" in line and "ftpes://" in line for line in said)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -158,15 +158,22 @@ def _words(cause: BaseException) -> str:
     return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
 
 
-def warn_of_clear_text(host: str, address: str, user: str) -> tuple[str, ...]:
+def warn_of_clear_text(host: str, way: Sequence[str], user: str) -> tuple[str, ...]:
     """Return a warning when a login without TLS leaves the user's own network, where others can read it.
 
-    ``address`` is the IP address of the server. An anonymous login has no secret, and gets no warning.
+    ``way`` holds the addresses on the way: the proxy's, if there is one, and the server's. A host name, which only the
+    proxy looks up, counts as outside. An anonymous login has no secret, and gets no warning.
     """
-    if user.lower() in {"anonymous", "ftp"}:
-        return ()
-    ip = ipaddress.ip_address(address)
-    ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-    if ip.is_loopback or ip.is_private or ip.is_link_local:
+    if user.lower() in {"anonymous", "ftp"} or all(_is_near(address) for address in way):
         return ()
     return (f"user name and password are sent in clear to {display(host)}; use ftpes:// or sftp:// if the server can",)
+
+
+def _is_near(address: str) -> bool:
+    """Return whether an address is on this machine or in the user's own network."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # a host name
+        return address == "localhost"
+    ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+    return ip.is_loopback or ip.is_private or ip.is_link_local
