@@ -20,6 +20,7 @@ class Commands:
     """
 
     _working: set[str] = attrs.Factory(set)
+    _missing: dict[str, set[int]] = attrs.Factory(dict)
 
     def works(self, verb: str) -> bool:
         """Return whether the server was seen to carry out ``verb``. Its refusals then say something about a path."""
@@ -35,3 +36,13 @@ class Commands:
         if reply.is_positive:
             self.note(verb)
         return reply.code in UNKNOWN and verb not in self._working
+
+    def is_confirmed(self, what: str, connection: int) -> bool:
+        """Note that ``what`` fails over a connection. Returns whether it has failed over another one before.
+
+        What ends a run for good has to be confirmed over a fresh connection: a session that is failing answers
+        anything.
+        """
+        missing = self._missing.setdefault(what, set())
+        missing.add(connection)
+        return len(missing) > 1

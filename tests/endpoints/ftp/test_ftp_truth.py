@@ -348,12 +348,27 @@ async def test_denied_rename_sends_each_file_once(source: Path) -> None:
     assert len(stored) == 2
 
 
-async def test_denied_size_is_no_full_target(source: Path) -> None:
-    async with evil_server({"SIZE": b"550 Permission denied."}) as server:
-        run = await mirror(source, endpoint_for(server), None)
+@pytest.mark.parametrize("has_mlsd", [True, False])
+async def test_server_that_denies_sizes_is_mirrored(source: Path, tmp_path: Path, has_mlsd: bool) -> None:
+    """The listing shows that each upload is whole. No file is sent twice, and the target is not called full."""
+    answers: dict[str, Answer] = {**({} if has_mlsd else NO_MLSD), "SIZE": b"550 Permission denied."}
+    async with evil_server(answers) as server:
+        run = await mirror(source, endpoint_for(server), tmp_path / "journal", connections=1)
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert server.files == {"/a": b"a", "/d/b": b"d/b"}
+        assert server.count("STOR") == 2
+        (source / "a").unlink()
+        run = await mirror(source, endpoint_for(server), tmp_path / "journal")
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert server.files == {"/d/b": b"d/b"}
+
+
+async def test_upload_that_is_not_there_is_no_denied_size(source: Path) -> None:
+    """The server accepts the file, and has nothing: neither SIZE nor a listing shows it."""
+    async with evil_server({"STOR": b"226 got it"}) as server:
+        run = await mirror(source, endpoint_for(server), None, connections=1)
         assert run.report.exit_code == 1
-        assert all("does not show their size" in why for why in run.failures.values())
-        assert len(run.failures) == 2
+        assert server.files == {}
 
 
 async def test_login_that_ends_the_session_twice_is_refused() -> None:
