@@ -552,3 +552,22 @@ async def test_login_in_clear_is_refused_with_the_right_scheme_on_a_real_server(
         endpoint = endpoint_for(server, tls=None)
         with pytest.raises(LoginRefused, match="use ftpes://"):
             await endpoint.identify()
+
+
+# ---- files that were set aside
+
+
+@pytest.mark.parametrize("size", [None, b"450 busy", b"550 denied"])
+@pytest.mark.parametrize("denies_all", [True, False])
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_file_set_aside_never_replaces_a_new_file(
+    size: bytes | None, denies_all: bool, is_replaced: bool
+) -> None:
+    """A size that the server refuses does not make the name of the new file free."""
+    async with evil_server() as server, endpoint_for(server).open_session() as session:
+        server.files["/.actorsync+0a.tmp"] = b"old"
+        if is_replaced:
+            server.files["/f"] = b"new"
+        server.answers = {"SIZE": lambda path: size if denies_all or path == "/f" else None}
+        assert await session.sweep([".actorsync-0a.tmp"], {".actorsync-0a.tmp": "f"}) == [True]
+        assert server.files == {"/f": b"new" if is_replaced else b"old"}
