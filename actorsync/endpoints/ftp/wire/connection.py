@@ -38,6 +38,8 @@ class Knowledge:
     flights: Flights = attrs.Factory(Flights)
     features: Features = attrs.Factory(Features)
     commands: Commands = attrs.Factory(Commands)
+    #: How many connections were logged in so far.
+    connections: int = 0
     greeting: str = ""
     time_setter: TimeSetter | None = None
     has_mlsd: bool | None = None
@@ -78,6 +80,8 @@ class FtpConnection:
     def __init__(self, control: ControlConnection, knowledge: Knowledge, root: str) -> None:
         self.control = control
         self.known = knowledge
+        knowledge.connections += 1
+        self.number = knowledge.connections
         self.root = root
         self.data: DataConnection | None = None
         self._port: int | None = None  # the port of the next data connection, where it was requested ahead
