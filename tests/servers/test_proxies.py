@@ -24,6 +24,7 @@ from actorsync.testing import (
     self_signed_certificate,
 )
 from tests.support.mirror import contents
+from tests.support.root import ROOT
 from tests.support.servers.certificates import authority, identity
 from tests.support.servers.evil import evil_server
 from tests.support.servers.ftp import endpoint_for
@@ -342,3 +343,11 @@ def test_proxy_is_no_part_of_the_identity_of_a_profile(source: Path, root: Path)
     lines = profile.read_text().splitlines()
     profile.write_text("\n".join(line for line in lines if not line.startswith("proxy")))
     assert ids == {load_profile(profile).identity}
+
+
+def test_no_endpoint_connects_around_the_proxy() -> None:
+    """A connection that some module makes by itself would go past the proxy."""
+    endpoints = ROOT / "actorsync" / "endpoints"
+    making = ("open_tcp_stream", "create_connection((", "open_connection(")
+    found = {path.name for path in endpoints.rglob("*.py") if any(call in path.read_text() for call in making)}
+    assert found == {"tcp.py", "proxy.py"}

@@ -84,6 +84,7 @@ def ended(capsys: pytest.CaptureFixture[str], command: str, profile: Path) -> tu
             [SSH],
             'this is an SSH server ("SSH-2.0-OpenSSH_9.2p1"), and no FTP server; use sftp:// for SSH, or ',
         ),
+        ("ftps", [SSH], 'this is an SSH server ("SSH-2.0-OpenSSH_9.2p1"), and no FTP server; use sftp:// for SSH, or '),
         ("ftp", [b"+OK POP3\r\n"], 'this is a POP3 mail server ("+OK POP3"), and no FTP server; use the port of '),
         (
             "sftp",

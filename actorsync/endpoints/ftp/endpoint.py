@@ -16,6 +16,7 @@ from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.ftp.wire.tls import TlsClient
+from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import (
@@ -34,6 +35,9 @@ from actorsync.protocols.ftp.wire import command_line
 from actorsync.protocols.greetings import OtherService
 
 __all__ = ["FtpEndpoint"]
+
+#: What vsftpd says when one of its own processes fails; see `ends_session`.
+_FAILED_INSIDE = "500 OOPS"
 
 
 @attrs.define(eq=False)
@@ -64,6 +68,7 @@ class FtpEndpoint:
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
     _refusal: str | None = None
+    _last_words: str = ""
     _password: str | None = attrs.field(default=None, init=False, repr=False)
     _tls_client: TlsClient | None = attrs.field(default=None, init=False, repr=False)
 
@@ -119,14 +124,34 @@ class FtpEndpoint:
                     return session
         return await self._log_in(control, greeting)
 
+    async def _play_login(self, control: ControlConnection, password: str) -> None:
+        try:
+            await control.play(ask.login(self.user, password))
+        except (ConnectionLost, LoginRefused) as error:
+            if self._is_accepted:
+                raise
+            if self.tls is None and (refused := await self._scheme.explain(error)):
+                raise refused from None
+            # vsftpd ends the session like this for a wrong setting, such as a root that its user may write to.
+            if _FAILED_INSIDE in (why := str(error)):
+                if why == self._last_words:
+                    raise LoginRefused(f"{why} (over two connections); see the settings of the server") from None
+                self._last_words = why
+            raise
+
+    @property
+    def _scheme(self) -> WrongScheme:
+        return WrongScheme(self.host, self.port, self.table, self.connect_seconds, self.proxy)
+
     @property
     def _timeouts(self) -> Timeouts:
         return Timeouts(self.connect_seconds, self.stall_seconds)
 
     async def _greet(self, control: ControlConnection) -> str:
         """Read the greeting, and begin TLS where it is configured. Returns the greeting."""
+        is_implicit = self.tls is not None and self.tls.is_implicit
         try:
-            return await _greet(control, self._tls_client)
+            return await self._scheme.watch(lambda: _greet(control, self._tls_client), is_implicit=is_implicit)
         except OtherService as other:
             if not self._is_accepted and await self._is_other_service():
                 raise LoginRefused(f"{self.display}: {other}") from None
@@ -168,7 +193,7 @@ class FtpEndpoint:
         if self._password is None:
             self._password = self.password()
         try:
-            await control.play(ask.login(self.user, self._password))
+            await self._play_login(control, self._password)
         except LoginRefused as refused:
             if self._is_accepted:
                 # The server accepted this login before in this run. ProFTPD sends 530 also for "too many connections".

@@ -14,7 +14,7 @@ import attrs
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.ftp.listing import Lister
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -42,6 +42,14 @@ class _Unrenamed(OperationRefused):
     def __init__(self, reply: Reply, *, is_taken: bool) -> None:
         super().__init__(str(_not_renamed(reply)))
         self.reply, self.is_taken = reply, is_taken
+
+
+class _NotBegun(OperationRefused):
+    """The server refused RNFR. The temporary is gone, or the account may not rename."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"its temporary is gone: {reply}", retry=True)
+        self.reply = reply
 
 
 class _Unproven(OperationRefused):
@@ -107,7 +115,7 @@ class Renamer:
         if flight.asks_temporary:
             is_left = size_of(checked("SIZE", await control.reply())) is not None
         mtime_ns = _shown_time(shown)
-        if shown.code in UNKNOWN:
+        if known.commands.lacks("MDTM", shown):
             known.has_mdtm, mtime_ns = False, staged.mtime_ns
         refusal = dialogues.rename_outcome(rnfr, rnto)
         wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
@@ -120,7 +128,7 @@ class Renamer:
             # The temporary is gone: renamed before the connection was lost, or removed by another client.
             if size == staged.size and has_its_time:
                 return entry
-            return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
+            return _NotBegun(rnfr)
         return _Unrenamed(rnto, is_taken=size is not None)
 
     async def settle(self, staged: Staged, result: Entry | OperationRefused) -> Entry | OperationRefused:
@@ -134,6 +142,12 @@ class Renamer:
                 result = await self._explain(staged, result.reply)
             if isinstance(result, OperationRefused) and not result.retry:
                 await connection.remove_temporaries([staged.temporary])
+        elif isinstance(result, _NotBegun):
+            (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
+            if left is not None:
+                await connection.remove_temporaries([staged.temporary])
+                why = f"the server lets no file be renamed, which every upload needs ({result.reply})"
+                return OperationRefused(f"{why}; allow RNFR and RNTO for this account", retry=result.reply.is_transient)
         elif isinstance(result, _Unproven):
             (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
             if left is not None:

@@ -9,6 +9,7 @@ from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, no
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.move import Mover
+from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
@@ -37,9 +38,10 @@ class FtpSession:
         self._renamer = Renamer(connection, self._lister, prober)
         self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
         self._mover = Mover(connection, self._lister, symlinks)
-        self._reader = Reader(connection)
-        self._directories = Directories(connection, self._lister, symlinks)
-        self._remover = Remover(connection, symlinks, self._directories)
+        presence = Presence(connection, self._lister)
+        self._reader = Reader(connection, presence)
+        self._directories = Directories(connection, self._lister, symlinks, presence)
+        self._remover = Remover(connection, symlinks, self._directories, presence)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -99,5 +101,6 @@ class FtpSession:
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings about this connection: a login in clear beyond the user's own network."""
-        return self._warnings
+        """Return a login in clear beyond the user's own network, and times that have all moved."""
+        moved = self.connection.known.time_shift.warning
+        return [*self._warnings, moved] if moved else self._warnings

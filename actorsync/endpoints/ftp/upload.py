@@ -19,13 +19,14 @@ import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
-from actorsync.errors import FatalError, OperationRefused
+from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness, signature
 from actorsync.protocols.ftp.replies import (
@@ -159,7 +160,7 @@ class Uploader:
         if reply.is_positive and follow_up is not None:
             is_whole = stored == upload.sent == size
             # With no size, the server may have stored the file under another name.
-            if (is_whole or stored is None) and (renamed := await self._check_name(upload)):
+            if (is_whole or stored is None) and (renamed := await self._check_name(upload, is_stored=is_whole)):
                 await self._connection.remove_temporaries([upload.temporary])
                 return renamed
             if is_whole:
@@ -239,8 +240,9 @@ class Uploader:
         if follow_up.asks_port:
             self._connection.keep_port(await control.reply())
         size = checked("SIZE", await control.reply())
-        if size.code in UNKNOWN:
-            raise FatalError(f"the server has no SIZE command, so no upload can be verified ({size}); use SFTP instead")
+        if known.commands.lacks("SIZE", size):
+            why = f"the server has no SIZE command, so no upload can be verified ({size}); use SFTP instead"
+            raise (FatalError if known.commands.is_confirmed("SIZE", self._connection.number) else ConnectionLost)(why)
         follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
@@ -252,15 +254,22 @@ class Uploader:
     def _read_time(self, follow_up: _FollowUp, reply: Reply, wanted_ns: int) -> None:
         """Read whether the time was set. A server that cannot set times is not asked again."""
         setter = follow_up.time_setter  # `known` is shared, and may hold another by now
+        commands = self._connection.known.commands
         if was_time_set(reply):
+            commands.note("a time")
             follow_up.mtime_ns = parse_mdtm_time(format_time(wanted_ns))
+        elif commands.works("a time"):
+            pass  # it is about this file
         elif (setter is TimeSetter.MDTM and follow_up.size is not None) or reply.code in UNKNOWN:
             self._connection.known.time_setter = TimeSetter.NONE
 
     # Names.
 
-    async def _check_name(self, upload: Upload) -> OperationRefused | None:
-        """Check that the server stores an odd name unchanged. The temporary's name has the same traits."""
+    async def _check_name(self, upload: Upload, *, is_stored: bool) -> OperationRefused | None:
+        """Check that the server stores an odd name unchanged. The temporary's name has the same traits.
+
+        ``is_stored`` says that the server has the temporary by its own name.
+        """
         traits = oddness(name_of(upload.path))
         if traits <= self._connection.known.kept_traits:
             return None
@@ -273,5 +282,8 @@ class Uploader:
         # the temporary's name finds it in the listing.
         mark = signature(name)
         disguised = [join(directory, found) for found in names if mark and mark in found]
+        if is_stored and await NameCheck(self._connection).keeps(upload.temporary, map(name_of, disguised)):
+            self._connection.known.kept_traits |= traits
+            return None
         await self._connection.remove_temporaries(disguised)
         return refusal or stored_differently(traits)

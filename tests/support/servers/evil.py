@@ -7,6 +7,7 @@ afterwards.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -32,6 +33,7 @@ class EvilServer:
 
     answers: Mapping[str, Answer]
     greeting: bytes = b"220 hello\r\n"
+    greets_after: float = 0.0
     listing: bytes | None = None  # sent by MLSD instead of the real listing
     early: bool = False  # send 226 before the data arrives
     tls: ssl.SSLContext | None = None  # used from AUTH TLS on
@@ -43,6 +45,12 @@ class EvilServer:
     full: bytes = b"451 no more"
     date: str = "Jan 1 00:00"  # of every entry in LIST
     folds: bool = False  # names are case-insensitive
+    replaces: bool = False  # stores U+FFFD for each character that is not ASCII
+    lists_missing: bool = False  # MLSD of a missing directory sends an empty listing, and 226
+    list_form: Literal["unix", "dos"] = "unix"
+    dash_a: Literal["option", "refused", "file"] = "option"  # what "-a" is to LIST
+    hides_dots: bool = False  # listings leave out names that begin with a dot
+    shows_ascii: bool = False  # listings show "?" for what is not ASCII
     port: int = 0
     host: str = "127.0.0.1"
     files: dict[str, bytes] = attrs.field(factory=dict)
@@ -57,6 +65,8 @@ class EvilServer:
 
     def place(self, path: str) -> str:
         """Return the path of an existing entry that ``path`` refers to, in its own case; otherwise ``path``."""
+        if self.replaces:
+            path = re.sub("[^ -~]", "\ufffd", path)
         if not self.folds or path in {"", "/"}:
             return path
         above, _, name = path.rpartition("/")
@@ -73,16 +83,25 @@ class EvilServer:
         """Return the lines of MLSD."""
         inside = folder.rstrip("/") + "/"
         lines = [
-            b"type=file;size=%d;modify=%s; %s" % (len(data), self.times.get(path, _TIME), path[len(inside) :].encode())
+            b"type=file;size=%d;modify=%s; %s" % (len(data), self.times.get(path, _TIME), self.printed(path))
             for path, data in self.files.items()
-            if path.startswith(inside) and "/" not in path[len(inside) :]
+            if self.is_shown(path, inside)
         ]
         lines += [
-            b"type=dir; " + path[len(inside) :].encode()
+            b"type=dir; " + self.printed(path)
             for path in self.folders
-            if path.startswith(inside) and path != inside and "/" not in path[len(inside) :]
+            if path != inside and self.is_shown(path, inside)
         ]
         return b"".join(line + b"\r\n" for line in lines)
+
+    def is_shown(self, path: str, inside: str) -> bool:
+        name = path.removeprefix(inside)
+        return path.startswith(inside) and "/" not in name and not (self.hides_dots and name.startswith("."))
+
+    def printed(self, path: str) -> bytes:
+        """Return the name of a path as listings show it."""
+        name = path.rpartition("/")[2].encode()
+        return re.sub(rb"[^ -~]", b"?", name) if self.shows_ascii else name
 
 
 @attrs.define(eq=False)
@@ -98,6 +117,7 @@ class _Session:
         try:
             if self.server.is_implicit:
                 await self.secure()
+            await trio.sleep(self.server.greets_after)
             await self.stream.send_all(self.server.greeting)
             rest = b""
             while data := await self.stream.receive_some():
@@ -191,7 +211,7 @@ class _Session:
 
     async def do_mlsd(self, path: str) -> bytes:
         path = self.server.place(path)
-        if path not in self.server.folders:
+        if path not in self.server.folders and not self.server.lists_missing:
             return b"550 no"
         shown = self.server.shown(path) if self.server.listing is None else self.server.listing
         await self.stream.send_all(b"150 now\r\n")
@@ -201,15 +221,22 @@ class _Session:
                 await data.transport_stream.aclose()
         return b"226 done"
 
-    async def do_list(self, _: str) -> bytes:
-        inside = self.folder.rstrip("/") + "/"
-        date = self.server.date
-        lines = [f"drwxr-xr-x 2 o g 0 {date} {name}".encode() for name in (".", "..")]
-        for fact in self.server.shown(self.folder).splitlines():
-            facts, _, name = fact.decode().partition(" ")
-            size = len(self.server.files.get(inside + name, b""))
-            kind = "drwxr-xr-x" if "dir" in facts else "-rw-r--r--"
-            lines.append(f"{kind} 1 o g {size} {date} {name}".encode())
+    async def do_list(self, option: str) -> bytes:
+        is_unix, date = self.server.list_form == "unix", self.server.date
+        lines = [f"drwxr-xr-x 2 o g 0 {date} {name}".encode() for name in (".", "..") if is_unix]
+        facts = [fact.decode().partition(" ") for fact in self.server.shown(self.folder).splitlines()]
+        if option == "-a" and self.server.dash_a != "option":
+            lines, facts = [], []
+            if self.server.dash_a == "refused":
+                return b"550 -a: no such file"
+        for fact, _, name in facts:
+            size = fact.partition("size=")[2].partition(";")[0] or "0"
+            kind = "drwxr-xr-x" if "dir" in fact else "-rw-r--r--"
+            if is_unix:
+                lines.append(f"{kind} 1 o g {size} {date} {name}".encode())
+            else:
+                column = "<DIR>         " if "dir" in fact else f"{size:>14}"
+                lines.append(f"02-03-20  03:15PM {column} {name}".encode())
         async with await self.accept() as data:
             await self.stream.send_all(b"150 now\r\n")
             await data.send_all(b"".join(line + b"\r\n" for line in lines))
@@ -219,7 +246,10 @@ class _Session:
         path = self.server.place(path)
         if path in self.server.folders:
             return b"250-here\r\n type=dir; %s\r\n250 end\r\n" % path.encode()
-        return b"550 no"
+        if (data := self.server.files.get(path)) is None:
+            return b"550 no"
+        facts = b"type=file;size=%d;modify=%s;" % (len(data), self.server.times.get(path, _TIME))
+        return b"250-here\r\n %s %s\r\n250 end\r\n" % (facts, path.encode())
 
     async def do_mkd(self, path: str) -> bytes:
         path = self.server.place(path)
@@ -230,6 +260,7 @@ class _Session:
 
     async def do_stor(self, path: str) -> bytes:
         await self.stream.send_all(b"150 send it\r\n")
+        self.server.times.pop(self.server.place(path), None)
         if self.server.early:
             await self.stream.send_all(b"226 got it\r\n")
         received = b""
@@ -241,6 +272,15 @@ class _Session:
         if kept != received:
             return self.server.full
         return b"" if self.server.early else b"226 got it"
+
+    async def do_retr(self, path: str) -> bytes:
+        data = self.server.files.get(self.server.place(path))
+        if data is None:
+            return b"550 no"
+        await self.stream.send_all(b"150 take it\r\n")
+        async with await self.accept() as stream:
+            await stream.send_all(data)
+        return b"226 done"
 
     async def do_size(self, path: str) -> bytes:
         found = self.server.files.get(self.server.place(path))
@@ -258,7 +298,7 @@ class _Session:
 
     async def do_rnfr(self, path: str) -> bytes:
         self.renamed = path = self.server.place(path)
-        return b"350 and then?" if path in self.server.files else b"550 no"
+        return b"350 and then?" if path in {*self.server.files, *self.server.folders} else b"550 no"
 
     async def do_rnto(self, path: str) -> bytes:
         if self.renamed not in self.server.files:

@@ -15,6 +15,7 @@ from actorsync.errors import ConnectionLost, LoginRefused, ProfileError
 from actorsync.model.text import display
 
 __all__ = [
+    "NotTls",
     "TlsPolicy",
     "UntrustedServer",
     "check_pin",
@@ -109,6 +110,7 @@ _UNTRUSTED: Mapping[int, str] = {
     64: "is for another address",
 }
 
+_NOT_TLS = "the answer is not TLS"
 _NO_COMMON_VERSION = "the server has no TLS version in common with actorsync (before 1.2 none is ever used)"
 _NO_COMMON_CIPHER = "the server has no strong enough TLS cipher in common with actorsync"
 #: OpenSSL's reasons for failures that a retry cannot help. After any other, a retry may succeed.
@@ -123,11 +125,15 @@ _REFUSED: Mapping[str, str] = {
     "WRONG_SSL_VERSION": _NO_COMMON_VERSION,
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server requires a client certificate, which actorsync cannot send",
     # A server that answers in clear sends no TLS record.
-    "HTTP_REQUEST": "the answer is not TLS",
-    "PACKET_LENGTH_TOO_LONG": "the answer is not TLS",
-    "RECORD_LAYER_FAILURE": "the answer is not TLS",
-    "WRONG_VERSION_NUMBER": "the answer is not TLS",
+    "HTTP_REQUEST": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
 }
+
+
+class NotTls(LoginRefused):
+    """The server answered the handshake with something that is not TLS."""
 
 
 def handshake_error(cause: BaseException | None) -> ConnectionLost | LoginRefused:
@@ -141,7 +147,8 @@ def handshake_error(cause: BaseException | None) -> ConnectionLost | LoginRefuse
     if cause is None or isinstance(cause, ssl.SSLEOFError):
         return ConnectionLost("the server closed the connection during the TLS handshake")
     if isinstance(cause, ssl.SSLError) and cause.reason in _REFUSED:
-        return LoginRefused(_REFUSED[cause.reason])
+        why = _REFUSED[cause.reason]
+        return NotTls(why) if why == _NOT_TLS else LoginRefused(why)
     return ConnectionLost(f"the TLS handshake failed: {_words(cause)}")
 
 
