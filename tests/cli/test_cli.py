@@ -226,7 +226,7 @@ def test_check_describes_the_server(
     profile = write_profile(source, server.url)
     assert run_command(["check", profile]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "server    actorsync embedded server ready." in lines
+    assert "server    pyftpdlib, embedded by actorsync, is ready." in lines
     assert lines[-1] == "ready: the target directory can be listed (0 entries)"
     assert run_command(["check", profile, "--set", f"target.url={server.url}not/there"]) == 0
     assert "does not exist yet" in capsys.readouterr().out

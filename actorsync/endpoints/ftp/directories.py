@@ -55,6 +55,13 @@ class Directories:
 
     async def _make_plain(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         results = await self._each(paths, self._mkd)
+        if not self._connection.known.has_cwd:
+            refused = [
+                path for path, result in zip(paths, results, strict=True) if isinstance(result, OperationRefused)
+            ]
+            found = await self._presence.look(refused)
+            there = {path for path, listed in found.items() if listed is not None and listed.kind is Kind.DIRECTORY}
+            results = [path in there or result for path, result in zip(paths, results, strict=True)]
         return [
             await self._explain(path, result)
             if isinstance(result, OperationRefused) and not await self._is_root(path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -16,6 +17,7 @@ from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.ftp.wire.tls import TlsClient
+from actorsync.endpoints.ftp.wire.trial import try_flights
 from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.endpoints.shared.proxy import Proxy
@@ -29,9 +31,11 @@ from actorsync.errors import (
 )
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
+from actorsync.model.traits import Traits
 from actorsync.protocols.ftp import dialogues as ask
+from actorsync.protocols.ftp.flights import Flights, OutOfStep
 from actorsync.protocols.ftp.replies import accept_tls
-from actorsync.protocols.ftp.wire import command_line
+from actorsync.protocols.ftp.wire import Reply, command_line
 from actorsync.protocols.greetings import OtherService
 
 __all__ = ["FtpEndpoint"]
@@ -65,6 +69,7 @@ class FtpEndpoint:
     proxy: Proxy | None = None
     """The proxy that control and data connections go through."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
+    traits: Traits = attrs.Factory(Traits)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
     _refusal: str | None = None
@@ -74,6 +79,7 @@ class FtpEndpoint:
 
     def __attrs_post_init__(self) -> None:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
+        self.knowledge.flights.traits = self.traits
 
     @property
     def capabilities(self) -> Capabilities:
@@ -102,26 +108,46 @@ class FtpEndpoint:
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
-        """Connect and log in."""
-        async with open_control(self.host, self.port, self._timeouts, self.proxy) as control:
-            with _as_too_many_connections():
-                session = await self._enter(control)
-            try:
-                yield session
-                session.connection.close_data()
-                await control.quit()
-            finally:
-                session.connection.close_data()
+        """Connect and log in. The first connection to a server that is not known finds out which flights it takes."""
+        session: FtpSession | None = None
+        while session is None:
+            async with self._open_control() as control:
+                with _as_too_many_connections():
+                    session = await self._enter(control)
+                if session is not None:
+                    async with self._noting_trouble(session):
+                        yield session
+                    await control.quit()
 
-    async def _enter(self, control: ControlConnection) -> FtpSession:
-        """Begin TLS and log in. Until one login was accepted, logins happen one at a time."""
+    def _open_control(self) -> AbstractAsyncContextManager[ControlConnection]:
+        return open_control(self.host, self.port, self._timeouts, self.knowledge.flights, self.proxy)
+
+    @asynccontextmanager
+    async def _noting_trouble(self, session: FtpSession) -> AsyncIterator[None]:
+        """Note replies that are out of step, and leave no data connection behind."""
+        try:
+            yield
+        except OutOfStep as error:
+            if session.connection.control.has_flown:
+                self.knowledge.flights.note_out_of_step(str(error))
+            raise
+        finally:
+            session.connection.close_data()
+
+    async def _enter(self, control: ControlConnection) -> FtpSession | None:
+        """Begin TLS and log in. Until one login was accepted, logins happen one at a time.
+
+        Returns None when the connection was given up for the trial of a server that is not known.
+        """
         greeting = await self._greet(control)
-        if not self._is_accepted:
+        flights = self.knowledge.flights
+        if not (self._is_accepted and flights.is_settled):
             async with self._gate:
-                if not self._is_accepted:  # no longer so: another connection was accepted during the wait
+                if not (self._is_accepted and flights.is_settled):  # another connection may have done it meanwhile
                     session = await self._log_in(control, greeting)
                     self._is_accepted = True
-                    return session
+                    is_usable = flights.is_settled or await try_flights(control, flights, session.connection.root)
+                    return session if is_usable else None
         return await self._log_in(control, greeting)
 
     async def _play_login(self, control: ControlConnection, password: str) -> None:
@@ -151,7 +177,8 @@ class FtpEndpoint:
         """Read the greeting, and begin TLS where it is configured. Returns the greeting."""
         is_implicit = self.tls is not None and self.tls.is_implicit
         try:
-            return await self._scheme.watch(lambda: _greet(control, self._tls_client), is_implicit=is_implicit)
+            greeting = partial(_greet, control, self._tls_client, self.knowledge.flights)
+            return await self._scheme.watch(greeting, is_implicit=is_implicit)
         except OtherService as other:
             if not self._is_accepted and await self._is_other_service():
                 raise LoginRefused(f"{self.display}: {other}") from None
@@ -167,8 +194,8 @@ class FtpEndpoint:
     async def _is_other_service(self) -> bool:
         """Return whether the server is no FTP server over another connection, either. One look is not enough."""
         try:
-            async with open_control(self.host, self.port, self._timeouts, self.proxy) as control:
-                await _greet(control, self._tls_client)
+            async with self._open_control() as control:
+                await _greet(control, self._tls_client, self.knowledge.flights)
         except OtherService:
             return True
         except (ConnectionLost, LoginRefused):
@@ -180,9 +207,9 @@ class FtpEndpoint:
         assert self.tls is not None
         accepts_none = attrs.evolve(self.tls, certificate_sha256="")  # no certificate matches, so nothing is sent
         with contextlib.suppress(ConnectionLost):
-            async with open_control(self.host, self.port, self._timeouts, self.proxy) as control:
+            async with self._open_control() as control:
                 try:
-                    await _greet(control, TlsClient(accepts_none, self.host))
+                    await _greet(control, TlsClient(accepts_none, self.host), self.knowledge.flights)
                 except UntrustedServer as refused:
                     return refused.shown
         return None
@@ -227,15 +254,21 @@ def _as_too_many_connections() -> Iterator[None]:
         raise TooManyConnections(str(lost)) from lost
 
 
-async def _greet(control: ControlConnection, tls_client: TlsClient | None) -> str:
+async def _meet(control: ControlConnection, flights: Flights) -> Reply:
+    greeting = await control.greeting()
+    flights.greet(greeting)
+    return greeting
+
+
+async def _greet(control: ControlConnection, tls_client: TlsClient | None, flights: Flights) -> str:
     """Read the greeting, and begin TLS where ``tls_client`` is given. Returns the greeting."""
     if tls_client is None:
-        return (await control.greeting()).text
+        return (await _meet(control, flights)).text
     if tls_client.policy.is_implicit:
         await control.start_tls(tls_client)
-        greeting = await control.greeting()
+        greeting = await _meet(control, flights)
     else:
-        greeting = await control.greeting()
+        greeting = await _meet(control, flights)
         await control.send([command_line("AUTH", "TLS")])
         accept_tls(await control.reply())
         await control.start_tls(tls_client)

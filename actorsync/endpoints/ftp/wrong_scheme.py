@@ -10,16 +10,18 @@ import contextlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import attrs
 import trio
 
 from actorsync.endpoints.ftp.wire.certificates import NotTls
-from actorsync.endpoints.ftp.wire.control import open_control
+from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
+from actorsync.protocols.ftp.flights import Flights
 from actorsync.protocols.ftp.wire import command_line
 from actorsync.protocols.greetings import OtherService
 
@@ -93,25 +95,27 @@ class WrongScheme:
     def _refusal(self, why: str, scheme: str) -> LoginRefused:
         return LoginRefused(f"{why}: use {scheme} in the url of [{self.table}]")
 
+    def _open(self, seconds: float) -> AbstractAsyncContextManager[ControlConnection]:
+        return open_control(self.host, self.port, Timeouts(seconds, seconds), Flights(), self.proxy)
+
     async def _greets_in_clear(self) -> bool:
         """Return whether the server sends an FTP greeting to a client that says nothing.
 
         Raises `LoginRefused` if it greets as a server of another kind.
         """
-        with contextlib.suppress(ConnectionLost):
-            timeouts = Timeouts(self._silence, self._silence)
-            try:
-                async with open_control(self.host, self.port, timeouts, self.proxy) as control:
-                    await control.greeting()
-                    return True
-            except OtherService as other:
-                raise LoginRefused(str(other)) from None
-        return False
+        try:
+            async with self._open(self._silence) as control:
+                await control.greeting()
+        except OtherService as other:
+            raise LoginRefused(str(other)) from None
+        except ActorsyncError:
+            return False
+        return True
 
     async def _offers_tls(self) -> bool:
         """Return whether the server accepts AUTH TLS."""
         with contextlib.suppress(ActorsyncError):
-            async with open_control(self.host, self.port, Timeouts(_LONGEST, _LONGEST), self.proxy) as control:
+            async with self._open(_LONGEST) as control:
                 await control.greeting()
                 await control.send([command_line("AUTH", "TLS")])
                 return (await control.reply()).code == 234
@@ -123,7 +127,7 @@ class WrongScheme:
         hello = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=self.host)
         with contextlib.suppress(ssl.SSLWantReadError):
             hello.do_handshake()
-        with trio.move_on_after(_LONGEST), contextlib.suppress(ActorsyncError, OSError, trio.BrokenResourceError):
+        with contextlib.suppress(ActorsyncError, OSError, trio.BrokenResourceError), trio.move_on_after(_LONGEST):
             async with await connect(self.host, self.port, _LONGEST, self.proxy) as stream:
                 await stream.send_all(outgoing.read())
                 return (await stream.receive_some(1)) == b"\x16"

@@ -14,13 +14,12 @@ UNKNOWN = frozenset({500, 502, 504})
 
 @attrs.define(eq=False)
 class Commands:
-    """The commands that a server was seen to have, and those that it seems to lack.
+    """The commands that a server was seen to have.
 
     A command that worked once exists: a later ``500`` is about that one call, or about a server that is failing.
     """
 
     _working: set[str] = attrs.Factory(set)
-    _missing: dict[str, set[int]] = attrs.Factory(dict)
 
     def works(self, verb: str) -> bool:
         """Return whether the server was seen to carry out ``verb``. Its refusals then say something about a path."""
@@ -35,13 +34,3 @@ class Commands:
         if reply.is_positive:
             self._working.add(verb)
         return reply.code in UNKNOWN and verb not in self._working
-
-    def is_confirmed(self, verb: str, connection: int) -> bool:
-        """Note that ``verb`` is missing over a connection. Returns whether it was missing over another one as well.
-
-        What ends a run for good has to be confirmed over a fresh connection: a session that is failing answers
-        anything.
-        """
-        missing = self._missing.setdefault(verb, set())
-        missing.add(connection)
-        return len(missing) > 1

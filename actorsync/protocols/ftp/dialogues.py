@@ -19,6 +19,7 @@ import attrs
 
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.model.entry import Kind
+from actorsync.protocols.ftp.flights import OutOfStep
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import (
     Features,
@@ -248,11 +249,13 @@ def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
     """Return the refusal in the checked replies to one RNFR and RNTO of one flight; None when the rename is done.
 
     Raises:
-        ProtocolError: RNFR was refused and RNTO was done. An older RNFR was still armed, and another file now has this
-            name.
+        OutOfStep: RNFR was refused and RNTO was done. An older RNFR was still armed, and another file now has this
+            name. Or RNFR was accepted and RNTO found none: the server took it first.
     """
     if rnfr.is_refusal and rnto.is_positive:
-        raise ProtocolError(f'the server renamed another file than requested: "{rnfr}", then "{rnto}"')
+        raise OutOfStep(f'the server renamed another file than requested: "{rnfr}", then "{rnto}"')
+    if not rnfr.is_refusal and rnto.code == 503:
+        raise OutOfStep(f'answers out of step: RNTO was answered with "{rnto}" after "{rnfr}"')
     return rnfr if rnfr.is_refusal else rnto if rnto.is_refusal else None
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 import attrs
 
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
+from actorsync.protocols.ftp.flights import OutOfStep
 from actorsync.protocols.ftp.wire import ProtocolError, Reply, command_line
 
 __all__ = [
@@ -81,13 +82,13 @@ def checked(verb: str, reply: Reply) -> Reply:
 
     Raises:
         ConnectionLost: The server ends the session with it (see `ends_session`).
-        ProtocolError: It is no possible answer to this command: the answers are out of step.
+        OutOfStep: It is no possible answer to this command.
     """
     if ends_session(reply):
         raise ConnectionLost(f"the server closes the connection: {reply}")
     if reply.is_refusal or reply.code in EXPECTED[verb]:
         return reply
-    raise ProtocolError(f'answers out of step: {verb} was answered with "{reply}"')
+    raise OutOfStep(f'answers out of step: {verb} was answered with "{reply}"')
 
 
 def greet(reply: Reply) -> bool:
@@ -167,6 +168,8 @@ def parse_working_directory(reply: Reply) -> str | None:
 
 
 _SIZE = re.compile(r"[0-9]{1,19}")
+# The text of 213 in RFC 959. The npm package ftp-srv sends it for an empty file, as it takes the number 0 for no text.
+_NO_NUMBER = re.compile(r"File status\.?", re.IGNORECASE)
 
 
 def size_of(reply: Reply) -> int | None:
@@ -178,6 +181,8 @@ def size_of(reply: Reply) -> int | None:
     if reply.is_refusal:
         return None
     if not _SIZE.fullmatch(text := reply.text.strip(" ")):
+        if _NO_NUMBER.fullmatch(text):
+            return 0
         raise ProtocolError(f'the server sent an invalid size: "{reply}"')
     return int(text)
 

@@ -37,6 +37,7 @@ __all__ = [
     "ReplyParser",
     "bursts",
     "command_line",
+    "is_utf8",
     "verb_of",
     "why_unsendable",
 ]
@@ -166,6 +167,17 @@ def command_line(verb: str, argument: str | None = None) -> bytes:
 def verb_of(line: bytes) -> str:
     """Return the verb of a command line."""
     return line.split(maxsplit=1)[0].decode("ascii")
+
+
+def is_utf8(line: bytes) -> bool:
+    """Return whether a command line is UTF-8. Some servers never answer one that is not."""
+    if line.isascii():
+        return True
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:

@@ -24,6 +24,8 @@ __all__ = ["Answer", "EvilServer", "evil_server"]
 Answer = bytes | Callable[[str], bytes | None]
 
 _TIME = b"20240229123456"
+#: The first byte of a character of three, with a line end in place of the rest.
+_CUT_OFF = re.compile(rb"[\xe0-\xef]\r\n")
 _FEATURES = b"211-Features\r\n EPSV\r\n MDTM\r\n MFMT\r\n MLST type*;size*;modify*;\r\n SIZE\r\n211 End\r\n"
 
 
@@ -32,7 +34,7 @@ class EvilServer:
     """A running server; obtained from `evil_server`."""
 
     answers: Mapping[str, Answer]
-    greeting: bytes = b"220 hello\r\n"
+    greeting: bytes = b"220 pyftpdlib? hello\r\n"  # by default a server that is known to take flights
     greets_after: float = 0.0
     listing: bytes | None = None  # sent by MLSD instead of the real listing
     early: bool = False  # send 226 before the data arrives
@@ -51,6 +53,8 @@ class EvilServer:
     dash_a: Literal["option", "refused", "file"] = "option"  # what "-a" is to LIST
     hides_dots: bool = False  # listings leave out names that begin with a dot
     shows_ascii: bool = False  # listings show "?" for what is not ASCII
+    waits_for_data: bool = False  # after EPSV or PASV, read nothing until the data connection is there
+    swallows: bool = False  # read the line end after a byte that is not UTF-8 as a part of the character
     port: int = 0
     host: str = "127.0.0.1"
     files: dict[str, bytes] = attrs.field(factory=dict)
@@ -111,6 +115,7 @@ class _Session:
     listener: socket.socket | None = None
     renamed: str = ""
     folder: str = "/"
+    waiting: Stream | None = None  # a data connection for the next transfer
 
     async def run(self) -> None:
         raw = self.stream
@@ -121,7 +126,10 @@ class _Session:
             await self.stream.send_all(self.server.greeting)
             rest = b""
             while data := await self.stream.receive_some():
-                *lines, rest = (rest + data).split(b"\r\n")
+                received = rest + data
+                if self.server.swallows:
+                    received = _CUT_OFF.sub(b"?", received)
+                *lines, rest = received.split(b"\r\n")
                 for line in lines:
                     await self.answer(line.decode(errors="surrogateescape"))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
@@ -186,13 +194,23 @@ class _Session:
         return int(self.listener.getsockname()[1])
 
     async def do_epsv(self, _: str) -> bytes:
-        return b"229 here (|||%d|)" % self.listen()
+        return await self.passive(b"229 here (|||%d|)" % self.listen())
 
     async def do_pasv(self, _: str) -> bytes:
         port = self.listen()
-        return b"227 here (127,0,0,1,%d,%d)" % (port // 256, port % 256)
+        return await self.passive(b"227 here (127,0,0,1,%d,%d)" % (port // 256, port % 256))
+
+    async def passive(self, reply: bytes) -> bytes:
+        if not self.server.waits_for_data:
+            return reply
+        await self.stream.send_all(reply + b"\r\n")
+        self.waiting = await self.accept()
+        return b""
 
     async def accept(self) -> Stream:
+        if self.waiting is not None:
+            stream, self.waiting = self.waiting, None
+            return stream
         assert self.listener is not None
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
         self.listener = None
@@ -249,7 +267,7 @@ class _Session:
         if (data := self.server.files.get(path)) is None:
             return b"550 no"
         facts = b"type=file;size=%d;modify=%s;" % (len(data), self.server.times.get(path, _TIME))
-        return b"250-here\r\n %s %s\r\n250 end\r\n" % (facts, path.encode())
+        return b"250-here\r\n %s %s\r\n250 end\r\n" % (facts, path.encode("utf-8", "surrogateescape"))
 
     async def do_mkd(self, path: str) -> bytes:
         path = self.server.place(path)

@@ -562,7 +562,7 @@ def test_login_sends_only_what_the_server_requests(answers: list[str]) -> None:
 def test_m109_refused_login_shows_no_password(answers: list[str], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text) as caught:
         play(ftp_dialogues.login("me", "secret"), *answers)
-    assert type(caught.value) is error
+    assert isinstance(caught.value, error)
     assert "secret" not in str(caught.value)
 
 
@@ -608,7 +608,7 @@ def test_m022_introduce_accepts_a_server_without_features() -> None:
 def test_m023_server_without_binary_mode_is_refused(answers: list[str], error: type[Exception]) -> None:
     with pytest.raises(ConnectionLost) as caught:
         play(ftp_dialogues.introduce(), answers)
-    assert type(caught.value) is error
+    assert isinstance(caught.value, error)
 
 
 def test_sizes_are_none_for_missing_files() -> None:

@@ -19,10 +19,11 @@ from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.commands import UNKNOWN, Commands
+from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import Features, TimeSetter, checked, epsv_port, pasv_port
 from actorsync.protocols.ftp.time_shift import TimeShift
-from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, verb_of, why_unsendable
+from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, is_utf8, verb_of, why_unsendable
 
 __all__ = ["UNKNOWN", "FtpConnection", "Knowledge"]
 
@@ -34,13 +35,17 @@ _NOT_RESUMED = frozenset({425, 522})
 class Knowledge:
     """What is known of a server. All connections of an endpoint share it for as long as the endpoint lives."""
 
+    flights: Flights = attrs.Factory(Flights)
     features: Features = attrs.Factory(Features)
     commands: Commands = attrs.Factory(Commands)
-    connections: int = 0
     greeting: str = ""
     time_setter: TimeSetter | None = None
     has_mlsd: bool | None = None
     has_mdtm: bool = True
+    has_size: bool = True
+    has_cwd: bool = True
+    #: Whether an upload was believed, because nothing shows what the server has.
+    is_unverified: bool = False
     uses_pasv: bool = False
     #: Whether the server lost data that arrived before the STOR. Data is then sent only after the 150.
     needs_150_first: bool = False
@@ -73,8 +78,6 @@ class FtpConnection:
     def __init__(self, control: ControlConnection, knowledge: Knowledge, root: str) -> None:
         self.control = control
         self.known = knowledge
-        knowledge.connections += 1
-        self.number = knowledge.connections
         self.root = root
         self.data: DataConnection | None = None
         self._port: int | None = None  # the port of the next data connection, where it was requested ahead
@@ -90,6 +93,8 @@ class FtpConnection:
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
             return "it is not a path below the root"
         why = why_unsendable(self.at(path))
+        if why is None and self.known.flights.swallows and not is_utf8(command_line("SIZE", path)):
+            why = "it is not UTF-8, and the server never answers a command with such a name; rename or exclude it"
         return None if why is None else f"it cannot be sent over FTP: {why}"
 
     # DataConnection connections.
@@ -136,6 +141,16 @@ class FtpConnection:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls understand only one of the two verbs
             raise
         return self.data, replies
+
+    @property
+    def needs_150_first(self) -> bool:
+        """Whether data must wait until the server has asked for them."""
+        return self.known.needs_150_first or not self.known.flights.allows(Flight.STORE)
+
+    @property
+    def asks_port_ahead(self) -> bool:
+        """Whether EPSV for the next data connection can go while the server still has something else to answer."""
+        return not self.known.uses_pasv and self.known.flights.allows(Flight.PORT)
 
     def keep_port(self, reply: Reply) -> None:
         """Keep the port in a reply to EPSV for the next data connection."""
