@@ -23,6 +23,16 @@ __all__ = ["parse_place", "parse_proxy"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[\w.-]+")
+#: The beginnings of host names that are rarely those of directories.
+_SERVER = re.compile(r"(?:www|ftp|ftps|sftp|ssh)[0-9]*\.[\w-]", re.IGNORECASE)
+#: Schemes that other programs have for the same thing.
+_MEANT = {
+    **dict.fromkeys(("ssh", "scp", "sshfs", "rsync+ssh"), "sftp:// for files over SSH"),
+    **dict.fromkeys(("ftpe", "ftptls", "ftp+tls"), "ftpes:// for FTP with explicit TLS"),
+    **dict.fromkeys(("cifs", "smb2"), "smb://"),
+}
+_LONGEST_LABEL = 63
+_DRIVE = re.compile(r"[A-Za-z]:")
 _PORT = re.compile(r"[0-9]{1,5}")
 _PROXY_SCHEMES: Mapping[str, Literal["socks5", "http"]] = {"socks5": "socks5", "socks5h": "socks5", "http": "http"}
 _PROXY_EXAMPLE = "socks5://host:1080 or http://host:8080"
@@ -36,10 +46,16 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
     """
     if not text:
         raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
+    if text != text.strip():
+        raise ValueError("begins or ends with a space; remove it, or write it as %20")
     url = _URL.fullmatch(text)
     if url is None:
+        if fault := _server_fault(text, base):
+            raise ValueError(fault)
         return _parse_directory(text, base)
     scheme, authority, rest = url[1].lower(), url[2], url[3]
+    if better := _MEANT.get(scheme):
+        raise ValueError(f"not supported: {scheme}://; write {better}")
     if scheme in PORTS:
         return _parse_remote(cast(Scheme, scheme), authority, rest, table)
     if scheme == "file":
@@ -88,6 +104,19 @@ def _parse_directory(text: str, base: Path) -> Place:
     if "\0" in text:
         raise ValueError("contains a NUL")
     return Place(scheme="file", path=os.path.abspath(base / expand_home(text)))
+
+
+def _server_fault(text: str, base: Path) -> str | None:
+    """Return why a relative directory is more likely a server without its scheme, or None.
+
+    It would be made on this machine, and the run would end "in sync".
+    """
+    if text.startswith("\\\\"):
+        return "is a Windows share; write smb://server/share/dir"
+    host = text.partition("/")[0]
+    if ":" not in host and (_SERVER.match(host) or "@" in host) and not os.path.lexists(base / host):
+        return f"looks like a server; write sftp:// or ftpes:// before it, or ./{host} for a directory"
+    return None
 
 
 def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:
@@ -172,6 +201,8 @@ def _parse_location(scheme: str, location: str) -> tuple[str, int]:
             raise ValueError(f"has no host; write it like {scheme}://user@host/dir")
         if not _HOST.fullmatch(host):
             raise ValueError("has a host name with an invalid character")
+        if any(not 0 < len(label) <= _LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+            raise ValueError(f"has a host name with a part that is empty or longer than {_LONGEST_LABEL} characters")
     if port and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65_535):
         raise ValueError("has a port that is not a number from 1 to 65535")
     return host.lower() if scheme in PORTS else host, int(port or PORTS.get(scheme, 0))
@@ -188,6 +219,10 @@ def _parse_path(scheme: str, rest: str) -> str:
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
         raise ValueError("has .. in its path; write the path that it leads to")
+    if is_ftp and re.search(r";type=[aid]$", path, re.IGNORECASE):
+        raise ValueError("ends with ;type=, which is no part of a path; remove it")
+    if scheme == "sftp" and parts and _DRIVE.fullmatch(parts[0]) and not path.startswith("/"):
+        raise ValueError(f"has a drive in its path; an absolute path needs two slashes: sftp://host//{parts[0]}/dir")
     if scheme == "sftp" and parts[:1] == ["~"] and not path.startswith("/"):
         # curl and lftp write ~ for the login directory, and absolute paths without it. Here ~ would be a name.
         raise ValueError(

@@ -23,6 +23,7 @@ from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
 from actorsync.protocols.ftp.flights import Flights
 from actorsync.protocols.ftp.wire import command_line
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["SILENCE", "WrongScheme"]
 
@@ -100,12 +101,18 @@ class WrongScheme:
         return open_control(self.host, self.port, Timeouts(seconds, seconds), Flights(), self.proxy)
 
     async def _greets_in_clear(self) -> bool:
-        """Return whether the server sends an FTP greeting to a client that says nothing."""
-        with contextlib.suppress(ActorsyncError):
+        """Return whether the server sends an FTP greeting to a client that says nothing.
+
+        Raises `LoginRefused` if it greets as a server of another kind.
+        """
+        try:
             async with self._open(self._silence) as control:
                 await control.greeting()
-                return True
-        return False
+        except OtherService as other:
+            raise LoginRefused(str(other)) from None
+        except ActorsyncError:
+            return False
+        return True
 
     async def _offers_tls(self) -> bool:
         """Return whether the server accepts AUTH TLS."""
