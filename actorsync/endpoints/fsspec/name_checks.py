@@ -5,18 +5,19 @@ Each trait of a name is tried once, with a temporary, before a final name is tou
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
 
-from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
+from actorsync.endpoints.fsspec.errors import is_missing
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.case_folding import CaseFolding, other_case
 from actorsync.endpoints.shared.odd_names import stored_differently
 from actorsync.endpoints.shared.paths import aside_of
-from actorsync.errors import OperationRefused, TargetFull
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary_names import aside_name, oddness, signature, temporary_name
@@ -75,12 +76,12 @@ class NameChecks:
         try:
             self.carry(temporary, trial)
             self._check_name(trial)
-        except OSError as error:
-            if is_missing(error) or isinstance(outcome_of("rename", temporary, error, self.tree.hide), TargetFull):
-                raise
-            raise stored_differently(unproven) from error
-        except OperationRefused:
+        except Exception as error:
+            if isinstance(error, OSError) and is_missing(error):
+                raise  # an earlier call has renamed it
             self.discard(temporary)
+            if isinstance(error, OSError) and error.errno == errno.EEXIST:
+                raise stored_differently(unproven) from error
             raise
         self.carry(trial, temporary)
         self._renamed |= unproven
@@ -89,7 +90,7 @@ class NameChecks:
         return frozenset().union(*map(oddness, self.tree.root.strip("/").split("/")))
 
     def prove_directories(self, temporary: str) -> None:
-        """Try a rename beside each directory above a temporary that has an odd name: see `_learn_rename`."""
+        """Try a rename beside each directory above a temporary that has an odd name: see `learn_rename`."""
         mark = signature(name_of(temporary))
         for directory in odd_directories(temporary) if mark else ():
             if not oddness(name_of(directory)) - self._renamed:

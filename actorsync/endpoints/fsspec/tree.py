@@ -51,9 +51,9 @@ class Tree:
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise OperationRefused(f"{display(path)!r} is not UTF-8") from None
+            raise OperationRefused(f"{display(path)!r} is not UTF-8; rename it, or exclude it") from None
         if any(len(name.encode()) > 255 for name in names):
-            raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes")
+            raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes; shorten it, or exclude it")
         if why := next(filter(None, map(self.fault, names)), None):
             raise OperationRefused(f"a name in {display(path)!r} {why}")
         return join(self.root.rstrip("/"), path) if self.root != "/" else f"/{path}"
