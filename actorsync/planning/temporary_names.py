@@ -9,7 +9,7 @@ import unicodedata
 __all__ = ["aside_name", "oddness", "signature", "temporary_name", "trial_name"]
 
 #: All tested servers store these characters unchanged, anywhere in a name.
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@&()[]{}^$!~- ")
 
 #: Most names match this, and need no further look.
 _ORDINARY = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*(?<![ .])")

@@ -127,6 +127,8 @@ def _bucket_plan(
     root = "/".join(filter(None, (location.host, location.path.strip("/"))))
     arguments["use_listings_cache"] = False
     if scheme in _AZURE:
+        if fault := next(filter(None, map(azure_fault, root.split("/"))), None):
+            raise Unusable("url", f"a name in its path {fault}")
         return Plan(kind, root, arguments, secrets, is_flat=True, fault=azure_fault)
     return Plan(kind, root, arguments, secrets, is_flat=True)
 

@@ -48,9 +48,11 @@ class NameChecks:
 
     def learn(self, path: str) -> None:
         """Learn from a new entry how the store treats names. Raises `OperationRefused` if its name was changed."""
-        if unproven := oddness(name_of(path)) - self._kept:
-            self._check_name(path)
-            self._kept |= unproven
+        # In a flat store, a directory comes into being with its first file, and is checked with it.
+        for one in [*(odd_directories(path) if self.tree.is_flat else ()), path]:
+            if unproven := oddness(name_of(one)) - self._kept:
+                self._check_name(one)
+                self._kept |= unproven
         if self.folding.is_on is None and other_case(path) != path:
             self.folding.is_on = not self.tree.is_flat and self.tree.look(other_case(path)) is not None
 
@@ -60,7 +62,7 @@ class NameChecks:
         if listing.problem is not None:
             raise OperationRefused(f"cannot check how its name is stored: {listing.problem.reason}", retry=True)
         if path not in (entry.path for entry in listing.entries):
-            raise stored_differently(oddness(name_of(path)) or self._root_traits())
+            raise stored_differently(oddness(name_of(path)) or _traits(self.tree.root.strip("/")))
 
     def learn_rename(self, temporary: str) -> None:
         """Learn from a verified temporary whether the store keeps names in a rename. Afterwards it has its old name.
@@ -70,7 +72,9 @@ class NameChecks:
         with a name of its kind, which is free.
         """
         trial = aside_of(temporary)
-        unproven = (oddness(name_of(temporary)) | self._root_traits()) - self._renamed
+        below = temporary if self.tree.is_flat else name_of(temporary)
+        unproven = _traits(below) | _traits(self.tree.root.strip("/"))
+        unproven -= self._renamed
         if not unproven or trial == temporary:
             return
         try:
@@ -85,9 +89,6 @@ class NameChecks:
             raise
         self.carry(trial, temporary)
         self._renamed |= unproven
-
-    def _root_traits(self) -> frozenset[str]:
-        return frozenset().union(*map(oddness, self.tree.root.strip("/").split("/")))
 
     def prove_directories(self, temporary: str) -> None:
         """Try a rename beside each directory above a temporary that has an odd name: see `learn_rename`."""
@@ -135,6 +136,11 @@ class NameChecks:
         for entry in self.tree.list_directory(directory).entries if mark and not self.tree.is_flat else ():
             if entry.kind is Kind.FILE and (mark in name_of(entry.path) or aside_name(mark) in name_of(entry.path)):
                 self.tree.remove_file(entry.path)
+
+
+def _traits(path: str) -> frozenset[str]:
+    """Return the traits of all names in a path."""
+    return frozenset[str]().union(*map(oddness, path.split("/")))
 
 
 def odd_directories(path: str) -> list[str]:

@@ -23,7 +23,16 @@ def smb_fault(name: str) -> str | None:
 
 
 def azure_fault(name: str) -> str | None:
-    """Return why Azure cannot carry a name, or None. Its listings are XML 1.0: one such name makes them unreadable."""
-    if found := next((one for one in name if one < " " or "\x7f" <= one < "\xa0"), None):
-        return f"has the control character {found!r}, which a listing of Azure cannot show; rename it, or exclude it"
+    r"""Return why Azure cannot carry a name, or None.
+
+    The library cuts names at ``?`` and ``#``, and Azure turns ``\\`` into a slash. Listings are XML 1.0: a name with a
+    control character makes one unreadable.
+    """
+    if name.endswith(" "):
+        return "ends with a space, and the library of Azure lists no such directory; rename it, or exclude it"
+    for one in name:
+        if one in "?#\\":
+            return f"has the character {one!r}, which Azure or its library takes for an end; rename it, or exclude it"
+        if one < " " or "\x7f" <= one < "\xa0":
+            return f"has the control character {one!r}, which a listing of Azure cannot show; rename it, or exclude it"
     return None
