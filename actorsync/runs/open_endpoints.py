@@ -59,7 +59,7 @@ def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
 
 
 def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    from actorsync.endpoints.sftp.endpoint import SftpEndpoint  # slow to import
+    from actorsync.endpoints.sftp.endpoint import LANES, SftpEndpoint  # slow to import
     from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
@@ -77,7 +77,7 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
         trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key, table=table),
         path=place.path,
         fsync=place.fsync,
-        **({} if place.lanes is None else {"lanes": place.lanes}),
+        lanes=place.lanes or LANES,
     )
 
 
