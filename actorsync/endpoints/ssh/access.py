@@ -140,27 +140,19 @@ class SshAccess:
 
     def _plan_route(self) -> Sequence[Stop]:
         """Load host keys, keys and secrets. May block: a secret may be asked for on a terminal."""
-        stops = []
+        stops: list[Stop] = []
         keys_only = attrs.evolve(self.login, password=None, codes=None)
         for jump in self.jump:
-            trust = attrs.evolve(self.trust, host_key=None)
             login = attrs.evolve(keys_only, user=jump.user, identity_files=jump.identity_files)
-            stops.append(
-                Stop(
-                    jump.host,
-                    jump.port,
-                    read_host_keys(jump.host, jump.port, trust),
-                    _credentials(login),
-                    jump.name,
-                    self.seconds,
-                )
-            )
-        return [
-            *stops,
-            Stop(
-                *self.address, read_host_keys(*self.address, self.trust), _credentials(self.login), seconds=self.seconds
-            ),
-        ]
+            trust = attrs.evolve(self.trust, host_key=None)
+            stops.append(self._stop((jump.host, jump.port), login, trust, jump.name, stops))
+        return [*stops, self._stop(self.address, self.login, self.trust, "", stops)]
+
+    def _stop(
+        self, address: tuple[str, int], login: SshLogin, trust: HostTrust, name: str, before: Sequence[Stop]
+    ) -> Stop:
+        behind = before[-1].name if before else ""
+        return Stop(*address, read_host_keys(*address, trust), _credentials(login), name, behind, self.seconds)
 
     async def _log_in(self, loop: AsyncioLoop, code: str | None) -> Link:
         with self._noting_refusal():

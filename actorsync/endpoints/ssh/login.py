@@ -84,6 +84,8 @@ class Stop:
     credentials: Credentials
     name: str = ""
     """How errors name a jump host; empty for the server itself."""
+    behind: str = ""
+    """The jump host before it."""
     seconds: float = 30.0
 
     def named(self, reason: str) -> str:
@@ -328,7 +330,7 @@ def _failed(
     reason = reason_of(error)
     if isinstance(error, asyncssh.ChannelOpenError) and is_tunnelled:
         return ConnectionLost(
-            f"the jump host does not connect to {stop.host}:{stop.port}: {reason}; check the address, and whether "
+            f"jump host {stop.behind} does not connect to {stop.host}:{stop.port}: {reason}; check the address, and whether "
             "the jump host allows forwarding"
         )
     if is_own_limit(error):

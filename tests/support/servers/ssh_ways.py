@@ -59,6 +59,15 @@ class SshWays:
         """Return how often clients have sent this."""
         return sum(kind == what for kind, _ in self.received)
 
+    def wait_closed(self) -> None:
+        """Wait until all connections are closed. Called in any other thread."""
+
+        async def all_closed() -> None:
+            for connection in self.connections:
+                await connection.wait_closed()
+
+        asyncio.run_coroutine_threadsafe(all_closed(), self.loop).result()
+
     def cut(self) -> None:
         """Abort all connections."""
 
