@@ -11,36 +11,33 @@ from typing import Any, get_args
 import attrs
 
 from actorsync.profile.files import is_private, regular_status
+from actorsync.profile.one_time_code import OneTimeCode
 from actorsync.profile.place import ANONYMOUS, ANONYMOUS_PASSWORD, PLUGGED, PORTS, Options, Place, TlsVersion
 from actorsync.profile.readers import (
     Reader,
-    Site,
     choice_reader,
     read_certificate,
     read_host_key,
+    read_options,
     read_path,
     read_switch,
-    takes,
+    secret_reader,
     whole_reader,
 )
 from actorsync.profile.secret import (
-    CommandSecret,
-    EnvSecret,
-    FileSecret,
     KeyringSecret,
     PromptSecret,
     Secret,
     SecretSource,
     line_fault,
-    looks_secret,
     text_fault,
     utf8_fault,
 )
+from actorsync.profile.ways import WaysIn, WrittenHost, read_jump, read_otp, with_ways
 
 __all__ = ["LoginTable", "Misfit", "key", "ssh_key", "with_login"]
 
 _MAX_LANES = 64
-_FORMS = ("env", "file", "command", "keyring", "prompt")
 
 
 def key(
@@ -72,68 +69,6 @@ def key(
     }
 
 
-def _secret_reader(name: str) -> Reader:
-    """Return the reader of the secret ``name``. Its errors do not quote the value, which may be a misplaced secret."""
-
-    @takes("[secret](#secrets)")
-    def read(value: object, site: Site) -> SecretSource:
-        if isinstance(value, str):
-            if not value:
-                raise ValueError("is empty")
-            return Secret(value)
-        if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _FORMS:
-            raise ValueError(
-                'must be one of { env = "NAME" }, { file = "..." }, { command = ["..."] }, { keyring = "..." }, '
-                "{ prompt = true }"
-            )
-        form, argument = next(iter(value.items()))
-        return _source(form, argument, site, f"{site.name}: {site.table}.{name}")
-
-    return read
-
-
-def _source(form: str, argument: object, site: Site, where: str) -> SecretSource:
-    if form == "command":
-        if not isinstance(argument, list) or not argument or not all(_is_name(one) for one in argument):
-            raise ValueError('command must be a list of strings, run without a shell: { command = ["pass", "shop"] }')
-        return CommandSecret(tuple(argument), site.base, where=where)
-    if form == "prompt":
-        if argument is not True:
-            raise ValueError("prompt must be true: { prompt = true }")
-        return PromptSecret(where=where)
-    if not isinstance(argument, str) or not _is_name(argument):
-        raise ValueError(f'{form} must be text: {{ {form} = "..." }}')
-    if form == "env":
-        return EnvSecret(argument, where=where)
-    if form == "file":
-        return FileSecret(read_path(argument, site), where=where)
-    return KeyringSecret(argument, where=where)
-
-
-@takes("table")
-def read_options(value: object, site: Site) -> Options:
-    """Return the options of a plug-in. Errors do not quote values, which may be secrets."""
-    if not isinstance(value, dict):
-        raise ValueError('is not a table; write it like options = { region = "eu-central-1" }')  # noqa: TRY004
-    values: list[tuple[str, str | int | float | bool]] = []
-    secrets: list[tuple[str, SecretSource]] = []
-    for name, one in sorted(value.items()):
-        if isinstance(one, dict) or (isinstance(one, str) and looks_secret(name)):
-            try:
-                secrets.append((name, _secret_reader(f"options.{name}")(one, site)))
-            except ValueError as error:
-                raise ValueError(f"{name} {error}") from None
-        elif isinstance(one, str | int | float):
-            values.append((name, one))
-        else:
-            raise ValueError(f'{name} is not a string, a number, true, false or a table such as {{ env = "..." }}')
-    return Options(tuple(values), tuple(secrets))
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and "\0" not in value
-
-
 def ssh_key(
     reader: Reader,
     others: str,
@@ -154,6 +89,8 @@ def _tls_key(reader: Reader, others: str, example: str, *, doc: str, default: st
 
 
 _CERTIFICATE = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
+#: Keys that `with_ways` takes.
+_WAYS = frozenset({"certificate_file", "otp", "jump", "ssh_config"})
 _NO_KEY = "only sftp:// uses keys"
 _NO_CERTIFICATE = "only ftpes:// and ftps:// have certificates; sftp:// has host-key and known-hosts"
 _NO_HOST_KEY = "only sftp:// has host keys; ftpes:// and ftps:// have ca-file and certificate-sha256"
@@ -166,7 +103,7 @@ class LoginTable:
     password: SecretSource | None = attrs.field(
         default=None,
         metadata=key(
-            _secret_reader("password"),
+            secret_reader("password"),
             'password = { env = "SHOP_PASSWORD" }',
             doc="Where the password comes from: an environment variable (`env`), a file (`file`), the output of a "
             "command (`command`), the system keyring (`keyring`), or a question on the terminal (`prompt`).",
@@ -189,11 +126,22 @@ class LoginTable:
     passphrase: SecretSource | None = attrs.field(
         default=None,
         metadata=ssh_key(
-            _secret_reader("passphrase"),
+            secret_reader("passphrase"),
             _NO_KEY,
             "passphrase = { prompt = true }",
             doc="Where the passphrase of `key-file` comes from. Written like a password.",
             is_secret=True,
+        ),
+    )
+    certificate_file: Path | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_path,
+            _NO_KEY,
+            'certificate-file = "~/.ssh/id_ed25519-cert.pub"',
+            doc="A certificate for `key-file`, or for a key in the SSH agent.",
+            default="the file named like `key-file` with `-cert.pub`, if there is one",
+            is_text=True,
         ),
     )
     agent: bool | None = attrs.field(
@@ -204,6 +152,38 @@ class LoginTable:
             "agent = true",
             doc="Whether to try the keys of the SSH agent (`$SSH_AUTH_SOCK`).",
             default="`true` if neither `key-file` nor `password` is set",
+        ),
+    )
+    otp: OneTimeCode | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_otp,
+            "only sftp:// asks for one-time codes",
+            "otp = { prompt = true }",
+            doc="Where the one-time code of a second factor comes from: a question on the terminal (`prompt`), or the "
+            "output of a command (`command`). One login then serves all connections.",
+        ),
+    )
+    jump: tuple[WrittenHost, ...] | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_jump,
+            "only sftp:// can go through jump hosts",
+            'jump = ["deploy@bastion.example.com:22"]',
+            doc="Servers that the connection goes through, in this order. Each one's host key is checked like the "
+            "server's own, and it gets keys only, never the password.",
+            default="no jump hosts",
+        ),
+    )
+    ssh_config: bool | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_switch,
+            "only sftp:// follows the files of ssh",
+            "ssh-config = true",
+            doc="Whether to follow `~/.ssh/config` and `/etc/ssh/ssh_config`: HostName, User, Port, IdentityFile, "
+            "CertificateFile and ProxyJump, and nothing else. The URL and the other keys of the profile count first.",
+            default="`false`",
         ),
     )
     known_hosts: Path | None = attrs.field(
@@ -298,16 +278,16 @@ def with_login(place: Place, table: LoginTable, name: str, *, needs_keys: bool =
     for key in given:
         if scheme not in fields[key].metadata["schemes"]:
             raise Misfit(key, f"{fields[key].metadata['others']}; remove it")
-    for key in ("key_file", "ca_file") if needs_keys else ():
+    for key in ("key_file", "certificate_file", "ca_file") if needs_keys else ():
         if key in given and (fault := _file_fault(given[key], is_key=key == "key_file")):
             raise Misfit(key, fault)
     if place.scheme == "file":
         return place
-    place = attrs.evolve(place, **given)
+    place = attrs.evolve(place, **{key: value for key, value in given.items() if key not in _WAYS})
     if place.is_plugged:
         return _with_options(_with_password(place, utf8_fault))
     if place.scheme == "sftp":
-        return _with_ssh_login(place, name)
+        return _with_ssh_login(_with_ways(place, table), name)
     if place.password is None and place.user != ANONYMOUS:
         reason = f'missing, but {name}.url names a user; add password = {{ env = "..." }} to [{name}]'
         raise Misfit("password", reason)
@@ -323,6 +303,19 @@ def _file_fault(path: Path, *, is_key: bool) -> str | None:
     if is_key and status.st_uid == os.geteuid() and not is_private(status):
         return f"other users can access {path} (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
     return None
+
+
+def _with_ways(place: Place, table: LoginTable) -> Place:
+    keys = WaysIn(
+        jump=table.jump,
+        certificate_file=table.certificate_file,
+        codes=table.otp,
+        follows_ssh_config=bool(table.ssh_config),
+    )
+    try:
+        return with_ways(place, keys)
+    except ValueError as error:
+        raise Misfit("ssh_config", str(error)) from None
 
 
 def _with_ssh_login(place: Place, table: str) -> Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -83,11 +83,11 @@ class SftpEndpoint:
         """The servers whose host keys are checked, in this order: the jump hosts, and the server itself."""
         return [*(jump.name for jump in self.jump), self.display]
 
-    async def show_host_key(self, index: int = -1, wanted: str | None = None) -> ShownHostKey:
+    async def show_host_key(self, index: int = -1, wanted: Collection[str] = ()) -> ShownHostKey:
         """Ask one of `servers` for its host key, and compare it with the user's known_hosts files.
 
-        Logs in at the jump hosts before it, and nowhere else. If the server has several keys, the one with the
-        fingerprint ``wanted`` is preferred.
+        Logs in at the jump hosts before it, and nowhere else. If the server has several keys, one with a
+        fingerprint in ``wanted`` is preferred.
 
         Raises:
             ConnectionLost: no SSH server could be reached.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -12,7 +12,7 @@ import trio
 
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.channel import SshChannel, open_channel
-from actorsync.endpoints.ssh.client_keys import load_certificate, load_client_keys
+from actorsync.endpoints.ssh.client_keys import load_certificates, load_client_keys
 from actorsync.endpoints.ssh.host_keys import read_host_keys
 from actorsync.endpoints.ssh.link import Link, open_link
 from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, Stop, fetch_host_key
@@ -115,21 +115,24 @@ class SshAccess:
         async with self._sharing(loop):
             with contextlib.suppress(ConnectionLost, LoginRefused):
                 async with self.turn():
-                    self._shared = await self._log_in(loop, await self.prepare())
+                    if not self._has_open_link:
+                        self._shared = await self._log_in(loop, await self.prepare())
             yield
 
-    async def show_host_key(self, loop: AsyncioLoop, index: int, wanted: str | None) -> ShownHostKey:
+    async def show_host_key(self, loop: AsyncioLoop, index: int, wanted: Collection[str]) -> ShownHostKey:
         """Return the host key of a server of the route: a jump host, or after them the server itself.
 
-        Logs in at the jump hosts before it, and not at the server. ``wanted`` is a fingerprint; see `fetch_host_key`.
+        Logs in at the jump hosts before it, and not at the server. ``wanted`` are fingerprints; see `fetch_host_key`.
         """
         *way, stop = (await self._stops())[: index + 1]
+        if stop.hosts.trust.host_key is not None:
+            wanted = {stop.hosts.trust.host_key}
         if not way:
-            return await fetch_host_key(loop, stop, None, wanted or stop.hosts.trust.host_key)
+            return await fetch_host_key(loop, stop, None, wanted)
         with self._noting_refusal():
             link = await open_link(loop, way)
         try:
-            return await fetch_host_key(loop, stop, link.server, wanted or stop.hosts.trust.host_key)
+            return await fetch_host_key(loop, stop, link.server, wanted)
         finally:
             loop.post(link.close)
 
@@ -200,7 +203,7 @@ def _credentials(login: SshLogin) -> Credentials:
         load_client_keys(login, lambda: _reveal(login.passphrase)),
         os.environ.get("SSH_AUTH_SOCK") or None if uses_agent else None,
         _reveal(login.password),
-        load_certificate(login) if uses_agent else (),
+        load_certificates(login) if uses_agent else (),
         login.codes,
     )
 

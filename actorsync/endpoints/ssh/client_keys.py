@@ -13,7 +13,7 @@ from actorsync.endpoints.ssh.settings import SshLogin
 from actorsync.errors import LoginRefused
 from actorsync.model.text import display
 
-__all__ = ["load_certificate", "load_client_keys"]
+__all__ = ["load_certificates", "load_client_keys"]
 
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _MAX_BYTES = 100_000
@@ -32,7 +32,7 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
     Raises:
         LoginRefused: the configured key or its certificate cannot be used.
     """
-    certificates = load_certificate(login)
+    certificates = load_certificates(login)
     if login.key_file is not None:
         return _configured_key(login.key_file, certificates, passphrase, login.table)
     if login.password is not None or login.agent is False:
@@ -47,18 +47,18 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
     return keys
 
 
-def load_certificate(login: SshLogin) -> list[asyncssh.SSHCertificate]:
-    """Load the configured certificate; none if none is configured. Raises `LoginRefused` if it cannot be used."""
-    path, key = login.certificate_file, f"{login.table}.certificate-file"
-    if path is None:
-        return []
-    shown = display(str(path))
-    try:
-        return list(asyncssh.load_certificates(str(path)))
-    except OSError as error:
-        raise LoginRefused(f"{shown} cannot be read: {error.strerror}; set {key}") from error
-    except ValueError:
-        raise LoginRefused(f"{shown} is not a certificate of a user's key; set {key} to the -cert.pub file") from None
+def load_certificates(login: SshLogin) -> list[asyncssh.SSHCertificate]:
+    """Load the configured certificates. Raises `LoginRefused` if one of them cannot be used."""
+    certificates: list[asyncssh.SSHCertificate] = []
+    for path in login.certificate_files:
+        shown, key = display(str(path)), f"{login.table}.certificate-file"
+        try:
+            certificates += asyncssh.load_certificates(str(path))
+        except OSError as error:
+            raise LoginRefused(f"{shown} cannot be read: {error.strerror}; set {key}") from error
+        except ValueError:
+            raise LoginRefused(f"{shown} is not a certificate; set {key} to a file like id_ed25519-cert.pub") from None
+    return certificates
 
 
 def _configured_key(

@@ -108,21 +108,18 @@ class HostKeys:
                 f"THE HOST KEY HAS CHANGED: the server sent {named}, but {files} has another key for {self.name}; this "
                 "may be an attack, or the server was reinstalled: ask its administrator before you remove the old line"
             )
+        command = "actorsync trust --source" if self.trust.table == "source" else "actorsync trust"
         return (
-            f"the server's host key is unknown: {named}; if its administrator confirms the key, run {self._command} "
-            f"or add this line to {files}: {shown.line}"
+            f"the server's host key is unknown: {named}; if its administrator confirms the key, run {command}, or add "
+            f"this line to {files}: {shown.line}"
         )
 
     def why_invalid(self, reason: str) -> str:
         """Return one line: why the connection to a server with an invalid host certificate is refused."""
         return (
-            f"the server's host certificate is not valid: {reason}; ask its administrator for a valid one, or run "
-            f"{self._command} to trust its key instead"
+            f"the server's host certificate is not valid: {reason}; ask its administrator for a valid certificate with "
+            f"the name in {self.trust.table}.url, or add the line of its key to {display(str(self.trust.known_hosts))}"
         )
-
-    @property
-    def _command(self) -> str:
-        return "actorsync trust --source" if self.trust.table == "source" else "actorsync trust"
 
 
 def read_host_keys(host: str, port: int, trust: HostTrust) -> HostKeys:

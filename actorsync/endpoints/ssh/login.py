@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -330,8 +330,8 @@ def _failed(
     reason = reason_of(error)
     if isinstance(error, asyncssh.ChannelOpenError) and is_tunnelled:
         return ConnectionLost(
-            f"jump host {stop.behind} does not connect to {stop.host}:{stop.port}: {reason}; check the address, and whether "
-            "the jump host allows forwarding"
+            f"jump host {stop.behind} does not connect to {stop.host}:{stop.port}: {reason}; check the address, and "
+            "whether the jump host allows forwarding"
         )
     if is_own_limit(error):
         return unopened(stop.named(reason), error)
@@ -341,11 +341,11 @@ def _failed(
 
 
 async def fetch_host_key(
-    loop: AsyncioLoop, stop: Stop, via: asyncssh.SSHClientConnection | None = None, wanted: str | None = None
+    loop: AsyncioLoop, stop: Stop, via: asyncssh.SSHClientConnection | None = None, wanted: Collection[str] = ()
 ) -> ShownHostKey:
     """Return a server's host key, without a login: the connection ends as soon as the server has sent the key.
 
-    If the server has keys of several kinds, the one with the fingerprint ``wanted`` is preferred.
+    If the server has keys of several kinds, one with a fingerprint in ``wanted`` is preferred.
 
     Raises:
         ConnectionLost: no SSH server could be reached.
@@ -364,7 +364,7 @@ async def fetch_host_key(
         if key is None:
             raise ConnectionLost(stop.named("the server sent no host key"))
         shown = stop.hosts.shown(key)
-        if wanted in {None, shown.fingerprint}:
+        if not wanted or shown.fingerprint in wanted:
             return shown
         first = first or shown
         hosts = hosts.preferring_others(key)

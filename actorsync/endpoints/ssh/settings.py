@@ -58,8 +58,8 @@ class SshLogin:
     password: Callable[[], str] | None = attrs.field(default=None, repr=False)
     agent: bool | None = None
     """Whether to use the agent at ``$SSH_AUTH_SOCK``. None: only without a key file and a password."""
-    certificate_file: Path | None = None
-    """A certificate for ``key_file``, or for a key in the agent. Without it, ``<key_file>-cert.pub`` is used."""
+    certificate_files: tuple[Path, ...] = ()
+    """Certificates for ``key_file``, or for keys in the agent. Without any, ``<key_file>-cert.pub`` is used."""
     identity_files: tuple[Path, ...] | None = None
     """Key files to try instead of the default ones, without a passphrase. None: the default ones."""
     codes: OneTimeCodes | None = attrs.field(default=None, repr=False)

@@ -76,9 +76,9 @@ async def test_host_key_with_the_wanted_fingerprint_is_shown(
 ) -> None:
     with serving_ways(with_password(tmp_path, *keys.values())) as server:
         place = endpoint(server, HostTrust(tmp_path / "none"))
-        shown = await place.show_host_key(wanted=keys[kind].get_fingerprint())
+        shown = await place.show_host_key(wanted=[keys[kind].get_fingerprint()])
         assert (shown.algorithm, shown.fingerprint) == (kind, keys[kind].get_fingerprint())
-        other = await place.show_host_key(wanted="SHA256:none")
+        other = await place.show_host_key(wanted=["SHA256:none"])
         assert other.algorithm == "ssh-ed25519", "the first kind, if no key has the fingerprint"
 
 
