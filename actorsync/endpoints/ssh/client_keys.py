@@ -53,11 +53,14 @@ def load_certificates(login: SshLogin) -> list[asyncssh.SSHCertificate]:
     for path in login.certificate_files:
         shown, key = display(str(path)), f"{login.table}.certificate-file"
         try:
-            certificates += asyncssh.load_certificates(str(path))
+            found = asyncssh.load_certificates(str(path))
         except OSError as error:
             raise LoginRefused(f"{shown} cannot be read: {error.strerror}; set {key}") from error
         except ValueError:
-            raise LoginRefused(f"{shown} is not a certificate; set {key} to a file like id_ed25519-cert.pub") from None
+            found = ()
+        if not found:
+            raise LoginRefused(f"{shown} is not a certificate; set {key} to a file like id_ed25519-cert.pub")
+        certificates += found
     return certificates
 
 
