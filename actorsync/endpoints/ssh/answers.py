@@ -39,6 +39,11 @@ class Answers:
     def __attrs_post_init__(self) -> None:
         self._had_password, self._had_code = self.password is not None, self.code is not None
 
+    @property
+    def left(self) -> int:
+        """How many secrets were not given yet."""
+        return (self.password is not None) + (self.code is not None)
+
     def take_password(self) -> str | None:
         """Return the password the first time, and None from then on."""
         password, self.password = self.password, None

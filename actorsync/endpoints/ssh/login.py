@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +35,9 @@ _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 _MACS = "-*sha1*,umac-64*"
 _KEX = "-*sha1*"
 _SIGNATURES = "-ssh-rsa,ssh-dss"
+
+#: The end of a connection on which too many keys were offered (MaxAuthTries of OpenSSH). The next would end so, too.
+_TOO_MANY = re.compile("too many authentication failures", re.IGNORECASE)
 
 logging.getLogger("asyncssh").addHandler(logging.NullHandler())  # otherwise its warnings go to standard error
 
@@ -102,6 +106,7 @@ class _Client(asyncssh.SSHClient):
         self.shown: asyncssh.SSHKey | None = None
         self.methods: list[str] = []
         self.is_authenticating = False
+        self._left_before: int | None = None
 
     def begin_auth(self, username: str) -> None:  # noqa: ARG002
         """Record that the server accepts authentication requests."""
@@ -127,7 +132,15 @@ class _Client(asyncssh.SSHClient):
         return self.answers.take_password()
 
     def kbdint_auth_requested(self) -> str | None:
+        """Begin a round of questions, unless the last one used up no secret: it would end in the same way.
+
+        The first round begins even without a secret, to learn what the server asks for.
+        """
         self._note_method("keyboard-interactive")
+        left = self.answers.left
+        if left == self._left_before:
+            return None
+        self._left_before = left
         return ""
 
     def kbdint_challenge_received(
@@ -292,6 +305,8 @@ async def _attempt(
     except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied, asyncssh.KeyExchangeFailed) as error:
         raise _refused(error, stop, hosts, client) from None
     except (OSError, asyncssh.Error, ValueError) as error:
+        if client.is_authenticating and _TOO_MANY.search(reason_of(error)):
+            raise CredentialsRejected(stop.named(_why_rejected(stop, client, is_cut=True))) from None
         raise _failed(error, stop, client, is_tunnelled=via is not None) from error
 
 
@@ -309,10 +324,13 @@ def _refused(error: asyncssh.Error, stop: Stop, hosts: HostKeys, client: _Client
     )
 
 
-def _why_rejected(stop: Stop, client: _Client) -> str:
+def _why_rejected(stop: Stop, client: _Client, *, is_cut: bool = False) -> str:
     """Return what the server asked for, and what to do."""
     said, table = f"the server rejected the login of {display(stop.credentials.user)}", stop.hosts.trust.table
-    offers = f"it accepts {' or '.join(client.methods)}" if client.methods else "it accepts no other way to log in"
+    if is_cut:
+        limit = "it closed the connection after several rejected keys"
+        return f"{said}: {limit}; name the right one in {table}.key-file, and set {table}.agent = false"
+    offers = f"it accepts {' or '.join(client.methods)}" if client.methods else "it accepts no way that is known here"
     if stop.name:
         return f"{said}: {offers}; a jump host gets keys only, so check the user, {table}.key-file and the SSH agent"
     match client.answers.lacks:

@@ -138,6 +138,33 @@ async def test_key_of_a_security_token_logs_in_through_the_agent(
     assert token.touches == 1
 
 
+@pytest.mark.parametrize("name", ["asyncssh", OPENSSH])
+async def test_agent_with_too_many_keys_is_refused_once_with_the_way_out(
+    name: str, server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sshd closes the connection, which is no reason to try again."""
+    keys = [make_key(tmp_path / f"k{number}").path for number in range(4)]
+    with ExitStack() as stack:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(stack.enter_context(agent(tmp_path, *keys))))
+        login = SshLogin(USER, agent=True, identity_files=())
+        if name == OPENSSH:
+            require(OPENSSH)
+            (server_folder / "root").mkdir()
+            options = Options(more="MaxAuthTries 2")
+            target = stack.enter_context(openssh_server(server_folder / "root", server_folder, options)).target
+            place = SftpEndpoint(target.host, login, target.trust, target.port)
+        else:
+            ways = stack.enter_context(serving_ways(SshWays(root=tmp_path, most_tries=2)))
+            place = SftpEndpoint("127.0.0.1", login, known_hosts(tmp_path / "known", ways), ways.port)
+        with trio.fail_after(SECONDS), pytest.raises(LoginRefused) as refused:
+            async with place.open_session():
+                pass
+    assert f"the server rejected the login of {USER}: it closed the connection after several rejected keys" in str(
+        refused.value
+    )
+    assert str(refused.value).endswith("; name the right one in target.key-file, and set target.agent = false")
+
+
 def test_key_file_of_a_security_token_is_refused_with_the_way_out(tmp_path: Path) -> None:
     token, path = Token(), tmp_path / "id_ed25519_sk"
     path.write_bytes(private_half(token))

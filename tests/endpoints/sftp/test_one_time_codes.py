@@ -176,6 +176,24 @@ async def test_code_after_an_accepted_password(tmp_path: Path) -> None:
         await accepted(endpoint(server, tmp_path, Codes([C])))
 
 
+async def test_questions_that_end_at_once_are_not_asked_for_again(tmp_path: Path) -> None:
+    """A server may announce keyboard-interactive and reject it without a question, as sshd does without PAM."""
+    with serving_ways(asking(tmp_path, rounds=[])) as server:
+        said = await refusal(endpoint(server, tmp_path, Codes([C])))
+        assert "it accepts keyboard-interactive; check user, key and password" in said
+        assert server.count("round") == 1
+
+
+async def test_key_alone_at_a_server_that_wants_a_code_names_otp(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    steps = ["publickey", "keyboard-interactive"]
+    server = asking(tmp_path, rounds=[[("Token: ", False, C)]], steps=steps, authorized=[key.public_line])
+    with serving_ways(server):
+        place = endpoint(server, tmp_path, None, key.path)
+        place = attrs.evolve(place, login=attrs.evolve(place.login, password=None))
+        assert 'it asks "Token:"; if that is a second factor, set target.otp' in await refusal(place)
+
+
 async def test_missing_otp_is_named(tmp_path: Path) -> None:
     with serving_ways(asking(tmp_path)) as server:
         said = await refusal(endpoint(server, tmp_path, None))

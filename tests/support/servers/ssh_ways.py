@@ -29,8 +29,8 @@ class SshWays:
     """A server on 127.0.0.1. ``steps`` are the methods that a login needs, one after the other.
 
     ``rounds`` are the questions of keyboard-interactive with the right answers: one list for each request. With
-    ``is_reusable`` unset, an answer other than the password is accepted once. ``most_sessions`` is the most channels on
-    a connection. ``forwards`` makes it a jump host.
+    ``is_reusable`` unset, an answer other than the password is accepted once. ``forwards`` makes it a jump host.
+    After ``most_tries`` rejected keys, it closes the connection as OpenSSH does.
     """
 
     root: Path
@@ -42,10 +42,12 @@ class SshWays:
     rounds: Sequence[Sequence[tuple[str, bool, str]]] = ()
     is_reusable: bool = True
     forwards: bool = False
+    most_tries: int = 100
     port: int = attrs.Factory(free_port)
 
     received: list[tuple[str, str]] = attrs.Factory(list)
-    """What clients have sent, as pairs: ``user``, ``key``, ``password``, ``answer``, ``forward``, ``login``."""
+    """What clients have sent, as pairs: ``user``, ``key``, ``password``, ``round``, ``answer``, ``forward``,
+    ``login``."""
     used: set[str] = attrs.Factory(set)
     connections: list[asyncssh.SSHServerConnection] = attrs.Factory(list)
     loop: asyncio.AbstractEventLoop = attrs.field(init=False)
@@ -108,6 +110,8 @@ class _Server(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         self._ways.received.append(("key", key.get_fingerprint()))
+        if self._ways.count("key") > self._ways.most_tries:
+            self._ways.connections[-1].disconnect(2, "Too many authentication failures")
         return username == self._ways.user and key.public_data in self._keys
 
     def password_auth_supported(self) -> bool:
@@ -121,8 +125,9 @@ class _Server(asyncssh.SSHServer):
         return self._steps[:1] == ["keyboard-interactive"]
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        self._ways.received.append(("round", ""))
         self._rounds = list(self._ways.rounds)
-        return self._challenge()
+        return self._challenge() if self._rounds else False
 
     def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:
         wanted = [answer for _, _, answer in self._rounds.pop(0)]
