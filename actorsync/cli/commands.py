@@ -220,9 +220,9 @@ def trust(profile: Path, fingerprints: tuple[str, ...], is_source: bool, overrid
     from actorsync.runs.open_endpoints import open_endpoints
     from actorsync.runs.stop_signals import abortable
 
-    for check in host_keys.host_key_checks(loaded, profile, is_source=is_source):
-        if check.index == 1:  # the first that needs a login, at the jump host before it
-            loaded = host_keys.with_passphrase(loaded, is_source=is_source)
+    checks = host_keys.host_key_checks(loaded, profile, is_source=is_source)
+    loaded = host_keys.with_way(loaded, is_source=is_source)
+    for check in checks:
         endpoint = open_endpoints(loaded)[0 if is_source else 1]  # anew: it has read known_hosts
         assert isinstance(endpoint, host_keys.ShowsHostKey), "host_key_checks accepts only sftp://"
         code, shown = abortable(partial(host_keys.show, endpoint, check, fingerprints))

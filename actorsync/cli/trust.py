@@ -22,7 +22,7 @@ from actorsync.errors import ConnectionLost, LoginRefused, ProfileError, TargetU
 from actorsync.model.text import display
 from actorsync.profile import Profile
 
-__all__ = ["SYSTEM_FILE", "HostKeyCheck", "ShowsHostKey", "host_key_checks", "show", "with_passphrase"]
+__all__ = ["SYSTEM_FILE", "HostKeyCheck", "ShowsHostKey", "host_key_checks", "show", "with_way"]
 
 #: The known_hosts file of the machine; read in addition to the user's file, and never written.
 SYSTEM_FILE: Final = Path("/etc/ssh/ssh_known_hosts")
@@ -79,11 +79,11 @@ def host_key_checks(profile: Profile, path: Path, *, is_source: bool = False) ->
     return [*(attrs.evolve(check, is_jump_host=True) for check in checks), server]
 
 
-def with_passphrase(profile: Profile, *, is_source: bool) -> Profile:
-    """Ask for the passphrase of the key of one side if it has to be typed, and return the profile with it."""
+def with_way(profile: Profile, *, is_source: bool) -> Profile:
+    """Ask for the secrets on the way to one side that have to be typed, and return the profile with them."""
     if is_source:
-        return attrs.evolve(profile, source=profile.source.answered(only_keys=True))
-    return attrs.evolve(profile, target=profile.target.answered(only_keys=True))
+        return attrs.evolve(profile, source=profile.source.answered(only_way=True))
+    return attrs.evolve(profile, target=profile.target.answered(only_way=True))
 
 
 def _name(host: str, port: int) -> str:
@@ -176,7 +176,11 @@ class HostKeyCheck:
 
     def _recorded_at(self, shown: ShownHostKey) -> str:
         """Return the known_hosts lines that decide the standing of the key, or ``""`` when none was found."""
-        found = [place for path in (self.known_hosts, self.system_file) for place in lines_about(path, self.host)]
+        found = [
+            place
+            for path in dict.fromkeys((self.known_hosts, self.system_file))
+            for place in lines_about(path, self.host)
+        ]
         _, _, blob = shown.line.split()[:3]
         match shown.standing:
             case "revoked":

@@ -10,21 +10,12 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
-from actorsync.profile.place import Options, Place
-from actorsync.profile.secret import (
-    CommandSecret,
-    EnvSecret,
-    FileSecret,
-    KeyringSecret,
-    PromptSecret,
-    Secret,
-    SecretSource,
-    looks_secret,
-)
+from actorsync.profile.place import Place, ProxyPlace
 from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, parse_rate, shown
-from actorsync.profile.url import parse_place
+from actorsync.profile.url import parse_place, parse_proxy
 
 __all__ = [
     "MOST_CONNECTIONS",
@@ -40,20 +31,18 @@ __all__ = [
     "read_host_key",
     "read_ignore_file",
     "read_max_delete",
-    "read_options",
     "read_path",
     "read_patterns",
+    "read_proxy",
     "read_rate",
     "read_switch",
     "read_url",
-    "secret_reader",
     "takes",
     "whole_reader",
 ]
 
 MOST_CONNECTIONS = 64
 _MAX_BYTES = 1_048_576
-_FORMS = ("env", "file", "command", "keyring", "prompt")
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 
 
@@ -112,7 +101,7 @@ def read_path(value: object, site: Site) -> Path:
     text = _text(value, '"./public"')
     if not text or "\0" in text:
         raise ValueError("is not a path: it is empty or contains a NUL")
-    return Path(os.path.abspath(site.base / os.path.expanduser(text)))
+    return Path(os.path.abspath(site.base / expand_home(text)))
 
 
 def whole_reader(low: int, high: int | None = None) -> Reader:
@@ -237,63 +226,9 @@ def read_url(value: object, site: Site) -> Place:
     return parse_place(value, site.base, site.table)
 
 
-def secret_reader(name: str) -> Reader:
-    """Return the reader of the secret ``name``. Its errors do not quote the value, which may be a misplaced secret."""
-
-    @takes("[secret](#secrets)")
-    def read(value: object, site: Site) -> SecretSource:
-        if isinstance(value, str):
-            if not value:
-                raise ValueError("is empty")
-            return Secret(value)
-        if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _FORMS:
-            raise ValueError(
-                'must be one of { env = "NAME" }, { file = "..." }, { command = ["..."] }, { keyring = "..." }, '
-                "{ prompt = true }"
-            )
-        form, argument = next(iter(value.items()))
-        return _source(form, argument, site, f"{site.name}: {site.table}.{name}")
-
-    return read
-
-
-def _source(form: str, argument: object, site: Site, where: str) -> SecretSource:
-    if form == "command":
-        if not isinstance(argument, list) or not argument or not all(_is_name(one) for one in argument):
-            raise ValueError('command must be a list of strings, run without a shell: { command = ["pass", "shop"] }')
-        return CommandSecret(tuple(argument), site.base, where=where)
-    if form == "prompt":
-        if argument is not True:
-            raise ValueError("prompt must be true: { prompt = true }")
-        return PromptSecret(where=where)
-    if not isinstance(argument, str) or not _is_name(argument):
-        raise ValueError(f'{form} must be text: {{ {form} = "..." }}')
-    if form == "env":
-        return EnvSecret(argument, where=where)
-    if form == "file":
-        return FileSecret(read_path(argument, site), where=where)
-    return KeyringSecret(argument, where=where)
-
-
-@takes("table")
-def read_options(value: object, site: Site) -> Options:
-    """Return the options of a plug-in. Errors do not quote values, which may be secrets."""
-    if not isinstance(value, dict):
-        raise ValueError('is not a table; write it like options = { region = "eu-central-1" }')  # noqa: TRY004
-    values: list[tuple[str, str | int | float | bool]] = []
-    secrets: list[tuple[str, SecretSource]] = []
-    for name, one in sorted(value.items()):
-        if isinstance(one, dict) or (isinstance(one, str) and looks_secret(name)):
-            try:
-                secrets.append((name, secret_reader(f"options.{name}")(one, site)))
-            except ValueError as error:
-                raise ValueError(f"{name} {error}") from None
-        elif isinstance(one, str | int | float):
-            values.append((name, one))
-        else:
-            raise ValueError(f'{name} is not a string, a number, true, false or a table such as {{ env = "..." }}')
-    return Options(tuple(values), tuple(secrets))
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and "\0" not in value
+@takes("string")
+def read_proxy(value: object, site: Site) -> ProxyPlace:
+    """Return the proxy of a URL. Errors do not quote the value, which may contain a password."""
+    if not isinstance(value, str):
+        raise ValueError('is not text; write it in quotes: "socks5://host:1080"')  # noqa: TRY004
+    return parse_proxy(value, site.table)

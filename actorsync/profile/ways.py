@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.ssh.settings import JumpHost
 from actorsync.profile.one_time_code import OneTimeCode
 from actorsync.profile.place import Place, SshWays
@@ -95,7 +96,10 @@ def with_ways(place: Place, keys: WaysIn) -> Place:
     if keys.follows_ssh_config:
         from actorsync.profile.ssh_config import SshConfig  # seldom needed, and imports much
 
-        files = SshConfig.read(Path.home())
+        home = home_directory()
+        if home is None:
+            raise ValueError("needs a home directory for ~/.ssh/config; set HOME, or remove the key")
+        files = SshConfig.read(Path(home))
     certificates: tuple[Path, ...] = () if keys.certificate_file is None else (keys.certificate_file,)
     identities: tuple[Path, ...] | None = None
     jump = [] if keys.jump is None else [_jump_host(one, files) for one in keys.jump]

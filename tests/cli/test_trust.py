@@ -268,6 +268,13 @@ def test_m101_login_requires_a_known_host_key(
     assert (sftp_server.root / "www" / "a.txt").read_text() == "a"
 
 
+def test_trust_needs_no_secret_of_the_login(
+    ssh_profile: str, sftp_server: EmbeddedSftpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_PASSWORD")
+    assert run_command(["trust", ssh_profile, "--fingerprint", sftp_server.fingerprint]) == 0
+
+
 def test_m101_script_adds_a_key_by_fingerprint(
     ssh_profile: str, sftp_server: EmbeddedSftpServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

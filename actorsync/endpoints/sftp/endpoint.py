@@ -13,6 +13,7 @@ from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnectio
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.access import SshAccess
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
@@ -48,13 +49,17 @@ class SftpEndpoint:
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
     jump: Sequence[JumpHost] = ()
+    proxy: Proxy | None = None
+    """The proxy that connections go through."""
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
     _access: SshAccess = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         address = (self.host, self.port)
-        self._access = SshAccess(self.display, address, self.login, self.trust, self.jump, self.connect_seconds)
+        self._access = SshAccess(
+            self.display, address, self.login, self.trust, self.jump, self.connect_seconds, self.proxy
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -91,7 +96,7 @@ class SftpEndpoint:
 
         Raises:
             ConnectionLost: no SSH server could be reached.
-            LoginRefused: a jump host before it is not trusted, or rejects the login.
+            LoginRefused: it is no SSH server; or a jump host before it is not trusted, or rejects the login.
         """
         index %= len(self.servers)
         try:

@@ -6,10 +6,12 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
 
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.channel import SshChannel, open_channel
 from actorsync.endpoints.ssh.client_keys import load_certificates, load_client_keys
@@ -18,6 +20,7 @@ from actorsync.endpoints.ssh.link import Link, open_link
 from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, Stop, fetch_host_key
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
 from actorsync.errors import ConnectionLost, LoginLapsed, LoginRefused, TooManyConnections
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["SshAccess"]
 
@@ -26,7 +29,8 @@ __all__ = ["SshAccess"]
 class SshAccess:
     """Logs in to one server, through jump hosts. A refused login is not repeated, because servers lock accounts.
 
-    ``name`` is how errors name the server. ``seconds`` bounds the login at each stop. With codes of a second factor, a
+    ``name`` is how errors name the server. ``seconds`` bounds the login at each stop. ``proxy`` is
+    on the way to the first stop. With codes of a second factor, a
     login is shared by all sessions that are open at the same time, and by those inside `kept`.
     """
 
@@ -36,6 +40,7 @@ class SshAccess:
     trust: HostTrust
     jump: Sequence[JumpHost] = ()
     seconds: float = 30.0
+    proxy: Proxy | None = None
     is_accepted: bool = attrs.field(default=False, init=False)
     """Whether a session was opened before."""
     _refusal: str | None = attrs.field(default=None, init=False)
@@ -124,42 +129,61 @@ class SshAccess:
 
         Logs in at the jump hosts before it, and not at the server. ``wanted`` are fingerprints; see `fetch_host_key`.
         """
-        *way, stop = (await self._stops())[: index + 1]
+        plan = partial(self._plan_route, logins=index)
+        *way, stop = (await trio.to_thread.run_sync(plan, abandon_on_cancel=True))[: index + 1]
         if stop.hosts.trust.host_key is not None:
             wanted = {stop.hosts.trust.host_key}
-        if not way:
-            return await fetch_host_key(loop, stop, None, wanted)
-        with self._noting_refusal():
-            link = await open_link(loop, way)
         try:
-            return await fetch_host_key(loop, stop, link.server, wanted)
-        finally:
-            loop.post(link.close)
+            if not way:
+                return await fetch_host_key(loop, stop, None, wanted)
+            with self._noting_refusal():
+                link = await open_link(loop, way)
+            try:
+                return await fetch_host_key(loop, stop, link.server, wanted)
+            finally:
+                loop.post(link.close)
+        except OtherService as other:
+            raise LoginRefused(f"{self.name}: {other}") from None
 
     async def _stops(self) -> Sequence[Stop]:
         if self._route is None:
             self._route = await trio.to_thread.run_sync(self._plan_route, abandon_on_cancel=True)
         return self._route
 
-    def _plan_route(self) -> Sequence[Stop]:
-        """Load host keys, keys and secrets. May block: a secret may be asked for on a terminal."""
-        stops: list[Stop] = []
-        keys_only = attrs.evolve(self.login, password=None, codes=None)
-        for jump in self.jump:
-            login = attrs.evolve(keys_only, user=jump.user, identity_files=jump.identity_files)
-            trust = attrs.evolve(self.trust, host_key=None)
-            stops.append(self._stop((jump.host, jump.port), login, trust, jump.name, stops))
-        return [*stops, self._stop(self.address, self.login, self.trust, "", stops)]
+    def _plan_route(self, logins: int | None = None) -> Sequence[Stop]:
+        """Load the host keys of all stops, and the keys and secrets of the first ``logins``; None for all of them.
 
-    def _stop(
-        self, address: tuple[str, int], login: SshLogin, trust: HostTrust, name: str, before: Sequence[Stop]
-    ) -> Stop:
-        behind = before[-1].name if before else ""
-        return Stop(*address, read_host_keys(*address, trust), _credentials(login), name, behind, self.seconds)
+        May block: a secret may be asked for on a terminal.
+        """
+        keys_only, trust = attrs.evolve(self.login, password=None, codes=None), attrs.evolve(self.trust, host_key=None)
+        servers = [
+            *(
+                ((jump.host, jump.port), attrs.evolve(keys_only, user=jump.user, identity_files=jump.identity_files))
+                for jump in self.jump
+            ),
+            (self.address, self.login),
+        ]
+        names = ["", *(jump.name for jump in self.jump), ""]
+        stops = []
+        for number, (address, login) in enumerate(servers):
+            is_last = address is self.address
+            hosts = read_host_keys(*address, self.trust if is_last else trust)
+            needs_login = logins is None or number < logins
+            credentials = _credentials(login) if needs_login else Credentials(login.user, [])
+            proxy = self.proxy if number == 0 else None
+            stops.append(Stop(*address, hosts, credentials, names[number + 1], names[number], self.seconds, proxy))
+        return stops
 
     async def _log_in(self, loop: AsyncioLoop, code: str | None) -> Link:
         with self._noting_refusal():
-            return await open_link(loop, await self._stops(), code)
+            route = await self._stops()
+            try:
+                return await open_link(loop, route, code)
+            except OtherService:
+                if self.is_accepted:
+                    raise
+            # One look is not enough to end a run: look again, over another connection.
+            return await open_link(loop, route, code)
 
     @contextlib.contextmanager
     def _noting_refusal(self) -> Iterator[None]:
@@ -169,6 +193,10 @@ class SshAccess:
             if self.is_accepted:  # the same credentials were accepted before in this run
                 raise LoginLapsed(str(refused)) from None
             self._refusal = f"{self.name}: {refused}"
+        except OtherService as other:
+            if self.is_accepted:
+                raise
+            self._refusal = f"{self.name}: {other}"
         except LoginRefused as refused:
             self._refusal = f"{self.name}: {refused}"
         else:

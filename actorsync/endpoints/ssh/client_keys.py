@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from actorsync.endpoints.shared.home import home_directory
+from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.settings import SshLogin
 from actorsync.errors import LoginRefused
@@ -38,8 +40,9 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
     if login.password is not None or login.agent is False:
         return []
     paths = login.identity_files
+    home = home_directory()
     if paths is None:
-        paths = tuple(Path.home() / ".ssh" / name for name in _DEFAULT_KEYS)
+        paths = () if home is None else tuple(Path(home, ".ssh", name) for name in _DEFAULT_KEYS)
     keys: list[asyncssh.SSHKeyPair] = []
     for path in paths:
         with contextlib.suppress(OSError, ValueError):  # all of asyncssh's errors about keys are ValueErrors
@@ -72,7 +75,8 @@ def _configured_key(
 ) -> list[asyncssh.SSHKeyPair]:
     shown = display(str(path))
     try:
-        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+        status = path.stat()
+        if status.st_uid == os.geteuid() and is_exposed(path, status):
             raise LoginRefused(f"{shown} is a private key that others can read; run: chmod 600 {shown}")
         try:
             keys = list(asyncssh.load_keypairs([str(path)], certlist=certificates))

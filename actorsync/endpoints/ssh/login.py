@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import socket
@@ -14,7 +15,9 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.endpoints.shared.resource_limits import is_own_limit, unopened
+from actorsync.endpoints.shared.tcp import words_of
 from actorsync.endpoints.ssh.answers import Answers
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.batching_transport import ConnectedSocket
@@ -45,7 +48,7 @@ logging.getLogger("asyncssh").addHandler(logging.NullHandler())  # otherwise its
 def reason_of(error: BaseException) -> str:
     """Return the text of an error as one printable line."""
     if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        return words_of(error)
     return shorten(display(str(error) or type(error).__name__), 300)
 
 
@@ -91,6 +94,8 @@ class Stop:
     behind: str = ""
     """The jump host before it."""
     seconds: float = 30.0
+    proxy: Proxy | None = None
+    """The proxy on the way to the first stop."""
 
     def named(self, reason: str) -> str:
         """Return a reason that names the jump host that it is about."""
@@ -157,16 +162,9 @@ class _Client(asyncssh.SSHClient):
             self.methods.append(method)
 
 
-async def _tcp(host: str, port: int) -> ConnectedSocket:
-    """Connect with trio, because its name lookup can be cancelled when it hangs."""
-    try:
-        stream = await trio.open_tcp_stream(host, port)
-    except OSError as error:
-        cause = error.__cause__
-        if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
-            cause = cause.exceptions[0]
-        cause = cause if isinstance(cause, OSError) else error
-        raise unopened(f"{host}:{port}: {reason_of(cause)}", cause) from error
+async def _tcp(host: str, port: int, proxy: Proxy | None) -> ConnectedSocket:
+    """Connect with trio, because its name lookup can be cancelled when it hangs. The caller has a deadline."""
+    stream = await connect(host, port, math.inf, proxy)
     try:
         descriptor = os.dup(stream.socket.fileno())
     except OSError as error:
@@ -254,6 +252,7 @@ async def log_in(
     """Connect, check the host key, and log in. ``via`` is the connection to the jump host before, if there is one.
 
     Raises:
+        OtherService: the server is no SSH server.
         LoginRefused: the host key is not trusted, or the server has no secure algorithms. Nothing was sent to it.
         CredentialsRejected: the server rejected the credentials.
         TooManyConnections: the server closed the connection early, which servers do at their connection limit.
@@ -287,7 +286,7 @@ async def _attempt(
 ) -> asyncssh.SSHClientConnection:
     try:
         with trio.fail_after(stop.seconds):
-            tunnel = via or await _tcp(stop.host, stop.port)
+            tunnel = via or await _tcp(stop.host, stop.port, stop.proxy)
             work = partial(_connect, tunnel, stop, hosts, client, trusts=trusts)
             try:
                 return await loop.run(work, discard=lambda connection: connection.abort())
