@@ -119,7 +119,9 @@ async def test_lost_journal_leaves_no_file_with_another_mode(mirror: Mirror, aut
     assert modes_in(mirror.target)["d"] == 0o775, "a directory that another program made keeps its mode"
 
 
-@pytest.mark.parametrize("policy", [attrs.evolve(ONE, modes=KEEP), attrs.evolve(BY_CONTENT, modes=KEEP)], ids=str)
+@pytest.mark.parametrize(
+    "policy", [attrs.evolve(ONE, modes=KEEP), attrs.evolve(BY_CONTENT, modes=KEEP)], ids=["times", "checksum"]
+)
 async def test_keep_leaves_the_mode_of_a_replaced_file(
     mirror: Mirror, policy: Policy, autojump_clock: MockClock
 ) -> None:

@@ -143,7 +143,7 @@ class Connection:
                 await self._work_one_at_a_time(target)
                 self._pool.request(self._lanes[0].waiting)
                 await self._work(target)
-                await self._report_warnings(target)
+                await self._report_warnings(target)  # some things only the work shows
                 await self._report_learned()
                 self._pool.close()  # the channel of operations has ended
         except LoginRefused:

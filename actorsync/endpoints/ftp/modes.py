@@ -54,9 +54,10 @@ class ModeSetter:
     def read(self, path: str, mode: int, reply: Reply) -> int | None:
         """Return the mode that a path has after SITE CHMOD; None if that is not known."""
         unset = self._connection.known.unset_modes
+        lacks = self._connection.known.commands.lacks("SITE", reply)
         if reply.is_positive and reply.code != 202:  # 202: not carried out, because it means nothing here
             return mode
-        unset.is_impossible = unset.is_impossible or reply.code in UNKNOWN
+        unset.is_impossible = unset.is_impossible or lacks
         unset.note(path, f"the server refuses it: {reply}")
         return None
 
