@@ -11,6 +11,7 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnection
+from actorsync.endpoints.sftp.host import Host
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.endpoints.shared.paths import absolute_root
@@ -20,9 +21,11 @@ from actorsync.endpoints.ssh.channel import SshChannel
 from actorsync.endpoints.ssh.host_keys import HostKeys, load_client_keys, read_host_keys
 from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, fetch_host_key, open_channel
 from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
+from actorsync.endpoints.ssh.subsystem import CLOSED, SftpNotStarted
 from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
+from actorsync.model.traits import Traits
 from actorsync.protocols.greetings import OtherService
 from actorsync.protocols.sftp import dialogues as ask
 
@@ -53,13 +56,19 @@ class SftpEndpoint:
     stall_seconds: float = 60.0
     proxy: Proxy | None = None
     """The proxy that connections go through."""
+    traits: Traits = attrs.field(factory=Traits, init=False, repr=False)
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
+    _host: Host = attrs.field(init=False, repr=False)
     _first_login: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
+    _has_started: bool = attrs.field(default=False, init=False)
     _is_accepted: bool = attrs.field(default=False, init=False)
     _refusal: str | None = attrs.field(default=None, init=False)
     _credentials: Credentials | None = attrs.field(default=None, init=False, repr=False)
     _host_keys: HostKeys | None = attrs.field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._host = Host(self.traits)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -101,19 +110,57 @@ class SftpEndpoint:
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
-        """Connect, check the host key, log in, and start SFTP."""
+        """Connect, check the host key, log in, and start SFTP.
+
+        If the server accepts the login and provides no SFTP, and has provided none before, this is confirmed over a
+        second connection, and then counts as a refused login.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(self._open_session())
+            except SftpNotStarted:
+                if self._has_started:
+                    raise
+                try:
+                    session = await stack.enter_async_context(self._open_session())
+                except SftpNotStarted as confirmed:
+                    raise LoginRefused(f"{self.display}: {confirmed}") from None
+            self._has_started = True
+            yield session
+
+    async def _start(self, requests: RequestPipeline, channel: SshChannel) -> dict[str, str]:
+        """Negotiate the version over an open channel, and return the extensions."""
+        try:
+            return await requests.start(channel)
+        except ConnectionLost as lost:
+            if requests.sent_text:
+                raise SftpNotStarted(str(lost)) from None
+            if channel.was_closed:
+                raise SftpNotStarted(CLOSED) from None
+            raise
+
+    @asynccontextmanager
+    async def _open_session(self) -> AsyncIterator[SftpSession]:
         async with self._thread.running() as loop, AsyncExitStack() as stack:
-            requests = RequestPipeline(self.stall_seconds)
+            requests = RequestPipeline(self.stall_seconds, self._host)
             async with self._login_turn():
                 try:
                     with trio.fail_after(self.connect_seconds):
                         channel = await self._log_in(loop, stack, requests)
-                        extensions = await requests.start(channel)
-                        start = "/" if self.path.startswith("/") else await requests.run(ask.login_directory())
+                        self._host.greet(channel.description.rpartition(", ")[0])  # without the cipher
+                        extensions = await self._start(requests, channel)
+                        start, limits = await requests.run(ask.login_facts(extensions))
                 except trio.TooSlowError:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
                 self._is_accepted = True
-            server = Server(channel.description, absolute_root(start, self.path), extensions)
+            requests.handle_limit = limits.handles
+            server = Server(
+                channel.description,
+                absolute_root(start, self.path),
+                extensions,
+                limits,
+                takes_long_packets=self._host.is_known,
+            )
             yield SftpSession(SftpConnection(requests, server, self.fsync, self._knowledge))
 
     @asynccontextmanager

@@ -47,6 +47,8 @@ class SshChannel:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.description = ""
+        self.was_closed = False
+        """Whether the server closed the channel, while the connection was good."""
 
     # Called in the trio thread.
 
@@ -128,8 +130,10 @@ class SshSession(asyncssh.SSHClientSession[bytes]):
             self._channel.received(data)
 
     def eof_received(self) -> bool:
+        self._channel.was_closed = True
         self._channel.ended("the server ended the SFTP session")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._channel.was_closed |= exc is None
         self._channel.ended(reason_of(exc) if exc is not None else "the server closed the connection")

@@ -17,10 +17,11 @@ from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.endpoints.shared.resource_limits import is_own_limit, unopened
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.batching_transport import ConnectedSocket
-from actorsync.endpoints.ssh.channel import SshChannel, SshSession, reason_of
+from actorsync.endpoints.ssh.channel import SshChannel, reason_of
 from actorsync.endpoints.ssh.host_keys import HostKeys
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.settings import ShownHostKey
+from actorsync.endpoints.ssh.subsystem import start_subsystem
 from actorsync.errors import ConnectionLost, LoginRefused, TooManyConnections
 
 __all__ = ["Credentials", "CredentialsRejected", "fetch_host_key", "open_channel"]
@@ -185,6 +186,7 @@ async def open_channel(
     Raises:
         OtherService: the server is no SSH server.
         LoginRefused: the host key is not trusted, or the server has no secure algorithms. Nothing was sent to it.
+        SftpNotStarted: the server accepted the login, and provides no SFTP.
         CredentialsRejected: the server rejected the credentials.
         TooManyConnections: the server closed the connection early, which servers do at their connection limit.
         ConnectionLost: any other failure that may not occur again.
@@ -196,7 +198,7 @@ async def open_channel(
     async def work() -> asyncssh.SSHClientConnection:
         connection = await _connect(tunnel, hosts, credentials, clients)
         try:
-            opened, _ = await connection.create_session(lambda: SshSession(channel), subsystem="sftp", encoding=None)
+            opened = await start_subsystem(connection, channel)
         except BaseException:
             connection.abort()
             raise
