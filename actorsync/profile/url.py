@@ -16,10 +16,10 @@ from typing import Literal, cast
 from urllib.parse import unquote_to_bytes
 
 from actorsync.endpoints.shared.home import expand_home
-from actorsync.profile.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme
+from actorsync.profile.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme, SshWays
 from actorsync.profile.secret import line_fault, proxy_fault, text_fault, utf8_fault
 
-__all__ = ["parse_place", "parse_proxy"]
+__all__ = ["local_user", "parse_location", "parse_place", "parse_proxy", "ssh_user_fault", "writes_port"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[\w.-]+")
@@ -91,7 +91,7 @@ def parse_proxy(text: str, table: str = "target") -> ProxyPlace:
         raise ValueError(f"the user {fault}")
     if ":" in user:
         raise ValueError("the user contains a colon, which a login at a proxy cannot express")
-    host, port = _parse_location(scheme, location)
+    host, port = parse_location(scheme, location)
     if not port:
         raise ValueError(f"has no port; write it like {_PROXY_EXAMPLE}")
     return ProxyPlace(scheme, host, port, user)
@@ -121,23 +121,29 @@ def _server_fault(text: str, base: Path) -> str | None:
 
 def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:
     userinfo, location = _parse_authority(scheme, authority, rest, table)
-    host, port = _parse_location(scheme, location)
+    host, port = parse_location(scheme, location)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
-    if fault := _ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
+    if fault := ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
         raise ValueError(f"the user {fault}")
     return Place(
         scheme=scheme,
         host=host,
         port=port,
-        user=user or (_local_user() if scheme == "sftp" else ANONYMOUS),
+        user=user or (local_user() if scheme == "sftp" else ANONYMOUS),
         path=_parse_path(scheme, rest),
+        ways=SshWays(has_user=bool(user), has_port=writes_port(location)) if scheme == "sftp" else SshWays(),
     )
+
+
+def writes_port(location: str) -> bool:
+    """Return whether a location, as `parse_location` takes it, has a port."""
+    return ":" in location.rpartition("]")[2]
 
 
 def _parse_plugged(scheme: str, authority: str, rest: str, table: str) -> Place:
     """Parse the URL of a plug-in. The host is kept as written: it may be a bucket, and it may be missing."""
     userinfo, location = _parse_authority(scheme, authority, rest, table)
-    host, port = _parse_location(scheme, location) if location else ("", 0)
+    host, port = parse_location(scheme, location) if location else ("", 0)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
     if fault := utf8_fault(user) or _ssh_fault(user, "which is not allowed in a user name"):
         raise ValueError(f"the user {fault}")
@@ -158,7 +164,8 @@ def _parse_authority(scheme: str, authority: str, rest: str, table: str) -> tupl
     return userinfo, location
 
 
-def _ssh_user_fault(user: str) -> str | None:
+def ssh_user_fault(user: str) -> str | None:
+    """Return why a user name cannot be sent over SSH, or None."""
     return text_fault(user) or _ssh_fault(user, "which is not allowed in a user name")
 
 
@@ -166,7 +173,7 @@ def _ssh_fault(text: str, reason: str) -> str | None:
     return next((f"contains {name}, {reason}" for one, name in _SSH_FAULTS.items() if one in text), None)
 
 
-def _local_user() -> str:
+def local_user() -> str:
     """Return the name of the current user as ssh determines it: from the user id, not from the environment."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
@@ -176,13 +183,13 @@ def _local_user() -> str:
 
 def _is_location(scheme: str, authority: str) -> bool:
     try:
-        _parse_location(scheme, authority)
+        parse_location(scheme, authority)
     except ValueError:
         return False
     return True
 
 
-def _parse_location(scheme: str, location: str) -> tuple[str, int]:
+def parse_location(scheme: str, location: str) -> tuple[str, int]:
     """Return host and port of ``host``, ``host:port``, ``[address]`` or ``[address]:port``."""
     if location.startswith("["):
         bracketed, closed, after = location[1:].partition("]")

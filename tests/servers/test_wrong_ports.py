@@ -19,7 +19,7 @@ from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 from actorsync.endpoints.shared import tcp
 from actorsync.endpoints.ssh import batching_transport
-from actorsync.endpoints.ssh.channel import reason_of
+from actorsync.endpoints.ssh.login import reason_of
 from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.profile import load_profile
