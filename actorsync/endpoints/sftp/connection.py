@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -39,6 +39,8 @@ class Server:
     limits: Limits = attrs.Factory(Limits)
     takes_long_packets: bool = True
     """Whether the server is known to take packets of 256 KiB, for one that does not report its limits."""
+    jump_hosts: Sequence[str] = ()
+    """What the jump hosts on the way report, in their order."""
 
     @property
     def piece(self) -> int:

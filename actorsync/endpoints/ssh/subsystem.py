@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from actorsync.endpoints.ssh.channel import SshChannel, SshSession
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.errors import TooManyConnections
 
@@ -27,24 +27,25 @@ class SftpNotStarted(TooManyConnections):
 
 
 async def start_subsystem(
-    connection: asyncssh.SSHClientConnection, channel: SshChannel
+    connection: asyncssh.SSHClientConnection, session: asyncssh.SSHClientSession[bytes], was_closed: Callable[[], bool]
 ) -> asyncssh.SSHClientChannel[bytes]:
-    """Open a channel with the SFTP subsystem. Called in the asyncio thread.
+    """Open a channel with the SFTP subsystem for ``session``. Called in the asyncio thread.
+
+    ``was_closed`` returns whether the session has seen the server close the channel.
 
     Raises:
         SftpNotStarted: the server refused the subsystem, or closed the channel at once.
         asyncssh.ChannelOpenError: the server opened no channel.
     """
-    session = SshSession(channel)
     try:
         opened, _ = await connection.create_session(lambda: session, subsystem="sftp", encoding=None)
     except asyncssh.ChannelOpenError as error:
         if error.code == _REQUEST_REFUSED:
-            raise SftpNotStarted(CLOSED if channel.was_closed else _REFUSED) from None
+            raise SftpNotStarted(CLOSED if was_closed() else _REFUSED) from None
         raise
     except AttributeError:
         # asyncssh forgets its session when a channel is closed in the same piece of data in which it was opened.
-        if not channel.was_closed:
+        if not was_closed():
             raise
         raise SftpNotStarted(CLOSED) from None
     return opened
