@@ -28,6 +28,8 @@ __all__ = [
     "flush",
     "fsetstat",
     "fstat",
+    "is_utf8",
+    "limits",
     "lstat",
     "make_directory",
     "open_directory",
@@ -88,6 +90,22 @@ def why_unsendable(path: str) -> str | None:
     return f"the path is {len(data)} bytes long, over the limit of {_MAX_PATH}" if len(data) > _MAX_PATH else None
 
 
+#: The types of the requests that begin with a path.
+_WITH_PATH: Final = frozenset([3, 7, 9, 11, 13, 14, 15, 16, 17, 18])
+
+
+def is_utf8(request: Request) -> bool:
+    """Return whether the path of a request is UTF-8; True for a request without a path."""
+    if request.kind not in _WITH_PATH or request.body.isascii():
+        return True
+    (length,) = struct.unpack_from(">I", request.body)
+    try:
+        request.body[4 : 4 + length].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _string(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
@@ -99,13 +117,15 @@ def _path(path: str) -> bytes:
     return _string(path.encode("utf-8", "surrogateescape"))
 
 
-def open_new(path: str, *, mode: int | None = None) -> Request:
-    """Create a file, and open it for writing; refused when the path exists.
+def open_new(path: str, *, exclusive: bool = True, mode: int | None = None) -> Request:
+    """Create a file, and open it for writing; refused when the path exists, unless ``exclusive`` is False.
 
-    It gets ``mode``, as far as the server's umask lets it, or the server's default. Bits that the umask takes away have
-    to be set later.
+    TRUNC is sent as well. It means nothing for a new file, but many servers translate the flags as a whole, into the
+    mode "w" or "wx" of their language, and know no other combination.
+
+    The file gets ``mode``, without the bits that the server's umask takes away, or the server's default.
     """
-    flags = 0x02 | 0x08 | 0x20  # WRITE, CREAT, EXCL
+    flags = 0x02 | 0x08 | 0x10 | (0x20 if exclusive else 0)  # WRITE, CREAT, TRUNC, EXCL
     return Request(3, _path(path) + struct.pack(">I", flags) + _attributes(None, mode), Handle)
 
 
@@ -214,6 +234,11 @@ def flush(handle: bytes) -> Request:
 def file_system(path: str) -> Request:
     """Ask about the file system of ``path`` (``statvfs@openssh.com``); `replies.has_room` reads the reply."""
     return Request(200, _string(b"statvfs@openssh.com") + _path(path), Extended)
+
+
+def limits() -> Request:
+    """Ask what the server accepts (``limits@openssh.com``); `replies.limits_of` reads the reply."""
+    return Request(200, _string(b"limits@openssh.com"), Extended)
 
 
 def seconds(time_ns: int | None) -> int | None:

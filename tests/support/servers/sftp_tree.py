@@ -114,6 +114,8 @@ class SftpTree:
     * ``is_full``: writing fails, and statvfs reports no space.
     * ``folds``: names are case-insensitive.
     * ``umask``: the bits that a new file does not get from the request that makes it.
+    * ``same_handle``: every file and directory gets the same handle, which means the one that was opened last.
+    * ``stores``: the name under which the server stores a name; the path of a request is translated first.
     * ``instead``: called with each call before it is executed. A returned reply is sent, and nothing is executed.
     * ``after``: called with each call after it was executed.
     """
@@ -123,8 +125,10 @@ class SftpTree:
     tells_times: bool = True
     is_full: bool = False
     folds: bool = False
+    same_handle: bool = False
     names_at_once: int = 3
     umask: int = 0o022
+    stores: Callable[[str], str] = lambda name: name
     instead: Callable[[Call], Reply | None] = lambda call: None
     after: Callable[[Call], None] = lambda call: None
     nodes: dict[str, Node] = attrs.Factory(lambda: {"/": Node(stat.S_IFDIR), ROOT: Node(stat.S_IFDIR)})
@@ -216,7 +220,7 @@ class SftpTree:
         parent = self.place(above or "/", follow=True)
         if parent is None or parent not in self.nodes or self.nodes[parent].kind != stat.S_IFDIR:
             return None
-        real = f"{parent.rstrip('/')}/{name}"
+        real = f"{parent.rstrip('/')}/{self.stores(name)}"
         if self.folds:
             real = next((known for known in self.nodes if known.lower() == real.lower()), real)
         node = self.nodes.get(real)
@@ -236,7 +240,7 @@ class SftpTree:
         return any(path.startswith(f"{place}/") for path in self.nodes)
 
     def _open_handle(self, path: str, node: Node, names: Sequence[tuple[str, Attributes]] = ()) -> Handle:
-        self._made += 1
+        self._made += not (self.same_handle and self._made)
         handle = b"handle %d" % self._made
         self._handles[handle] = path, node, list(names)
         return Handle(handle)
@@ -250,8 +254,8 @@ class SftpTree:
             if node is None:
                 return _MISSING
             return self._open_handle(call.path, node) if node.kind == stat.S_IFREG else _FAILURE
-        assert call.flags == 0x2A, "the flags are WRITE, CREAT and EXCL"
-        if node is not None or self.is_full:
+        assert call.flags in {0x3A, 0x1A}, "the flags are WRITE, CREAT and TRUNC, with EXCL or without"
+        if self.is_full or (node is not None and call.flags == 0x3A):
             return _FAILURE
         self.nodes[place] = Node(stat.S_IFREG, mode=0o644 if call.mode is None else call.mode & ~self.umask)
         return self._open_handle(call.path, self.nodes[place])
