@@ -335,18 +335,6 @@ def test_demo_verifies_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert not state_directory().exists()
 
 
-def test_demo_without_pyftpdlib_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for module in ("pyftpdlib", "pyftpdlib.ioloop"):
-        monkeypatch.setitem(sys.modules, module, None)
-    assert run_command(["demo"]) == 7
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = err.splitlines()
-    assert line.endswith("pip install 'actorsync[testing]'")
-
-
 def test_m109_wrong_password_is_tried_once(
     source: Path, server: EmbeddedFtpServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
