@@ -145,8 +145,8 @@ def plan(
 
 
 def apply(
-    plan: Plan,
     profile: Profile | str | os.PathLike[str],
+    plan: Plan,
     *,
     overrides: Mapping[str, str] | None = None,
     stages: Sequence[Stage] = (),
@@ -162,6 +162,8 @@ def apply(
     source, or an entry of the target that the plan changes. ``overrides``, ``stages`` and ``transforms`` must be those
     that the plan was made with.
     """
+    if isinstance(profile, Plan):
+        raise TypeError("the arguments are swapped: actorsync.apply(profile, plan)")
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
 
     async def work(loaded: Profile, options: RunOptions) -> Report:
