@@ -8,6 +8,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
@@ -25,8 +26,10 @@ from actorsync.profile.secret import looks_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["keys", "load_profile", "variable_name"]
+__all__ = ["MADE", "keys", "load_profile", "make_profile", "variable_name"]
 
+#: What stands for the path of a profile that a program makes.
+MADE = "<program>"
 _MAX_BYTES = 1_048_576
 
 
@@ -66,31 +69,50 @@ def _comes_later(field: attrs.Attribute[Any]) -> bool:
 _KEYS = keys()
 
 
-def load_profile(path: Path, overrides: Sequence[str] = (), *, needs_keys: bool = True) -> Profile:
+def load_profile(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, object] = MappingProxyType({}),
+    needs_keys: bool = True,
+) -> Profile:
     """Read and check the profile at ``path``. Raises `ProfileError`, with a message of one line, for every mistake.
 
-    ``overrides`` are ``section.key=value``, as ``--set`` takes them. They take precedence over the environment
+    ``overrides`` are ``section.key=value``, as ``--set`` takes them. ``values`` are the same for a program: a value is
+    what TOML would make of it, or a text as in ``overrides``. Both take precedence over the environment
     (``ACTORSYNC_SECTION_KEY``), and the environment over the file. Without ``needs_keys``, key and certificate files
     need not exist; that is for callers that do not log in. Blocks: call it before trio runs, or in a worker thread.
     """
-    return _Loader(path, needs_keys=needs_keys).load(overrides, os.environ)
+    loader = _Loader(path, needs_keys=needs_keys)
+    document = loader.read()
+    loader.apply_environment(document, os.environ)
+    loader.apply_overrides(document, overrides)
+    loader.apply_values(document, values)
+    return loader.load(document)
+
+
+def make_profile(source: Mapping[str, object], target: Mapping[str, object], sync: Mapping[str, object]) -> Profile:
+    """Check a profile that a program gives as its tables. No file and no environment variable takes part.
+
+    A relative path is relative to the current directory. Raises and blocks as `load_profile` does.
+    """
+    loader = _Loader(Path(MADE))
+    document: dict[str, Any] = {section: {} for section in _SECTIONS}
+    for section, table in (("source", source), ("target", target), ("sync", sync)):
+        loader.apply_values(document, {f"{section}.{name.replace('_', '-')}": value for name, value in table.items()})
+    return loader.load(document)
 
 
 class _Loader:
     """The state of one load: the file's name, and for each overridden key the name of its origin."""
 
-    def __init__(self, path: Path, *, needs_keys: bool) -> None:
+    def __init__(self, path: Path, *, needs_keys: bool = True) -> None:
         self._path, self._needs_keys = path, needs_keys
         self._site = Site(str(path), Path(os.path.realpath(path.parent)))
         self._origins: dict[str, str] = {}
 
-    def load(self, overrides: Sequence[str], environ: Mapping[str, str]) -> Profile:
-        document = self._read()
-        for section in _SECTIONS:
-            if not isinstance(document.setdefault(section, {}), dict):
-                self._fail(section, f"is not a table; write it as [{section}]")
-        self._apply_environment(document, environ)
-        self._apply_overrides(document, overrides)
+    def load(self, document: dict[str, Any]) -> Profile:
+        """Return the profile that the tables of ``document`` describe."""
         structured = self._structure(document)
         profile = Profile(
             path=self._site.base / self._path.name,
@@ -113,7 +135,8 @@ class _Loader:
         line = f"{self._site.name}: {origin}: {reason}" if origin else f"{self._site.name}: {reason}"
         raise ProfileError(one_line(line)) from None
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """Return the tables of the file. Every table that can have keys is there."""
         try:
             raw, status = read_regular(self._path, _MAX_BYTES)
         except FileNotFoundError:
@@ -128,6 +151,9 @@ class _Loader:
             self._fail("", "is not valid TOML: nested too deeply")
         except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
             self._fail("", f"is not valid TOML: {error}")
+        for section in _SECTIONS:
+            if not isinstance(document.setdefault(section, {}), dict):
+                self._fail(section, f"is not a table; write it as [{section}]")
         for key, field in _KEYS.items():
             table = document.get(key.partition(".")[0])
             if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(field.name), str):
@@ -149,7 +175,8 @@ class _Loader:
         if self._path.is_symlink():
             self._fail(key, f"the profile contains a {noun}, and it is a symbolic link; use the path of its target")
 
-    def _apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
+    def apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
+        """Replace values by those of variables ``ACTORSYNC_SECTION_KEY``."""
         names = {variable_name(key): key for key in _KEYS}
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
@@ -161,7 +188,8 @@ class _Loader:
             is_secret = _KEYS[key].metadata["is_secret"]
             _put(document, key, environ[name] if is_secret else _override_value(key, environ[name]))
 
-    def _apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
+    def apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Replace values by those of texts ``section.key=value``."""
         for text in overrides:
             key, equals, value = text.partition("=")
             key = key.strip()
@@ -177,6 +205,17 @@ class _Loader:
                 reason = f"a {name} here would be visible to others in the process list"
                 self._fail(key, f"{reason}; set it in the profile")
             _put(document, key, parsed)
+
+    def apply_values(self, document: dict[str, Any], values: Mapping[str, object]) -> None:
+        """Replace values by those of a program, by ``section.key``."""
+        for key, value in values.items():
+            if key not in _KEYS:
+                self._fail(key, _unknown(key))
+            if value is None:
+                self._fail(key, "None is no value; leave the key out")
+            given = _override_value(key, value) if isinstance(value, str) else _as_in_toml(value)
+            # A secret is taken literally, as from the environment; a table says where it comes from.
+            _put(document, key, value if _KEYS[key].metadata["is_secret"] and not isinstance(given, dict) else given)
 
     def _structure(self, document: dict[str, Any]) -> _Document:
         try:
@@ -287,6 +326,19 @@ def _override_value(key: str, text: str) -> Any:
     if len(document) != 1 or (_KEYS[key].metadata["is_text"] and not isinstance(document["value"], str)):
         return text
     return document["value"]
+
+
+def _as_in_toml(value: object) -> object:
+    """Return a value of a program in the form that `tomllib` would return."""
+    match value:
+        case os.PathLike():
+            return os.fspath(value)
+        case list() | tuple() | set() | frozenset():
+            return [_as_in_toml(one) for one in value]
+        case dict():
+            return {str(name): _as_in_toml(one) for name, one in value.items()}
+        case _:
+            return value
 
 
 def _put(document: dict[str, Any], key: str, value: object) -> None:
