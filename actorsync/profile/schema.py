@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import attrs
 
 from actorsync.planning.selection import Selection
-from actorsync.profile.login import LoginTable, key, ssh_key
+from actorsync.profile.key import key, ssh_key
+from actorsync.profile.login import LoginTable
 from actorsync.profile.place import BothSecrets, Place, Secrets
 from actorsync.profile.readers import (
     MOST_CONNECTIONS,
@@ -292,4 +293,6 @@ def _parts(place: Place) -> tuple[str, ...]:
     path = place.path if place.is_remote else os.path.realpath(place.path)
     # Options can be part of the location, like a host name. Secrets are not, and they change.
     options = (f"{name}={value!r}" for name, value in place.options.values)
-    return place.scheme, place.user, place.host, str(place.port), path, *options
+    # Behind another jump host, the same address may be another server.
+    jumps = (f"via {jump.host}:{jump.port}" for jump in place.ways.jump)
+    return place.scheme, place.user, place.host, str(place.port), path, *options, *jumps

@@ -6,7 +6,6 @@ this project name `open_fsspec`.
 
 from __future__ import annotations
 
-import errno
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,8 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
+from actorsync.endpoints.fsspec.name_checks import Move
+from actorsync.endpoints.fsspec.names import azure_fault, smb_fault
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
 from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
@@ -26,25 +27,28 @@ from actorsync.errors import GuardRefused, LoginRefused, ProfileError
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display, hidden
 
-__all__ = ["LANES", "FsspecEndpoint", "open_fsspec"]
+__all__ = ["LANES", "FsspecEndpoint", "Plan", "open_fsspec"]
 
 #: Files in flight for each connection of the run, each in a thread.
 LANES: Final = 8
 
+_AZURE: Final = ("az", "abfs", "abfss")
 #: Object stores, whose host is the bucket: the option names for the user and the password.
 _BUCKETS: Final[Mapping[str, tuple[str, str] | None]] = {
     **dict.fromkeys(("s3", "s3a"), ("key", "secret")),
-    **dict.fromkeys(("az", "abfs", "abfss"), ("account_name", "account_key")),
+    **dict.fromkeys(_AZURE, ("account_name", "account_key")),
     **dict.fromkeys(("gs", "gcs"), None),
 }
 #: Protocols whose options can be checked against the parameters of the class in their library.
 _TOLD: Final = frozenset({*_BUCKETS, "smb", "memory", "file", "local"})
 _WEB: Final = frozenset({"http", "https"})
 _WEBDAV: Final = frozenset({"webdav", "webdavs"})
+#: Seconds without an answer. A server may need long for a big file that has arrived.
+_WEB_SECONDS: Final = 60
 
 
 @attrs.frozen
-class _Plan:
+class Plan:
     """How a place is opened: the class in fsspec, its arguments, and the root."""
 
     make: Callable[..., Any]
@@ -53,6 +57,7 @@ class _Plan:
     secrets: Mapping[str, Callable[[], str]]
     is_flat: bool = False
     warnings: tuple[str, ...] = ()
+    fault: Callable[[str], str | None] = lambda _: None
 
 
 def open_fsspec(location: Location, /) -> FsspecEndpoint:
@@ -75,7 +80,7 @@ def open_fsspec(location: Location, /) -> FsspecEndpoint:
     return FsspecEndpoint(location, _plan(location, protocol, kind), protocol)
 
 
-def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
+def _plan(location: Location, protocol: str, kind: Any) -> Plan:
     arguments: dict[str, object] = dict(location.options)
     secrets = dict(location.secrets)
     if protocol in _TOLD:
@@ -86,18 +91,20 @@ def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
         return _webdav_plan(location, protocol, kind, arguments, secrets)
     if location.password is not None:
         secrets["password"] = location.password
+    if protocol == "smb":
+        return _smb_plan(location, kind, arguments, secrets)
     if protocol in {"memory", "file", "local"}:
         if location.user or location.port or location.password or (location.host and protocol != "memory"):
             raise Unusable("url", f"{location.scheme}:// has no user, password or port; write {location.scheme}:///dir")
         root = "/" + "/".join(filter(None, (location.host, location.path.strip("/"))))
-        return _Plan(kind, root.rstrip("/") if protocol == "memory" else root, arguments, secrets)
+        return Plan(kind, root.rstrip("/") if protocol == "memory" else root, arguments, secrets)
     url = f"{protocol}://{location.host}{f':{location.port}' if location.port else ''}/{location.path}"
     if mark := next((mark for mark in "?#" if mark in url), None):
         raise Unusable("url", f"has a {mark} in its path, which fsspec does not support for {protocol}://")
     arguments = {**kind._get_kwargs_from_urls(url), **arguments}
     if location.user:
         arguments["user" if protocol == "hdfs" else "username"] = location.user
-    return _Plan(kind, str(kind._strip_protocol(url)), arguments, secrets)
+    return Plan(kind, str(kind._strip_protocol(url)), arguments, secrets)
 
 
 def _bucket_plan(
@@ -106,7 +113,7 @@ def _bucket_plan(
     arguments: dict[str, object],
     secrets: dict[str, Callable[[], str]],
     names: tuple[str, str] | None,
-) -> _Plan:
+) -> Plan:
     scheme = location.scheme
     if not location.host:
         raise Unusable("url", f"has no bucket; write it like {scheme}://bucket/dir")
@@ -118,7 +125,32 @@ def _bucket_plan(
         arguments |= {names[0]: location.user} if location.user else {}
         secrets |= {names[1]: location.password} if location.password else {}
     root = "/".join(filter(None, (location.host, location.path.strip("/"))))
-    return _Plan(kind, root, {**arguments, "use_listings_cache": False}, secrets, is_flat=True)
+    arguments["use_listings_cache"] = False
+    if scheme in _AZURE:
+        if fault := next(filter(None, map(azure_fault, root.split("/"))), None):
+            raise Unusable("url", f"a name in its path {fault}")
+        return Plan(kind, root, arguments, secrets, is_flat=True, fault=azure_fault)
+    return Plan(kind, root, arguments, secrets, is_flat=True)
+
+
+def _smb_plan(
+    location: Location, kind: Any, arguments: dict[str, object], secrets: dict[str, Callable[[], str]]
+) -> Plan:
+    if not (location.host and location.path.strip("/")):
+        raise Unusable("url", "has no host or no share; write it like smb://host/share/dir")
+    if fault := next(filter(None, map(smb_fault, location.path.strip("/").split("/"))), None):
+        raise Unusable("url", f"a name in its path {fault}")
+    arguments = {"host": location.host, "port": location.port or None, **arguments}
+    if location.user:
+        arguments["username"] = location.user
+    return Plan(partial(_smb, kind), f"/{location.path.strip('/')}", arguments, secrets, fault=smb_fault)
+
+
+def _smb(kind: Any, **arguments: object) -> Any:
+    from actorsync.endpoints.fsspec.smb import Smb  # imports the SMB library
+
+    # The library connects in its constructor otherwise, and would try again for a while.
+    return Smb(kind(**{**arguments, "register_session_retries": -1}))
 
 
 def _webdav_plan(
@@ -127,7 +159,7 @@ def _webdav_plan(
     kind: Any,
     arguments: dict[str, object],
     secrets: dict[str, Callable[[], str]],
-) -> _Plan:
+) -> Plan:
     if not location.host:
         raise Unusable("url", f"has no host; write it like {protocol}://host/dir")
     host = f"[{location.host}]" if ":" in location.host else location.host
@@ -139,30 +171,15 @@ def _webdav_plan(
         if protocol == "webdav":
             warnings = ("the password and all files are sent unencrypted; use webdavs:// if the server supports it",)
     make = partial(_webdav, kind, location.user)
-    return _Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
+    return Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
 
 
 def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: object) -> Any:
+    from actorsync.endpoints.fsspec.webdav import Webdav  # imports the HTTP library
+
     if user or password:
         arguments["auth"] = (user, password or "")
-    return kind(**arguments)
-
-
-def _webdav_move(client: Any, old: str, new: str) -> None:
-    """Rename a file in one request, replacing an existing file. The function of fsspec would copy."""
-    try:
-        client.move(old, new, overwrite=True)
-    except Exception as error:
-        if type(error).__name__ == "ResourceNotFound":
-            raise FileNotFoundError(errno.ENOENT, old) from error
-        raise
-
-
-def _webdav_fault(name: str) -> str | None:
-    """Return why a name cannot be used, or None. Some servers cut names at a semicolon; the library strips spaces."""
-    if ";" in name:
-        return "has a semicolon, which some WebDAV servers treat as the end of a name"
-    return "begins or ends with a space, which the WebDAV library removes" if name != name.strip() else None
+    return Webdav(kind(**{"timeout": _WEB_SECONDS, **arguments}))
 
 
 def _check_options(kind: Any, names: list[str]) -> None:
@@ -185,7 +202,7 @@ class FsspecEndpoint:
     # Most libraries talk to a server, and fsspec cannot set the time of a file.
     capabilities: Final = Capabilities(lanes=LANES, is_remote=True, keeps_times=False)
 
-    def __init__(self, location: Location, plan: _Plan, protocol: str) -> None:
+    def __init__(self, location: Location, plan: Plan, protocol: str) -> None:
         self._location, self._plan, self._protocol = location, plan, protocol
         self._threads = Threads()
         self._store: Store | None = None
@@ -231,10 +248,8 @@ class FsspecEndpoint:
         except Exception as error:
             raise unopened(error, hide) from error
         is_strict = self._location.table == "source"
-        move = None if self._plan.is_flat else _move_of(fs, self._protocol)
-        tree = Tree(fs, self._plan.root, hide, is_flat=self._plan.is_flat, is_strict=is_strict)
-        if self._protocol in _WEBDAV:
-            tree.fault = _webdav_fault
+        move = None if self._plan.is_flat else _move_of(fs)
+        tree = Tree(fs, self._plan.root, hide, is_flat=self._plan.is_flat, is_strict=is_strict, fault=self._plan.fault)
         try:
             fs.info(tree.at(""))
         except Exception as error:
@@ -243,7 +258,7 @@ class FsspecEndpoint:
         return Store(tree, move)
 
     def _described(self, store: Store) -> list[tuple[str, str]]:
-        kind = type(store.tree.fs)
+        kind = type(getattr(store.tree.fs, "library", store.tree.fs))
         how = "renamed" if store.move is not None else "copied, then the temporary removed"
         return [
             ("library", display(f"{kind.__module__.partition('.')[0]} ({kind.__name__})")),
@@ -260,13 +275,13 @@ class FsspecEndpoint:
         return (*self._plan.warnings, half)
 
 
-def _move_of(fs: Any, protocol: str) -> Callable[[str, str], object] | None:
-    """Return a function that renames one file, replacing an existing one; None if the store has only a copy."""
+def _move_of(fs: Any) -> Move | None:
+    """Return a function that renames one file; None if the store has only a copy."""
     from fsspec import AbstractFileSystem
 
-    if protocol in _WEBDAV:
-        return partial(_webdav_move, fs.client)
+    if not isinstance(fs, AbstractFileSystem):
+        move: Move = fs.move
+        return move
     if type(fs).mv is AbstractFileSystem.mv:
         return None
-    move: Callable[[str, str], object] = fs.mv
-    return move
+    return lambda old, new, _: fs.mv(old, new)

@@ -1,4 +1,5 @@
-"""The tree in a file system of fsspec as it is now: looked at, listed and read. Nothing here writes.
+"""The tree in a file system of fsspec as it is now: looked at, listed and read. Nothing here writes but the
+removal of one file.
 
 Only functions of fsspec for a single path are used, never those that take a name for a pattern (``rm``, ``copy``,
 ``expand``).
@@ -50,9 +51,9 @@ class Tree:
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise OperationRefused(f"{display(path)!r} is not UTF-8") from None
+            raise OperationRefused(f"{display(path)!r} is not UTF-8; rename it, or exclude it") from None
         if any(len(name.encode()) > 255 for name in names):
-            raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes")
+            raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes; shorten it, or exclude it")
         if why := next(filter(None, map(self.fault, names)), None):
             raise OperationRefused(f"a name in {display(path)!r} {why}")
         return join(self.root.rstrip("/"), path) if self.root != "/" else f"/{path}"
@@ -85,24 +86,40 @@ class Tree:
         return None if info is None else version_of(info)
 
     def list_directory(self, directory: str) -> Listing:
-        """List one directory, completely or not at all."""
+        """List one directory, completely or not at all.
+
+        Some stores list what does not exist as empty: the user may have mistyped the root of a source. In a flat store
+        a directory has something in it, or an entry for itself.
+        """
         try:
-            return Listing(directory, tuple(self._listed(directory)))
-        except FileNotFoundError:
-            if directory:
-                return Listing(directory, problem=Problem(directory, "it does not exist", vanished=True))
-            if self.is_flat and not self.is_strict:
-                return Listing("")
-            return Listing("", problem=Problem("", "the root does not exist", vanished=not self.is_strict))
+            return self._listing(directory)
         except NotADirectoryError:
             return Listing(directory, problem=Problem(directory, "it is not a directory"))
         except Exception as error:  # noqa: BLE001 - any library may raise anything
+            if is_missing(error):
+                return self._missing(directory)
             return Listing(directory, problem=Problem(directory, str(outcome_of("list", directory, error, self.hide))))
 
-    def _listed(self, directory: str) -> Iterator[Entry]:
+    def _listing(self, directory: str) -> Listing:
+        infos = self._infos(directory)
+        is_doubtful = not infos and (self.is_flat if directory else self.is_strict)
+        if is_doubtful and self.entry(directory) is None:
+            return self._missing(directory)
+        if is_doubtful and directory:
+            raise OperationRefused("the store has it, but lists nothing in it; rename it, or exclude it")
+        return Listing(directory, tuple(self._listed(directory, infos)))
+
+    def _missing(self, directory: str) -> Listing:
+        if directory:
+            return Listing(directory, problem=Problem(directory, "it does not exist", vanished=True))
+        if self.is_flat and not self.is_strict:
+            return Listing("")
+        return Listing("", problem=Problem("", "the root does not exist", vanished=not self.is_strict))
+
+    def _listed(self, directory: str, infos: Sequence[Info]) -> Iterator[Entry]:
         at = self.at(directory).strip("/")
         seen: set[str] = set()
-        for info in self._infos(directory):
+        for info in infos:
             name = str(info["name"])
             if name.strip("/") == at:
                 if info.get("type") == "file" and not name.endswith("/"):
@@ -154,3 +171,11 @@ class Tree:
         if entry is None or entry.kind is not Kind.FILE:
             raise OperationRefused(f"cannot open {display(path)!r}: it is not a regular file")
         return entry, version_of(info)
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file, unless it is gone."""
+        try:
+            self.fs.rm_file(self.at(path))
+        except OSError as error:
+            if not is_missing(error):
+                raise

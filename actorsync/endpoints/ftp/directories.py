@@ -8,17 +8,23 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.names import NameCheck
+from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
-from actorsync.errors import OperationRefused
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import checked, parse_working_directory
 from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line
 from actorsync.protocols.upload_diagnosis import full
 
 __all__ = ["Directories"]
+
+#: What `Commands` calls entering the root.
+_ROOT = "the root"
 
 
 @attrs.frozen
@@ -28,6 +34,7 @@ class Directories:
     _connection: FtpConnection
     _lister: Lister
     _symlinks: SymlinkFinder
+    _presence: Presence
 
     async def make(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories in bursts. A refusal is looked into: servers give the same one for "exists" and "denied"."""
@@ -51,24 +58,56 @@ class Directories:
 
     async def _make_plain(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         results = await self._each(paths, self._mkd)
+        if not self._connection.known.has_cwd:
+            refused = [
+                path for path, result in zip(paths, results, strict=True) if isinstance(result, OperationRefused)
+            ]
+            found = await self._presence.look(refused)
+            there = {path for path, listed in found.items() if listed is not None and listed.kind is Kind.DIRECTORY}
+            results = [path in there or result for path, result in zip(paths, results, strict=True)]
         return [
             await self._explain(path, result) if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
             for path, result in zip(paths, results, strict=True)
         ]
 
-    async def _explain(self, path: str, refusal: OperationRefused) -> OperationRefused:
+    async def _enter_root(self, refusal: OperationRefused) -> Entry | OperationRefused:
+        """Enter the root that could not be made: it may be a link to a directory, and no other path may.
+
+        Raises:
+            ConnectionLost: This is the first connection over which it can be neither made nor entered. Without a root
+                a run ends, so another connection has to confirm it.
+        """
+        connection, commands = self._connection, self._connection.known.commands
+        if await connection.can_enter(connection.root or "/"):
+            commands.note(_ROOT)
+            return Entry("", Kind.DIRECTORY)
+        why = f"{refusal}, and it cannot be entered; check the path and the permissions of the account"
+        if not commands.is_confirmed(_ROOT, connection.number):
+            raise ConnectionLost(f"the root can be neither made nor entered ({why})")
+        return OperationRefused(why)
+
+    async def _explain(self, path: str, refusal: OperationRefused) -> Entry | OperationRefused:
         """Return why a directory could not be made, as far as looking shows. There is no name for a probe here."""
         connection = self._connection
-        if not path or connection.fault(path) or not connection.known.probes.may_try():
+        if not path and not connection.fault(path):
+            return await self._enter_root(refusal)
+        if connection.fault(path) or not connection.known.probes.may_try():
             return refusal
         parent = connection.at(parent_of(path))
         own, above = await connection.control.play(dialogues.sizes([connection.at(path), parent]))
         if own is not None:
             return OperationRefused("a file is in its place")
-        if above is not None:
-            return OperationRefused("its parent directory is a file")
+        if connection.known.has_mlsd:
+            (looked,) = await connection.control.play(
+                dialogues.exchange([(command_line("MLST", connection.at(path)),)])
+            )
+            if mlst_kind(looked) is Kind.LINK:
+                return link_refusal(path)
         if not await connection.is_directory(parent):
-            return OperationRefused("parent directory missing or inaccessible")
+            is_file = above is not None  # some servers show a size for a directory, too
+            return OperationRefused(
+                "its parent directory is a file" if is_file else "parent directory missing or inaccessible"
+            )
         if connection.known.probes.is_full:
             return full(f"the server did not make the directory ({refusal})")
         return OperationRefused(
@@ -95,8 +134,12 @@ class Directories:
         if name in names:
             connection.known.kept_traits |= oddness(name)
             return Entry(path, Kind.DIRECTORY)
+        new = names - before
+        if refusal is None and await NameCheck(connection).keeps(path, new, is_directory=True):
+            connection.known.kept_traits |= oddness(name)
+            return Entry(path, Kind.DIRECTORY)
         became = name_of((parse_working_directory(reply) if reply.is_positive else None) or "")
-        if became in names - before:
+        if became in new:
             await connection.control.play(self._rmd([connection.at(join(parent, became))]))
         return refusal or stored_differently(oddness(name))
 
@@ -109,10 +152,15 @@ class Directories:
         ]
 
     async def _why_not_removed(self, directory: str) -> bool | OperationRefused:
-        """Return why a directory could not be removed: False when it is not empty."""
+        """Return why a directory could not be removed: False when it is not empty, True when it does not exist."""
+        if self._connection.fault(directory):
+            return OperationRefused("the server did not remove it")
         parsed, problem = await self._lister.parse_directory(directory)
         if parsed is not None and parsed.entries:
             return False
+        found = await self._presence.look([directory])
+        if directory in found and found[directory] is None:
+            return True
         return OperationRefused(problem.reason if problem else "the server did not remove it")
 
     async def _each(
@@ -124,7 +172,7 @@ class Directories:
         results = await connection.each(paths, dialogue)
         if used_mlst and any(isinstance(result, OperationRefused) for result in results):
             (looked,) = await connection.control.exchange([command_line("MLST", connection.root or "/")])
-            if looked.code in UNKNOWN:
+            if connection.known.commands.lacks("MLST", looked):
                 connection.known.has_mlsd = False
                 results = await connection.each(paths, dialogue)
         return results
@@ -139,4 +187,6 @@ class Directories:
             self._connection.known.symlink_guard.add(path[len(root) + 1 :])
 
     def _rmd(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-        return dialogues.remove_directories(paths, mlst=bool(self._connection.known.has_mlsd))
+        # Without MLST, a directory that may not be entered looks like one that does not exist.
+        mlst = bool(self._connection.known.has_mlsd)
+        return dialogues.remove_directories(paths, mlst=mlst, trusts_looks=mlst)

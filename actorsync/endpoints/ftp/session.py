@@ -9,20 +9,29 @@ from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, no
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.move import Mover
+from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
+from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.replies import TimeSetter
 
 __all__ = ["FtpSession"]
 
 _TIMES = {TimeSetter.MFMT: "set with MFMT", TimeSetter.MDTM: "set with MDTM, if allowed"}
+
+
+def _in_words(flights: Flights) -> str:
+    if flights.is_lock_step:
+        return "one at a time: the server does not take them in a row"
+    return "many at a time" if flights.allows(Flight.STORE) else "many at a time, except around transfers"
 
 
 class FtpSession:
@@ -33,13 +42,15 @@ class FtpSession:
         self._warnings = warnings
         self._lister = Lister(connection)
         symlinks = SymlinkFinder(connection, self._lister)
-        prober = Prober(connection)
-        self._renamer = Renamer(connection, self._lister, prober)
-        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
+        presence = Presence(connection, self._lister)
+        sizes = Sizes(connection, self._lister)
+        prober = Prober(connection, sizes)
+        self._renamer = Renamer(connection, self._lister, prober, sizes)
+        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, sizes)
         self._mover = Mover(connection, self._lister, symlinks)
-        self._reader = Reader(connection)
-        self._directories = Directories(connection, self._lister, symlinks)
-        self._remover = Remover(connection, symlinks, self._directories)
+        self._reader = Reader(connection, presence)
+        self._directories = Directories(connection, self._lister, symlinks, presence)
+        self._remover = Remover(connection, symlinks, self._directories, presence)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -94,10 +105,21 @@ class FtpSession:
             ("root", display(self.connection.root or "/")),
             ("listing", "MLSD" if known.has_mlsd else "CWD, LIST and MDTM"),
             ("data", "PASV" if known.uses_pasv else "EPSV"),
+            ("commands", _in_words(known.flights)),
             ("times", _TIMES.get(known.time_setter or TimeSetter.NONE, "cannot be set")),
             ("features", display(" ".join(sorted(known.features.names))) or "none told"),
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings about this connection: a login in clear beyond the user's own network."""
-        return self._warnings
+        """Return what the user should know: a login in clear, times that have all moved, what the server lacks."""
+        known, found = self.connection.known, list(self._warnings)
+        if known.time_shift.warning:
+            found.append(known.time_shift.warning)
+        if known.flights.warning:
+            found.append(known.flights.warning)
+        if known.is_unverified:
+            found.append(
+                "the server shows no sizes, neither by SIZE nor in its listings: whether uploads are whole cannot be "
+                "verified, only that the server says so"
+            )
+        return tuple(found)

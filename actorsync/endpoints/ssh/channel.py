@@ -9,29 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable
 from itertools import groupby
 
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, Notifier
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
-from actorsync.model.text import display, shorten
+from actorsync.endpoints.ssh.link import Link
+from actorsync.endpoints.ssh.login import reason_of
 
-__all__ = ["SshChannel", "SshSession", "reason_of"]
+__all__ = ["SshChannel", "SshSession"]
 
 #: Longer pieces than an SSH packet are written alone, which saves a copy.
 _BIG = 32 * 1024
 
 #: Received bytes that wait for trio. A server that sends more has not been asked for them.
 _MAX_UNREAD = 16 * 1024 * 1024
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the text of an error as one printable line."""
-    if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-    return shorten(display(str(error) or type(error).__name__), 300)
 
 
 class SshChannel:
@@ -44,9 +37,13 @@ class SshChannel:
         self._unread = 0
         self._ending: str | None = None
         self._notifier = Notifier(self._deliver)
-        self._connection: asyncssh.SSHClientConnection | None = None
+        self._link: Link | None = None
+        self._is_shared = False
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.description = ""
+        self.jump_versions: list[str] = []
+        self.was_closed = False
+        """Whether the server closed the channel, while the connection was good."""
 
     # Called in the trio thread.
 
@@ -55,11 +52,11 @@ class SshChannel:
         self._loop.post(self._write, data)
 
     def abort(self) -> None:
-        """Close the connection at once, with everything that is in flight. Does not wait for the peer."""
+        """Close the link at once, with everything that is in flight; a shared link stays open. Does not wait."""
         self._loop.post(self._abort)
 
     def close(self) -> None:
-        """Send a disconnect message, and close the connection."""
+        """Send a disconnect message, and close the link; a shared link stays open."""
         self._loop.post(self._close)
 
     def _deliver(self) -> None:
@@ -73,12 +70,11 @@ class SshChannel:
 
     # Called in the asyncio thread.
 
-    def attach(self, connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
-        """Take over an open connection and its channel."""
-        self._connection, self._channel = connection, channel
-        cipher = connection.get_extra_info("send_cipher")
-        version = connection.get_extra_info("server_version")
-        self.description = f"{display(str(version))}, {cipher}"
+    def attach(self, link: Link, channel: asyncssh.SSHClientChannel[bytes], *, is_shared: bool) -> None:
+        """Take over an open channel and, unless other channels share it, its link."""
+        self._link, self._channel, self._is_shared = link, channel, is_shared
+        *self.jump_versions, version = link.versions
+        self.description = f"{version}, {link.server.get_extra_info('send_cipher')}"
 
     def received(self, data: bytes) -> None:
         """Take received bytes."""
@@ -109,12 +105,16 @@ class SshChannel:
                         self._channel.write(data)
 
     def _abort(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
+        if self._is_shared and self._channel is not None:
+            self._channel.abort()
+        elif self._link is not None:
+            self._link.abort()
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        if self._is_shared and self._channel is not None:
+            self._channel.close()
+        elif self._link is not None:
+            self._link.close()
 
 
 class SshSession(asyncssh.SSHClientSession[bytes]):
@@ -128,8 +128,10 @@ class SshSession(asyncssh.SSHClientSession[bytes]):
             self._channel.received(data)
 
     def eof_received(self) -> bool:
+        self._channel.was_closed = True
         self._channel.ended("the server ended the SFTP session")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._channel.was_closed |= exc is None
         self._channel.ended(reason_of(exc) if exc is not None else "the server closed the connection")

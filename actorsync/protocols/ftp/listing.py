@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import attrs
 
@@ -20,7 +20,7 @@ from actorsync.model.text import display, shorten
 from actorsync.protocols.ftp.replies import parse_mdtm_time
 from actorsync.protocols.ftp.wire import Reply
 
-__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd"]
+__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd", "shows_name"]
 
 _SHOWN = 200  # characters of a line in a problem
 _MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 100,000 problems
@@ -55,6 +55,19 @@ class ParsedListing:
     has_dot_entries: bool
     is_whole: bool
     problems: tuple[str, ...]
+    is_dos: bool = attrs.field(default=False, eq=False)
+    """Whether every line was in DOS form. Such listings have no dot entries."""
+
+
+def shows_name(name: str, names: Collection[str], *, shows_dots: bool) -> bool:
+    """Return whether a listing with ``names`` would also show ``name``, so that its absence means something.
+
+    Some servers hide names that begin with a dot, and some print ``?`` or U+FFFD for what is not ASCII. ``shows_dots``
+    says that another listing of the server has shown a name that begins with a dot.
+    """
+    if name.startswith(".") and not (shows_dots or any(other.startswith(".") for other in names)):
+        return False
+    return name.isascii() or not any("?" in other or "\ufffd" in other for other in names)
 
 
 def parse_mlsd(data: bytes) -> ParsedListing:
@@ -82,7 +95,8 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
     problems: list[str] = []
     entries: list[ListedEntry] = []
     dots: set[str] = set()
-    for line in _lines(data, problems):
+    lines = _lines(data, problems)
+    for line in lines:
         try:
             entry = read(line)
             if entry is None:
@@ -105,6 +119,7 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
         has_dot_entries=len(dots) >= needed_dots,
         is_whole=not problems,
         problems=tuple(problems),
+        is_dos=needed_dots == 2 and bool(lines) and all(map(_DOS.fullmatch, lines)),
     )
 
 
@@ -136,16 +151,22 @@ def _check_name(name: str) -> None:
 
 _MLSD_KINDS = {"file": Kind.FILE, "dir": Kind.DIRECTORY}
 _MLSD_DOTS = {"cdir": ".", "pdir": ".."}
+#: Facts of which some have a space. Only the values of these few may: other text with a space may be the name.
+_FACTS_WITH_SPACES = re.compile(
+    r"((?:[a-z0-9.-]++=(?>(?<=name=)[^;]*|(?<=type=)os\.unix=s(?:ym)?link:[^;]*|[^; ]*);)++) ", re.IGNORECASE
+)
 _MLSD_LINKS = ("os.unix=slink", "os.unix=symlink")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
 
 def _mlsd_entry(line: str) -> ListedEntry:
-    # No fact contains a space, so the first space ends the facts, and the name follows. Some servers send the target of
-    # a link with its spaces. Then the text after the first space still contains facts.
-    head, _, name = line.partition(" ")
-    if not head.endswith(";") and ";" in name:
-        raise _NotUnderstoodError("facts and name cannot be told apart")
+    # The facts end at the first space. Some servers send spaces inside: a group "domain users", the target of a link.
+    if match := _FACTS_WITH_SPACES.match(line):
+        head, name = match[1], line[match.end() :]
+    else:
+        head, _, name = line.partition(" ")
+        if not head.endswith(";") and ";" in name:
+            raise _NotUnderstoodError("facts and name cannot be told apart")
     facts = {key.lower(): value for key, _, value in [fact.partition("=") for fact in head.split(";")]}
     if (type_ := facts.get("type", "").lower()) == "":
         raise _NotUnderstoodError("an entry without a type")
@@ -176,10 +197,13 @@ def mlst_entry(reply: Reply) -> ListedEntry | None:
 
     The facts are those of a listing. The name may have any form, and must not be used.
     """
-    if not reply.is_positive or len(reply.lines) != 3:
+    # RFC 3659 wants one line that begins with a space, between two others. Some servers leave the space out, and send
+    # an empty line behind.
+    described = [line for line in (line.lstrip(" ") for line in reply.lines[1:-1]) if line]
+    if not reply.is_positive or len(described) != 1:
         return None
     try:
-        return _mlsd_entry(reply.lines[1].removeprefix(" "))
+        return _mlsd_entry(described[0])
     except _NotUnderstoodError:
         return None
 
@@ -208,7 +232,7 @@ _UNIX_KINDS = {"-": Kind.FILE, "d": Kind.DIRECTORY, "l": Kind.LINK}
 
 # IIS pads <DIR> with ten spaces, to the width of its column of sizes, which ends with one space.
 _DOS = re.compile(
-    rf"[0-9]{{2}}-[0-9]{{2}}-(?:[0-9]{{4}}|[0-9]{{2}}) +{_CLOCK} ?(?i:[AP]M)? +"
+    rf"(?:[0-9]{{2}}-[0-9]{{2}}-(?:[0-9]{{4}}|[0-9]{{2}})|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}) +{_CLOCK} ?(?i:[AP]M)? +"
     r"(?:(?P<size>[0-9]{1,19}) |<(?P<tag>[A-Z]+)> {1,10})(?P<name>.*)",
     re.DOTALL,
 )
