@@ -32,7 +32,9 @@ class SftpNotStarted(TooManyConnections):
 
 
 async def start_subsystem(
-    connection: asyncssh.SSHClientConnection, channel: SshChannel
+    connection: asyncssh.SSHClientConnection,
+    session: asyncssh.SSHClientSession[bytes],
+    was_closed: Callable[[], bool],
 ) -> asyncssh.SSHClientChannel[bytes]:
     """Open a channel with the SFTP subsystem. Called in the asyncio thread.
 
@@ -40,16 +42,15 @@ async def start_subsystem(
         SftpNotStarted: the server refused the subsystem, or closed the channel at once.
         asyncssh.ChannelOpenError: the server opened no channel.
     """
-    session = SshSession(channel)
     try:
         opened, _ = await connection.create_session(lambda: session, subsystem="sftp", encoding=None)
     except asyncssh.ChannelOpenError as error:
         if error.code == _REQUEST_REFUSED:
-            raise SftpNotStarted(CLOSED if channel.was_closed else _REFUSED) from None
+            raise SftpNotStarted(CLOSED if was_closed() else _REFUSED) from None
         raise
     except AttributeError:
         # asyncssh forgets its session when a channel is closed in the same piece of data in which it was opened.
-        if not channel.was_closed:
+        if not was_closed():
             raise
         raise SftpNotStarted(CLOSED) from None
     return opened
@@ -74,7 +75,7 @@ async def open_channel(
     channel = SshChannel(loop, on_data, on_lost)
 
     async def work() -> asyncssh.SSHClientChannel[bytes]:
-        opened = await start_subsystem(link.server, channel)
+        opened = await start_subsystem(link.server, SshSession(channel), lambda: channel.was_closed)
         channel.attach(link, opened, is_shared=is_shared)
         return opened
 

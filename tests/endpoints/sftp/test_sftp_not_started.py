@@ -9,8 +9,6 @@ import asyncssh
 import pytest
 
 from actorsync.endpoints.sftp.requests import RequestPipeline
-from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
-from actorsync.endpoints.ssh.channel import SshChannel, SshSession
 from actorsync.endpoints.ssh.subsystem import SftpNotStarted, start_subsystem
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.protocols.sftp.packets import text_in
@@ -70,6 +68,15 @@ async def test_text_after_the_version_is_no_text_of_a_shell() -> None:
     assert not wire.sent_text
 
 
+class Session(asyncssh.SSHClientSession[bytes]):
+    """A session that sees whether its channel was closed."""
+
+    was_closed = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.was_closed = exc is None
+
+
 class Closing(asyncssh.SSHClientConnection):
     """A connection whose channel fails to open with ``error``; before that, the server closes it if ``closes``."""
 
@@ -77,7 +84,7 @@ class Closing(asyncssh.SSHClientConnection):
         self.error, self.closes = error, closes
 
     async def create_session(self, *args: Any, **_: Any) -> Any:
-        session: SshSession = args[0]()
+        session: Session = args[0]()
         if self.closes:
             session.connection_lost(None)
         raise self.error
@@ -99,10 +106,9 @@ REFUSED = asyncssh.ChannelOpenError(0xFFFFFFFF, "Session request failed")
     ],
 )
 async def test_channel_that_does_not_open_is_a_clear_message(error: Exception, closes: bool, expected: str) -> None:
-    async with AsyncioThread().running() as loop:
-        channel = SshChannel(loop, lambda data: None, lambda reason: None)
-        with pytest.raises(SftpNotStarted, match=expected):
-            await start_subsystem(Closing(error, closes=closes), channel)
+    session = Session()
+    with pytest.raises(SftpNotStarted, match=expected):
+        await start_subsystem(Closing(error, closes=closes), session, lambda: session.was_closed)
 
 
 @pytest.mark.parametrize(
