@@ -70,8 +70,13 @@ def is_short_name(path: str) -> bool:
     return _SHORT_NAME.fullmatch(name_of(path)) is not None
 
 
-def taken(other: str) -> OperationRefused:
-    """Return the refusal of an entry whose place is taken by ``other``, which the target takes for the same name."""
+def taken(other: str | None) -> OperationRefused:
+    """Return the refusal of an entry whose place is taken by ``other``, which the target takes for the same name.
+
+    None stands for an entry with a longer name.
+    """
+    if other is None:
+        return OperationRefused("the target takes it for the short form of a longer name; rename or exclude it")
     return OperationRefused(
         f"{display(other)!r} is in its place: the target takes both names for one; rename one of them, or exclude it"
     )

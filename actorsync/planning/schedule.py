@@ -117,8 +117,7 @@ class Schedule:
     @property
     def ready(self) -> int:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
-        queues = (self._respellings, self._directories, self._moves)
-        shared = sum(map(len, queues)) + self._removals.ready
+        shared = len(self._respellings) + len(self._directories) + len(self._moves) + self._removals.ready
         return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
 
     @property

@@ -22,12 +22,13 @@ import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
+from actorsync.endpoints.fsspec.spelling import StoreSpellings
 from actorsync.endpoints.fsspec.tree import Tree
-from actorsync.endpoints.shared.case_folding import CaseFolding, other_case
 from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
+from actorsync.planning.name_folding import NewSpelling
 from actorsync.planning.temporary_names import oddness
 
 __all__ = ["Store"]
@@ -49,12 +50,16 @@ class Store:
     tree: Tree
     move: Callable[[str, str], object] | None = None
     _replaces: bool = True
-    _folding: CaseFolding = attrs.Factory(CaseFolding)
     _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _moved: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _there: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _traits: set[str] = attrs.Factory(set)
     _lock: threading.RLock = attrs.Factory(threading.RLock)
+    spellings: StoreSpellings = attrs.field(init=False)
+
+    @spellings.default
+    def _open_spellings(self) -> StoreSpellings:
+        return StoreSpellings(self.tree)
 
     # Writing.
 
@@ -104,21 +109,7 @@ class Store:
             if path not in (entry.path for entry in listing.entries):
                 raise OperationRefused(f"the store changes the name {display(name_of(path))!r}")
             self._traits |= unproven
-        if self._folding.is_on is None and other_case(path) != path:
-            self._folding.is_on = not self.tree.is_flat and self.tree.look(other_case(path)) is not None
-
-    def _claim(self, path: str) -> None:
-        """Claim a name. Raises `OperationRefused` if the store folds case and another file has the same name."""
-        with self._lock:
-            directory = parent_of(path)
-            if self._folding.lacks(directory):
-                listing = self.tree.list_directory(directory)
-                if listing.problem is not None:
-                    reason = listing.problem.reason
-                    raise OperationRefused(f"cannot check whether another file has its name: {reason}")
-                self._folding.load(directory, [name_of(entry.path) for entry in listing.entries])
-            if (taken := self._folding.claim(path)) is not None:
-                raise taken
+        self.spellings.learn(path)
 
     def commit_one(self, staged: Staged) -> Entry:
         """Rename a temporary to its final name."""
@@ -128,7 +119,7 @@ class Store:
         before = self.tree.entry(staged.path)
         if before is not None and before.kind is not Kind.FILE:
             raise OperationRefused(f"cannot put {display(staged.path)!r} in place: a {before.kind.value} has its name")
-        self._claim(staged.path)
+        self.spellings.claim(staged.path)
         try:
             if self.move is None:
                 self.tree.fs.cp_file(temporary, final)
@@ -193,14 +184,14 @@ class Store:
             raise OperationRefused(f"cannot move to {display(path)!r}: the name is taken, or has no directory")
         if oddness(name_of(path)) - self._traits:
             raise OperationRefused(f"the store may change the name {display(name_of(path))!r}: not moved")
-        self._claim(path)
+        self.spellings.claim(path)
         if self.move is None:
             self.tree.fs.cp_file(self.tree.at(was.path), self.tree.at(path))
             self._remove_file(was.path)
         else:
             self.move(self.tree.at(was.path), self.tree.at(path))
         self._remember(self._moved, f"{was.path}\0{path}")
-        self._folding.give_up(was.path)
+        self.spellings.folding.give_up(was.path)
         now = self.tree.entry(path)
         if now is None or (now.kind, now.size) != (Kind.FILE, was.size):
             raise OperationRefused(f"{display(path)!r} has the wrong size after the move", retry=True)
@@ -218,6 +209,8 @@ class Store:
             self._make_root(at)
         elif found.kind is not Kind.DIRECTORY:
             raise OperationRefused(f"{display(path)!r} is not a directory, but a {found.kind.value}")
+        elif path:
+            self.spellings.require_own_spelling(path)
         self._remember(self._there, path)
         return Entry(path, Kind.DIRECTORY)
 
@@ -264,6 +257,10 @@ class Store:
         self._remember(self._there, directory)
         return True
 
+    def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names."""
+        return self.spellings.respell(items, self.move)
+
     def remove_one(self, entry: Entry) -> bool:
         """Remove an unchanged file or an empty directory."""
         if not entry.path:
@@ -273,11 +270,13 @@ class Store:
             if not self.tree.is_flat and self.tree.look("") is None:
                 raise OperationRefused("the root does not exist")
             return True
+        if self.spellings.is_elsewhere(entry.path):
+            return True
         if found.kind is not entry.kind or (entry.kind is Kind.FILE and _is_changed(entry, found)):
             raise OperationRefused(f"{display(entry.path)!r} was changed by another program: not removed")
         if entry.kind is Kind.FILE:
             self._remove_file(entry.path)
-            self._folding.give_up(entry.path)
+            self.spellings.folding.give_up(entry.path)
             return True
         return self._remove_directory(entry.path)
 

@@ -27,6 +27,7 @@ from actorsync.errors import (
 )
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
+from actorsync.model.traits import Traits
 from actorsync.protocols.ftp import dialogues as ask
 from actorsync.protocols.ftp.replies import accept_tls
 from actorsync.protocols.ftp.wire import command_line
@@ -57,6 +58,7 @@ class FtpEndpoint:
     table: str = "target"
     """The table of the profile that describes this endpoint, for messages."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
+    traits: Traits = attrs.Factory(Traits)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
     _refusal: str | None = None
@@ -65,6 +67,7 @@ class FtpEndpoint:
 
     def __attrs_post_init__(self) -> None:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
+        self.knowledge.case_folding.traits = self.traits
 
     @property
     def capabilities(self) -> Capabilities:

@@ -9,6 +9,7 @@ import attrs
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
 from actorsync.endpoints.ftp.move import is_changed
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -27,12 +28,14 @@ class Remover:
     _connection: FtpConnection
     _symlinks: SymlinkFinder
     _directories: Directories
+    _spellings: FtpSpellings
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files whose size and time are still as recorded, then directories, each kind in bursts."""
         connection = self._connection
         await connection.resync()
         results = await self._unusable(entries)
+        results |= await self._spellings.elsewhere(entry for entry in dict.fromkeys(entries) if entry not in results)
         usable = [entry for entry in dict.fromkeys(entries) if entry not in results]
         files = [entry for entry in usable if entry.kind is not Kind.DIRECTORY]
         # Without MLST a path that is now a file would look like a directory that is gone, so directories are checked.

@@ -13,11 +13,13 @@ from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
+from actorsync.planning.name_folding import NewSpelling
 from actorsync.protocols.ftp.replies import TimeSetter
 
 __all__ = ["FtpSession"]
@@ -34,12 +36,13 @@ class FtpSession:
         self._lister = Lister(connection)
         symlinks = SymlinkFinder(connection, self._lister)
         prober = Prober(connection)
-        self._renamer = Renamer(connection, self._lister, prober)
+        self._spellings = FtpSpellings(connection, self._lister)
+        self._renamer = Renamer(connection, self._spellings, prober)
         self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
-        self._mover = Mover(connection, self._lister, symlinks)
+        self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection)
-        self._directories = Directories(connection, self._lister, symlinks)
-        self._remover = Remover(connection, symlinks, self._directories)
+        self._directories = Directories(connection, self._lister, symlinks, self._spellings)
+        self._remover = Remover(connection, symlinks, self._directories, self._spellings)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -70,6 +73,11 @@ class FtpSession:
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files that are as recorded."""
         return await self._mover.move(relocations)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, on a server that takes both spellings for one name."""
+        await self.connection.resync()
+        return await self._spellings.respell(items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files that are as recorded, and empty directories."""

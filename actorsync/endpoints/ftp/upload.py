@@ -23,7 +23,6 @@ from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
-from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
@@ -53,10 +52,11 @@ _ALL = 1 << 63
 class _FollowUp:
     """The flight behind an upload, and what its replies say."""
 
+    temporary: str
     lines: list[bytes]
     asks_port: bool
     is_sent: bool = False
-    asks_case: bool = False
+    other_spelling: str | None = None
     wanted_ns: int | None = None
     time_setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
@@ -220,15 +220,16 @@ class Uploader:
             upload.content.entry.mtime_ns,
             known.time_setter,
         )
-        follow_up = _FollowUp([command_line("SIZE", temporary)], asks_port)
+        follow_up = _FollowUp(upload.temporary, [command_line("SIZE", temporary)], asks_port)
         if asks_port:
             follow_up.lines.insert(0, command_line("EPSV"))
         if mtime_ns is not None and time_setter is not None and time_setter is not TimeSetter.NONE:
             follow_up.wanted_ns, follow_up.time_setter = mtime_ns, time_setter
             follow_up.lines.append(set_time_line(time_setter, temporary, mtime_ns))
-        if known.case_folding.is_on is None and not connection.fault(other_case(upload.temporary)):
-            follow_up.asks_case = True
-            follow_up.lines.append(command_line("SIZE", connection.at(other_case(upload.temporary))))
+        other = known.case_folding.to_ask(upload.temporary)
+        if other is not None and not connection.fault(other):
+            follow_up.other_spelling = other
+            follow_up.lines.append(command_line("SIZE", connection.at(other)))
         return follow_up
 
     async def _play_follow_up(self, follow_up: _FollowUp) -> None:
@@ -244,10 +245,10 @@ class Uploader:
         follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
-        if follow_up.asks_case:
+        if follow_up.other_spelling is not None:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
-                known.case_folding.is_on = found is not None
+                known.case_folding.learn(follow_up.temporary, follow_up.other_spelling, is_found=found is not None)
 
     def _read_time(self, follow_up: _FollowUp, reply: Reply, wanted_ns: int) -> None:
         """Read whether the time was set. A server that cannot set times is not asked again."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.probe import Prober
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ancestors, join, parent_of
 from actorsync.model.text import display, shorten
 from actorsync.protocols.sftp import dialogues as ask
 from actorsync.protocols.sftp.replies import Attributes, Status, entry_of
@@ -19,8 +20,9 @@ __all__ = ["Directories", "invalid_name"]
 class Directories:
     """Lists and makes the directories of a connection."""
 
-    def __init__(self, connection: SftpConnection, prober: Prober) -> None:
+    def __init__(self, connection: SftpConnection, prober: Prober, spellings: SftpSpellings) -> None:
         self._connection = connection
+        self._spellings = spellings
         self._prober = prober
 
     async def list_directory(self, directory: str) -> Listing:
@@ -69,11 +71,27 @@ class Directories:
                 return [refusal for _ in paths]
         results: dict[str, OperationRefused | None] = dict(await self._refusals(paths))
         usable = [path for path in paths if path and path not in results]
-        made = await connection.requests.run(ask.make_directories([connection.absolute(path) for path in usable]))
+        existing: set[str] = set()
+        made = await connection.requests.run(
+            ask.make_directories([connection.absolute(path) for path in usable], existed=existing.add)
+        )
+        taken = await self._spellings.taken_places(path for path in usable if connection.absolute(path) in existing)
+        misplaced: list[str] = []
         for path, refusal in zip(usable, made, strict=True):
-            results[path] = None if refusal is None else await self._prober.explain_name(refusal, path)
-            if refusal is None:
-                connection.knowledge.symlink_guard.add(path)
+            is_below_taken = not taken.keys().isdisjoint(ancestors(path))
+            if is_below_taken and refusal is None:
+                results[path] = OperationRefused("its parent directory could not be made")
+                if connection.absolute(path) not in existing:
+                    misplaced.append(path)
+            elif refusal is not None:
+                results[path] = await self._prober.explain_name(refusal, path)
+            else:
+                results[path] = taken.get(path)
+                if path not in taken:
+                    connection.knowledge.symlink_guard.add(path)
+                    connection.knowledge.folding.add(path)
+        # What was made below such a place is now in the directory that has it, and is removed again.
+        await connection.requests.run(ask.remove_directories([connection.absolute(path) for path in misplaced]))
         return [results.get(path) or Entry(path, Kind.DIRECTORY) for path in paths]
 
     async def _refusals(self, paths: Sequence[str]) -> dict[str, OperationRefused]:

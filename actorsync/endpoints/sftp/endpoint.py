@@ -22,6 +22,7 @@ from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
+from actorsync.model.traits import Traits
 from actorsync.protocols.sftp import dialogues as ask
 
 __all__ = ["LANES", "SftpEndpoint"]
@@ -49,6 +50,7 @@ class SftpEndpoint:
     fsync: bool = False
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
+    traits: Traits = attrs.field(factory=Traits, init=False, repr=False)
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
     _first_login: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
@@ -56,6 +58,9 @@ class SftpEndpoint:
     _refusal: str | None = attrs.field(default=None, init=False)
     _credentials: Credentials | None = attrs.field(default=None, init=False, repr=False)
     _host_keys: HostKeys | None = attrs.field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._knowledge.folding.traits = self.traits
 
     @property
     def capabilities(self) -> Capabilities:

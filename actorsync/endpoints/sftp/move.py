@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -18,8 +19,9 @@ __all__ = ["Mover", "is_unchanged"]
 class Mover:
     """Moves files to new names."""
 
-    def __init__(self, connection: SftpConnection) -> None:
+    def __init__(self, connection: SftpConnection, spellings: SftpSpellings) -> None:
         self._connection = connection
+        self._spellings = spellings
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files in two flights: the first checks both names of each, the second renames without replacing."""
@@ -55,7 +57,7 @@ class Mover:
             link = links.get(parent_of(item.path)) or links.get(parent_of(item.entry.path))
             why = connection.why_unusable(item.entry.path) or connection.why_unusable(item.path)
             refusal = (
-                link_refusal(link) if link else OperationRefused(why) if why else await connection.claim_name(item.path)
+                link_refusal(link) if link else OperationRefused(why) if why else await self._spellings.claim(item.path)
             )
             if refusal is not None:
                 refusals[index] = refusal

@@ -19,7 +19,6 @@ from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.requests import Flight
-from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, parent_of
@@ -73,7 +72,8 @@ class Uploader:
         try:
             refused = await self._stream(upload, handle, writes) if is_big else OK
             last = [] if is_big or not size else [sftp.write(handle, 0, await self._read_small(upload, size))]
-            case = None if folding.is_on is not None else self._look_up_other_case(upload.temporary)
+            other = folding.to_ask(upload.temporary)
+            case = None if other is None else self._look_up(other)
             closing = self._requests.send([*last, *self._closing(upload, handle)])
             ahead()
             while writes:
@@ -87,9 +87,9 @@ class Uploader:
             for _ in writes:
                 self._window.release()
         replies = await self._requests.replies(closing)
-        if case is not None:
+        if case is not None and other is not None:
             (found,) = await self._requests.replies(case)
-            folding.is_on = isinstance(found, Attributes)
+            folding.learn(upload.temporary, other, is_found=isinstance(found, Attributes))
         return await self._verify(upload, refused, replies, was_small=bool(last))
 
     async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
@@ -140,9 +140,8 @@ class Uploader:
         upload.sent += len(piece)
         return piece
 
-    def _look_up_other_case(self, temporary: str) -> Flight | None:
-        """Look up the temporary under its name in the other case, which exists on a server that folds case."""
-        other = other_case(temporary)
+    def _look_up(self, other: str) -> Flight | None:
+        """Look up the temporary by another spelling of its name: one that a server finds which folds names."""
         if self._connection.why_unusable(other):
             return None
         return self._requests.send([sftp.lstat(self._connection.absolute(other))])

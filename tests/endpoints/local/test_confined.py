@@ -216,7 +216,7 @@ async def test_second_file_with_a_folded_name_is_refused(
     assert isinstance(await send(endpoint, one, b"one"), Entry)
     refused = await send(endpoint, other, b"other")
     assert isinstance(refused, OperationRefused)
-    assert "is in its place: the file system treats both names as one" in str(refused)
+    assert "is in its place: the target takes both names for one" in str(refused)
     assert isinstance(await send(endpoint, one, b"one again"), Entry), "a file can replace itself"
     assert {name: digest for name, digest in contents(tmp_path).items() if digest} == {one: contents(tmp_path)[one]}
     assert (tmp_path / one).read_bytes() == b"one again"
