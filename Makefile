@@ -16,7 +16,7 @@ test: check
 	$(BIN)/pytest -n $(WORKERS) -m 'not full'
 
 # The rest, as CI runs it: real servers (.ci/install-servers), whole sweeps, many seeds.
-test-rest: $(VENV)/installed
+test-rest: $(VENV)/servers
 	ACTORSYNC_TESTS=all $(BIN)/pytest -n $(WORKERS) -m 'full or scaled'
 
 test-all: test test-rest
@@ -41,6 +41,12 @@ $(VENV)/installed: pyproject.toml
 	@echo "making a virtual environment in $(VENV) and installing actorsync and its tools there: one to two minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) --editable '.[dev]'
+	touch $@
+
+# Servers written in Python, and clients of their protocols: only the tests against real servers need them.
+$(VENV)/servers: $(VENV)/installed
+	@echo "installing the servers that are written in Python: up to a minute"
+	$(BIN)/python -m pip install $(PIP) --quiet --editable '.[dev,servers]'
 	touch $@
 
 clean:

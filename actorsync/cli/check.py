@@ -20,10 +20,12 @@ from actorsync.errors import (
     TargetUnreachable,
 )
 from actorsync.model.text import counted, display
-from actorsync.profile import Profile
+from actorsync.profile import BothSecrets, Profile
+from actorsync.profile.place import PORTS
 from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.profile_journal import check_journal_of
 
-__all__ = ["check", "report_on"]
+__all__ = ["Parent", "check", "report_on"]
 
 
 async def check(profile: Profile) -> list[str]:
@@ -32,18 +34,55 @@ async def check(profile: Profile) -> list[str]:
     Raises what a run would end with: `GuardRefused` for an unusable source, `LoginRefused`, `SourceUnreachable`,
     `TargetUnreachable`, `FatalError` or `ProfileError`.
     """
+    check_journal_of(profile)
     secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)
+    above = _above(profile, secrets)
     if profile.source.is_remote:
-        return await report_on(source, target, await _look_at_source(source))
+        return await report_on(source, target, await _look_at_source(source), above)
     await source.identify()
-    return await report_on(source, target)
+    return await report_on(source, target, None, above)
 
 
-async def report_on(source: Endpoint, target: Endpoint, of_source: _Seen | None = None) -> list[str]:
+def _above(profile: Profile, secrets: BothSecrets) -> list[Parent]:
+    """Return the directories above the target, the nearest first. Only servers of built-in schemes have any."""
+    place = profile.target
+    found: list[Parent] = []
+    while place.scheme in PORTS and place.path.rpartition("/")[2]:
+        path, _, name = place.path.rpartition("/")
+        place = attrs.evolve(place, path=path or ("/" if place.path.startswith("/") else ""))
+        _, endpoint = open_endpoints(attrs.evolve(profile, target=place), secrets)
+        found.append(Parent(endpoint, name))
+    return found
+
+
+@attrs.frozen
+class Parent:
+    """A directory above the target directory. ``name`` is the next part of the path to the target directory."""
+
+    endpoint: Endpoint
+    name: str
+
+
+async def _is_missing(above: Sequence[Parent]) -> bool:
+    """Return whether the first directory that can be listed shows that the target directory is missing."""
+    for parent in above:
+        try:
+            async with parent.endpoint.open_session() as session:
+                listing = await session.list_directory("")
+        except ConnectionLost:
+            return False
+        if listing.problem is None:
+            return all(entry.path != parent.name for entry in listing.entries)
+    return False
+
+
+async def report_on(
+    source: Endpoint, target: Endpoint, of_source: _Seen | None = None, above: Sequence[Parent] = ()
+) -> list[str]:
     """Return the lines of `check` for two endpoints."""
     of_source = of_source or _Seen()
-    pairs, warnings, verdict = await _look(target)
+    pairs, warnings, verdict = await _look(target, above)
     pairs = [("source", source.display), *of_source.pairs, ("target", target.display), *pairs]
     table = table_lines([(display(label), display(text)) for label, text in pairs])
     return [*table, *(warning_text(warning) for warning in [*of_source.warnings, *warnings]), verdict]
@@ -73,7 +112,7 @@ async def _look_at_source(source: Endpoint) -> _Seen:
     return _Seen(pairs, warnings)
 
 
-async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], list[str], str]:
+async def _look(target: Endpoint, above: Sequence[Parent]) -> tuple[list[tuple[str, str]], list[str], str]:
     try:
         async with target.open_session() as session:
             listing = await session.list_directory("")
@@ -84,7 +123,8 @@ async def _look(target: Endpoint) -> tuple[list[tuple[str, str]], list[str], str
         count = counted(len(listing.entries), "entry", "entries")
         return pairs, warnings, f"ready: the target directory can be listed ({count})"
     reason = display(listing.problem.reason)
-    if listing.problem.vanished or not _is_there(target):
+    # A server may say anything about a directory that does not exist. A directory above it shows whether it does.
+    if listing.problem.vanished or not _is_there(target) or await _is_missing(above):
         return pairs, warnings, f"ready: the target directory does not exist yet ({reason}); the first run creates it"
     raise FatalError(f"cannot list {target.display}: {reason}")
 

@@ -149,7 +149,11 @@ class HostKeyCheck:
 
     def _recorded_at(self, shown: ShownHostKey) -> str:
         """Return the known_hosts lines that decide the standing of the key, or ``""`` when none was found."""
-        found = [place for path in (self.known_hosts, self.system_file) for place in lines_about(path, self.host)]
+        found = [
+            place
+            for path in dict.fromkeys((self.known_hosts, self.system_file))
+            for place in lines_about(path, self.host)
+        ]
         _, _, blob = shown.line.split()[:3]
         match shown.standing:
             case "revoked":

@@ -7,6 +7,7 @@ new one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -25,12 +26,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["check_structure", "connect_to_memory", "hold_lock", "move_aside", "naming", "open_pair", "open_reader"]
+__all__ = [
+    "check_structure",
+    "connect_to_memory",
+    "hold_lock",
+    "move_aside",
+    "naming",
+    "open_pair",
+    "open_reader",
+    "require_writable",
+]
 
 BUSY_SECONDS = 5.0
 """Seconds to wait for a lock of another program, such as a ``sqlite3`` shell."""
 
 _WAY_OUT: Final = "run once with --rebuild, which moves it aside, surveys the target and deletes nothing"
+
+#: The home directory of a container's user often exists, and belongs to root.
+_NOT_WRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 #: Suffixes of the files of a journal. The journal itself comes last, so that it is never without the others.
 _PARTS: Final = ("-journal", "-wal", "-shm", "")
@@ -96,6 +109,17 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
         return writer, reader
 
 
+def require_writable(path: Path) -> None:
+    """Raise the `FatalError` of `hold_lock` and `open_pair` for a place where no journal can be. Makes no file."""
+    existing = next(one for one in (path, *path.parents) if one.exists())
+    with naming(str(path)):
+        if existing != path and not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        _refuse_network(existing if existing == path else existing / path.name)
+        if not os.access(existing, os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def open_reader(path: Path, profile_id: str) -> sqlite3.Connection | None:
     """Return a reader that takes no lock, even while a run holds it; None when there is no journal yet."""
     with naming(str(path)), ExitStack() as stack:
@@ -147,7 +171,10 @@ def naming(where: str) -> Iterator[None]:
     except schema.Unreadable as error:
         raise JournalUnusable(f"journal {where}: it is damaged ({error}); {_WAY_OUT}") from error
     except OSError as error:
-        raise FatalError(f"journal {where}: {error.strerror or error}") from error
+        way_out = (
+            "; make it writable, or set XDG_STATE_HOME to another directory" if error.errno in _NOT_WRITABLE else ""
+        )
+        raise FatalError(f"journal {where}: {error.strerror or error}{way_out}") from error
 
 
 def _has_bytes(path: Path) -> bool:

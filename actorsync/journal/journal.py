@@ -19,6 +19,7 @@ No trio here: calls block, and the caller runs them in worker threads. They rais
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
@@ -29,7 +30,8 @@ from urllib.parse import quote
 
 import platformdirs
 
-from actorsync.errors import JournalUnusable
+from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
+from actorsync.errors import FatalError, JournalUnusable
 from actorsync.journal import meta, schema
 from actorsync.journal.file import (
     check_structure,
@@ -288,5 +290,14 @@ def journal_path(directory: Path, profile_id: str) -> Path:
 
 
 def state_directory() -> Path:
-    """Return the directory of the journals."""
+    """Return the directory of the journals.
+
+    Raises:
+        FatalError: there is none: ``$XDG_STATE_HOME`` is not an absolute path, and there is no home directory.
+    """
+    if not os.path.isabs(os.environ.get("XDG_STATE_HOME", "")) and home_directory() is None:
+        raise FatalError(
+            f"{NO_HOME_REASON}; set XDG_STATE_HOME to the absolute path of a directory for the journal, on a disk that "
+            "lasts from one run to the next"
+        )
     return platformdirs.user_state_path("actorsync")

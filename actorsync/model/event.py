@@ -275,7 +275,7 @@ class Retired:
 
 @attrs.frozen
 class Swept:
-    """Temporaries no longer exist on the target."""
+    """Temporaries no longer exist on the target, or are not tried again after a warning."""
 
     temporaries: tuple[str, ...]
 

@@ -4,6 +4,9 @@ A name that a server rejects, or a file without read permission, fails in every 
 what is new in the log. After `PARK_AFTER` failures in a row such a path is *parked*: passes do not try it until its
 delay has passed, unless the source has changed. It counts as failed in the meantime, and a run that a user starts tries
 it at once. Only failures of the one path count: not a target that is full, and not a run that was incomplete.
+
+A temporary that the target does not remove in so many runs is let go instead: no source of it can change, and it would
+fail every run for ever.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from typing import Final
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Scope, parent_of
-from actorsync.model.event import Parked, Recovered
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove
-from actorsync.model.text import duration_text
+from actorsync.model.event import Parked, Recovered, Swept, Warned
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Sweep
+from actorsync.model.text import display, duration_text
 
 __all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Parking", "delay_after", "is_due", "is_parked", "troubled"]
 
@@ -97,17 +100,21 @@ class Parking:
     def settle(self, outcome: Outcome) -> None:
         """Take note of the outcome of an operation."""
         operation = outcome.operation
-        if not isinstance(operation, Copy | MakeDirectory | Move | Remove):
+        if not isinstance(operation, Copy | MakeDirectory | Move | Remove | Sweep):
             return
         if isinstance(outcome, Failed):
             if outcome.fault in {Fault.TARGET, Fault.UNSENT}:
                 self._is_in_doubt = True
             elif outcome.fault is Fault.PATH:
                 self._failed[operation.path] = outcome
-        elif isinstance(outcome, Done) and operation.path in self.troubles:
-            self._done.add(operation.path)
+        elif isinstance(outcome, Done):
+            self._failed.pop(operation.path, None)  # a temporary is swept again at the end of a run
+            if operation.path in self.troubles:
+                self._done.add(operation.path)
 
-    def conclude(self, unseen: Collection[str], now: float, scope: Scope) -> Iterator[Parked | Recovered]:
+    def conclude(
+        self, unseen: Collection[str], now: float, scope: Scope
+    ) -> Iterator[Parked | Recovered | Swept | Warned]:
         """Yield what the journal has to remember of a complete run.
 
         ``unseen`` are the directories that could not be listed, ``scope`` is what the scan covered. A path has
@@ -119,11 +126,25 @@ class Parking:
             for path, failed in self._failed.items():
                 if _is_in(path, missing):
                     continue  # one batch may hold a directory and what is in it: the server rejects both for one reason
-                yield troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
+                trouble = troubled(self.troubles.get(path), path, _source_of(failed), failed.reason, now)
+                if isinstance(failed.operation, Sweep) and is_parked(trouble):
+                    yield from _let_go(trouble)
+                else:
+                    yield trouble
         for path, trouble in self.troubles.items():
             is_done_with = not (path in self._met or _is_in(path, unseen)) and scope.contains(path)
             if path not in self._failed and (path in self._done or is_done_with):
                 yield Recovered(path, is_parked(trouble))
+
+
+def _let_go(trouble: Parked) -> Iterator[Recovered | Swept | Warned]:
+    """Yield what makes the journal forget a temporary, and tells the user about it once."""
+    yield Warned(
+        f"the temporary file {display(trouble.path)!r} could not be removed in {trouble.failures} runs, "
+        f"and is not tried again ({trouble.reason}); remove it by hand"
+    )
+    yield Swept((trouble.path,))
+    yield Recovered(trouble.path, was_parked=False)
 
 
 def _source_of(failed: Failed) -> Entry | None:

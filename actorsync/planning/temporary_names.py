@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 
-__all__ = ["aside_name", "oddness", "signature", "temporary_name", "trial_name"]
+__all__ = ["aside_name", "forms_of", "oddness", "signature", "temporary_name", "trial_name"]
 
 #: All tested servers store these characters unchanged, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
@@ -63,6 +63,37 @@ def _sample(name: str, trait: str) -> str:
     """Return the piece of ``name`` that has ``trait``: a character and what combines with it."""
     pieces = (name[start : start + length] for length in (1, 2, 3) for start in range(len(name)))
     return next((piece for piece in pieces if trait in oddness(piece)), "")
+
+
+def forms_of(name: str) -> list[str]:
+    """Return the names that a server may store instead of an odd ``name``, and one that it could confuse with it.
+
+    A server that has ``name`` and none of these stores it apart from others, whatever it makes of it internally.
+    """
+    forms = {
+        name.strip(" "),
+        name.rstrip(" ."),
+        name.lstrip("~"),
+        *(_replaced(name, it) for it in ("_", "?", "\ufffd", "")),
+    }
+    if not any("\ud800" <= character <= "\udfff" for character in name):
+        forms |= {unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)}
+    forms.add("".join(_other(character) for character in name))
+    return sorted(form for form in forms - {name, "", ".", ".."} if "/" not in form)
+
+
+def _replaced(name: str, by: str) -> str:
+    return "".join(character if character in _PLAIN else by for character in name)
+
+
+def _other(character: str) -> str:
+    """Return another character of the same kind: one that a server confuses with ``character`` if it keeps neither."""
+    if character in _PLAIN:
+        return character
+    if character.isascii():
+        return ":" if character != ":" else "*"
+    other = chr(ord(character) ^ 1)
+    return other if other.isprintable() or "\ud800" <= other <= "\udfff" else "\u00e5"
 
 
 _SIGNATURE = re.compile(r"\.actorsync-[0-9a-z]+-?")

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_private", "one_line", "read_regular", "regular_status"]
+__all__ = ["one_line", "read_regular", "regular_status"]
 
 
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
@@ -27,11 +27,6 @@ def regular_status(path: Path) -> os.stat_result:
     """Return the status of a readable regular file. Raises `OSError` for anything else."""
     with _opened(path) as (_, status):
         return status
-
-
-def is_private(status: os.stat_result) -> bool:
-    """Return whether only the owner has any access."""
-    return not status.st_mode & 0o077
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
-from actorsync.profile.files import is_private, one_line, read_regular
+from actorsync.profile.files import one_line, read_regular
 from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
@@ -130,17 +131,23 @@ class _Loader:
             self._fail("", f"is not valid TOML: {error}")
         for key, field in _KEYS.items():
             table = document.get(key.partition(".")[0])
-            if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(field.name), str):
-                self._check_private(key, field.name, status)
+            noun = _kebab(field.name)
+            if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(noun), str):
+                self._check_private(key, noun, status)
             if field.name == "options" and isinstance(table, dict):
                 for name in _plain_secrets(table.get("options")):
                     self._check_private(f"{key}.{name}", name, status)
         return document
 
     def _check_private(self, key: str, noun: str, status: os.stat_result) -> None:
-        """Reject a secret in a profile that other users can access, as ssh does with keys."""
+        """Reject a secret in a profile that other users can access, as ssh does with keys.
+
+        A profile that is itself a mounted secret may belong to root, and be reached through a symbolic link.
+        """
         instead = f'use {noun} = {{ env = "..." }}'
-        if not is_private(status):
+        if is_mounted_secret(self._path, status):
+            return
+        if is_exposed(self._path, status):
             mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
             way_out = f"run: chmod 600 {self._site.name}, or {instead}"
             self._fail(key, f"the profile contains a {noun}, and other users can access it ({mode}); {way_out}")
@@ -154,7 +161,9 @@ class _Loader:
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
             if name not in names:
-                self._fail(name, f"environment variable for an unknown key{_suggestion(name, names)}")
+                section, _, key = name.removeprefix("ACTORSYNC_").lower().replace("_", "-").partition("-")
+                suggestion = _suggestion(f"{section}.{key}", variable_name)
+                self._fail(name, f"environment variable for an unknown key{suggestion}")
             key = names[name]
             self._origins[key] = f"{name} ({key})"
             # A secret is taken literally: `true` and `12` are valid passwords.
@@ -172,7 +181,7 @@ class _Loader:
                 self._fail(f"--set {key}", _unknown(key))
             self._origins[key] = f"--set {key}"
             parsed = _override_value(key, value)
-            secrets = [_KEYS[key].name] if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
+            secrets = [_kebab(_KEYS[key].name)] if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
             for name in secrets or (_plain_secrets(parsed) if _KEYS[key].name == "options" else []):
                 reason = f"a {name} here would be visible to others in the process list"
                 self._fail(key, f"{reason}; set it in the profile")
@@ -262,19 +271,26 @@ def variable_name(key: str) -> str:
 
 
 def _unknown(key: str) -> str:
-    return f"unknown key{_suggestion(key, _KEYS)}"
+    return f"unknown key{_suggestion(key, str)}"
 
 
-def _suggestion(name: str, known: Mapping[str, object]) -> str:
-    """Return the closest known name as the end of a message. A key in the wrong table is also matched by name alone."""
-    same_key = [one for one in known if one.rpartition(".")[2] == name.rpartition(".")[2]]
-    same_key.sort(key=lambda one: one.startswith("source."))  # the other tables are more likely
-    candidates = list(known) if "." in name else [*known, *_SECTIONS]
-    nearest = same_key or difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
+def _suggestion(unknown: str, written: Callable[[str], str]) -> str:
+    """Return the closest known key as the end of a message. ``written`` returns a key as the user wrote this one.
+
+    The keys of all tables are compared by their names alone, because a key is often in the wrong table. Of equally
+    close keys, one in the same table comes first, and one in ``[source]`` last.
+    """
+    section, _, name = unknown.rpartition(".")
+    if not section:
+        candidates = [*_KEYS, *_SECTIONS]
+        nearest = difflib.get_close_matches(unknown, candidates, n=1, cutoff=0.7)
+    else:
+        names = difflib.get_close_matches(name, {one.partition(".")[2] for one in _KEYS}, n=1, cutoff=0.7)
+        nearest = [one for one in _KEYS if one.partition(".")[2] in names]
+        nearest.sort(key=lambda one: (not one.startswith(f"{section}."), one.startswith("source.")))
     if nearest:
-        return f"; did you mean {nearest[0]}?"
-    section = name.partition(".")[0]
-    siblings = [one for one in known if one.startswith(f"{section}.")] or list(_SECTIONS)
+        return f"; did you mean {written(nearest[0])}?"
+    siblings = [written(one) for one in _KEYS if one.startswith(f"{section}.")] or list(_SECTIONS)
     return f"; known: {', '.join(siblings)}"
 
 

@@ -4,158 +4,55 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import attrs
 
-from actorsync.profile.files import is_private, regular_status
-from actorsync.profile.place import ANONYMOUS, ANONYMOUS_PASSWORD, PLUGGED, PORTS, Options, Place, TlsVersion
+from actorsync.endpoints.shared.home import home_directory
+from actorsync.endpoints.shared.private_files import is_exposed
+from actorsync.profile.files import regular_status
+from actorsync.profile.key import key, read_options, secret_reader, ssh_key, tls_key
+from actorsync.profile.place import (
+    ANONYMOUS,
+    ANONYMOUS_PASSWORD,
+    PLUGGED,
+    PORTS,
+    Options,
+    Place,
+    ProxyPlace,
+    TlsVersion,
+)
 from actorsync.profile.readers import (
-    Reader,
-    Site,
     choice_reader,
     read_certificate,
     read_host_key,
     read_path,
+    read_proxy,
     read_switch,
-    takes,
     whole_reader,
 )
 from actorsync.profile.secret import (
-    CommandSecret,
-    EnvSecret,
-    FileSecret,
     KeyringSecret,
     PromptSecret,
     Secret,
     SecretSource,
     line_fault,
-    looks_secret,
+    proxy_fault,
     text_fault,
     utf8_fault,
 )
 
-__all__ = ["LoginTable", "Misfit", "key", "ssh_key", "with_login"]
+__all__ = ["LoginTable", "Misfit", "with_login"]
 
 _MAX_LANES = 64
-_FORMS = ("env", "file", "command", "keyring", "prompt")
-
-
-def key(
-    reader: Reader,
-    example: str = "",
-    *,
-    doc: str = "",
-    default: str | None = None,
-    is_text: bool = False,
-    is_secret: bool = False,
-    schemes: Sequence[str] = (),
-    others: str = "",
-) -> dict[str, Any]:
-    """Return the metadata of a field.
-
-    ``doc`` describes the key and ``example`` shows how it is written: in the template, in docs/profile.md, and in the
-    error for a missing key. ``default`` describes a default that the field does not show. ``is_text`` and ``is_secret``
-    are for overrides. If ``schemes`` are given, the key is only for them, and ``others`` is the error for other URLs.
-    """
-    return {
-        "reader": reader,
-        "example": example,
-        "doc": doc,
-        "default": default,
-        "is_text": is_text,
-        "is_secret": is_secret,
-        "schemes": schemes,
-        "others": others,
-    }
-
-
-def _secret_reader(name: str) -> Reader:
-    """Return the reader of the secret ``name``. Its errors do not quote the value, which may be a misplaced secret."""
-
-    @takes("[secret](#secrets)")
-    def read(value: object, site: Site) -> SecretSource:
-        if isinstance(value, str):
-            if not value:
-                raise ValueError("is empty")
-            return Secret(value)
-        if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _FORMS:
-            raise ValueError(
-                'must be one of { env = "NAME" }, { file = "..." }, { command = ["..."] }, { keyring = "..." }, '
-                "{ prompt = true }"
-            )
-        form, argument = next(iter(value.items()))
-        return _source(form, argument, site, f"{site.name}: {site.table}.{name}")
-
-    return read
-
-
-def _source(form: str, argument: object, site: Site, where: str) -> SecretSource:
-    if form == "command":
-        if not isinstance(argument, list) or not argument or not all(_is_name(one) for one in argument):
-            raise ValueError('command must be a list of strings, run without a shell: { command = ["pass", "shop"] }')
-        return CommandSecret(tuple(argument), site.base, where=where)
-    if form == "prompt":
-        if argument is not True:
-            raise ValueError("prompt must be true: { prompt = true }")
-        return PromptSecret(where=where)
-    if not isinstance(argument, str) or not _is_name(argument):
-        raise ValueError(f'{form} must be text: {{ {form} = "..." }}')
-    if form == "env":
-        return EnvSecret(argument, where=where)
-    if form == "file":
-        return FileSecret(read_path(argument, site), where=where)
-    return KeyringSecret(argument, where=where)
-
-
-@takes("table")
-def read_options(value: object, site: Site) -> Options:
-    """Return the options of a plug-in. Errors do not quote values, which may be secrets."""
-    if not isinstance(value, dict):
-        raise ValueError('is not a table; write it like options = { region = "eu-central-1" }')  # noqa: TRY004
-    values: list[tuple[str, str | int | float | bool]] = []
-    secrets: list[tuple[str, SecretSource]] = []
-    for name, one in sorted(value.items()):
-        if isinstance(one, dict) or (isinstance(one, str) and looks_secret(name)):
-            try:
-                secrets.append((name, _secret_reader(f"options.{name}")(one, site)))
-            except ValueError as error:
-                raise ValueError(f"{name} {error}") from None
-        elif isinstance(one, str | int | float):
-            values.append((name, one))
-        else:
-            raise ValueError(f'{name} is not a string, a number, true, false or a table such as {{ env = "..." }}')
-    return Options(tuple(values), tuple(secrets))
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and "\0" not in value
-
-
-def ssh_key(
-    reader: Reader,
-    others: str,
-    example: str = "",
-    *,
-    doc: str = "",
-    default: str | None = None,
-    is_text: bool = False,
-    is_secret: bool = False,
-) -> dict[str, Any]:
-    """Return the metadata of a field for ``sftp://`` only."""
-    texts: dict[str, Any] = {"doc": doc, "default": default}
-    return key(reader, example, **texts, is_text=is_text, is_secret=is_secret, schemes=("sftp",), others=others)
-
-
-def _tls_key(reader: Reader, others: str, example: str, *, doc: str, default: str | None = None) -> dict[str, Any]:
-    return key(reader, example, doc=doc, default=default, is_text=True, schemes=("ftpes", "ftps"), others=others)
 
 
 _CERTIFICATE = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
 _NO_KEY = "only sftp:// uses keys"
 _NO_CERTIFICATE = "only ftpes:// and ftps:// have certificates; sftp:// has host-key and known-hosts"
+_NO_PROXY = "only sftp://, ftpes://, ftps:// and ftp:// can use a proxy"
 _NO_HOST_KEY = "only sftp:// has host keys; ftpes:// and ftps:// have ca-file and certificate-sha256"
 
 
@@ -166,7 +63,7 @@ class LoginTable:
     password: SecretSource | None = attrs.field(
         default=None,
         metadata=key(
-            _secret_reader("password"),
+            secret_reader("password"),
             'password = { env = "SHOP_PASSWORD" }',
             doc="Where the password comes from: an environment variable (`env`), a file (`file`), the output of a "
             "command (`command`), the system keyring (`keyring`), or a question on the terminal (`prompt`).",
@@ -189,7 +86,7 @@ class LoginTable:
     passphrase: SecretSource | None = attrs.field(
         default=None,
         metadata=ssh_key(
-            _secret_reader("passphrase"),
+            secret_reader("passphrase"),
             _NO_KEY,
             "passphrase = { prompt = true }",
             doc="Where the passphrase of `key-file` comes from. Written like a password.",
@@ -239,7 +136,7 @@ class LoginTable:
     )
     ca_file: Path | None = attrs.field(
         default=None,
-        metadata=_tls_key(
+        metadata=tls_key(
             read_path,
             _NO_CERTIFICATE,
             'ca-file = "ca.pem"',
@@ -249,7 +146,7 @@ class LoginTable:
     )
     certificate_sha256: str | None = attrs.field(
         default=None,
-        metadata=_tls_key(
+        metadata=tls_key(
             read_certificate,
             _NO_CERTIFICATE,
             f'certificate-sha256 = "{_CERTIFICATE}"',
@@ -259,12 +156,34 @@ class LoginTable:
     )
     tls_min_version: TlsVersion | None = attrs.field(
         default=None,
-        metadata=_tls_key(
+        metadata=tls_key(
             choice_reader(get_args(TlsVersion)),
             "only ftpes:// and ftps:// have TLS",
             'tls-min-version = "1.3"',
             doc="The oldest accepted version of TLS.",
             default='`"1.2"`',
+        ),
+    )
+    proxy: ProxyPlace | None = attrs.field(
+        default=None,
+        metadata=key(
+            read_proxy,
+            'proxy = "socks5://office@proxy.example.com:1080"',
+            doc="A SOCKS5 proxy (`socks5://`) or an HTTP proxy with CONNECT (`http://`) for all connections.",
+            is_text=True,
+            schemes=tuple(PORTS),
+            others=_NO_PROXY,
+        ),
+    )
+    proxy_password: SecretSource | None = attrs.field(
+        default=None,
+        metadata=key(
+            secret_reader("proxy-password"),
+            'proxy-password = { env = "PROXY_PASSWORD" }',
+            doc="Where the password for the user in `proxy` comes from. Written like a password.",
+            is_secret=True,
+            schemes=tuple(PORTS),
+            others=_NO_PROXY,
         ),
     )
     options: Options | None = attrs.field(
@@ -293,17 +212,17 @@ def with_login(place: Place, table: LoginTable, name: str, *, needs_keys: bool =
     ``name`` is the name of the table. Without ``needs_keys``, key and certificate files are not checked.
     """
     fields = {field.name: field for field in attrs.fields(type(table)) if field.metadata["schemes"]}
-    given = {key: value for key in fields if (value := getattr(table, key)) is not None}
+    given = {one: value for one in fields if (value := getattr(table, one)) is not None}
     scheme = PLUGGED if place.is_plugged else place.scheme
-    for key in given:
-        if scheme not in fields[key].metadata["schemes"]:
-            raise Misfit(key, f"{fields[key].metadata['others']}; remove it")
-    for key in ("key_file", "ca_file") if needs_keys else ():
-        if key in given and (fault := _file_fault(given[key], is_key=key == "key_file")):
-            raise Misfit(key, fault)
+    for one in given:
+        if scheme not in fields[one].metadata["schemes"]:
+            raise Misfit(one, f"{fields[one].metadata['others']}; remove it")
+    for one in ("key_file", "ca_file") if needs_keys else ():
+        if one in given and (fault := _file_fault(given[one], is_key=one == "key_file")):
+            raise Misfit(one, fault)
     if place.scheme == "file":
         return place
-    place = attrs.evolve(place, **given)
+    place = _with_proxy(attrs.evolve(place, **given), name)
     if place.is_plugged:
         return _with_options(_with_password(place, utf8_fault))
     if place.scheme == "sftp":
@@ -320,14 +239,13 @@ def _file_fault(path: Path, *, is_key: bool) -> str | None:
         status = regular_status(path)
     except OSError as error:
         return f"cannot read {path}: {error.strerror}; name a file that you can read"
-    if is_key and status.st_uid == os.geteuid() and not is_private(status):
+    if is_key and status.st_uid == os.geteuid() and is_exposed(path, status):
         return f"other users can access {path} (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
     return None
 
 
 def _with_ssh_login(place: Place, table: str) -> Place:
-    known_hosts = place.known_hosts or Path(os.path.expanduser("~/.ssh/known_hosts"))
-    place = _with_password(attrs.evolve(place, known_hosts=known_hosts), text_fault)
+    place = _with_password(attrs.evolve(place, known_hosts=place.known_hosts or _default_known_hosts()), text_fault)
     if place.passphrase is None:
         return place
     if place.key_file is None:
@@ -335,6 +253,26 @@ def _with_ssh_login(place: Place, table: str) -> Place:
     question = f"passphrase of {place.key_file} for {place.user}@{place.host}: "
     origin = _completed("passphrase", place.passphrase, text_fault, str(place.key_file), question)
     return attrs.evolve(place, passphrase=origin)
+
+
+def _default_known_hosts() -> Path:
+    """Return ``~/.ssh/known_hosts``; without a home directory, the file of the machine, which is read in any case."""
+    home = home_directory()
+    return Path(home, ".ssh", "known_hosts") if home is not None else Path("/etc/ssh/ssh_known_hosts")
+
+
+def _with_proxy(place: Place, table: str) -> Place:
+    proxy, password = place.proxy, place.proxy_password
+    if password is None:
+        if proxy is not None and proxy.user:
+            reason = f'missing, but {table}.proxy names a user; add proxy-password = {{ env = "..." }} to [{table}]'
+            raise Misfit("proxy_password", reason)
+        return place
+    if proxy is None or not proxy.user:
+        raise Misfit("proxy_password", f'only used with a user in {table}.proxy; write "socks5://user@host:1080"')
+    question = f"password of {proxy.user} for the proxy {proxy.host}: "
+    origin = _completed("proxy-password", password, proxy_fault, proxy.user, question)
+    return attrs.evolve(place, proxy_password=origin)
 
 
 def _with_options(place: Place) -> Place:

@@ -18,6 +18,7 @@ __all__ = [
     "BothSecrets",
     "Options",
     "Place",
+    "ProxyPlace",
     "Scheme",
     "Secrets",
     "TlsVersion",
@@ -43,6 +44,7 @@ class Secrets:
     password: Secret | None = None
     passphrase: Secret | None = None
     options: tuple[tuple[str, Secret], ...] = ()
+    proxy_password: Secret | None = None
 
 
 @attrs.frozen
@@ -62,6 +64,16 @@ class Options:
 
 
 @attrs.frozen
+class ProxyPlace:
+    """A proxy: its kind, its address, and the user to log in there, empty for none."""
+
+    scheme: Literal["socks5", "http"]
+    host: str
+    port: int
+    user: str = ""
+
+
+@attrs.frozen
 class Place:
     """One side: a directory of this machine, or of a server.
 
@@ -70,7 +82,8 @@ class Place:
 
     ``password`` is the source of the password: never None for ``ftp``, ``ftpes`` and ``ftps``, always None for
     ``file``. The fields from ``key_file`` to ``fsync`` are for ``sftp``, where ``known_hosts`` is never None. Those
-    from ``ca_file`` to ``tls_min_version`` are for ``ftpes`` and ``ftps``. Other schemes have the defaults.
+    from ``ca_file`` to ``tls_min_version`` are for ``ftpes`` and ``ftps``. ``proxy`` is for all of these, and
+    is no part of what identifies a place. Other schemes have the defaults.
 
     ``scheme`` is a `Scheme`, or the scheme of a plug-in (``is_plugged``). A plug-in's ``port`` is 0 and its ``host`` is
     empty if the URL has none, and only a plug-in has ``options``. ``where`` is how errors name the table of the place.
@@ -92,6 +105,8 @@ class Place:
     ca_file: Path | None = None
     certificate_sha256: str | None = None
     tls_min_version: TlsVersion = "1.2"
+    proxy: ProxyPlace | None = None
+    proxy_password: SecretSource | None = None
     options: Options = Options()
     where: str = attrs.field(default="", eq=False, repr=False)
 
@@ -119,7 +134,7 @@ class Place:
     @property
     def is_asking(self) -> bool:
         """Whether a secret has to be typed."""
-        sources = (self.password, self.passphrase, *(source for _, source in self.options.secrets))
+        sources = (self.proxy_password, self.password, self.passphrase, *(source for _, source in self.options.secrets))
         return any(isinstance(source, PromptSecret) for source in sources)
 
     def answered(self) -> Place:
@@ -128,6 +143,8 @@ class Place:
         Call it in the main thread, before anything else uses the terminal; see `PromptSecret.resolve`.
         """
         place = self
+        if isinstance(place.proxy_password, PromptSecret):
+            place = attrs.evolve(place, proxy_password=place.proxy_password.resolve())
         if isinstance(place.passphrase, PromptSecret):  # first, because the key is tried before the password
             place = attrs.evolve(place, passphrase=place.passphrase.resolve())
         if isinstance(place.password, PromptSecret):
@@ -141,6 +158,7 @@ class Place:
             password=None if self.password is None else self.password.resolve(),
             passphrase=None if self.passphrase is None else self.passphrase.resolve(),
             options=tuple((name, source.resolve()) for name, source in self.options.secrets),
+            proxy_password=None if self.proxy_password is None else self.proxy_password.resolve(),
         )
 
 

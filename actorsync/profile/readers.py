@@ -10,11 +10,12 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
-from actorsync.profile.place import Place
+from actorsync.profile.place import Place, ProxyPlace
 from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, parse_rate, shown
-from actorsync.profile.url import parse_place
+from actorsync.profile.url import parse_place, parse_proxy
 
 __all__ = [
     "MOST_CONNECTIONS",
@@ -32,6 +33,7 @@ __all__ = [
     "read_max_delete",
     "read_path",
     "read_patterns",
+    "read_proxy",
     "read_rate",
     "read_switch",
     "read_url",
@@ -99,7 +101,7 @@ def read_path(value: object, site: Site) -> Path:
     text = _text(value, '"./public"')
     if not text or "\0" in text:
         raise ValueError("is not a path: it is empty or contains a NUL")
-    return Path(os.path.abspath(site.base / os.path.expanduser(text)))
+    return Path(os.path.abspath(site.base / expand_home(text)))
 
 
 def whole_reader(low: int, high: int | None = None) -> Reader:
@@ -222,3 +224,11 @@ def read_url(value: object, site: Site) -> Place:
     if not isinstance(value, str):
         raise ValueError('is not text; write it in quotes: "sftp://user@host/dir"')  # noqa: TRY004
     return parse_place(value, site.base, site.table)
+
+
+@takes("string")
+def read_proxy(value: object, site: Site) -> ProxyPlace:
+    """Return the proxy of a URL. Errors do not quote the value, which may contain a password."""
+    if not isinstance(value, str):
+        raise ValueError('is not text; write it in quotes: "socks5://host:1080"')  # noqa: TRY004
+    return parse_proxy(value, site.table)

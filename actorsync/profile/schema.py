@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import attrs
 
 from actorsync.planning.selection import Selection
-from actorsync.profile.login import LoginTable, key, ssh_key
+from actorsync.profile.key import key, ssh_key
+from actorsync.profile.login import LoginTable
 from actorsync.profile.place import BothSecrets, Place, Secrets
 from actorsync.profile.readers import (
     MOST_CONNECTIONS,

@@ -17,6 +17,7 @@ from typing import NoReturn, final
 
 import attrs
 
+from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.errors import ProfileError
 from actorsync.profile.files import one_line, read_regular
 from actorsync.profile.terminal import ask
@@ -31,6 +32,7 @@ __all__ = [
     "SecretSource",
     "line_fault",
     "looks_secret",
+    "proxy_fault",
     "text_fault",
     "utf8_fault",
 ]
@@ -116,6 +118,13 @@ def utf8_fault(text: str) -> str | None:
     return None
 
 
+def proxy_fault(text: str) -> str | None:
+    """Return why ``text`` cannot be the user or the password of a proxy, or None. SOCKS5 counts it in one byte."""
+    if not text.isascii() or not text.isprintable():
+        return "has characters other than printable ASCII, on which proxies do not agree"
+    return "has more than 255 characters" if len(text) > 255 else None
+
+
 def looks_secret(name: str) -> bool:
     """Return whether an option of that name is probably a secret."""
     return any(word in name.lower() for word in _SECRET_WORDS)
@@ -171,7 +180,7 @@ class EnvSecret(_Source):
 
 @attrs.frozen
 class FileSecret(_Source):
-    """The content of a file that only its owner can read."""
+    """The content of a file that only its owner can read, or that was mounted as a secret."""
 
     path: Path
 
@@ -181,8 +190,8 @@ class FileSecret(_Source):
             raw, status = read_regular(self.path, _MAX_BYTES)
         except OSError as error:
             self._fail(f"cannot read {self.path}: {error.strerror}")
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077:
+        if is_exposed(self.path, status):
+            mode = stat.S_IMODE(status.st_mode)
             self._fail(f"other users can access {self.path} (mode {mode:04o}); run: chmod 600 {self.path}")
         return self._decode(raw, str(self.path))
 

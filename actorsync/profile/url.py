@@ -10,18 +10,22 @@ import ipaddress
 import os
 import pwd
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 from urllib.parse import unquote_to_bytes
 
-from actorsync.profile.place import ANONYMOUS, PORTS, Place, Scheme
-from actorsync.profile.secret import line_fault, text_fault, utf8_fault
+from actorsync.endpoints.shared.home import expand_home
+from actorsync.profile.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme
+from actorsync.profile.secret import line_fault, proxy_fault, text_fault, utf8_fault
 
-__all__ = ["parse_place"]
+__all__ = ["parse_place", "parse_proxy"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[\w.-]+")
 _PORT = re.compile(r"[0-9]{1,5}")
+_PROXY_SCHEMES: Mapping[str, Literal["socks5", "http"]] = {"socks5": "socks5", "socks5h": "socks5", "http": "http"}
+_PROXY_EXAMPLE = "socks5://host:1080 or http://host:8080"
 _SSH_FAULTS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a NUL"}
 
 
@@ -49,13 +53,41 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
     return _parse_plugged(scheme, authority, rest, table)
 
 
+def parse_proxy(text: str, table: str = "target") -> ProxyPlace:
+    """Parse the URL of a proxy. Raises `ValueError` with the reason if it is not valid.
+
+    ``socks5h`` is how curl and others write a SOCKS5 proxy that looks up names. Here every proxy does.
+    """
+    url = _URL.fullmatch(text)
+    if url is None or url[1].lower() not in _PROXY_SCHEMES:
+        raise ValueError(f"is not the URL of a proxy; write it like {_PROXY_EXAMPLE}")
+    scheme, authority = _PROXY_SCHEMES[url[1].lower()], url[2]
+    userinfo, _, location = authority.rpartition("@")
+    if ":" in userinfo or "@" in url[3]:
+        raise ValueError(
+            "contains a password, which process lists and logs would show; "
+            f'remove it and use proxy-password = {{ env = "..." }} in [{table}]'
+        )
+    if url[3] not in {"", "/"}:
+        raise ValueError(f"has something after the port; write it like {_PROXY_EXAMPLE}")
+    user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
+    if fault := proxy_fault(user):
+        raise ValueError(f"the user {fault}")
+    if ":" in user:
+        raise ValueError("the user contains a colon, which a login at a proxy cannot express")
+    host, port = _parse_location(scheme, location)
+    if not port:
+        raise ValueError(f"has no port; write it like {_PROXY_EXAMPLE}")
+    return ProxyPlace(scheme, host, port, user)
+
+
 def _parse_directory(text: str, base: Path) -> Place:
     if ":" in text.partition("/")[0]:
         # More likely a host without its scheme, with a password after the colon, than a directory to create.
         raise ValueError("is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name")
     if "\0" in text:
         raise ValueError("contains a NUL")
-    return Place(scheme="file", path=os.path.abspath(base / os.path.expanduser(text)))
+    return Place(scheme="file", path=os.path.abspath(base / expand_home(text)))
 
 
 def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:

@@ -27,9 +27,9 @@ class Attempt:
 
     ``said`` is the server's final reply, escaped for display, and ``code`` its code. ``is_begun`` says that the server
     asked for the data before, and ``is_accepted`` that it reports to have all of them. ``stored`` is how many of the
-    ``size`` bytes it then had; None for no such file, or when that was not checked. ``may_pass`` says that the server
-    calls the refusal temporary. ``hint`` is what its code or text stands for. It decides nothing alone, but chooses
-    between two reasons where the other facts leave two.
+    ``size`` bytes it then had; None for no such file, when it does not show that, or when that was not checked.
+    ``may_pass`` says that the server calls the refusal temporary. ``hint`` is what its code or text stands for. It
+    decides nothing alone, but chooses between two reasons where the other facts leave two.
     """
 
     size: int
@@ -45,6 +45,11 @@ class Attempt:
     def is_whole(self) -> bool:
         """Whether the server has all of it."""
         return self.is_accepted and self.stored == self.size
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether the server reports to have all of it, and does not show it."""
+        return self.is_accepted and self.stored is None
 
 
 def hint_of(text: str) -> Hint:
@@ -69,6 +74,7 @@ class Finding(enum.Enum):
     NAME = "the name is rejected"
     THIS_FILE = "other files can be stored here"
     CUT = "data does not arrive"
+    UNSEEN = "the server does not show what it has stored"
 
 
 def find(refused: Attempt, trial: Attempt, *, nor_others: bool = False) -> Finding:
@@ -76,7 +82,9 @@ def find(refused: Attempt, trial: Attempt, *, nor_others: bool = False) -> Findi
 
     ``nor_others`` says that several directories which accepted files before accept none now.
     """
-    match trial.is_whole, refused.is_begun, trial.is_begun:
+    if trial.is_unseen and refused.is_unseen:
+        return Finding.UNSEEN
+    match trial.is_whole or trial.is_unseen, refused.is_begun, trial.is_begun:
         case True, True, _:
             return Finding.THIS_FILE
         case True, False, _:
@@ -116,6 +124,11 @@ def judge(
     said, size = refused.said, refused.size
     if finding is Finding.FULL:
         return full(f"not even a small file could be stored ({said})")
+    if finding is Finding.UNSEEN:
+        return OperationRefused(
+            f"the server accepts files, but does not show their size, so no upload can be verified ({said}); "
+            "allow the account to read the size of its files"
+        )
     if refused.is_accepted:
         stored = "an unknown number" if refused.stored is None else str(refused.stored)
         return OperationRefused(f"the server stored {stored} of {size} bytes", retry=True)

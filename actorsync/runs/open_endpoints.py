@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.model.text import hidden
 from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
+
+if TYPE_CHECKING:
+    from actorsync.endpoints.shared.proxy import Proxy
 
 __all__ = ["open_endpoints"]
 
@@ -55,11 +59,12 @@ def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
             certificate_sha256=place.certificate_sha256,
             minimum_version=place.tls_min_version,
         )
-    return FtpEndpoint(place.host, place.port, place.user, password, place.path, tls=tls, table=table)
+    proxy = _proxy(place, secrets, table)
+    return FtpEndpoint(place.host, place.port, place.user, password, place.path, tls=tls, table=table, proxy=proxy)
 
 
 def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    from actorsync.endpoints.sftp.endpoint import SftpEndpoint  # slow to import
+    from actorsync.endpoints.sftp.endpoint import LANES, SftpEndpoint  # slow to import
     from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
@@ -77,8 +82,18 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
         trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key, table=table),
         path=place.path,
         fsync=place.fsync,
-        **({} if place.lanes is None else {"lanes": place.lanes}),
+        lanes=LANES if place.lanes is None else place.lanes,
+        proxy=_proxy(place, secrets, table),
     )
+
+
+def _proxy(place: Place, secrets: Secrets, table: str) -> Proxy | None:
+    if place.proxy is None:
+        return None
+    from actorsync.endpoints.shared.proxy import Proxy  # slow to import
+
+    password = _revealing(secrets.proxy_password, place.proxy_password)
+    return Proxy(place.proxy.scheme, place.proxy.host, place.proxy.port, place.proxy.user, password, table)
 
 
 def _plugged_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:

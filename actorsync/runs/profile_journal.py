@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, state_directory
-from actorsync.journal.file import naming, open_reader
+from actorsync.journal.file import naming, open_reader, require_writable
 from actorsync.profile import Profile
 
-__all__ = ["copy_journal_of", "is_target_known", "lock_journal_of"]
+__all__ = ["check_journal_of", "copy_journal_of", "is_target_known", "lock_journal_of"]
 
 
 def lock_journal_of(
@@ -17,6 +17,12 @@ def lock_journal_of(
 ) -> contextlib.AbstractContextManager[Journal, bool | None]:
     """Return a context manager that opens the journal, locks it, and makes it if there is none. See `open_journal`."""
     return open_journal(state_directory(), profile.identity, name=str(profile.path), is_rebuilding=is_rebuilding)
+
+
+def check_journal_of(profile: Profile) -> None:
+    """Raise the `FatalError` that a run would end with because of its journal. Makes and locks no file."""
+    with _reading(profile):
+        require_writable(journal_path(state_directory(), profile.identity))
 
 
 def copy_journal_of(profile: Profile) -> Journal:

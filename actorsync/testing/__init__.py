@@ -3,6 +3,7 @@
 * ``servers``: an FTP and an SFTP server inside this process, with a command log, limits, faults and TLS.
   ``servers.sftp_packets`` builds wrong replies for the SFTP server.
 * ``network``: proxies that simulate network faults. ``ftp_proxy`` parses FTP; ``proxy`` works for any TCP server.
+  ``forward_proxy`` is a SOCKS5 or HTTP proxy without faults.
 * ``fixtures``: the servers as pytest fixtures, enabled with ``pytest_plugins = ["actorsync.testing.fixtures"]``.
 * ``visitor``: reads a site during a deployment and reports what it saw.
 * ``conformance``: checks that an endpoint keeps the contract.
@@ -35,6 +36,7 @@ from actorsync.testing.network.faults import (
     Throttle,
     Truncate,
 )
+from actorsync.testing.network.forward_proxy import ForwardProxy, forward_proxy, open_forward_proxy
 from actorsync.testing.network.ftp_proxy import FaultProxy, fault_proxy, open_fault_proxy
 from actorsync.testing.network.proxy import CutWire, HoldWire, WireProxy, open_wire_proxy, wire_proxy
 from actorsync.testing.servers.certificates import certificate_sha256, self_signed_certificate
@@ -62,6 +64,7 @@ __all__ = [
     "FaultPlan",
     "FaultProxy",
     "Faulty",
+    "ForwardProxy",
     "Happened",
     "Hold",
     "HoldWire",
@@ -85,8 +88,10 @@ __all__ = [
     "embedded_ftp_server",
     "embedded_sftp_server",
     "fault_proxy",
+    "forward_proxy",
     "is_temporary",
     "open_fault_proxy",
+    "open_forward_proxy",
     "open_wire_proxy",
     "parse_fault",
     "self_signed_certificate",

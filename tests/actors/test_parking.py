@@ -29,8 +29,8 @@ from actorsync.model.entry import (
     Root,
     Scope,
 )
-from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Scanned
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove
+from actorsync.model.event import Event, Parked, Recovered, RemovalsWithheld, Scanned, Swept, Warned
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Remove, Sweep
 from actorsync.model.report import Report
 from actorsync.planning.parking import (
     FIRST_DELAY,
@@ -117,8 +117,34 @@ def test_why_not_returns_a_reason_for_parked_paths_only() -> None:
     assert parking_of(attrs.evolve(PARKED, failures=2)).why_not("x", FILE) is None
 
 
-def conclusions(parking: Parking, *unseen: str, scope: Scope = WHOLE_TREE) -> list[Parked | Recovered]:
+def conclusions(parking: Parking, *unseen: str, scope: Scope = WHOLE_TREE) -> list[Parked | Recovered | Swept | Warned]:
     return list(parking.conclude(set(unseen), 100.0, scope))
+
+
+def test_temporary_that_is_not_removed_in_three_runs_is_let_go() -> None:
+    """It is reported once, and not tried again. Otherwise every run would fail for ever."""
+    trouble: Parked | None = None
+    for failures in (1, 2, 3):
+        parking = parking_of(*([trouble] if trouble else []))
+        for recovers in (True, False):
+            parking.settle(Failed(Sweep(".t", None, recovers), "550 denied"))
+        changes = conclusions(parking)
+        if failures < 3:
+            (trouble,) = [change for change in changes if isinstance(change, Parked)]
+            assert (len(changes), trouble.failures) == (1, failures)
+    warned, *rest = changes
+    assert isinstance(warned, Warned)
+    assert warned.text == (
+        "the temporary file '.t' could not be removed in 3 runs, and is not tried again (550 denied); remove it by hand"
+    )
+    assert rest == [Swept((".t",)), Recovered(".t", was_parked=False)]
+
+
+def test_temporary_that_is_removed_at_the_second_try_has_not_failed() -> None:
+    parking = parking_of(attrs.evolve(PARKED, path=".t", failures=2))
+    parking.settle(Failed(Sweep(".t", None, True), "450 busy"))
+    parking.settle(Done(Sweep(".t")))
+    assert conclusions(parking) == [Recovered(".t", was_parked=False)]
 
 
 def test_path_outside_the_scope_has_not_recovered() -> None:
@@ -159,7 +185,7 @@ def test_only_failures_of_the_path_itself_count() -> None:
     parking = parking_of()
     for path in ("d", "d/e", "d/e/f"):  # on the wire together
         parking.settle(Failed(MakeDirectory(Entry(path, Kind.DIRECTORY)), "550 no"))
-    assert [it.path for it in conclusions(parking)] == ["d"]
+    assert [it.path for it in conclusions(parking) if isinstance(it, Parked)] == ["d"]
     parking = parking_of()
     parking.settle(Failed(Copy(FILE), "451 why ever"))
     parking.settle(Failed(MakeDirectory(attrs.evolve(FILE, path="y")), "no room", Fault.TARGET))

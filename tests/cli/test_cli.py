@@ -25,7 +25,8 @@ from actorsync.journal import journal_path, state_directory
 from actorsync.model.entry import Listing
 from actorsync.profile import load_profile
 from actorsync.runs import mirror
-from actorsync.testing import EmbeddedFtpServer
+from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
+from actorsync.testing.servers.sftp_packets import SftpRequest, status
 from tests.support.cli_profile import CANARY, tree, write_profile
 
 pytestmark = pytest.mark.usefixtures("password")
@@ -225,12 +226,33 @@ def test_check_describes_the_server(
     profile = write_profile(source, server.url)
     assert run_command(["check", profile]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "server    actorsync embedded server ready." in lines
+    assert "server    pyftpdlib, embedded by actorsync, is ready." in lines
     assert lines[-1] == "ready: the target directory can be listed (0 entries)"
     assert run_command(["check", profile, "--set", f"target.url={server.url}not/there"]) == 0
     assert "does not exist yet" in capsys.readouterr().out
     assert server.mutating == []
     assert not state_directory().exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("new", 0), ("/new", 0), ("a/b/new", 0), ("there", 7), ("there/below", 7), ("", 7)]
+)
+def test_check_tells_a_missing_directory_from_one_that_cannot_be_listed(
+    path: str, code: int, source: Path, server_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server says "failure" about both, so only the directory above shows which of the two it is."""
+
+    def fail(request: SftpRequest) -> bytes | None:
+        is_closed = request.verb == "OPENDIR" and (request.path != "/" or not path)
+        return status(request.id, 4) if is_closed else None
+
+    (server_folder / "root" / "there").mkdir(parents=True)
+    with EmbeddedSftpServer(server_folder / "root", password=CANARY, instead=fail) as server:
+        profile = server.write_profile(tmp_path / "shop.toml", source, path)
+        assert run_command(["check", str(profile)]) == code
+    out, error = capsys.readouterr()
+    assert ("the target directory does not exist yet" in out) is (code == 0)
+    assert ("cannot list sftp://" in error) is (code == 7)
 
 
 def test_check_exits_like_a_run(

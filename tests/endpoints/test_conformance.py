@@ -16,7 +16,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
-from actorsync.testing import SOURCE_CHECKS, check_source
+from actorsync.testing import SOURCE_CHECKS, EmbeddedFtpServer, check_source
 from actorsync.testing.conformance.contents import MemoryContent
 from actorsync.testing.conformance.place import Check, Place
 from actorsync.testing.conformance.source_checks import LONG_TREE, TREE, fill
@@ -73,6 +73,23 @@ async def test_local_and_memory_endpoints_pass_the_suite(open_place: OpenPlace, 
 async def test_ftp_endpoint_passes_the_suite(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
     await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
+
+
+@pytest.fixture(scope="module", params=["packet", "any order"])
+def shared_lock_step_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedFtpServer]:
+    """A server that does not take commands in a row."""
+    with home() as folder:
+        (folder / "root").mkdir()
+        with EmbeddedFtpServer(folder / "root", in_a_row=request.param) as server:
+            yield server
+
+
+@pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
+async def test_ftp_endpoint_in_lock_step_passes_the_suite(
+    shared_lock_step_server: EmbeddedFtpServer, check: Check
+) -> None:
+    (shared_lock_step_server.root / check.__name__).mkdir()
+    await check(Place(endpoint_for(shared_lock_step_server, f"/{check.__name__}")))
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))

@@ -25,6 +25,7 @@ from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
 from actorsync.model.entry import Entry, Kind
+from actorsync.model.event import Warned
 from actorsync.model.row import ListingRows
 from actorsync.testing.conformance.contents import MTIME_NS, MemoryContent, StallingContent
 from actorsync.testing.network.faults import (
@@ -587,11 +588,24 @@ async def test_m018_wrong_size_reply_refuses_the_upload(one_big_file: Path) -> N
     assert server.count("RNTO") == 0
 
 
-async def test_server_without_size_ends_the_run(one_big_file: Path) -> None:
-    async with evil_server({"SIZE": b"500 what?"}) as server:
+@pytest.mark.parametrize("has_mlst", [True, False], ids=["MLST", "LIST"])
+async def test_server_without_size_is_verified_by_what_it_shows(has_mlst: bool, one_big_file: Path) -> None:
+    lacks: dict[str, Answer] = {} if has_mlst else dict.fromkeys(("FEAT", "MLSD", "MLST"), b"500 what?")
+    async with evil_server({"SIZE": b"500 what?", **lacks}) as server:
         run = await one_run(server, one_big_file)
-    assert run.report.exit_code == 7
-    assert server.count("RNTO") == 0
+    assert (run.report.exit_code, run.report.failures) == (0, ())
+    assert len(server.files["/big"]) == BIG
+    assert run.of(Warned) == []
+
+
+@pytest.mark.parametrize("has_mlst", [True, False], ids=["MLST", "LIST"])
+async def test_server_without_size_that_cuts_a_file_stores_nothing(has_mlst: bool, one_big_file: Path) -> None:
+    lacks: dict[str, Answer] = {} if has_mlst else dict.fromkeys(("FEAT", "MLSD", "MLST"), b"500 what?")
+    async with evil_server({"SIZE": b"500 what?", **lacks}, limit=BIG - 1, full=b"226 got it") as server:
+        run = await one_run(server, one_big_file)
+    assert run.report.exit_code == 1
+    assert f"stored {BIG - 1} of {BIG} bytes" in run.failures["big"]
+    assert server.files == {}
 
 
 @pytest.mark.parametrize("old", [None, b"0" * BIG, b"short"], ids=["nothing", "as long", "shorter"])

@@ -141,6 +141,8 @@ class TestWhatLoads:
         ("[sync]\nmax_delete = 5", "sync.max_delete: unknown key; did you mean sync.max-delete?"),
         ("[sync]\npath = 'x'", "sync.path: unknown key; did you mean source.path?"),
         ("[synk]\ndelete = true", "synk: unknown key; did you mean sync?"),
+        ("[sync]\npasword = 'x'", "sync.pasword: unknown key; did you mean target.password?"),
+        ("[shutdown]\ndrian = '1s'", "shutdown.drian: unknown key; did you mean shutdown.drain?"),
         ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, shutdown"),
         ("[shutdown]\nxyzzy = 1", "shutdown.xyzzy: unknown key; known: shutdown.drain, shutdown.cancel"),
         ("[sync]\n'a\\nb' = 1", "sync.a\\nb: unknown key; known: "),
@@ -186,6 +188,21 @@ class TestWhatLoads:
 def test_invalid_value_is_one_line_with_key_reason_and_remedy(shop: Path, addition: str, reason: str) -> None:
     text = addition + MINIMAL if addition.startswith("x = ") else MINIMAL + addition
     assert refused(shop, text).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "meant"),
+    [
+        ("target", "conections", "sync.connections"),
+        ("source", "fsnc", "target.fsync"),
+        ("source", "pasword", "source.password"),
+        ("target", "pasword", "target.password"),
+        ("target", "drian", "shutdown.drain"),
+    ],
+)
+def test_misspelt_key_in_the_wrong_table_is_recognised(shop: Path, table: str, key: str, meant: str) -> None:
+    text = MINIMAL.replace(f"[{table}]", f"[{table}]\n{key} = 2")
+    assert refused(shop, text) == f"{table}.{key}: unknown key; did you mean {meant}?"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +283,9 @@ class TestOverrides:
             "ACTORSYNC_SYNC_CONECTIONS: environment variable for an unknown key; "
             "did you mean ACTORSYNC_SYNC_CONNECTIONS?"
         )
+        monkeypatch.delenv("ACTORSYNC_SYNC_CONECTIONS")
+        monkeypatch.setenv("ACTORSYNC_TARGET_MAX_CONECTIONS", "2")
+        assert refused(shop).endswith("did you mean ACTORSYNC_SYNC_MAX_CONNECTIONS?")
 
     @pytest.mark.parametrize("password", [CANARY, "true", "12", '{ env = "X" }'])
     def test_password_in_the_environment_is_taken_literally(

@@ -22,6 +22,7 @@ from actorsync.profile import (
     load_profile,
     secret,
 )
+from actorsync.profile.place import ProxyPlace
 from tests.support.profile_text import CANARY, INLINE, MINIMAL, loaded, refused, with_url
 
 
@@ -117,6 +118,85 @@ key-file = "id"
 passphrase = "{CANARY}-P"
 password = "{CANARY}"
 """
+
+
+class TestProxy:
+    """The proxy of a place, and its password."""
+
+    @pytest.mark.parametrize(
+        ("url", "proxy"),
+        [
+            ("socks5://h:1080", ProxyPlace("socks5", "h", 1080)),
+            ("SOCKS5H://office@h.example:1080/", ProxyPlace("socks5", "h.example", 1080, "office")),
+            ("http://%40ffice@[2001:db8::1]:3128", ProxyPlace("http", "2001:db8::1", 3128, "@ffice")),
+        ],
+    )
+    def test_proxy_url_is_read(self, shop: Path, url: str, proxy: ProxyPlace) -> None:
+        password = 'proxy-password = { env = "E" }' if proxy.user else ""
+        for scheme in ("ftps", "ftpes", "ftp", "sftp"):
+            target = loaded(shop, with_url(f"{scheme}://h/", f'proxy = "{url}"\n{password}')).target
+            assert target.proxy == proxy
+            assert target.proxy_password == (EnvSecret("E") if proxy.user else None)
+
+    @pytest.mark.parametrize(
+        ("url", "line"),
+        [
+            ("h:1080", "is not the URL of a proxy; write it like socks5://host:1080 or http://host:8080"),
+            ("socks4://h:1080", "is not the URL of a proxy; write it like "),
+            ("https://h:1080", "is not the URL of a proxy; write it like "),
+            ("", "is not the URL of a proxy; write it like "),
+            ("socks5://h", "has no port; write it like "),
+            ("socks5://:1080", "has no host; write it like socks5://"),
+            ("socks5://h:0", "has a port that is not a number from 1 to 65535"),
+            ("socks5://h:1080/x", "has something after the port; write it like "),
+            ("socks5://h:1080?x", "has a port that is not a number from 1 to 65535"),
+            (f"socks5://u:{CANARY}@h:1080", "contains a password, which process lists and logs would show; remove it "),
+            (f"http://u:{CANARY}/x@h:1080", "contains a password, which process lists and logs would show; remove it "),
+            ("http://a%3Ab@h:1080", "the user contains a colon, which a login at a proxy cannot express"),
+            ("socks5://%C3%BC@h:1080", "the user has characters other than printable ASCII, on which proxies do not "),
+            ("socks5://a%0D%0Ab@h:1080", "the user has characters other than printable ASCII, on which proxies do "),
+            (f"socks5://{'x' * 256}@h:1080", "the user has more than 255 characters"),
+        ],
+    )
+    def test_invalid_proxy_url_is_an_error(self, shop: Path, url: str, line: str) -> None:
+        assert refused(shop, with_url("sftp://h/", f'proxy = "{url}"')).startswith(f"target.proxy: {line}")
+
+    @pytest.mark.parametrize(
+        ("keys", "line"),
+        [
+            ('proxy = "http://u@h:1"', "proxy-password: missing, but target.proxy names a user; add proxy-password = "),
+            ("proxy-password = { env = 'E' }", "proxy-password: only used with a user in target.proxy; write "),
+            ('proxy = "http://h:1"\nproxy-password = { env = "E" }', "proxy-password: only used with a user in "),
+            ("proxy = 5", 'proxy: is not text; write it in quotes: "socks5://host:1080"'),
+            ('proxy = "http://u@h:1"\nproxy-password = "ü"', "proxy-password: has characters other than printable "),
+        ],
+    )
+    def test_proxy_password_without_a_user_or_the_reverse_is_an_error(self, shop: Path, keys: str, line: str) -> None:
+        assert refused(shop, with_url("sftp://h/", keys)).startswith(f"target.{line}")
+
+    @pytest.mark.parametrize("url", ["mirror", "memory://x"])
+    def test_proxy_for_another_scheme_is_an_error(self, shop: Path, url: str) -> None:
+        line = refused(shop, with_url(url, 'proxy = "http://h:1"'))
+        assert line == "target.proxy: only sftp://, ftpes://, ftps:// and ftp:// can use a proxy; remove it"
+
+    def test_inline_proxy_password_is_kept_like_a_password(self, shop: Path) -> None:
+        text = with_url("sftp://d@h/", f'proxy = "http://u@h:1"\nproxy-password = "{CANARY}"')
+        shop.touch(0o600)
+        secrets = loaded(shop, text).look_up()
+        assert secrets.target.proxy_password == Secret(CANARY)
+        assert CANARY not in repr(loaded(shop, text))
+        line = refused(shop, text, [f"target.proxy-password={CANARY}"])
+        assert line.startswith("--set target.proxy-password: a proxy-password here would be visible to others")
+        shop.chmod(0o644)
+        assert refused(shop, text).startswith(
+            "target.proxy-password: the profile contains a proxy-password, and other "
+        )
+
+    def test_proxy_password_is_asked_for_first(self, shop: Path) -> None:
+        text = with_url("sftp://d@h/", 'proxy = "http://u@gate:1"\nproxy-password = { prompt = true }')
+        target = loaded(shop, text).target
+        assert target.proxy_password == PromptSecret("password of u for the proxy gate: ")
+        assert target.is_asking
 
 
 class TestSecrets:

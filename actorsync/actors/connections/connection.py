@@ -143,6 +143,7 @@ class Connection:
                 await self._work_one_at_a_time(target)
                 self._pool.request(self._lanes[0].waiting)
                 await self._work(target)
+                await self._report_warnings(target)  # some things only the work shows
                 await self._report_learned()
                 self._pool.close()  # the channel of operations has ended
         except LoginRefused:
@@ -161,9 +162,12 @@ class Connection:
         if is_back:
             await self._facts.send(Resumed("down"))
         await self._report_size("the server accepted one more", before)
+        await self._report_warnings(target)
+        await self._report_learned()
+
+    async def _report_warnings(self, target: Session) -> None:
         for text in target.warnings():
             await self._facts.send(Warned(text))
-        await self._report_learned()
 
     async def _report_learned(self) -> None:
         """Report what the session has shown of the server, for the journal."""

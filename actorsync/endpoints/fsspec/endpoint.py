@@ -6,7 +6,6 @@ this project name `open_fsspec`.
 
 from __future__ import annotations
 
-import errno
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,8 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
+from actorsync.endpoints.fsspec.name_checks import Move
+from actorsync.endpoints.fsspec.names import name_fault
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
 from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
@@ -42,6 +43,8 @@ _BUCKETS: Final[Mapping[str, tuple[str, str] | None]] = {
 _TOLD: Final = frozenset({*_BUCKETS, "smb", "memory", "file", "local"})
 _WEB: Final = frozenset({"http", "https"})
 _WEBDAV: Final = frozenset({"webdav", "webdavs"})
+#: Seconds without an answer. A server may need long for a big file that has arrived.
+_WEB_SECONDS: Final = 60
 
 
 @attrs.frozen
@@ -54,6 +57,7 @@ class _Plan:
     secrets: Mapping[str, Callable[[], str]]
     is_flat: bool = False
     warnings: tuple[str, ...] = ()
+    fault: Callable[[str], str | None] = lambda _: None
 
 
 def open_fsspec(location: Location, /) -> FsspecEndpoint:
@@ -87,6 +91,8 @@ def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
         return _webdav_plan(location, protocol, kind, arguments, secrets)
     if location.password is not None:
         secrets["password"] = location.password
+    if protocol == "smb":
+        return _smb_plan(location, kind, arguments, secrets)
     if protocol in {"memory", "file", "local"}:
         if location.user or location.port or location.password or (location.host and protocol != "memory"):
             raise Unusable("url", f"{location.scheme}:// has no user, password or port; write {location.scheme}:///dir")
@@ -122,6 +128,26 @@ def _bucket_plan(
     return _Plan(kind, root, {**arguments, "use_listings_cache": False}, secrets, is_flat=True)
 
 
+def _smb_plan(
+    location: Location, kind: Any, arguments: dict[str, object], secrets: dict[str, Callable[[], str]]
+) -> _Plan:
+    if not (location.host and location.path.strip("/")):
+        raise Unusable("url", "has no host or no share; write it like smb://host/share/dir")
+    if fault := next(filter(None, map(name_fault, location.path.strip("/").split("/"))), None):
+        raise Unusable("url", f"a name in its path {fault}")
+    arguments = {"host": location.host, "port": location.port or None, **arguments}
+    if location.user:
+        arguments["username"] = location.user
+    return _Plan(partial(_smb, kind), f"/{location.path.strip('/')}", arguments, secrets, fault=name_fault)
+
+
+def _smb(kind: Any, **arguments: object) -> Any:
+    from actorsync.endpoints.fsspec.smb import Smb  # imports the SMB library
+
+    # The library connects in its constructor otherwise, and would try again for a while.
+    return Smb(kind(**{**arguments, "register_session_retries": -1}))
+
+
 def _webdav_plan(
     location: Location,
     protocol: str,
@@ -144,26 +170,11 @@ def _webdav_plan(
 
 
 def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: object) -> Any:
+    from actorsync.endpoints.fsspec.webdav import Webdav  # imports the HTTP library
+
     if user or password:
         arguments["auth"] = (user, password or "")
-    return kind(**arguments)
-
-
-def _webdav_move(client: Any, old: str, new: str) -> None:
-    """Rename a file in one request, replacing an existing file. The function of fsspec would copy."""
-    try:
-        client.move(old, new, overwrite=True)
-    except Exception as error:
-        if type(error).__name__ == "ResourceNotFound":
-            raise FileNotFoundError(errno.ENOENT, old) from error
-        raise
-
-
-def _webdav_fault(name: str) -> str | None:
-    """Return why a name cannot be used, or None. Some servers cut names at a semicolon; the library strips spaces."""
-    if ";" in name:
-        return "has a semicolon, which some WebDAV servers treat as the end of a name"
-    return "begins or ends with a space, which the WebDAV library removes" if name != name.strip() else None
+    return Webdav(kind(**{"timeout": _WEB_SECONDS, **arguments}))
 
 
 def _check_options(kind: Any, names: list[str]) -> None:
@@ -233,21 +244,19 @@ class FsspecEndpoint:
         except Exception as error:
             raise unopened(error, hide) from error
         is_strict = self._location.table == "source"
-        move = None if self._plan.is_flat else _move_of(fs, self._protocol)
-        tree = Tree(fs, self._plan.root, hide, is_flat=self._plan.is_flat, is_strict=is_strict)
-        if self._protocol in _WEBDAV:
-            tree.fault = _webdav_fault
+        move = None if self._plan.is_flat else _move_of(fs)
+        tree = Tree(fs, self._plan.root, hide, is_flat=self._plan.is_flat, is_strict=is_strict, fault=self._plan.fault)
         try:
             fs.info(tree.at(""))
         except Exception as error:
             if not is_missing(error):
                 raise unopened(error, hide) from error
         store = Store(tree, move)
-        store.spellings.folding.traits = self.traits
+        store.names.spellings.folding.traits = self.traits
         return store
 
     def _described(self, store: Store) -> list[tuple[str, str]]:
-        kind = type(store.tree.fs)
+        kind = type(getattr(store.tree.fs, "library", store.tree.fs))
         how = "renamed" if store.move is not None else "copied, then the temporary removed"
         return [
             ("library", display(f"{kind.__module__.partition('.')[0]} ({kind.__name__})")),
@@ -264,13 +273,13 @@ class FsspecEndpoint:
         return (*self._plan.warnings, half)
 
 
-def _move_of(fs: Any, protocol: str) -> Callable[[str, str], object] | None:
-    """Return a function that renames one file, replacing an existing one; None if the store has only a copy."""
+def _move_of(fs: Any) -> Move | None:
+    """Return a function that renames one file; None if the store has only a copy."""
     from fsspec import AbstractFileSystem
 
-    if protocol in _WEBDAV:
-        return partial(_webdav_move, fs.client)
+    if not isinstance(fs, AbstractFileSystem):
+        move: Move = fs.move
+        return move
     if type(fs).mv is AbstractFileSystem.mv:
         return None
-    move: Callable[[str, str], object] = fs.mv
-    return move
+    return lambda old, new, _: fs.mv(old, new)

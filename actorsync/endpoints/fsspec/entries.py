@@ -59,7 +59,8 @@ def _identity(info: Info) -> int | None:
         return _nanoseconds(value)
     if isinstance(value, int):
         return value & (2**63 - 1)
-    return int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:8]) >> 1
+    # A server may call a young version weak, and the same version strong a second later (RFC 9110, 8.8.1; Apache).
+    return int.from_bytes(hashlib.sha256(str(value).removeprefix("W/").encode()).digest()[:8]) >> 1
 
 
 def _nanoseconds(value: object) -> int | None:

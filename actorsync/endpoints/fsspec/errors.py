@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import Final
 
 from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
-from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, OperationRefused, TargetFull
+from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused, TargetFull
 from actorsync.model.text import display, shorten
 
-__all__ = ["is_missing", "outcome_of", "said", "unopened"]
+__all__ = ["Declined", "is_missing", "outcome_of", "said", "unopened"]
 
 _MOST: Final = 300
 
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NETWORK: Final = frozenset(
     {
@@ -37,18 +38,35 @@ _LOST: Final = frozenset(
     }
 )
 #: The same libraries, for a rejected login.
-_UNKNOWN: Final = frozenset(
+_REJECTED: Final = frozenset(
     {
         *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
         *("ClientAuthenticationError", "DefaultCredentialsError", "RefreshError"),
         *("SMBAuthenticationError", "LogonFailure", "AuthenticationException"),
     }
 )
+_PERMANENT: Final = (OSError, ValueError, NotImplementedError)
+
+
+class Declined(OSError):
+    """A store refuses one request, in words for a user. ``errno`` is 0 if no number fits."""
+
+    def __init__(self, text: str, number: int = 0, *, retry: bool = False) -> None:
+        super().__init__(number, text)
+        self.text, self.retry = text, retry
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def is_missing(error: BaseException) -> bool:
-    """Return whether the error means that the path does not exist. A path below a file does not exist either."""
-    return isinstance(error, FileNotFoundError | NotADirectoryError)
+    """Return whether the error means that the path does not exist. A path below a file does not exist either.
+
+    The number decides, not the class: `OSError` chooses `FileNotFoundError` by it, a subclass of a library does not.
+    """
+    return isinstance(error, OSError) and (
+        error.errno in {errno.ENOENT, errno.ENOTDIR} or isinstance(error, FileNotFoundError | NotADirectoryError)
+    )
 
 
 def outcome_of(doing: str, path: str, error: Exception, hide: Callable[[str], str]) -> OperationRefused:
@@ -67,7 +85,8 @@ def outcome_of(doing: str, path: str, error: Exception, hide: Callable[[str], st
     text = f"cannot {doing} {display(path)!r}: {said(error, hide)}"
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return TargetFull(text)
-    return OperationRefused(text, retry=not isinstance(error, OSError | ValueError | NotImplementedError))
+    retry = error.retry if isinstance(error, Declined) else not isinstance(error, _PERMANENT)
+    return OperationRefused(text, retry=retry)
 
 
 def unopened(error: Exception, hide: Callable[[str], str]) -> ActorsyncError:
@@ -76,15 +95,22 @@ def unopened(error: Exception, hide: Callable[[str], str]) -> ActorsyncError:
         return error
     if is_own_limit(error):
         return own_limit(error)
-    if isinstance(error, PermissionError) or _names(error) & _UNKNOWN:
+    if isinstance(error, PermissionError) or _names(error) & _REJECTED:
         return LoginRefused(said(error, hide))
+    if isinstance(error, Declined) and not error.retry:
+        return (LoginRefused if error.errno in _FORBIDDEN else FatalError)(said(error, hide))
     return ConnectionLost(said(error, hide))
 
 
 def said(error: BaseException, hide: Callable[[str], str]) -> str:
     """Return the message of an error, in one line without secrets."""
-    if isinstance(error, OSError) and error.errno is not None and type(error).__module__ == "builtins":
-        return os.strerror(error.errno)
+    if isinstance(error, Declined):
+        return shorten(display(hide(error.text)), _MOST)
+    if isinstance(error, OSError) and error.errno:
+        words = os.strerror(error.errno)
+        # Libraries use this number for all that they have no number for, and tell more in the text.
+        more = " ".join(hide(str(error.strerror or "")).split()) if error.errno == errno.EIO else ""
+        return shorten(display(f"{words}: {more}" if more and more != words else words), _MOST)
     text = " ".join(hide(str(error)).split())
     return shorten(display(f"{type(error).__name__}: {text}" if text else type(error).__name__), _MOST)
 

@@ -91,7 +91,7 @@ class StoreSpellings:
         return [name_of(entry.path) for entry in listing.entries]
 
     def respell(
-        self, items: Sequence[NewSpelling], move: Callable[[str, str], object] | None
+        self, items: Sequence[NewSpelling], move: Callable[[str, str, bool], object] | None
     ) -> list[Entry | OperationRefused]:
         """Change the spelling of names; see `change_spelling`. A store that copies cannot do it: ``move`` is None."""
         if move is None or self.tree.is_flat:
@@ -112,7 +112,7 @@ class StoreSpellings:
                         answer = self.tree.entry(step.path)
                     else:
                         answer = None
-                        move(self.tree.at(step.old), self.tree.at(step.new))
+                        move(self.tree.at(step.old), self.tree.at(step.new), True)
                 except Exception as error:  # noqa: BLE001 - any library may raise anything
                     refused = outcome_of("rename", items[0].path, error, self.tree.hide)
                     answer = None if isinstance(step, Look) else refused

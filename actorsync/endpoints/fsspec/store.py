@@ -22,14 +22,14 @@ import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
-from actorsync.endpoints.fsspec.spelling import StoreSpellings
+from actorsync.endpoints.fsspec.name_checks import Move, NameChecks, odd_directories
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
-from actorsync.planning.temporary_names import oddness
+from actorsync.planning.temporary_names import oddness, signature
 
 __all__ = ["Store"]
 
@@ -48,18 +48,17 @@ class Store:
     """
 
     tree: Tree
-    move: Callable[[str, str], object] | None = None
+    move: Move | None = None
     _replaces: bool = True
     _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _moved: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _there: OrderedDict[str, None] = attrs.Factory(OrderedDict)
-    _traits: set[str] = attrs.Factory(set)
     _lock: threading.RLock = attrs.Factory(threading.RLock)
-    spellings: StoreSpellings = attrs.field(init=False)
+    names: NameChecks = attrs.field(init=False)
 
-    @spellings.default
-    def _open_spellings(self) -> StoreSpellings:
-        return StoreSpellings(self.tree)
+    @names.default
+    def _names(self) -> NameChecks:
+        return NameChecks(self.tree, self.move, self.discard)
 
     # Writing.
 
@@ -68,8 +67,11 @@ class Store:
         if parent_of(temporary) != parent_of(path):
             raise ValueError(f"{temporary!r} is not in the directory of {path!r}")
         self.tree.at(path)
-        if not self.tree.is_flat and not self._is_there(parent_of(path)):
+        if self.tree.is_flat:
+            return
+        if not self._is_there(parent_of(path)):
             raise OperationRefused(f"the directory of {display(path)!r} does not exist")
+        self.names.prove_directories(temporary)
 
     def put(self, path: str, temporary: str, data: bytes) -> None:
         """Write a small file in one call."""
@@ -83,7 +85,7 @@ class Store:
         """Verify the size and the name of a temporary. If one is wrong, remove it and refuse the upload."""
         try:
             found = self._of_size(path, temporary, size)
-            self._learn(temporary)
+            self.names.learn(temporary)
         except Exception as error:
             self.discard(temporary)
             raise outcome_of("write", path, error, self.tree.hide) from error
@@ -102,15 +104,6 @@ class Store:
         with contextlib.suppress(Exception):
             self.sweep_one(temporary, None)
 
-    def _learn(self, path: str) -> None:
-        """Learn from a new entry how the store treats names. Raises `OperationRefused` if its name was changed."""
-        if unproven := oddness(name_of(path)) - self._traits:
-            listing = self.tree.list_directory(parent_of(path))
-            if path not in (entry.path for entry in listing.entries):
-                raise OperationRefused(f"the store changes the name {display(name_of(path))!r}")
-            self._traits |= unproven
-        self.spellings.learn(path)
-
     def commit_one(self, staged: Staged) -> Entry:
         """Rename a temporary to its final name."""
         if parent_of(staged.temporary) != parent_of(staged.path):
@@ -119,11 +112,12 @@ class Store:
         before = self.tree.entry(staged.path)
         if before is not None and before.kind is not Kind.FILE:
             raise OperationRefused(f"cannot put {display(staged.path)!r} in place: a {before.kind.value} has its name")
-        self.spellings.claim(staged.path)
+        self.names.claim(staged.path)
         try:
+            self.names.learn_rename(staged.temporary)
             if self.move is None:
                 self.tree.fs.cp_file(temporary, final)
-                self._remove_file(staged.temporary)
+                self.tree.remove_file(staged.temporary)
             else:
                 self._rename(self.move, staged, is_new=before is None)
         except OSError as error:
@@ -135,31 +129,34 @@ class Store:
             raise OperationRefused(f"{display(staged.path)!r} has the wrong size after the rename", retry=True)
         return now
 
-    def _rename(self, move: Callable[[str, str], object], staged: Staged, *, is_new: bool) -> None:
+    def _rename(self, move: Move, staged: Staged, *, is_new: bool) -> None:
         """Rename a temporary. If a rename cannot replace a file, set the old file aside meanwhile."""
         paths = (staged.temporary, staged.path, aside_of(staged.temporary))
         temporary, final, aside = (self.tree.at(path) for path in paths)
         if is_new or self._replaces:
             try:
-                move(temporary, final)
+                move(temporary, final, not is_new)
             except OSError as error:
-                if error.errno != errno.EEXIST or is_new:
+                if error.errno != errno.EEXIST:
                     raise
+                if is_new:
+                    taken = f"another program has just made {display(staged.path)!r}"
+                    raise OperationRefused(taken, retry=True) from None
                 self._replaces = False
             else:
                 if not self._replaces:
-                    self._remove_file(aside_of(staged.temporary))  # left by an attempt that was interrupted
+                    self.tree.remove_file(aside_of(staged.temporary))  # left by an attempt that was interrupted
                 return
         if self.tree.look(staged.temporary) is None:  # an earlier call renamed it: do not set its file aside
             raise FileNotFoundError(errno.ENOENT, temporary)
-        move(final, aside)
+        move(final, aside, False)
         try:
-            move(temporary, final)
+            move(temporary, final, False)
         except BaseException:
             with contextlib.suppress(Exception):
-                move(aside, final)
+                move(aside, final, False)
             raise
-        self._remove_file(aside_of(staged.temporary))
+        self.tree.remove_file(aside_of(staged.temporary))
 
     def _committed_before(self, staged: Staged, found: Entry | None) -> Entry:
         """Return the final entry if an earlier call committed the temporary, which is gone.
@@ -182,16 +179,12 @@ class Store:
             raise OperationRefused(f"{display(was.path)!r} was changed by another program: not moved")
         if there is not None or not (self.tree.is_flat or self._is_there(parent_of(path))):
             raise OperationRefused(f"cannot move to {display(path)!r}: the name is taken, or has no directory")
-        if oddness(name_of(path)) - self._traits:
+        if not self.names.survives_rename(path):
             raise OperationRefused(f"the store may change the name {display(name_of(path))!r}: not moved")
-        self.spellings.claim(path)
-        if self.move is None:
-            self.tree.fs.cp_file(self.tree.at(was.path), self.tree.at(path))
-            self._remove_file(was.path)
-        else:
-            self.move(self.tree.at(was.path), self.tree.at(path))
+        self.names.claim(path)
+        self.names.carry(was.path, path)
         self._remember(self._moved, f"{was.path}\0{path}")
-        self.spellings.folding.give_up(was.path)
+        self.names.spellings.folding.give_up(was.path)
         now = self.tree.entry(path)
         if now is None or (now.kind, now.size) != (Kind.FILE, was.size):
             raise OperationRefused(f"{display(path)!r} has the wrong size after the move", retry=True)
@@ -210,7 +203,7 @@ class Store:
         elif found.kind is not Kind.DIRECTORY:
             raise OperationRefused(f"{display(path)!r} is not a directory, but a {found.kind.value}")
         elif path:
-            self.spellings.require_own_spelling(path)
+            self.names.spellings.require_own_spelling(path)
         self._remember(self._there, path)
         return Entry(path, Kind.DIRECTORY)
 
@@ -238,7 +231,7 @@ class Store:
             raise
 
     def _learn_directory(self, path: str) -> None:
-        self._learn(path)
+        self.names.learn(path)
         if oddness(name_of(path)) and (problem := self.tree.list_directory(path).problem) is not None:
             raise OperationRefused(f"{display(path)!r} was made, and cannot be listed: {problem.reason}")
 
@@ -259,7 +252,7 @@ class Store:
 
     def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names."""
-        return self.spellings.respell(items, self.move)
+        return self.names.spellings.respell(items, self.move)
 
     def remove_one(self, entry: Entry) -> bool:
         """Remove an unchanged file or an empty directory."""
@@ -270,13 +263,13 @@ class Store:
             if not self.tree.is_flat and self.tree.look("") is None:
                 raise OperationRefused("the root does not exist")
             return True
-        if self.spellings.is_elsewhere(entry.path):
+        if self.names.spellings.is_elsewhere(entry.path):
             return True
         if found.kind is not entry.kind or (entry.kind is Kind.FILE and _is_changed(entry, found)):
             raise OperationRefused(f"{display(entry.path)!r} was changed by another program: not removed")
         if entry.kind is Kind.FILE:
-            self._remove_file(entry.path)
-            self.spellings.folding.give_up(entry.path)
+            self.tree.remove_file(entry.path)
+            self.names.spellings.folding.give_up(entry.path)
             return True
         return self._remove_directory(entry.path)
 
@@ -300,24 +293,39 @@ class Store:
                 raise
         return True
 
-    def _remove_file(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self.tree.fs.rm_file(self.tree.at(path))
-
     def sweep_one(self, temporary: str, final: str | None) -> bool:
         """Remove a temporary, and restore the file that was set aside for it, if its final name is free."""
-        found = self.tree.entry(temporary)
+        found = self._leftover(temporary)
         if found is not None and found.kind is Kind.DIRECTORY:
             raise OperationRefused(f"{display(temporary)!r} is a directory")
         if found is not None:
-            self._remove_file(temporary)
+            self.tree.remove_file(temporary)
         self._whole.pop(temporary, None)
-        if self.move is not None and self.tree.entry(aside_of(temporary)) is not None:
-            if final is not None and self.tree.entry(final) is None:
-                self.move(self.tree.at(aside_of(temporary)), self.tree.at(final))
+        is_odd = bool(oddness(name_of(temporary)))
+        aside = aside_of(temporary)
+        if (self.move is not None or is_odd) and self._leftover(aside) is not None:
+            if final is not None and self.move is not None and self.tree.entry(final) is None:
+                self.move(self.tree.at(aside), self.tree.at(final), False)
             else:
-                self._remove_file(aside_of(temporary))
+                self.tree.remove_file(aside)
+        mark = signature(name_of(temporary))
+        if is_odd and found is None:
+            self.names.remove_marked(parent_of(temporary), mark)
+        for directory in odd_directories(temporary):
+            self.names.remove_marked(parent_of(directory), mark)
         return True
+
+    def _leftover(self, path: str) -> Entry | None:
+        """Return the entry at ``path``, or None. If the store rejects the name, a listing tells whether it is there."""
+        try:
+            return self.tree.entry(path)
+        except Exception as error:
+            refused = outcome_of("find", path, error, self.tree.hide)
+            listing = self.tree.list_directory(parent_of(path))
+            is_complete = listing.problem is None or listing.problem.vanished
+            if not is_complete or path in (entry.path for entry in listing.entries):
+                raise refused from error
+            return None
 
     # Batches.
 

@@ -1,4 +1,5 @@
-"""The tree in a file system of fsspec as it is now: looked at, listed and read. Nothing here writes.
+"""The tree in a file system of fsspec as it is now: looked at, listed and read. Nothing here writes but the
+removal of one file.
 
 Only functions of fsspec for a single path are used, never those that take a name for a pattern (``rm``, ``copy``,
 ``expand``).
@@ -85,19 +86,28 @@ class Tree:
         return None if info is None else version_of(info)
 
     def list_directory(self, directory: str) -> Listing:
-        """List one directory, completely or not at all."""
+        """List one directory, completely or not at all. An empty listing of a source counts only if its root is there.
+
+        Some stores list what does not exist as empty. The user may have mistyped the root.
+        """
         try:
-            return Listing(directory, tuple(self._listed(directory)))
-        except FileNotFoundError:
-            if directory:
-                return Listing(directory, problem=Problem(directory, "it does not exist", vanished=True))
-            if self.is_flat and not self.is_strict:
-                return Listing("")
-            return Listing("", problem=Problem("", "the root does not exist", vanished=not self.is_strict))
+            listing = Listing(directory, tuple(self._listed(directory)))
+            if listing.entries or directory or not self.is_strict or self.entry("") is not None:
+                return listing
+            return self._missing(directory)
         except NotADirectoryError:
             return Listing(directory, problem=Problem(directory, "it is not a directory"))
         except Exception as error:  # noqa: BLE001 - any library may raise anything
+            if is_missing(error):
+                return self._missing(directory)
             return Listing(directory, problem=Problem(directory, str(outcome_of("list", directory, error, self.hide))))
+
+    def _missing(self, directory: str) -> Listing:
+        if directory:
+            return Listing(directory, problem=Problem(directory, "it does not exist", vanished=True))
+        if self.is_flat and not self.is_strict:
+            return Listing("")
+        return Listing("", problem=Problem("", "the root does not exist", vanished=not self.is_strict))
 
     def _listed(self, directory: str) -> Iterator[Entry]:
         at = self.at(directory).strip("/")
@@ -154,3 +164,11 @@ class Tree:
         if entry is None or entry.kind is not Kind.FILE:
             raise OperationRefused(f"cannot open {display(path)!r}: it is not a regular file")
         return entry, version_of(info)
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file, unless it is gone."""
+        try:
+            self.fs.rm_file(self.at(path))
+        except OSError as error:
+            if not is_missing(error):
+                raise

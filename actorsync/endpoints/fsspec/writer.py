@@ -53,6 +53,8 @@ class Writer:
             if hasattr(file, "forced"):  # a buffered file of fsspec would be completed by its destructor, half written
                 file.discard()
                 file.closed = True
+            elif hasattr(file, "drop"):  # nothing was sent yet
+                file.drop()
             else:
                 file.close()
         self._store.discard(self._temporary)

@@ -8,13 +8,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import attrs
 
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.names import NameCheck
+from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.spelling import FtpSpellings
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, ancestors, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import checked, parse_working_directory
 from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line
 from actorsync.protocols.upload_diagnosis import full
@@ -29,6 +32,7 @@ class Directories:
     _connection: FtpConnection
     _lister: Lister
     _symlinks: SymlinkFinder
+    _presence: Presence
     _spellings: FtpSpellings
 
     async def make(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
@@ -54,12 +58,21 @@ class Directories:
     async def _make_plain(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         fresh: set[str] = set()
         results = await self._each(paths, lambda batch: self._mkd(batch, fresh))
+        if not self._connection.known.has_cwd:
+            refused = [
+                path for path, result in zip(paths, results, strict=True) if isinstance(result, OperationRefused)
+            ]
+            found = await self._presence.look(refused)
+            there = {path for path, listed in found.items() if listed is not None and listed.kind is Kind.DIRECTORY}
+            results = [path in there or result for path, result in zip(paths, results, strict=True)]
         existing = [path for path, result in zip(paths, results, strict=True) if result is True and path not in fresh]
         taken = await self._spellings.taken_places(path for path in existing if path)
         if taken:
             return await self._without_taken(paths, taken, fresh)
         return [
-            await self._explain(path, result) if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
+            await self._explain(path, result)
+            if isinstance(result, OperationRefused) and not await self._is_root(path)
+            else Entry(path, Kind.DIRECTORY)
             for path, result in zip(paths, results, strict=True)
         ]
 
@@ -80,6 +93,10 @@ class Directories:
         refusal = OperationRefused("its parent directory could not be made")
         return [made.get(path) or taken.get(path) or refusal for path in paths]
 
+    async def _is_root(self, path: str) -> bool:
+        """Return whether ``path`` is the root, and can be used. It may be a link, and no other path may."""
+        return not path and await self._connection.can_enter(self._connection.root or "/")
+
     async def _explain(self, path: str, refusal: OperationRefused) -> OperationRefused:
         """Return why a directory could not be made, as far as looking shows. There is no name for a probe here."""
         connection = self._connection
@@ -89,10 +106,17 @@ class Directories:
         own, above = await connection.control.play(dialogues.sizes([connection.at(path), parent]))
         if own is not None:
             return OperationRefused("a file is in its place")
-        if above is not None:
-            return OperationRefused("its parent directory is a file")
+        if connection.known.has_mlsd:
+            (looked,) = await connection.control.play(
+                dialogues.exchange([(command_line("MLST", connection.at(path)),)])
+            )
+            if mlst_kind(looked) is Kind.LINK:
+                return link_refusal(path)
         if not await connection.is_directory(parent):
-            return OperationRefused("parent directory missing or inaccessible")
+            is_file = above is not None  # some servers show a size for a directory, too
+            return OperationRefused(
+                "its parent directory is a file" if is_file else "parent directory missing or inaccessible"
+            )
         if connection.known.probes.is_full:
             return full(f"the server did not make the directory ({refusal})")
         return OperationRefused(
@@ -119,8 +143,12 @@ class Directories:
         if name in names:
             connection.known.kept_traits |= oddness(name)
             return Entry(path, Kind.DIRECTORY)
+        new = names - before
+        if refusal is None and await NameCheck(connection).keeps(path, new, is_directory=True):
+            connection.known.kept_traits |= oddness(name)
+            return Entry(path, Kind.DIRECTORY)
         became = name_of((parse_working_directory(reply) if reply.is_positive else None) or "")
-        if became in names - before:
+        if became in new:
             await connection.control.play(self._rmd([connection.at(join(parent, became))]))
         return refusal or stored_differently(oddness(name))
 
@@ -133,10 +161,15 @@ class Directories:
         ]
 
     async def _why_not_removed(self, directory: str) -> bool | OperationRefused:
-        """Return why a directory could not be removed: False when it is not empty."""
+        """Return why a directory could not be removed: False when it is not empty, True when it does not exist."""
+        if self._connection.fault(directory):
+            return OperationRefused("the server did not remove it")
         parsed, problem = await self._lister.parse_directory(directory)
         if parsed is not None and parsed.entries:
             return False
+        found = await self._presence.look([directory])
+        if directory in found and found[directory] is None:
+            return True
         return OperationRefused(problem.reason if problem else "the server did not remove it")
 
     async def _each(
@@ -148,7 +181,7 @@ class Directories:
         results = await connection.each(paths, dialogue)
         if used_mlst and any(isinstance(result, OperationRefused) for result in results):
             (looked,) = await connection.control.exchange([command_line("MLST", connection.root or "/")])
-            if looked.code in UNKNOWN:
+            if connection.known.commands.lacks("MLST", looked):
                 connection.known.has_mlsd = False
                 results = await connection.each(paths, dialogue)
         return results
@@ -168,4 +201,6 @@ class Directories:
         return dialogues.make_directories(paths, mlst=bool(self._connection.known.has_mlsd), made=note_made)
 
     def _rmd(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-        return dialogues.remove_directories(paths, mlst=bool(self._connection.known.has_mlsd))
+        # Without MLST, a directory that may not be entered looks like one that does not exist.
+        mlst = bool(self._connection.known.has_mlsd)
+        return dialogues.remove_directories(paths, mlst=mlst, trusts_looks=mlst)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -16,7 +17,10 @@ from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.ftp.wire.tls import TlsClient
+from actorsync.endpoints.ftp.wire.trial import try_flights
+from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
 from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import (
     ConnectionLost,
     GuardRefused,
@@ -29,10 +33,15 @@ from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
 from actorsync.protocols.ftp import dialogues as ask
+from actorsync.protocols.ftp.flights import Flights, OutOfStep
 from actorsync.protocols.ftp.replies import accept_tls
-from actorsync.protocols.ftp.wire import command_line
+from actorsync.protocols.ftp.wire import Reply, command_line
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["FtpEndpoint"]
+
+#: What vsftpd says when one of its own processes fails; see `ends_session`.
+_FAILED_INSIDE = "500 OOPS"
 
 
 @attrs.define(eq=False)
@@ -57,17 +66,21 @@ class FtpEndpoint:
     tls: TlsPolicy | None = None
     table: str = "target"
     """The table of the profile that describes this endpoint, for messages."""
+    proxy: Proxy | None = None
+    """The proxy that control and data connections go through."""
     knowledge: Knowledge = attrs.Factory(Knowledge)
     traits: Traits = attrs.Factory(Traits)
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
     _refusal: str | None = None
+    _last_words: str = ""
     _password: str | None = attrs.field(default=None, init=False, repr=False)
     _tls_client: TlsClient | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
         self.knowledge.case_folding.traits = self.traits
+        self.knowledge.flights.traits = self.traits
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,27 +109,66 @@ class FtpEndpoint:
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
-        """Connect and log in."""
-        async with open_control(self.host, self.port, self._timeouts) as control:
-            with _as_too_many_connections():
-                session = await self._enter(control)
-            try:
-                yield session
-                session.connection.close_data()
-                await control.quit()
-            finally:
-                session.connection.close_data()
+        """Connect and log in. The first connection to a server that is not known finds out which flights it takes."""
+        session: FtpSession | None = None
+        while session is None:
+            async with self._open_control() as control:
+                with _as_too_many_connections():
+                    session = await self._enter(control)
+                if session is not None:
+                    async with self._noting_trouble(session):
+                        yield session
+                    await control.quit()
 
-    async def _enter(self, control: ControlConnection) -> FtpSession:
-        """Begin TLS and log in. Until one login was accepted, logins happen one at a time."""
+    def _open_control(self) -> AbstractAsyncContextManager[ControlConnection]:
+        return open_control(self.host, self.port, self._timeouts, self.knowledge.flights, self.proxy)
+
+    @asynccontextmanager
+    async def _noting_trouble(self, session: FtpSession) -> AsyncIterator[None]:
+        """Note replies that are out of step, and leave no data connection behind."""
+        try:
+            yield
+        except OutOfStep as error:
+            if session.connection.control.has_flown:
+                self.knowledge.flights.note_out_of_step(str(error))
+            raise
+        finally:
+            session.connection.close_data()
+
+    async def _enter(self, control: ControlConnection) -> FtpSession | None:
+        """Begin TLS and log in. Until one login was accepted, logins happen one at a time.
+
+        Returns None when the connection was given up for the trial of a server that is not known.
+        """
         greeting = await self._greet(control)
-        if not self._is_accepted:
+        flights = self.knowledge.flights
+        if not (self._is_accepted and flights.is_settled):
             async with self._gate:
-                if not self._is_accepted:  # no longer so: another connection was accepted during the wait
+                if not (self._is_accepted and flights.is_settled):  # another connection may have done it meanwhile
                     session = await self._log_in(control, greeting)
                     self._is_accepted = True
-                    return session
+                    is_usable = flights.is_settled or await try_flights(control, flights, session.connection.root)
+                    return session if is_usable else None
         return await self._log_in(control, greeting)
+
+    async def _play_login(self, control: ControlConnection, password: str) -> None:
+        try:
+            await control.play(ask.login(self.user, password))
+        except (ConnectionLost, LoginRefused) as error:
+            if self._is_accepted:
+                raise
+            if self.tls is None and (refused := await self._scheme.explain(error)):
+                raise refused from None
+            # vsftpd ends the session like this for a wrong setting, such as a root that its user may write to.
+            if _FAILED_INSIDE in (why := str(error)):
+                if why == self._last_words:
+                    raise LoginRefused(f"{why} (over two connections); see the settings of the server") from None
+                self._last_words = why
+            raise
+
+    @property
+    def _scheme(self) -> WrongScheme:
+        return WrongScheme(self.host, self.port, self.table, self.connect_seconds, self.proxy)
 
     @property
     def _timeouts(self) -> Timeouts:
@@ -124,8 +176,14 @@ class FtpEndpoint:
 
     async def _greet(self, control: ControlConnection) -> str:
         """Read the greeting, and begin TLS where it is configured. Returns the greeting."""
+        is_implicit = self.tls is not None and self.tls.is_implicit
         try:
-            return await _greet(control, self._tls_client)
+            greeting = partial(_greet, control, self._tls_client, self.knowledge.flights)
+            return await self._scheme.watch(greeting, is_implicit=is_implicit)
+        except OtherService as other:
+            if not self._is_accepted and await self._is_other_service():
+                raise LoginRefused(f"{self.display}: {other}") from None
+            raise
         except LoginRefused as refused:
             reason = str(refused)
             if isinstance(refused, UntrustedServer):
@@ -134,14 +192,25 @@ class FtpEndpoint:
                 reason += f" (the certificate has SHA-256 {shown})" if shown else ""
             raise LoginRefused(f"{self.display}: {reason}") from None
 
+    async def _is_other_service(self) -> bool:
+        """Return whether the server is no FTP server over another connection, either. One look is not enough."""
+        try:
+            async with self._open_control() as control:
+                await _greet(control, self._tls_client, self.knowledge.flights)
+        except OtherService:
+            return True
+        except (ConnectionLost, LoginRefused):
+            return False
+        return False
+
     async def _shown_certificate(self) -> str | None:
         """Return the SHA-256 of the certificate that the server shows to a client that does not verify it."""
         assert self.tls is not None
         accepts_none = attrs.evolve(self.tls, certificate_sha256="")  # no certificate matches, so nothing is sent
         with contextlib.suppress(ConnectionLost):
-            async with open_control(self.host, self.port, self._timeouts) as control:
+            async with self._open_control() as control:
                 try:
-                    await _greet(control, TlsClient(accepts_none, self.host))
+                    await _greet(control, TlsClient(accepts_none, self.host), self.knowledge.flights)
                 except UntrustedServer as refused:
                     return refused.shown
         return None
@@ -152,7 +221,7 @@ class FtpEndpoint:
         if self._password is None:
             self._password = self.password()
         try:
-            await control.play(ask.login(self.user, self._password))
+            await self._play_login(control, self._password)
         except LoginRefused as refused:
             if self._is_accepted:
                 # The server accepted this login before in this run. ProFTPD sends 530 also for "too many connections".
@@ -167,7 +236,7 @@ class FtpEndpoint:
         if known.time_setter is None:
             known.time_setter = known.features.time_setter
         root = absolute_root(known.features.working_directory, self.path)
-        warnings = () if self.tls is not None else warn_of_clear_text(self.host, str(control.peer[0]), self.user)
+        warnings = () if self.tls is not None else warn_of_clear_text(self.host, control.way, self.user)
         return FtpSession(FtpConnection(control, known, root), warnings)
 
 
@@ -186,15 +255,21 @@ def _as_too_many_connections() -> Iterator[None]:
         raise TooManyConnections(str(lost)) from lost
 
 
-async def _greet(control: ControlConnection, tls_client: TlsClient | None) -> str:
+async def _meet(control: ControlConnection, flights: Flights) -> Reply:
+    greeting = await control.greeting()
+    flights.greet(greeting)
+    return greeting
+
+
+async def _greet(control: ControlConnection, tls_client: TlsClient | None, flights: Flights) -> str:
     """Read the greeting, and begin TLS where ``tls_client`` is given. Returns the greeting."""
     if tls_client is None:
-        return (await control.greeting()).text
+        return (await _meet(control, flights)).text
     if tls_client.policy.is_implicit:
         await control.start_tls(tls_client)
-        greeting = await control.greeting()
+        greeting = await _meet(control, flights)
     else:
-        greeting = await control.greeting()
+        greeting = await _meet(control, flights)
         await control.send([command_line("AUTH", "TLS")])
         accept_tls(await control.reply())
         await control.start_tls(tls_client)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.contract import nothing_ahead
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import above
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of, parent_of
@@ -86,33 +86,77 @@ class Lister:
         if why := self._connection.fault(directory):
             return None, Problem(directory, why)
         try:
-            return await self._list(directory, self._connection.at(directory), ahead)
+            parsed, problem = await self._list(directory, self._connection.at(directory), ahead)
         except OperationRefused as refused:
             return None, Problem(directory, str(refused))
+        known = self._connection.known
+        if parsed is not None and not known.shows_dots:
+            known.shows_dots = any(entry.name.startswith(".") for entry in parsed.entries)
+        return parsed, problem
 
     async def _list(
         self, directory: str, path: str, ahead: Callable[[], bool]
     ) -> tuple[ParsedListing | None, Problem | None]:
         known = self._connection.known
+        data: bytes | Reply
         if known.has_mlsd:
             data = await self._fetch(command_line("MLSD", path), ahead)
             if isinstance(data, bytes):
-                return _with_problem(directory, parse_mlsd(data))
-            if data.code not in UNKNOWN:
+                known.commands.note("MLSD")
+                parsed = parse_mlsd(data)
+                shows_nothing = parsed.is_whole and not parsed.entries and not parsed.has_dot_entries
+                # Some servers send an empty listing of a directory that does not exist.
+                if shows_nothing and not await self._connection.is_directory(path):
+                    return None, Problem(
+                        directory, "the server lists nothing, and has no such directory", vanished=True
+                    )
+                return _with_problem(directory, parsed)
+            if not known.commands.lacks("MLSD", data):
                 return None, await self._why_unlisted(directory, data)
             known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
         (reply,) = await self._connection.control.exchange([command_line("CWD", path)])
         entered = checked("CWD", reply)
-        if not entered.is_positive:
+        if lacks_cwd := known.commands.lacks("CWD", entered):
+            known.has_cwd = False
+        elif not entered.is_positive:
             return None, Problem(directory, str(entered), vanished=entered.code == 550)
-        data = await self._fetch(command_line("LIST", "-a"))
-        if not isinstance(data, bytes):
-            return None, Problem(directory, str(data))
-        parsed = parse_list(data)
-        if not parsed.entries and not parsed.has_dot_entries:
+        listed = await self._list_current((path,) if lacks_cwd else known.list_options)
+        if isinstance(listed, Reply):
+            return None, Problem(directory, str(listed))
+        shows_nothing = listed.is_whole and not listed.entries and not listed.has_dot_entries
+        if shows_nothing and not await self._lists_no_dots():
             # Three of four servers answer so for a directory that they may not read: 226, and no data.
             return None, Problem(directory, "the server sent no entries, which may also mean no permission")
-        return _with_problem(directory, parsed)
+        return _with_problem(directory, listed)
+
+    async def _list_current(self, arguments: Sequence[str | None]) -> ParsedListing | Reply:
+        """List the current directory with LIST, or the one in ``arguments``. Returns the refusal if there is one.
+
+        To some servers ``-a`` is the name of a file: they refuse it, or list nothing. Then LIST is sent without it.
+        """
+        known = self._connection.known
+        results: list[ParsedListing | Reply] = []
+        for option in arguments:
+            data = await self._fetch(command_line("LIST", option))
+            if not isinstance(data, bytes):
+                results.append(data)
+                continue
+            parsed = parse_list(data)
+            known.lists_no_dots = parsed.is_dos or known.lists_no_dots
+            if parsed.entries or parsed.has_dot_entries or not parsed.is_whole:
+                known.list_options = (option,) if option in known.list_options else known.list_options
+                return parsed
+            results.append(parsed)
+        return next((result for result in results if isinstance(result, ParsedListing)), results[0])
+
+    async def _lists_no_dots(self) -> bool:
+        """Return whether an empty answer to LIST is the listing of an empty directory, as in DOS form."""
+        known = self._connection.known
+        if not known.lists_no_dots and not known.commands.works("SYST"):
+            known.commands.note("SYST")  # asked once
+            (system,) = await self._connection.control.play(dialogues.exchange([(command_line("SYST"),)]))
+            known.lists_no_dots = system.is_positive and system.text.startswith("Windows")
+        return known.lists_no_dots
 
     async def _why_unlisted(self, directory: str, refusal: Reply) -> Problem:
         """Return why a directory cannot be listed: ``vanished`` when it does not exist."""
@@ -133,7 +177,7 @@ class Lister:
         content, asks_port = b"", False
         if is_open and not reply.is_refusal:
             content = await data.receive_all(_MAX_LISTING)
-            asks_port = ahead() and not connection.known.uses_pasv
+            asks_port = ahead() and connection.asks_port_ahead
         connection.close_data()  # before the final reply: ProFTPD waits for it
         if asks_port:
             await control.send([command_line("EPSV")])
@@ -166,6 +210,10 @@ class SymlinkFinder:
     _connection: FtpConnection
     _lister: Lister
 
+    def unknown(self, directories: Sequence[str]) -> list[str]:
+        """Return the directories that were not checked before; none where the server has no CWD to check them with."""
+        return self._connection.known.symlink_guard.unknown(directories) if self._connection.known.has_cwd else []
+
     def lines(self, directories: Sequence[str]) -> list[bytes]:
         """Return the commands that show where directories really are. Afterwards the session stands in the root."""
         at = self._connection.at
@@ -175,6 +223,8 @@ class SymlinkFinder:
     async def read(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
         """Read the replies to `lines`. Returns the link, for each directory that is reached through one."""
         found: dict[str, str] = {}
+        for entered in replies[::2]:
+            self._connection.known.has_cwd &= not self._connection.known.commands.lacks("CWD", entered)
         *places, root = dialogues.whereabouts(replies) or [None]
         for path, place in zip(directories, places, strict=True):
             if place is None or root is None:
@@ -202,7 +252,7 @@ class SymlinkFinder:
 
     async def find(self, directories: Sequence[str]) -> dict[str, str]:
         """Check the directories that were not checked before, in bursts. Returns what `read` does."""
-        unknown = self._connection.known.symlink_guard.unknown(directories)
+        unknown = self.unknown(directories)
         usable = [path for path in unknown if not self._connection.fault(path)]
         units = [(line,) for line in self.lines(usable)]
         return await self.read(usable, await self._connection.control.play(dialogues.exchange(units)))

@@ -6,7 +6,7 @@ appears under the new name in between is replaced: no server offers more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -20,8 +20,9 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.time_shift import TimeShift
 
-__all__ = ["Mover", "is_changed"]
+__all__ = ["Mover", "is_changed", "note_times"]
 
 _Facts: TypeAlias = tuple[int, int | None] | None
 
@@ -65,8 +66,10 @@ class Mover:
         """Look at both names of each file. Returns the results of those that need no rename, or must not have one."""
         paths = [path for item in items.values() for path in self._paths(item)]
         found = await self._connection.control.play(dialogues.facts(paths))
+        shift = self._connection.known.time_shift
+        note_times(shift, zip((item.entry for item in items.values()), found[::2], strict=True))
         verdicts = {
-            index: _verdict(items[index], old, new)
+            index: _verdict(items[index], old, new, shift)
             for index, old, new in zip(items, found[::2], found[1::2], strict=True)
         }
         return {index: verdict for index, verdict in verdicts.items() if verdict is not None}
@@ -85,21 +88,33 @@ class Mover:
         return self._connection.at(item.entry.path), self._connection.at(item.path)
 
 
-def is_changed(entry: Entry, size: int, mtime_ns: int | None) -> bool:
-    """Return whether size or time of a file differ from ``entry``, as far as the server reports them."""
-    return size != entry.size or (None not in {mtime_ns, entry.mtime_ns} and mtime_ns != entry.mtime_ns)
+def note_times(shift: TimeShift, seen: Iterable[tuple[Entry, _Facts]]) -> None:
+    """Note the times of files, each with what the server shows of it, before any of them is judged."""
+    for entry, facts in seen:
+        if entry.kind is Kind.FILE and facts is not None and facts[0] == entry.size:
+            shift.note(entry.mtime_ns, facts[1])
+
+
+def is_changed(entry: Entry, size: int, mtime_ns: int | None, shift: TimeShift) -> bool:
+    """Return whether size or time of a file differ from ``entry``, as far as the server reports them.
+
+    A time that has moved together with all others is no change.
+    """
+    if None in {mtime_ns, entry.mtime_ns} or size != entry.size:
+        return size != entry.size
+    return entry.mtime_ns not in {mtime_ns, shift.corrected(mtime_ns)}
 
 
 def _moved(item: Relocation, mtime_ns: int | None) -> Entry:
     return Entry(item.path, Kind.FILE, item.entry.size, item.entry.mtime_ns if mtime_ns is None else mtime_ns)
 
 
-def _verdict(item: Relocation, old: _Facts, new: _Facts) -> Entry | OperationRefused | None:
+def _verdict(item: Relocation, old: _Facts, new: _Facts, shift: TimeShift) -> Entry | OperationRefused | None:
     """Return the result of a move that needs no rename, or must not have one; None: the file is to be renamed."""
     if old is None:
-        if new is None or is_changed(item.entry, *new):
+        if new is None or is_changed(item.entry, *new, shift):
             return OperationRefused("not moved: it no longer exists on the server")
         return _moved(item, new[1])  # by an earlier call
-    if is_changed(item.entry, *old):
+    if is_changed(item.entry, *old, shift):
         return OperationRefused("not moved: it was changed on the server")
     return None if new is None else OperationRefused("not moved: its new name already exists on the server")

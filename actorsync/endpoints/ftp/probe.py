@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, Upload
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.endpoints.shared.probe_cache import SMALL, small_content
@@ -68,6 +69,7 @@ class Prober:
     """Finds out why the server refused an upload."""
 
     _connection: FtpConnection
+    _sizes: Sizes
 
     async def explain(self, upload: Upload, reply: Reply, *, is_begun: bool, stored: int | None) -> OperationRefused:
         """Return why an upload was refused, or came out short. Removes its temporary."""
@@ -134,7 +136,7 @@ class Prober:
         async def hear() -> Reply:
             return checked("STOR", await connection.control.reply())
 
-        needs_150_first = connection.known.needs_150_first
+        needs_150_first = connection.needs_150_first
         is_sent, reply = await data.converse(_wait_for_150 if needs_150_first else speak, hear)
         is_begun = reply.is_preliminary
         if is_begun and needs_150_first:
@@ -143,7 +145,7 @@ class Prober:
             reply = checked("STOR", await connection.end_of_upload(data, is_sent=is_sent is True))
         connection.check_resumption(data, reply)
         connection.close_data()
-        (stored,) = await connection.control.play(dialogues.sizes([connection.at(path)]))
+        stored = await self._sizes.stored(path, size)
         return attempt_of(size, reply, is_begun=is_begun, stored=stored)
 
     async def check_storage(self, upload: Upload) -> OperationRefused | None:

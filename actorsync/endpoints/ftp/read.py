@@ -22,7 +22,8 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
@@ -44,6 +45,7 @@ class Reader:
     """Opens files for reading."""
 
     _connection: FtpConnection
+    _presence: Presence
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Content]:
@@ -84,25 +86,33 @@ class Reader:
         """Read the replies to `_questions`. Returns None when there is no file, or the server does not say."""
         if len(replies) == 1:
             looked = checked("MLST", replies[0])
-            if looked.code not in UNKNOWN:
-                found = mlst_entry(looked)
-                if found is None or found.kind is not Kind.FILE or found.size is None:
-                    return None
+            found = mlst_entry(looked)
+            if self._connection.known.commands.lacks("MLST", looked):
+                self._connection.known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+            elif found is not None and found.kind is Kind.FILE and found.size is not None:
                 return Entry(path, Kind.FILE, found.size, found.mtime_ns)
-            self._connection.known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+            elif found is not None and found.kind is not Kind.FILE:
+                return None
+            # A refusal, and a description that is not understood or has no size, say nothing certain: ask otherwise.
             replies = await self._connection.control.exchange(_size_and_time(self._connection.at(path)))
         size_reply, time_reply = replies
         facts = dialogues.read_facts(checked("SIZE", size_reply), checked("MDTM", time_reply))
         return None if facts is None else Entry(path, Kind.FILE, *facts)
 
     async def _why_not(self, path: str, reply: Reply) -> OperationRefused:
-        """Return why there is nothing to read: the file does not exist, or is no file."""
+        """Return why there is nothing to read: the file does not exist, is no file, or may not be read.
+
+        Only a listing shows that it does not exist. A run skips such a file, and still ends with "in sync".
+        """
         self._connection.close_data()
         shown = display(path)
-        if reply.is_positive or await self._connection.is_directory(self._connection.at(path)):
-            return OperationRefused(f"cannot open {shown!r}: it is not a regular file")
-        if reply.code == 550:
+        found = await self._presence.look([path], changes_nothing=True)
+        listed = found.get(path)
+        if listed is None and path in found:
             return Vanished(f"cannot open {shown!r}: it no longer exists")
+        is_directory = listed is None and await self._connection.is_directory(self._connection.at(path))
+        if is_directory or (listed is not None and listed.kind is not Kind.FILE):
+            return OperationRefused(f"cannot open {shown!r}: it is not a regular file")
         return OperationRefused(f"cannot open {shown!r}: {reply}", retry=reply.is_transient)
 
     async def _begin(self, data: DataConnection, entry: Entry) -> Download:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import attrs
 
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
-from actorsync.endpoints.ftp.move import is_changed
+from actorsync.endpoints.ftp.move import is_changed, note_times
+from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
@@ -16,7 +18,7 @@ from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.ftp import dialogues
-from actorsync.protocols.ftp.wire import Reply
+from actorsync.protocols.ftp.wire import Reply, command_line
 
 __all__ = ["Remover"]
 
@@ -28,6 +30,7 @@ class Remover:
     _connection: FtpConnection
     _symlinks: SymlinkFinder
     _directories: Directories
+    _presence: Presence
     _spellings: FtpSpellings
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
@@ -46,7 +49,7 @@ class Remover:
             for entry in usable
             if entry.kind is Kind.DIRECTORY and not isinstance(results.get(entry), OperationRefused)
         ]
-        removed = await connection.each([entry.path for entry in files], dialogues.remove_files)
+        removed = await self._delete([entry.path for entry in files])
         results |= dict(zip(files, removed, strict=True))
         for entry, result in results.items():
             if result is True:
@@ -68,17 +71,61 @@ class Remover:
         return refusals
 
     async def _compare(self, entries: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
-        """Look at entries before they are removed: True for one that shows no size, a refusal for one that changed."""
-        found = await self._connection.control.play(
-            dialogues.facts([self._connection.at(entry.path) for entry in entries])
-        )
+        """Look at entries before they are removed: True for a file that is gone, a refusal for one that changed."""
+        connection, commands = self._connection, self._connection.known.commands
+        units = [
+            (command_line("SIZE", connection.at(entry.path)), command_line("MDTM", connection.at(entry.path)))
+            for entry in entries
+        ]
+        replies = await connection.control.play(dialogues.exchange(units))
         results: dict[Entry, bool | OperationRefused] = {}
-        for entry, now in zip(entries, found, strict=True):
-            if now is None:
+        unclear: list[Entry] = []
+        shown = [dialogues.read_facts(size, time) for size, time in zip(replies[::2], replies[1::2], strict=True)]
+        note_times(connection.known.time_shift, zip(entries, shown, strict=True))
+        for entry, size, now in zip(entries, replies[::2], shown, strict=True):
+            commands.lacks("SIZE", size)
+            if entry.kind is Kind.DIRECTORY:
+                # Some servers show a size for a directory.
+                if now is not None and not await connection.is_directory(connection.at(entry.path)):
+                    results[entry] = _changed()
+            elif now is not None:
+                if is_changed(entry, *now, connection.known.time_shift):
+                    results[entry] = _changed()
+            elif size.code == 550 and commands.works("SIZE"):
                 results[entry] = True
-            elif entry.kind is Kind.DIRECTORY or is_changed(entry, *now):
-                results[entry] = OperationRefused("not removed: it was changed on the server")
+            else:
+                unclear.append(entry)
+        return results | await self._look_for(unclear)
+
+    async def _look_for(self, files: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
+        """Look for files whose size was refused in the listings of their directories. Returns what `_compare` does."""
+        found = await self._presence.look([entry.path for entry in files])
+        shift = self._connection.known.time_shift
+        seen = [(entry, listed) for entry in files if (listed := found.get(entry.path)) is not None]
+        note_times(shift, [(entry, (listed.size or 0, listed.mtime_ns)) for entry, listed in seen])
+        results: dict[Entry, bool | OperationRefused] = {}
+        for entry in files:
+            if entry.path not in found:
+                why = "not removed: the server shows neither the size of the file nor whether it exists"
+                results[entry] = OperationRefused(why)
+            elif (listed := found[entry.path]) is None:
+                results[entry] = True
+            elif listed.kind is not Kind.FILE or is_changed(entry, listed.size or 0, listed.mtime_ns, shift):
+                results[entry] = _changed()
         return results
+
+    async def _delete(self, paths: Sequence[str], *, are_ours: bool = False) -> list[bool | OperationRefused]:
+        """Remove files in bursts. One that is refused and does not exist counts as removed.
+
+        ``are_ours`` says that they are temporaries; see `Presence.look`.
+        """
+        connection = self._connection
+        trusts_looks = connection.known.commands.works("SIZE")
+        removed = await connection.each(paths, partial(dialogues.remove_files, trusts_looks=trusts_looks))
+        refused = [path for path, result in zip(paths, removed, strict=True) if isinstance(result, OperationRefused)]
+        found = await self._presence.look([path for path in refused if not connection.fault(path)], are_ours=are_ours)
+        gone = {path for path, listed in found.items() if listed is None}
+        return [True if path in gone else result for path, result in zip(paths, removed, strict=True)]
 
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
@@ -95,7 +142,7 @@ class Remover:
         for temporary, refusal in (await self._put_back(possible, finals or {})).items():
             results[temporary] = OperationRefused(f"the old file was set aside and could not be put back: {refusal}")
         probes = [probe for temporary in possible if not connection.fault(probe := trial_beside(temporary))]
-        gone = await connection.each([*possible, *probes], dialogues.remove_files)
+        gone = await self._delete([*possible, *probes], are_ours=True)
         for temporary, result in zip(possible, gone, strict=False):
             results.setdefault(temporary, result)
         return [results.get(temporary, True) for temporary in temporaries]
@@ -108,3 +155,7 @@ class Remover:
         pairs = [(connection.at(aside), connection.at(final)) for _, aside, final in usable]
         refusals = await connection.control.play(dialogues.put_back(pairs))
         return {t: refusal for (t, _, _), refusal in zip(usable, refusals, strict=True) if refusal is not None}
+
+
+def _changed() -> OperationRefused:
+    return OperationRefused("not removed: it was changed on the server")

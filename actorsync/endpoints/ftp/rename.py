@@ -13,13 +13,15 @@ import attrs
 
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.spelling import FtpSpellings
-from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
+from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
-from actorsync.errors import OperationRefused, ProtocolError
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.model.text import display
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.flights import OutOfStep
 from actorsync.protocols.ftp.replies import checked, format_time, parse_mdtm_time, size_of
 from actorsync.protocols.ftp.wire import Reply, command_line
 from actorsync.protocols.upload_diagnosis import Finding, judge
@@ -33,6 +35,7 @@ class RenameFlight:
 
     staged: Staged
     lines: list[bytes]
+    asks_size: bool
     asks_temporary: bool
 
 
@@ -44,13 +47,21 @@ class _Unrenamed(OperationRefused):
         self.reply, self.is_taken = reply, is_taken
 
 
+class _NotBegun(OperationRefused):
+    """The server refused RNFR. The temporary is gone, or the account may not rename."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"its temporary is gone: {reply}", retry=True)
+        self.reply = reply
+
+
 class _Unproven(OperationRefused):
     """The server reports a rename as done, and does not show the size and time that the file should then have."""
 
-    def __init__(self, entry: Entry, size: int | None) -> None:
+    def __init__(self, entry: Entry, size: int | None, *, lacks_size: bool = False) -> None:
         shown = "nothing" if size is None else f"{size} bytes"
         super().__init__(f"after the rename the server reports {shown} for the final name")
-        self.entry, self.size = entry, size
+        self.entry, self.size, self.lacks_size = entry, size, lacks_size
 
 
 @attrs.frozen
@@ -60,6 +71,7 @@ class Renamer:
     _connection: FtpConnection
     _spellings: FtpSpellings
     _prober: Prober
+    _sizes: Sizes
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename, and read back size and time under the final name, in one flight for each file."""
@@ -87,14 +99,15 @@ class Renamer:
         lines = [
             command_line("RNFR", temporary),
             command_line("RNTO", final),
-            command_line("SIZE", final),
-            command_line("MDTM", final),
         ]
+        asks_size = self._connection.known.has_size
+        if asks_size:
+            lines += [command_line("SIZE", final), command_line("MDTM", final)]
         # Without a time to compare, only the temporary shows whether it was renamed.
-        asks_temporary = staged.mtime_ns is None or not self._connection.known.has_mdtm
+        asks_temporary = asks_size and (staged.mtime_ns is None or not self._connection.known.has_mdtm)
         if asks_temporary:
             lines.append(command_line("SIZE", temporary))
-        return RenameFlight(staged, lines, asks_temporary)
+        return RenameFlight(staged, lines, asks_size, asks_temporary)
 
     async def read(self, flight: RenameFlight) -> Entry | OperationRefused:
         """Read the replies to a flight. The result may still be open, so that `settle` has to be called with it."""
@@ -102,25 +115,28 @@ class Renamer:
         staged, is_left = flight.staged, None
         rnfr = checked("RNFR", await control.reply())
         rnto = checked("RNTO", await control.reply())
-        size = size_of(checked("SIZE", await control.reply()))
+        refusal = dialogues.rename_outcome(rnfr, rnto)
+        if not flight.asks_size:
+            return _renamed_unseen(staged, rnfr, rnto)
+        size_reply = checked("SIZE", await control.reply())
+        size, lacks_size = size_of(size_reply), known.commands.lacks("SIZE", size_reply)
         shown = checked("MDTM", await control.reply())
         if flight.asks_temporary:
             is_left = size_of(checked("SIZE", await control.reply())) is not None
         mtime_ns = _shown_time(shown)
-        if shown.code in UNKNOWN:
+        if known.commands.lacks("MDTM", shown):
             known.has_mdtm, mtime_ns = False, staged.mtime_ns
-        refusal = dialogues.rename_outcome(rnfr, rnto)
         wanted_ns = None if staged.mtime_ns is None else parse_mdtm_time(format_time(staged.mtime_ns))
         has_its_time = wanted_ns is not None and mtime_ns == wanted_ns and known.has_mdtm
         entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns)
         if refusal is None:
             is_proven = size == staged.size and (has_its_time or is_left is False)
-            return entry if is_proven else _Unproven(entry, size)
+            return entry if is_proven else _Unproven(entry, size, lacks_size=lacks_size)
         if rnfr.is_refusal:
             # The temporary is gone: renamed before the connection was lost, or removed by another client.
             if size == staged.size and has_its_time:
                 return entry
-            return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
+            return _NotBegun(rnfr)
         return _Unrenamed(rnto, is_taken=size is not None)
 
     async def settle(self, staged: Staged, result: Entry | OperationRefused) -> Entry | OperationRefused:
@@ -134,6 +150,14 @@ class Renamer:
                 result = await self._explain(staged, result.reply)
             if isinstance(result, OperationRefused) and not result.retry:
                 await connection.remove_temporaries([staged.temporary])
+        elif isinstance(result, _NotBegun):
+            (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
+            if left is not None:
+                await connection.remove_temporaries([staged.temporary])
+                why = f"the server lets no file be renamed, which every upload needs ({result.reply})"
+                return OperationRefused(f"{why}; allow RNFR and RNTO for this account", retry=result.reply.is_transient)
+        elif isinstance(result, _Unproven) and result.lacks_size:
+            return await self._look_at_renamed(staged, result)
         elif isinstance(result, _Unproven):
             (left,) = await connection.control.play(dialogues.sizes([connection.at(staged.temporary)]))
             if left is not None:
@@ -145,6 +169,14 @@ class Renamer:
             await connection.remove_temporaries([aside_of(staged.temporary)])
             connection.known.set_aside.discard(staged.temporary)
         return result
+
+    async def _look_at_renamed(self, staged: Staged, result: _Unproven) -> Entry | OperationRefused:
+        """Check a rename by a look at the final name, where there is no SIZE."""
+        await self._sizes.confirm_missing(staged.path)
+        size = await self._sizes.stored(staged.path, staged.size)
+        if size == staged.size:
+            return result.entry
+        return OperationRefused(str(_Unproven(result.entry, size)), retry=True)
 
     async def _replace_in_steps(self, staged: Staged, reply: Reply) -> Entry | OperationRefused:
         """Set the old file aside, then rename. Put the old file back when the rename is refused."""
@@ -199,12 +231,21 @@ class Renamer:
         return _not_renamed(reply)
 
 
+def _renamed_unseen(staged: Staged, rnfr: Reply, rnto: Reply) -> Entry | OperationRefused:
+    """Return what a rename has come to as far as its own replies tell."""
+    if rnfr.is_refusal:
+        return OperationRefused(f"its temporary is gone: {rnfr}", retry=True)
+    if rnto.is_refusal:
+        return _Unrenamed(rnto, is_taken=True)  # perhaps: a server that does not replace must be asked in steps
+    return _Unproven(Entry(staged.path, Kind.FILE, staged.size, staged.mtime_ns), None, lacks_size=True)
+
+
 def _shown_time(reply: Reply) -> int | None:
     """Read the time from a checked reply to MDTM. A number that is no time shows that the replies are out of step."""
     text = reply.text.strip()
     mtime_ns = parse_mdtm_time(text) if reply.is_positive else None
     if reply.is_positive and mtime_ns is None and text.isdecimal():
-        raise ProtocolError(f"answers out of step: MDTM was answered with a number that is no time: {reply}")
+        raise OutOfStep(f"answers out of step: MDTM was answered with a number that is no time: {reply}")
     return mtime_ns
 
 

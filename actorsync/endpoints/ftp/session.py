@@ -9,10 +9,12 @@ from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, no
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.move import Mover
+from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
@@ -20,11 +22,18 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
+from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.replies import TimeSetter
 
 __all__ = ["FtpSession"]
 
 _TIMES = {TimeSetter.MFMT: "set with MFMT", TimeSetter.MDTM: "set with MDTM, if allowed"}
+
+
+def _in_words(flights: Flights) -> str:
+    if flights.is_lock_step:
+        return "one at a time: the server does not take them in a row"
+    return "many at a time" if flights.allows(Flight.STORE) else "many at a time, except around transfers"
 
 
 class FtpSession:
@@ -35,14 +44,16 @@ class FtpSession:
         self._warnings = warnings
         self._lister = Lister(connection)
         symlinks = SymlinkFinder(connection, self._lister)
-        prober = Prober(connection)
+        presence = Presence(connection, self._lister)
+        sizes = Sizes(connection, self._lister)
+        prober = Prober(connection, sizes)
         self._spellings = FtpSpellings(connection, self._lister)
-        self._renamer = Renamer(connection, self._spellings, prober)
-        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer)
+        self._renamer = Renamer(connection, self._spellings, prober, sizes)
+        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, sizes)
         self._mover = Mover(connection, self._spellings, symlinks)
-        self._reader = Reader(connection)
-        self._directories = Directories(connection, self._lister, symlinks, self._spellings)
-        self._remover = Remover(connection, symlinks, self._directories, self._spellings)
+        self._reader = Reader(connection, presence)
+        self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
+        self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -102,10 +113,21 @@ class FtpSession:
             ("root", display(self.connection.root or "/")),
             ("listing", "MLSD" if known.has_mlsd else "CWD, LIST and MDTM"),
             ("data", "PASV" if known.uses_pasv else "EPSV"),
+            ("commands", _in_words(known.flights)),
             ("times", _TIMES.get(known.time_setter or TimeSetter.NONE, "cannot be set")),
             ("features", display(" ".join(sorted(known.features.names))) or "none told"),
         )
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings about this connection: a login in clear beyond the user's own network."""
-        return self._warnings
+        """Return what the user should know: a login in clear, times that have all moved, what the server lacks."""
+        known, found = self.connection.known, list(self._warnings)
+        if known.time_shift.warning:
+            found.append(known.time_shift.warning)
+        if known.flights.warning:
+            found.append(known.flights.warning)
+        if known.is_unverified:
+            found.append(
+                "the server shows no sizes, neither by SIZE nor in its listings: whether uploads are whole cannot be "
+                "verified, only that the server says so"
+            )
+        return tuple(found)

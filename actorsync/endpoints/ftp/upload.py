@@ -19,14 +19,17 @@ import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
-from actorsync.errors import FatalError, OperationRefused
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness, signature
+from actorsync.protocols.ftp.flights import Flight
 from actorsync.protocols.ftp.replies import (
     TimeSetter,
     checked,
@@ -55,12 +58,17 @@ class _FollowUp:
     temporary: str
     lines: list[bytes]
     asks_port: bool
+    asks_size: bool
     is_sent: bool = False
     other_spelling: str | None = None
     wanted_ns: int | None = None
     time_setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
     mtime_ns: int | None = None
+
+    @property
+    def kind(self) -> Flight:
+        return Flight.PORT if self.asks_port else Flight.BURST
 
 
 @attrs.frozen
@@ -72,6 +80,7 @@ class Uploader:
     _symlinks: SymlinkFinder
     _prober: Prober
     _renamer: Renamer
+    _sizes: Sizes
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -92,8 +101,10 @@ class Uploader:
         """Return the commit that shares the flight of the STOR, or None when they are to be made before."""
         if len(commit) != 1 or self._renamer.fault(commit[0]):
             return None
-        # A server that folds case needs a listing before each commit.
-        return None if self._connection.known.case_folding.is_on else commit[0]
+        # A server that folds case needs a listing before each commit. In lock step, some servers read nothing between
+        # EPSV and the transfer, so the rename goes before.
+        known = self._connection.known
+        return None if known.case_folding.is_on or not known.flights.allows(Flight.STORE) else commit[0]
 
     async def _prepare(self, upload: Upload) -> OperationRefused | None:
         """Check the paths and open the data connection. Returns a refusal when the upload cannot begin."""
@@ -103,7 +114,7 @@ class Uploader:
         try:
             if connection.known.probes.is_suspected and (full := await self._prober.check_storage(upload)):
                 return full
-            directories = connection.known.symlink_guard.unknown([parent_of(upload.temporary)])
+            directories = self._symlinks.unknown([parent_of(upload.temporary)])
             _, replies = await connection.open_data(self._symlinks.lines(directories))
             if links := await self._symlinks.read(directories, replies):
                 connection.close_data()
@@ -126,14 +137,16 @@ class Uploader:
         assert data is not None
         rename = self._renamer.flight(riding) if riding is not None else None
         stor = command_line("STOR", connection.at(upload.temporary))
-        await control.send([*(rename.lines if rename else ()), stor])
+        flight = [*(rename.lines if rename else ()), stor]
+        goes_blind = not connection.needs_150_first and control.goes_as_one(flight, Flight.STORE)
+        await control.send(flight, Flight.STORE)
 
         async def hear() -> Reply:
             if rename is not None:
                 committed.append(await self._renamer.read(rename))
             return checked("STOR", await control.reply())
 
-        begun, reply = await data.converse(lambda: self._begin(data, upload, ahead), hear)
+        begun, reply = await data.converse(lambda: self._begin(data, upload, ahead, goes_blind=goes_blind), hear)
         sent, follow_up = begun or (False, None)
         is_begun = reply.is_preliminary
         if is_begun:
@@ -143,7 +156,7 @@ class Uploader:
         connection.check_resumption(data, reply)
         connection.close_data()
         if follow_up is not None:
-            await self._play_follow_up(follow_up)
+            await self._play_follow_up(follow_up, upload)
         if riding is not None:
             committed[-1] = await self._renamer.settle(riding, committed[-1])
         if isinstance(sent, OperationRefused):
@@ -159,7 +172,7 @@ class Uploader:
         if reply.is_positive and follow_up is not None:
             is_whole = stored == upload.sent == size
             # With no size, the server may have stored the file under another name.
-            if (is_whole or stored is None) and (renamed := await self._check_name(upload)):
+            if (is_whole or stored is None) and (renamed := await self._check_name(upload, is_stored=is_whole)):
                 await self._connection.remove_temporaries([upload.temporary])
                 return renamed
             if is_whole:
@@ -171,13 +184,13 @@ class Uploader:
         return await self._prober.explain(upload, reply, is_begun=is_begun, stored=stored)
 
     async def _begin(
-        self, data: DataConnection, upload: Upload, ahead: Callable[[], bool]
+        self, data: DataConnection, upload: Upload, ahead: Callable[[], bool], *, goes_blind: bool
     ) -> tuple[bool | OperationRefused, _FollowUp | None]:
         """Send what goes out before the server has said that it wants the file: a small file as a whole.
 
         Returns what `_send` returns, and the follow-up when all of the file was sent.
         """
-        if self._connection.known.needs_150_first:
+        if not goes_blind:
             return True, None
         size = upload.size
         sent = await self._send(data, upload, _SENT_BLIND if size is None else min(size, _SENT_BLIND))
@@ -207,10 +220,10 @@ class Uploader:
     async def _finish(self, data: DataConnection, upload: Upload, ahead: Callable[[], bool]) -> _FollowUp:
         """End the transfer, and build the flight that follows it."""
         await data.finish()
-        follow_up = self._build_follow_up(upload, asks_port=ahead() and not self._connection.known.uses_pasv)
+        follow_up = self._build_follow_up(upload, asks_port=ahead() and self._connection.asks_port_ahead)
         if self._connection.known.is_sequential:
             follow_up.is_sent = True
-            await self._connection.control.send(follow_up.lines)
+            await self._connection.control.send(follow_up.lines, follow_up.kind)
         return follow_up
 
     def _build_follow_up(self, upload: Upload, *, asks_port: bool) -> _FollowUp:
@@ -220,48 +233,59 @@ class Uploader:
             upload.content.entry.mtime_ns,
             known.time_setter,
         )
-        follow_up = _FollowUp(upload.temporary, [command_line("SIZE", temporary)], asks_port)
-        if asks_port:
-            follow_up.lines.insert(0, command_line("EPSV"))
+        port = [command_line("EPSV")] if asks_port else []
+        follow_up = _FollowUp(upload.temporary, port, asks_port, known.has_size)
+        if follow_up.asks_size:
+            follow_up.lines.append(command_line("SIZE", temporary))
         if mtime_ns is not None and time_setter is not None and time_setter is not TimeSetter.NONE:
             follow_up.wanted_ns, follow_up.time_setter = mtime_ns, time_setter
             follow_up.lines.append(set_time_line(time_setter, temporary, mtime_ns))
-        other = known.case_folding.to_ask(upload.temporary)
+        other = known.case_folding.to_ask(upload.temporary) if follow_up.asks_size else None
         if other is not None and not connection.fault(other):
             follow_up.other_spelling = other
             follow_up.lines.append(command_line("SIZE", connection.at(other)))
         return follow_up
 
-    async def _play_follow_up(self, follow_up: _FollowUp) -> None:
+    async def _play_follow_up(self, follow_up: _FollowUp, upload: Upload) -> None:
         """Send the flight, where that was not done early, and read its replies."""
         control, known = self._connection.control, self._connection.known
         if not follow_up.is_sent:
-            await control.send(follow_up.lines)
+            await control.send(follow_up.lines, follow_up.kind)
         if follow_up.asks_port:
             self._connection.keep_port(await control.reply())
-        size = checked("SIZE", await control.reply())
-        if size.code in UNKNOWN:
-            raise FatalError(f"the server has no SIZE command, so no upload can be verified ({size}); use SFTP instead")
-        follow_up.size = size_of(size)
+        size = checked("SIZE", await control.reply()) if follow_up.asks_size else None
+        lacks_size = size is None or known.commands.lacks("SIZE", size)
+        if size is not None:
+            follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
         if follow_up.other_spelling is not None:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
                 known.case_folding.learn(follow_up.temporary, follow_up.other_spelling, is_found=found is not None)
+        if lacks_size:
+            await self._sizes.confirm_missing(upload.temporary)
+            follow_up.size = await self._sizes.stored(upload.temporary, upload.due)
 
     def _read_time(self, follow_up: _FollowUp, reply: Reply, wanted_ns: int) -> None:
         """Read whether the time was set. A server that cannot set times is not asked again."""
         setter = follow_up.time_setter  # `known` is shared, and may hold another by now
+        commands = self._connection.known.commands
         if was_time_set(reply):
+            commands.note("a time")
             follow_up.mtime_ns = parse_mdtm_time(format_time(wanted_ns))
+        elif commands.works("a time"):
+            pass  # it is about this file
         elif (setter is TimeSetter.MDTM and follow_up.size is not None) or reply.code in UNKNOWN:
             self._connection.known.time_setter = TimeSetter.NONE
 
     # Names.
 
-    async def _check_name(self, upload: Upload) -> OperationRefused | None:
-        """Check that the server stores an odd name unchanged. The temporary's name has the same traits."""
+    async def _check_name(self, upload: Upload, *, is_stored: bool) -> OperationRefused | None:
+        """Check that the server stores an odd name unchanged. The temporary's name has the same traits.
+
+        ``is_stored`` says that the server has the temporary by its own name.
+        """
         traits = oddness(name_of(upload.path))
         if traits <= self._connection.known.kept_traits:
             return None
@@ -274,5 +298,8 @@ class Uploader:
         # the temporary's name finds it in the listing.
         mark = signature(name)
         disguised = [join(directory, found) for found in names if mark and mark in found]
+        if is_stored and await NameCheck(self._connection).keeps(upload.temporary, map(name_of, disguised)):
+            self._connection.known.kept_traits |= traits
+            return None
         await self._connection.remove_temporaries(disguised)
         return refusal or stored_differently(traits)

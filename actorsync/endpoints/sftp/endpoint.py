@@ -14,6 +14,7 @@ from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnectio
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread
 from actorsync.endpoints.ssh.channel import SshChannel
 from actorsync.endpoints.ssh.host_keys import HostKeys, load_client_keys, read_host_keys
@@ -23,6 +24,7 @@ from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRef
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
+from actorsync.protocols.greetings import OtherService
 from actorsync.protocols.sftp import dialogues as ask
 
 __all__ = ["LANES", "SftpEndpoint"]
@@ -50,6 +52,8 @@ class SftpEndpoint:
     fsync: bool = False
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
+    proxy: Proxy | None = None
+    """The proxy that connections go through."""
     traits: Traits = attrs.field(factory=Traits, init=False, repr=False)
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
@@ -88,12 +92,15 @@ class SftpEndpoint:
         """Ask the server for its host key, without logging in, and compare it with the user's known_hosts files.
 
         Raises:
+            LoginRefused: the server is no SSH server.
             ConnectionLost: no SSH server could be reached.
         """
         try:
             with trio.fail_after(self.connect_seconds):
                 async with self._thread.running() as loop:
-                    return await fetch_host_key(loop, (self.host, self.port), self._read_host_keys())
+                    return await fetch_host_key(loop, (self.host, self.port), self._read_host_keys(), self.proxy)
+        except OtherService as other:
+            raise LoginRefused(f"{self.display}: {other}") from None
         except trio.TooSlowError:
             raise ConnectionLost("no answer in time") from None
 
@@ -130,10 +137,17 @@ class SftpEndpoint:
         try:
             if self._credentials is None:
                 self._credentials = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
-            opening = open_channel(
-                loop, (self.host, self.port), self._read_host_keys(), self._credentials, requests.feed, requests.lose
-            )
-            return await stack.enter_async_context(opening)
+            try:
+                return await self._open_channel(loop, stack, requests, self._credentials)
+            except OtherService:
+                if self._is_accepted:
+                    raise
+            # One look is not enough to end a run: look again, over another connection.
+            return await self._open_channel(loop, stack, requests, self._credentials)
+        except OtherService as other:
+            if self._is_accepted:
+                raise
+            self._refusal = f"{self.display}: {other}"
         except CredentialsRejected as refused:
             if self._is_accepted:  # the same credentials were accepted before in this run
                 raise LoginLapsed(str(refused)) from None
@@ -141,6 +155,13 @@ class SftpEndpoint:
         except LoginRefused as refused:
             self._refusal = f"{self.display}: {refused}"
         raise LoginRefused(self._refusal) from None
+
+    async def _open_channel(
+        self, loop: AsyncioLoop, stack: AsyncExitStack, requests: RequestPipeline, credentials: Credentials
+    ) -> SshChannel:
+        address, hosts = (self.host, self.port), self._read_host_keys()
+        opening = open_channel(loop, address, hosts, credentials, requests.feed, requests.lose, self.proxy)
+        return await stack.enter_async_context(opening)
 
     def _read_host_keys(self) -> HostKeys:
         if self._host_keys is None:

@@ -13,10 +13,15 @@ import socket
 from collections import deque
 from typing import Any
 
-__all__ = ["ConnectedSocket"]
+from actorsync.protocols.greetings import MOST_BYTES, OtherService, instead_of_ssh
+
+__all__ = ["SILENT_SECONDS", "ConnectedSocket"]
 
 #: Bytes in one ``recv``.
 _READ = 256 * 1024
+#: Seconds after the greeting of a server before it counts as all that the server says. An SSH server sends its version
+#: at once.
+SILENT_SECONDS = 5.0
 #: Buffers in one ``sendmsg``. Linux accepts up to 1,024.
 _MAX_BUFFERS = 512
 
@@ -62,6 +67,8 @@ class _Transport(asyncio.Transport):
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.Protocol) -> None:
         super().__init__({"socket": sock, "sockname": sock.getsockname(), "peername": sock.getpeername()})
         self._loop, self._sock, self._protocol = loop, sock, protocol
+        self._greeting: bytes | None = b""  # what the server has sent so far; None once it is of no interest
+        self._silence: asyncio.TimerHandle | None = None
         self._outbox: deque[memoryview] = deque()
         self._is_flushing = False
         self._is_closed = False
@@ -108,10 +115,29 @@ class _Transport(asyncio.Transport):
         except OSError as error:
             self._end(error)
             return
+        if self._greeting is not None and self._is_other_service(data):
+            return
         if data:
             self._protocol.data_received(data)
         else:
             self._end(None)
+
+    def _is_other_service(self, data: bytes) -> bool:
+        """End the connection if the server is no SSH server: asyncssh would wait for its version until the timeout.
+
+        ``data`` is the next piece of its greeting; nothing if it closed the connection, or has been silent for long.
+        """
+        received = (self._greeting or b"") + data
+        is_ssh = received.startswith(b"SSH-") or b"\nSSH-" in received
+        self._greeting = None if is_ssh or len(received) > MOST_BYTES else received
+        if self._silence is not None:
+            self._silence.cancel()
+        other = instead_of_ssh(received, is_all=not data)
+        if other is not None:
+            self._end(OtherService(other))
+        elif data and self._greeting is not None:
+            self._silence = self._loop.call_later(SILENT_SECONDS, self._is_other_service, b"")
+        return other is not None
 
     def is_closing(self) -> bool:
         """Whether this side or the peer has closed the connection."""
@@ -129,9 +155,11 @@ class _Transport(asyncio.Transport):
         """Close, as `close` does: neither of the two waits."""
         self.close()
 
-    def _end(self, error: OSError | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         if not self._is_closed:
-            self._is_closed = True
+            self._is_closed, self._greeting = True, None
+            if self._silence is not None:
+                self._silence.cancel()
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
             self._sock.close()

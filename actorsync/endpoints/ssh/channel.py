@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable
 from itertools import groupby
 
+from actorsync.endpoints.shared.tcp import words_of
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, Notifier
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.model.text import display, shorten
@@ -30,7 +30,7 @@ _MAX_UNREAD = 16 * 1024 * 1024
 def reason_of(error: BaseException) -> str:
     """Return the text of an error as one printable line."""
     if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        return words_of(error)
     return shorten(display(str(error) or type(error).__name__), 300)
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 import attrs
 
+from actorsync.endpoints.shared.home import home_directory
+from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
 from actorsync.errors import LoginRefused
@@ -147,8 +149,9 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
     if login.password is not None or login.agent is False:
         return []
     keys: list[asyncssh.SSHKeyPair] = []
-    for name in _DEFAULT_KEYS:
-        path = Path.home() / ".ssh" / name
+    home = home_directory()
+    for name in _DEFAULT_KEYS if home is not None else ():
+        path = Path(home or "/", ".ssh", name)
         with contextlib.suppress(OSError, ValueError):  # all of asyncssh's errors about keys are ValueErrors
             keys += asyncssh.load_keypairs([str(path)])
     return keys
@@ -157,7 +160,8 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
 def _configured_key(path: Path, passphrase: Callable[[], str | None], table: str) -> list[asyncssh.SSHKeyPair]:
     shown = display(str(path))
     try:
-        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+        status = path.stat()
+        if status.st_uid == os.geteuid() and is_exposed(path, status):
             raise LoginRefused(f"{shown} is a private key that others can read; run: chmod 600 {shown}")
         try:
             return list(asyncssh.load_keypairs([str(path)]))

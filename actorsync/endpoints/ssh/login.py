@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.endpoints.shared.resource_limits import is_own_limit, unopened
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.batching_transport import ConnectedSocket
@@ -97,16 +99,9 @@ class _Client(asyncssh.SSHClient):
         return [password]
 
 
-async def _tcp(host: str, port: int) -> ConnectedSocket:
-    """Connect with trio, because its name lookup can be cancelled when it hangs."""
-    try:
-        stream = await trio.open_tcp_stream(host, port)
-    except OSError as error:
-        cause = error.__cause__
-        if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
-            cause = cause.exceptions[0]
-        cause = cause if isinstance(cause, OSError) else error
-        raise unopened(f"{host}:{port}: {reason_of(cause)}", cause) from error
+async def _tcp(host: str, port: int, proxy: Proxy | None) -> ConnectedSocket:
+    """Connect with trio, because its name lookup can be cancelled when it hangs. The caller has a deadline."""
+    stream = await connect(host, port, math.inf, proxy)
     try:
         descriptor = os.dup(stream.socket.fileno())
     except OSError as error:
@@ -183,10 +178,12 @@ async def open_channel(
     credentials: Credentials,
     on_data: Callable[[bytes], None],
     on_lost: Callable[[str], None],
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[SshChannel]:
     """Connect, check the host key, log in, and open the channel. An exception in the block aborts the connection.
 
     Raises:
+        OtherService: the server is no SSH server.
         LoginRefused: the host key is not trusted, or the server has no secure algorithms. Nothing was sent to it.
         CredentialsRejected: the server rejected the credentials.
         TooManyConnections: the server closed the connection early, which servers do at their connection limit.
@@ -194,7 +191,7 @@ async def open_channel(
     """
     channel = SshChannel(loop, on_data, on_lost)
     clients: list[_Client] = []
-    tunnel = await _tcp(*address)
+    tunnel = await _tcp(*address, proxy)
 
     async def work() -> asyncssh.SSHClientConnection:
         connection = await _connect(tunnel, hosts, credentials, clients)
@@ -250,14 +247,16 @@ def _failed(error: OSError | asyncssh.Error | ValueError, clients: Sequence[_Cli
     return ConnectionLost(reason)
 
 
-async def fetch_host_key(loop: AsyncioLoop, address: tuple[str, int], hosts: HostKeys) -> ShownHostKey:
+async def fetch_host_key(
+    loop: AsyncioLoop, address: tuple[str, int], hosts: HostKeys, proxy: Proxy | None = None
+) -> ShownHostKey:
     """Return a server's host key, without a login: the connection ends as soon as the server has sent the key.
 
     Raises:
         ConnectionLost: no SSH server could be reached.
     """
     clients: list[_Client] = []
-    tunnel = await _tcp(*address)
+    tunnel = await _tcp(*address, proxy)
     nobody = Credentials("nobody", [])  # never sent
     try:
         await loop.run(

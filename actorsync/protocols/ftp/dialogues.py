@@ -19,6 +19,7 @@ import attrs
 
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.model.entry import Kind
+from actorsync.protocols.ftp.flights import OutOfStep
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import (
     Features,
@@ -180,22 +181,27 @@ def make_directories(
     ]
 
 
-def remove_files(paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-    """Remove files. Returns None for each that no longer exists, or the server's refusal."""
+def remove_files(paths: Sequence[str], *, trusts_looks: bool = True) -> Dialogue[list[Reply | None]]:
+    """Remove files. Returns None for each that no longer exists, or the server's refusal.
+
+    With ``trusts_looks`` the server has shown a size before, so a file whose size it refuses with 550 does not exist.
+    """
     probes = [command_line("SIZE", path) for path in paths]
     replies = yield from exchange([(command_line("DELE", path),) for path in paths])
-    return (yield from _refusals_to_remove(probes, replies))
+    return (yield from _refusals_to_remove(probes, replies, trusts_looks=trusts_looks))
 
 
-def remove_directories(paths: Sequence[str], *, mlst: bool = False) -> Dialogue[list[Reply | None]]:
+def remove_directories(
+    paths: Sequence[str], *, mlst: bool = False, trusts_looks: bool = True
+) -> Dialogue[list[Reply | None]]:
     """Remove empty directories, in order. Returns None for each that no longer exists, or the server's refusal.
 
-    Paths and ``mlst`` are as for `make_directories`. Without MLST, a directory that can be neither removed nor entered
-    looks as if it did not exist.
+    Paths and ``mlst`` are as for `make_directories`. A directory that can be neither removed nor entered looks as if it
+    did not exist; without ``trusts_looks`` it counts as refused.
     """
     probes = _directory_probes(paths, mlst=mlst)
     replies = yield from exchange([(command_line("RMD", path),) for path in paths])
-    return (yield from _refusals_to_remove(probes, replies))
+    return (yield from _refusals_to_remove(probes, replies, trusts_looks=trusts_looks))
 
 
 def _directory_probes(paths: Sequence[str], *, mlst: bool) -> list[bytes]:
@@ -223,13 +229,16 @@ def _look(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Re
     return looks
 
 
-def _refusals_to_remove(probes: Sequence[bytes], replies: Sequence[Reply]) -> Dialogue[list[Reply | None]]:
+def _refusals_to_remove(
+    probes: Sequence[bytes], replies: Sequence[Reply], *, trusts_looks: bool
+) -> Dialogue[list[Reply | None]]:
     """Return the refusals, without those of paths that no longer exist.
 
-    A path does not exist when the probe gets 550. The refusal itself must be 550, or 553 for a name that the server
-    does not allow. 450 means busy, and 500 and 502 mean that the server has no such command.
+    A path does not exist when the probe gets 550, and the server is known to answer such probes. The refusal itself
+    must be 550, or 553 for a name that the server does not allow. 450 mostly means busy, and 500 and 502 mean that the
+    server has no such command. Servers differ, so a caller looks for what is refused in a listing.
     """
-    looks = yield from _look(probes, replies)
+    looks = (yield from _look(probes, replies)) if trusts_looks else [None] * len(replies)
     return [
         None if reply.is_positive or (reply.code in {550, 553} and look and look.code == 550) else reply
         for reply, look in zip(replies, looks, strict=True)
@@ -240,11 +249,13 @@ def rename_outcome(rnfr: Reply, rnto: Reply) -> Reply | None:
     """Return the refusal in the checked replies to one RNFR and RNTO of one flight; None when the rename is done.
 
     Raises:
-        ProtocolError: RNFR was refused and RNTO was done. An older RNFR was still armed, and another file now has this
-            name.
+        OutOfStep: RNFR was refused and RNTO was done. An older RNFR was still armed, and another file now has this
+            name. Or RNFR was accepted and RNTO found none: the server took it first.
     """
     if rnfr.is_refusal and rnto.is_positive:
-        raise ProtocolError(f'the server renamed another file than requested: "{rnfr}", then "{rnto}"')
+        raise OutOfStep(f'the server renamed another file than requested: "{rnfr}", then "{rnto}"')
+    if not rnfr.is_refusal and rnto.code == 503:
+        raise OutOfStep(f'answers out of step: RNTO was answered with "{rnto}" after "{rnfr}"')
     return rnfr if rnfr.is_refusal else rnto if rnto.is_refusal else None
 
 

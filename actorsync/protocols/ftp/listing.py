@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import attrs
 
@@ -20,7 +20,7 @@ from actorsync.model.text import display, shorten
 from actorsync.protocols.ftp.replies import parse_mdtm_time
 from actorsync.protocols.ftp.wire import Reply
 
-__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd"]
+__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd", "shows_name"]
 
 _SHOWN = 200  # characters of a line in a problem
 _MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 100,000 problems
@@ -55,6 +55,19 @@ class ParsedListing:
     has_dot_entries: bool
     is_whole: bool
     problems: tuple[str, ...]
+    is_dos: bool = attrs.field(default=False, eq=False)
+    """Whether every line was in DOS form. Such listings have no dot entries."""
+
+
+def shows_name(name: str, names: Collection[str], *, shows_dots: bool) -> bool:
+    """Return whether a listing with ``names`` would also show ``name``, so that its absence means something.
+
+    Some servers hide names that begin with a dot, and some print ``?`` or U+FFFD for what is not ASCII. ``shows_dots``
+    says that another listing of the server has shown a name that begins with a dot.
+    """
+    if name.startswith(".") and not (shows_dots or any(other.startswith(".") for other in names)):
+        return False
+    return name.isascii() or not any("?" in other or "\ufffd" in other for other in names)
 
 
 def parse_mlsd(data: bytes) -> ParsedListing:
@@ -82,7 +95,8 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
     problems: list[str] = []
     entries: list[ListedEntry] = []
     dots: set[str] = set()
-    for line in _lines(data, problems):
+    lines = _lines(data, problems)
+    for line in lines:
         try:
             entry = read(line)
             if entry is None:
@@ -105,6 +119,7 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
         has_dot_entries=len(dots) >= needed_dots,
         is_whole=not problems,
         problems=tuple(problems),
+        is_dos=needed_dots == 2 and bool(lines) and all(map(_DOS.fullmatch, lines)),
     )
 
 
@@ -176,10 +191,13 @@ def mlst_entry(reply: Reply) -> ListedEntry | None:
 
     The facts are those of a listing. The name may have any form, and must not be used.
     """
-    if not reply.is_positive or len(reply.lines) != 3:
+    # RFC 3659 wants one line that begins with a space, between two others. Some servers leave the space out, and send
+    # an empty line behind.
+    described = [line for line in (line.lstrip(" ") for line in reply.lines[1:-1]) if line]
+    if not reply.is_positive or len(described) != 1:
         return None
     try:
-        return _mlsd_entry(reply.lines[1].removeprefix(" "))
+        return _mlsd_entry(described[0])
     except _NotUnderstoodError:
         return None
 

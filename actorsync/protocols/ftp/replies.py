@@ -12,6 +12,7 @@ from functools import lru_cache
 import attrs
 
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
+from actorsync.protocols.ftp.flights import OutOfStep
 from actorsync.protocols.ftp.wire import ProtocolError, Reply, command_line
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "TimeSetter",
     "accept_tls",
     "checked",
+    "ends_session",
     "epsv_port",
     "format_time",
     "greet",
@@ -41,7 +43,7 @@ _TIME = frozenset({213, 200, 250, 253})
 EXPECTED: Mapping[str, frozenset[int]] = {
     "CWD": _DONE,
     "DELE": _DONE,
-    "EPSV": frozenset({229}),
+    "EPSV": frozenset({229, 227}),  # 227 is not of RFC 2428, and some servers send it
     "FEAT": frozenset({211}),
     "LIST": _TRANSFER,
     "MDTM": _TIME,
@@ -60,23 +62,33 @@ EXPECTED: Mapping[str, frozenset[int]] = {
     "RNTO": _DONE,
     "SIZE": frozenset({213}),
     "STOR": _TRANSFER,
+    "SYST": frozenset({215}),
     "TYPE": frozenset({200}),
     "USER": frozenset({230, 232, 331, 332}),
 }
+
+
+def ends_session(reply: Reply) -> bool:
+    """Return whether the server ends the session with this reply, whatever the command was.
+
+    421 says so (RFC 959). vsftpd sends ``500 OOPS:`` when one of its own processes has failed, and then exits: the
+    reply says nothing about the command.
+    """
+    return reply.code == 421 or (reply.code == 500 and reply.lines[0].startswith("OOPS: "))
 
 
 def checked(verb: str, reply: Reply) -> Reply:
     """Return ``reply`` when it can be the answer to ``verb``. Every reply is checked here before it is used.
 
     Raises:
-        ConnectionLost: It is 421: the server closes the connection, whatever the command was.
-        ProtocolError: It is no possible answer to this command: the answers are out of step.
+        ConnectionLost: The server ends the session with it (see `ends_session`).
+        OutOfStep: It is no possible answer to this command.
     """
-    if reply.code == 421:
+    if ends_session(reply):
         raise ConnectionLost(f"the server closes the connection: {reply}")
     if reply.is_refusal or reply.code in EXPECTED[verb]:
         return reply
-    raise ProtocolError(f'answers out of step: {verb} was answered with "{reply}"')
+    raise OutOfStep(f'answers out of step: {verb} was answered with "{reply}"')
 
 
 def greet(reply: Reply) -> bool:
@@ -89,7 +101,7 @@ def greet(reply: Reply) -> bool:
     """
     if reply.code in {120, 220}:
         return reply.code == 220
-    if reply.is_transient:
+    if reply.is_transient or ends_session(reply):
         raise ConnectionLost(f"the server offers no service now: {reply}")
     raise ProtocolError(f'the server greets with "{reply}"')
 
@@ -98,11 +110,11 @@ def accept_tls(reply: Reply) -> None:
     """Check that the reply to ``AUTH TLS`` allows the handshake.
 
     Raises:
-        ConnectionLost: It is 421: the server closes the connection.
+        ConnectionLost: The server ends the session with it (see `ends_session`).
         LoginRefused: It is anything else but 234. The server has no TLS, or an attacker has suppressed it. Going on in
             clear is never an option.
     """
-    if reply.code == 421:
+    if ends_session(reply):
         raise ConnectionLost(f"the server closes the connection: {reply}")
     if reply.code != 234:
         raise LoginRefused(f'the server refused TLS: AUTH TLS was answered with "{reply}"')
@@ -156,6 +168,8 @@ def parse_working_directory(reply: Reply) -> str | None:
 
 
 _SIZE = re.compile(r"[0-9]{1,19}")
+# The text of 213 in RFC 959. The npm package ftp-srv sends it for an empty file, as it takes the number 0 for no text.
+_NO_NUMBER = re.compile(r"File status\.?", re.IGNORECASE)
 
 
 def size_of(reply: Reply) -> int | None:
@@ -167,6 +181,8 @@ def size_of(reply: Reply) -> int | None:
     if reply.is_refusal:
         return None
     if not _SIZE.fullmatch(text := reply.text.strip(" ")):
+        if _NO_NUMBER.fullmatch(text):
+            return 0
         raise ProtocolError(f'the server sent an invalid size: "{reply}"')
     return int(text)
 
@@ -183,17 +199,17 @@ def _usable(port: int, reply: Reply) -> int:
 
 
 def epsv_port(reply: Reply) -> int | None:
-    """Read the port from the reply to EPSV (RFC 2428). None: the server refuses EPSV.
+    """Read the port from the reply to EPSV (RFC 2428).
+
+    None: the server refuses EPSV, or its answer has another form (a bar is missing, an address is inside, 227 instead
+    of 229). PASV may then work.
 
     Raises:
         ConnectionLost: The server closes the connection.
         ProtocolError: It is not an answer to EPSV, or the port is below 1024.
     """
-    if checked("EPSV", reply).is_refusal:
-        return None
-    if match := _EPSV.search(reply.text):
-        return _usable(int(match[2]), reply)
-    raise ProtocolError(f'the server named no data port: "{reply}"')
+    match = None if checked("EPSV", reply).code != 229 else _EPSV.search(reply.text)
+    return None if match is None else _usable(int(match[2]), reply)
 
 
 def pasv_port(reply: Reply) -> int:

@@ -22,6 +22,7 @@ import attrs
 
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.text import display, shorten
+from actorsync.protocols.greetings import OtherService, instead_of_ftp
 
 __all__ = [
     "MAX_BURST_BYTES",
@@ -36,6 +37,7 @@ __all__ = [
     "ReplyParser",
     "bursts",
     "command_line",
+    "is_utf8",
     "verb_of",
     "why_unsendable",
 ]
@@ -167,6 +169,17 @@ def verb_of(line: bytes) -> str:
     return line.split(maxsplit=1)[0].decode("ascii")
 
 
+def is_utf8(line: bytes) -> bool:
+    """Return whether a command line is UTF-8. Some servers never answer one that is not."""
+    if line.isascii():
+        return True
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:
     """Group lines into flights that any server can take, in order.
 
@@ -203,6 +216,7 @@ class ReplyParser:
         self._lines: list[bytes] = []
         self._size = 0
         self._fault: str | None = None
+        self._is_greeting = True
 
     @property
     def is_empty(self) -> bool:
@@ -217,12 +231,14 @@ class ReplyParser:
         """Return the next reply, or None when it is not whole yet.
 
         Raises:
+            OtherService: The first line is that of a server of another kind.
             ProtocolError: The bytes are not FTP, or a line or reply exceeds the limits of this module.
         """
         if self._fault:
             raise ProtocolError(self._fault)
         while (line := self._next_line()) is not None:
             if not self._lines and (whole := _WHOLE_REPLY.fullmatch(line)):  # the usual case
+                self._is_greeting = False
                 return Reply(int(whole[1]), (whole[2].decode("utf-8", "surrogateescape"),))
             if reply := self._add(line):
                 return reply
@@ -255,9 +271,12 @@ class ReplyParser:
             return self._finish() if is_last else None
         first = _FIRST_LINE.fullmatch(line)
         if first is None or int(first[1]) > 659:
-            shown = shorten(display(line.decode("utf-8", "surrogateescape")), _SHOWN)
-            raise self._fail(f'the server sent no valid FTP reply: "{shown}"')
-        self._code = first[1]
+            text = line.decode("utf-8", "surrogateescape")
+            if self._is_greeting and (other := instead_of_ftp(text)) is not None:
+                self._fault = other
+                raise OtherService(other)
+            raise self._fail(f'the server sent no valid FTP reply: "{shorten(display(text), _SHOWN)}"')
+        self._code, self._is_greeting = first[1], False
         self._lines.append(first[3] or b"")
         return None if first[2] == b"-" else self._finish()
 

@@ -22,6 +22,7 @@ import trio
 from actorsync.testing.servers.certificates import certificate_sha256
 from actorsync.testing.servers.command_log import Command, CommandLog
 from actorsync.testing.servers.faults import FTP_STEPS, FaultPlan, Name, plan_of, step_names
+from actorsync.testing.servers.in_a_row import InARow, rearranged
 from actorsync.testing.servers.profiles import profile_text, write_private
 
 __all__ = ["EmbeddedFtpServer", "embedded_ftp_server"]
@@ -47,6 +48,7 @@ class EmbeddedFtpServer:
       ``is_implicit`` from the first byte. Needs PyOpenSSL. ``tls_version``: the only accepted version, such as
       ``"1.2"``.
     * ``data_ports``: the ports for data connections; by default, any free port.
+    * ``in_a_row``: how the server takes commands that arrive together; see `actorsync.testing.servers.in_a_row`.
     * ``faults``: what goes wrong, such as ``["cut@store:3"]``; see `actorsync.testing.servers.faults`.
 
     With trio, use ``async with``: it starts and stops the server in a worker thread.
@@ -66,6 +68,7 @@ class EmbeddedFtpServer:
     is_implicit: bool = False
     tls_version: str | None = None
     data_ports: Sequence[int] | None = None
+    in_a_row: InARow = "stream"
     faults: FaultPlan = attrs.field(factory=FaultPlan, converter=plan_of)
 
     commands: CommandLog = attrs.field(factory=CommandLog, init=False, repr=False)
@@ -285,13 +288,17 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         }
         timeout = settings.idle_timeout or 0
         auth_failed_timeout = 0  # a rejected password does not slow a test down
-        banner = "actorsync embedded server ready."
+        # A client may know from the name how pyftpdlib takes commands.
+        banner = "pyftpdlib, embedded by actorsync, is ready." if settings.in_a_row == "stream" else "Ready."
         session_number = 0
         ssl_context = tls_context
         passive_ports = settings.data_ports
         tls_control_required = tls_data_required = True  # has an effect with a certificate only
         storing = ""
         drops_answer = False
+
+        def recv(self, size: int) -> bytes:
+            return rearranged(super().recv(size), settings.in_a_row)
 
         def handle(self) -> None:
             if settings.is_implicit:

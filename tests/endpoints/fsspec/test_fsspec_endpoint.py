@@ -285,7 +285,7 @@ async def test_repeated_commit_does_not_set_the_new_file_aside(tmp_path: Path) -
         store = endpoint._store
         assert store is not None
         moved: list[tuple[str, str]] = []
-        store.move = lambda old, new: moved.append((old, new))
+        store.move = lambda old, new, _: moved.append((old, new))
         assert await session.commit([staged]) == [once]
     assert moved == []
     assert (tmp_path / "a").read_text() == "new"

@@ -21,6 +21,7 @@ import trio
 from actorsync.actors.backoff import Backoff
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.ftp.wire.certificates import (
+    NotTls,
     TlsPolicy,
     UntrustedServer,
     check_pin,
@@ -83,6 +84,59 @@ async def refusal(server: EvilServer | FtpTarget, policy: TlsPolicy) -> str:
     return text
 
 
+# ---- the wrong scheme
+
+
+async def wrong_scheme(server: EvilServer | FtpTarget, tls: TlsPolicy | None) -> str:
+    """Return the refusal of a URL with the wrong scheme. No run repeats it."""
+    with pytest.raises(LoginRefused) as caught, trio.fail_after(10):
+        await meet(endpoint_for(server, tls=tls, connect_seconds=1.0))
+    assert PASSWORD not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_explicit_scheme_at_an_implicit_port_is_refused_with_the_right_one(policy: TlsPolicy) -> None:
+    """Both sides would wait for the other. No name and no password is sent."""
+    async with evil_server(tls=identity().server_context(), is_implicit=True) as server:
+        for tls in (policy, None):
+            assert "waits for TLS from the first byte on this port: use ftps://" in await wrong_scheme(server, tls)
+        assert server.commands == []
+
+
+async def test_implicit_scheme_at_an_explicit_port_is_refused_with_the_right_one(policy: TlsPolicy) -> None:
+    async with evil_server(tls=identity().server_context()) as server:
+        said = await wrong_scheme(server, attrs.evolve(policy, is_implicit=True))
+        assert "begins without TLS on this port: use ftpes://" in said
+        assert not {"USER", "PASS"} & {line.split()[0] for line in server.commands}
+
+
+@pytest.mark.parametrize("verb", ["USER", "PASS"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"421 Sorry, cleartext sessions and weak ciphers are not accepted on this server.",
+        b"550 SSL/TLS required on the control channel",
+        b"530 Non-anonymous sessions must use encryption.",
+    ],
+)
+async def test_login_in_clear_where_tls_is_needed_is_refused_with_the_right_scheme(verb: str, reply: bytes) -> None:
+    async with evil_server({verb: reply}, tls=identity().server_context()) as server:
+        said = await wrong_scheme(server, None)
+        assert f"{reply.decode().rstrip('.')}; the server accepts logins under TLS only: use ftpes://" in said
+
+
+async def test_mention_of_tls_by_a_server_without_it_is_no_hint() -> None:
+    """The second connection finds no TLS. A server that has too many connections may mention anything."""
+    async with evil_server({"USER": b"421 too many secure sessions"}) as server:
+        with pytest.raises(ConnectionLost, match="too many secure sessions"):
+            await meet(endpoint_for(server, tls=None))
+
+
+async def test_slow_greeting_is_no_wrong_scheme() -> None:
+    async with evil_server(greets_after=0.7) as server:
+        await meet(endpoint_for(server, tls=None, connect_seconds=1.0))
+
+
 # ---- without faults
 
 
@@ -139,7 +193,7 @@ async def test_describe_shows_the_protection_of_the_connection(policy: TlsPolicy
     ],
 )
 def test_clear_text_warning_depends_on_address_and_user(address: str, user: str, warns: bool) -> None:
-    said = warn_of_clear_text("example.org", address, user)
+    said = warn_of_clear_text("example.org", [address], user)
     assert bool(said) is warns
     assert all("in clear to example.org" in line and "ftpes://" in line for line in said)
 
@@ -482,7 +536,7 @@ ERRORS: list[tuple[BaseException | None, type[ActorsyncError], str]] = [
     (ConnectionResetError(104, "Connection reset by peer"), ConnectionLost, "Connection reset by peer"),
     (tls_error("TLSV1_ALERT_INTERNAL_ERROR"), ConnectionLost, "tlsv1 alert internal error"),
     (tls_error("BAD_SIGNATURE"), ConnectionLost, "bad signature"),
-    (tls_error("WRONG_VERSION_NUMBER"), LoginRefused, "not TLS"),
+    (tls_error("WRONG_VERSION_NUMBER"), NotTls, "not TLS"),
     (tls_error("UNSUPPORTED_PROTOCOL"), LoginRefused, "no TLS version"),
     (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), LoginRefused, "no TLS version"),
     (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), LoginRefused, "strong enough"),

@@ -7,6 +7,7 @@ afterwards.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,6 +24,8 @@ __all__ = ["Answer", "EvilServer", "evil_server"]
 Answer = bytes | Callable[[str], bytes | None]
 
 _TIME = b"20240229123456"
+#: The first byte of a character of three, with a line end in place of the rest.
+_CUT_OFF = re.compile(rb"[\xe0-\xef]\r\n")
 _FEATURES = b"211-Features\r\n EPSV\r\n MDTM\r\n MFMT\r\n MLST type*;size*;modify*;\r\n SIZE\r\n211 End\r\n"
 
 
@@ -31,7 +34,8 @@ class EvilServer:
     """A running server; obtained from `evil_server`."""
 
     answers: Mapping[str, Answer]
-    greeting: bytes = b"220 hello\r\n"
+    greeting: bytes = b"220 pyftpdlib? hello\r\n"  # by default a server that is known to take flights
+    greets_after: float = 0.0
     listing: bytes | None = None  # sent by MLSD instead of the real listing
     early: bool = False  # send 226 before the data arrives
     tls: ssl.SSLContext | None = None  # used from AUTH TLS on
@@ -43,6 +47,14 @@ class EvilServer:
     full: bytes = b"451 no more"
     date: str = "Jan 1 00:00"  # of every entry in LIST
     folds: bool = False  # names are case-insensitive
+    replaces: bool = False  # stores U+FFFD for each character that is not ASCII
+    lists_missing: bool = False  # MLSD of a missing directory sends an empty listing, and 226
+    list_form: Literal["unix", "dos"] = "unix"
+    dash_a: Literal["option", "refused", "file"] = "option"  # what "-a" is to LIST
+    hides_dots: bool = False  # listings leave out names that begin with a dot
+    shows_ascii: bool = False  # listings show "?" for what is not ASCII
+    waits_for_data: bool = False  # after EPSV or PASV, read nothing until the data connection is there
+    swallows: bool = False  # read the line end after a byte that is not UTF-8 as a part of the character
     port: int = 0
     host: str = "127.0.0.1"
     files: dict[str, bytes] = attrs.field(factory=dict)
@@ -57,6 +69,8 @@ class EvilServer:
 
     def place(self, path: str) -> str:
         """Return the path of an existing entry that ``path`` refers to, in its own case; otherwise ``path``."""
+        if self.replaces:
+            path = re.sub("[^ -~]", "\ufffd", path)
         if not self.folds or path in {"", "/"}:
             return path
         above, _, name = path.rpartition("/")
@@ -73,16 +87,25 @@ class EvilServer:
         """Return the lines of MLSD."""
         inside = folder.rstrip("/") + "/"
         lines = [
-            b"type=file;size=%d;modify=%s; %s" % (len(data), self.times.get(path, _TIME), path[len(inside) :].encode())
+            b"type=file;size=%d;modify=%s; %s" % (len(data), self.times.get(path, _TIME), self.printed(path))
             for path, data in self.files.items()
-            if path.startswith(inside) and "/" not in path[len(inside) :]
+            if self.is_shown(path, inside)
         ]
         lines += [
-            b"type=dir; " + path[len(inside) :].encode()
+            b"type=dir; " + self.printed(path)
             for path in self.folders
-            if path.startswith(inside) and path != inside and "/" not in path[len(inside) :]
+            if path != inside and self.is_shown(path, inside)
         ]
         return b"".join(line + b"\r\n" for line in lines)
+
+    def is_shown(self, path: str, inside: str) -> bool:
+        name = path.removeprefix(inside)
+        return path.startswith(inside) and "/" not in name and not (self.hides_dots and name.startswith("."))
+
+    def printed(self, path: str) -> bytes:
+        """Return the name of a path as listings show it."""
+        name = path.rpartition("/")[2].encode()
+        return re.sub(rb"[^ -~]", b"?", name) if self.shows_ascii else name
 
 
 @attrs.define(eq=False)
@@ -92,16 +115,21 @@ class _Session:
     listener: socket.socket | None = None
     renamed: str = ""
     folder: str = "/"
+    waiting: Stream | None = None  # a data connection for the next transfer
 
     async def run(self) -> None:
         raw = self.stream
         try:
             if self.server.is_implicit:
                 await self.secure()
+            await trio.sleep(self.server.greets_after)
             await self.stream.send_all(self.server.greeting)
             rest = b""
             while data := await self.stream.receive_some():
-                *lines, rest = (rest + data).split(b"\r\n")
+                received = rest + data
+                if self.server.swallows:
+                    received = _CUT_OFF.sub(b"?", received)
+                *lines, rest = received.split(b"\r\n")
                 for line in lines:
                     await self.answer(line.decode(errors="surrogateescape"))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
@@ -166,13 +194,23 @@ class _Session:
         return int(self.listener.getsockname()[1])
 
     async def do_epsv(self, _: str) -> bytes:
-        return b"229 here (|||%d|)" % self.listen()
+        return await self.passive(b"229 here (|||%d|)" % self.listen())
 
     async def do_pasv(self, _: str) -> bytes:
         port = self.listen()
-        return b"227 here (127,0,0,1,%d,%d)" % (port // 256, port % 256)
+        return await self.passive(b"227 here (127,0,0,1,%d,%d)" % (port // 256, port % 256))
+
+    async def passive(self, reply: bytes) -> bytes:
+        if not self.server.waits_for_data:
+            return reply
+        await self.stream.send_all(reply + b"\r\n")
+        self.waiting = await self.accept()
+        return b""
 
     async def accept(self) -> Stream:
+        if self.waiting is not None:
+            stream, self.waiting = self.waiting, None
+            return stream
         assert self.listener is not None
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
         self.listener = None
@@ -191,7 +229,7 @@ class _Session:
 
     async def do_mlsd(self, path: str) -> bytes:
         path = self.server.place(path)
-        if path not in self.server.folders:
+        if path not in self.server.folders and not self.server.lists_missing:
             return b"550 no"
         shown = self.server.shown(path) if self.server.listing is None else self.server.listing
         await self.stream.send_all(b"150 now\r\n")
@@ -201,15 +239,22 @@ class _Session:
                 await data.transport_stream.aclose()
         return b"226 done"
 
-    async def do_list(self, _: str) -> bytes:
-        inside = self.folder.rstrip("/") + "/"
-        date = self.server.date
-        lines = [f"drwxr-xr-x 2 o g 0 {date} {name}".encode() for name in (".", "..")]
-        for fact in self.server.shown(self.folder).splitlines():
-            facts, _, name = fact.decode().partition(" ")
-            size = len(self.server.files.get(inside + name, b""))
-            kind = "drwxr-xr-x" if "dir" in facts else "-rw-r--r--"
-            lines.append(f"{kind} 1 o g {size} {date} {name}".encode())
+    async def do_list(self, option: str) -> bytes:
+        is_unix, date = self.server.list_form == "unix", self.server.date
+        lines = [f"drwxr-xr-x 2 o g 0 {date} {name}".encode() for name in (".", "..") if is_unix]
+        facts = [fact.decode().partition(" ") for fact in self.server.shown(self.folder).splitlines()]
+        if option == "-a" and self.server.dash_a != "option":
+            lines, facts = [], []
+            if self.server.dash_a == "refused":
+                return b"550 -a: no such file"
+        for fact, _, name in facts:
+            size = fact.partition("size=")[2].partition(";")[0] or "0"
+            kind = "drwxr-xr-x" if "dir" in fact else "-rw-r--r--"
+            if is_unix:
+                lines.append(f"{kind} 1 o g {size} {date} {name}".encode())
+            else:
+                column = "<DIR>         " if "dir" in fact else f"{size:>14}"
+                lines.append(f"02-03-20  03:15PM {column} {name}".encode())
         async with await self.accept() as data:
             await self.stream.send_all(b"150 now\r\n")
             await data.send_all(b"".join(line + b"\r\n" for line in lines))
@@ -219,7 +264,10 @@ class _Session:
         path = self.server.place(path)
         if path in self.server.folders:
             return b"250-here\r\n type=dir; %s\r\n250 end\r\n" % path.encode()
-        return b"550 no"
+        if (data := self.server.files.get(path)) is None:
+            return b"550 no"
+        facts = b"type=file;size=%d;modify=%s;" % (len(data), self.server.times.get(path, _TIME))
+        return b"250-here\r\n %s %s\r\n250 end\r\n" % (facts, path.encode("utf-8", "surrogateescape"))
 
     async def do_mkd(self, path: str) -> bytes:
         path = self.server.place(path)
@@ -230,6 +278,7 @@ class _Session:
 
     async def do_stor(self, path: str) -> bytes:
         await self.stream.send_all(b"150 send it\r\n")
+        self.server.times.pop(self.server.place(path), None)
         if self.server.early:
             await self.stream.send_all(b"226 got it\r\n")
         received = b""
@@ -241,6 +290,15 @@ class _Session:
         if kept != received:
             return self.server.full
         return b"" if self.server.early else b"226 got it"
+
+    async def do_retr(self, path: str) -> bytes:
+        data = self.server.files.get(self.server.place(path))
+        if data is None:
+            return b"550 no"
+        await self.stream.send_all(b"150 take it\r\n")
+        async with await self.accept() as stream:
+            await stream.send_all(data)
+        return b"226 done"
 
     async def do_size(self, path: str) -> bytes:
         found = self.server.files.get(self.server.place(path))
@@ -258,7 +316,7 @@ class _Session:
 
     async def do_rnfr(self, path: str) -> bytes:
         self.renamed = path = self.server.place(path)
-        return b"350 and then?" if path in self.server.files else b"550 no"
+        return b"350 and then?" if path in {*self.server.files, *self.server.folders} else b"550 no"
 
     async def do_rnto(self, path: str) -> bytes:
         if self.renamed not in self.server.files:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.temporary_names import aside_name, oddness, signature, temporary_name, trial_name
+from actorsync.planning.temporary_names import aside_name, forms_of, oddness, signature, temporary_name, trial_name
 
 TOKEN = "0123456789abcdef"
 
@@ -146,3 +146,23 @@ def test_m082_trial_name_is_plain_and_follows_from_the_temporary(name: str, toke
 @given(names)
 def test_m082_trial_name_is_unique_for_any_temporary(temporary: str) -> None:
     assert trial_name(temporary).startswith("try.actorsync-")
+
+
+@given(names)
+def test_forms_of_a_name_are_other_names(name: str) -> None:
+    assert not {name, "", ".", ".."} & set(forms_of(name))
+    assert not any("/" in form for form in forms_of(name))
+
+
+@pytest.mark.parametrize("name", ["é", "menu-\udce8", "a:b", "x*y", "日本", "e\u0301"])
+@pytest.mark.parametrize("by", ["?", "_", "\ufffd", ""])
+def test_server_that_replaces_characters_confuses_a_name_with_a_form_of_it(name: str, by: str) -> None:
+    def stored(text: str) -> str:
+        return "".join(letter if (letter.isalnum() and letter.isascii()) or letter == "-" else by for letter in text)
+
+    assert stored(name) in {stored(form) for form in forms_of(name)}
+
+
+@pytest.mark.parametrize(("name", "form"), [("a ", "a"), ("a.", "a"), (" a", "a"), ("~a", "a"), ("é", "e\u0301")])
+def test_forms_of_a_name_include_what_servers_store_instead(name: str, form: str) -> None:
+    assert form in forms_of(name)

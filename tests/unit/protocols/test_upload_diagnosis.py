@@ -16,6 +16,8 @@ AT_ONCE = Attempt(60_000, "no", 553, is_begun=False)
 BEGUN = Attempt(60_000, "no more", 451, is_begun=True, stored=5_000, may_pass=True)
 SHORT = Attempt(60_000, "fine", 226, is_begun=True, is_accepted=True, stored=5_000)
 
+UNSEEN = Attempt(60_000, "fine", 226, is_begun=True, is_accepted=True)
+
 TAKEN = Attempt(16_384, "fine", 226, is_begun=True, is_accepted=True, stored=16_384)
 NOT_OPENED = Attempt(16_384, "no", 553, is_begun=False)
 NOTHING_KEPT = Attempt(16_384, "no more", 451, is_begun=True, stored=0)
@@ -48,6 +50,10 @@ def hinted(attempt: Attempt, hint: Hint) -> Attempt:
         (BEGUN, attrs.evolve(SOME_KEPT, code=426), Finding.CUT),
         (SHORT, attrs.evolve(SOME_KEPT, is_accepted=True), Finding.CUT),
         (AT_ONCE, NOTHING_KEPT, Finding.FULL),
+        (UNSEEN, attrs.evolve(UNSEEN, size=1), Finding.UNSEEN),
+        (UNSEEN, NOTHING_KEPT, Finding.FULL),
+        (BEGUN, UNSEEN, Finding.THIS_FILE),
+        (AT_ONCE, UNSEEN, Finding.NAME),
     ],
 )
 def test_m031_m032_m039_m082_refusal_and_probe_give_the_finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from actorsync.errors import ConnectionLost, LoginRefused, ProfileError
 from actorsync.model.text import display
 
 __all__ = [
+    "NotTls",
     "TlsPolicy",
     "UntrustedServer",
     "check_pin",
@@ -109,6 +110,7 @@ _UNTRUSTED: Mapping[int, str] = {
     64: "is for another address",
 }
 
+_NOT_TLS = "the answer is not TLS"
 _NO_COMMON_VERSION = "the server has no TLS version in common with actorsync (before 1.2 none is ever used)"
 _NO_COMMON_CIPHER = "the server has no strong enough TLS cipher in common with actorsync"
 #: OpenSSL's reasons for failures that a retry cannot help. After any other, a retry may succeed.
@@ -123,11 +125,15 @@ _REFUSED: Mapping[str, str] = {
     "WRONG_SSL_VERSION": _NO_COMMON_VERSION,
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server requires a client certificate, which actorsync cannot send",
     # A server that answers in clear sends no TLS record.
-    "HTTP_REQUEST": "the answer is not TLS",
-    "PACKET_LENGTH_TOO_LONG": "the answer is not TLS",
-    "RECORD_LAYER_FAILURE": "the answer is not TLS",
-    "WRONG_VERSION_NUMBER": "the answer is not TLS",
+    "HTTP_REQUEST": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
 }
+
+
+class NotTls(LoginRefused):
+    """The server answered the handshake with something that is not TLS."""
 
 
 def handshake_error(cause: BaseException | None) -> ConnectionLost | LoginRefused:
@@ -141,7 +147,8 @@ def handshake_error(cause: BaseException | None) -> ConnectionLost | LoginRefuse
     if cause is None or isinstance(cause, ssl.SSLEOFError):
         return ConnectionLost("the server closed the connection during the TLS handshake")
     if isinstance(cause, ssl.SSLError) and cause.reason in _REFUSED:
-        return LoginRefused(_REFUSED[cause.reason])
+        why = _REFUSED[cause.reason]
+        return NotTls(why) if why == _NOT_TLS else LoginRefused(why)
     return ConnectionLost(f"the TLS handshake failed: {_words(cause)}")
 
 
@@ -151,15 +158,22 @@ def _words(cause: BaseException) -> str:
     return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
 
 
-def warn_of_clear_text(host: str, address: str, user: str) -> tuple[str, ...]:
+def warn_of_clear_text(host: str, way: Sequence[str], user: str) -> tuple[str, ...]:
     """Return a warning when a login without TLS leaves the user's own network, where others can read it.
 
-    ``address`` is the IP address of the server. An anonymous login has no secret, and gets no warning.
+    ``way`` holds the addresses on the way: the proxy's, if there is one, and the server's. A host name, which only the
+    proxy looks up, counts as outside. An anonymous login has no secret, and gets no warning.
     """
-    if user.lower() in {"anonymous", "ftp"}:
-        return ()
-    ip = ipaddress.ip_address(address)
-    ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-    if ip.is_loopback or ip.is_private or ip.is_link_local:
+    if user.lower() in {"anonymous", "ftp"} or all(_is_near(address) for address in way):
         return ()
     return (f"user name and password are sent in clear to {display(host)}; use ftpes:// or sftp:// if the server can",)
+
+
+def _is_near(address: str) -> bool:
+    """Return whether an address is on this machine or in the user's own network."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # a host name
+        return address == "localhost"
+    ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+    return ip.is_loopback or ip.is_private or ip.is_link_local

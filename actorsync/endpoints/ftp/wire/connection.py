@@ -18,14 +18,14 @@ from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.commands import UNKNOWN, Commands
+from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import Features, TimeSetter, checked, epsv_port, pasv_port
-from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, verb_of, why_unsendable
+from actorsync.protocols.ftp.time_shift import TimeShift
+from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, is_utf8, verb_of, why_unsendable
 
 __all__ = ["UNKNOWN", "FtpConnection", "Knowledge"]
-
-#: The codes for a command that the server does not have, or not in this form.
-UNKNOWN = frozenset({500, 502, 504})
 
 #: The codes for a data connection that does not resume the TLS session: 522 from ProFTPD, 425 from vsftpd.
 _NOT_RESUMED = frozenset({425, 522})
@@ -35,20 +35,33 @@ _NOT_RESUMED = frozenset({425, 522})
 class Knowledge:
     """What is known of a server. All connections of an endpoint share it for as long as the endpoint lives."""
 
+    flights: Flights = attrs.Factory(Flights)
     features: Features = attrs.Factory(Features)
+    commands: Commands = attrs.Factory(Commands)
     greeting: str = ""
     time_setter: TimeSetter | None = None
     has_mlsd: bool | None = None
     has_mdtm: bool = True
+    has_size: bool = True
+    has_cwd: bool = True
+    #: Whether an upload was believed, because nothing shows what the server has.
+    is_unverified: bool = False
     uses_pasv: bool = False
     #: Whether the server lost data that arrived before the STOR. Data is then sent only after the 150.
     needs_150_first: bool = False
+    #: The arguments of LIST to try, in order: ``-a`` shows names that begin with a dot, and is no option everywhere.
+    list_options: tuple[str | None, ...] = ("-a", None)
+    #: Whether LIST is known not to show ``.`` and ``..``, as in DOS form.
+    lists_no_dots: bool = False
+    #: Whether a listing has shown a name that begins with a dot.
+    shows_dots: bool = False
     #: Traits of names (see `oddness`) that the server was seen to store unchanged.
     kept_traits: set[str] = attrs.Factory(set)
     #: Temporaries whose old file may still be set aside beside them.
     set_aside: set[str] = attrs.Factory(set)
     #: The ``unique`` fact of each directory that a listing has shown, by path.
     identities: dict[str, str] = attrs.Factory(dict)
+    time_shift: TimeShift = attrs.Factory(TimeShift)
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     case_folding: CaseFolding = attrs.Factory(CaseFolding)
     probes: ProbeCache = attrs.Factory(ProbeCache)
@@ -80,6 +93,8 @@ class FtpConnection:
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
             return "it is not a path below the root"
         why = why_unsendable(self.at(path))
+        if why is None and self.known.flights.swallows and not is_utf8(command_line("SIZE", path)):
+            why = "it is not UTF-8, and the server never answers a command with such a name; rename or exclude it"
         return None if why is None else f"it cannot be sent over FTP: {why}"
 
     # DataConnection connections.
@@ -126,6 +141,16 @@ class FtpConnection:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls understand only one of the two verbs
             raise
         return self.data, replies
+
+    @property
+    def needs_150_first(self) -> bool:
+        """Whether data must wait until the server has asked for them."""
+        return self.known.needs_150_first or not self.known.flights.allows(Flight.STORE)
+
+    @property
+    def asks_port_ahead(self) -> bool:
+        """Whether EPSV for the next data connection can go while the server still has something else to answer."""
+        return not self.known.uses_pasv and self.known.flights.allows(Flight.PORT)
 
     def keep_port(self, reply: Reply) -> None:
         """Keep the port in a reply to EPSV for the next data connection."""
@@ -185,11 +210,24 @@ class FtpConnection:
     # Dialogues about paths.
 
     async def is_directory(self, path: str) -> bool:
-        """Return whether an absolute path on the server is a directory."""
-        enter = [(command_line("CWD", path),), (command_line("CWD", "/"),)]  # the second leaves the directory again
-        units = [(command_line("MLST", path),)] if self.known.has_mlsd else enter
-        looked, *_ = await self.control.play(dialogues.exchange(units))
-        return looked.is_positive and (not self.known.has_mlsd or mlst_kind(looked) is Kind.DIRECTORY)
+        """Return whether an absolute path on the server is a directory, or a link to one.
+
+        MLST is asked first: Pure-FTPd delays each CWD that fails. Where MLST gives no clear answer, or has never given
+        one, CWD decides.
+        """
+        if self.known.has_mlsd:
+            (looked,) = await self.control.play(dialogues.exchange([(command_line("MLST", path),)]))
+            has_worked = self.known.commands.works("MLST")
+            self.known.commands.lacks("MLST", looked)
+            if (kind := mlst_kind(looked)) in {Kind.DIRECTORY, Kind.FILE} or (looked.code == 550 and has_worked):
+                return kind is Kind.DIRECTORY
+        return await self.can_enter(path)
+
+    async def can_enter(self, path: str) -> bool:
+        """Return whether an absolute path on the server can be entered: a directory, or a link to one."""
+        leave = command_line("CWD", "/")
+        entered, _ = await self.control.play(dialogues.exchange([(command_line("CWD", path),), (leave,)]))
+        return entered.is_positive
 
     async def each(
         self, paths: Sequence[str], dialogue: Callable[[Sequence[str]], Dialogue[list[Reply | None]]]

@@ -1,5 +1,9 @@
 """The control connection of an FTP session: flights of commands out, replies in.
 
+A caller sends a flight and reads one reply for each command. Whether the commands go in one write, or each after the
+reply to the one before it, is decided by `actorsync.protocols.ftp.flights`. No caller has to know, unless it sends data
+before the reply.
+
 Every wait has a deadline that is measured from the last progress. Every error of the system or of trio leaves as
 `ConnectionLost`. `actorsync.protocols.ftp.wire` parses the bytes.
 """
@@ -17,9 +21,12 @@ import trio
 
 from actorsync.endpoints.ftp.wire import tls as ftp_tls
 from actorsync.endpoints.ftp.wire.data import DataConnection, Timeouts, connect_data, connection_errors
+from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ConnectionLost, LoginRefused
-from actorsync.protocols.ftp.replies import greet
-from actorsync.protocols.ftp.wire import Dialogue, Reply, ReplyParser, command_line
+from actorsync.protocols.ftp.flights import Flight, Flights, OutOfStep
+from actorsync.protocols.ftp.replies import ends_session, greet
+from actorsync.protocols.ftp.send_queue import SendQueue
+from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, ReplyParser, command_line
 
 __all__ = ["ControlConnection", "open_control"]
 
@@ -32,9 +39,20 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 class ControlConnection:
     """A control connection: it sends flights, reads replies, and counts the replies that are still due."""
 
-    def __init__(self, stream: trio.SocketStream, timeouts: Timeouts) -> None:
-        #: The address of every data connection, whatever address the server names (CVE-2020-8284).
-        self.peer: tuple[object, ...] = stream.socket.getpeername()
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        timeouts: Timeouts,
+        flights: Flights,
+        peer: tuple[object, ...] = (),
+        proxy: Proxy | None = None,
+    ) -> None:
+        #: The addresses on the way to the server: those that see what is sent in clear.
+        self.way: tuple[str, ...] = (str(stream.socket.getpeername()[0]), *(str(one) for one in peer[:1]))
+        #: The address of every data connection, whatever address the server names (CVE-2020-8284). Through a proxy, it
+        #: is the server's address or name as it was given to the proxy.
+        self.peer: tuple[object, ...] = peer or stream.socket.getpeername()
+        self._proxy = proxy
         # The same socket twice: most sends and receives succeed at once, and need not pass through trio.
         self._raw = socket.socket(fileno=stream.socket.detach())
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(self._raw))
@@ -45,7 +63,7 @@ class ControlConnection:
         self._session: ssl.SSLSession | None = None
         self.timeouts = timeouts
         self._parser = ReplyParser()
-        self._due = 0
+        self._queue = SendQueue(flights)
         self._is_broken = False
         self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -77,18 +95,42 @@ class ControlConnection:
 
         Requires that a reply was read before: under TLS 1.3 the session arrives after the handshake.
         """
-        sock = await connect_data(self.peer, port, self.timeouts)
+        sock = await connect_data(self.peer, port, self.timeouts, self._proxy)
         if self._tls_client is None or self._stream is None:
             return DataConnection(sock, self.timeouts)
         if self._session is None:  # each read of the property copies the session and its certificates
             self._session = self._stream.session
         return ftp_tls.SecureDataConnection(sock, self.timeouts, self._tls_client, self._session)
 
-    async def send(self, flight: Sequence[bytes]) -> None:
-        """Send a flight in one write."""
-        if not self._due:
-            await self._reject_unsolicited()
-        data = b"".join(flight)
+    @property
+    def has_flown(self) -> bool:
+        """Whether commands were sent in a row on this connection, so that their replies can be out of step."""
+        return self._queue.has_flown
+
+    def goes_as_one(self, flight: Sequence[bytes], kind: Flight) -> bool:
+        """Return whether `send` would send all of a flight at once."""
+        return self._queue.goes_as_one(flight, kind)
+
+    async def send(self, flight: Sequence[bytes], kind: Flight = Flight.BURST) -> None:
+        """Send a flight: in one write, or as much of it as may go now. `reply` sends the rest."""
+        self._queue.add(flight, kind)
+        await self._send_due()
+
+    async def send_in_pieces(self, pieces: Sequence[bytes], count: int, pause: float) -> None:
+        """Send ``count`` command lines that are cut into pieces anywhere, to see whether the server minds."""
+        self._queue.add_sent(count)
+        for number, piece in enumerate(pieces):
+            await trio.sleep(pause if number else 0)
+            await self._write(piece)
+
+    async def _send_due(self) -> None:
+        is_quiet = not self._queue.due
+        if lines := self._queue.next_write():
+            if is_quiet:
+                await self._reject_unsolicited()
+            await self._write(b"".join(lines))
+
+    async def _write(self, data: bytes) -> None:
         if self._stream is None:
             with connection_errors("sending a command"):
                 data = data[self._send_now(data) :]
@@ -97,7 +139,6 @@ class ControlConnection:
             with connection_errors("sending a command", self.timeouts.stall):
                 await (self._stream or self._socket).send_all(data)
             self._is_broken = False
-        self._due += len(flight)
 
     def _send_now(self, data: bytes) -> int:
         try:
@@ -109,9 +150,10 @@ class ControlConnection:
         """Raise `ConnectionLost` when the server has sent something: it would be taken for the next command's reply."""
         if not self._parser.is_empty or await self._has_input():
             self._is_broken = True
-            self._due += 1
-            unasked = await self.reply()  # usually 421, which raises
-            raise ConnectionLost(f"the server sent a reply without a command: {unasked}")
+            with connection_errors("waiting for the server", self.timeouts.stall):
+                unasked = await self._wait_for_reply()
+            _reject_goodbye(unasked)
+            raise OutOfStep(f"the server sent a reply without a command: {unasked}")
 
     async def _has_input(self) -> bool:
         """Return whether there is anything to read, including the end of the stream. Does not wait."""
@@ -129,10 +171,18 @@ class ControlConnection:
 
     async def reply(self, seconds: float | None = None) -> Reply:
         """Return the next reply. A preliminary reply (1xx) leaves another one due."""
+        if not self._queue.due:
+            if (skipped := self._queue.skip()) is not None:
+                return skipped
+            await self._send_due()
         # Most replies arrive together with the first of their flight, and need neither a wait nor a deadline.
         if (reply := self._parser.next_reply()) is None:
-            with connection_errors("waiting for the server", self.timeouts.stall if seconds is None else seconds):
+            limit = self._queue.patience(self.timeouts.stall) if seconds is None else seconds
+            with trio.move_on_after(limit), connection_errors("waiting for the server"):
                 reply = await self._wait_for_reply()
+            if reply is None:
+                self._queue.note_silence()
+                raise ConnectionLost("waiting for the server: no answer in time")
         return self._took(reply)
 
     async def reply_within(self, seconds: float) -> Reply | None:
@@ -143,10 +193,9 @@ class ControlConnection:
         return None if reply is None else self._took(reply)
 
     def _took(self, reply: Reply) -> Reply:
+        _reject_goodbye(reply)
         if not reply.is_preliminary:
-            self._due -= 1
-        if reply.code == 421:  # after any command; the server then closes the stream
-            raise ConnectionLost(f"the server closes the connection: {reply}")
+            self._queue.take(reply)
         return reply
 
     async def _wait_for_reply(self) -> Reply:
@@ -167,7 +216,7 @@ class ControlConnection:
     async def greeting(self) -> Reply:
         """Return the greeting, which the server sends unasked. See `greet` for the errors."""
         with connection_errors("waiting for the greeting", self.timeouts.connect):
-            self._due += 1
+            self._queue.expect_greeting()
             while not greet(reply := await self.reply(self.timeouts.connect)):
                 pass
         return reply
@@ -176,8 +225,8 @@ class ControlConnection:
         """Send a flight and return its replies, one for each line."""
         await self.send(flight)
         replies = [await self.reply() for _ in flight]
-        if not self._due and not self._parser.is_empty:
-            raise ConnectionLost("the server sent more replies than there were commands")
+        if self._queue.is_idle and not self._parser.is_empty:
+            raise OutOfStep("the server sent more replies than there were commands")
         return replies
 
     async def play(self, dialogue: Dialogue[T]) -> T:
@@ -191,11 +240,19 @@ class ControlConnection:
             return result
 
     async def drain_replies(self) -> None:
-        """Read the replies that an interrupted dialogue left due, so that the next dialogue gets its own."""
+        """Read the replies that an interrupted dialogue left due, so that the next dialogue gets its own.
+
+        Commands that were not sent yet are dropped. No RNFR stays armed: the next rename would move its file.
+        """
         if self._is_broken:
             raise ConnectionLost("a command was cut off halfway")
-        while self._due:
+        self._queue.drop_waiting()
+        while self._queue.due:
             await self.reply()
+        if self._queue.is_rename_armed:
+            (reply,) = await self.exchange([command_line("RNTO", "/")])
+            if not reply.is_refusal:
+                raise ProtocolError(f'the server renamed something onto its root directory: "{reply}"')
 
     def mark_broken(self) -> None:
         """Refuse all further use: the state of the server is not known."""
@@ -204,7 +261,7 @@ class ControlConnection:
     async def quit(self) -> None:
         """Send QUIT if that costs nothing, and close."""
         with trio.move_on_after(1), contextlib.suppress(ConnectionLost):
-            if not self._due and not self._is_broken:
+            if self._queue.is_idle and not self._is_broken:
                 await self.send([command_line("QUIT")])
         await self.close()
 
@@ -213,14 +270,22 @@ class ControlConnection:
         await trio.aclose_forcefully(self._socket)
 
 
+def _reject_goodbye(reply: Reply) -> None:
+    """Raise `ConnectionLost` when the server ends the session, whatever the command was."""
+    if ends_session(reply):
+        raise ConnectionLost(f"the server closes the connection: {reply}")
+
+
 @contextlib.asynccontextmanager
-async def open_control(host: str, port: int, timeouts: Timeouts) -> AsyncIterator[ControlConnection]:
+async def open_control(
+    host: str, port: int, timeouts: Timeouts, flights: Flights, proxy: Proxy | None = None
+) -> AsyncIterator[ControlConnection]:
     """Open a control connection. It is closed without QUIT unless `ControlConnection.quit` was called."""
-    with connection_errors(f"{host}:{port}", timeouts.connect):
-        stream = await trio.open_tcp_stream(host, port)
+    stream = await connect(host, port, timeouts.connect, proxy)
     try:
         with connection_errors(f"{host}:{port}"):  # a connection that is closed already has no peer
-            control = ControlConnection(stream, timeouts)
+            peer = () if proxy is None else (host, port, 0, 0) if ":" in host else (host, port)
+            control = ControlConnection(stream, timeouts, flights, peer, proxy)
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise

@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.shared.resource_limits import unopened
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp.wire import Reply
@@ -94,8 +95,16 @@ def _words(cause: BaseException) -> str:
     return text or type(cause).__name__
 
 
-async def connect_data(peer: tuple[object, ...], port: int, timeouts: Timeouts) -> socket.socket:
-    """Connect to ``port`` at the control connection's peer. Returns a non-blocking socket."""
+async def connect_data(
+    peer: tuple[object, ...], port: int, timeouts: Timeouts, proxy: Proxy | None = None
+) -> socket.socket:
+    """Connect to ``port`` at the control connection's peer. Returns a non-blocking socket.
+
+    With a ``proxy``, the peer is the server as the proxy was asked for it, and never the proxy itself.
+    """
+    if proxy is not None:
+        stream = await proxy.connect(str(peer[0]), port, timeouts.connect)
+        return socket.socket(fileno=stream.socket.detach())
     family = socket.AF_INET6 if len(peer) == 4 else socket.AF_INET
     what = f"data connection to port {port}"
     with connection_errors(what, timeouts.connect):
