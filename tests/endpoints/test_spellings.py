@@ -13,7 +13,9 @@ import pytest
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import OperationRefused
+from actorsync.journal import open_journal
 from actorsync.model.entry import Entry, Kind
+from actorsync.model.event import Intended
 from actorsync.testing.conformance.place import put
 from tests.support.mirror import contents, mirror, temporaries
 from tests.support.servers.folding_servers import FoldingFolder, Renames, folding_ftp, folding_sftp
@@ -110,3 +112,23 @@ async def test_entry_with_another_spelling_is_not_removed(kind: str, tmp_path: P
         assert sorted(contents(tmp_path / "root")) == ["empty", "img", "img/f"]
         async with make().open_session() as session:  # a later run that has uploaded nothing
             assert await session.remove([file]) == [True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_directory_that_a_crash_left_between_two_names_gets_its_name_back(kind: str, tmp_path: Path) -> None:
+    source, journal, root = tmp_path / "source", tmp_path / "journal", tmp_path / "root"
+    write(source, "Img/1.jpg", "readme")
+    with target(kind, tmp_path, "idle") as make:
+        assert (await mirror(source, make(), journal, settled=True)).report.exit_code == 0
+        (source / "Img").rename(source / "img")
+        (source / "readme").rename(source / "README")
+        with open_journal(journal, "test") as opened:  # as a run leaves it that is killed between two renames
+            for name, number in (("img", 1), ("README", 2)):
+                opened.apply([Intended((f".actorsync-{number}.tmp",), Entry(name, Kind.OTHER))])
+        (root / "Img").rename(root / ".actorsync+1.tmp")
+        (root / "readme").rename(root / ".actorsync+2.tmp")
+        run = await mirror(source, make(), journal, settled=True)
+        assert (run.report.exit_code, run.report.removed, run.report.copied) == (0, 0, 0)
+        assert contents(root) == contents(source)
+        run = await mirror(source, make(), journal, settled=True)
+        assert (run.report.exit_code, run.report.copied, run.report.moved) == (0, 0, 0)

@@ -300,8 +300,23 @@ def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
             refusal = rename_outcome(rnfr, rnto)
             if refusal is not None and not rnfr.is_refusal:
                 yield from disarm_rename()
+        elif there is None:
+            yield from _put_directory_back(aside, final)
         refusals.append(refusal)
     return refusals
+
+
+def _put_directory_back(aside: str, final: str) -> Dialogue[None]:
+    """Restore the name of a directory that was set aside, if there is one. Servers show no size for it.
+
+    No directory that holds anything can be replaced by another.
+    """
+    (rnfr,) = yield from exchange([(command_line("RNFR", aside),)])
+    if rnfr.is_refusal:
+        return
+    (rnto,) = yield from exchange([(command_line("RNTO", final),)])
+    if rnto.is_refusal:
+        yield from disarm_rename()
 
 
 def disarm_rename() -> Dialogue[None]:
