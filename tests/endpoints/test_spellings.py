@@ -19,6 +19,8 @@ from actorsync.model.event import Intended
 from actorsync.testing.conformance.place import put
 from tests.support.mirror import contents, mirror, temporaries
 from tests.support.servers.folding_servers import FoldingFolder, Renames, folding_ftp, folding_sftp
+from tests.support.servers.storage import available as why_not
+from tests.support.servers.storage import storage
 
 KINDS = ("ftp", "sftp")
 RENAMES: tuple[Renames, ...] = ("direct", "idle", "refused")
@@ -132,3 +134,23 @@ async def test_directory_that_a_crash_left_between_two_names_gets_its_name_back(
         assert contents(root) == contents(source)
         run = await mirror(source, make(), journal, settled=True)
         assert (run.report.exit_code, run.report.copied, run.report.moved) == (0, 0, 0)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(why_not("samba") is not None, reason=f"samba: {why_not('samba')}")
+async def test_samba_renames_names_that_change_their_spelling(tmp_path: Path) -> None:
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    write(source, "Img/1.jpg", "readme")
+    with storage("samba") as server:
+        assert server.root is not None
+        assert (await mirror(source, server.endpoint("site"), journal, settled=True)).report.exit_code == 0
+        (source / "Img").rename(source / "img")
+        (source / "readme").rename(source / "README")
+        run = await mirror(source, server.endpoint("site"), journal, settled=True)
+        assert (run.report.exit_code, run.report.copied, run.report.removed, run.report.moved) == (0, 0, 0, 2)
+        there = contents(server.root / "site")
+        assert there == contents(source)
+        write(source, "IMG/2")
+        run = await mirror(source, server.endpoint("site"), journal, settled=True)
+        assert run.failures["IMG"].startswith("'img' is in its place")
+        assert contents(server.root / "site") == there

@@ -72,7 +72,7 @@ def _carry_out(walk: Walk, step: ListNames | Look | Rename) -> object:
 
 
 def put_back(walk: Walk, temporary: str, final: str) -> None:
-    """Give an entry its name that a change of spelling has left under the name beside ``temporary``.
+    """Rename an entry to ``final`` that a change of spelling has left under the name beside ``temporary``.
 
     Raises ``OSError`` or `OperationRefused`. Nothing is replaced: where the final name is taken, the entry stays.
     """

@@ -130,7 +130,8 @@ def play(
     names: set[str], rename: Callable[[set[str], str, str], bool], *, folds: bool = True, dies_at: int = -1
 ) -> tuple[list[Entry | OperationRefused] | None, list[str]]:
     """Play the dialogue on a directory ``d`` with these names; return its results and the renames."""
-    dialogue, answer, renames = change_spelling([ITEM]), None, list[str]()
+    dialogue, renames = change_spelling([ITEM]), list[str]()
+    answer: object = None
 
     def stored(name: str) -> str | None:
         return next((it for it in names if it == name or (folds and it.lower() == name.lower())), None)
