@@ -188,11 +188,11 @@ def check(profile: Path, overrides: tuple[str, ...]) -> int:
     return code or _print(lines or ())
 
 
-def _fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def _fingerprints(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     from actorsync.profile import parse_fingerprint
 
     try:
-        return None if value is None else parse_fingerprint(value)
+        return tuple(parse_fingerprint(value) for value in values)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -201,25 +201,35 @@ def _fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> st
 @_profile
 @click.option(
     "--fingerprint",
+    "fingerprints",
+    multiple=True,
     metavar="SHA256:...",
-    callback=_fingerprint,
-    help="Store the key without asking if its fingerprint is this one.",
+    callback=_fingerprints,
+    help="Store the key without asking if its fingerprint is this one. Repeatable, for jump hosts.",
 )
 @click.option("--source", "is_source", is_flag=True, help="Use the server of [source] instead of [target].")
 @_set
-def trust(profile: Path, fingerprint: str | None, is_source: bool, overrides: tuple[str, ...]) -> int:
-    """Show the host key of an SFTP server and store it in known_hosts. Does not log in."""
+def trust(profile: Path, fingerprints: tuple[str, ...], is_source: bool, overrides: tuple[str, ...]) -> int:
+    """Show the host key of an SFTP server and store it in known_hosts. Does not log in.
+
+    Jump hosts come first, one after the other. A key behind a jump host is seen only after a login at that host.
+    """
     loaded = _load(profile, overrides)
     from actorsync.cli import trust as host_keys
     from actorsync.profile import ask
     from actorsync.runs.open_endpoints import open_endpoints
     from actorsync.runs.stop_signals import abortable
 
-    subject = host_keys.host_key_check(loaded, profile, is_source=is_source)
-    endpoint = open_endpoints(loaded)[0 if is_source else 1]
-    assert isinstance(endpoint, host_keys.ShowsHostKey), "host_key_check accepts only sftp://"
-    code, shown = abortable(partial(host_keys.show, endpoint, subject.url))
-    return code if shown is None else _print(subject.trust(shown, fingerprint, partial(ask, is_hidden=False)))
+    checks = host_keys.host_key_checks(loaded, profile, is_source=is_source)
+    loaded = host_keys.with_way(loaded, is_source=is_source)
+    for check in checks:
+        endpoint = open_endpoints(loaded)[0 if is_source else 1]  # anew: it has read known_hosts
+        assert isinstance(endpoint, host_keys.ShowsHostKey), "host_key_checks accepts only sftp://"
+        code, shown = abortable(partial(host_keys.show, endpoint, check, fingerprints))
+        if shown is None:
+            return code
+        _print(check.trust(shown, fingerprints, partial(ask, is_hidden=False)))
+    return 0
 
 
 @cli.command()

@@ -22,7 +22,7 @@ from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
 from actorsync.runs.options import options_for
-from actorsync.runs.repeat import run_forever
+from actorsync.runs.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
@@ -50,10 +50,12 @@ class Options:
 def run(profile: Profile, options: Options) -> int:
     """Mirror once or, with ``sync.every``, until stopped; return the exit code."""
     share_one_heap()
+    every = None if options.is_once else profile.sync.every
+    if every is not None:
+        require_repeatable(profile)
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
-    every = None if options.is_once else profile.sync.every
     output = _output(options.show, statistics, "" if every is None else format_duration(every))
     of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ from actorsync.errors import ConnectionLost, LoginRefused, ProfileError, TargetU
 from actorsync.model.text import display
 from actorsync.profile import Profile
 
-__all__ = ["SYSTEM_FILE", "HostKeyCheck", "ShowsHostKey", "host_key_check", "show"]
+__all__ = ["SYSTEM_FILE", "HostKeyCheck", "ShowsHostKey", "host_key_checks", "show", "with_way"]
 
 #: The known_hosts file of the machine; read in addition to the user's file, and never written.
 SYSTEM_FILE: Final = Path("/etc/ssh/ssh_known_hosts")
@@ -34,22 +34,26 @@ _YES: Final = "yes"
 class ShowsHostKey(Protocol):
     """An endpoint that can show its host key without a login."""
 
-    async def show_host_key(self) -> ShownHostKey:
-        """Return the key that the server shows now. Raises `ConnectionLost` when it cannot be reached."""
+    async def show_host_key(self, index: int, wanted: Collection[str]) -> ShownHostKey:
+        """Return the key that a server of the way shows now: the jump hosts in their order, then the server itself.
+
+        Of several keys, one with a fingerprint in ``wanted`` is preferred. Raises `ConnectionLost` when the server
+        cannot be reached, and `LoginRefused` when a jump host before it is not trusted or rejects the login.
+        """
 
 
-async def show(endpoint: ShowsHostKey, name: str) -> ShownHostKey:
-    """Return the host key of ``endpoint``. Tries once; raises `TargetUnreachable`, which calls the server ``name``."""
+async def show(endpoint: ShowsHostKey, check: HostKeyCheck, wanted: Collection[str] = ()) -> ShownHostKey:
+    """Return the host key of the server of ``check``. Tries once; raises `TargetUnreachable` with its URL."""
     try:
-        return await endpoint.show_host_key()
+        return await endpoint.show_host_key(check.index, wanted)
     except ConnectionLost as error:
-        raise TargetUnreachable(f"cannot reach {name}: {error}") from error
+        raise TargetUnreachable(f"cannot reach {check.url}: {error}") from error
 
 
-def host_key_check(profile: Profile, path: Path, *, is_source: bool = False) -> HostKeyCheck:
-    """Return the `HostKeyCheck` of one side of ``profile``. Raises `ProfileError` if that side has no host key.
+def host_key_checks(profile: Profile, path: Path, *, is_source: bool = False) -> list[HostKeyCheck]:
+    """Return a `HostKeyCheck` for each server on the way to one side of ``profile``: its jump hosts, and the server.
 
-    ``path`` is the file of the profile, as the user named it.
+    ``path`` is the file of the profile, as the user named it. Raises `ProfileError` if that side has no host key.
     """
     place, table = (profile.source, "source") if is_source else (profile.target, "target")
     if place.scheme != "sftp":
@@ -66,8 +70,24 @@ def host_key_check(profile: Profile, path: Path, *, is_source: bool = False) -> 
         reason = reasons.get(place.scheme, f"the plug-in of {place.scheme}:// identifies its server")
         raise ProfileError(f"{path}: {key}: only sftp:// servers have a host key; {reason}{more}")
     assert place.known_hosts is not None, "an SFTP server has a known_hosts file"
-    name = place.host if place.port == 22 else f"[{place.host}]:{place.port}"
-    return HostKeyCheck(path, name, place.display, place.known_hosts, place.host_key, table=table)
+    checks = [
+        HostKeyCheck(path, _name(jump.host, jump.port), jump.name, place.known_hosts, None, table=table, index=index)
+        for index, jump in enumerate(place.ways.jump)
+    ]
+    name = _name(place.host, place.port)
+    server = HostKeyCheck(path, name, place.display, place.known_hosts, place.host_key, table=table, index=len(checks))
+    return [*(attrs.evolve(check, is_jump_host=True) for check in checks), server]
+
+
+def with_way(profile: Profile, *, is_source: bool) -> Profile:
+    """Ask for the secrets on the way to one side that have to be typed, and return the profile with them."""
+    if is_source:
+        return attrs.evolve(profile, source=profile.source.answered(only_way=True))
+    return attrs.evolve(profile, target=profile.target.answered(only_way=True))
+
+
+def _name(host: str, port: int) -> str:
+    return host if port == 22 else f"[{host}]:{port}"
 
 
 @attrs.frozen
@@ -75,7 +95,7 @@ class HostKeyCheck:
     """The server whose key is checked, and where its key may be known.
 
     ``profile`` is the file as the user named it. ``pinned`` is the fingerprint from ``host-key``. ``table`` is the
-    table of the profile that names the server.
+    table of the profile that names the server. ``index`` is its number on the way, as `ShowsHostKey` counts.
     """
 
     profile: Path
@@ -85,27 +105,34 @@ class HostKeyCheck:
     pinned: str | None = None
     system_file: Path = SYSTEM_FILE
     table: str = "target"
+    index: int = 0
+    is_jump_host: bool = False
 
-    def trust(self, shown: ShownHostKey, fingerprint: str | None, ask: Callable[[str], str]) -> Iterator[str]:
+    def trust(self, shown: ShownHostKey, fingerprints: Collection[str], ask: Callable[[str], str]) -> Iterator[str]:
         """Check ``shown`` and, once it is confirmed, add it to the known_hosts file. Yield each line to print.
 
-        A key is confirmed by a ``fingerprint`` that equals its own or, without one, by the answer ``yes`` to ``ask``.
-        Raises `LoginRefused` when the key is neither known nor added.
+        A key is confirmed if its fingerprint is one of ``fingerprints`` or, without any, by the answer ``yes`` to
+        ``ask``. A jump host that is known needs no confirmation. Raises `LoginRefused` when the key is neither known
+        nor added.
         """
-        pairs = [("server", self.url), ("algorithm", shown.algorithm), ("fingerprint", shown.fingerprint)]
+        label = "jump host" if self.is_jump_host else "server"
+        pairs = [(label, self.url), ("algorithm", shown.algorithm), ("fingerprint", shown.fingerprint)]
         yield from table_lines([(label, display(text)) for label, text in pairs])
-        if fingerprint is not None and fingerprint != shown.fingerprint:
-            raise LoginRefused(f"{self.host} shows {shown.fingerprint}, not {fingerprint}; nothing was added")
+        is_settled = self.is_jump_host and shown.standing == "known"
+        if fingerprints and shown.fingerprint not in fingerprints and not is_settled:
+            wanted = " or ".join(fingerprints)
+            raise LoginRefused(f"{self.host} shows {shown.fingerprint}, not {wanted}; nothing was added")
         if self.pinned is not None:
             yield self._compared(shown)
         elif shown.standing == "known":
             yield f"known: the key matches {self._recorded_at(shown) or 'the known one'}; nothing to add"
         elif shown.standing == "unknown":
             yield "unknown: compare this fingerprint with the one from your administrator"
-            if fingerprint is None:
+            if not fingerprints:
                 self._confirm(shown, ask)
             self._add(shown.line)
-            yield f"added to {self.known_hosts}; next, run: actorsync check {self.profile}"
+            then = "" if self.is_jump_host else f"; next, run: actorsync check {self.profile}"
+            yield f"added to {self.known_hosts}{then}"
         else:
             self._refuse(shown)
 

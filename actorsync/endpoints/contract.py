@@ -21,8 +21,8 @@ against it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -39,6 +39,7 @@ __all__ = [
     "Capabilities",
     "Content",
     "Endpoint",
+    "KeepsLogin",
     "PrefetchingSession",
     "ReadSession",
     "Relocation",
@@ -48,6 +49,7 @@ __all__ = [
     "Source",
     "Staged",
     "Upload",
+    "keeping_logins",
     "nothing_ahead",
     "respell",
     "traits_of",
@@ -326,6 +328,24 @@ class Remembering(Protocol):
     @property
     def traits(self) -> Traits:
         """The traits of the server. The run fills in what the journal has before it opens a session."""
+
+
+@runtime_checkable
+class KeepsLogin(Protocol):
+    """Optional for a source or an endpoint: a login may need the user, so one is kept for all sessions of a run."""
+
+    def logged_in(self) -> AbstractAsyncContextManager[None]:
+        """Keep a login for the sessions inside the block. It does not fail: the sessions raise what keeps them out."""
+
+
+@asynccontextmanager
+async def keeping_logins(*sources: Source) -> AsyncIterator[None]:
+    """Keep the logins of the places that want it, one after the other, during the block."""
+    async with AsyncExitStack() as stack:
+        for source in sources:
+            if isinstance(source, KeepsLogin):
+                await stack.enter_async_context(source.logged_in())
+        yield
 
 
 def traits_of(source: Source) -> Traits:

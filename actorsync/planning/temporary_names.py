@@ -9,10 +9,12 @@ import unicodedata
 __all__ = ["aside_name", "forms_of", "oddness", "signature", "temporary_name", "trial_name"]
 
 #: All tested servers store these characters unchanged, anywhere in a name.
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@#&()[]{}^$!~- ")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@&()[]{}^$!~- ")
 
 #: Most names match this, and need no further look.
 _ORDINARY = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*(?<![ .])")
+#: What a URL would take for another character. A name with any other "%" proves nothing about it.
+_QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 _NO_TRAITS: frozenset[str] = frozenset()
 
 _ODD_BYTES = 120
@@ -28,6 +30,8 @@ def oddness(name: str) -> frozenset[str]:
     if _ORDINARY.fullmatch(name):
         return _NO_TRAITS
     traits = {character for character in set(name) - _PLAIN if character.isascii()}
+    if _QUOTED.search(name):
+        traits.add("% and two digits")
     if not name.isascii():
         surrogate = any("\ud800" <= character <= "\udfff" for character in name)
         traits.add("not UTF-8" if surrogate else "NFC" if unicodedata.is_normalized("NFC", name) else "not NFC")
@@ -56,6 +60,8 @@ def temporary_name(name: str, token: str) -> str:
     end = tail.decode("utf-8", "surrogateescape")
     missing = oddness(name) - oddness(lead + end)
     samples = "".join(_sample(name, trait) for trait in sorted(missing))
+    if samples.endswith("%"):
+        samples += "-"  # with digits behind it, the sign would have another meaning
     return f"{lead}.actorsync-{token}-{samples}{end}"
 
 

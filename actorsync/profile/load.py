@@ -312,12 +312,13 @@ def _put(document: dict[str, Any], key: str, value: object) -> None:
 
 def _overlap(source: Place, target: Place) -> str | None:
     """Return why the two places overlap, or None. On this machine, links and mounts are resolved."""
-    if (source.scheme, source.host, source.port, source.user, source.options.values) != (
+    if (source.scheme, source.host, source.port, source.user, source.options.values, source.ways.jump) != (
         target.scheme,
         target.host,
         target.port,
         target.user,
         target.options.values,
+        target.ways.jump,
     ):
         return None  # one server with two names cannot be recognised
     one, other = source.path, target.path

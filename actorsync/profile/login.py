@@ -14,6 +14,7 @@ from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.profile.files import regular_status
 from actorsync.profile.key import key, read_options, secret_reader, ssh_key, tls_key
+from actorsync.profile.one_time_code import OneTimeCode
 from actorsync.profile.place import (
     ANONYMOUS,
     ANONYMOUS_PASSWORD,
@@ -43,6 +44,7 @@ from actorsync.profile.secret import (
     text_fault,
     utf8_fault,
 )
+from actorsync.profile.ways import WaysIn, WrittenHost, read_jump, read_otp, with_ways
 
 __all__ = ["LoginTable", "Misfit", "with_login"]
 
@@ -50,6 +52,8 @@ _MAX_LANES = 64
 
 
 _CERTIFICATE = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
+#: Keys that `with_ways` takes.
+_WAYS = frozenset({"certificate_file", "otp", "jump", "ssh_config"})
 _NO_KEY = "only sftp:// uses keys"
 _NO_CERTIFICATE = "only ftpes:// and ftps:// have certificates; sftp:// has host-key and known-hosts"
 _NO_PROXY = "only sftp://, ftpes://, ftps:// and ftp:// can use a proxy"
@@ -93,6 +97,17 @@ class LoginTable:
             is_secret=True,
         ),
     )
+    certificate_file: Path | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_path,
+            _NO_KEY,
+            'certificate-file = "~/.ssh/id_ed25519-cert.pub"',
+            doc="A certificate for `key-file`, or for a key in the SSH agent.",
+            default="the file named like `key-file` with `-cert.pub`, if there is one",
+            is_text=True,
+        ),
+    )
     agent: bool | None = attrs.field(
         default=None,
         metadata=ssh_key(
@@ -101,6 +116,38 @@ class LoginTable:
             "agent = true",
             doc="Whether to try the keys of the SSH agent (`$SSH_AUTH_SOCK`).",
             default="`true` if neither `key-file` nor `password` is set",
+        ),
+    )
+    otp: OneTimeCode | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_otp,
+            "only sftp:// asks for one-time codes",
+            "otp = { prompt = true }",
+            doc="Where the one-time code of a second factor comes from: a question on the terminal (`prompt`), or the "
+            "output of a command (`command`). One login then serves all connections.",
+        ),
+    )
+    jump: tuple[WrittenHost, ...] | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_jump,
+            "only sftp:// can go through jump hosts",
+            'jump = ["deploy@bastion.example.com:22"]',
+            doc="Servers that the connection goes through, in this order. Each one's host key is checked like the "
+            "server's own, and it gets keys only, never the password.",
+            default="no jump hosts",
+        ),
+    )
+    ssh_config: bool | None = attrs.field(
+        default=None,
+        metadata=ssh_key(
+            read_switch,
+            "only sftp:// follows the files of ssh",
+            "ssh-config = true",
+            doc="Whether to follow `~/.ssh/config` and `/etc/ssh/ssh_config`: HostName, User, Port, IdentityFile, "
+            "CertificateFile and ProxyJump, and nothing else. The URL and the other keys of the profile count first.",
+            default="`false`",
         ),
     )
     known_hosts: Path | None = attrs.field(
@@ -217,16 +264,17 @@ def with_login(place: Place, table: LoginTable, name: str, *, needs_keys: bool =
     for one in given:
         if scheme not in fields[one].metadata["schemes"]:
             raise Misfit(one, f"{fields[one].metadata['others']}; remove it")
-    for one in ("key_file", "ca_file") if needs_keys else ():
+    for one in ("key_file", "certificate_file", "ca_file") if needs_keys else ():
         if one in given and (fault := _file_fault(given[one], is_key=one == "key_file")):
             raise Misfit(one, fault)
     if place.scheme == "file":
         return place
-    place = _with_proxy(attrs.evolve(place, **given), name)
+    direct = {one: value for one, value in given.items() if one not in _WAYS}
+    place = _with_proxy(attrs.evolve(place, **direct), name)
     if place.is_plugged:
         return _with_options(_with_password(place, utf8_fault))
     if place.scheme == "sftp":
-        return _with_ssh_login(place, name)
+        return _with_ssh_login(_with_ways(place, table), name)
     if place.password is None and place.user != ANONYMOUS:
         reason = f'missing, but {name}.url names a user; add password = {{ env = "..." }} to [{name}]'
         raise Misfit("password", reason)
@@ -242,6 +290,19 @@ def _file_fault(path: Path, *, is_key: bool) -> str | None:
     if is_key and status.st_uid == os.geteuid() and is_exposed(path, status):
         return f"other users can access {path} (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
     return None
+
+
+def _with_ways(place: Place, table: LoginTable) -> Place:
+    keys = WaysIn(
+        jump=table.jump,
+        certificate_file=table.certificate_file,
+        codes=table.otp,
+        follows_ssh_config=bool(table.ssh_config),
+    )
+    try:
+        return with_ways(place, keys)
+    except ValueError as error:
+        raise Misfit("ssh_config", str(error)) from None
 
 
 def _with_ssh_login(place: Place, table: str) -> Place:

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import attrs
 
+from actorsync.endpoints.ssh.settings import JumpHost
+from actorsync.profile.one_time_code import OneTimeCode
 from actorsync.profile.secret import PromptSecret, Secret, SecretSource
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "ProxyPlace",
     "Scheme",
     "Secrets",
+    "SshWays",
     "TlsVersion",
 ]
 
@@ -64,6 +67,22 @@ class Options:
 
 
 @attrs.frozen
+class SshWays:
+    """How an ``sftp`` place is reached, beside its key and its password.
+
+    ``jump`` are the hosts on the way. ``certificate_files`` and ``identity_files`` are tried with the keys; None for
+    the default key files. ``codes`` are those of a second factor. ``has_user`` and ``has_port`` say what the URL names.
+    """
+
+    jump: tuple[JumpHost, ...] = ()
+    certificate_files: tuple[Path, ...] = ()
+    identity_files: tuple[Path, ...] | None = None
+    codes: OneTimeCode | None = None
+    has_user: bool = attrs.field(default=True, eq=False, repr=False)
+    has_port: bool = attrs.field(default=True, eq=False, repr=False)
+
+
+@attrs.frozen
 class ProxyPlace:
     """A proxy: its kind, its address, and the user to log in there, empty for none."""
 
@@ -74,26 +93,32 @@ class ProxyPlace:
 
 
 @attrs.frozen
-class Place:
-    """One side: a directory of this machine, or of a server.
-
-    For ``file``, ``path`` is an absolute path of this machine, and ``host``, ``user`` and ``port`` are empty. For other
-    schemes it is relative to the login directory (``""`` is that directory itself) unless it starts with "/".
-
-    ``password`` is the source of the password: never None for ``ftp``, ``ftpes`` and ``ftps``, always None for
-    ``file``. The fields from ``key_file`` to ``fsync`` are for ``sftp``, where ``known_hosts`` is never None. Those
-    from ``ca_file`` to ``tls_min_version`` are for ``ftpes`` and ``ftps``. ``proxy`` is for all of these, and
-    is no part of what identifies a place. Other schemes have the defaults.
-
-    ``scheme`` is a `Scheme`, or the scheme of a plug-in (``is_plugged``). A plug-in's ``port`` is 0 and its ``host`` is
-    empty if the URL has none, and only a plug-in has ``options``. ``where`` is how errors name the table of the place.
-    """
+class Address:
+    """Where a side is: the fields of `Place` that its URL fills in."""
 
     scheme: str
     path: str
     host: str = ""
     port: int = 0
     user: str = ""
+
+
+@attrs.frozen
+class Place(Address):
+    """One side: a directory of this machine, or of a server.
+
+    For ``file``, ``path`` is an absolute path of this machine, and ``host``, ``user`` and ``port`` are empty. For other
+    schemes it is relative to the login directory (``""`` is that directory itself) unless it starts with "/".
+
+    ``password`` is the source of the password: never None for ``ftp``, ``ftpes`` and ``ftps``, always None for
+    ``file``. The fields from ``key_file`` to ``fsync`` and ``ways`` are for ``sftp``, where ``known_hosts`` is never
+    None. Those from ``ca_file`` to ``tls_min_version`` are for ``ftpes`` and ``ftps``. ``proxy`` is for all of these,
+    and is no part of what identifies a place. Other schemes have the defaults.
+
+    ``scheme`` is a `Scheme`, or the scheme of a plug-in (``is_plugged``). A plug-in's ``port`` is 0 and its ``host`` is
+    empty if the URL has none, and only a plug-in has ``options``. ``where`` is how errors name the table of the place.
+    """
+
     password: SecretSource | None = None
     key_file: Path | None = None
     passphrase: SecretSource | None = None
@@ -108,6 +133,7 @@ class Place:
     proxy: ProxyPlace | None = None
     proxy_password: SecretSource | None = None
     options: Options = Options()
+    ways: SshWays = SshWays()
     where: str = attrs.field(default="", eq=False, repr=False)
 
     @property
@@ -135,22 +161,32 @@ class Place:
     def is_asking(self) -> bool:
         """Whether a secret has to be typed."""
         sources = (self.proxy_password, self.password, self.passphrase, *(source for _, source in self.options.secrets))
-        return any(isinstance(source, PromptSecret) for source in sources)
+        codes = self.ways.codes
+        return any(isinstance(source, PromptSecret) for source in sources) or (codes is not None and codes.is_asking)
 
-    def answered(self) -> Place:
+    def answered(self, *, only_way: bool = False) -> Place:
         """Ask on the terminal for the secrets that have to be typed, and return the place with the answers.
 
-        Call it in the main thread, before anything else uses the terminal; see `PromptSecret.resolve`.
+        With ``only_way``, ask only for what leads to the server: the password of the proxy, and the passphrase of the
+        key for jump hosts. Call it in the main thread, before anything else uses the terminal; see
+        `PromptSecret.resolve`.
         """
         place = self
         if isinstance(place.proxy_password, PromptSecret):
             place = attrs.evolve(place, proxy_password=place.proxy_password.resolve())
+        if only_way and not place.ways.jump:
+            return place
         if isinstance(place.passphrase, PromptSecret):  # first, because the key is tried before the password
             place = attrs.evolve(place, passphrase=place.passphrase.resolve())
+        if only_way:
+            return place
         if isinstance(place.password, PromptSecret):
             place = attrs.evolve(place, password=place.password.resolve())
         typed = ((name, it.resolve() if isinstance(it, PromptSecret) else it) for name, it in place.options.secrets)
-        return attrs.evolve(place, options=attrs.evolve(place.options, secrets=tuple(typed)))
+        place = attrs.evolve(place, options=attrs.evolve(place.options, secrets=tuple(typed)))
+        if place.ways.codes is not None and place.ways.codes.is_asking:  # last: a code is valid for a short time
+            place.ways.codes.ask()
+        return place
 
     def look_up(self) -> Secrets:
         """Return the secrets, read from their sources. Blocks. Raises `ProfileError` when one is not available."""

@@ -101,6 +101,8 @@ def read_path(value: object, site: Site) -> Path:
     text = _text(value, '"./public"')
     if not text or "\0" in text:
         raise ValueError("is not a path: it is empty or contains a NUL")
+    if "://" in text:
+        raise ValueError("is a URL, and a path on this machine is needed; a server has the key url")
     return Path(os.path.abspath(site.base / expand_home(text)))
 
 

@@ -293,4 +293,6 @@ def _parts(place: Place) -> tuple[str, ...]:
     path = place.path if place.is_remote else os.path.realpath(place.path)
     # Options can be part of the location, like a host name. Secrets are not, and they change.
     options = (f"{name}={value!r}" for name, value in place.options.values)
-    return place.scheme, place.user, place.host, str(place.port), path, *options
+    # Behind another jump host, the same address may be another server.
+    jumps = (f"via {jump.host}:{jump.port}" for jump in place.ways.jump)
+    return place.scheme, place.user, place.host, str(place.port), path, *options, *jumps

@@ -258,9 +258,13 @@ class KeyringSecret(_Source):
 
 @attrs.frozen
 class PromptSecret(_Source):
-    """The answer to ``question``, typed without echo on the terminal of this process."""
+    """The answer to ``question``, typed without echo on the terminal of this process.
+
+    ``instead`` is how the source is written that needs no terminal.
+    """
 
     question: str = ""
+    instead: str = '{ env = "..." }'
 
     def resolve(self) -> Secret:
         """Ask and return the answer. Raises `ProfileError` without a terminal or an answer.
@@ -270,7 +274,7 @@ class PromptSecret(_Source):
         try:
             text = ask(one_line(self.question), is_hidden=True)
         except OSError:
-            self._fail(f'no terminal to ask for the {self._noun}; use {self._noun} = {{ env = "..." }} instead')
+            self._fail(f"no terminal to ask for the {self._noun}; use {self._noun} = {self.instead} instead")
         if not text:
             self._fail(f"no {self._noun} was entered; try again")
         return self._accept(text, "the terminal")

@@ -16,13 +16,23 @@ from typing import Literal, cast
 from urllib.parse import unquote_to_bytes
 
 from actorsync.endpoints.shared.home import expand_home
-from actorsync.profile.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme
+from actorsync.profile.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme, SshWays
 from actorsync.profile.secret import line_fault, proxy_fault, text_fault, utf8_fault
 
-__all__ = ["parse_place", "parse_proxy"]
+__all__ = ["local_user", "parse_location", "parse_place", "parse_proxy", "ssh_user_fault", "writes_port"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[\w.-]+")
+#: The beginnings of host names that are rarely those of directories.
+_SERVER = re.compile(r"(?:www|ftp|ftps|sftp|ssh)[0-9]*\.[\w-]", re.IGNORECASE)
+#: Schemes that other programs have for the same thing.
+_MEANT = {
+    **dict.fromkeys(("ssh", "scp", "sshfs", "rsync+ssh"), "sftp:// for files over SSH"),
+    **dict.fromkeys(("ftpe", "ftptls", "ftp+tls"), "ftpes:// for FTP with explicit TLS"),
+    **dict.fromkeys(("cifs", "smb2"), "smb://"),
+}
+_LONGEST_LABEL = 63
+_DRIVE = re.compile(r"[A-Za-z]:")
 _PORT = re.compile(r"[0-9]{1,5}")
 _PROXY_SCHEMES: Mapping[str, Literal["socks5", "http"]] = {"socks5": "socks5", "socks5h": "socks5", "http": "http"}
 _PROXY_EXAMPLE = "socks5://host:1080 or http://host:8080"
@@ -36,10 +46,16 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
     """
     if not text:
         raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
+    if text != text.strip():
+        raise ValueError("begins or ends with a space; remove it, or write it as %20")
     url = _URL.fullmatch(text)
     if url is None:
+        if fault := _server_fault(text, base):
+            raise ValueError(fault)
         return _parse_directory(text, base)
     scheme, authority, rest = url[1].lower(), url[2], url[3]
+    if better := _MEANT.get(scheme):
+        raise ValueError(f"not supported: {scheme}://; write {better}")
     if scheme in PORTS:
         return _parse_remote(cast(Scheme, scheme), authority, rest, table)
     if scheme == "file":
@@ -75,7 +91,7 @@ def parse_proxy(text: str, table: str = "target") -> ProxyPlace:
         raise ValueError(f"the user {fault}")
     if ":" in user:
         raise ValueError("the user contains a colon, which a login at a proxy cannot express")
-    host, port = _parse_location(scheme, location)
+    host, port = parse_location(scheme, location)
     if not port:
         raise ValueError(f"has no port; write it like {_PROXY_EXAMPLE}")
     return ProxyPlace(scheme, host, port, user)
@@ -90,25 +106,44 @@ def _parse_directory(text: str, base: Path) -> Place:
     return Place(scheme="file", path=os.path.abspath(base / expand_home(text)))
 
 
+def _server_fault(text: str, base: Path) -> str | None:
+    """Return why a relative directory is more likely a server without its scheme, or None.
+
+    It would be made on this machine, and the run would end "in sync".
+    """
+    if text.startswith("\\\\"):
+        return "is a Windows share; write smb://server/share/dir"
+    host = text.partition("/")[0]
+    if ":" not in host and (_SERVER.match(host) or "@" in host) and not os.path.lexists(base / host):
+        return f"looks like a server; write sftp:// or ftpes:// before it, or ./{host} for a directory"
+    return None
+
+
 def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Place:
     userinfo, location = _parse_authority(scheme, authority, rest, table)
-    host, port = _parse_location(scheme, location)
+    host, port = parse_location(scheme, location)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
-    if fault := _ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
+    if fault := ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
         raise ValueError(f"the user {fault}")
     return Place(
         scheme=scheme,
         host=host,
         port=port,
-        user=user or (_local_user() if scheme == "sftp" else ANONYMOUS),
+        user=user or (local_user() if scheme == "sftp" else ANONYMOUS),
         path=_parse_path(scheme, rest),
+        ways=SshWays(has_user=bool(user), has_port=writes_port(location)) if scheme == "sftp" else SshWays(),
     )
+
+
+def writes_port(location: str) -> bool:
+    """Return whether a location, as `parse_location` takes it, has a port."""
+    return ":" in location.rpartition("]")[2]
 
 
 def _parse_plugged(scheme: str, authority: str, rest: str, table: str) -> Place:
     """Parse the URL of a plug-in. The host is kept as written: it may be a bucket, and it may be missing."""
     userinfo, location = _parse_authority(scheme, authority, rest, table)
-    host, port = _parse_location(scheme, location) if location else ("", 0)
+    host, port = parse_location(scheme, location) if location else ("", 0)
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
     if fault := utf8_fault(user) or _ssh_fault(user, "which is not allowed in a user name"):
         raise ValueError(f"the user {fault}")
@@ -129,7 +164,8 @@ def _parse_authority(scheme: str, authority: str, rest: str, table: str) -> tupl
     return userinfo, location
 
 
-def _ssh_user_fault(user: str) -> str | None:
+def ssh_user_fault(user: str) -> str | None:
+    """Return why a user name cannot be sent over SSH, or None."""
     return text_fault(user) or _ssh_fault(user, "which is not allowed in a user name")
 
 
@@ -137,7 +173,7 @@ def _ssh_fault(text: str, reason: str) -> str | None:
     return next((f"contains {name}, {reason}" for one, name in _SSH_FAULTS.items() if one in text), None)
 
 
-def _local_user() -> str:
+def local_user() -> str:
     """Return the name of the current user as ssh determines it: from the user id, not from the environment."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
@@ -147,13 +183,13 @@ def _local_user() -> str:
 
 def _is_location(scheme: str, authority: str) -> bool:
     try:
-        _parse_location(scheme, authority)
+        parse_location(scheme, authority)
     except ValueError:
         return False
     return True
 
 
-def _parse_location(scheme: str, location: str) -> tuple[str, int]:
+def parse_location(scheme: str, location: str) -> tuple[str, int]:
     """Return host and port of ``host``, ``host:port``, ``[address]`` or ``[address]:port``."""
     if location.startswith("["):
         bracketed, closed, after = location[1:].partition("]")
@@ -172,6 +208,8 @@ def _parse_location(scheme: str, location: str) -> tuple[str, int]:
             raise ValueError(f"has no host; write it like {scheme}://user@host/dir")
         if not _HOST.fullmatch(host):
             raise ValueError("has a host name with an invalid character")
+        if any(not 0 < len(label) <= _LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+            raise ValueError(f"has a host name with a part that is empty or longer than {_LONGEST_LABEL} characters")
     if port and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65_535):
         raise ValueError("has a port that is not a number from 1 to 65535")
     return host.lower() if scheme in PORTS else host, int(port or PORTS.get(scheme, 0))
@@ -188,6 +226,10 @@ def _parse_path(scheme: str, rest: str) -> str:
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
         raise ValueError("has .. in its path; write the path that it leads to")
+    if is_ftp and re.search(r";type=[aid]$", path, re.IGNORECASE):
+        raise ValueError("ends with ;type=, which is no part of a path; remove it")
+    if scheme == "sftp" and parts and _DRIVE.fullmatch(parts[0]) and not path.startswith("/"):
+        raise ValueError(f"has a drive in its path; an absolute path needs two slashes: sftp://host//{parts[0]}/dir")
     if scheme == "sftp" and parts[:1] == ["~"] and not path.startswith("/"):
         # curl and lftp write ~ for the login directory, and absolute paths without it. Here ~ would be a name.
         raise ValueError(

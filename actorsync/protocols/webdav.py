@@ -152,9 +152,7 @@ _MEANINGS: Final[Mapping[int, Meaning]] = {
     401: Meaning("the server rejects the login; check user and password", errno.EACCES),
     403: Meaning("the server forbids it; check the rights of the user", errno.EACCES),
     404: Meaning("it does not exist", errno.ENOENT),
-    405: Meaning(
-        "the server does not support this method here; check that WebDAV is on for this path", errno.EOPNOTSUPP
-    ),
+    405: Meaning(_NO_METHOD, errno.EOPNOTSUPP),
     407: Meaning("the proxy wants a login; check the proxy settings", errno.EACCES),
     408: Meaning("the server waited too long", is_lost=True),
     409: Meaning("the server reports a conflict; check that the directory exists", retry=True),

@@ -13,7 +13,7 @@ import trio
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.recorder import Observer
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Endpoint, keeping_logins
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
@@ -26,7 +26,10 @@ from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.saved_plan import Notes, Plan
 from actorsync.supervisor import supervise
 
-__all__ = ["Mirror"]
+__all__ = ["Mirror", "Places"]
+
+#: Source and target of a run.
+Places = tuple[Endpoint, Endpoint]
 
 
 @attrs.frozen(eq=False)
@@ -87,21 +90,25 @@ class Mirror:
         if self.options.feed is not None:
             self.options.feed.observe(event)
 
-    async def plan(self, journal: Journal, secrets: BothSecrets | None) -> Plan:
-        """Make a plan. ``journal`` must be a copy: the plan changes it."""
+    async def plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Plan:
+        """Make a plan. ``journal`` must be a copy: the plan changes it. See `one_pass` for ``places``."""
         notes = Notes(journal.record)
-        source, target = open_endpoints(self.profile, secrets)
+        source, target = places or open_endpoints(self.profile, secrets)
         if self.is_stopped:
             report = self.unbegun()
         else:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
             mirror = attrs.evolve(self, options=attrs.evolve(self.options, pipeline=Pipeline(stages)))
-            report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
+            async with keeping_logins(source, *([target] if journal.is_fresh else [])):
+                report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
         return notes.plan(self.profile.identity, source.display, target.display, report)
 
-    async def one_pass(self, journal: Journal, secrets: BothSecrets | None) -> Report:
-        """Mirror once, and record in the journal that the pass began and how it ended."""
+    async def one_pass(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Report:
+        """Mirror once, and record in the journal that the pass began and how it ended.
+
+        ``places`` are a source and a target that are open already; without them, new ones are opened.
+        """
         endings: list[Report] = []
 
         def keep(event: Event) -> None:
@@ -110,8 +117,9 @@ class Mirror:
 
         run = await trio.to_thread.run_sync(journal.begin_run, time.time())
         try:
-            source, target = open_endpoints(self.profile, secrets)
-            return await self._supervise(source, target, journal, keep)
+            source, target = places or open_endpoints(self.profile, secrets)
+            async with keeping_logins(source, target):
+                return await self._supervise(source, target, journal, keep)
         finally:
             # An error here must not hide the report, or the bug, that was announced before.
             with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):

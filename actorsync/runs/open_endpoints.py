@@ -77,12 +77,16 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
             passphrase=_revealing(secrets.passphrase, place.passphrase),
             password=_revealing(secrets.password, place.password),
             agent=place.agent,
+            certificate_files=place.ways.certificate_files,
+            identity_files=place.ways.identity_files,
+            codes=place.ways.codes,
             table=table,
         ),
         trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key, table=table),
         path=place.path,
         fsync=place.fsync,
-        lanes=LANES if place.lanes is None else place.lanes,
+        jump=place.ways.jump,
+        lanes=place.lanes or LANES,
         proxy=_proxy(place, secrets, table),
     )
 

@@ -11,14 +11,14 @@ import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
-from actorsync.errors import GuardRefused, TargetUnreachable
+from actorsync.errors import GuardRefused, ProfileError, TargetUnreachable
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
 from actorsync.runs.options import options_for
 
-__all__ = ["BREATH", "WakeUp", "repeat", "run_forever"]
+__all__ = ["BREATH", "WakeUp", "repeat", "require_repeatable", "run_forever"]
 
 #: Seconds between the end of a pass and the next pass, at least.
 BREATH: Final = 1.0
@@ -40,6 +40,7 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
     tried once. From the second pass on, paths that keep failing are parked for longer and longer.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
+    require_repeatable(profile)
     options = options or options_for(profile)
     first = Mirror(profile, options, is_rebuilding)
     # The user waits for the first pass, and may have mended what failed before. Later passes are patient.
@@ -53,6 +54,16 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
             return await next(mirrors).one_pass(journal, secrets)
 
         return await repeat(one_pass, profile.sync.every, options.shutdown)
+
+
+def require_repeatable(profile: Profile) -> None:
+    """Check that each pass can log in by itself. Raises `ProfileError` if one would need a code that is typed."""
+    for table, codes in (("source", profile.source.ways.codes), ("target", profile.target.ways.codes)):
+        if codes is not None and codes.is_asking:
+            raise ProfileError(
+                f"{profile.path}: {table}.otp: each repetition of sync.every needs a new code, and a prompt gives only "
+                'one; use otp = { command = ["..."] }, or run with --once'
+            )
 
 
 async def repeat(

@@ -12,12 +12,14 @@ import contextlib
 import attrs
 import trio
 
+from actorsync.endpoints.contract import keeping_logins
 from actorsync.errors import ConnectionLost, JournalUnusable, TargetUnreachable
+from actorsync.journal import Journal
 from actorsync.model.event import Stopped
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
-from actorsync.profile import Profile
-from actorsync.runs.mirror import Mirror
+from actorsync.profile import BothSecrets, Profile
+from actorsync.runs.mirror import Mirror, Places
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
@@ -88,22 +90,30 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun()
-        silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=()))
-        now = await silent.plan(journal.copy_to_memory(), secrets)
-        if mirror.is_stopped:
-            return mirror.unbegun()
-        if now.report.error is not None:
-            mirror.publish(Stopped(now.report))
-            return now.report
-        plan.check(now)
-        _, target = open_endpoints(profile, secrets)
-        try:
-            async with target.open_session() as session:
-                await check_target(plan, session)
-        except ConnectionLost as error:
-            raise TargetUnreachable(f"{target.display} could not be reached: {error}") from None
-        pipeline = mirror.options.pipeline
-        planned = attrs.evolve(pipeline, stages=(*pipeline.stages, only(plan)))
-        return await attrs.evolve(mirror, options=attrs.evolve(mirror.options, pipeline=planned)).one_pass(
-            journal, secrets
-        )
+        has_codes = any(place.ways.codes is not None for place in (profile.source, profile.target))
+        places = open_endpoints(profile, secrets) if has_codes else None  # then one login serves it all
+        async with keeping_logins(*(places or ())):
+            return await _applied(mirror, plan, journal, secrets, places)
+
+
+async def _applied(
+    mirror: Mirror, plan: Plan, journal: Journal, secrets: BothSecrets | None, places: Places | None
+) -> Report:
+    silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=()))
+    now = await silent.plan(journal.copy_to_memory(), secrets, places)
+    if mirror.is_stopped:
+        return mirror.unbegun()
+    if now.report.error is not None:
+        mirror.publish(Stopped(now.report))
+        return now.report
+    plan.check(now)
+    _, target = places or open_endpoints(mirror.profile, secrets)
+    try:
+        async with target.open_session() as session:
+            await check_target(plan, session)
+    except ConnectionLost as error:
+        raise TargetUnreachable(f"{target.display} could not be reached: {error}") from None
+    pipeline = mirror.options.pipeline
+    planned = attrs.evolve(pipeline, stages=(*pipeline.stages, only(plan)))
+    options = attrs.evolve(mirror.options, pipeline=planned)
+    return await attrs.evolve(mirror, options=options).one_pass(journal, secrets, places)

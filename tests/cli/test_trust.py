@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +13,15 @@ import attrs
 import pytest
 
 from actorsync.cli.commands import run_command
-from actorsync.cli.trust import HostKeyCheck, host_key_check, show
+from actorsync.cli.trust import HostKeyCheck, host_key_checks, show
 from actorsync.endpoints.ssh.known_hosts import lines_about
 from actorsync.endpoints.ssh.settings import ShownHostKey
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, ProfileError, TargetUnreachable
 from actorsync.profile import load_profile
 from actorsync.testing.servers.sftp import EmbeddedSftpServer
 from tests.support.remote_profile import CANARY, profile_at
+from tests.support.servers.ssh_keys import make_key
+from tests.support.servers.ssh_ways import SshWays, serving_ways
 from tests.support.system.terminal import on_terminal, without_terminal
 
 
@@ -56,7 +58,8 @@ class Shows:
 
     shown: ShownHostKey | ActorsyncError
 
-    async def show_host_key(self) -> ShownHostKey:
+    async def show_host_key(self, index: int, wanted: Collection[str]) -> ShownHostKey:
+        assert (index, wanted) == (0, ())
         if isinstance(self.shown, ActorsyncError):
             raise self.shown
         return self.shown
@@ -86,8 +89,8 @@ def refusal(lines: Iterator[str]) -> str:
 
 async def test_m101_unknown_key_is_shown_and_added_on_yes(check: HostKeyCheck) -> None:
     ask, asked = answering("yes")
-    shown = await show(Shows(UNKNOWN), check.url)
-    assert list(check.trust(shown, None, ask)) == [
+    shown = await show(Shows(UNKNOWN), check)
+    assert list(check.trust(shown, (), ask)) == [
         "server       sftp://deploy@h.example:2222/",
         "algorithm    ssh-ed25519",
         f"fingerprint  {FINGERPRINT}",
@@ -100,23 +103,23 @@ async def test_m101_unknown_key_is_shown_and_added_on_yes(check: HostKeyCheck) -
     assert stat.S_IMODE(check.known_hosts.parent.stat().st_mode) == 0o700
 
 
-async def test_show_raises_when_the_server_is_unreachable() -> None:
-    with pytest.raises(TargetUnreachable, match="cannot reach sftp://h/: refused"):
-        await show(Shows(ConnectionLost("refused")), "sftp://h/")
+async def test_show_raises_when_the_server_is_unreachable(check: HostKeyCheck) -> None:
+    with pytest.raises(TargetUnreachable, match=r"cannot reach sftp://deploy@h\.example:2222/: refused"):
+        await show(Shows(ConnectionLost("refused")), check)
 
 
 @pytest.mark.parametrize("answer", ["", "y", "Yes", "no", "yes please"])
 def test_m101_only_yes_adds_a_key(answer: str, check: HostKeyCheck) -> None:
-    line = refusal(check.trust(UNKNOWN, None, answering(answer)[0]))
+    line = refusal(check.trust(UNKNOWN, (), answering(answer)[0]))
     assert line == "the host key of [h.example]:2222 was not confirmed; nothing was added"
     assert not check.known_hosts.parent.exists()
 
 
 def test_m101_unknown_key_without_a_terminal_requires_fingerprint(check: HostKeyCheck) -> None:
-    line = refusal(check.trust(UNKNOWN, None, no_terminal))
+    line = refusal(check.trust(UNKNOWN, (), no_terminal))
     assert line.endswith(f"if it is correct, run: actorsync trust shop.toml --fingerprint {FINGERPRINT}")
     assert not check.known_hosts.exists()
-    assert list(check.trust(UNKNOWN, FINGERPRINT, never))[-1].startswith("added to ")
+    assert list(check.trust(UNKNOWN, [FINGERPRINT], never))[-1].startswith("added to ")
     assert check.known_hosts.read_text() == f"{LINE}\n"
 
 
@@ -129,7 +132,7 @@ KNOWN, CHANGED, REVOKED = standing("known"), standing("changed"), standing("revo
 
 @pytest.mark.parametrize("shown", [UNKNOWN, KNOWN, CHANGED, REVOKED], ids=lambda shown: shown.standing)
 def test_m101_different_fingerprint_adds_nothing(shown: ShownHostKey, check: HostKeyCheck) -> None:
-    line = refusal(check.trust(shown, OTHER, never))
+    line = refusal(check.trust(shown, [OTHER], never))
     assert line == f"[h.example]:2222 shows {FINGERPRINT}, not {OTHER}; nothing was added"
     assert not check.known_hosts.exists()
 
@@ -139,7 +142,7 @@ def test_added_key_starts_on_a_new_line(before: str, after: str, check: HostKeyC
     check.known_hosts.parent.mkdir()
     check.known_hosts.write_text(before)
     check.known_hosts.chmod(0o644)
-    list(check.trust(UNKNOWN, FINGERPRINT, never))
+    list(check.trust(UNKNOWN, [FINGERPRINT], never))
     assert check.known_hosts.read_text() == f"{after}{LINE}\n"
     assert stat.S_IMODE(check.known_hosts.stat().st_mode) == 0o644
 
@@ -149,15 +152,15 @@ def test_unwritable_known_hosts_is_an_error(check: HostKeyCheck, tmp_path: Path)
     with pytest.raises(
         ProfileError, match=r"target\.known-hosts: cannot write to .*: Is a directory; name another file"
     ):
-        list(check.trust(UNKNOWN, FINGERPRINT, never))
+        list(check.trust(UNKNOWN, [FINGERPRINT], never))
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ProfileError, match="Not a regular file"):
-        list(attrs.evolve(check, known_hosts=tmp_path / "fifo").trust(UNKNOWN, FINGERPRINT, never))
+        list(attrs.evolve(check, known_hosts=tmp_path / "fifo").trust(UNKNOWN, [FINGERPRINT], never))
 
 
 def test_known_key_changes_nothing(check: HostKeyCheck) -> None:
     check.system_file.write_text(f"# all of us\n{LINE}\n")
-    lines = list(check.trust(KNOWN, None, never))
+    lines = list(check.trust(KNOWN, (), never))
     assert lines[-1] == f"known: the key matches {check.system_file} line 2; nothing to add"
     assert not check.known_hosts.exists()
 
@@ -166,8 +169,8 @@ def test_m102_changed_key_is_never_added(check: HostKeyCheck) -> None:
     check.known_hosts.parent.mkdir()
     text = f"other ssh-ed25519 AAAA\n{LINE[:-1]}X\n"
     check.known_hosts.write_text(text)
-    for fingerprint in (None, FINGERPRINT):
-        line = refusal(check.trust(CHANGED, fingerprint, never))
+    for fingerprints in ((), (FINGERPRINT,)):
+        line = refusal(check.trust(CHANGED, fingerprints, never))
         assert line.startswith(
             f"the host key of [h.example]:2222 has CHANGED: see {check.known_hosts} line 2; nothing "
         )
@@ -177,14 +180,14 @@ def test_m102_changed_key_is_never_added(check: HostKeyCheck) -> None:
 def test_m102_revoked_key_is_never_added(check: HostKeyCheck) -> None:
     check.known_hosts.parent.mkdir()
     check.known_hosts.write_text(f"{LINE}\n@revoked * {LINE.partition(' ')[2]}\n")
-    line = refusal(check.trust(REVOKED, FINGERPRINT, never))
+    line = refusal(check.trust(REVOKED, [FINGERPRINT], never))
     assert line.startswith(f"the host key of [h.example]:2222 is REVOKED: see {check.known_hosts} line 2; nothing was ")
 
 
 def test_pinned_key_needs_no_known_hosts(check: HostKeyCheck) -> None:
-    lines = list(attrs.evolve(check, pinned=FINGERPRINT).trust(UNKNOWN, None, never))
+    lines = list(attrs.evolve(check, pinned=FINGERPRINT).trust(UNKNOWN, (), never))
     assert lines[-1] == "known: the key matches target.host-key; nothing to add"
-    line = refusal(attrs.evolve(check, pinned=OTHER).trust(UNKNOWN, FINGERPRINT, never))
+    line = refusal(attrs.evolve(check, pinned=OTHER).trust(UNKNOWN, [FINGERPRINT], never))
     assert line == f"[h.example]:2222 shows {FINGERPRINT}, but target.host-key is {OTHER}; nothing was added"
     assert not check.known_hosts.exists()
 
@@ -193,11 +196,11 @@ def test_check_is_made_from_the_profile(tmp_path: Path) -> None:
     keys = ['known-hosts = "hosts"', f'host-key = "{FINGERPRINT}"']
     path = profile_at(tmp_path, "sftp://deploy@h.example:2222/", *keys)
     url = "sftp://deploy@h.example:2222/"
-    assert host_key_check(load_profile(path), path) == HostKeyCheck(
-        path, "[h.example]:2222", url, tmp_path / "hosts", FINGERPRINT
-    )
+    assert host_key_checks(load_profile(path), path) == [
+        HostKeyCheck(path, "[h.example]:2222", url, tmp_path / "hosts", FINGERPRINT)
+    ]
     path = profile_at(tmp_path, "sftp://deploy@[2001:db8::1]/")
-    assert host_key_check(load_profile(path), path).host == "2001:db8::1"
+    assert [one.host for one in host_key_checks(load_profile(path), path)] == ["2001:db8::1"]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +268,13 @@ def test_m101_login_requires_a_known_host_key(
     assert (sftp_server.root / "www" / "a.txt").read_text() == "a"
 
 
+def test_trust_needs_no_secret_of_the_login(
+    ssh_profile: str, sftp_server: EmbeddedSftpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_PASSWORD")
+    assert run_command(["trust", ssh_profile, "--fingerprint", sftp_server.fingerprint]) == 0
+
+
 def test_m101_script_adds_a_key_by_fingerprint(
     ssh_profile: str, sftp_server: EmbeddedSftpServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,6 +299,78 @@ def test_m101_script_adds_a_key_by_fingerprint(
         assert "CHANGED" in err
         assert err.count("actorsync: ") == 1
     assert sftp_server.commands == []
+
+
+@pytest.fixture
+def ways(tmp_path: Path) -> Iterator[tuple[SshWays, SshWays, str]]:
+    """Yield a jump host, a server behind it, and a profile for them that knows no host key."""
+    key = make_key(tmp_path / "key")
+    (tmp_path / "root" / "www").mkdir(parents=True)
+    with (
+        serving_ways(SshWays(root=tmp_path, user="hop", authorized=[key.public_line], forwards=True)) as jump,
+        serving_ways(SshWays(root=tmp_path / "root", authorized=[key.public_line])) as server,
+    ):
+        keys = [
+            'known-hosts = "ssh/known_hosts"',
+            'key-file = "key"',
+            f'jump = ["hop@127.0.0.1:{jump.port}"]',
+        ]
+        yield jump, server, str(profile_at(tmp_path, f"sftp://{server.user}@127.0.0.1:{server.port}/www", *keys))
+
+
+def test_trust_adds_the_key_of_each_jump_host_first(
+    ways: tuple[SshWays, SshWays, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jump, server, profile = ways
+    known_hosts = tmp_path / "ssh" / "known_hosts"
+    with on_terminal("-m", "actorsync", "trust", profile) as program:
+        program.expect(f"Type yes to add the key to {known_hosts}: ")
+        assert jump.received == [], "no login at a host that is not trusted yet"
+        program.type("yes\n").expect("yes\r\nDo the fingerprints match?")
+        code, out, err = program.type("yes\n").end()
+    assert (code, err) == (0, "")
+    assert f"jump host    hop@127.0.0.1:{jump.port}\n" in out
+    assert [line.split()[0] for line in known_hosts.read_text().splitlines()] == [
+        f"[127.0.0.1]:{jump.port}",
+        f"[127.0.0.1]:{server.port}",
+    ]
+    assert server.received == [], "no login at the server itself"
+    assert run_command(["check", profile]) == 0
+    assert f"jump host   hop@127.0.0.1:{jump.port}, SSH-2.0-AsyncSSH" in capsys.readouterr().out
+    assert run_command(["run", profile, "-q"]) == 0
+    assert (tmp_path / "root" / "www" / "a.txt").read_text() == "a"
+
+
+def test_script_adds_the_keys_of_the_way_by_fingerprint(
+    ways: tuple[SshWays, SshWays, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jump, server, profile = ways
+    first, second = (one.host_keys[0].get_fingerprint() for one in (jump, server))
+    assert run_command(["trust", profile, "--fingerprint", second]) == 6
+    assert f"[127.0.0.1]:{jump.port} shows {first}, not {second}; nothing was added" in capsys.readouterr().err
+    assert run_command(["trust", profile, "--fingerprint", first]) == 6
+    assert f"[127.0.0.1]:{server.port} shows {second}, not {first}" in capsys.readouterr().err
+    assert run_command(["trust", profile, "--fingerprint", second]) == 0, "the jump host is known by now"
+    assert len((tmp_path / "ssh" / "known_hosts").read_text().splitlines()) == 2
+
+
+def test_changed_key_of_a_jump_host_ends_every_command_before_a_login(
+    ways: tuple[SshWays, SshWays, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jump, server, profile = ways
+    fingerprints = [
+        option for one in (jump, server) for option in ("--fingerprint", one.host_keys[0].get_fingerprint())
+    ]
+    assert run_command(["trust", profile, *fingerprints]) == 0
+    known_hosts = tmp_path / "ssh" / "known_hosts"
+    before, other = known_hosts.read_text().splitlines(), make_key(tmp_path / "other").public_line
+    known_hosts.write_text(f"[127.0.0.1]:{jump.port} {other.strip()}\n{before[1]}\n")
+    jump.received.clear()
+    capsys.readouterr()
+    for command in (["trust", profile], ["trust", profile, *fingerprints], ["check", profile], ["run", profile]):
+        assert run_command(command) == 6
+        assert "CHANGED" in capsys.readouterr().err
+    assert jump.received == server.received == []
 
 
 def test_m105_m109_rejected_login_is_one_line(

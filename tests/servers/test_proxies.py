@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -24,15 +28,19 @@ from actorsync.testing import (
     self_signed_certificate,
 )
 from tests.support.mirror import contents
+from tests.support.root import ROOT
+from tests.support.servers import debian_servers, ssh_servers
 from tests.support.servers.certificates import authority, identity
 from tests.support.servers.evil import evil_server
 from tests.support.servers.ftp import endpoint_for
+from tests.support.servers.ssh_target import OPENSSH
 
 Kind: TypeAlias = Literal["socks5", "http"]
 Embedded: TypeAlias = EmbeddedFtpServer | EmbeddedSftpServer
 
 #: A name that only the proxy can look up.
 NAME = "files.internal"
+PROXY_HOST = "127.0.0.2"
 LOGIN = ("office", "CANARY-4711")
 KINDS: tuple[Kind, ...] = ("socks5", "http")
 
@@ -342,3 +350,78 @@ def test_proxy_is_no_part_of_the_identity_of_a_profile(source: Path, root: Path)
     lines = profile.read_text().splitlines()
     profile.write_text("\n".join(line for line in lines if not line.startswith("proxy")))
     assert ids == {load_profile(profile).identity}
+
+
+def test_no_endpoint_connects_around_the_proxy() -> None:
+    """A connection that some module makes by itself would go past the proxy."""
+    endpoints = ROOT / "actorsync" / "endpoints"
+    making = ("open_tcp_stream", "create_connection((", "open_connection(")
+    found = {path.name for path in endpoints.rglob("*.py") if any(call in path.read_text() for call in making)}
+    assert found == {"tcp.py", "proxy.py"}
+
+
+# ---- Real proxies
+
+
+@contextmanager
+def openssh_as_socks_proxy(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run ``ssh -D``, and yield the URL of the proxy and the host name that it knows."""
+    with ssh_servers.serving(OPENSSH, folder) as target:
+        port = debian_servers.free_port()
+        known = ["-o", f"UserKnownHostsFile={target.known_hosts}", "-o", "ExitOnForwardFailure=yes"]
+        command = ["ssh", "-F", "none", "-N", "-D", f"{PROXY_HOST}:{port}", "-p", str(target.port), *known]
+        command += ["-i", str(target.client_key), "-o", "BatchMode=yes", f"{target.user}@{target.host}"]
+        with running(command, port):
+            yield f"socks5://{PROXY_HOST}:{port}", "localhost"
+
+
+@contextmanager
+def apache_as_http_proxy(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run Apache with mod_proxy_connect, and yield the URL of the proxy and the host name that it knows."""
+    port = debian_servers.free_port()
+    modules = ("mpm_event", "authz_core", "proxy", "proxy_connect")
+    lines = [f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in modules]
+    lines += ["User nobody", "Group nogroup", f"ServerName {PROXY_HOST}", f"Listen {PROXY_HOST}:{port}"]
+    lines += [f"PidFile {folder}/pid", f"ErrorLog {folder}/log", "ProxyRequests On", "AllowCONNECT 1-65535"]
+    (folder / "apache.conf").write_text("\n".join(lines) + "\n")
+    with running(["apache2", "-D", "FOREGROUND", "-d", str(folder), "-f", str(folder / "apache.conf")], port):
+        yield f"http://{PROXY_HOST}:{port}", "localhost"
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[None]:
+    """Run a daemon, and wait until it accepts connections."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            while True:
+                assert process.poll() is None, f"{command[0]} has ended"
+                try:
+                    socket.create_connection((PROXY_HOST, port)).close()
+                except ConnectionRefusedError:
+                    time.sleep(0.05)
+                else:
+                    break
+            yield
+        finally:
+            process.terminate()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("make", [ftp, ftpes, sftp], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("open_proxy", [openssh_as_socks_proxy, apache_as_http_proxy], ids=lambda it: it.__name__)
+def test_mirror_through_a_real_proxy_ends_equal(
+    open_proxy: Callable[[Path], AbstractContextManager[tuple[str, str]]],
+    make: Callable[[Path], Embedded],
+    source: Path,
+    server_folder: Path,
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "served"
+    root.mkdir()
+    with make(root) as server, open_proxy(server_folder) as (url, name):
+        profile = Path(profile_through(url, server, source))
+        profile.write_text(profile.read_text().replace(NAME, name))
+        assert run_command(["run", "-q", str(profile)]) == 0
+        assert contents(root / "site") == contents(source)

@@ -15,10 +15,11 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.cli.commands import run_command
+from actorsync.endpoints.ftp.endpoint import FtpEndpoint
 from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 from actorsync.endpoints.shared import tcp
 from actorsync.endpoints.ssh import batching_transport
-from actorsync.endpoints.ssh.channel import reason_of
+from actorsync.endpoints.ssh.login import reason_of
 from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.profile import load_profile
@@ -84,6 +85,7 @@ def ended(capsys: pytest.CaptureFixture[str], command: str, profile: Path) -> tu
             [SSH],
             'this is an SSH server ("SSH-2.0-OpenSSH_9.2p1"), and no FTP server; use sftp:// for SSH, or ',
         ),
+        ("ftps", [SSH], 'this is an SSH server ("SSH-2.0-OpenSSH_9.2p1"), and no FTP server; use sftp:// for SSH, or '),
         ("ftp", [b"+OK POP3\r\n"], 'this is a POP3 mail server ("+OK POP3"), and no FTP server; use the port of '),
         (
             "sftp",
@@ -169,6 +171,19 @@ def test_ftp_on_the_port_of_ssh(
         code, line = ended(capsys, "run", profile_at(tmp_path, url, 'password = "x"'))
     assert code == 6
     assert f'{url}: this is an SSH server ("SSH-2.0-OpenSSH' in line
+
+
+async def test_server_that_says_nothing_to_an_ftp_client_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    async def say_nothing(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, say_nothing, 0)
+        endpoint = FtpEndpoint("127.0.0.1", listeners[0].socket.getsockname()[1])
+        with pytest.raises(ConnectionLost, match=r"^the server sends no greeting; check host, port and scheme$"):
+            async with endpoint.open_session():
+                pass
+        nursery.cancel_scope.cancel()
 
 
 # ---- One look is not enough, and nothing contradicts what worked before.

@@ -86,6 +86,20 @@ class TestTarget:
             'target.password: missing, but target.url names a user; add password = { env = "..." } to [target]'
         )
 
+    @pytest.mark.parametrize("name", ["www.example.com", "ftp.d", "me@h"])
+    def test_directory_that_is_named_like_a_server_is_used_if_it_exists(self, shop: Path, name: str) -> None:
+        assert loaded(shop, with_url(f"./{name}/site")).target.path == str(shop.parent / name / "site")
+        (shop.parent / name).mkdir()
+        assert loaded(shop, with_url(f"{name}/site")).target.path == str(shop.parent / name / "site")
+
+    @pytest.mark.parametrize("name", ["site.example", "public.old", "ftp", "www", "wwwroot.d", "sshd"])
+    def test_other_names_are_directories(self, shop: Path, name: str) -> None:
+        assert loaded(shop, with_url(name)).target.path == str(shop.parent / name)
+
+    def test_url_in_place_of_a_path_names_the_key_for_it(self, shop: Path) -> None:
+        line = refused(shop, MINIMAL.replace('path = "public"', 'path = "sftp://h/www"'))
+        assert line == "source.path: is a URL, and a path on this machine is needed; a server has the key url"
+
     @pytest.mark.parametrize("url", ["mirror", "./mirror", "file://{}/mirror", "file://localhost{}/mirror"])
     def test_directories(self, shop: Path, url: str) -> None:
         target = loaded(shop, with_url(url.format(shop.parent))).target
@@ -129,6 +143,28 @@ class TestTarget:
             ("deploy@h:/www", "is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name"),
             ("file://h/www", "a file URL has three slashes and an absolute path: file:///srv/www"),
             ("file:///a%00b", "contains a NUL"),
+            ("ssh://h/www", "not supported: ssh://; write sftp:// for files over SSH"),
+            ("SCP://h/www", "not supported: scp://; write sftp:// for files over SSH"),
+            ("ftptls://h/www", "not supported: ftptls://; write ftpes:// for FTP with explicit TLS"),
+            (" ftp://h/", "begins or ends with a space; remove it, or write it as %20"),
+            ("ftp://h/ ", "begins or ends with a space; remove it, or write it as %20"),
+            (
+                "ftp.example.com/www",
+                "looks like a server; write sftp:// or ftpes:// before it, or ./ftp.example.com for a directory",
+            ),
+            (
+                "www2.example.com",
+                "looks like a server; write sftp:// or ftpes:// before it, or ./www2.example.com for a directory",
+            ),
+            ("me@h/www", "looks like a server; write sftp:// or ftpes:// before it, or ./me@h for a directory"),
+            (r"\\\\h\\share", "is a Windows share; write smb://server/share/dir"),
+            ("ftp://a..b/", "has a host name with a part that is empty or longer than 63 characters"),
+            (f"sftp://{'x' * 64}.org/", "has a host name with a part that is empty or longer than 63 characters"),
+            ("ftp://h/www/;type=i", "ends with ;type=, which is no part of a path; remove it"),
+            (
+                "sftp://h/C:/inetpub",
+                "has a drive in its path; an absolute path needs two slashes: sftp://host//C:/dir",
+            ),
         ],
     )
     def test_invalid_url_is_an_error(self, shop: Path, url: str, reason: str) -> None:

@@ -18,7 +18,7 @@ import trio
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
 from actorsync.endpoints.fsspec.name_checks import Move
-from actorsync.endpoints.fsspec.names import name_fault
+from actorsync.endpoints.fsspec.names import azure_fault, smb_fault
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
 from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
@@ -28,15 +28,16 @@ from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display, hidden
 from actorsync.model.traits import Traits
 
-__all__ = ["LANES", "FsspecEndpoint", "open_fsspec"]
+__all__ = ["LANES", "FsspecEndpoint", "Plan", "open_fsspec"]
 
 #: Files in flight for each connection of the run, each in a thread.
 LANES: Final = 8
 
+_AZURE: Final = ("az", "abfs", "abfss")
 #: Object stores, whose host is the bucket: the option names for the user and the password.
 _BUCKETS: Final[Mapping[str, tuple[str, str] | None]] = {
     **dict.fromkeys(("s3", "s3a"), ("key", "secret")),
-    **dict.fromkeys(("az", "abfs", "abfss"), ("account_name", "account_key")),
+    **dict.fromkeys(_AZURE, ("account_name", "account_key")),
     **dict.fromkeys(("gs", "gcs"), None),
 }
 #: Protocols whose options can be checked against the parameters of the class in their library.
@@ -48,7 +49,7 @@ _WEB_SECONDS: Final = 60
 
 
 @attrs.frozen
-class _Plan:
+class Plan:
     """How a place is opened: the class in fsspec, its arguments, and the root."""
 
     make: Callable[..., Any]
@@ -80,7 +81,7 @@ def open_fsspec(location: Location, /) -> FsspecEndpoint:
     return FsspecEndpoint(location, _plan(location, protocol, kind), protocol)
 
 
-def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
+def _plan(location: Location, protocol: str, kind: Any) -> Plan:
     arguments: dict[str, object] = dict(location.options)
     secrets = dict(location.secrets)
     if protocol in _TOLD:
@@ -97,14 +98,14 @@ def _plan(location: Location, protocol: str, kind: Any) -> _Plan:
         if location.user or location.port or location.password or (location.host and protocol != "memory"):
             raise Unusable("url", f"{location.scheme}:// has no user, password or port; write {location.scheme}:///dir")
         root = "/" + "/".join(filter(None, (location.host, location.path.strip("/"))))
-        return _Plan(kind, root.rstrip("/") if protocol == "memory" else root, arguments, secrets)
+        return Plan(kind, root.rstrip("/") if protocol == "memory" else root, arguments, secrets)
     url = f"{protocol}://{location.host}{f':{location.port}' if location.port else ''}/{location.path}"
     if mark := next((mark for mark in "?#" if mark in url), None):
         raise Unusable("url", f"has a {mark} in its path, which fsspec does not support for {protocol}://")
     arguments = {**kind._get_kwargs_from_urls(url), **arguments}
     if location.user:
         arguments["user" if protocol == "hdfs" else "username"] = location.user
-    return _Plan(kind, str(kind._strip_protocol(url)), arguments, secrets)
+    return Plan(kind, str(kind._strip_protocol(url)), arguments, secrets)
 
 
 def _bucket_plan(
@@ -113,7 +114,7 @@ def _bucket_plan(
     arguments: dict[str, object],
     secrets: dict[str, Callable[[], str]],
     names: tuple[str, str] | None,
-) -> _Plan:
+) -> Plan:
     scheme = location.scheme
     if not location.host:
         raise Unusable("url", f"has no bucket; write it like {scheme}://bucket/dir")
@@ -125,20 +126,25 @@ def _bucket_plan(
         arguments |= {names[0]: location.user} if location.user else {}
         secrets |= {names[1]: location.password} if location.password else {}
     root = "/".join(filter(None, (location.host, location.path.strip("/"))))
-    return _Plan(kind, root, {**arguments, "use_listings_cache": False}, secrets, is_flat=True)
+    arguments["use_listings_cache"] = False
+    if scheme in _AZURE:
+        if fault := next(filter(None, map(azure_fault, root.split("/"))), None):
+            raise Unusable("url", f"a name in its path {fault}")
+        return Plan(kind, root, arguments, secrets, is_flat=True, fault=azure_fault)
+    return Plan(kind, root, arguments, secrets, is_flat=True)
 
 
 def _smb_plan(
     location: Location, kind: Any, arguments: dict[str, object], secrets: dict[str, Callable[[], str]]
-) -> _Plan:
+) -> Plan:
     if not (location.host and location.path.strip("/")):
         raise Unusable("url", "has no host or no share; write it like smb://host/share/dir")
-    if fault := next(filter(None, map(name_fault, location.path.strip("/").split("/"))), None):
+    if fault := next(filter(None, map(smb_fault, location.path.strip("/").split("/"))), None):
         raise Unusable("url", f"a name in its path {fault}")
     arguments = {"host": location.host, "port": location.port or None, **arguments}
     if location.user:
         arguments["username"] = location.user
-    return _Plan(partial(_smb, kind), f"/{location.path.strip('/')}", arguments, secrets, fault=name_fault)
+    return Plan(partial(_smb, kind), f"/{location.path.strip('/')}", arguments, secrets, fault=smb_fault)
 
 
 def _smb(kind: Any, **arguments: object) -> Any:
@@ -154,7 +160,7 @@ def _webdav_plan(
     kind: Any,
     arguments: dict[str, object],
     secrets: dict[str, Callable[[], str]],
-) -> _Plan:
+) -> Plan:
     if not location.host:
         raise Unusable("url", f"has no host; write it like {protocol}://host/dir")
     host = f"[{location.host}]" if ":" in location.host else location.host
@@ -166,7 +172,7 @@ def _webdav_plan(
         if protocol == "webdav":
             warnings = ("the password and all files are sent unencrypted; use webdavs:// if the server supports it",)
     make = partial(_webdav, kind, location.user)
-    return _Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
+    return Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
 
 
 def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: object) -> Any:
@@ -197,7 +203,7 @@ class FsspecEndpoint:
     # Most libraries talk to a server, and fsspec cannot set the time of a file.
     capabilities: Final = Capabilities(lanes=LANES, is_remote=True, keeps_times=False)
 
-    def __init__(self, location: Location, plan: _Plan, protocol: str) -> None:
+    def __init__(self, location: Location, plan: Plan, protocol: str) -> None:
         self._location, self._plan, self._protocol = location, plan, protocol
         self._threads = Threads()
         self.traits = Traits()

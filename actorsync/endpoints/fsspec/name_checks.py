@@ -5,17 +5,18 @@ Each trait of a name is tried once, with a temporary, before a final name is tou
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
 
-from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
+from actorsync.endpoints.fsspec.errors import is_missing
 from actorsync.endpoints.fsspec.spelling import StoreSpellings
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.odd_names import stored_differently
 from actorsync.endpoints.shared.paths import aside_of
-from actorsync.errors import OperationRefused, TargetFull
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary_names import aside_name, oddness, signature, temporary_name
@@ -49,9 +50,11 @@ class NameChecks:
 
     def learn(self, path: str) -> None:
         """Learn from a new entry how the store treats names. Raises `OperationRefused` if its name was changed."""
-        if unproven := oddness(name_of(path)) - self._kept:
-            self._check_name(path)
-            self._kept |= unproven
+        # In a flat store, a directory comes into being with its first file, and is checked with it.
+        for one in [*(odd_directories(path) if self.tree.is_flat else ()), path]:
+            if unproven := oddness(name_of(one)) - self._kept:
+                self._check_name(one)
+                self._kept |= unproven
         self.spellings.learn(path)
 
     def _check_name(self, path: str) -> None:
@@ -60,7 +63,7 @@ class NameChecks:
         if listing.problem is not None:
             raise OperationRefused(f"cannot check how its name is stored: {listing.problem.reason}", retry=True)
         if path not in (entry.path for entry in listing.entries):
-            raise stored_differently(oddness(name_of(path)) or self._root_traits())
+            raise stored_differently(oddness(name_of(path)) or _traits(self.tree.root.strip("/")))
 
     def learn_rename(self, temporary: str) -> None:
         """Learn from a verified temporary whether the store keeps names in a rename. Afterwards it has its old name.
@@ -70,27 +73,26 @@ class NameChecks:
         with a name of its kind, which is free.
         """
         trial = aside_of(temporary)
-        unproven = (oddness(name_of(temporary)) | self._root_traits()) - self._renamed
+        below = temporary if self.tree.is_flat else name_of(temporary)
+        unproven = _traits(below) | _traits(self.tree.root.strip("/"))
+        unproven -= self._renamed
         if not unproven or trial == temporary:
             return
         try:
             self.carry(temporary, trial)
             self._check_name(trial)
-        except OSError as error:
-            if is_missing(error) or isinstance(outcome_of("rename", temporary, error, self.tree.hide), TargetFull):
-                raise
-            raise stored_differently(unproven) from error
-        except OperationRefused:
+        except Exception as error:
+            if isinstance(error, OSError) and is_missing(error):
+                raise  # an earlier call has renamed it
             self.discard(temporary)
+            if isinstance(error, OSError) and error.errno == errno.EEXIST:
+                raise stored_differently(unproven) from error
             raise
         self.carry(trial, temporary)
         self._renamed |= unproven
 
-    def _root_traits(self) -> frozenset[str]:
-        return frozenset().union(*map(oddness, self.tree.root.strip("/").split("/")))
-
     def prove_directories(self, temporary: str) -> None:
-        """Try a rename beside each directory above a temporary that has an odd name: see `_learn_rename`."""
+        """Try a rename beside each directory above a temporary that has an odd name: see `learn_rename`."""
         mark = signature(name_of(temporary))
         for directory in odd_directories(temporary) if mark else ():
             if not oddness(name_of(directory)) - self._renamed:
@@ -126,6 +128,11 @@ class NameChecks:
         for entry in self.tree.list_directory(directory).entries if mark and not self.tree.is_flat else ():
             if entry.kind is Kind.FILE and (mark in name_of(entry.path) or aside_name(mark) in name_of(entry.path)):
                 self.tree.remove_file(entry.path)
+
+
+def _traits(path: str) -> frozenset[str]:
+    """Return the traits of all names in a path."""
+    return frozenset[str]().union(*map(oddness, path.split("/")))
 
 
 def odd_directories(path: str) -> list[str]:

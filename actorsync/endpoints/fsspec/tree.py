@@ -51,9 +51,9 @@ class Tree:
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise OperationRefused(f"{display(path)!r} is not UTF-8") from None
+            raise OperationRefused(f"{display(path)!r} is not UTF-8; rename it, or exclude it") from None
         if any(len(name.encode()) > 255 for name in names):
-            raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes")
+            raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes; shorten it, or exclude it")
         if why := next(filter(None, map(self.fault, names)), None):
             raise OperationRefused(f"a name in {display(path)!r} {why}")
         return join(self.root.rstrip("/"), path) if self.root != "/" else f"/{path}"
@@ -86,21 +86,28 @@ class Tree:
         return None if info is None else version_of(info)
 
     def list_directory(self, directory: str) -> Listing:
-        """List one directory, completely or not at all. An empty listing of a source counts only if its root is there.
+        """List one directory, completely or not at all.
 
-        Some stores list what does not exist as empty. The user may have mistyped the root.
+        Some stores list what does not exist as empty: the user may have mistyped the root of a source. In a flat store
+        a directory has something in it, or an entry for itself.
         """
         try:
-            listing = Listing(directory, tuple(self._listed(directory)))
-            if listing.entries or directory or not self.is_strict or self.entry("") is not None:
-                return listing
-            return self._missing(directory)
+            return self._listing(directory)
         except NotADirectoryError:
             return Listing(directory, problem=Problem(directory, "it is not a directory"))
         except Exception as error:  # noqa: BLE001 - any library may raise anything
             if is_missing(error):
                 return self._missing(directory)
             return Listing(directory, problem=Problem(directory, str(outcome_of("list", directory, error, self.hide))))
+
+    def _listing(self, directory: str) -> Listing:
+        infos = self._infos(directory)
+        is_doubtful = not infos and (self.is_flat if directory else self.is_strict)
+        if is_doubtful and self.entry(directory) is None:
+            return self._missing(directory)
+        if is_doubtful and directory:
+            raise OperationRefused("the store has it, but lists nothing in it; rename it, or exclude it")
+        return Listing(directory, tuple(self._listed(directory, infos)))
 
     def _missing(self, directory: str) -> Listing:
         if directory:
@@ -109,10 +116,10 @@ class Tree:
             return Listing("")
         return Listing("", problem=Problem("", "the root does not exist", vanished=not self.is_strict))
 
-    def _listed(self, directory: str) -> Iterator[Entry]:
+    def _listed(self, directory: str, infos: Sequence[Info]) -> Iterator[Entry]:
         at = self.at(directory).strip("/")
         seen: set[str] = set()
-        for info in self._infos(directory):
+        for info in infos:
             name = str(info["name"])
             if name.strip("/") == at:
                 if info.get("type") == "file" and not name.endswith("/"):

@@ -13,7 +13,7 @@ from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
-from actorsync.errors import OperationRefused
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, ancestors, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
@@ -23,6 +23,9 @@ from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line
 from actorsync.protocols.upload_diagnosis import full
 
 __all__ = ["Directories"]
+
+#: What `Commands` calls entering the root.
+_ROOT = "the root"
 
 
 @attrs.frozen
@@ -70,9 +73,7 @@ class Directories:
         if taken:
             return await self._without_taken(paths, taken, fresh)
         return [
-            await self._explain(path, result)
-            if isinstance(result, OperationRefused) and not await self._is_root(path)
-            else Entry(path, Kind.DIRECTORY)
+            await self._explain(path, result) if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
             for path, result in zip(paths, results, strict=True)
         ]
 
@@ -93,14 +94,28 @@ class Directories:
         refusal = OperationRefused("its parent directory could not be made")
         return [made.get(path) or taken.get(path) or refusal for path in paths]
 
-    async def _is_root(self, path: str) -> bool:
-        """Return whether ``path`` is the root, and can be used. It may be a link, and no other path may."""
-        return not path and await self._connection.can_enter(self._connection.root or "/")
+    async def _enter_root(self, refusal: OperationRefused) -> Entry | OperationRefused:
+        """Enter the root that could not be made: it may be a link to a directory, and no other path may.
 
-    async def _explain(self, path: str, refusal: OperationRefused) -> OperationRefused:
+        Raises:
+            ConnectionLost: This is the first connection over which it can be neither made nor entered. Without a root
+                a run ends, so another connection has to confirm it.
+        """
+        connection, commands = self._connection, self._connection.known.commands
+        if await connection.can_enter(connection.root or "/"):
+            commands.note(_ROOT)
+            return Entry("", Kind.DIRECTORY)
+        why = f"{refusal}, and it cannot be entered; check the path and the permissions of the account"
+        if not commands.is_confirmed(_ROOT, connection.number):
+            raise ConnectionLost(f"the root can be neither made nor entered ({why})")
+        return OperationRefused(why)
+
+    async def _explain(self, path: str, refusal: OperationRefused) -> Entry | OperationRefused:
         """Return why a directory could not be made, as far as looking shows. There is no name for a probe here."""
         connection = self._connection
-        if not path or connection.fault(path) or not connection.known.probes.may_try():
+        if not path and not connection.fault(path):
+            return await self._enter_root(refusal)
+        if connection.fault(path) or not connection.known.probes.may_try():
             return refusal
         parent = connection.at(parent_of(path))
         own, above = await connection.control.play(dialogues.sizes([connection.at(path), parent]))

@@ -147,14 +147,43 @@ class Remover:
             results.setdefault(temporary, result)
         return [results.get(temporary, True) for temporary in temporaries]
 
-    async def _put_back(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> dict[str, Reply]:
-        """Restore the names of files that were set aside. Returns the refusals, by temporary."""
-        connection = self._connection
-        items = [(t, aside_of(t), finals[t]) for t in temporaries if t in finals]
-        usable = [item for item in items if not connection.fault(item[1]) and not connection.fault(item[2])]
-        pairs = [(connection.at(aside), connection.at(final)) for _, aside, final in usable]
-        refusals = await connection.control.play(dialogues.put_back(pairs))
-        return {t: refusal for (t, _, _), refusal in zip(usable, refusals, strict=True) if refusal is not None}
+    async def _put_back(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> dict[str, str]:
+        """Restore the names of files that were set aside, or remove them where a new file has the name.
+
+        Returns the refusals, by temporary. A new file is never replaced: a listing must show that its name is free.
+        """
+        connection, commands = self._connection, self._connection.known.commands
+        items = {t: (aside_of(t), finals[t]) for t in temporaries if t in finals}
+        usable = {t: pair for t, pair in items.items() if not any(map(connection.fault, pair))}
+        paths = [path for pair in usable.values() for path in pair]
+        sizes = await connection.control.play(dialogues.sizes([connection.at(path) for path in paths]))
+        shown = {path for path, size in zip(paths, sizes, strict=True) if size is not None}
+        if shown:
+            commands.note("SIZE")
+        looks_at_all = not commands.works("SIZE")  # then it shows nothing of what exists
+        unclear = [
+            path
+            for aside, final in usable.values()
+            for path in ((aside, final) if looks_at_all else (final,) if aside in shown else ())
+            if path not in shown
+        ]
+        found = await self._presence.look(unclear, changes_nothing=True)
+        shown |= {path for path, listed in found.items() if listed is not None}
+        refusals: dict[str, str] = {}
+        for temporary, (aside, final) in usable.items():
+            if aside not in shown:
+                if final not in shown:
+                    place = connection.at(aside), connection.at(final)
+                    await connection.control.play(dialogues.put_directory_back(*place))
+                continue
+            refusal: Reply | str | None = "the server does not show whether its name is free"
+            if final in shown:
+                (refusal,) = await connection.control.play(dialogues.remove_files([connection.at(aside)]))
+            elif final in found:
+                refusal = await connection.control.play(dialogues.put_back(connection.at(aside), connection.at(final)))
+            if refusal is not None:
+                refusals[temporary] = str(refusal)
+        return refusals
 
 
 def _changed() -> OperationRefused:

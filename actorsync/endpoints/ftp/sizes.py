@@ -58,6 +58,23 @@ class Sizes:
         if connection.known.has_size:
             (found,) = await connection.control.play(dialogues.sizes([connection.at(path)]))
             return found
+        return await self._look(path, size)
+
+    async def stored_in_spite(self, path: str, size: int) -> int | None:
+        """Return what `stored` does for an upload that the server accepted, and whose size it refuses to tell.
+
+        An account may be denied SIZE altogether. This is so if the server shows the file in another way.
+        """
+        known = self._connection.known
+        if not known.has_size or known.commands.works("SIZE"):
+            return None
+        found = await self._look(path, size)
+        known.has_size = found is None
+        return found
+
+    async def _look(self, path: str, size: int) -> int | None:
+        """Return what `stored` does without SIZE."""
+        connection = self._connection
         if connection.known.has_mlsd:
             (reply,) = await connection.control.exchange([command_line("MLST", connection.at(path))])
             if (facts := mlst_entry(checked("MLST", reply))) is not None and facts.size is not None:

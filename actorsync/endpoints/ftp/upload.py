@@ -170,6 +170,8 @@ class Uploader:
         """Judge an upload that the server has answered with ``reply``. A refused upload leaves nothing behind."""
         size, stored = upload.due, None if follow_up is None else follow_up.size
         if reply.is_positive and follow_up is not None:
+            if stored is None:
+                stored = await self._sizes.stored_in_spite(upload.temporary, size)
             is_whole = stored == upload.sent == size
             # With no size, the server may have stored the file under another name.
             if (is_whole or stored is None) and (renamed := await self._check_name(upload, is_stored=is_whole)):

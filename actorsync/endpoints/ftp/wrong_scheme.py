@@ -23,6 +23,7 @@ from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
 from actorsync.protocols.ftp.flights import Flights
 from actorsync.protocols.ftp.wire import command_line
+from actorsync.protocols.greetings import OtherService
 
 __all__ = ["SILENCE", "WrongScheme"]
 
@@ -30,6 +31,8 @@ __all__ = ["SILENCE", "WrongScheme"]
 SILENCE: Final = 3.0
 #: Seconds for such a connection.
 _LONGEST: Final = 5.0
+#: The bytes of a TLS record up to the type of its first message.
+_HEAD: Final = 6
 #: What servers say that accept logins under TLS only. It is confirmed before it is believed.
 _WANTS_TLS = re.compile(r"\b(?:TLS|SSL|AUTH|cleartext|clear text|secure|encrypt\w*)\b", re.IGNORECASE)
 
@@ -98,12 +101,18 @@ class WrongScheme:
         return open_control(self.host, self.port, Timeouts(seconds, seconds), Flights(), self.proxy)
 
     async def _greets_in_clear(self) -> bool:
-        """Return whether the server sends an FTP greeting to a client that says nothing."""
-        with contextlib.suppress(ActorsyncError):
+        """Return whether the server sends an FTP greeting to a client that says nothing.
+
+        Raises `LoginRefused` if it greets as a server of another kind.
+        """
+        try:
             async with self._open(self._silence) as control:
                 await control.greeting()
-                return True
-        return False
+        except OtherService as other:
+            raise LoginRefused(str(other)) from None
+        except ActorsyncError:
+            return False
+        return True
 
     async def _offers_tls(self) -> bool:
         """Return whether the server accepts AUTH TLS."""
@@ -123,5 +132,8 @@ class WrongScheme:
         with contextlib.suppress(ActorsyncError, OSError, trio.BrokenResourceError), trio.move_on_after(_LONGEST):
             async with await connect(self.host, self.port, _LONGEST, self.proxy) as stream:
                 await stream.send_all(outgoing.read())
-                return (await stream.receive_some(1)) == b"\x16"
+                answer = b""
+                while len(answer) < _HEAD and (piece := await stream.receive_some(_HEAD)):
+                    answer += piece
+                return answer[:1] == b"\x16" and answer[5:_HEAD] == b"\x02"  # a handshake record with a ServerHello
         return False

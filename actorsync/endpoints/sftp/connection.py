@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -25,6 +25,8 @@ class Server:
     description: str
     root: str
     extensions: Mapping[str, str]
+    jump_hosts: Sequence[str] = ()
+    """What the jump hosts on the way report, in their order."""
 
     @property
     def replaces(self) -> bool:

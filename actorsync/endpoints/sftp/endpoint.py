@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -15,16 +14,13 @@ from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.endpoints.shared.proxy import Proxy
-from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, AsyncioThread
-from actorsync.endpoints.ssh.channel import SshChannel
-from actorsync.endpoints.ssh.host_keys import HostKeys, load_client_keys, read_host_keys
-from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, fetch_host_key, open_channel
-from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
-from actorsync.errors import ConnectionLost, GuardRefused, LoginLapsed, LoginRefused
+from actorsync.endpoints.ssh.access import SshAccess
+from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
+from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
+from actorsync.errors import ConnectionLost, GuardRefused
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
-from actorsync.protocols.greetings import OtherService
 from actorsync.protocols.sftp import dialogues as ask
 
 __all__ = ["LANES", "SftpEndpoint"]
@@ -38,9 +34,10 @@ class SftpEndpoint:
     """A directory on an SFTP server. ``path`` is relative to the login directory, or absolute.
 
     The first login is made alone, and a refused login is not repeated, because servers lock accounts after failed
-    logins. ``connect_seconds`` bounds connecting and logging in together. A connection without a byte from the server
-    for ``stall_seconds`` is lost. With ``fsync``, each file is flushed to the server's disk before it gets its final
-    name, where the server supports that.
+    logins. The connection goes through the hosts of ``jump``, in their order. ``connect_seconds`` bounds connecting and
+    logging in together, at the server and at each jump host. A connection without a byte from the server for
+    ``stall_seconds`` is lost. With ``fsync``, each file is flushed to the server's disk before it gets its final name,
+    where the server supports that.
     """
 
     host: str
@@ -52,19 +49,20 @@ class SftpEndpoint:
     fsync: bool = False
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
+    jump: Sequence[JumpHost] = ()
     proxy: Proxy | None = None
     """The proxy that connections go through."""
     traits: Traits = attrs.field(factory=Traits, init=False, repr=False)
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
-    _first_login: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
-    _is_accepted: bool = attrs.field(default=False, init=False)
-    _refusal: str | None = attrs.field(default=None, init=False)
-    _credentials: Credentials | None = attrs.field(default=None, init=False, repr=False)
-    _host_keys: HostKeys | None = attrs.field(default=None, init=False, repr=False)
+    _access: SshAccess = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._knowledge.folding.traits = self.traits
+        address = (self.host, self.port)
+        self._access = SshAccess(
+            self.display, address, self.login, self.trust, self.jump, self.connect_seconds, self.proxy
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -88,97 +86,57 @@ class SftpEndpoint:
             )
         return Root(Entry("", Kind.DIRECTORY))
 
-    async def show_host_key(self) -> ShownHostKey:
-        """Ask the server for its host key, without logging in, and compare it with the user's known_hosts files.
+    @property
+    def servers(self) -> Sequence[str]:
+        """The servers whose host keys are checked, in this order: the jump hosts, and the server itself."""
+        return [*(jump.name for jump in self.jump), self.display]
+
+    async def show_host_key(self, index: int = -1, wanted: Collection[str] = ()) -> ShownHostKey:
+        """Ask one of `servers` for its host key, and compare it with the user's known_hosts files.
+
+        Logs in at the jump hosts before it, and nowhere else. If the server has several keys, one with a
+        fingerprint in ``wanted`` is preferred.
 
         Raises:
-            LoginRefused: the server is no SSH server.
             ConnectionLost: no SSH server could be reached.
+            LoginRefused: it is no SSH server; or a jump host before it is not trusted, or rejects the login.
         """
+        index %= len(self.servers)
         try:
-            with trio.fail_after(self.connect_seconds):
+            with trio.fail_after(self._access.total_seconds):
                 async with self._thread.running() as loop:
-                    return await fetch_host_key(loop, (self.host, self.port), self._read_host_keys(), self.proxy)
-        except OtherService as other:
-            raise LoginRefused(f"{self.display}: {other}") from None
+                    return await self._access.show_host_key(loop, index, wanted)
         except trio.TooSlowError:
             raise ConnectionLost("no answer in time") from None
+
+    @asynccontextmanager
+    async def logged_in(self) -> AsyncIterator[None]:
+        """Keep one login for all sessions inside the block, if each login needs a code; else do nothing.
+
+        Logs in at once, while the code is fresh. If that fails, the first session raises the error.
+        """
+        if not self._access.is_shared:
+            yield
+            return
+        async with self._thread.running() as loop, self._access.kept(loop):
+            yield
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
         """Connect, check the host key, log in, and start SFTP."""
         async with self._thread.running() as loop, AsyncExitStack() as stack:
             requests = RequestPipeline(self.stall_seconds)
-            async with self._login_turn():
+            async with self._access.turn():
+                code = await self._access.prepare()
                 try:
-                    with trio.fail_after(self.connect_seconds):
-                        channel = await self._log_in(loop, stack, requests)
+                    with trio.fail_after(self._access.total_seconds):
+                        opening = self._access.open_channel(loop, code, requests.feed, requests.lose)
+                        channel = await stack.enter_async_context(opening)
                         extensions = await requests.start(channel)
                         start = "/" if self.path.startswith("/") else await requests.run(ask.login_directory())
                 except trio.TooSlowError:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
-                self._is_accepted = True
-            server = Server(channel.description, absolute_root(start, self.path), extensions)
+                self._access.is_accepted = True
+            jumps = [f"{jump.name}, {said}" for jump, said in zip(self.jump, channel.jump_versions, strict=True)]
+            server = Server(channel.description, absolute_root(start, self.path), extensions, jumps)
             yield SftpSession(SftpConnection(requests, server, self.fsync, self._knowledge))
-
-    @asynccontextmanager
-    async def _login_turn(self) -> AsyncIterator[None]:
-        """Admit one login at a time until one was accepted, and then all at once."""
-        if not self._is_accepted:
-            async with self._first_login:
-                if not self._is_accepted:
-                    yield
-                    return
-        yield
-
-    async def _log_in(self, loop: AsyncioLoop, stack: AsyncExitStack, requests: RequestPipeline) -> SshChannel:
-        if self._refusal is not None:
-            raise LoginRefused(self._refusal)
-        try:
-            if self._credentials is None:
-                self._credentials = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
-            try:
-                return await self._open_channel(loop, stack, requests, self._credentials)
-            except OtherService:
-                if self._is_accepted:
-                    raise
-            # One look is not enough to end a run: look again, over another connection.
-            return await self._open_channel(loop, stack, requests, self._credentials)
-        except OtherService as other:
-            if self._is_accepted:
-                raise
-            self._refusal = f"{self.display}: {other}"
-        except CredentialsRejected as refused:
-            if self._is_accepted:  # the same credentials were accepted before in this run
-                raise LoginLapsed(str(refused)) from None
-            self._refusal = f"{self.display}: {refused}"
-        except LoginRefused as refused:
-            self._refusal = f"{self.display}: {refused}"
-        raise LoginRefused(self._refusal) from None
-
-    async def _open_channel(
-        self, loop: AsyncioLoop, stack: AsyncExitStack, requests: RequestPipeline, credentials: Credentials
-    ) -> SshChannel:
-        address, hosts = (self.host, self.port), self._read_host_keys()
-        opening = open_channel(loop, address, hosts, credentials, requests.feed, requests.lose, self.proxy)
-        return await stack.enter_async_context(opening)
-
-    def _read_host_keys(self) -> HostKeys:
-        if self._host_keys is None:
-            self._host_keys = read_host_keys(self.host, self.port, self.trust)
-        return self._host_keys
-
-    def _prepare(self) -> Credentials:
-        """Load the keys and secrets to log in with. May block: a secret may be asked for on a terminal."""
-        login = self.login
-        uses_agent = login.agent if login.agent is not None else login.key_file is None and login.password is None
-        return Credentials(
-            login.user,
-            load_client_keys(login, lambda: _reveal(login.passphrase)),
-            os.environ.get("SSH_AUTH_SOCK") or None if uses_agent else None,
-            _reveal(login.password),
-        )
-
-
-def _reveal(secret: Callable[[], str] | None) -> str | None:
-    return None if secret is None else secret()

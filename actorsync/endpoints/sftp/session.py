@@ -92,6 +92,7 @@ class SftpSession:
         """Describe the server and what it supports."""
         server = self._connection.server
         return (
+            *(("jump host", display(jump)) for jump in server.jump_hosts),
             ("server", display(server.description)),
             ("root", display(server.root or "/")),
             ("replacing", "atomically" if server.replaces else "in two steps, with the old file set aside"),

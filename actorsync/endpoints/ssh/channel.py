@@ -10,28 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import groupby
 
-from actorsync.endpoints.shared.tcp import words_of
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, Notifier
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
-from actorsync.model.text import display, shorten
+from actorsync.endpoints.ssh.link import Link
+from actorsync.endpoints.ssh.login import reason_of
+from actorsync.errors import ConnectionLost, TooManyConnections
 
-__all__ = ["SshChannel", "SshSession", "reason_of"]
+__all__ = ["SshChannel", "open_channel"]
 
 #: Longer pieces than an SSH packet are written alone, which saves a copy.
 _BIG = 32 * 1024
 
 #: Received bytes that wait for trio. A server that sends more has not been asked for them.
 _MAX_UNREAD = 16 * 1024 * 1024
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the text of an error as one printable line."""
-    if isinstance(error, OSError):
-        return words_of(error)
-    return shorten(display(str(error) or type(error).__name__), 300)
 
 
 class SshChannel:
@@ -44,9 +39,11 @@ class SshChannel:
         self._unread = 0
         self._ending: str | None = None
         self._notifier = Notifier(self._deliver)
-        self._connection: asyncssh.SSHClientConnection | None = None
+        self._link: Link | None = None
+        self._is_shared = False
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.description = ""
+        self.jump_versions: list[str] = []
 
     # Called in the trio thread.
 
@@ -55,11 +52,11 @@ class SshChannel:
         self._loop.post(self._write, data)
 
     def abort(self) -> None:
-        """Close the connection at once, with everything that is in flight. Does not wait for the peer."""
+        """Close the link at once, with everything that is in flight; a shared link stays open. Does not wait."""
         self._loop.post(self._abort)
 
     def close(self) -> None:
-        """Send a disconnect message, and close the connection."""
+        """Send a disconnect message, and close the link; a shared link stays open."""
         self._loop.post(self._close)
 
     def _deliver(self) -> None:
@@ -73,12 +70,11 @@ class SshChannel:
 
     # Called in the asyncio thread.
 
-    def attach(self, connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
-        """Take over an open connection and its channel."""
-        self._connection, self._channel = connection, channel
-        cipher = connection.get_extra_info("send_cipher")
-        version = connection.get_extra_info("server_version")
-        self.description = f"{display(str(version))}, {cipher}"
+    def attach(self, link: Link, channel: asyncssh.SSHClientChannel[bytes], *, is_shared: bool) -> None:
+        """Take over an open channel and, unless other channels share it, its link."""
+        self._link, self._channel, self._is_shared = link, channel, is_shared
+        *self.jump_versions, version = link.versions
+        self.description = f"{version}, {link.server.get_extra_info('send_cipher')}"
 
     def received(self, data: bytes) -> None:
         """Take received bytes."""
@@ -109,15 +105,19 @@ class SshChannel:
                         self._channel.write(data)
 
     def _abort(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
+        if self._is_shared and self._channel is not None:
+            self._channel.abort()
+        elif self._link is not None:
+            self._link.abort()
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        if self._is_shared and self._channel is not None:
+            self._channel.close()
+        elif self._link is not None:
+            self._link.close()
 
 
-class SshSession(asyncssh.SSHClientSession[bytes]):
+class _Session(asyncssh.SSHClientSession[bytes]):
     """The asyncssh side of the channel."""
 
     def __init__(self, channel: SshChannel) -> None:
@@ -133,3 +133,43 @@ class SshSession(asyncssh.SSHClientSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._channel.ended(reason_of(exc) if exc is not None else "the server closed the connection")
+
+
+@asynccontextmanager
+async def open_channel(
+    loop: AsyncioLoop,
+    link: Link,
+    on_data: Callable[[bytes], None],
+    on_lost: Callable[[str], None],
+    *,
+    is_shared: bool = False,
+) -> AsyncIterator[SshChannel]:
+    """Open a channel for SFTP. The link is closed after the block, and aborted by an exception; not if it is shared.
+
+    Raises:
+        TooManyConnections: the server opened no channel, as some do at their limit of sessions.
+        ConnectionLost: the link is lost.
+    """
+    channel = SshChannel(loop, on_data, on_lost)
+
+    async def work() -> asyncssh.SSHClientChannel[bytes]:
+        opened, _ = await link.server.create_session(lambda: _Session(channel), subsystem="sftp", encoding=None)
+        channel.attach(link, opened, is_shared=is_shared)
+        return opened
+
+    try:
+        await loop.run(work, discard=lambda opened: opened.abort())
+    except BaseException as error:
+        if not is_shared:
+            loop.post(link.abort)
+        if isinstance(error, asyncssh.ChannelOpenError):
+            raise TooManyConnections(f"the server did not start SFTP: {reason_of(error)}") from error
+        if isinstance(error, OSError | asyncssh.Error | ValueError):
+            raise ConnectionLost(reason_of(error)) from error
+        raise
+    try:
+        yield channel
+        channel.close()
+    except BaseException:
+        channel.abort()
+        raise

@@ -1,26 +1,22 @@
-"""Host keys: the comparison with the known_hosts files. Client keys: how they are loaded."""
+"""Host keys: the comparison with the known_hosts files or the pin, and what to say of a key that is refused."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from actorsync.endpoints.shared.home import home_directory
-from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
-from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey, SshLogin
+from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey
 from actorsync.errors import LoginRefused
 from actorsync.model.text import display
 
-__all__ = ["HOST_KEY_ALGORITHMS", "HostKeys", "load_client_keys", "read_host_keys"]
+__all__ = ["HOST_KEY_ALGORITHMS", "HostKeys", "read_host_keys"]
 
 _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 #: The signature algorithms that are accepted from a server, the best first. None uses SHA-1.
 HOST_KEY_ALGORITHMS = (
@@ -45,13 +41,35 @@ class HostKeys:
     trusted: tuple[asyncssh.SSHKey, ...] = ()
     authorities: tuple[asyncssh.SSHKey, ...] = ()
     revoked: tuple[asyncssh.SSHKey, ...] = ()
+    refused: frozenset[str] = frozenset()
+    """Algorithms of keys that the server has shown and that are not trusted. They are offered last."""
 
     @property
     def algorithms(self) -> list[str]:
         """The algorithms to offer, those of trusted keys first: a server may have other keys that are not listed."""
         known = {name.decode() for key in self.trusted for name in key.sig_algorithms}
         certificates = [f"{name}-cert-v01@openssh.com" for name in HOST_KEY_ALGORITHMS] if self.authorities else []
-        return certificates + sorted(HOST_KEY_ALGORITHMS, key=lambda name: name not in known)
+        plain = sorted(HOST_KEY_ALGORITHMS, key=lambda name: (name in self.refused, name not in known))
+        return certificates + plain
+
+    def preferring_others(self, key: asyncssh.SSHKey) -> HostKeys | None:
+        """Return the same keys, but offer algorithms like those of ``key`` last; None if they were already last.
+
+        A server shows one key in each connection, of the first offered kind that it has. A fingerprint does not tell
+        the kind of its key, so the kinds are tried one after the other. A server without another kind shows the same
+        key again: if its kind were not offered at all, it would break the connection, and not say why.
+        """
+        names = {name.decode() for name in key.sig_algorithms}
+        return None if names <= self.refused else attrs.evolve(self, refused=self.refused | names)
+
+    def after_refusal(self, key: asyncssh.SSHKey | None) -> HostKeys | None:
+        """Return what to offer after ``key`` was refused, or None if no other key of the server can be trusted.
+
+        ``key`` is None after a certificate that is not valid. As in ssh, the plain key may be trusted by its own line.
+        """
+        if key is None:
+            return attrs.evolve(self, authorities=()) if self.authorities and self.trusted else None
+        return self.preferring_others(key) if self.trust.host_key is not None else None
 
     def standing(self, key: asyncssh.SSHKey) -> Standing:
         """Compare a key with the files or the pin; see `ShownHostKey`."""
@@ -96,6 +114,13 @@ class HostKeys:
             f"this line to {files}: {shown.line}"
         )
 
+    def why_invalid(self, reason: str) -> str:
+        """Return one line: why the connection to a server with an invalid host certificate is refused."""
+        return (
+            f"the server's host certificate is not valid: {reason}; ask its administrator for a valid certificate with "
+            f"the name in {self.trust.table}.url, or add the line of its key to {display(str(self.trust.known_hosts))}"
+        )
+
 
 def read_host_keys(host: str, port: int, trust: HostTrust) -> HostKeys:
     """Read the keys of a host from the known_hosts files. Missing files and invalid lines are skipped.
@@ -114,6 +139,9 @@ def read_host_keys(host: str, port: int, trust: HostTrust) -> HostKeys:
     # Only the name is matched, because the address may have belonged to another server before. The port is part of the
     # name, because each port of a host may have its own key.
     trusted, authorities, revoked, *_ = known.match(name, "", None)
+    if name != host:  # names in certificates have no port, so an authority counts for all ports, as in ssh
+        _, of_host, revoked_of_host, *_ = known.match(host, "", None)
+        authorities, revoked = [*authorities, *of_host], [*revoked, *revoked_of_host]
     return HostKeys(name, trust, tuple(trusted), tuple(authorities), tuple(revoked))
 
 
@@ -134,59 +162,3 @@ def _lines(path: Path) -> Sequence[str]:
         return ()
     except OSError as error:
         raise LoginRefused(f"{display(str(path))} cannot be read: {error.strerror}; make it a readable file") from error
-
-
-def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> list[asyncssh.SSHKeyPair]:
-    """Load the keys to log in with: the configured one, or the default ones that need no passphrase.
-
-    ``passphrase`` is called only for a configured key that needs one.
-
-    Raises:
-        LoginRefused: the configured key cannot be used.
-    """
-    if login.key_file is not None:
-        return _configured_key(login.key_file, passphrase, login.table)
-    if login.password is not None or login.agent is False:
-        return []
-    keys: list[asyncssh.SSHKeyPair] = []
-    home = home_directory()
-    for name in _DEFAULT_KEYS if home is not None else ():
-        path = Path(home or "/", ".ssh", name)
-        with contextlib.suppress(OSError, ValueError):  # all of asyncssh's errors about keys are ValueErrors
-            keys += asyncssh.load_keypairs([str(path)])
-    return keys
-
-
-def _configured_key(path: Path, passphrase: Callable[[], str | None], table: str) -> list[asyncssh.SSHKeyPair]:
-    shown = display(str(path))
-    try:
-        status = path.stat()
-        if status.st_uid == os.geteuid() and is_exposed(path, status):
-            raise LoginRefused(f"{shown} is a private key that others can read; run: chmod 600 {shown}")
-        try:
-            return list(asyncssh.load_keypairs([str(path)]))
-        except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
-            # Only for a key that needs it, because the user may be asked on a terminal.
-            secret = passphrase() if _needs_passphrase(error) else None
-            if secret is None:
-                raise
-            return list(asyncssh.load_keypairs([str(path)], secret))
-    except OSError as error:
-        raise LoginRefused(f"{shown} cannot be read: {error.strerror}; set {table}.key-file") from error
-    except asyncssh.KeyEncryptionError:
-        raise LoginRefused(f"{shown} cannot be used: {table}.passphrase is not its passphrase; correct it") from None
-    except asyncssh.KeyImportError as error:
-        needs = _needs_passphrase(error)
-        why = (
-            f"it needs a passphrase; set {table}.passphrase"
-            if needs
-            else f"it is not a private key; set {table}.key-file"
-        )
-        raise LoginRefused(f"{shown} cannot be used: {why}") from None
-    except ValueError:
-        other = f"{shown}.pub or {shown}-cert.pub"
-        raise LoginRefused(f"{shown} cannot be used: {other} belongs to another key; remove or replace it") from None
-
-
-def _needs_passphrase(error: Exception) -> bool:
-    return isinstance(error, asyncssh.KeyEncryptionError) or "passphrase" in str(error).lower()

@@ -1,14 +1,47 @@
-"""The login for an SSH server, and the host keys that are trusted."""
+"""The login for an SSH server, the jump hosts on the way to it, and the host keys that are trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import attrs
 
-__all__ = ["HostTrust", "ShownHostKey", "SshLogin"]
+__all__ = ["HostTrust", "JumpHost", "OneTimeCodes", "ShownHostKey", "SshLogin"]
+
+
+class OneTimeCodes(Protocol):
+    """Where the codes of a second factor come from. Each code is sent once: servers reject a code that was used."""
+
+    def next(self) -> str:
+        """Return a code that was not sent before. May block, and may return the same code again if it was not sent.
+
+        Raises `LoginRefused` if there is no other code.
+        """
+
+    def note_sent(self, code: str) -> None:
+        """Note that ``code`` was sent."""
+
+
+@attrs.frozen
+class JumpHost:
+    """A server that the connection to the next one goes through.
+
+    The keys and the agent of the login are offered to it, and never the password or a code.
+    """
+
+    host: str
+    port: int
+    user: str
+    identity_files: tuple[Path, ...] | None = None
+    """Key files to try instead of the default ones, without a passphrase. None: the default ones."""
+
+    @property
+    def name(self) -> str:
+        """The jump host as it is written in a profile."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}" if self.port == 22 else f"{self.user}@{host}:{self.port}"
 
 
 @attrs.frozen
@@ -25,6 +58,12 @@ class SshLogin:
     password: Callable[[], str] | None = attrs.field(default=None, repr=False)
     agent: bool | None = None
     """Whether to use the agent at ``$SSH_AUTH_SOCK``. None: only without a key file and a password."""
+    certificate_files: tuple[Path, ...] = ()
+    """Certificates for ``key_file``, or for keys in the agent. Without any, ``<key_file>-cert.pub`` is used."""
+    identity_files: tuple[Path, ...] | None = None
+    """Key files to try instead of the default ones, without a passphrase. None: the default ones."""
+    codes: OneTimeCodes | None = attrs.field(default=None, repr=False)
+    """The codes of a second factor. With them, one login serves all sessions."""
     table: str = "target"
     """The profile's table with these settings, for error messages."""
 

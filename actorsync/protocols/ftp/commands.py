@@ -20,6 +20,7 @@ class Commands:
     """
 
     _working: set[str] = attrs.Factory(set)
+    _missing: dict[str, set[int]] = attrs.Factory(dict)
 
     def works(self, verb: str) -> bool:
         """Return whether the server was seen to carry out ``verb``. Its refusals then say something about a path."""
@@ -28,9 +29,20 @@ class Commands:
     def note(self, verb: str) -> None:
         """Note that the server has carried out ``verb``."""
         self._working.add(verb)
+        self._missing.pop(verb, None)
 
     def lacks(self, verb: str, reply: Reply) -> bool:
         """Take a reply to ``verb``, and return whether it means that the server does not have this command."""
         if reply.is_positive:
-            self._working.add(verb)
+            self.note(verb)
         return reply.code in UNKNOWN and verb not in self._working
+
+    def is_confirmed(self, what: str, connection: int) -> bool:
+        """Note that ``what`` fails over a connection. Returns whether it has failed over another one before.
+
+        What ends a run for good has to be confirmed over a fresh connection: a session that is failing answers
+        anything.
+        """
+        missing = self._missing.setdefault(what, set())
+        missing.add(connection)
+        return len(missing) > 1

@@ -41,6 +41,7 @@ __all__ = [
     "move_files",
     "protect_data",
     "put_back",
+    "put_directory_back",
     "read_facts",
     "remove_directories",
     "remove_files",
@@ -284,29 +285,16 @@ def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Reply | 
     return results
 
 
-def put_back(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Reply | None]]:
-    """Restore the names of files that were set aside, or remove them where a new file has the name.
-
-    Each pair has the path aside and the original path. Returns None for each that is no longer aside, or the refusal.
-    """
-    found = yield from sizes([path for pair in pairs for path in pair])
-    refusals: list[Reply | None] = []
-    for (aside, final), left, there in zip(pairs, found[::2], found[1::2], strict=True):
-        refusal = None
-        if left is not None and there is not None:
-            (refusal,) = yield from remove_files([aside])
-        elif left is not None:
-            rnfr, rnto = yield from exchange([(command_line("RNFR", aside), command_line("RNTO", final))])
-            refusal = rename_outcome(rnfr, rnto)
-            if refusal is not None and not rnfr.is_refusal:
-                yield from disarm_rename()
-        elif there is None:
-            yield from _put_directory_back(aside, final)
-        refusals.append(refusal)
-    return refusals
+def put_back(aside: str, final: str) -> Dialogue[Reply | None]:
+    """Restore the name of a file that was set aside, where nothing has it. Returns None when done, or the refusal."""
+    rnfr, rnto = yield from exchange([(command_line("RNFR", aside), command_line("RNTO", final))])
+    refusal = rename_outcome(rnfr, rnto)
+    if refusal is not None and not rnfr.is_refusal:
+        yield from disarm_rename()
+    return refusal
 
 
-def _put_directory_back(aside: str, final: str) -> Dialogue[None]:
+def put_directory_back(aside: str, final: str) -> Dialogue[None]:
     """Restore the name of a directory that was set aside, if there is one. Servers show no size for it.
 
     No directory that holds anything can be replaced by another.

@@ -151,16 +151,22 @@ def _check_name(name: str) -> None:
 
 _MLSD_KINDS = {"file": Kind.FILE, "dir": Kind.DIRECTORY}
 _MLSD_DOTS = {"cdir": ".", "pdir": ".."}
+#: Facts of which some have a space. Only the values of these few may: other text with a space may be the name.
+_FACTS_WITH_SPACES = re.compile(
+    r"((?:[a-z0-9.-]++=(?>(?<=name=)[^;]*|(?<=type=)os\.unix=s(?:ym)?link:[^;]*|[^; ]*);)++) ", re.IGNORECASE
+)
 _MLSD_LINKS = ("os.unix=slink", "os.unix=symlink")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
 
 def _mlsd_entry(line: str) -> ListedEntry:
-    # No fact contains a space, so the first space ends the facts, and the name follows. Some servers send the target of
-    # a link with its spaces. Then the text after the first space still contains facts.
-    head, _, name = line.partition(" ")
-    if not head.endswith(";") and ";" in name:
-        raise _NotUnderstoodError("facts and name cannot be told apart")
+    # The facts end at the first space. Some servers send spaces inside: a group "domain users", the target of a link.
+    if match := _FACTS_WITH_SPACES.match(line):
+        head, name = match[1], line[match.end() :]
+    else:
+        head, _, name = line.partition(" ")
+        if not head.endswith(";") and ";" in name:
+            raise _NotUnderstoodError("facts and name cannot be told apart")
     facts = {key.lower(): value for key, _, value in [fact.partition("=") for fact in head.split(";")]}
     if (type_ := facts.get("type", "").lower()) == "":
         raise _NotUnderstoodError("an entry without a type")
@@ -226,7 +232,7 @@ _UNIX_KINDS = {"-": Kind.FILE, "d": Kind.DIRECTORY, "l": Kind.LINK}
 
 # IIS pads <DIR> with ten spaces, to the width of its column of sizes, which ends with one space.
 _DOS = re.compile(
-    rf"[0-9]{{2}}-[0-9]{{2}}-(?:[0-9]{{4}}|[0-9]{{2}}) +{_CLOCK} ?(?i:[AP]M)? +"
+    rf"(?:[0-9]{{2}}-[0-9]{{2}}-(?:[0-9]{{4}}|[0-9]{{2}})|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}) +{_CLOCK} ?(?i:[AP]M)? +"
     r"(?:(?P<size>[0-9]{1,19}) |<(?P<tag>[A-Z]+)> {1,10})(?P<name>.*)",
     re.DOTALL,
 )

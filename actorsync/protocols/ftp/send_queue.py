@@ -132,20 +132,28 @@ class SendQueue:
             raise OutOfStep(f"the server sent a reply without a command: {reply}")
         line, is_alone = self._sent.popleft()
         self._answered += 1
-        verb = verb_of(line) if line else ""
-        if verb == "RNFR" and reply.code == 350:
-            self._armed = 2
-        elif verb == "RNTO":
+        if line.startswith(b"RN"):
+            self._note_rename(line, reply)
+        if line and not self._flights.is_known:
+            self._note_command(line, reply, is_alone=is_alone)
+        if self._unproven and not self._sent and not self._waiting:
+            self._flights.note_proven(self._unproven)
+            self._unproven.clear()
+
+    def _note_rename(self, line: bytes, reply: Reply) -> None:
+        if _is_rnfr(line):
+            self._armed = 2 if reply.code == 350 else self._armed
+        else:
             self._armed = max(0, self._armed - 1) if reply.is_refusal else 0
+
+    def _note_command(self, line: bytes, reply: Reply, *, is_alone: bool) -> None:
+        verb = verb_of(line)
         if is_alone:
             self._flights.note_alone(verb, reply)
             if not is_utf8(line):
                 self._flights.note_alone(_BYTES, reply)
         elif self._flights.contradicts(verb, reply):
             raise OutOfStep(f'{verb} was accepted alone, and in a row with others it is answered with "{reply}"')
-        if self._unproven and self.is_idle:
-            self._flights.note_proven(self._unproven)
-            self._unproven.clear()
 
     def note_silence(self) -> None:
         """Draw the conclusion from a reply that did not arrive in time."""

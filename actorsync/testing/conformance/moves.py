@@ -34,7 +34,8 @@ async def check_move(place: Place) -> None:
         listing = await session.list_directory("e/f")
         assert listing.entries == (moved[1],), "the next run would see a changed file"
         assert isinstance(moved[1], Entry)
-        assert moved[1].mtime_ns == entries[1].mtime_ns
+        if place.keeps_times:  # a store that copies may give the copy the time of the move
+            assert moved[1].mtime_ns == entries[1].mtime_ns
 
 
 async def check_many_moves(place: Place) -> None:

@@ -12,12 +12,12 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from actorsync.endpoints.contract import Upload
+from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.fsspec.endpoint import FsspecEndpoint, open_fsspec
 from actorsync.endpoints.plugins import Location
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, join, parent_of
-from actorsync.testing.conformance.contents import MemoryContent
+from actorsync.model.entry import Entry
+from actorsync.testing.conformance.place import upload_of
 
 __all__ = ["Flat", "Folds", "KeepsOld", "at", "flat", "keeps_old", "listed", "memory", "put"]
 
@@ -87,13 +87,16 @@ def flat() -> FsspecEndpoint:
 
 
 async def put(endpoint: FsspecEndpoint, path: str, data: bytes) -> Entry | OperationRefused:
-    upload = Upload(path, join(parent_of(path), f".actorsync-{next(_numbers):08}.tmp"), MemoryContent(data))
+    """Stage and commit a file. If that is refused, sweep its temporary, as a run does."""
+    upload = upload_of(path, data)
     async with endpoint.open_session() as session:
-        staged, _ = await session.stage(upload)
-        if isinstance(staged, OperationRefused):
-            return staged
-        (entry,) = await session.commit([staged])
-        return entry
+        result: Staged | Entry | OperationRefused
+        result, _ = await session.stage(upload)
+        if isinstance(result, Staged):
+            (result,) = await session.commit([result])
+        if isinstance(result, OperationRefused):
+            assert await session.sweep([upload.temporary]) == [True]
+        return result
 
 
 async def listed(endpoint: FsspecEndpoint, directory: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from actorsync.endpoints.fsspec.endpoint import FsspecEndpoint, open_fsspec
 from actorsync.endpoints.fsspec.entries import entry_of, version_of
+from actorsync.endpoints.fsspec.names import azure_fault, smb_fault
 from actorsync.endpoints.plugins import Location, Reveal, Unusable
 from actorsync.errors import (
     ConnectionLost,
@@ -118,6 +119,75 @@ async def test_marker_of_an_empty_directory_is_not_listed() -> None:
     infos = [{"name": "/b/site/d/", "type": "directory", "size": 0}, {"name": "/b/site/d/a", "type": "file", "size": 1}]
     endpoint = await session_of(Lies(infos), open_fsspec(Location(scheme="memory", host="b", path="site")))
     assert await listed(endpoint, "d") == ["d/a"]
+
+
+async def test_empty_listing_of_a_directory_that_an_object_store_has_is_a_problem() -> None:
+    """Such a directory has something in it. adlfs lists none whose name ends with a space."""
+    lies = Lies([])
+    lies.pipe_file("/b/site/d/a", b"x")
+    endpoint = await session_of(lies, open_fsspec(Location(scheme="memory", host="b", path="site")))
+    async with endpoint.open_session() as session:
+        assert endpoint._store is not None
+        endpoint._store.tree.is_flat = True
+        listing = await session.list_directory("d")
+        assert listing.problem is not None
+        assert not listing.problem.vanished
+        assert "has it, but lists nothing in it" in listing.problem.reason
+        missing = await session.list_directory("gone")
+    assert missing.problem is not None
+    assert missing.problem.vanished
+
+
+async def test_empty_listing_of_a_missing_source_root_is_refused() -> None:
+    location = Location(scheme="memory", host="b", path="typo", table="source")
+    endpoint = await session_of(Lies([]), open_fsspec(location))
+    with pytest.raises(GuardRefused, match="cannot be listed: the root does not exist"):
+        await endpoint.identify()
+
+
+class SMBOSError(OSError):
+    """Named as in smbprotocol: its class does not follow from its number."""
+
+
+async def test_missing_root_that_a_class_of_its_own_reports_is_made(tmp_path: Path) -> None:
+    class Odd(LocalFileSystem):  # type: ignore[misc]
+        protocol = "odd"
+
+        def info(self, path: str, **kwargs: Any) -> Any:
+            try:
+                return super().info(path, **kwargs)
+            except FileNotFoundError:
+                raise SMBOSError(errno.ENOENT, "No such file or directory", path) from None
+
+    fsspec.register_implementation("odd", Odd, clobber=True)
+    endpoint = open_fsspec(Location(scheme="fsspec+odd", path=f"{tmp_path}/new".lstrip("/")))
+    async with endpoint.open_session() as session:
+        (made,) = await session.make_directories([""])
+    assert isinstance(made, Entry), made
+    assert isinstance(await put(endpoint, "a", b"x"), Entry)
+
+
+@pytest.mark.parametrize(
+    ("name", "smb", "azure"),
+    [
+        ("plain", None, None),
+        ("%41", None, None),
+        ("a:b", "has the character ':'", None),
+        ("a\\b", "has the character '\\\\'", "has the character '\\\\'"),
+        ("a\tb", "has the character '\\t'", "has the control character '\\t'"),
+        ("a\x80b", None, "has the control character '\\x80'"),
+        ("a#b", None, "has the character '#'"),
+        ("dot.", "ends with a space or a dot", None),
+        ("trail ", "ends with a space or a dot", "ends with a space"),
+        ("Con.txt", "is the name of a device", None),
+        ("lpt1", "is the name of a device", None),
+        ("console", None, None),
+    ],
+)
+def test_name_that_a_protocol_cannot_carry(name: str, smb: str | None, azure: str | None) -> None:
+    for found, expected in ((smb_fault(name), smb), (azure_fault(name), azure)):
+        assert (found is None) is (expected is None)
+        assert found is None or found.startswith(expected or "")
 
 
 class ClientConnectionError(Exception):

@@ -260,6 +260,21 @@ async def test_file_with_an_odd_description_is_read(line: bytes) -> None:
         assert reply == Entry("f", Kind.FILE, 3, TIME_NS)
 
 
+@pytest.mark.parametrize("fails", [1, 2])
+async def test_root_is_given_up_only_when_another_connection_confirms_it(source: Path, fails: int) -> None:
+    """It can be neither made nor entered."""
+    calls = iter(range(100))
+    answers: dict[str, Answer] = {
+        "MKD": lambda path: b"550 no" if path == "/www" else None,
+        "MLST": b"550 no",
+        "CWD": lambda path: b"550 no" if path == "/www" and next(calls) < fails else None,
+    }
+    async with evil_server(answers, folders={"/", "/www"}) as server:
+        run = await mirror(source, endpoint_for(server, "/www"), None, connections=1, delete=False)
+    assert run.report.exit_code == (0 if fails == 1 else 7)
+    assert fails == 1 or "550 no, and it cannot be entered; check the path" in str(run.report.error)
+
+
 @pytest.mark.parametrize("mlst", [b"550 denied", b"451 later", b"500 what?"])
 @pytest.mark.parametrize("size", [b"550 denied", b"451 later"])
 async def test_file_that_is_listed_and_not_described_is_not_skipped(tmp_path: Path, mlst: bytes, size: bytes) -> None:
@@ -333,12 +348,27 @@ async def test_denied_rename_sends_each_file_once(source: Path) -> None:
     assert len(stored) == 2
 
 
-async def test_denied_size_is_no_full_target(source: Path) -> None:
-    async with evil_server({"SIZE": b"550 Permission denied."}) as server:
-        run = await mirror(source, endpoint_for(server), None)
+@pytest.mark.parametrize("has_mlsd", [True, False])
+async def test_server_that_denies_sizes_is_mirrored(source: Path, tmp_path: Path, has_mlsd: bool) -> None:
+    """The listing shows that each upload is whole. No file is sent twice, and the target is not called full."""
+    answers: dict[str, Answer] = {**({} if has_mlsd else NO_MLSD), "SIZE": b"550 Permission denied."}
+    async with evil_server(answers) as server:
+        run = await mirror(source, endpoint_for(server), tmp_path / "journal", connections=1)
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert server.files == {"/a": b"a", "/d/b": b"d/b"}
+        assert server.count("STOR") == 2
+        (source / "a").unlink()
+        run = await mirror(source, endpoint_for(server), tmp_path / "journal")
+        assert (run.report.exit_code, run.failures) == (0, {})
+        assert server.files == {"/d/b": b"d/b"}
+
+
+async def test_upload_that_is_not_there_is_no_denied_size(source: Path) -> None:
+    """The server accepts the file, and has nothing: neither SIZE nor a listing shows it."""
+    async with evil_server({"STOR": b"226 got it"}) as server:
+        run = await mirror(source, endpoint_for(server), None, connections=1)
         assert run.report.exit_code == 1
-        assert all("does not show their size" in why for why in run.failures.values())
-        assert len(run.failures) == 2
+        assert server.files == {}
 
 
 async def test_login_that_ends_the_session_twice_is_refused() -> None:
@@ -522,3 +552,22 @@ async def test_login_in_clear_is_refused_with_the_right_scheme_on_a_real_server(
         endpoint = endpoint_for(server, tls=None)
         with pytest.raises(LoginRefused, match="use ftpes://"):
             await endpoint.identify()
+
+
+# ---- files that were set aside
+
+
+@pytest.mark.parametrize("size", [None, b"450 busy", b"550 denied"])
+@pytest.mark.parametrize("denies_all", [True, False])
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_file_set_aside_never_replaces_a_new_file(
+    size: bytes | None, denies_all: bool, is_replaced: bool
+) -> None:
+    """A size that the server refuses does not make the name of the new file free."""
+    async with evil_server() as server, endpoint_for(server).open_session() as session:
+        server.files["/.actorsync+0a.tmp"] = b"old"
+        if is_replaced:
+            server.files["/f"] = b"new"
+        server.answers = {"SIZE": lambda path: size if denies_all or path == "/f" else None}
+        assert await session.sweep([".actorsync-0a.tmp"], {".actorsync-0a.tmp": "f"}) == [True]
+        assert server.files == {"/f": b"new" if is_replaced else b"old"}

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actorsync.endpoints.ssh import host_keys as ssh_keys
-from actorsync.endpoints.ssh.host_keys import HOST_KEY_ALGORITHMS, HostKeys, load_client_keys, read_host_keys
+from actorsync.endpoints.ssh.client_keys import load_client_keys
+from actorsync.endpoints.ssh.host_keys import HOST_KEY_ALGORITHMS, HostKeys, read_host_keys
 from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.errors import LoginRefused
 from actorsync.model.text import display
@@ -309,19 +310,68 @@ def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
     assert "let me out" not in refusal(login, "let me out")
 
 
-@pytest.mark.parametrize("text", [b"", b"no key", b"\xff\0" * 99, b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"])
-def test_file_that_is_not_a_key_is_refused(text: bytes, tmp_path: Path) -> None:
+PEM = key().export_private_key().decode()
+CASES = {
+    "empty": ("\n", "it is empty; write the private key to it, or set target.key-file to another file"),
+    "text": ("no key", "it is not a private key; set target.key-file"),
+    "noise": ("\ufffd\0" * 99, "it is not a private key; set target.key-file"),
+    "public": (
+        public(),
+        "it is the public half of a key; set target.key-file to the private key, usually without .pub",
+    ),
+    "public, PEM": (
+        key().export_public_key("pkcs8-pem").decode(),
+        "it is the public half of a key; set target.key-file to the private key, usually without .pub",
+    ),
+    "certificate": (
+        key(1).generate_user_certificate(key(0), "us").export_certificate().decode(),
+        "it is a certificate; set target.key-file to the private key, and target.certificate-file to this file",
+    ),
+    "PuTTY": (
+        "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\n",
+        "it is a key of PuTTY; convert it: puttygen key.ppk -O private-openssh -o key",
+    ),
+    "DSA": (
+        "-----BEGIN DSA PRIVATE KEY-----\nAAAA\n-----END DSA PRIVATE KEY-----\n",
+        "it is a DSA key, which servers do not accept any more; make a new one: ssh-keygen -t ed25519",
+    ),
+    **{
+        name: (
+            text,
+            "its lines are damaged, or its format is not known; copy the file again without changing its line breaks",
+        )
+        for name, text in {
+            "spaces": "".join(f"  {line}\n" for line in PEM.splitlines()),
+            "one line": " ".join(PEM.splitlines()),
+            "cut": PEM[:100],
+            "escaped": PEM.replace("\n", "\\n"),
+            "nonsense": "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_file_that_is_not_a_key_is_refused_with_what_it_is(name: str, tmp_path: Path) -> None:
+    text, why = CASES[name]
     path = tmp_path / "k"
-    path.write_bytes(text)
+    path.write_text(text)
     path.chmod(0o600)
-    assert refusal(SshLogin("u", path), None) == f"{path} cannot be used: it is not a private key; set target.key-file"
+    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: {why}"
 
 
-def test_public_key_is_refused_without_asking_for_a_passphrase(tmp_path: Path) -> None:
-    path = tmp_path / "k.pub"
-    path.write_text(public())
+@pytest.mark.parametrize(
+    "change",
+    [lambda text: text.replace("\n", "\r\n"), str.rstrip, lambda text: f"\n{text}\n\n"],
+    ids=["CRLF", "no last line break", "empty lines around"],
+)
+@pytest.mark.parametrize("form", ["openssh", "pkcs8-pem", "pkcs1-pem"])
+def test_key_in_a_usual_form_is_loaded(form: str, change: Callable[[str], str], tmp_path: Path) -> None:
+    kind = "ssh-rsa" if form == "pkcs1-pem" else "ssh-ed25519"
+    path = tmp_path / "k"
+    path.write_bytes(change(key(0, kind).export_private_key(form).decode()).encode())
     path.chmod(0o600)
-    assert refusal(SshLogin("u", path)) == f"{path} cannot be used: it is not a private key; set target.key-file"
+    assert load(SshLogin("u", path)) == [key(0, kind).public_data]
 
 
 def test_missing_key_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Servers behind fsspec: WsgiDAV and moto in this process, Apache's mod_dav and Samba as processes on loopback.
+"""Servers behind fsspec: WsgiDAV and moto in this process, Apache, Samba and Azurite as processes on loopback.
 
 Each start of a process writes its configuration to a folder of its own, so any number can run at the same time. Samba
 logs root in, with files as root.
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -29,8 +30,8 @@ from tests.support.servers.debian_servers import descendants, find_program, free
 
 __all__ = ["NAMES", "PASSWORD", "Name", "Storage", "available", "storage"]
 
-Name = Literal["wsgidav", "mod-dav", "samba", "moto"]
-NAMES: Final[tuple[Name, ...]] = ("wsgidav", "mod-dav", "samba", "moto")
+Name = Literal["wsgidav", "mod-dav", "samba", "moto", "azurite"]
+NAMES: Final[tuple[Name, ...]] = ("wsgidav", "mod-dav", "samba", "moto", "azurite")
 
 USER: Final = "root"
 PASSWORD: Final = "CANARY-4711"  # must never appear in a log, a journal or an error
@@ -39,7 +40,10 @@ _START: Final = 20.0  # seconds within which the server must listen
 
 @attrs.frozen
 class Storage:
-    """A running server. ``root`` is the directory that it serves; moto has none, and keeps objects in memory."""
+    """A running server. ``root`` is the directory that it serves; object stores have none, but a bucket.
+
+    ``secrets`` are options that are secret.
+    """
 
     name: Name
     port: int
@@ -47,28 +51,45 @@ class Storage:
     path: str
     root: Path | None = None
     user: str = ""
-    options: Mapping[str, str | int] = attrs.Factory(dict)
+    options: Mapping[str, str] = attrs.Factory(dict)
+    secrets: Mapping[str, str] = attrs.Factory(dict)
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is an object store, which has no directories."""
+        return self.root is None
 
     def endpoint(self, path: str = "", table: str = "target") -> FsspecEndpoint:
         """Return an endpoint for a path below the root of the server."""
-        is_bucket = self.scheme == "s3"
         return open_fsspec(
             Location(
                 scheme=self.scheme,
-                host="bucket" if is_bucket else "127.0.0.1",
-                port=0 if is_bucket else self.port,
+                host="bucket" if self.is_bucket else "127.0.0.1",
+                port=0 if self.is_bucket else self.port,
                 user=self.user,
-                password=lambda: PASSWORD,
+                password=None if self.is_bucket else lambda: PASSWORD,
                 path="/".join(filter(None, (self.path, path))),
-                options=dict(self.options),
+                options=self.options,
+                secrets={name: partial(str, value) for name, value in self.secrets.items()},
                 table=table,
             )
         )
 
-    def url(self, path: str = "") -> str:
-        """Return the URL of a path for a profile, without the password."""
-        host = "bucket" if self.scheme == "s3" else f"{self.user}@127.0.0.1:{self.port}"
-        return f"{self.scheme}://{host}/{'/'.join(filter(None, (self.path, path)))}"
+    def table(self, table: str, path: str) -> str:
+        """Return the table of a profile for a path below the root. `set_secrets` sets the variables that it names."""
+        host = "bucket" if self.is_bucket else f"{self.user}@127.0.0.1:{self.port}"
+        lines = [f"[{table}]", f'url = "{self.scheme}://{host}/{"/".join(filter(None, (self.path, path)))}"']
+        if not self.is_bucket:
+            lines.append('password = { env = "STORAGE_PASSWORD" }')
+        lines.append(f"[{table}.options]")
+        lines += [f'{name} = "{value}"' for name, value in self.options.items()]
+        lines += [f'{name} = {{ env = "STORAGE_{name.upper()}" }}' for name in self.secrets]
+        return "\n".join(lines) + "\n"
+
+    def set_secrets(self, environment: pytest.MonkeyPatch) -> None:
+        """Set the environment variables that `table` names."""
+        for name, value in {"password": PASSWORD, **self.secrets}.items():
+            environment.setenv(f"STORAGE_{name.upper()}", value)
 
 
 def available(name: Name) -> str | None:
@@ -76,6 +97,8 @@ def available(name: Name) -> str | None:
     program = {"mod-dav": "apache2", "samba": "smbd"}.get(name)
     if program is not None and find_program(program) is None:
         return f"{program} is not installed; run .ci/install-servers"
+    if name == "azurite" and not _AZURITE.exists():
+        return "azurite is not installed; run .ci/install-servers"
     return "smbd needs root" if name == "samba" and os.geteuid() != 0 else None
 
 
@@ -94,6 +117,7 @@ def storage(name: Name) -> Iterator[Storage]:
         "mod-dav": _mod_dav,
         "samba": _samba,
         "moto": _moto,
+        "azurite": _azurite,
     }
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
@@ -222,7 +246,9 @@ def _moto(root: Path) -> Iterator[Storage]:
     address = f"http://{host}:{port}"
     try:
         _make_bucket(address)
-        yield Storage("moto", port, "s3", "", None, "key", {"endpoint_url": address})
+        yield Storage(
+            "moto", port, "s3", "", options={"endpoint_url": address, "key": "key"}, secrets={"secret": PASSWORD}
+        )
     finally:
         server.stop()
 
@@ -232,6 +258,32 @@ def _make_bucket(address: str) -> None:
 
     files = s3fs.S3FileSystem(key="key", secret=PASSWORD, endpoint_url=address, skip_instance_cache=True)
     files.mkdir("bucket")
+
+
+_UNPACKED: Final = Path(os.environ.get("ACTORSYNC_SERVERS") or Path.home() / ".cache" / "actorsync-servers")
+_AZURITE: Final = _UNPACKED / "node" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+#: The account that Azurite has, with its key: both are documented, and secret to nobody.
+_ACCOUNT: Final = "devstoreaccount1"
+_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@contextmanager
+def _azurite(root: Path) -> Iterator[Storage]:
+    import adlfs
+
+    folder, port = _private(root), free_port()
+    switches = ["--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+    address = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    with _process([_program("node"), str(_AZURITE), *switches, *address], folder, port):
+        connection = {
+            "DefaultEndpointsProtocol": "http",
+            "AccountName": _ACCOUNT,
+            "AccountKey": _KEY,
+            "BlobEndpoint": f"http://127.0.0.1:{port}/{_ACCOUNT}",
+        }
+        secret = ";".join(f"{name}={value}" for name, value in connection.items())
+        adlfs.AzureBlobFileSystem(connection_string=secret, skip_instance_cache=True).mkdir("bucket")
+        yield Storage("azurite", port, "az", "", secrets={"connection_string": secret})
 
 
 def _private(root: Path) -> Path:

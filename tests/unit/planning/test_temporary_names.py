@@ -50,9 +50,9 @@ def test_odd_beginning_of_a_long_name_is_kept(name: str) -> None:
     assert oddness(name) - {"NFC", "not NFC"} <= oddness(temporary_name(name, TOKEN))
 
 
-@pytest.mark.parametrize("beginning", ["\t", "e\u0301", "\u00e9", "a\\", " ", "\udcff"])
+@pytest.mark.parametrize("beginning", ["\t", "e\u0301", "\u00e9", "a\\", " ", "\udcff", "%", "%41", "%%2f"])
 def test_odd_end_of_a_long_name_is_kept(beginning: str) -> None:
-    name = beginning + "x" * 200
+    name = beginning + "x" * 100 + "a" * 120
     assert oddness(temporary_name(name, TOKEN)) == oddness(name)
 
 
@@ -83,6 +83,8 @@ def test_a_plain_name_gets_a_plain_hidden_temporary(name: str) -> None:
         ("a\tb", {"\t"}),
         ("a\x7f", {"\x7f"}),
         ('"*?"', {'"', "*", "?"}),
+        ("100%", {"%"}),
+        ("%41", {"%", "% and two digits"}),
         (unicodedata.normalize("NFC", "é"), {"NFC"}),
         (unicodedata.normalize("NFD", "é"), {"not NFC"}),
         ("a\udcff", {"not UTF-8"}),

@@ -143,6 +143,7 @@ def test_m043_list_in_dos_form_is_read() -> None:
         ListedEntry(" lead.txt", FILE, 7),
         ListedEntry("away", LINK),
     )
+    assert listed("2026-01-02  03:04 <DIR> n", "2026-01-02  13:04       12 x").is_dos
     assert listed("01-02-26  03:04AM <DIR> n", "01-02-26  13:04       12 x").entries == (
         ListedEntry("n", DIRECTORY),
         ListedEntry("x", FILE, 12),
@@ -164,6 +165,9 @@ def test_m083_names_are_read_exactly(name: str) -> None:
         ("type=file; n", ListedEntry("n", FILE)),
         ("type=file;size=1;modify=someday; n", ListedEntry("n", FILE, 1)),
         ("type=OS.unix=slink:/else/where; n", ListedEntry("n", LINK)),
+        ("type=OS.unix=slink:/my dir;size=3; n", ListedEntry("n", LINK)),
+        ("type=file;size=3;UNIX.groupname=domain users;UNIX.mode=0644; n", ListedEntry("n", FILE, 3)),
+        ("UNIX.ownername=A B;type=file;size=3; x=1; y", ListedEntry("x=1; y", FILE, 3)),
         ("type=OS.unix=chr-13/29; n", ListedEntry("n", OTHER)),
         ("type=dir;size=4096; n", ListedEntry("n", DIRECTORY)),
     ],
@@ -183,7 +187,9 @@ def test_mlsd_facts_are_read(line: str, entry: ListedEntry) -> None:
         "type=file;size=1k; n",
         "type=file;size=; n",
         f"type=file;size={'9' * 5000}; n",
-        "type=OS.unix=slink:/my dir;size=3; n",
+        "type=file;modify=my dir;size=3; n",
+        "type=file a;b",
+        "type=file;size=3 a; b",
         "550 No such directory",
     ],
 )

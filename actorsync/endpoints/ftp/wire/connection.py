@@ -38,6 +38,8 @@ class Knowledge:
     flights: Flights = attrs.Factory(Flights)
     features: Features = attrs.Factory(Features)
     commands: Commands = attrs.Factory(Commands)
+    #: How many connections were logged in so far.
+    connections: int = 0
     greeting: str = ""
     time_setter: TimeSetter | None = None
     has_mlsd: bool | None = None
@@ -78,6 +80,8 @@ class FtpConnection:
     def __init__(self, control: ControlConnection, knowledge: Knowledge, root: str) -> None:
         self.control = control
         self.known = knowledge
+        knowledge.connections += 1
+        self.number = knowledge.connections
         self.root = root
         self.data: DataConnection | None = None
         self._port: int | None = None  # the port of the next data connection, where it was requested ahead
@@ -193,10 +197,12 @@ class FtpConnection:
                 return reply
             before, unsent = unsent, data.unsent()
             if not unsent or unsent >= before:
-                # pyftpdlib does this on a full disk. It also does so when the data arrives before the STOR: it drops
-                # that data connection and waits for another. From now on, data is sent only after the 150.
-                self.known.probes.is_suspected = True
-                self.known.needs_150_first = True
+                if data.was_reset():
+                    # pyftpdlib, when the data arrives before the STOR: it drops that data connection unread, and waits
+                    # for another. From now on, data is sent only after the 150.
+                    self.known.needs_150_first = True
+                else:
+                    self.known.probes.is_suspected = True  # pyftpdlib on a full disk: it has read all of the data
                 raise ConnectionLost("the server did not confirm that it has the file")
 
     def check_resumption(self, data: DataConnection, reply: Reply) -> None:

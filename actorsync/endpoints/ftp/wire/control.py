@@ -11,6 +11,7 @@ Every wait has a deadline that is measured from the last progress. Every error o
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import ssl
@@ -215,10 +216,13 @@ class ControlConnection:
 
     async def greeting(self) -> Reply:
         """Return the greeting, which the server sends unasked. See `greet` for the errors."""
-        with connection_errors("waiting for the greeting", self.timeouts.connect):
-            self._queue.expect_greeting()
-            while not greet(reply := await self.reply(self.timeouts.connect)):
-                pass
+        self._queue.expect_greeting()
+        try:
+            with trio.fail_after(self.timeouts.connect), connection_errors("waiting for the greeting"):
+                while not greet(reply := await self.reply(math.inf)):
+                    pass
+        except trio.TooSlowError:
+            raise ConnectionLost("the server sends no greeting; check host, port and scheme") from None
         return reply
 
     async def exchange(self, flight: Sequence[bytes]) -> list[Reply]:

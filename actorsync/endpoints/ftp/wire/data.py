@@ -216,6 +216,16 @@ class DataConnection:
             return int(struct.unpack("i", answer)[0])
         return 0
 
+    def was_reset(self) -> bool:
+        """Return whether the server closed the connection without reading all of the data. True once at most."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except ConnectionResetError:
+            return True
+        except OSError:
+            return False
+        return False
+
     async def receive_all(self, limit: int) -> bytes:
         """Read a listing to the end of the stream. Raises `ConnectionLost` after more than ``limit`` bytes."""
         received = bytearray()
