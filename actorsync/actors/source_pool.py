@@ -209,6 +209,8 @@ class SourcePool:
                     for text in session.warnings():
                         await self._facts.send(Warned(text))
                     await login.closing.wait()
+                    for text in session.warnings():  # it may have learned more since
+                        await self._facts.send(Warned(text))
                     for name, text in traits_of(self.real).take_news():
                         await self._facts.send(Learned(Side.SOURCE, name, text))
         except ActorsyncError as error:

@@ -33,6 +33,9 @@ from actorsync.model.text import display, shorten
 __all__ = ["Notes", "Plan", "Step", "check_target", "only"]
 
 _FORMAT: Final = 1
+
+#: How the file of a saved plan begins, see `Plan.save`.
+_BEGINNING: Final = b'{\n "actorsync-plan"'
 _MAX_BYTES: Final = 1 << 30
 
 #: How many differences the message names when a plan is refused.
@@ -128,6 +131,15 @@ class Plan:
             )
         then, today = _by_path(self.steps), _by_path(now.steps)
         raise_if(_differences(then, today))
+
+
+def is_saved_plan(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file looks like a saved plan, by its beginning. A file that cannot be read does not."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return False
 
 
 def raise_if(differences: Iterable[str]) -> None:

@@ -9,13 +9,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
+import attrs
 import pytest
 import trio
 
 from actorsync.cli.commands import run_command
 from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
+from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
+from actorsync.endpoints.ftp.wire.control import ControlConnection
+from actorsync.endpoints.ftp.wire.data import DataConnection, Timeouts
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.profile import load_profile
@@ -116,6 +120,36 @@ def test_mirror_through_a_proxy_ends_equal(
         assert contents(root / "site") == contents(source)
     assert {host for host, _ in proxy.asked} == {NAME}, "every connection, also of data, is to the server's name"
     assert len({port for _, port in proxy.asked}) > 1 or make is sftp
+
+
+def test_mirror_ends_equal_although_data_connections_overtake_the_control_connection(
+    kind: Kind, source: Path, root: Path
+) -> None:
+    """pyftpdlib drops data that arrives before the STOR, without a final reply. Two connections keep no order."""
+    with EmbeddedFtpServer(root) as server, forward_proxy(kind, names={NAME: server.host}, late=0.02) as proxy:
+        assert run_command(["run", profile_through(proxy, server, source)]) == 0
+        assert contents(root / "site") == contents(source)
+
+
+@attrs.frozen
+class SilentControl:
+    """A control connection whose server never replies."""
+
+    timeouts: Timeouts = attrs.Factory(Timeouts)
+
+    async def reply_within(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+async def test_upload_that_is_cut_without_a_reply_makes_later_ones_wait_for_the_150(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The server may have dropped the data because it arrived before the STOR, which can happen without a proxy too."""
+    ours, theirs = socket.socketpair()
+    connection = FtpConnection(cast(ControlConnection, SilentControl()), Knowledge(), "")
+    with ours, theirs, pytest.raises(ConnectionLost, match="the server accepts no more data, and does not say why"):
+        await connection.end_of_upload(DataConnection(ours, Timeouts()), is_sent=False)
+    assert connection.known.needs_150_first
 
 
 def test_pull_through_a_proxy_ends_equal(kind: Kind, source: Path, root: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ not log in again after a lost connection. Here its library (smbprotocol) is used
 from __future__ import annotations
 
 import errno
+import logging
 import stat
 import threading
 import weakref
@@ -16,13 +17,16 @@ from typing import IO, Any, Final
 
 import smbclient
 from smbclient._pool import get_smb_tree
-from smbprotocol.exceptions import SMBException
+from smbprotocol.exceptions import SMBConnectionClosed, SMBException
 
 from actorsync.endpoints.fsspec.entries import Info
 from actorsync.endpoints.fsspec.errors import Declined
 from actorsync.errors import ConnectionLost
 
 __all__ = ["Smb"]
+
+# The library logs a lost connection as a warning. Without any handler, Python would print it.
+logging.getLogger("smbprotocol").addHandler(logging.NullHandler())
 
 #: Requests at once on the one connection. Each holds credits, of which the server grants a limited number.
 _AT_ONCE: Final = 8
@@ -172,6 +176,8 @@ class Smb:
         """Turn the errors of the library into those of the contract."""
         try:
             yield
+        except SMBConnectionClosed as error:
+            raise ConnectionLost("the server closed the connection") from error
         except SMBException as error:
             status: int = getattr(error, "ntstatus", getattr(error, "status", 0))
             if (meaning := _STATUS.get(status)) is not None:

@@ -9,10 +9,10 @@ import attrs
 
 from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
+from actorsync.endpoints.shared.odd_names import stored_differently
 from actorsync.endpoints.shared.symlink_guard import above
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of, parent_of
-from actorsync.model.text import display
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.listing import ListedEntry, ParsedListing, parse_list, parse_mlsd
 from actorsync.protocols.ftp.replies import checked
@@ -256,12 +256,6 @@ class SymlinkFinder:
         usable = [path for path in unknown if not self._connection.fault(path)]
         units = [(line,) for line in self.lines(usable)]
         return await self.read(usable, await self._connection.control.play(dialogues.exchange(units)))
-
-
-def stored_differently(traits: frozenset[str]) -> OperationRefused:
-    """Return the refusal of a name that the server does not store unchanged."""
-    shown = display(", ".join(sorted(traits)))
-    return OperationRefused(f"the server stores this name differently (it contains: {shown}); rename or exclude it")
 
 
 def _with_problem(directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:

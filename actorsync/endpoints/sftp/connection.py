@@ -6,16 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from actorsync.endpoints.sftp.requests import RequestPipeline
+from actorsync.endpoints.sftp.requests import Flight, RequestPipeline
 from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard, above
 from actorsync.model.entry import Kind
 from actorsync.protocols.sftp import dialogues as ask
 from actorsync.protocols.sftp import requests as sftp
-from actorsync.protocols.sftp.replies import Attributes
+from actorsync.protocols.sftp.replies import FAILURE, Attributes, Handle, Limits, Reply, Status
 
-__all__ = ["Knowledge", "Server", "SftpConnection"]
+__all__ = ["PIECE", "Knowledge", "Server", "SftpConnection", "is_utf8"]
+
+#: Bytes in one write, where the server accepts them. The longest packets that OpenSSH takes are 256 KiB, with the head.
+PIECE = 255 * 1024
+#: Bytes in one write that every server accepts: the draft of version 3 demands packets of 34,000 bytes.
+_SMALL_PIECE = 32 * 1024
+
+
+def is_utf8(path: str) -> bool:
+    """Return whether a path is text. Other bytes are surrogates in it."""
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 @attrs.frozen
@@ -25,8 +35,18 @@ class Server:
     description: str
     root: str
     extensions: Mapping[str, str]
+    limits: Limits = attrs.Factory(Limits)
+    takes_long_packets: bool = True
+    """Whether the server is known to take packets of 256 KiB, for one that does not report its limits."""
     jump_hosts: Sequence[str] = ()
     """What the jump hosts on the way report, in their order."""
+
+    @property
+    def piece(self) -> int:
+        """The bytes of one write of a large file. All servers take 32 KiB; longer ones only those that say so."""
+        if self.limits.write:
+            return min(max(self.limits.write, _SMALL_PIECE), PIECE)
+        return PIECE if self.takes_long_packets else _SMALL_PIECE
 
     @property
     def replaces(self) -> bool:
@@ -51,6 +71,8 @@ class Knowledge:
     probes: ProbeCache = attrs.Factory(ProbeCache)
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     folding: CaseFolding = attrs.Factory(CaseFolding)
+    kept_traits: set[str] = attrs.Factory(set)
+    """The traits of odd names that the server was seen to store unchanged."""
 
 
 @attrs.frozen(eq=False)
@@ -75,6 +97,8 @@ class SftpConnection:
         """Return the reason why ``path`` must not or cannot be sent, or None when it can."""
         if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
             return "the path is not below the root"
+        if self.requests.host.dies_of_bytes and not is_utf8(path):
+            return "the server closes the connection over a name that is not UTF-8; rename or exclude it"
         return sftp.why_unsendable(self.absolute(path))
 
     async def find_links(self, directories: Iterable[str]) -> dict[str, str]:
@@ -98,6 +122,44 @@ class SftpConnection:
             elif all(isinstance(of, Attributes) for _, of in checked):
                 guard.add(directory)
         return links
+
+    async def list_names(self, directory: str) -> list[tuple[str, Attributes]] | Status:
+        """Return all names in a directory, unchecked; a `Status` when it cannot be read to its end."""
+        requests = self.requests
+        await requests.room()
+        found = await requests.run(self._listing(directory))
+        if isinstance(found, Status) and found.code == FAILURE:  # also for one open file too many
+            others = requests.handles.opened
+            await requests.room(alone=True)
+            found = await requests.run(self._listing(directory))
+            if others and not isinstance(found, Status):
+                requests.host.limit_handles(others)
+        return found
+
+    def _listing(self, directory: str) -> sftp.Dialogue[list[tuple[str, Attributes]] | Status]:
+        return ask.list_directory(self.absolute(directory), ahead=self.requests.host.keeps_order)
+
+    async def open_file(self, request: sftp.Request) -> Reply:
+        """Open a file. If that is refused, and open files may be the reason, try again when no other is open."""
+        await self.requests.room()
+        return await self.opened(request, self.requests.send([request]))
+
+    async def opened(self, request: sftp.Request, flight: Flight) -> Reply:
+        """Return the reply to an OPEN, the last request of ``flight``, after a second try where `open_file` makes one.
+
+        Any reason but "failure" is believed. So is a refusal when more files were open before. The number of files that
+        were open is the limit from now on, if the second try succeeds.
+        """
+        requests = self.requests
+        reply = (await requests.replies(flight))[-1]
+        is_crowded = 0 < flight.crowd >= requests.handles.most
+        if not isinstance(reply, Status) or reply.code != FAILURE or not is_crowded:
+            return reply
+        await requests.room(alone=True)
+        (reply,) = await requests.exchange([request])
+        if isinstance(reply, Handle):
+            requests.host.limit_handles(flight.crowd)
+        return reply
 
     async def remove_file(self, path: str) -> None:
         """Remove a file that this session made, whether it exists or not."""

@@ -10,14 +10,17 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnection
+from actorsync.endpoints.sftp.host import Host
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.access import SshAccess
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
+from actorsync.endpoints.ssh.channel import SshChannel
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
-from actorsync.errors import ConnectionLost, GuardRefused
+from actorsync.endpoints.ssh.subsystem import CLOSED, SftpNotStarted
+from actorsync.errors import ConnectionLost, GuardRefused, LoginRefused
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
@@ -56,9 +59,12 @@ class SftpEndpoint:
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
     _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
     _access: SshAccess = attrs.field(init=False, repr=False)
+    _host: Host = attrs.field(init=False, repr=False)
+    _has_started: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._knowledge.folding.traits = self.traits
+        self._host = Host(self.traits)
         address = (self.host, self.port)
         self._access = SshAccess(
             self.display, address, self.login, self.trust, self.jump, self.connect_seconds, self.proxy
@@ -123,20 +129,58 @@ class SftpEndpoint:
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
-        """Connect, check the host key, log in, and start SFTP."""
+        """Connect, check the host key, log in, and start SFTP.
+
+        If the server accepts the login and provides no SFTP, and has provided none before, this is confirmed over a
+        second connection, and then counts as a refused login.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(self._open_session())
+            except SftpNotStarted:
+                if self._has_started:
+                    raise
+                try:
+                    session = await stack.enter_async_context(self._open_session())
+                except SftpNotStarted as confirmed:
+                    raise LoginRefused(f"{self.display}: {confirmed}") from None
+            self._has_started = True
+            yield session
+
+    async def _start(self, requests: RequestPipeline, channel: SshChannel) -> dict[str, str]:
+        """Negotiate the version over an open channel, and return the extensions."""
+        try:
+            return await requests.start(channel)
+        except ConnectionLost as lost:
+            if requests.sent_text:
+                raise SftpNotStarted(str(lost)) from None
+            if channel.was_closed:
+                raise SftpNotStarted(CLOSED) from None
+            raise
+
+    @asynccontextmanager
+    async def _open_session(self) -> AsyncIterator[SftpSession]:
         async with self._thread.running() as loop, AsyncExitStack() as stack:
-            requests = RequestPipeline(self.stall_seconds)
+            requests = RequestPipeline(self.stall_seconds, self._host)
             async with self._access.turn():
                 code = await self._access.prepare()
                 try:
                     with trio.fail_after(self._access.total_seconds):
                         opening = self._access.open_channel(loop, code, requests.feed, requests.lose)
                         channel = await stack.enter_async_context(opening)
-                        extensions = await requests.start(channel)
-                        start = "/" if self.path.startswith("/") else await requests.run(ask.login_directory())
+                        self._host.greet(channel.description.rpartition(", ")[0])  # without the cipher
+                        extensions = await self._start(requests, channel)
+                        start, limits = await requests.run(ask.login_facts(extensions))
                 except trio.TooSlowError:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
                 self._access.is_accepted = True
-            jumps = [f"{jump.name}, {said}" for jump, said in zip(self.jump, channel.jump_versions, strict=True)]
-            server = Server(channel.description, absolute_root(start, self.path), extensions, jumps)
+            requests.handle_limit = limits.handles
+            server = Server(
+                channel.description,
+                absolute_root(start, self.path),
+                extensions,
+                limits,
+                takes_long_packets=self._host.is_known,
+                jump_hosts=[f"{it.name}, {said}" for it, said in zip(self.jump, channel.jump_versions, strict=True)],
+            )
             yield SftpSession(SftpConnection(requests, server, self.fsync, self._knowledge))

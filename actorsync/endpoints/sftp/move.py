@@ -9,7 +9,8 @@ from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, parent_of
+from actorsync.model.entry import Entry, Kind, name_of, parent_of
+from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.sftp import dialogues as ask
 from actorsync.protocols.sftp.replies import Attributes, Status, entry_of
 
@@ -56,6 +57,8 @@ class Mover:
         for index, item in enumerate(relocations):
             link = links.get(parent_of(item.path)) or links.get(parent_of(item.entry.path))
             why = connection.why_unusable(item.entry.path) or connection.why_unusable(item.path)
+            if not oddness(name_of(item.path)) <= connection.knowledge.kept_traits | oddness(name_of(item.entry.path)):
+                why = why or "not moved: it is not known yet whether the server stores its new name unchanged"
             refusal = (
                 link_refusal(link) if link else OperationRefused(why) if why else await self._spellings.claim(item.path)
             )

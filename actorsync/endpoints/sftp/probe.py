@@ -91,7 +91,8 @@ class Prober:
         return finding
 
     async def _probe(self, place: str) -> Attempt:
-        (opened,) = await self._requests.exchange([sftp.open_new(place)])
+        exclusive = self._requests.host.opens_exclusively
+        opened = await self._connection.open_file(sftp.open_new(place, exclusive=exclusive))
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
             return _attempt(SMALL, opened, is_begun=False)

@@ -118,7 +118,11 @@ class Reader:
     @asynccontextmanager
     async def _open(self, path: str) -> AsyncIterator[Content]:
         requests, place, shown = self._connection.requests, self._connection.absolute(path), display(path)
-        looked, opened = await requests.exchange([sftp.lstat(place), sftp.open_existing(place)])
+        await requests.room()
+        opening = sftp.open_existing(place)
+        flight = requests.send([sftp.lstat(place), opening])
+        opened = await self._connection.opened(opening, flight)
+        looked = flight.replies[0]
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
             raise _not_opened(shown, looked, opened)

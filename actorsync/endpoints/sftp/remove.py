@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.connection import SftpConnection, is_utf8
 from actorsync.endpoints.sftp.move import is_unchanged
 from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
@@ -31,8 +31,10 @@ class Remover:
         results |= await self._spellings.elsewhere(entry for entry in dict.fromkeys(entries) if entry not in results)
         usable = [entry for entry in dict.fromkeys(entries) if entry not in results]
         found = await run(ask.lstat_all([absolute(entry.path) for entry in usable]))
+        unsure = [entry for entry, shown in zip(usable, found, strict=True) if isinstance(shown, Status)]
+        gone = dict(zip(unsure, await run(ask.are_gone([absolute(entry.path) for entry in unsure])), strict=True))
         for entry, shown in zip(usable, found, strict=True):
-            result = _result_without_a_removal(entry, shown)
+            result = True if gone.get(entry) else _result_without_a_removal(entry, shown)
             if result is not None:
                 results[entry] = result
         unchanged = [entry for entry in usable if entry not in results]
@@ -61,9 +63,15 @@ class Remover:
         return refusals
 
     async def sweep(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> list[bool | OperationRefused]:
-        """Remove temporaries; an old file that was set aside for one gets its final name back."""
+        """Remove temporaries; an old file that was set aside for one gets its final name back.
+
+        A temporary does not exist if its name is not UTF-8 and the server closes the connection over such names.
+        """
         unusable = {path: why for path in temporaries if (why := self._connection.why_unusable(path))}
-        results: dict[str, OperationRefused | None] = {path: OperationRefused(why) for path, why in unusable.items()}
+        dies = self._connection.requests.host.dies_of_bytes
+        results: dict[str, OperationRefused | None] = {
+            path: None if dies and not is_utf8(path) else OperationRefused(why) for path, why in unusable.items()
+        }
         usable = [path for path in temporaries if path not in unusable]
         dialogue = ask.sweep([self._temporary(path, finals.get(path)) for path in usable])
         results |= dict(zip(usable, await self._connection.requests.run(dialogue), strict=True))
@@ -82,5 +90,5 @@ class Remover:
 def _result_without_a_removal(entry: Entry, found: Attributes | Status) -> bool | OperationRefused | None:
     """Return the result for an entry that is gone or must stay; None for an entry to remove."""
     if isinstance(found, Status):
-        return True if found.is_missing else OperationRefused(f"not removed: the server did not find it: {found}")
+        return OperationRefused(f"not removed: the server did not find it: {found}")
     return None if is_unchanged(entry, found) else OperationRefused("not removed: it was changed on the server")

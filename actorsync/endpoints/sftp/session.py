@@ -90,18 +90,24 @@ class SftpSession:
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the server and what it supports."""
-        server = self._connection.server
+        server, host = self._connection.server, self._connection.requests.host
         return (
             *(("jump host", display(jump)) for jump in server.jump_hosts),
             ("server", display(server.description)),
             ("root", display(server.root or "/")),
             ("replacing", "atomically" if server.replaces else "in two steps, with the old file set aside"),
-            ("times", "set with the file"),
+            ("times", "cannot be set" if host.refuses_times else "set with each file, where the server allows it"),
+            ("files at once", str(host.handles or "no limit known")),
+            ("requests", "sent ahead" if host.keeps_order else "one at a time for each file"),
             ("extensions", shorten(display(" ".join(sorted(server.extensions))), 300) or "none"),
         )
 
     def warnings(self) -> Sequence[str]:
-        """Warn when the server does not support what the profile asks for."""
+        """Warn of what the server does not support of the profile, and of faults that it has shown."""
+        warnings = self._connection.requests.host.warnings
         if self._connection.fsync and not self._connection.server.flushes:
-            return ("target.fsync has no effect: the server has no fsync@openssh.com extension to flush files to disk",)
-        return ()
+            return (
+                "target.fsync has no effect: the server has no fsync@openssh.com extension to flush files to disk",
+                *warnings,
+            )
+        return warnings

@@ -24,7 +24,7 @@ class SftpSpellings(Spellings):
 
     async def names(self, directory: str) -> Collection[str] | OperationRefused:
         """List a directory."""
-        found = await self._connection.requests.run(ask.list_directory(self._connection.absolute(directory)))
+        found = await self._connection.list_names(directory)
         if isinstance(found, Status):
             return OperationRefused(f"its directory cannot be listed to compare the spelling of names: {found}")
         return [name for name, _ in found]

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 import trio
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.connection import PIECE, SftpConnection
+from actorsync.endpoints.sftp.names import Names
 from actorsync.endpoints.sftp.probe import Prober
+from actorsync.endpoints.sftp.read_back import ReadBack, Sample
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.requests import Flight
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -25,17 +28,20 @@ from actorsync.model.entry import Entry, parent_of
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.replies import OK, Attributes, Handle, Reply, Status
 
-__all__ = ["PIECE", "WINDOW", "Uploader"]
+__all__ = ["WINDOW", "Uploader"]
 
-#: Bytes in one write. The longest packets that OpenSSH takes are 256 KiB, with the head.
-PIECE = 255 * 1024
-#: Large writes without a reply, over all files of a connection. It fills a fast connection and bounds the memory;
-#: OpenSSH's window for a channel is 2 MiB.
+#: Large writes of `PIECE` bytes without a reply, over all files of a connection. It fills a fast connection and bounds
+#: the memory; OpenSSH's window for a channel is 2 MiB. Of shorter writes there may be more.
 WINDOW = 16
-#: Large writes of one file without a reply.
+#: The same for one file.
 _FILE_WINDOW = 12
 #: A file of up to this size goes in the flight that also closes it, outside of the window.
 _SMALL = 32 * 1024
+
+#: The requests that end an upload.
+_Step: TypeAlias = Literal["write", "settings", "flush", "close", "look"]
+#: Those that fail an upload when the server refuses them, and the words for what was requested.
+_DOING: Final[Mapping[_Step, str]] = {"write": "", "flush": "to flush it to its disk", "close": "to close it"}
 
 
 class Uploader:
@@ -46,7 +52,11 @@ class Uploader:
         self._requests = connection.requests
         self._prober = prober
         self._renamer = renamer
-        self._window = trio.Semaphore(WINDOW)
+        self._read_back = ReadBack(connection)
+        self._names = Names(connection)
+        more = PIECE // connection.server.piece
+        self._file_window = _FILE_WINDOW * more
+        self._window = trio.Semaphore(WINDOW * more)
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -57,24 +67,55 @@ class Uploader:
             return OperationRefused(why), await self._renamer.commit(commit)
         if links := await connection.find_links([parent_of(upload.temporary)]):
             return link_refusal(*links.values()), await self._renamer.commit(commit)
-        opening = self._requests.send([sftp.open_new(connection.absolute(upload.temporary))])
-        committed = await self._renamer.commit(commit) if commit else []
-        (opened,) = await self._requests.replies(opening)
+        request = self._open_request(upload)
+        # A directory is listed before a rename on a target that folds case. That must not wait for the OPEN.
+        is_first = connection.knowledge.folding.is_on
+        committed = await self._renamer.commit(commit) if is_first and commit else []
+        await self._requests.room()
+        opening = self._requests.send([request])
+        if commit and not is_first:
+            committed = await self._renamer.commit(commit)
+        opened = await self._opened(upload, request, opening)
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
             return await self._prober.explain(upload, opened, is_begun=False), committed
         return await self._write(upload, opened.handle, ahead), committed
 
+    def _open_request(self, upload: Upload, *, exclusive: bool | None = None) -> sftp.Request:
+        exclusive = self._requests.host.opens_exclusively if exclusive is None else exclusive
+        return sftp.open_new(self._connection.absolute(upload.temporary), exclusive=exclusive)
+
+    async def _opened(self, upload: Upload, request: sftp.Request, opening: Flight) -> Reply:
+        """Return the reply to an OPEN. On a server that has opened no file yet, try it without EXCL as well.
+
+        That is safe: the name is random, and nothing else has it.
+        """
+        host = self._requests.host
+        opened = await self._connection.opened(request, opening)
+        if isinstance(opened, Handle):
+            host.has_created = True
+        elif host.opens_exclusively and not host.has_created:
+            (found,) = await self._requests.exchange([sftp.lstat(self._connection.absolute(upload.temporary))])
+            if isinstance(found, Status):
+                again = await self._connection.open_file(self._open_request(upload, exclusive=False))
+                if isinstance(again, Handle):
+                    host.open_plainly()
+                    return again
+        return opened
+
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
         size, folding = upload.size, self._connection.knowledge.folding
         is_big = size is None or size > _SMALL
         writes: deque[Flight] = deque()
+        sample = self._read_back.begin()
         try:
-            refused = await self._stream(upload, handle, writes) if is_big else OK
-            last = [] if is_big or not size else [sftp.write(handle, 0, await self._read_small(upload, size))]
+            refused = await self._stream(upload, handle, writes, sample) if is_big else OK
+            last = [] if is_big or not size else [sftp.write(handle, 0, await self._read_small(upload, size, sample))]
             other = folding.to_ask(upload.temporary)
             case = None if other is None else self._look_up(other)
-            closing = self._requests.send([*last, *self._closing(upload, handle)])
+            steps = self._steps(upload, handle, last)
+            in_flight = list(steps) if self._requests.host.keeps_order else list(steps)[: len(last)]
+            closing = self._requests.send([steps[label] for label in in_flight])
             ahead()
             while writes:
                 reply = await self._oldest_reply(writes)
@@ -86,28 +127,43 @@ class Uploader:
         finally:
             for _ in writes:
                 self._window.release()
-        replies = await self._requests.replies(closing)
+        replies = dict(zip(in_flight, await self._requests.replies(closing), strict=True))
+        replies |= await self._one_by_one({label: steps[label] for label in steps if label not in replies})
         if case is not None and other is not None:
             (found,) = await self._requests.replies(case)
             folding.learn(upload.temporary, other, is_found=isinstance(found, Attributes))
-        return await self._verify(upload, refused, replies, was_small=bool(last))
+        return await self._verify(upload, {"write": refused, **replies}, sample)
 
-    async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight]) -> Reply:
+    async def _one_by_one(self, steps: dict[_Step, sftp.Request]) -> dict[_Step, Reply]:
+        """Send requests and wait for each reply before the next request; the last one goes with the one before it.
+
+        A server that carries out requests at the same time could close the file before its last bytes are written, and
+        write them into the next file that gets its descriptor.
+        """
+        labels = list(steps)
+        replies: dict[_Step, Reply] = {}
+        for flight in [*([label] for label in labels[:-2]), labels[-2:]]:
+            found = await self._requests.exchange([steps[label] for label in flight])
+            replies |= zip(flight, found, strict=True)
+        return replies
+
+    async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight], sample: Sample) -> Reply:
         """Send the content of a large file, and return the first refusal. Flights left in ``writes`` are unanswered."""
-        size = upload.size
+        size, piece_size = upload.size, self._connection.server.piece
         while size is None or upload.sent < size:
             # A file that waits for the window holds no place in it. Otherwise all files could wait for each other.
-            while writes and (len(writes) >= _FILE_WINDOW or not self._window.value):
+            while writes and (len(writes) >= self._file_window or not self._window.value):
                 reply = await self._oldest_reply(writes)
                 if reply != OK:
                     return reply
             offset = upload.sent
             await self._window.acquire()
             writes.append(Flight([], 0))  # holds the place in the window, also when reading the source fails
-            if not (piece := await self._read(upload, PIECE if size is None else min(PIECE, size - offset))):
+            if not (piece := await self._read(upload, piece_size if size is None else min(piece_size, size - offset))):
                 writes.pop()
                 self._window.release()
                 break
+            sample.add(piece)
             writes[-1] = self._requests.send([sftp.write(handle, offset, piece)])
         return OK
 
@@ -118,11 +174,12 @@ class Uploader:
         self._window.release()
         return reply
 
-    async def _read_small(self, upload: Upload, size: int) -> bytes:
+    async def _read_small(self, upload: Upload, size: int, sample: Sample) -> bytes:
         """Read all of a small file. More than ``size`` bytes show that the file has grown."""
         data = b""
         while upload.sent < size and (piece := await self._read(upload, _SMALL - upload.sent)):
             data += piece
+        sample.add(data)
         return data
 
     async def _read(self, upload: Upload, limit: int) -> bytes:
@@ -146,36 +203,70 @@ class Uploader:
             return None
         return self._requests.send([sftp.lstat(self._connection.absolute(other))])
 
-    def _closing(self, upload: Upload, handle: bytes) -> list[sftp.Request]:
+    def _steps(self, upload: Upload, handle: bytes, last: Sequence[sftp.Request]) -> dict[_Step, sftp.Request]:
+        """Return the requests that end an upload, in order. ``last`` is the only write of a small file."""
         entry, connection = upload.content.entry, self._connection
-        return [
-            sftp.fsetstat(handle, mtime=sftp.seconds(entry.mtime_ns), mode=entry.mode),
-            *([sftp.flush(handle)] if connection.fsync and connection.server.flushes else []),
-            sftp.close(handle),
-            sftp.lstat(connection.absolute(upload.temporary)),
-        ]
+        mtime, place = sftp.seconds(entry.mtime_ns), connection.absolute(upload.temporary)
+        by_path = connection.requests.host.sets_times_by_path
+        steps: dict[_Step, sftp.Request] = {"write": last[0]} if last else {}
+        if not by_path:
+            steps["settings"] = sftp.fsetstat(handle, mtime=mtime, mode=entry.mode)
+        if connection.fsync and connection.server.flushes:
+            steps["flush"] = sftp.flush(handle)
+        steps["close"] = sftp.close(handle)
+        if by_path:
+            steps["settings"] = sftp.setstat(place, mtime=mtime, mode=entry.mode)
+        return {**steps, "look": sftp.lstat(place)}
 
     async def _verify(
-        self, upload: Upload, refused: Reply, replies: Sequence[Reply], *, was_small: bool
+        self, upload: Upload, replies: Mapping[_Step, Reply], sample: Sample
     ) -> Staged | OperationRefused:
         """Judge an upload by the replies. A refused time or mode alone does not fail it."""
-        size, (*rest, closed, found) = upload.due, replies
-        if was_small:
-            refused = rest.pop(0)
-        flushed = rest[1] if len(rest) > 1 else OK
-        for status, doing in ((refused, ""), (flushed, "to flush it to its disk"), (closed, "to close it")):
+        size, found = upload.due, replies["look"]
+        for step, doing in _DOING.items():
+            status = replies.get(step, OK)
             if isinstance(status, Status) and not status.is_ok:
                 return await self._prober.explain(upload, status, is_begun=True, stored=_size_of(found), doing=doing)
         if _size_of(found) != size:  # the server may have looked before it had written all
             (found,) = await self._requests.exchange([sftp.lstat(self._connection.absolute(upload.temporary))])
         if isinstance(found, Attributes) and found.size == upload.sent == size:
+            refusal = await self._read_back.compare(upload, sample)
+            refusal = refusal or await self._names.check(upload.path, upload.temporary)
+            if refusal is not None:
+                await self._connection.remove_file(upload.temporary)
+                return refusal
+            if replies["settings"] != OK and not self._requests.host.refuses_times:
+                found = await self._set_by_path(upload, found)
             mtime_ns = None if found.mtime is None else found.mtime * 10**9
             self._connection.knowledge.probes.note_taken(parent_of(upload.temporary))
             return Staged(upload.path, upload.temporary, size, mtime_ns)
+        if isinstance(found, Status) and found.is_denied:
+            await self._connection.remove_file(upload.temporary)
+            return OperationRefused(
+                f"the server does not show the file that it was sent ({found}), so no upload can be verified; "
+                "allow the request LSTAT on the server"
+            )
         if upload.sent != size:
             await self._connection.remove_file(upload.temporary)
             return OperationRefused("it was changed while it was read", retry=True)
         return await self._prober.explain(upload, OK, is_begun=True, stored=_size_of(found))
+
+    async def _set_by_path(self, upload: Upload, found: Attributes) -> Attributes:
+        """Set the time and permissions of a closed temporary, because the server refused that for the open file.
+
+        Return what the server then reports for it.
+        """
+        host, place = self._requests.host, self._connection.absolute(upload.temporary)
+        entry = upload.content.entry
+        (status,) = await self._requests.exchange(
+            [sftp.setstat(place, mtime=sftp.seconds(entry.mtime_ns), mode=entry.mode)]
+        )
+        if status != OK:
+            host.refuse_times()
+            return found
+        host.set_times_by_path()
+        (looked,) = await self._requests.exchange([sftp.lstat(place)])
+        return looked if isinstance(looked, Attributes) else found
 
 
 def _size_of(found: Reply) -> int | None:

@@ -13,12 +13,13 @@ import trio
 
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
-from actorsync.endpoints.ssh.channel import SshChannel, open_channel
+from actorsync.endpoints.ssh.channel import SshChannel
 from actorsync.endpoints.ssh.client_keys import load_certificates, load_client_keys
 from actorsync.endpoints.ssh.host_keys import read_host_keys
 from actorsync.endpoints.ssh.link import Link, open_link
 from actorsync.endpoints.ssh.login import Credentials, CredentialsRejected, Stop, fetch_host_key
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
+from actorsync.endpoints.ssh.subsystem import open_channel
 from actorsync.errors import ConnectionLost, LoginLapsed, LoginRefused, TooManyConnections
 from actorsync.protocols.greetings import OtherService
 
@@ -89,7 +90,7 @@ class SshAccess:
     ) -> AsyncIterator[SshChannel]:
         """Log in with what `prepare` returned, or use the shared login, and open a channel for SFTP.
 
-        Raises as `open_link` and `channel.open_channel` do, but `LoginRefused` or `LoginLapsed` for rejected
+        Raises as `open_link` and `subsystem.open_channel` do, but `LoginRefused` or `LoginLapsed` for rejected
         credentials.
         """
         if not self.is_shared:

@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import groupby
 
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop, Notifier
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.link import Link
 from actorsync.endpoints.ssh.login import reason_of
-from actorsync.errors import ConnectionLost, TooManyConnections
 
-__all__ = ["SshChannel", "open_channel"]
+__all__ = ["SshChannel", "SshSession"]
 
 #: Longer pieces than an SSH packet are written alone, which saves a copy.
 _BIG = 32 * 1024
@@ -44,6 +42,8 @@ class SshChannel:
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.description = ""
         self.jump_versions: list[str] = []
+        self.was_closed = False
+        """Whether the server closed the channel, while the connection was good."""
 
     # Called in the trio thread.
 
@@ -117,7 +117,7 @@ class SshChannel:
             self._link.close()
 
 
-class _Session(asyncssh.SSHClientSession[bytes]):
+class SshSession(asyncssh.SSHClientSession[bytes]):
     """The asyncssh side of the channel."""
 
     def __init__(self, channel: SshChannel) -> None:
@@ -128,48 +128,10 @@ class _Session(asyncssh.SSHClientSession[bytes]):
             self._channel.received(data)
 
     def eof_received(self) -> bool:
+        self._channel.was_closed = True
         self._channel.ended("the server ended the SFTP session")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._channel.was_closed |= exc is None
         self._channel.ended(reason_of(exc) if exc is not None else "the server closed the connection")
-
-
-@asynccontextmanager
-async def open_channel(
-    loop: AsyncioLoop,
-    link: Link,
-    on_data: Callable[[bytes], None],
-    on_lost: Callable[[str], None],
-    *,
-    is_shared: bool = False,
-) -> AsyncIterator[SshChannel]:
-    """Open a channel for SFTP. The link is closed after the block, and aborted by an exception; not if it is shared.
-
-    Raises:
-        TooManyConnections: the server opened no channel, as some do at their limit of sessions.
-        ConnectionLost: the link is lost.
-    """
-    channel = SshChannel(loop, on_data, on_lost)
-
-    async def work() -> asyncssh.SSHClientChannel[bytes]:
-        opened, _ = await link.server.create_session(lambda: _Session(channel), subsystem="sftp", encoding=None)
-        channel.attach(link, opened, is_shared=is_shared)
-        return opened
-
-    try:
-        await loop.run(work, discard=lambda opened: opened.abort())
-    except BaseException as error:
-        if not is_shared:
-            loop.post(link.abort)
-        if isinstance(error, asyncssh.ChannelOpenError):
-            raise TooManyConnections(f"the server did not start SFTP: {reason_of(error)}") from error
-        if isinstance(error, OSError | asyncssh.Error | ValueError):
-            raise ConnectionLost(reason_of(error)) from error
-        raise
-    try:
-        yield channel
-        channel.close()
-    except BaseException:
-        channel.abort()
-        raise

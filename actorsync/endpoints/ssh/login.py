@@ -298,7 +298,9 @@ async def _attempt(
                 if client.answers.sent_code is not None and stop.credentials.codes is not None:
                     stop.credentials.codes.note_sent(client.answers.sent_code)
     except trio.TooSlowError:
-        raise ConnectionLost(stop.named(f"{stop.host}:{stop.port}: no answer in time")) from None
+        raise ConnectionLost(
+            stop.named(f"{stop.host}:{stop.port}: no answer in time; check host, port and scheme")
+        ) from None
     except ConnectionLost as lost:  # of `_tcp`
         raise type(lost)(stop.named(str(lost))) from lost
     except (asyncssh.HostKeyNotVerifiable, asyncssh.PermissionDenied, asyncssh.KeyExchangeFailed) as error:

@@ -11,25 +11,33 @@ Every dialogue here keeps three rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import attrs
 
-from actorsync.errors import OperationRefused, ProtocolError
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.sftp import requests as sftp
-from actorsync.protocols.sftp.replies import OK, Attributes, Handle, Names, Reply, Status
-from actorsync.protocols.sftp.requests import Dialogue, Request
+from actorsync.protocols.sftp.looks import are_gone, exchange, list_directory, login_facts, lstat_all
+from actorsync.protocols.sftp.replies import (
+    OK,
+    Attributes,
+    Reply,
+    Status,
+    as_status,
+)
+from actorsync.protocols.sftp.requests import Dialogue
 from actorsync.protocols.upload_diagnosis import Attempt, Finding, judge
 
 __all__ = [
     "Rename",
     "Temporary",
     "UnexplainedRefusal",
+    "are_gone",
     "commit",
     "list_directory",
-    "login_directory",
+    "login_facts",
     "lstat_all",
     "make_directories",
     "make_root",
@@ -39,70 +47,8 @@ __all__ = [
     "sweep",
 ]
 
-#: Requests in one flight. Bounded, because the outcome of all of them is unknown when the connection is lost.
-_MAX_FLIGHT = 128
-#: Names in one directory. A server that sends more is cut off before it fills the memory.
-_MAX_NAMES = 300_000
-#: How many names a reply without any name counts as, so that an endless series of them also ends.
-_EMPTY_REPLY = 1_000
-#: READDIR requests in one flight.
-_MAX_READS = 16
 #: What a user can check after a refusal without a reason.
 _HINT = "check the permissions, the free space and the rules for names on the server"
-
-
-def exchange(requests: Iterable[Request]) -> Dialogue[list[Reply]]:
-    """Send requests that do not depend on each other, and return the replies in order."""
-    replies: list[Reply] = []
-    for flight in _flights(list(requests)):
-        replies += yield flight
-    return replies
-
-
-def _flights(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    for start in range(0, len(requests), _MAX_FLIGHT):
-        yield list(requests[start : start + _MAX_FLIGHT])
-
-
-def login_directory() -> Dialogue[str]:
-    """Return the absolute path of the login directory; "/" when the server does not report it."""
-    (found,) = yield [sftp.real_path(".")]
-    path = found.names[0][0] if isinstance(found, Names) and len(found.names) == 1 else ""
-    return path if path.startswith("/") else "/"
-
-
-def lstat_all(paths: Sequence[str]) -> Dialogue[list[Attributes | Status]]:
-    """Return the attributes of each path, or the status that the server sent instead. Links are not followed."""
-    replies = yield from exchange(sftp.lstat(path) for path in paths)
-    return [reply for reply in replies if isinstance(reply, Attributes | Status)]
-
-
-def list_directory(path: str) -> Dialogue[list[tuple[str, Attributes]] | Status]:
-    """Return all names in a directory except ``.`` and ``..``; a `Status` when it cannot be read to its end.
-
-    The names are as the server sent them, unchecked.
-
-    Raises:
-        ProtocolError: the listing is too long to be that of a directory.
-    """
-    (opened,) = yield [sftp.open_directory(path)]
-    if not isinstance(opened, Handle):
-        return _as_status(opened)
-    found: list[tuple[str, Attributes]] = []
-    reads, count = 2, 0  # in most directories, the first returns all names and the second the end
-    while True:
-        replies = yield [sftp.read_directory(opened.handle)] * reads
-        ends = [reply for reply in replies if isinstance(reply, Status)]
-        for reply in replies:
-            if isinstance(reply, Names):
-                found += (entry for entry in reply.names if entry[0] not in {".", ".."})
-                count += len(reply.names) or _EMPTY_REPLY
-        if count > _MAX_NAMES:
-            raise ProtocolError(f"the server listed more than {_MAX_NAMES} names in one directory")
-        if ends:
-            yield [sftp.close_unchecked(opened.handle)]
-            return next((end for end in ends if not end.is_end), None) or found
-        reads = min(2 * reads, _MAX_READS)
 
 
 class UnexplainedRefusal(OperationRefused):
@@ -111,11 +57,6 @@ class UnexplainedRefusal(OperationRefused):
     def __init__(self, reason: str, status: Status) -> None:
         super().__init__(reason)
         self.status = status
-
-
-def _as_status(reply: Reply) -> Status:
-    assert isinstance(reply, Status)
-    return reply
 
 
 # Directories and removals.
@@ -140,7 +81,7 @@ def make_directories(
             else:  # below a link, the directory would be made in another place
                 results[path] = OperationRefused("parent directory missing or inaccessible")
         replies = yield from exchange(sftp.make_directory(path) for path in group)
-        refused = [(path, _as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != OK]
+        refused = [(path, as_status(reply)) for path, reply in zip(group, replies, strict=True) if reply != OK]
         attributes_of = sftp.stat_path if follow else sftp.lstat
         checked = yield from exchange(attributes_of(path) for path, _ in refused)
         results |= dict.fromkeys(group)
@@ -179,13 +120,13 @@ def _refused_directory(status: Status, found: Reply) -> OperationRefused | None:
 def remove_files(paths: Sequence[str]) -> Dialogue[list[OperationRefused | None]]:
     """Remove files; the result is None for each that is gone, also when another program removed it.
 
-    After a refusal a second request checks whether the file still exists.
+    After a refusal `are_gone` finds out whether the file still exists.
     """
     replies = yield from exchange(sftp.remove(path) for path in paths)
-    refusals = [_refused_removal(_as_status(reply)) for reply in replies]
+    refusals = [_refused_removal(as_status(reply)) for reply in replies]
     refused = [index for index, refusal in enumerate(refusals) if refusal is not None]
-    for index, found in zip(refused, (yield from lstat_all([paths[index] for index in refused])), strict=True):
-        if isinstance(found, Status) and found.is_missing:
+    for index, is_gone in zip(refused, (yield from are_gone([paths[index] for index in refused])), strict=True):
+        if is_gone:
             refusals[index] = None
     return refusals
 
@@ -197,11 +138,14 @@ def remove_directories(paths: Sequence[str]) -> Dialogue[list[bool | OperationRe
         group = list(level)
         replies = yield from exchange(sftp.remove_directory(path) for path in group)
         for path, reply in zip(group, replies, strict=True):
-            refusal = _refused_removal(_as_status(reply))
+            refusal = _refused_removal(as_status(reply))
             results[path] = True if refusal is None else refusal
             if refusal is not None:
                 content = yield from list_directory(path)
-                if content and not isinstance(content, Status):
+                if isinstance(content, Status):
+                    (is_gone,) = yield from are_gone([path])
+                    results[path] = is_gone or refusal
+                elif content:
                     results[path] = False
     return [results[path] for path in paths]
 
@@ -254,7 +198,7 @@ def commit(renames: Sequence[Rename], *, replaces: bool) -> Dialogue[list[Attrib
     )
     results: list[Attributes | OperationRefused] = []
     for item, renamed, found in zip(renames, replies[::2], replies[1::2], strict=True):
-        status = _as_status(renamed)
+        status = as_status(renamed)
         if not replaces and not status.is_ok and not status.is_missing and _is_file(found):
             status, found = yield from _replace_in_two_steps(item)
         result = yield from _check_rename(item, status, found)
@@ -267,11 +211,14 @@ def commit(renames: Sequence[Rename], *, replaces: bool) -> Dialogue[list[Attrib
 def move_files(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[tuple[Status, Attributes | Status]]]:
     """Rename files without replacing any; return the status of each rename and the attributes of the new name.
 
-    SFTP's own RENAME refuses a new name that exists.
+    SFTP's own RENAME refuses a new name that exists. A server that looks before it renames is asked once more.
     """
     replies = yield from exchange(request for old, new in pairs for request in (sftp.rename(old, new), sftp.lstat(new)))
+    early = [n for n in range(len(pairs)) if replies[2 * n] == OK and isinstance(replies[2 * n + 1], Status)]
+    for n, found in zip(early, (yield from lstat_all([pairs[n][1] for n in early])), strict=True):
+        replies[2 * n + 1] = found
     return [
-        (_as_status(renamed), found)
+        (as_status(renamed), found)
         for renamed, found in zip(replies[::2], replies[1::2], strict=True)
         if isinstance(found, Attributes | Status)
     ]
@@ -293,13 +240,13 @@ def _replace_in_two_steps(item: Rename) -> Dialogue[tuple[Status, Reply]]:
         (found,) = yield [sftp.lstat(item.final)]
         return left, found
     (moved,) = yield [sftp.rename(item.final, item.aside)]
-    if not (status := _as_status(moved)).is_ok and not status.is_missing:
+    if not (status := as_status(moved)).is_ok and not status.is_missing:
         return status, status
     (renamed,) = yield [sftp.rename(item.temporary, item.final)]
     if renamed != OK:
         yield [sftp.rename(item.aside, item.final)]
     (found,) = yield [sftp.lstat(item.final)]
-    return _as_status(renamed), found
+    return as_status(renamed), found
 
 
 def _check_rename(item: Rename, status: Status, found: Reply) -> Dialogue[Attributes | OperationRefused]:
@@ -313,6 +260,11 @@ def _check_rename(item: Rename, status: Status, found: Reply) -> Dialogue[Attrib
         if isinstance(found, Attributes) and found.kind is Kind.DIRECTORY:
             yield [sftp.remove(item.temporary)]
             return OperationRefused("a directory is in its place")
+        (is_gone,) = yield from are_gone([item.temporary])
+        if is_gone:  # the rename was done before, or the temporary is lost
+            if isinstance(found, Attributes) and item.matches(found):
+                return found
+            return OperationRefused(f"its temporary is gone: {status}", retry=True)
         return (yield from _diagnose_rename(item, status))
     left, found = yield [sftp.lstat(item.temporary), sftp.lstat(item.final)]
     if isinstance(left, Attributes):
@@ -357,7 +309,7 @@ def sweep(temporaries: Sequence[Temporary]) -> Dialogue[list[OperationRefused | 
     for (path, aside, final), left, there in zip(known, found[::2], found[1::2], strict=True):
         if isinstance(left, Attributes):
             (reply,) = yield [sftp.remove(aside) if isinstance(there, Attributes) else sftp.rename(aside, final)]
-            if not (status := _as_status(reply)).is_ok and not status.is_missing:
+            if not (status := as_status(reply)).is_ok and not status.is_missing:
                 kept[path] = OperationRefused(f"the file that it was to replace is still set aside: {status}")
     probes = [item.probe for item in temporaries if item.probe is not None]
     removed = yield from remove_files([*(item.path for item in temporaries), *probes])

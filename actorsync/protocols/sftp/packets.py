@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from actorsync.errors import ProtocolError
+from actorsync.model.text import display, shorten
 from actorsync.protocols.sftp.requests import Request
 
-__all__ = ["INIT", "MAX_PACKET", "PacketParser", "packet"]
+__all__ = ["INIT", "MAX_PACKET", "PacketParser", "packet", "text_in"]
 
 #: The first packet of the client. It offers version 3, which every server supports.
 INIT: Final = struct.pack(">IBI", 5, 1, 3)
@@ -22,6 +23,15 @@ def packet(identity: int, request: Request) -> bytes:
     """Return the packet of a request with the id ``identity``."""
     body, content = request.body, request.content
     return b"".join((struct.pack(">IBI", len(body) + len(content) + 5, request.kind, identity), body, content))
+
+
+def text_in(data: bytes) -> str:
+    """Return the text that ``data`` begins with, as one printable line; ``""`` if it does not begin with text.
+
+    The first packet of SFTP begins with a zero byte, as every packet of less than 16 MiB does.
+    """
+    text = data.partition(b"\0")[0].decode("utf-8", "replace").strip()
+    return shorten(display(" ".join(text.split())), 100) if text[:1].isprintable() else ""
 
 
 class PacketParser:

@@ -16,16 +16,20 @@ from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display, shorten
 
 __all__ = [
+    "FAILURE",
     "OK",
     "Attributes",
     "Data",
     "Extended",
     "Handle",
+    "Limits",
     "Names",
     "Reply",
     "Status",
+    "as_status",
     "entry_of",
     "has_room",
+    "limits_of",
     "parse_reply",
     "parse_version",
 ]
@@ -62,6 +66,11 @@ class Status:
         """Whether the file does not exist."""
         return self.code in {2, 10}
 
+    @property
+    def is_denied(self) -> bool:
+        """Whether the server allows or knows no such request."""
+        return self.code in {3, 8}
+
     def __str__(self) -> str:
         """Return one printable line: the name of the code, and the server's message if that says more."""
         name = _CODES.get(self.code, f"status {self.code}")
@@ -80,6 +89,9 @@ _CODES: Final = {
     7: "connection lost",
     8: "operation unsupported",
 }
+
+#: The code that servers send for any reason that has no code of its own.
+FAILURE: Final = 4
 
 #: Success without a message. Most replies are this one, so they share one object.
 OK: Final = Status(0)
@@ -262,6 +274,12 @@ def parse_reply(kind: int, body: memoryview) -> tuple[int, Reply]:
 # Meaning.
 
 
+def as_status(reply: Reply) -> Status:
+    """Return a reply that is known to be a status."""
+    assert isinstance(reply, Status)
+    return reply
+
+
 def has_room(reply: Reply) -> bool | None:
     """Tell from a reply to ``statvfs`` whether an ordinary user can store more; None when the reply does not say."""
     if not isinstance(reply, Extended) or len(reply.body) < 11 * 8:
@@ -269,6 +287,23 @@ def has_room(reply: Reply) -> bool | None:
     numbers = struct.unpack_from(">11Q", reply.body)
     blocks, available_blocks, files, available_files = numbers[2], numbers[4], numbers[5], numbers[7]
     return not ((blocks and not available_blocks) or (files and not available_files))
+
+
+@attrs.frozen
+class Limits:
+    """What a server accepts: the bytes of one read and of one write, and the open handles. 0: it does not say."""
+
+    read: int = 0
+    write: int = 0
+    handles: int = 0
+
+
+def limits_of(reply: Reply) -> Limits:
+    """Return the limits in a reply to ``limits@openssh.com``. A server that sends fewer fields does not say."""
+    if not isinstance(reply, Extended) or len(reply.body) < 4 * 8:
+        return Limits()
+    _, read, write, handles = struct.unpack_from(">4Q", reply.body)
+    return Limits(read, write, handles)
 
 
 def entry_of(path: str, found: Attributes) -> Entry | None:

@@ -28,6 +28,8 @@ __all__ = [
     "flush",
     "fsetstat",
     "fstat",
+    "is_utf8",
+    "limits",
     "lstat",
     "make_directory",
     "open_directory",
@@ -41,6 +43,7 @@ __all__ = [
     "rename",
     "rename_over",
     "seconds",
+    "setstat",
     "stat_path",
     "why_unsendable",
     "write",
@@ -87,6 +90,22 @@ def why_unsendable(path: str) -> str | None:
     return f"the path is {len(data)} bytes long, over the limit of {_MAX_PATH}" if len(data) > _MAX_PATH else None
 
 
+#: The types of the requests that begin with a path.
+_WITH_PATH: Final = frozenset([3, 7, 9, 11, 13, 14, 15, 16, 17, 18])
+
+
+def is_utf8(request: Request) -> bool:
+    """Return whether the path of a request is UTF-8; True for a request without a path."""
+    if request.kind not in _WITH_PATH or request.body.isascii():
+        return True
+    (length,) = struct.unpack_from(">I", request.body)
+    try:
+        request.body[4 : 4 + length].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _string(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
@@ -98,9 +117,14 @@ def _path(path: str) -> bytes:
     return _string(path.encode("utf-8", "surrogateescape"))
 
 
-def open_new(path: str) -> Request:
-    """Create a file, and open it for writing; refused when the path exists."""
-    return Request(3, _path(path) + struct.pack(">II", 0x02 | 0x08 | 0x20, 0), Handle)  # WRITE, CREAT, EXCL
+def open_new(path: str, *, exclusive: bool = True) -> Request:
+    """Create a file, and open it for writing; refused when the path exists, unless ``exclusive`` is False.
+
+    TRUNC is sent as well. It means nothing for a new file, but many servers translate the flags as a whole, into the
+    mode "w" or "wx" of their language, and know no other combination.
+    """
+    flags = 0x02 | 0x08 | 0x10 | (0x20 if exclusive else 0)  # WRITE, CREAT, TRUNC, EXCL
+    return Request(3, _path(path) + struct.pack(">II", flags, 0), Handle)
 
 
 def open_existing(path: str) -> Request:
@@ -140,13 +164,19 @@ def fstat(handle: bytes) -> Request:
 
 def fsetstat(handle: bytes, *, mtime: int | None, mode: int | None) -> Request:
     """Set the time and permissions of an open file. The protocol sets the time of access together with the time."""
-    flags = (0x04 if mode is not None else 0) | (0x08 if mtime is not None else 0)
-    body = struct.pack(">I", flags)
+    return Request(10, _string(handle) + _attributes(mtime, mode))
+
+
+def setstat(path: str, *, mtime: int | None, mode: int | None) -> Request:
+    """Set the time and permissions of the file with this path, as `fsetstat` does."""
+    return Request(9, _path(path) + _attributes(mtime, mode))
+
+
+def _attributes(mtime: int | None, mode: int | None) -> bytes:
+    body = struct.pack(">I", (0x04 if mode is not None else 0) | (0x08 if mtime is not None else 0))
     if mode is not None:
         body += struct.pack(">I", mode)
-    if mtime is not None:
-        body += struct.pack(">II", mtime, mtime)
-    return Request(10, _string(handle) + body)
+    return body if mtime is None else body + struct.pack(">II", mtime, mtime)
 
 
 def open_directory(path: str) -> Request:
@@ -202,6 +232,11 @@ def flush(handle: bytes) -> Request:
 def file_system(path: str) -> Request:
     """Ask about the file system of ``path`` (``statvfs@openssh.com``); `replies.has_room` reads the reply."""
     return Request(200, _string(b"statvfs@openssh.com") + _path(path), Extended)
+
+
+def limits() -> Request:
+    """Ask what the server accepts (``limits@openssh.com``); `replies.limits_of` reads the reply."""
+    return Request(200, _string(b"limits@openssh.com"), Extended)
 
 
 def seconds(time_ns: int | None) -> int | None:

@@ -43,16 +43,18 @@ async def open_forward_proxy(
     login: tuple[str, str] | None = None,
     names: Mapping[str, str] | None = None,
     only_ports: Collection[int] | None = None,
+    late: float = 0.0,
 ) -> AsyncIterator[ForwardProxy]:
     """Run a proxy on 127.0.0.2 during an ``async with`` block.
 
     With ``login``, a user name and a password, clients must log in. ``names`` are the host names that the proxy can
-    look up, with their addresses. With ``only_ports``, it connects to no other port. At the end of the block, every
-    connection is closed.
+    look up, with their addresses. With ``only_ports``, it connects to no other port. What clients send to the first
+    port that was asked for is ``late`` by that many seconds: data connections of FTP overtake the control connection.
+    At the end of the block, every connection is closed.
     """
     listener = listen(_HOST, 0)
     port = listener.socket.getsockname()[1]
-    proxy = ForwardProxy(kind, port, login, dict(names or {}), only_ports)
+    proxy = ForwardProxy(kind, port, login, dict(names or {}), only_ports, late)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(proxy._serve, listener)
         try:
@@ -67,10 +69,11 @@ def forward_proxy(
     login: tuple[str, str] | None = None,
     names: Mapping[str, str] | None = None,
     only_ports: Collection[int] | None = None,
+    late: float = 0.0,
 ) -> AbstractContextManager[ForwardProxy]:
     """Run `open_forward_proxy` in a thread, for tests without trio, blocking clients and subprocesses."""
     return in_a_thread(
-        f"{kind}-proxy", lambda: open_forward_proxy(kind, login=login, names=names, only_ports=only_ports)
+        f"{kind}-proxy", lambda: open_forward_proxy(kind, login=login, names=names, only_ports=only_ports, late=late)
     )
 
 
@@ -87,6 +90,7 @@ class ForwardProxy:
     _login: tuple[str, str] | None = attrs.field(repr=False)
     _names: Mapping[str, str]
     _only_ports: Collection[int] | None
+    _late: float
     asked: list[tuple[str, int]] = attrs.field(factory=list, init=False)
     """The host and the port of each request, as the client wrote them."""
     logins: int = attrs.field(default=0, init=False)
@@ -185,19 +189,21 @@ class ForwardProxy:
     async def _join(self, client: trio.SocketStream, server: trio.SocketStream | None) -> None:
         if server is None:
             raise _NoClient
-        await Link(client, server).run(_pump_up, _pump_down)
+        is_control = server.socket.getpeername()[1] == self.asked[0][1]
+        late = self._late if is_control else 0.0
+
+        async def up(link: Link) -> None:
+            await _copy(link.client, link.server, late)
+
+        async def down(link: Link) -> None:
+            await _copy(link.server, link.client, 0.0)
+
+        await Link(client, server).run(up, down)
 
 
-async def _pump_up(link: Link) -> None:
-    await _copy(link.client, link.server)
-
-
-async def _pump_down(link: Link) -> None:
-    await _copy(link.server, link.client)
-
-
-async def _copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+async def _copy(source: trio.SocketStream, sink: trio.SocketStream, late: float) -> None:
     while chunk := await source.receive_some(_CHUNK):
+        await trio.sleep(late)
         await sink.send_all(chunk)
     await sink.send_eof()
 

@@ -35,6 +35,11 @@ class EmbeddedSftpServer(SftpSettings):
     * ``host_key``: a private key in OpenSSH's format. By default each process makes one Ed25519 key for all servers.
     * ``without``: extensions that the server does not announce and rejects, such as ``{"posix-rename@openssh.com"}``.
     * ``max_connections``: the server drops further connections before they can log in.
+    * ``version``: what the server greets with, after ``SSH-2.0-``.
+    * ``order``: which requests are carried out in the order in which they arrive: all of them (``"kept"``), those about
+      the same file (``"by file"``), or none (``"none"``).
+    * ``max_handles``: the files and directories that one connection may have open at once.
+    * ``mixes_up_handles``: two open files may get the same handle, as Erlang's ssh does.
     * ``instead``: called with each request before it is carried out. Returned bytes are sent as the reply, and nothing
       is carried out; for None the server works as usual. After ``sftp_packets.LastWords`` the channel is closed.
     * ``distort``: called with each request that was carried out and with the packet of its reply. The returned bytes

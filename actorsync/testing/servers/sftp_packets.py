@@ -41,8 +41,10 @@ _VERBS: Final = {
     19: "READLINK",
     20: "SYMLINK",
 }
-_EXTENDED = 200
-_BY_HANDLE = frozenset(["CLOSE", "READ", "WRITE", "FSTAT", "FSETSTAT", "READDIR", "FSYNC", "FSTATVFS", "COPY-DATA"])
+#: The packet type of a request of an extension.
+EXTENDED = 200
+#: The verbs of requests with a handle.
+BY_HANDLE = frozenset(["CLOSE", "READ", "WRITE", "FSTAT", "FSETSTAT", "READDIR", "FSYNC", "FSTATVFS", "COPY-DATA"])
 _WITH_TWO_PATHS = frozenset(["RENAME", "POSIX-RENAME", "SYMLINK", "HARDLINK"])
 _WITHOUT_PATH = frozenset(["INIT", "LIMITS"])
 
@@ -81,13 +83,13 @@ def parse_request(payload: bytes, session: int, index: int, paths: Mapping[bytes
     """Parse a request. ``paths`` maps each open handle to its path."""
     reader = _Reader(payload)
     kind, request_id = reader.byte(), reader.number()
-    extension = reader.string().decode(errors="replace") if kind == _EXTENDED else ""
+    extension = reader.string().decode(errors="replace") if kind == EXTENDED else ""
     verb = extension.partition("@")[0].upper() or _VERBS.get(kind, f"TYPE-{kind}")
     request = SftpRequest(session, index, request_id, verb, extension=extension)
-    if verb in _WITHOUT_PATH or kind not in {*_VERBS, _EXTENDED}:
+    if verb in _WITHOUT_PATH or kind not in {*_VERBS, EXTENDED}:
         return request
     first = reader.string()
-    if verb in _BY_HANDLE:
+    if verb in BY_HANDLE:
         request = attrs.evolve(request, path=paths.get(first, f"handle {first.hex()}"))
     else:
         request = attrs.evolve(request, path=_text(first))

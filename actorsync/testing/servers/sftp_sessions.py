@@ -6,12 +6,14 @@ This module imports asyncssh, which is slow, so the server imports it when it is
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import attrs
+from asyncssh.packet import SSHPacket
 from asyncssh.sftp import SFTPServer, SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
@@ -19,6 +21,7 @@ from actorsync.testing.servers import sftp_packets
 from actorsync.testing.servers.command_log import Command
 from actorsync.testing.servers.faults import SFTP_STEPS, Name, step_names
 from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest, parse_request, status
+from actorsync.testing.servers.sftp_quirks import Handles, choose
 
 if TYPE_CHECKING:
     from actorsync.testing.servers.sftp_settings import SftpSettings
@@ -27,6 +30,8 @@ __all__ = ["Hub"]
 
 #: Seconds that `Hub.close` waits for sessions to close their files.
 _CLOSE_SECONDS = 2.0
+#: Seconds that requests are collected for, before one of them is chosen.
+_COLLECT_SECONDS = 0.001
 #: Seconds between two looks at the clock, for faults that happen at a time.
 _TICK = 0.02
 
@@ -50,7 +55,7 @@ class Hub:
             settings.port,
             server_factory=lambda: _Server(self, keys),
             server_host_keys=[asyncssh.import_private_key(settings.host_key)],
-            server_version="actorsync_embedded",
+            server_version=settings.version,
             encoding=None,
             allow_pty=False,
             agent_forwarding=False,
@@ -191,13 +196,41 @@ class _Handler(SFTPServerHandler):
         self.truncated: set[str] = set()
         self.dropping: set[int] = set()
         self.connection: Any = writer.channel.get_connection()
+        self.handles = Handles(most=self.settings.max_handles, are_mixed_up=self.settings.mixes_up_handles)
+        self.arrived: list[bytes] = []
+        self.receiving: asyncio.Task[None] | None = None
+        self.has_arrived = asyncio.Event()
+        self.rng = random.Random(session)  # noqa: S311 - it chooses an order, and no secret
+
+    async def receive(self) -> None:
+        """Collect requests as they arrive, for an order that is not theirs."""
+        try:
+            while True:
+                self.arrived.append((await super().recv_packet()).get_full_payload())
+                self.has_arrived.set()
+        finally:
+            self.has_arrived.set()
+
+    async def next_payload(self) -> bytes:
+        """Return the request that is to be carried out next."""
+        if self.settings.order == "kept" or not self.index:
+            return bytes((await super().recv_packet()).get_full_payload())
+        self.receiving = self.receiving or asyncio.get_running_loop().create_task(self.receive())
+        while not self.arrived:
+            if self.receiving.done():
+                await self.receiving
+            self.has_arrived.clear()
+            await self.has_arrived.wait()
+        await asyncio.sleep(_COLLECT_SECONDS)
+        requests = [parse_request(payload, self.session, 0, self.paths) for payload in self.arrived]
+        return self.arrived.pop(choose(requests, self.settings.order, self.rng))
 
     async def recv_packet(self) -> Any:
         """Return the next request that asyncssh shall carry out; answer the others here."""
         while True:
-            packet = await super().recv_packet()
+            payload = await self.next_payload()
             self.index += 1
-            self.request = parse_request(packet.get_full_payload(), self.session, self.index, self.paths)
+            self.request = parse_request(payload, self.session, self.index, self.paths)
             self.hub.record(self.session, self.request.verb, self.request.argument)
             self.settings.bytes_received += len(self.request.data)
             answer = await self.apply_faults(self.request) if self.plan.faults else None
@@ -206,7 +239,9 @@ class _Handler(SFTPServerHandler):
             if answer is None and self.request.extension in self.settings.without:
                 answer = status(self.request.id, sftp_packets.UNSUPPORTED, "Operation unsupported")
             if answer is None:
-                return packet
+                answer = self.handles.refusal(self.request)
+            if answer is None:
+                return SSHPacket(self.handles.translated(payload, self.request.verb))
             self.send(answer)
 
     async def apply_faults(self, request: SftpRequest) -> bytes | None:
@@ -245,7 +280,9 @@ class _Handler(SFTPServerHandler):
             args = tuple(arg for arg in args if not any(arg.startswith(name) for name in unwanted))
         payload = b"".join(args)
         if pkttype == sftp_packets.HANDLE:
-            self.paths[payload[8:]] = self.request.path
+            handle = self.handles.given(payload[8:])
+            self.paths[handle] = self.request.path
+            payload = payload[:4] + sftp_packets.string(handle)
         packet = sftp_packets.packet(pkttype, payload)
         self.send(self.settings.distort(self.request, packet) if self.settings.distort is not None else packet)
 

@@ -12,6 +12,7 @@ import attrs
 from actorsync.testing.servers.command_log import Command, CommandLog
 from actorsync.testing.servers.faults import FaultPlan, plan_of
 from actorsync.testing.servers.sftp_packets import SftpRequest
+from actorsync.testing.servers.sftp_quirks import Order
 
 __all__ = ["SftpLog", "SftpSettings"]
 
@@ -52,6 +53,10 @@ class SftpSettings:
     host_key: bytes = attrs.field(factory=_host_key_of_this_process, repr=False)
     without: AbstractSet[str] = frozenset()
     max_connections: int | None = None
+    version: str = "AsyncSSH_embedded"
+    order: Order = "kept"
+    max_handles: int | None = None
+    mixes_up_handles: bool = False
     instead: Callable[[SftpRequest], bytes | None] | None = None
     distort: Callable[[SftpRequest, bytes], bytes] | None = None
     faults: FaultPlan = attrs.field(factory=FaultPlan, converter=plan_of)

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -150,3 +151,12 @@ async def test_wrong_password_is_a_rejected_login(server: Storage, monkeypatch: 
     with pytest.raises(LoginRefused):
         async with server.endpoint().open_session():
             pass
+
+
+async def test_missing_share_is_named(server: Storage) -> None:
+    if server.name != "samba":
+        pytest.skip("only SMB has shares")
+    async with attrs.evolve(server, path="missing").endpoint("www").open_session() as session:
+        (refused,) = await session.make_directories([""])
+    reason = "the server has no such share; check the first part of the path in the URL"
+    assert str(refused) == f"cannot make directory '': {reason}"

@@ -11,8 +11,10 @@ import pytest
 import trio
 
 from actorsync.endpoints.sftp.endpoint import SftpEndpoint
+from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, SshLogin
 from actorsync.errors import ConnectionLost, LoginRefused
+from actorsync.testing import open_forward_proxy
 from tests.support.mirror import contents, mirror
 from tests.support.scenarios import write
 from tests.support.servers.debian_servers import PASSWORD, USER
@@ -32,11 +34,13 @@ class Way:
     key: Key
     trust: HostTrust
 
-    def endpoint(self, *, trust: HostTrust | None = None, path: str = "", has_key: bool = True) -> SftpEndpoint:
+    def endpoint(
+        self, *, trust: HostTrust | None = None, path: str = "", has_key: bool = True, proxy: Proxy | None = None
+    ) -> SftpEndpoint:
         """Return an endpoint for the server, through the jump hosts."""
         login = SshLogin(USER, key_file=self.key.path if has_key else None, password=lambda: PASSWORD)
         jump = [one.jump for one in self.jumps]
-        return SftpEndpoint("127.0.0.1", login, trust or self.trust, self.server.port, path, jump=jump)
+        return SftpEndpoint("127.0.0.1", login, trust or self.trust, self.server.port, path, jump=jump, proxy=proxy)
 
 
 @contextmanager
@@ -76,6 +80,15 @@ async def test_files_arrive_through_jump_hosts(jumps: int, tmp_path: Path) -> No
         for jump, port in zip(route.jumps, ports, strict=True):
             assert {text for kind, text in jump.received if kind == "forward"} == {f"127.0.0.1:{port}"}
             assert jump.count("password") == jump.count("answer") == 0
+
+
+async def test_proxy_leads_to_the_first_jump_host_only(tmp_path: Path) -> None:
+    async with open_forward_proxy("socks5") as running:
+        with way(tmp_path, jumps=2) as route:
+            endpoint = route.endpoint(proxy=Proxy("socks5", running.host, running.port))
+            async with endpoint.open_session() as session:
+                assert (await session.list_directory("")).problem is None
+            assert running.asked == [("127.0.0.1", route.jumps[0].port)]
 
 
 async def test_session_describes_each_jump_host(tmp_path: Path) -> None:

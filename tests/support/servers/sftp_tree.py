@@ -36,6 +36,7 @@ _VERBS: Final = {
     6: "WRITE",
     7: "LSTAT",
     8: "FSTAT",
+    9: "SETSTAT",
     10: "FSETSTAT",
     11: "OPENDIR",
     12: "READDIR",
@@ -112,6 +113,8 @@ class SftpTree:
     * ``tells_times``: attributes contain the time.
     * ``is_full``: writing fails, and statvfs reports no space.
     * ``folds``: names are case-insensitive.
+    * ``same_handle``: every file and directory gets the same handle, which means the one that was opened last.
+    * ``stores``: the name under which the server stores a name; the path of a request is translated first.
     * ``instead``: called with each call before it is executed. A returned reply is sent, and nothing is executed.
     * ``after``: called with each call after it was executed.
     """
@@ -121,7 +124,9 @@ class SftpTree:
     tells_times: bool = True
     is_full: bool = False
     folds: bool = False
+    same_handle: bool = False
     names_at_once: int = 3
+    stores: Callable[[str], str] = lambda name: name
     instead: Callable[[Call], Reply | None] = lambda call: None
     after: Callable[[Call], None] = lambda call: None
     nodes: dict[str, Node] = attrs.Factory(lambda: {"/": Node(stat.S_IFDIR), ROOT: Node(stat.S_IFDIR)})
@@ -182,7 +187,7 @@ class SftpTree:
                 rest |= {"offset": body.take(">Q"), "length": body.take(">I")}
             case "WRITE":
                 rest |= {"offset": body.take(">Q"), "data": body.string()}
-            case "FSETSTAT":
+            case "FSETSTAT" | "SETSTAT":
                 flags = body.take(">I")
                 rest["mode"] = body.take(">I") if flags & 4 else None
                 if flags & 8:
@@ -213,7 +218,7 @@ class SftpTree:
         parent = self.place(above or "/", follow=True)
         if parent is None or parent not in self.nodes or self.nodes[parent].kind != stat.S_IFDIR:
             return None
-        real = f"{parent.rstrip('/')}/{name}"
+        real = f"{parent.rstrip('/')}/{self.stores(name)}"
         if self.folds:
             real = next((known for known in self.nodes if known.lower() == real.lower()), real)
         node = self.nodes.get(real)
@@ -233,7 +238,7 @@ class SftpTree:
         return any(path.startswith(f"{place}/") for path in self.nodes)
 
     def _open_handle(self, path: str, node: Node, names: Sequence[tuple[str, Attributes]] = ()) -> Handle:
-        self._made += 1
+        self._made += not (self.same_handle and self._made)
         handle = b"handle %d" % self._made
         self._handles[handle] = path, node, list(names)
         return Handle(handle)
@@ -247,8 +252,8 @@ class SftpTree:
             if node is None:
                 return _MISSING
             return self._open_handle(call.path, node) if node.kind == stat.S_IFREG else _FAILURE
-        assert call.flags == 0x2A, "the flags are WRITE, CREAT and EXCL"
-        if node is not None or self.is_full:
+        assert call.flags in {0x3A, 0x1A}, "the flags are WRITE, CREAT and TRUNC, with EXCL or without"
+        if self.is_full or (node is not None and call.flags == 0x3A):
             return _FAILURE
         self.nodes[place] = Node(stat.S_IFREG)
         return self._open_handle(call.path, self.nodes[place])
@@ -280,6 +285,14 @@ class SftpTree:
 
     def _fsetstat(self, call: Call) -> Reply:
         node = self._handles[call.handle][1]
+        node.mode = node.mode if call.mode is None else call.mode
+        node.mtime = node.mtime if call.mtime is None else call.mtime
+        return _OK
+
+    def _setstat(self, call: Call) -> Reply:
+        node = self._find(call.path, follow=True)
+        if node is None:
+            return _MISSING
         node.mode = node.mode if call.mode is None else call.mode
         node.mtime = node.mtime if call.mtime is None else call.mtime
         return _OK

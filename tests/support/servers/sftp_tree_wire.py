@@ -12,6 +12,7 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.connection import Server, SftpConnection
+from actorsync.endpoints.sftp.host import Host
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.model.entry import (
@@ -146,6 +147,8 @@ class TreeEndpoint:
     delay: float = 0.05
     order: Random | None = None
     budget: list[int] = attrs.Factory(list)
+    host: Host = attrs.Factory(Host)
+    takes_long_packets: bool = True
     channels: list[TreeChannel] = attrs.Factory(list)
     display: str = "tree"
 
@@ -162,12 +165,13 @@ class TreeEndpoint:
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[SftpSession]:
         """Connect."""
-        requests = RequestPipeline(60.0)
+        requests = RequestPipeline(60.0, self.host)
         channel = TreeChannel(self.tree, requests, self.delay, self.order, self.budget)
         self.channels.append(channel)
         async with background(channel.serve):
             extensions = await requests.start(channel)
-            yield SftpSession(SftpConnection(requests, Server("a model", ROOT, extensions), self.fsync))
+            server = Server("a model", ROOT, extensions, takes_long_packets=self.takes_long_packets)
+            yield SftpSession(SftpConnection(requests, server, self.fsync))
 
 
 @asynccontextmanager
@@ -188,9 +192,9 @@ async def background(serve: Callable[[], Awaitable[None]]) -> AsyncIterator[None
 
 @asynccontextmanager
 async def session_with(
-    tree: SftpTree, *, fsync: bool = False, delay: float = 0.05, order: Random | None = None
+    tree: SftpTree, *, fsync: bool = False, delay: float = 0.05, order: Random | None = None, host: Host | None = None
 ) -> AsyncIterator[tuple[SftpSession, TreeChannel]]:
     """Open a session with ``tree``; yield it with its channel."""
-    endpoint = TreeEndpoint(tree, fsync=fsync, delay=delay, order=order)
+    endpoint = TreeEndpoint(tree, fsync=fsync, delay=delay, order=order, host=host or Host())
     async with endpoint.open_session() as session:
         yield session, endpoint.channels[0]

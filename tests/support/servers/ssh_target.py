@@ -27,7 +27,7 @@ NAMES: tuple[Name, ...] = (OPENSSH, ASYNCSSH)
 class SshTarget:
     """Any running SFTP server: how to log in, and its files."""
 
-    name: Name
+    name: str
     host: str
     port: int
     user: str

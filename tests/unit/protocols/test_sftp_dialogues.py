@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
 from actorsync.protocols.sftp import dialogues as ask
-from actorsync.protocols.sftp.replies import OK, Attributes, Names, Reply, Status
+from actorsync.protocols.sftp.replies import OK, Attributes, Limits, Names, Reply, Status
 from actorsync.protocols.sftp.requests import Dialogue
 from tests.support.servers.sftp_tree import EXTENSIONS, POSIX_RENAME, ROOT, Call, SftpTree, only, play
 
@@ -503,4 +503,4 @@ def test_small_directory_is_read_in_two_round_trips() -> None:
     ],
 )
 def test_login_directory_is_an_absolute_path(reply: Reply, expected: str) -> None:
-    assert play(ask.login_directory(), SftpTree(instead=only("REALPATH", reply))) == expected
+    assert play(ask.login_facts({}), SftpTree(instead=only("REALPATH", reply))) == (expected, Limits())

@@ -65,7 +65,7 @@ def test_init_packet_offers_version_3() -> None:
 @pytest.mark.parametrize(
     ("request_", "expected", "answer"),
     [
-        (sftp.open_new("/a"), "03 2a2a2a2a 00000002 2f61 0000002a 00000000", Handle),
+        (sftp.open_new("/a"), "03 2a2a2a2a 00000002 2f61 0000003a 00000000", Handle),
         (sftp.open_existing("/a"), "03 2a2a2a2a 00000002 2f61 00000001 00000000", Handle),
         (sftp.close(H), "04 2a2a2a2a 00000003 0001ff", Status),
         (sftp.close_unchecked(H), "04 2a2a2a2a 00000003 0001ff", Status),

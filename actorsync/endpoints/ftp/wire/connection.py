@@ -148,8 +148,11 @@ class FtpConnection:
 
     @property
     def needs_150_first(self) -> bool:
-        """Whether data must wait until the server has asked for them."""
-        return self.known.needs_150_first or not self.known.flights.allows(Flight.STORE)
+        """Whether data must wait until the server has asked for them.
+
+        Through a proxy, data overtakes the command: the two connections share no order there.
+        """
+        return self.known.needs_150_first or self.control.is_proxied or not self.known.flights.allows(Flight.STORE)
 
     @property
     def asks_port_ahead(self) -> bool:
@@ -190,7 +193,10 @@ class FtpConnection:
             ConnectionLost: The buffer no longer drains, and there is no reply.
         """
         if not is_sent:
-            return await self.control.reply(self.control.timeouts.after_error)
+            if (reply := await self.control.reply_within(self.control.timeouts.after_error)) is not None:
+                return reply
+            self.known.needs_150_first = True  # as below: the beginning may have arrived before the STOR
+            raise ConnectionLost("the server accepts no more data, and does not say why")
         unsent, stall = data.unsent(), self.control.timeouts.stall
         while True:
             if (reply := await self.control.reply_within(stall)) is not None:

@@ -85,6 +85,11 @@ class ControlConnection:
         self._tls_client, self._is_broken = tls_client, False
 
     @property
+    def is_proxied(self) -> bool:
+        """Whether the connections go through a proxy."""
+        return self._proxy is not None
+
+    @property
     def security(self) -> str:
         """Describe the protection of this connection."""
         if self._stream is not None:
