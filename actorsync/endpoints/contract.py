@@ -31,6 +31,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, Root
 from actorsync.model.row import ListingRows
 from actorsync.model.traits import Traits
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = [
     "Admit",
@@ -43,12 +44,14 @@ __all__ = [
     "ReadSession",
     "Relocation",
     "Remembering",
+    "Respelling",
     "Session",
     "Source",
     "Staged",
     "Upload",
     "keeping_logins",
     "nothing_ahead",
+    "respell",
     "traits_of",
 ]
 
@@ -251,6 +254,25 @@ class PrefetchingSession(Protocol):
 
         ``ahead`` returns whether another listing follows at once. If none follows, the preparation is dropped.
         """
+
+
+@runtime_checkable
+class Respelling(Protocol):
+    """Optional for a session: change the spelling of names, on a target that takes both spellings for one name."""
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of the names of entries, and return the entries that the target then shows.
+
+        An entry is a file or a directory with all its contents. An item is refused if the target tells the two names
+        apart. The caller repeats the items if the connection was lost.
+        """
+
+
+async def respell(session: Session, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+    """Call `Respelling.respell`; refuse every item where the session does not have it."""
+    if isinstance(session, Respelling):
+        return await session.respell(items)
+    return [OperationRefused("this kind of target cannot change the spelling of a name") for _ in items]
 
 
 @attrs.frozen(kw_only=True)

@@ -275,8 +275,11 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(Kind, lambda value, _: Kind(value))
     converter.register_unstructure_hook(bytes, bytes.hex)
     converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
-    for kind in (Copy, MakeDirectory, Move, Remove):
-        side = override(omit_if_default=True)  # a plan for the target says so by not naming a side
-        converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=side))
+    unsaid = override(omit_if_default=True)  # a plan for the target says so by not naming a side
+    for kind in (Copy, MakeDirectory, Move):
+        converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=unsaid))
+    # The twin of a removal is found out at the end of each run.
+    removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid)
+    converter.register_unstructure_hook(Remove, removal)
     configure_tagged_union(Change, converter, tag_name="do")
     return converter

@@ -24,10 +24,12 @@ from actorsync.endpoints.contract import (
     Staged,
     Upload,
     nothing_ahead,
+    respell,
 )
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, Root
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["Decide", "Faulty", "FaultySession", "RandomFaults", "When"]
 
@@ -165,6 +167,10 @@ class FaultySession(SessionWrapper):
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files."""
         return await self._batch("move", self._real.move, relocations)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names."""
+        return await self._batch("respell", lambda batch: respell(self._real, batch), items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files and empty directories."""

@@ -9,13 +9,26 @@ import attrs
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Listing, parent_of
-from actorsync.model.operation import Batch, Copy, Done, Failed, Fault, Move, Operation, Outcome, Returned, Skipped
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    Move,
+    Operation,
+    Outcome,
+    Respell,
+    Returned,
+    Skipped,
+)
 
 __all__ = [
     "StagedCopy",
     "all_made",
     "all_moved",
     "all_removed",
+    "all_respelled",
     "all_swept",
     "committed",
     "failed",
@@ -50,8 +63,8 @@ def not_sent(copy: Copy, reason: str) -> Failed:
 
 
 def given_up(operation: Operation, reason: str) -> Outcome:
-    """Return the outcome of an operation that is not tried again. A skipped move becomes a copy and a removal."""
-    return Skipped(operation, reason) if isinstance(operation, Move) else Failed(operation, reason)
+    """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
+    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason)
 
 
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
@@ -69,6 +82,18 @@ def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]
         if isinstance(result, OperationRefused)
         else Done(move, result, move.source, move.digest, checksum=move.checksum)
         for move, result in zip(moves, results, strict=True)
+    ]
+
+
+def all_respelled(batch: Sequence[Respell], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:
+    """Return the outcomes of changes of spelling. A refused one is skipped: the entry is planned like any other."""
+    return [
+        Skipped(operation, str(result))
+        if isinstance(result, OperationRefused)
+        else Done(
+            operation, result, operation.source, operation.digest, operation.temporary, checksum=operation.checksum
+        )
+        for operation, result in zip(batch, results, strict=True)
     ]
 
 

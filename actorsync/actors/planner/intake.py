@@ -15,11 +15,12 @@ from actorsync.actors.planner.memory import Rules
 from actorsync.actors.planner.progress import Progress, for_each
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
+from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
 from actorsync.model.event import Forgotten
 from actorsync.model.operation import Fault
-from actorsync.model.row import ListingRows
+from actorsync.model.row import ListingRows, decode
 from actorsync.planning.parking import Parking
 from actorsync.planning.reconcile import Action, Decision, reconcile
 from actorsync.planning.schedule import Schedule
@@ -40,6 +41,7 @@ class Intake:
     survey: Survey
     comparison: Comparison
     renames: Renames
+    respellings: Respellings
     removals: Removals
     dispatch: Dispatch
     seen: int = 0
@@ -69,7 +71,10 @@ class Intake:
         async with self.turn.taken():
             # Not in a thread: an indexed read is quick, and the hop costs more. Two at once are slower: see `Scanner`.
             differences = [self.comparison.differences(listed) for listed in directories]
+            respelled = self.respellings.count
         for listed, (rest, records) in zip(directories, differences, strict=True):
+            if respelled != self.respellings.count:
+                rest, records = self.comparison.differences(listed)
             await self._plan_directory(listed, rest, records)
             while self.schedule.is_full:
                 await self.comparison.announce()
@@ -89,6 +94,9 @@ class Intake:
             return
         rules = self.rules
         decisions = list(reconcile(rest, records, rules.selection.hides, by_content=rules.by_content))
+        if await self.respellings.change(decisions, lambda: (decode(row[0]) for row in listed.rows)):
+            rest, records = self.comparison.differences(listed)
+            decisions = list(reconcile(rest, records, rules.selection.hides, by_content=rules.by_content))
         held = await self.renames.candidates(decisions)
         to_be_read: list[Decision] = []
         for decision in decisions:

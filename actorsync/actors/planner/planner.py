@@ -17,6 +17,7 @@ from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
+from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import ScanComplete, Scope
@@ -93,6 +94,7 @@ class Planner:
             gone=removals.movable,
             is_enabled=rules.delete and source.is_gone is None,
         )
+        respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
         intake = Intake(
             rules=rules,
@@ -104,10 +106,11 @@ class Planner:
             survey=survey,
             comparison=comparison,
             renames=renames,
+            respellings=respellings,
             removals=removals,
             dispatch=dispatch,
         )
-        announcer.listeners += [parking.settle, survey.settle, renames.settle, removals.settle]
+        announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         return _Story(self, progress, announcer, parking, survey, renames, removals, dispatch, intake)
 
 

@@ -25,7 +25,7 @@ from actorsync.model.event import (
     Retired,
     Scanned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell
 from actorsync.model.report import Report, Run
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
 
@@ -69,7 +69,7 @@ def change_of(event: Event) -> tuple[str, str] | None:
             return ("*" if replaces else "+"), display(source.path)
         case Done(MakeDirectory(source)):
             return ("+", f"{display(source.path)}/") if source.path else None
-        case Done(Move(source, target)):
+        case Done(Move(source, target) | Respell(source, target)):
             return ">", f"{display(target.path)} -> {display(source.path)}"
         case Done(Remove(target)):
             return "-", display(target.path) + ("/" if target.kind is Kind.DIRECTORY else "")

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import attrs
@@ -30,10 +30,12 @@ from actorsync.endpoints.local.openat import (
     temporary_beside,
 )
 from actorsync.endpoints.local.page_cache import Readiness
+from actorsync.endpoints.local.spelling import Spellings, put_back
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
 from actorsync.model.row import CODES, ListingRows, Row, entries_of
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["Opened", "Tree"]
 
@@ -200,11 +202,27 @@ class Tree:
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries."""
-        return self._batch("remove", entries, lambda entry: (entry.path,), _remove)
+        spellings = Spellings(self.root) if self.names.are_folded else None
 
-    def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
-        """Remove temporaries in any state."""
-        return self._batch("remove", temporaries, lambda path: (path,), _unlink)
+        def do(walk: Walk, entry: Entry) -> bool:
+            is_elsewhere = spellings is not None and not spellings.has(walk, entry.path)
+            return True if is_elsewhere else _remove(walk, entry)
+
+        return self._batch("remove", entries, lambda entry: (entry.path,), do)
+
+    def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names."""
+        return Spellings(self.root).change(items)
+
+    def sweep(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> list[bool | OperationRefused]:
+        """Remove temporaries in any state. An entry that was set aside gets its final name back."""
+
+        def do(walk: Walk, temporary: str) -> bool:
+            if temporary in finals:
+                put_back(walk, temporary, finals[temporary])
+            return _unlink(walk, temporary)
+
+        return self._batch("remove", temporaries, lambda path: (path,), do)
 
     def _batch(
         self,
@@ -264,8 +282,7 @@ class Tree:
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 raise
-            if self.names.may_fold:
-                require_itself(directory, path)
+            require_itself(directory, path)
         return entry_of(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def _make_root(self, walk: Walk) -> Entry:

@@ -19,6 +19,7 @@ from actorsync.endpoints.contract import (
     Staged,
     Upload,
     nothing_ahead,
+    respell,
     traits_of,
 )
 from actorsync.errors import OperationRefused
@@ -28,6 +29,7 @@ from actorsync.model.entry import (
     Root,
 )
 from actorsync.model.traits import Traits
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWrapper"]
 
@@ -108,6 +110,10 @@ class SessionWrapper(ReadSessionWrapper, Session):
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files."""
         return await self._real.move(relocations)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, where the real session can."""
+        return await respell(self._real, items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files and empty directories."""

@@ -41,6 +41,7 @@ __all__ = [
     "move_files",
     "protect_data",
     "put_back",
+    "put_directory_back",
     "read_facts",
     "remove_directories",
     "remove_files",
@@ -291,6 +292,19 @@ def put_back(aside: str, final: str) -> Dialogue[Reply | None]:
     if refusal is not None and not rnfr.is_refusal:
         yield from disarm_rename()
     return refusal
+
+
+def put_directory_back(aside: str, final: str) -> Dialogue[None]:
+    """Restore the name of a directory that was set aside, if there is one. Servers show no size for it.
+
+    No directory that holds anything can be replaced by another.
+    """
+    (rnfr,) = yield from exchange([(command_line("RNFR", aside),)])
+    if rnfr.is_refusal:
+        return
+    (rnto,) = yield from exchange([(command_line("RNTO", final),)])
+    if rnto.is_refusal:
+        yield from disarm_rename()
 
 
 def disarm_rename() -> Dialogue[None]:

@@ -51,6 +51,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Remove,
+    Respell,
     Returned,
     Side,
     Skipped,
@@ -62,10 +63,12 @@ from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 
 MOVE = Move(file("new"), file("old"))
 REMOVE = Remove(file("old"))
+RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
     Copy(file("x")),
     MakeDirectory(folder("d")),
     MOVE,
+    RESPELL,
     REMOVE,
     Survey("d"),
     Sweep(".t"),
@@ -77,6 +80,7 @@ DURABLE: list[Event] = [
     Done(MakeDirectory(folder("d")), target=folder("d")),
     Done(MOVE, target=file("new"), source=file("new")),
     Done(REMOVE),
+    Done(RESPELL, file("NEW"), file("NEW"), temporary=".t"),
     surveyed("", file("foreign")),
     Done(Sweep(".t", recovers=False)),
     Skipped(MOVE, "gone"),
