@@ -34,7 +34,7 @@ docs: $(VENV)/installed
 $(VENV)/demo: pyproject.toml
 	@echo "making a virtual environment in $(VENV) and installing actorsync there: about half a minute"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP) --editable '.[demo]'
+	$(BIN)/python -m pip install $(PIP) --editable .
 	touch $@
 
 $(VENV)/installed: pyproject.toml

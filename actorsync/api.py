@@ -23,10 +23,11 @@ from actorsync.runs.blocking import Stop as Stop
 from actorsync.runs.blocking import apply as apply
 from actorsync.runs.blocking import plan as plan
 from actorsync.runs.blocking import run as run
+from actorsync.runs.given_profile import load_profile as load_profile
+from actorsync.runs.given_profile import make_profile as make_profile
 from actorsync.runs.open_sync import ConnectionState as ConnectionState
 from actorsync.runs.open_sync import Levels as Levels
 from actorsync.runs.open_sync import Sync as Sync
-from actorsync.runs.open_sync import load_profile as load_profile
 from actorsync.runs.open_sync import open_sync as open_sync
 from actorsync.runs.saved_plan import Plan as Plan
 from actorsync.runs.saved_plan import Step as Step

@@ -15,7 +15,7 @@ from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
-from actorsync.actors.scanner import WALKERS, Scanner
+from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
@@ -82,7 +82,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     options.statistics.bandwidth = policy.bandwidth
     stages = options.pipeline.listing_stages
     return Actors(
-        scanner=_scanner(seen.listed, planner, options),
+        scanner=_scanner(seen.listed, planner, options, journal.traits(Side.SOURCE).get(KEPT_BACK, "")),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
@@ -107,10 +107,18 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
 
 
-def _scanner(source: Source, planner: Planner, options: RunOptions) -> Scanner:
+def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -> Scanner:
     policy = options.policy
     walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
-    return Scanner(source, policy.selection, options.statistics, planner.turn, policy.links_are_errors, walkers)
+    return Scanner(
+        source=source,
+        selection=policy.selection,
+        statistics=options.statistics,
+        turn=planner.turn,
+        links_are_errors=policy.links_are_errors,
+        walkers=walkers,
+        told=told,
+    )
 
 
 def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Planner:

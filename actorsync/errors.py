@@ -13,6 +13,7 @@
     │   ├── JournalUnusable   7  the journal is damaged, or its format is unknown
     │   └── StageFailed       7  a stage or a hook of the calling program raised
     ├── JournalLocked         8  another process holds the journal
+    ├── RunFailed             *  the report of a run that is not in sync; it has the exit code of the report
     ├── ConnectionLost        -  retry over a new connection
     │   ├── ProtocolError     -  invalid or out-of-sequence reply; the connection is closed
     │   └── TooManyConnections -  the server accepts no further connection for now
@@ -29,8 +30,6 @@ Anything else that leaves an actor is a bug, and is shown with its traceback.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 __all__ = [
     "ActorsyncError",
     "ConnectionLost",
@@ -45,6 +44,7 @@ __all__ = [
     "PlanOutdated",
     "ProfileError",
     "ProtocolError",
+    "RunFailed",
     "SourceLost",
     "SourceUnreachable",
     "StageFailed",
@@ -59,7 +59,7 @@ __all__ = [
 class ActorsyncError(Exception):
     """Base of every error here; ``str(error)`` is one line fit for a user, free of secrets."""
 
-    exit_code: ClassVar[int] = 7
+    exit_code: int = 7
 
 
 class ProfileError(ActorsyncError):
@@ -123,6 +123,17 @@ class JournalLocked(ActorsyncError):
     """Another process holds the journal of this profile."""
 
     exit_code = 8
+
+
+class RunFailed(ActorsyncError):
+    """A run did not leave the target in sync. Only `Report.raise_for_failures` raises it.
+
+    ``exit_code`` is that of the report: 1 for files that failed, 3 for a run that was stopped, and so on.
+    """
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
 
 
 class ConnectionLost(ActorsyncError):

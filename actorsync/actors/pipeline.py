@@ -101,11 +101,22 @@ class Pipeline:
 
     ``after_run`` is awaited with the report of a run that has changed something, no matter how the run ended. If the
     run was cancelled, the hook gets as much time as the cleanup (``[shutdown] cancel``).
+
+    Raises `TypeError` for a function that is not decorated as a stage: it would have no effect.
     """
 
     stages: tuple[Stage, ...] = ()
     before_commit: Hook | None = None
     after_run: AfterRun | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for stage in self.stages:
+            if not isinstance(stage, ListingStage | OperationStage):
+                name = getattr(stage, "__qualname__", repr(stage))
+                raise TypeError(
+                    f"stages: {name} is not a stage; "
+                    "put @actorsync.listing_stage or @actorsync.operation_stage above its definition"
+                )
 
     @property
     def listing_stages(self) -> tuple[ListingStage, ...]:

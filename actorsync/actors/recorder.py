@@ -22,7 +22,19 @@ from actorsync.model.event import (
     Warned,
     is_durable,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, SetMode, Skipped
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    MakeDirectory,
+    Move,
+    Outcome,
+    Remove,
+    Respell,
+    SetMode,
+    Skipped,
+)
 from actorsync.model.report import Report
 
 __all__ = ["FactStore", "Observer", "Recorder", "Tally"]
@@ -77,7 +89,7 @@ class Tally:
                 self.directories_made += 1
             case Done(Remove()):
                 self.removed += 1
-            case Done(Move()):
+            case Done(Move() | Respell()):
                 self.moved += 1
             case Done(SetMode()):
                 self.modes_set += 1
@@ -90,7 +102,7 @@ class Tally:
             case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
                 self.parked += fault is Fault.PARKED
-            case Skipped(operation) if not isinstance(operation, Move):  # replaced by an upload and a removal
+            case Skipped(operation) if not isinstance(operation, Move | Respell):  # replaced by other operations
                 self.skipped += 1
             case Reconnecting():
                 self.reconnects += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import trio
@@ -12,11 +12,13 @@ from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source
 from actorsync.model.entry import Kind, Problem, ScanComplete, Scope, join
-from actorsync.model.event import Scanned
+from actorsync.model.event import Learned, Scanned, Warned
+from actorsync.model.operation import Side
 from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
+from actorsync.model.text import display
 from actorsync.planning.selection import Selection
 
-__all__ = ["WALKERS", "Scanner", "is_slow", "select"]
+__all__ = ["KEPT_BACK", "WALKERS", "Scanner", "is_slow", "select"]
 
 #: Listings in progress at once: a cold disk answers two together. While the disk is warm they take turns.
 WALKERS = 2
@@ -26,6 +28,12 @@ BATCH = 64
 
 #: A source that takes longer than this is slow: seconds for each call, and for each entry.
 SLOW_CALL, SLOW_ENTRY = 0.005, 20e-6
+
+#: The trait of the source that holds what was reported as kept back.
+KEPT_BACK = "kept back"
+
+#: How many entries that report names.
+_NAMED = 5
 
 _FILE, _DIRECTORY, _LINK = CODES[Kind.FILE], CODES[Kind.DIRECTORY], CODES[Kind.LINK]
 
@@ -49,6 +57,9 @@ class Scanner:
     links_are_errors: bool = False
     walkers: int = WALKERS
     begin_at: Sequence[str] = ("",)
+    told: str = ""
+    """What an earlier run reported as kept back: the same is not reported again."""
+    _kept_back: list[str] = attrs.field(factory=list, init=False)
     _is_slow: bool = False
 
     async def run(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
@@ -57,6 +68,7 @@ class Scanner:
             root = await self.source.identify()
             scope = Scope.of(self.begin_at)
             await self._walk(scope, listings, facts)
+            await self._report_kept_back(facts)
             await listings.send(ScanComplete(root, scope))
 
     async def _walk(
@@ -92,6 +104,14 @@ class Scanner:
             for _ in range(self.walkers):
                 nursery.start_soon(walker)
 
+    async def _report_kept_back(self, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Report what is never sent, unless an earlier run has reported the same."""
+        text = kept_back_text(self._kept_back)
+        if text != self.told:
+            if text:
+                await facts.send(Warned(text))
+            await facts.send(Learned(Side.SOURCE, KEPT_BACK, text))
+
     def _select(self, found: Sequence[ListingRows]) -> tuple[list[ListingRows], list[Scanned], list[str]]:
         """Return what of some directories is mirrored, an event for each of them, and the directories in them."""
         results: list[ListingRows] = []
@@ -99,6 +119,7 @@ class Scanner:
         below: list[str] = []
         for listed in found:
             selected, problems = select(listed, self.selection, links_are_errors=self.links_are_errors)
+            self._note_kept_back(listed.directory, selected.hidden)
             directories = directories_of(selected)
             files = len(selected.rows) - len(directories)
             self.statistics.files_found += files
@@ -106,6 +127,13 @@ class Scanner:
             results.append(selected)
             below += directories
         return results, scanned, below
+
+    def _note_kept_back(self, directory: str, hidden: Iterable[str]) -> None:
+        selection = self.selection
+        for name in selection.may_be_private(directory) & set(hidden):
+            path = join(directory, name)
+            if selection.is_private(path, is_directory=True) and selection.is_selected(path, is_directory=True):
+                self._kept_back.append(path)
 
     async def _list(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List the first of the directories, and maybe more; in turn, unless the source is slow."""
@@ -122,6 +150,17 @@ class Scanner:
             found = [rows_of(await session.list_directory(directories[0]))]
         self._is_slow = is_slow(trio.current_time() - began, sum(len(listed.rows) for listed in found))
         return found
+
+
+def kept_back_text(paths: Iterable[str]) -> str:
+    """Return one line about the entries that are never sent; ``""`` if there are none."""
+    found = sorted(paths)
+    if not found:
+        return ""
+    named = ", ".join(display(path) for path in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    way_out = '; to send .git: include = [".git/"]' if any(path.rpartition("/")[2] == ".git" for path in found) else ""
+    return f"never sent: {named}{more}: the profile, its secrets, journals and .git stay on this machine{way_out}"
 
 
 def is_slow(seconds: float, entries: int) -> bool:
@@ -141,7 +180,8 @@ def select(
     if found.problem is not None:
         return found, (found.problem,)
     rows, hidden = found.rows, set(found.hidden)
-    if not selection.is_everything:
+    private = {encode(name) for name in selection.may_be_private(found.directory)}
+    if not selection.is_everything or (private and any(row[0] in private for row in rows)):
         rows = []
         for row in found.rows:
             name = decode(row[0])

@@ -37,7 +37,9 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 
 _CHANGES = "+ new, * changed, - removed, > moved, % new mode"
 
-_profile = click.argument("profile", type=click.Path(path_type=Path))
+#: The profile that `init` writes, and that the other commands take without an argument.
+_DEFAULT = Path("actorsync.toml")
+_profile = click.argument("profile", type=click.Path(path_type=Path), default=_DEFAULT)
 _json = click.option("--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON.")
 _set = click.option(
     "--set",
@@ -151,7 +153,7 @@ def plan(
 
 
 @cli.command()
-@_profile
+@click.argument("profile", type=click.Path(path_type=Path))
 @click.argument("plan", type=click.Path(path_type=Path))
 @_json
 @click.option(
@@ -173,10 +175,14 @@ def apply(
 
     If the source or the target has changed since, nothing is changed and the exit code is 4.
     """
-    loaded = _load(profile, overrides)
     from actorsync.cli import foreground
-    from actorsync.runs.saved_plan import Plan
+    from actorsync.runs.saved_plan import Plan, is_saved_plan
 
+    if is_saved_plan(profile) and not is_saved_plan(plan):
+        raise click.UsageError(
+            f"{profile} is a plan, not a profile; write the profile first: actorsync apply {plan} {profile}"
+        )
+    loaded = _load(profile, overrides)
     options = foreground.Options(_show(as_json, verbose, quiet), ends_afterwards=bool(is_program))
     return foreground.apply(loaded, Plan.load(plan), options)
 
@@ -239,7 +245,7 @@ def trust(profile: Path, fingerprints: tuple[str, ...], is_source: bool, overrid
 
 
 @cli.command()
-@click.argument("profile", type=click.Path(path_type=Path), default=Path("actorsync.toml"))
+@click.argument("profile", type=click.Path(path_type=Path), default=_DEFAULT)
 def init(profile: Path) -> int:
     """Write a starter profile that explains every key. The default file is actorsync.toml."""
     from actorsync.profile import TEMPLATE
@@ -350,6 +356,14 @@ def _print(lines: Iterable[str]) -> int:
     return 0
 
 
+def _usage_text(error: click.ClickException) -> str:
+    """Return a usage error as one line that ends with the command that shows the help."""
+    text = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context is not None else "actorsync"
+    return f"{text.rstrip('.')} (see: {command} --help)"
+
+
 def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
     """Run a command and return its exit code.
 
@@ -358,8 +372,11 @@ def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
     """
     try:
         code = cli.main(list(arguments), prog_name="actorsync", standalone_mode=False, obj=is_program)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show(sys.stderr)
+        return error.exit_code
+    except click.ClickException as error:
+        tell(_usage_text(error))
         return error.exit_code
     except ActorsyncError as error:
         tell(str(error))

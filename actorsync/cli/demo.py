@@ -17,7 +17,6 @@ from typing import Final
 import trio
 
 from actorsync.cli.output.messages import summary
-from actorsync.errors import FatalError
 from actorsync.model.text import size_text
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.runner import run_once
@@ -58,10 +57,7 @@ def run(say: Callable[[str], object]) -> int:
         folder = Path(name)
         (folder / "server").mkdir()
         server = EmbeddedFtpServer(folder / "server")
-        try:
-            server.start()
-        except ImportError as error:
-            raise FatalError(str(error)) from None
+        server.start()
         try:
             with _environment(XDG_STATE_HOME=str(folder / "state"), ACTORSYNC_DEMO_PASSWORD=server.password):
                 return _demonstrate(folder, server, say)

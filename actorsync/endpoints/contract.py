@@ -31,6 +31,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, Root
 from actorsync.model.row import ListingRows
 from actorsync.model.traits import Traits
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = [
     "Admit",
@@ -44,6 +45,7 @@ __all__ = [
     "ReadSession",
     "Relocation",
     "Remembering",
+    "Respelling",
     "Session",
     "Source",
     "Staged",
@@ -51,6 +53,7 @@ __all__ = [
     "keeping_logins",
     "mode_setter",
     "nothing_ahead",
+    "respell",
     "traits_of",
 ]
 
@@ -280,6 +283,25 @@ def mode_setter(session: object) -> ModeSetter:
     """Return a session as one that sets modes. Only asked for where the capabilities of its endpoint say so."""
     assert isinstance(session, ModeSetter), f"{type(session).__name__} has no set_modes, which its endpoint promises"
     return session
+
+
+@runtime_checkable
+class Respelling(Protocol):
+    """Optional for a session: change the spelling of names, on a target that takes both spellings for one name."""
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of the names of entries, and return the entries that the target then shows.
+
+        An entry is a file or a directory with all its contents. An item is refused if the target tells the two names
+        apart. The caller repeats the items if the connection was lost.
+        """
+
+
+async def respell(session: Session, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+    """Call `Respelling.respell`; refuse every item where the session does not have it."""
+    if isinstance(session, Respelling):
+        return await session.respell(items)
+    return [OperationRefused("this kind of target cannot change the spelling of a name") for _ in items]
 
 
 @attrs.frozen(kw_only=True)

@@ -110,6 +110,11 @@ class Journal:
             finally:
                 connection.execute("COMMIT")
 
+    def kept_names(self, directory: str) -> list[str]:
+        """Return the names in a directory that the target has from the source, and is to keep."""
+        with self._read() as connection:
+            return schema.read_kept_names(connection, directory)
+
     def record(self, path: str) -> Record | None:
         """Return the record of one path; None when there is none."""
         with self._read() as connection:

@@ -46,6 +46,7 @@ __all__ = [
     "read_children",
     "read_differences",
     "read_familiar",
+    "read_kept_names",
     "read_pending",
     "read_record",
     "read_root",
@@ -129,6 +130,8 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 _ROWS: Final = """
 SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode,
     source_mode FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
+_KEPT_NAMES: Final = """SELECT name FROM records
+    WHERE directory = ? AND name > x'' AND source_kind IS NOT NULL AND (digest IS NULL OR digest > x'')"""
 _RECORD: Final = """
 SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode, source_mode,
     target_kind, target_size, target_mtime, target_ctime, target_inode, target_mode, digest, checksum
@@ -235,6 +238,11 @@ def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, R
     return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
 
 
+def read_kept_names(connection: sqlite3.Connection, directory: str) -> list[str]:
+    """Return the names in a directory that the target has from the source, without those that were to be removed."""
+    return [decode(name) for (name,) in connection.execute(_KEPT_NAMES, (encode(directory),))]
+
+
 def read_differences(
     connection: sqlite3.Connection, listed: ListingRows, *, is_complete: bool = False
 ) -> tuple[Listing, dict[str, Record]]:
@@ -309,11 +317,16 @@ def fit(value: Value) -> Value:
 
 
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
-    """Return the temporaries, each with the file that it is for, or None if that is unknown or has arrived."""
+    """Return the temporaries, each with the file that it is for, or None if that is unknown or has arrived.
+
+    A name that is used while an entry gets another spelling comes with that spelling, and no kind.
+    """
     pending: list[tuple[str, Entry | None]] = []
     for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
         source: Entry | None = None
-        if final is not None:
+        if final is not None and size is None:
+            source = Entry(decode(final), Kind.OTHER)
+        elif final is not None:
             source = Entry(decode(final), Kind.FILE, int(size), None if mtime is None else int(mtime))
             record = read_record(connection, source.path)
             known = record.source if record is not None else None

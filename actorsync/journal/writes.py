@@ -29,7 +29,18 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
 )
-from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove, SetMode, Skipped, Survey, Sweep
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    MakeDirectory,
+    Move,
+    Remove,
+    Respell,
+    SetMode,
+    Skipped,
+    Survey,
+    Sweep,
+)
 from actorsync.model.row import CODES, decode, encode
 
 if TYPE_CHECKING:
@@ -63,6 +74,10 @@ _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
 
 _DELETE_TREE: Final = "DELETE FROM records WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
 
+# ``||`` makes text of two BLOBs, byte for byte.
+_MOVE_TREE: Final = """UPDATE OR REPLACE records SET directory = CAST(? || substr(directory, ?) AS BLOB)
+    WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"""
+
 _Half: TypeAlias = tuple[int | None, int | None, int | None, int | None, int | None]
 _Row: TypeAlias = tuple[Value, ...]
 _NO_SOURCE: Final[_Half] = (None, None, None, None, None)
@@ -90,7 +105,9 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case Intended(temporaries, source):
             purpose: tuple[Value, Value, Value] = (None, None, None)
             if source is not None:
-                purpose = (encode(source.path), fit(source.size), fit(source.mtime_ns))
+                is_sent = source.kind is Kind.FILE
+                sent = (fit(source.size), fit(source.mtime_ns)) if is_sent else (None, None)
+                purpose = (encode(source.path), *sent)
             connection.executemany(
                 _INTEND,
                 [(encode(path), *purpose) for path in temporaries],
@@ -143,6 +160,15 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
         case SetMode(source):
             assert done.target is not None, f"a mode without its target: {path}"
             _upsert(connection, source, done.target, done.digest, done.checksum)
+        case Respell(source, before):
+            assert done.target is not None, f"a new spelling without its target: {path}"
+            if before.kind is Kind.DIRECTORY:
+                old = encode(before.path)
+                connection.execute(_MOVE_TREE, (encode(path), len(old) + 1, *bounds(before.path)))
+            connection.execute(_DELETE, split(before.path))
+            _upsert(connection, source, done.target, done.digest, done.checksum)
+            if done.temporary is not None:
+                _drop_intents(connection, (done.temporary,))
         case MakeDirectory(source):
             assert done.target is not None, f"a directory without its target: {path}"
             _upsert(connection, source, done.target)

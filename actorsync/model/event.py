@@ -114,7 +114,8 @@ class Intended:
 
     ``source`` is the file that they are for: if the process dies between a rename and its record, the next run can
     recognise the file. The size of content that a transform makes is known only at its end: then the event comes a
-    second time, with that size.
+    second time, with that size. A ``source`` that is no file says that nothing is sent: the temporary is a name in
+    between, while the entry gets another spelling of its name.
     """
 
     temporaries: tuple[str, ...]

@@ -24,6 +24,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "Remove",
+    "Respell",
     "Returned",
     "SetMode",
     "Side",
@@ -92,10 +93,37 @@ class Move:
 
 
 @attrs.frozen
+class Respell:
+    """Change the spelling of one name, where the target takes the old and the new spelling for one name.
+
+    ``target`` is what the target last had under the old spelling: a file, or a directory with all its contents.
+    ``source`` has the new spelling, and is what the source had when both sides last agreed. ``digest`` and ``checksum``
+    are as in `Move`. ``temporary`` is the name that the journal knows of meanwhile. A change that cannot be made, or is
+    none because the target tells the two apart, is `Skipped`: the entry is then planned like any other.
+    """
+
+    source: Entry
+    target: Entry
+    temporary: str
+    digest: bytes | None = None
+    checksum: bytes | None = None
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
 class Remove:
-    """Remove one entry that a run has put there, if it still looks like ``target``."""
+    """Remove one entry that a run has put there, if it still looks like ``target``.
+
+    ``twin`` is another path that the mirror keeps, and that the target may take for this one. The entry is removed only
+    if a listing of the target shows both.
+    """
 
     target: Entry
+    twin: str | None = None
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
@@ -147,7 +175,7 @@ class Sweep:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | SetMode | Survey | Sweep
+Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
 
 #: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
+from actorsync.errors import RunFailed
+from actorsync.model.text import counted, display
+
 __all__ = ["Report", "Run"]
+
+#: How many failures an error names.
+_NAMED: Final = 3
 
 
 @attrs.frozen
@@ -42,6 +50,17 @@ class Report:
     cancelled: bool = False
     error: str | None = None
     modes_set: int = 0
+
+    def raise_for_failures(self) -> None:
+        """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""
+        if self.exit_code == 0:
+            return
+        named = "; ".join(
+            f"{display(path) or 'the root'}: {display(reason)}" for path, reason in self.failures[:_NAMED]
+        )
+        more = f"; and {self.failed - _NAMED} more" if self.failed > _NAMED else ""
+        of_files = f"{counted(self.failed, 'path')} failed: {named}{more}" if self.failed else "the run was stopped"
+        raise RunFailed(self.error or self.refused or of_files, self.exit_code)
 
 
 @attrs.frozen

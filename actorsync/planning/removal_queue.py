@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.operation import Done, Failed, Fault, Remove, Skipped
@@ -47,6 +47,10 @@ class RemovalQueue:
         self._held = [] if paths is None else [removal for removal in self._held if removal.path not in paths]
         self.unsettled.difference_update(removal.path for removal in taken)
         return taken
+
+    def replace(self, removals: Mapping[str, Remove]) -> None:
+        """Replace removals that are held, by path."""
+        self._held = [removals.get(removal.path, removal) for removal in self._held]
 
     def release(self) -> None:
         """Make ready what is held."""

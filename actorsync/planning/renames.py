@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 from actorsync.model.entry import Entry, Kind, Record, ancestors, name_of
 from actorsync.planning.reconcile import Action, Decision, is_racy
 
-__all__ = ["candidates", "has_to_be_read", "may_be", "pair"]
+__all__ = ["candidates", "has_to_be_read", "is_same_file", "may_be", "pair"]
 
 
 def candidates(decisions: Iterable[Decision]) -> list[Entry]:
@@ -55,6 +55,11 @@ def pair(
         records = known.get(_key(decision.now), [])
         is_free = records and replaced.isdisjoint(ancestors(decision.now.path))
         yield decision, records.pop() if is_free else None
+
+
+def is_same_file(now: Entry, was: Entry) -> bool:
+    """Return whether an entry may be the file that another was: same inode, size and time."""
+    return now.kind is Kind.FILE and was.kind is Kind.FILE and _key(now) == _key(was)
 
 
 def _key(entry: Entry) -> tuple[object, ...]:

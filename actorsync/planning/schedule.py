@@ -2,8 +2,8 @@
 
 The rules, in the order in which work is given out:
 
-1. leftovers are swept first, then the target is surveyed, then directories made, then files moved, then modes set,
-   then files removed, then copied;
+1. leftovers are swept first, then the target is surveyed, then spellings changed, then directories made, then files
+   moved, then modes set, then files removed, then copied;
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
@@ -33,6 +33,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Remove,
+    Respell,
     Returned,
     SetMode,
     Skipped,
@@ -88,6 +89,7 @@ class Schedule:
         self._directories: deque[MakeDirectory] = deque()
         self._moves: deque[Move] = deque()
         self._modes: deque[SetMode] = deque()
+        self._respellings: deque[Respell] = deque()
         self._removals = RemovalQueue()
         self._unmade: set[str] = set()  # directories that are to be made and are not yet
         self._makeable: set[str] = set()  # those of them that are in `_directories`
@@ -112,14 +114,13 @@ class Schedule:
     @property
     def is_idle(self) -> bool:
         """True when nothing is given out, and nothing could be."""
-        files = self._copies or self._moves or self._modes
-        ready = self._urgent or self._directories or files or self._removals.ready
-        return not self._outstanding and not ready  # after a drain, all that can be ready are sweeps
+        return not self._outstanding and not self.ready  # after a drain, all that can be ready are sweeps
 
     @property
     def ready(self) -> int:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
-        shared = len(self._directories) + len(self._moves) + len(self._modes) + self._removals.ready
+        shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
+        shared += self._removals.ready
         return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
 
     @property
@@ -145,6 +146,8 @@ class Schedule:
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
             case Sweep() | Survey():
                 self._urgent.append(operation)
+            case Respell():
+                self._respellings.append(operation)
             case Remove():
                 self._removals.hold(operation)
             case SetMode():
@@ -164,6 +167,10 @@ class Schedule:
         moves = list(moves)
         self._removals.take({move.target.path for move in moves})
         return [outcome for move in moves for outcome in self.add(move)]
+
+    def mark_twins(self, removals: Mapping[str, Remove]) -> None:
+        """Replace removals that were not released, by path: those that know of a twin."""
+        self._removals.replace(removals)
 
     def forget_removal(self, path: str) -> None:
         """Forget the removal of a path, which was not released."""
@@ -207,10 +214,11 @@ class Schedule:
             return
         self._drained = True
         removals = self._removals.clear()
-        small = len(self._directories) + len(self._moves) + len(self._modes)
-        self._leave(len(self._copies) + self._waiting.count + small + removals)
+        moves = len(self._moves) + len(self._respellings) + len(self._modes)
+        self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        for collection in (self._copies, self._directories, self._moves, self._modes, self._waiting):
+        small = (self._directories, self._moves, self._modes, self._respellings)
+        for collection in (self._copies, *small, self._waiting):
             collection.clear()
 
     # What connections do.
@@ -220,6 +228,8 @@ class Schedule:
         batch: Batch = ()
         if self._urgent:
             batch = self._next_urgent()
+        if not batch and self._respellings:
+            batch = tuple(self._respellings.popleft() for _ in range(min(BATCH, len(self._respellings))))
         if not batch and self._directories:
             batch = tuple(self._next_directories())
         if not batch and self._moves:
@@ -345,6 +355,8 @@ class Schedule:
         match operation:
             case Sweep() | Survey():
                 self._urgent.append(operation)
+            case Respell():
+                self._respellings.append(operation)
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
@@ -358,8 +370,8 @@ class Schedule:
 
 
 def _undone(operation: Operation, reason: str, fault: Fault) -> Failed | Skipped:
-    """Return the failure of an operation. A move is skipped instead: a copy and a removal replace it."""
-    return Skipped(operation, reason) if isinstance(operation, Move) else Failed(operation, reason, fault)
+    """Return the failure of an operation. A move is skipped instead: other operations replace it."""
+    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason, fault)
 
 
 def _passed_on(fault: Fault) -> Fault:

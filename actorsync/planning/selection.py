@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Selection"]
 
@@ -22,6 +22,9 @@ _FILE, _DIRECTORY, _EITHER = "/f\0", "/d\0", "/?\0"
 
 # What pathspec reads differently from git, without a warning. A line that excludes nothing publishes files.
 _MISREAD = re.compile(r"(?<!\\)\[[^\]]*(?:\\|\[:)")
+
+#: The directory of a repository, or the file that names it in a submodule. It has the whole history, and credentials.
+_GIT: Final = ".git"
 
 _Rule = tuple[bool, re.Pattern[str]]
 
@@ -39,6 +42,9 @@ class Selection:
     compared with the end of a file's name, without regard to case, the leading dot may be left out. Entries
     deeper than ``max_depth`` are out; those directly in the root have depth 1.
 
+    ``private`` are paths that are out whatever the patterns say, with everything below them. With ``keeps_git_back``,
+    so is every ``.git``, unless a line of ``include`` that names it matches.
+
     A line that cannot be read as a pattern raises ``ValueError`` with a text that quotes it.
     """
 
@@ -46,9 +52,13 @@ class Selection:
     include: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
     exclude_extensions: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
     max_depth: int | None = None
+    private: frozenset[str] = frozenset()
+    keeps_git_back: bool = False
     _excluding: tuple[_Rule, ...] = attrs.field(init=False, repr=False, eq=False)
     _including: tuple[_Rule, ...] = attrs.field(init=False, repr=False, eq=False)
     _endings: tuple[str, ...] = attrs.field(init=False, repr=False, eq=False)
+    _including_git: tuple[_Rule, ...] = attrs.field(init=False, repr=False, eq=False)
+    _private_names: Mapping[str, frozenset[str]] = attrs.field(init=False, repr=False, eq=False)
 
     @_excluding.default
     def _compile_exclude(self) -> tuple[_Rule, ...]:
@@ -62,9 +72,20 @@ class Selection:
     def _fold_extensions(self) -> tuple[str, ...]:
         return tuple("." + extension.removeprefix(".").casefold() for extension in self.exclude_extensions)
 
+    @_including_git.default
+    def _compile_include_of_git(self) -> tuple[_Rule, ...]:
+        return _compile(tuple(line for line in self.include if _GIT in line)) if self.keeps_git_back else ()
+
+    @_private_names.default
+    def _by_directory(self) -> Mapping[str, frozenset[str]]:
+        names: dict[str, set[str]] = {}
+        for path in self.private:
+            names.setdefault(path.rpartition("/")[0], set()).add(_name(path))
+        return {directory: frozenset(found) for directory, found in names.items()}
+
     @property
     def is_everything(self) -> bool:
-        """Whether nothing at all is left out."""
+        """Whether no pattern, extension or depth leaves anything out. See also `may_be_private`."""
         return not (self._excluding or self._endings) and self.max_depth is None
 
     def is_included(self, path: str, is_directory: bool) -> bool:
@@ -75,16 +96,33 @@ class Selection:
         """
         if not path:
             return True
+        return not self.is_private(path, is_directory) and self.is_selected(path, is_directory)
+
+    def is_selected(self, path: str, is_directory: bool) -> bool:
+        """Return what `is_included` does, for an entry that is not private."""
         if self.max_depth is not None and path.count("/") >= self.max_depth:
             return False
         if not self._excluding and not self._endings:
             return True
         # `.` in pathspec's expressions stops at a line feed, which a name may contain and a pattern may not.
-        subject = path.replace("\n", "\r") + (_DIRECTORY if is_directory else _FILE)
+        subject = _subject(path, is_directory)
         excluded = _matches(self._excluding, subject) or (
             not is_directory and bool(self._endings) and _name(path).casefold().endswith(self._endings)
         )
         return not excluded or _matches(self._including, subject)
+
+    def may_be_private(self, directory: str) -> frozenset[str]:
+        """Return the names in a directory that `is_private` may be true for: few, so that most need no question."""
+        names = self._private_names.get(directory, frozenset())
+        return names | {_GIT} if self.keeps_git_back else names
+
+    def is_private(self, path: str, is_directory: bool) -> bool:
+        """Return whether the entry is never sent: it is in ``private``, or it is a ``.git`` that is kept back."""
+        if path in self.private:
+            return True
+        if not self.keeps_git_back or _name(path) != _GIT:
+            return False
+        return not _matches(self._including_git, _subject(path, is_directory))
 
     def hides(self, path: str, is_directory: bool) -> bool:
         """Whether a walk would not reach the entry: it, or a directory above it, is out.
@@ -97,6 +135,11 @@ class Selection:
                 return True
             slash = path.find("/", slash + 1)
         return not self.is_included(path, is_directory)
+
+
+def _subject(path: str, is_directory: bool) -> str:
+    """Return what the expressions are matched with."""
+    return path.replace("\n", "\r") + (_DIRECTORY if is_directory else _FILE)
 
 
 def _name(path: str) -> str:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from actorsync.profile.load import load_profile
+from actorsync.profile.load import MADE, load_profile, make_profile
 from actorsync.profile.place import BothSecrets, Options, Place, Secrets
 from actorsync.profile.readers import IgnoreFile
 from actorsync.profile.schema import Links, Profile, Shutdown, Sync
@@ -29,6 +29,7 @@ from actorsync.profile.terminal import ask
 from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint, parse_rate
 
 __all__ = [
+    "MADE",
     "TEMPLATE",
     "BothSecrets",
     "CommandSecret",
@@ -51,6 +52,7 @@ __all__ = [
     "format_duration",
     "line_fault",
     "load_profile",
+    "make_profile",
     "parse_duration",
     "parse_fingerprint",
     "parse_rate",

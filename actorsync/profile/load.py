@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import operator
 import os
 import stat
 import tomllib
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
@@ -18,6 +18,7 @@ from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secr
 from actorsync.errors import ProfileError
 from actorsync.profile.files import one_line, read_regular
 from actorsync.profile.login import LoginTable, Misfit, with_login
+from actorsync.profile.overlap import overlap
 from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
 from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
@@ -26,8 +27,10 @@ from actorsync.profile.secret import looks_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["keys", "load_profile", "variable_name"]
+__all__ = ["MADE", "keys", "load_profile", "make_profile", "variable_name"]
 
+#: What stands for the path of a profile that a program makes.
+MADE = "<program>"
 _MAX_BYTES = 1_048_576
 
 
@@ -67,31 +70,50 @@ def _comes_later(field: attrs.Attribute[Any]) -> bool:
 _KEYS = keys()
 
 
-def load_profile(path: Path, overrides: Sequence[str] = (), *, needs_keys: bool = True) -> Profile:
+def load_profile(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, object] = MappingProxyType({}),
+    needs_keys: bool = True,
+) -> Profile:
     """Read and check the profile at ``path``. Raises `ProfileError`, with a message of one line, for every mistake.
 
-    ``overrides`` are ``section.key=value``, as ``--set`` takes them. They take precedence over the environment
+    ``overrides`` are ``section.key=value``, as ``--set`` takes them. ``values`` are the same for a program: a value is
+    what TOML would make of it, or a text as in ``overrides``. Both take precedence over the environment
     (``ACTORSYNC_SECTION_KEY``), and the environment over the file. Without ``needs_keys``, key and certificate files
     need not exist; that is for callers that do not log in. Blocks: call it before trio runs, or in a worker thread.
     """
-    return _Loader(path, needs_keys=needs_keys).load(overrides, os.environ)
+    loader = _Loader(path, needs_keys=needs_keys)
+    document = loader.read()
+    loader.apply_environment(document, os.environ)
+    loader.apply_overrides(document, overrides)
+    loader.apply_values(document, values)
+    return loader.load(document)
+
+
+def make_profile(source: Mapping[str, object], target: Mapping[str, object], sync: Mapping[str, object]) -> Profile:
+    """Check a profile that a program gives as its tables. No file and no environment variable takes part.
+
+    A relative path is relative to the current directory. Raises and blocks as `load_profile` does.
+    """
+    loader = _Loader(Path(MADE))
+    document: dict[str, Any] = {section: {} for section in _SECTIONS}
+    for section, table in (("source", source), ("target", target), ("sync", sync)):
+        loader.apply_values(document, {f"{section}.{name.replace('_', '-')}": value for name, value in table.items()})
+    return loader.load(document)
 
 
 class _Loader:
     """The state of one load: the file's name, and for each overridden key the name of its origin."""
 
-    def __init__(self, path: Path, *, needs_keys: bool) -> None:
+    def __init__(self, path: Path, *, needs_keys: bool = True) -> None:
         self._path, self._needs_keys = path, needs_keys
         self._site = Site(str(path), Path(os.path.realpath(path.parent)))
         self._origins: dict[str, str] = {}
 
-    def load(self, overrides: Sequence[str], environ: Mapping[str, str]) -> Profile:
-        document = self._read()
-        for section in _SECTIONS:
-            if not isinstance(document.setdefault(section, {}), dict):
-                self._fail(section, f"is not a table; write it as [{section}]")
-        self._apply_environment(document, environ)
-        self._apply_overrides(document, overrides)
+    def load(self, document: dict[str, Any]) -> Profile:
+        """Return the profile that the tables of ``document`` describe."""
         structured = self._structure(document)
         profile = Profile(
             path=self._site.base / self._path.name,
@@ -104,7 +126,7 @@ class _Loader:
             self._fail("sync.max-connections", 'only used with connections = "auto"; remove it')
         if profile.source.is_remote and structured.sync.links == "follow":
             self._fail("sync.links", "links can only be followed in a source on this machine; remove it")
-        if fault := _overlap(profile.source, profile.target):
+        if fault := overlap(profile.source, profile.target):
             self._fail("target.url", fault)
         return profile
 
@@ -114,7 +136,8 @@ class _Loader:
         line = f"{self._site.name}: {origin}: {reason}" if origin else f"{self._site.name}: {reason}"
         raise ProfileError(one_line(line)) from None
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """Return the tables of the file. Every table that can have keys is there."""
         try:
             raw, status = read_regular(self._path, _MAX_BYTES)
         except FileNotFoundError:
@@ -129,6 +152,9 @@ class _Loader:
             self._fail("", "is not valid TOML: nested too deeply")
         except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
             self._fail("", f"is not valid TOML: {error}")
+        for section in _SECTIONS:
+            if not isinstance(document.setdefault(section, {}), dict):
+                self._fail(section, f"is not a table; write it as [{section}]")
         for key, field in _KEYS.items():
             table = document.get(key.partition(".")[0])
             noun = _kebab(field.name)
@@ -156,7 +182,8 @@ class _Loader:
         if self._path.is_symlink():
             self._fail(key, f"the profile contains a {noun}, and it is a symbolic link; use the path of its target")
 
-    def _apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
+    def apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
+        """Replace values by those of variables ``ACTORSYNC_SECTION_KEY``."""
         names = {variable_name(key): key for key in _KEYS}
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
@@ -170,7 +197,8 @@ class _Loader:
             is_secret = _KEYS[key].metadata["is_secret"]
             _put(document, key, environ[name] if is_secret else _override_value(key, environ[name]))
 
-    def _apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
+    def apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Replace values by those of texts ``section.key=value``."""
         for text in overrides:
             key, equals, value = text.partition("=")
             key = key.strip()
@@ -186,6 +214,17 @@ class _Loader:
                 reason = f"a {name} here would be visible to others in the process list"
                 self._fail(key, f"{reason}; set it in the profile")
             _put(document, key, parsed)
+
+    def apply_values(self, document: dict[str, Any], values: Mapping[str, object]) -> None:
+        """Replace values by those of a program, by ``section.key``."""
+        for key, value in values.items():
+            if key not in _KEYS:
+                self._fail(key, _unknown(key))
+            if value is None:
+                self._fail(key, "None is no value; leave the key out")
+            given = _override_value(key, value) if isinstance(value, str) else _as_in_toml(value)
+            # A secret is taken literally, as from the environment; a table says where it comes from.
+            _put(document, key, value if _KEYS[key].metadata["is_secret"] and not isinstance(given, dict) else given)
 
     def _structure(self, document: dict[str, Any]) -> _Document:
         try:
@@ -305,45 +344,19 @@ def _override_value(key: str, text: str) -> Any:
     return document["value"]
 
 
+def _as_in_toml(value: object) -> object:
+    """Return a value of a program in the form that `tomllib` would return."""
+    match value:
+        case os.PathLike():
+            return os.fspath(value)
+        case list() | tuple() | set() | frozenset():
+            return [_as_in_toml(one) for one in value]
+        case dict():
+            return {str(name): _as_in_toml(one) for name, one in value.items()}
+        case _:
+            return value
+
+
 def _put(document: dict[str, Any], key: str, value: object) -> None:
     section, _, name = key.partition(".")
     document[section][name] = value
-
-
-def _overlap(source: Place, target: Place) -> str | None:
-    """Return why the two places overlap, or None. On this machine, links and mounts are resolved."""
-    if (source.scheme, source.host, source.port, source.user, source.options.values, source.ways.jump) != (
-        target.scheme,
-        target.host,
-        target.port,
-        target.user,
-        target.options.values,
-        target.ways.jump,
-    ):
-        return None  # one server with two names cannot be recognised
-    one, other = source.path, target.path
-    is_same: Callable[[str, str], bool] = operator.eq if source.is_remote else _is_same
-    if not source.is_remote:
-        one, other = os.path.realpath(one), os.path.realpath(other)
-    elif one.startswith("/") != other.startswith("/"):
-        return None  # it depends on the login directory
-    if is_same(one, other):
-        return "is the same directory as the source; use another one"
-    if any(is_same(above, other) for above in _above(one)):
-        return "contains the source; use a directory that does not"
-    if any(is_same(one, above) for above in _above(other)):
-        return "is inside the source; use a directory outside it"
-    return None
-
-
-def _above(path: str) -> Iterator[str]:
-    while (parent := os.path.dirname(path)) != path:
-        yield parent
-        path = parent
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return one == other or os.path.samefile(one, other)
-    except OSError:  # one of them does not exist yet, so they differ
-        return False

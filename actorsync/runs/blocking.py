@@ -18,7 +18,7 @@ from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
-from actorsync.runs.open_sync import profile_of
+from actorsync.runs.given_profile import Given, given_profile
 from actorsync.runs.options import Additions
 from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
@@ -90,22 +90,25 @@ def _stop(shutdown: Shutdown, how: int) -> None:
 
 
 def run(
-    profile: Profile | str | os.PathLike[str],
+    profile: Profile | str | os.PathLike[str] | None = None,
     *,
-    overrides: Mapping[str, str] | None = None,
+    source: Given | None = None,
+    target: Given | None = None,
+    overrides: Mapping[str, object] | None = None,
     stages: Sequence[Stage] = (),
     transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
     after_run: AfterRun | None = None,
     observers: Sequence[Observer] = (),
     stop: Stop | None = None,
+    **keys: object,
 ) -> Report:
     """Mirror once, and return the report when the run has ended or was stopped. For programs without an event loop.
 
-    Ignores ``sync.every``. ``profile`` is a profile, or the path of one. ``overrides`` are keys that replace its own
-    (``{"sync.delete": "true"}``). ``stages``, ``before_commit`` and ``after_run`` are as in
-    `actorsync.actors.pipeline`. ``transforms`` make the content of some files, see `Transform`. ``observers`` are
-    called with each event, in another thread, and must not wait.
+    Ignores ``sync.every``. ``profile`` and ``overrides`` are as in `actorsync.load_profile`. Without a profile,
+    ``source``, ``target`` and ``keys`` are as in `actorsync.make_profile`. ``stages``, ``before_commit`` and
+    ``after_run`` are as in `actorsync.actors.pipeline`. ``transforms`` make the content of some files, see `Transform`.
+    ``observers`` are called with each event, in another thread, and must not wait.
 
     In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run. The first signal finishes the files in
     progress. The second aborts them, and removes their temporaries within a second. The third returns at once; if the
@@ -117,17 +120,21 @@ def run(
     its subclass `StageFailed`), and `RuntimeError` if trio is running in this thread: then use `open_sync`.
     """
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
-    return _blocking(partial(profile_of, profile, overrides), ask_first, added, run_once, stop)
+    loading = partial(given_profile, profile, overrides, source, target, keys)
+    return _blocking(loading, ask_first, added, run_once, stop)
 
 
 def plan(
-    profile: Profile | str | os.PathLike[str],
+    profile: Profile | str | os.PathLike[str] | None = None,
     *,
-    overrides: Mapping[str, str] | None = None,
+    source: Given | None = None,
+    target: Given | None = None,
+    overrides: Mapping[str, object] | None = None,
     stages: Sequence[Stage] = (),
     transforms: Sequence[Transform] = (),
     observers: Sequence[Observer] = (),
     stop: Stop | None = None,
+    **keys: object,
 ) -> Plan:
     """Return what `run` would do, and change nothing. The plan can be saved, reviewed, and passed to `apply` later.
 
@@ -141,14 +148,20 @@ def plan(
             raise KeyboardInterrupt
         return made
 
-    return _blocking(partial(profile_of, profile, overrides), partial(ask_first, is_plan=True), added, work, stop)
+    return _blocking(
+        partial(given_profile, profile, overrides, source, target, keys),
+        partial(ask_first, is_plan=True),
+        added,
+        work,
+        stop,
+    )
 
 
 def apply(
-    plan: Plan,
     profile: Profile | str | os.PathLike[str],
+    plan: Plan,
     *,
-    overrides: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
     stages: Sequence[Stage] = (),
     transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
@@ -162,12 +175,14 @@ def apply(
     source, or an entry of the target that the plan changes. ``overrides``, ``stages`` and ``transforms`` must be those
     that the plan was made with.
     """
+    if isinstance(profile, Plan):
+        raise TypeError("the arguments are swapped: actorsync.apply(profile, plan)")
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
 
     async def work(loaded: Profile, options: RunOptions) -> Report:
         return await apply_once(loaded, plan, options)
 
-    return _blocking(partial(profile_of, profile, overrides), ask_first, added, work, stop)
+    return _blocking(partial(given_profile, profile, overrides, None, None, {}), ask_first, added, work, stop)
 
 
 def _blocking(

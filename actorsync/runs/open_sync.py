@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import attrs
 import trio
@@ -23,11 +22,11 @@ from actorsync.model.event import Event, Stopped
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
-from actorsync.profile import load as loading
+from actorsync.runs.given_profile import Given, given_profile
 from actorsync.runs.options import Additions
 from actorsync.runs.runner import run_once
 
-__all__ = ["ConnectionState", "Levels", "Sync", "load_profile", "open_sync", "profile_of"]
+__all__ = ["ConnectionState", "Levels", "Sync", "open_sync"]
 
 #: Seconds between two samples of the bytes sent, for the rate.
 _SAMPLING = 1.0
@@ -182,28 +181,31 @@ def _state_of(level: ConnectionLevel) -> ConnectionState:
 
 @asynccontextmanager
 async def open_sync(
-    profile: Profile | str | os.PathLike[str],
+    profile: Profile | str | os.PathLike[str] | None = None,
     *,
-    overrides: Mapping[str, str] | None = None,
+    source: Given | None = None,
+    target: Given | None = None,
+    overrides: Mapping[str, object] | None = None,
     stages: Sequence[Stage] = (),
     transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
     after_run: AfterRun | None = None,
     observers: Sequence[Observer] = (),
+    **keys: object,
 ) -> AsyncIterator[Sync]:
     """Mirror once, beside the block: the run begins with the block, and the block does not end before the run.
 
-    ``profile`` is a profile, or the path of one. ``overrides`` are keys that replace its own (``{"sync.delete":
-    "true"}``). ``stages``, ``before_commit`` and ``after_run`` are as in `actorsync.actors.pipeline`. ``transforms``
-    make the content of some files, see `Transform`. ``observers`` are called with each event, and must not wait; see
-    also `Sync.events`.
+    ``profile``, ``overrides``, ``source``, ``target`` and ``keys`` are as in `actorsync.load_profile` and
+    `actorsync.make_profile`. ``stages``, ``before_commit`` and ``after_run`` are as in `actorsync.actors.pipeline`.
+    ``transforms`` make the content of some files, see `Transform`. ``observers`` are called with each event, and must
+    not wait; see also `Sync.events`.
 
     An error in the block cancels the run, which removes its temporaries, and is then raised unchanged. So is a
     cancellation from outside. How the run itself ends is in `Sync.report`, even when it failed: a server that could not
     be reached, a guard that refused. At its beginning the block raises `ProfileError`, `JournalLocked`, `FatalError`;
     at its end `StageFailed`.
     """
-    loaded = await trio.to_thread.run_sync(profile_of, profile, overrides)
+    loaded = await trio.to_thread.run_sync(given_profile, profile, overrides, source, target, keys)
     sync = Sync(loaded)
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
     of_block: BaseException | None = None
@@ -223,18 +225,3 @@ async def open_sync(
         of_run = the_cause(group)
     if (failure := of_block or of_run) is not None:
         raise failure
-
-
-def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, str] | None = None) -> Profile:
-    """Read and check a profile. ``overrides`` are keys that replace its own: ``{"sync.delete": "true"}``.
-
-    Raises `ProfileError`, one line that names the file, the key, the reason, and what to do. Blocks.
-    """
-    return loading.load_profile(Path(profile), [f"{key}={value}" for key, value in (overrides or {}).items()])
-
-
-def profile_of(profile: Profile | str | os.PathLike[str], overrides: Mapping[str, str] | None = None) -> Profile:
-    """Return a profile unchanged, or load it. With ``overrides``, a loaded profile is loaded again."""
-    if isinstance(profile, Profile):
-        return load_profile(profile.path, overrides) if overrides else profile
-    return load_profile(profile, overrides)

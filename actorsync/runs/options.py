@@ -15,6 +15,7 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
+from actorsync.runs.private_paths import private_paths
 
 __all__ = ["Additions", "options_for", "policy_of"]
 
@@ -23,7 +24,11 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
     """Return what a run of the profile may do. ``transforms`` are the caller's."""
     sync = profile.sync
     return Policy(
-        selection=sync.selection(),
+        selection=attrs.evolve(
+            sync.selection(),
+            private=private_paths(profile),
+            keeps_git_back=profile.target.is_remote and not profile.source.is_remote,
+        ),
         max_delete=sync.max_delete,
         delete=sync.delete,
         by_content=sync.compare == "checksum",

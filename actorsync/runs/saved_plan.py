@@ -33,6 +33,9 @@ from actorsync.model.text import display, shorten
 __all__ = ["Notes", "Plan", "Step", "check_target", "only"]
 
 _FORMAT: Final = 1
+
+#: How the file of a saved plan begins, see `Plan.save`.
+_BEGINNING: Final = b'{\n "actorsync-plan"'
 _MAX_BYTES: Final = 1 << 30
 
 #: How many differences the message names when a plan is refused.
@@ -128,6 +131,15 @@ class Plan:
             )
         then, today = _by_path(self.steps), _by_path(now.steps)
         raise_if(_differences(then, today))
+
+
+def is_saved_plan(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file looks like a saved plan, by its beginning. A file that cannot be read does not."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return False
 
 
 def raise_if(differences: Iterable[str]) -> None:
@@ -263,8 +275,11 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(Kind, lambda value, _: Kind(value))
     converter.register_unstructure_hook(bytes, bytes.hex)
     converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
-    for kind in (Copy, MakeDirectory, Move, Remove, SetMode):
-        side = override(omit_if_default=True)  # a plan for the target says so by not naming a side
-        converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=side))
+    unsaid = override(omit_if_default=True)  # a plan for the target says so by not naming a side
+    for kind in (Copy, MakeDirectory, Move, SetMode):
+        converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=unsaid))
+    # The twin of a removal is found out at the end of each run.
+    removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid)
+    converter.register_unstructure_hook(Remove, removal)
     configure_tagged_union(Change, converter, tag_name="do")
     return converter

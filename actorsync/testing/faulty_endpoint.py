@@ -25,10 +25,12 @@ from actorsync.endpoints.contract import (
     Upload,
     mode_setter,
     nothing_ahead,
+    respell,
 )
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, Root
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["Decide", "Faulty", "FaultySession", "RandomFaults", "When"]
 
@@ -170,6 +172,10 @@ class FaultySession(SessionWrapper):
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set modes."""
         return await self._batch("set_modes", mode_setter(self._real).set_modes, entries)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names."""
+        return await self._batch("respell", lambda batch: respell(self._real, batch), items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files and empty directories."""

@@ -619,3 +619,12 @@ async def test_refused_move_becomes_a_copy_that_bypasses_the_stages(autojump_clo
     report = await mirror.run(target, pipeline=through(judging(lambda operation: operation)))
     assert (report.exit_code, report.moved, report.copied) == (0, 0, 6)
     assert mirror.target.files() == mirror.source.files()
+
+
+def test_function_that_is_not_decorated_is_no_stage() -> None:
+    async def forgotten(receive: object, send: object) -> None:
+        raise AssertionError
+
+    stages: Any = (forgotten,)
+    with pytest.raises(TypeError, match=r"stages: .*forgotten is not a stage; put @actorsync.listing_stage or"):
+        Pipeline(stages)

@@ -11,11 +11,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import attrs
 import pytest
 
+import actorsync
 from actorsync import __version__
 from actorsync.cli.check import report_on
 from actorsync.cli.commands import run_command
@@ -95,20 +96,53 @@ def test_json_prints_one_event_per_line(source: Path, tmp_path: Path, capsys: py
         (["run", "{profile}", "--set", "sync.max-delte=3"], "unknown key; did you mean sync.max-delete?"),
         (
             ["run", "{profile}", "-v", "--json"],
-            "Error: --json, --verbose and --quiet cannot be combined; use one of them.",
+            "actorsync: --json, --verbose and --quiet cannot be combined; use one of them (see: actorsync run --help)",
         ),
-        (["run"], "Error: Missing argument 'PROFILE'."),
-        (["fly"], "Error: No such command 'fly'."),
+        (["run"], "actorsync: actorsync.toml: no such file; create one with: actorsync init"),
+        (["apply", "{profile}"], "actorsync: Missing argument 'PLAN' (see: actorsync apply --help)"),
+        (["fly"], "actorsync: No such command 'fly' (see: actorsync --help)"),
+        (["run", "{profile}", "--fast"], " (see: actorsync run --help)"),
     ],
 )
 def test_usage_error_exits_with_2(
-    arguments: Sequence[str], complaint: str, source: Path, capsys: pytest.CaptureFixture[str]
+    arguments: Sequence[str],
+    complaint: str,
+    source: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     profile = write_profile(source, "elsewhere")
+    monkeypatch.chdir(source)
     assert run_command([argument.format(profile=profile) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert complaint in err.splitlines()[-1]
+    (line,) = err.splitlines()
+    assert complaint in line
+
+
+@pytest.mark.parametrize("command", ["run", "check", "plan", "status"])
+def test_command_without_a_profile_takes_the_one_of_this_directory(
+    command: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("here", "target"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path(write_profile(source, str(tmp_path / "target"))).rename("actorsync.toml")
+    assert run_command([command, "--set", f"source.path={source}"]) == 0
+    assert "actorsync:" not in capsys.readouterr().err
+
+
+def test_apply_with_swapped_arguments_says_so(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile, saved = write_profile(source, str(tmp_path / "target")), str(tmp_path / "saved.plan")
+    assert run_command(["plan", profile, "--save", saved]) == 0
+    capsys.readouterr()
+    assert run_command(["apply", saved, profile]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is a plan, not a profile; write the profile first" in line
+    assert line.endswith(f"actorsync apply {profile} {saved} (see: actorsync apply --help)")
+    apply: Any = actorsync.apply
+    with pytest.raises(TypeError, match="swapped"):
+        apply(actorsync.Plan.load(saved), profile)
 
 
 def test_missing_source_is_refused_and_removes_nothing(
@@ -235,12 +269,12 @@ def test_check_describes_the_server(
 
 
 @pytest.mark.parametrize(
-    ("path", "code"), [("new", 0), ("/new", 0), ("a/b/new", 0), ("there", 7), ("there/below", 7), ("", 7)]
+    ("path", "code"), [("new", 0), ("/new", 0), ("a/b/new", 0), ("there", 7), ("there/below", 0), ("", 7)]
 )
 def test_check_tells_a_missing_directory_from_one_that_cannot_be_listed(
     path: str, code: int, source: Path, server_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The server says "failure" about both, so only the directory above shows which of the two it is."""
+    """The server says "failure" about both, so the directory is asked for by its name."""
 
     def fail(request: SftpRequest) -> bytes | None:
         is_closed = request.verb == "OPENDIR" and (request.path != "/" or not path)
@@ -355,18 +389,6 @@ def test_demo_verifies_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "NOT" not in out
     assert "the server received 0 commands that change files" in out
     assert not state_directory().exists()
-
-
-def test_demo_without_pyftpdlib_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for module in ("pyftpdlib", "pyftpdlib.ioloop"):
-        monkeypatch.setitem(sys.modules, module, None)
-    assert run_command(["demo"]) == 7
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = err.splitlines()
-    assert line.endswith("pip install 'actorsync[testing]'")
 
 
 def test_m109_wrong_password_is_tried_once(

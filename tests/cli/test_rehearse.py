@@ -265,13 +265,14 @@ def test_rehearsal_without_disk_space_is_refused(
     assert capsys.readouterr().err == f"actorsync: {said}\n"
 
 
-def test_rehearsal_without_pyftpdlib_says_what_to_install(
+def test_rehearsal_under_tls_without_pyopenssl_says_what_to_install(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
-    assert run_command(["rehearse", os.fspath(write_profile(source, "ftp"))]) == 2
+    monkeypatch.delitem(sys.modules, "pyftpdlib.handlers", raising=False)
+    monkeypatch.setitem(sys.modules, "OpenSSL", None)
+    assert run_command(["rehearse", os.fspath(write_profile(source, "ftpes"))]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("actorsync: cannot start the embedded server: the embedded FTP server needs pyftpdlib")
+    assert line.startswith("actorsync: cannot start the embedded server: the embedded FTP server needs PyOpenSSL")
     assert line.endswith("pip install 'actorsync[testing]'")
 
 

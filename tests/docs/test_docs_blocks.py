@@ -110,7 +110,7 @@ WRONG = {
     "JSONDecodeError": "```json\n{\n```",
     "no such table: elsewhere": "```sql\nSELECT 1; SELECT * FROM elsewhere\n```",
     "No such option '--slow'": "```ini\n[Service]\nExecStart=/usr/bin/actorsync run --slow a.toml\n```",
-    "Missing argument 'PROFILE'": "```yaml\njobs:\n  one:\n    steps:\n      - run: actorsync run\n```",
+    "Missing argument 'PLAN'": "```yaml\njobs:\n  one:\n    steps:\n      - run: actorsync apply x\n```",
     "ModuleNotFoundError": "<!-- setup\nimport nothing_of_that_name\n-->\n```text\nnever mind\n```",
 }
 

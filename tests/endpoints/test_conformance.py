@@ -16,6 +16,7 @@ from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
+from actorsync.planning.name_folding import loosest_key
 from actorsync.testing import SOURCE_CHECKS, EmbeddedFtpServer, check_source
 from actorsync.testing.conformance.contents import MemoryContent
 from actorsync.testing.conformance.place import Check, Place
@@ -55,11 +56,16 @@ async def memory_like_ftp(path: Path) -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
+async def memory_folding(path: Path) -> AsyncIterator[Place]:
+    yield Place(MemoryEndpoint(fold=loosest_key))
+
+
+@asynccontextmanager
 async def faultless(path: Path) -> AsyncIterator[Place]:
     yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None))
 
 
-PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, faultless)
+PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, memory_folding, faultless)
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))

@@ -85,18 +85,18 @@ def test_apply_does_what_the_plan_lists(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "plan").stat().st_mode & 0o777 == 0o600
     saved = Plan.load(tmp_path / "plan")
     assert saved == plan
-    report = actorsync.apply(saved, site.profile)
+    report = actorsync.apply(site.profile, saved)
     assert (report.exit_code, report.copied, report.removed) == (0, 2, 1)
     assert site.is_mirrored()
     with pytest.raises(PlanOutdated, match="needs no change any more, or is gone from the source"):
-        actorsync.apply(saved, site.profile)
+        actorsync.apply(site.profile, saved)
 
 
 def test_a_plan_for_an_unknown_target_is_applied(site: Site) -> None:
     plan = actorsync.plan(site.profile)
     assert len(plan.steps) == 4
     assert all(step.target is None for step in plan.steps)
-    assert actorsync.apply(plan, site.profile).exit_code == 0
+    assert actorsync.apply(site.profile, plan).exit_code == 0
     assert site.is_mirrored()
 
 
@@ -134,7 +134,7 @@ def test_an_outdated_plan_is_refused_and_changes_nothing(move: str, site: Site) 
             (site.root / "d/changed").unlink()
     before = contents(site.root)
     with pytest.raises(PlanOutdated) as raised:
-        actorsync.apply(plan, site.profile)
+        actorsync.apply(site.profile, plan)
     assert text in str(raised.value)
     assert "\n" not in str(raised.value)
     assert contents(site.root) == before
@@ -148,7 +148,7 @@ def test_a_run_in_between_makes_a_plan_outdated(site: Site) -> None:
     site.mirror()
     site.put("d/changed", "once more", OLD + 300)
     with pytest.raises(PlanOutdated):
-        actorsync.apply(plan, site.profile)
+        actorsync.apply(site.profile, plan)
 
 
 def test_a_file_that_changes_during_apply_fails_alone(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_file_that_changes_during_apply_fails_alone(tmp_path: Path) -> None:
             site.put("z/late", "another", OLD + 5)
             site.put("z/unplanned", "new")
 
-    report = actorsync.apply(plan, site.profile, observers=[change])
+    report = actorsync.apply(site.profile, plan, observers=[change])
     failures = dict(report.failures)
     assert not (site.root / "z/unplanned").exists()
     if failures:
@@ -174,7 +174,7 @@ def test_a_plan_of_another_profile_is_refused(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     other = write_profile(tmp_path / "other.toml", site.source, tmp_path / "elsewhere")
     with pytest.raises(PlanOutdated, match=r"the plan is for .*target, and the profile for .*elsewhere"):
-        actorsync.apply(actorsync.plan(site.profile), other)
+        actorsync.apply(other, actorsync.plan(site.profile))
 
 
 def test_an_operation_that_a_stage_drops_is_not_planned(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_operation_that_a_stage_drops_is_not_planned(tmp_path: Path) -> None:
 
     plan = actorsync.plan(site.profile, stages=[only_a])
     assert [operation.path for operation in plan.operations] == ["a"]
-    report = actorsync.apply(plan, site.profile, stages=[only_a])
+    report = actorsync.apply(site.profile, plan, stages=[only_a])
     assert (report.exit_code, report.copied) == (0, 1)
     assert contents(site.root).keys() == {"a"}
 
@@ -235,7 +235,7 @@ def test_odd_names_survive_saving_and_loading(tmp_path: Path) -> None:
     plan.save(tmp_path / "plan")
     assert Plan.load(tmp_path / "plan") == plan
     json.loads((tmp_path / "plan").read_text("ascii"))
-    assert actorsync.apply(Plan.load(tmp_path / "plan"), site.profile).exit_code == 0
+    assert actorsync.apply(site.profile, Plan.load(tmp_path / "plan")).exit_code == 0
 
 
 def test_saved_plan_names_a_side_only_where_it_is_not_the_target(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_rename_is_planned_and_applied_as_a_rename(site: Site, tmp_path: Path)
     kinds = sorted((type(operation).__name__, operation.path) for operation in plan.operations)
     assert kinds == [("MakeDirectory", "e"), ("Move", "e/changed"), ("Remove", "d")]
     plan.save(tmp_path / "plan")
-    report = actorsync.apply(Plan.load(tmp_path / "plan"), site.profile)
+    report = actorsync.apply(site.profile, Plan.load(tmp_path / "plan"))
     assert (report.exit_code, report.moved, report.copied) == (0, 1, 0)
     assert site.is_mirrored()
 
@@ -283,5 +283,5 @@ def test_a_rename_of_a_changed_file_is_refused(site: Site) -> None:
     plan = actorsync.plan(site.profile)
     write(site.root / "d/changed", b"by hand")
     with pytest.raises(PlanOutdated, match='"d/changed" has changed on the target'):
-        actorsync.apply(plan, site.profile)
+        actorsync.apply(site.profile, plan)
     assert not (site.root / "e").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ftplib
 import io
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -186,12 +185,6 @@ def test_embedded_server_rejects_commands_in_without(server_folder: Path) -> Non
         assert "MFMT" not in features
         with pytest.raises(ftplib.error_perm, match="500"):
             client.sendcmd("MLSD")
-
-
-def test_missing_pyftpdlib_names_the_command_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyftpdlib.ioloop", None)
-    with pytest.raises(ImportError, match=r"pip install 'actorsync\[testing\]'"), EmbeddedFtpServer(tmp_path):
-        pass
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Scope
-from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove, Side, Survey, Sweep
+from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove, Respell, Side, Survey, Sweep
 
 FILE = Entry("x", Kind.FILE)
 
@@ -36,7 +36,16 @@ def test_scope_drops_directories_that_lie_in_another_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "operation", [Copy(FILE), MakeDirectory(FILE), Move(FILE, FILE), Remove(FILE), Survey("x"), Sweep("x")]
+    "operation",
+    [
+        Copy(FILE),
+        MakeDirectory(FILE),
+        Move(FILE, FILE),
+        Remove(FILE),
+        Respell(FILE, FILE, "t"),
+        Survey("x"),
+        Sweep("x"),
+    ],
 )
 def test_operation_changes_the_target_unless_it_says_otherwise(operation: Operation) -> None:
     assert operation.side is Side.TARGET

@@ -11,23 +11,26 @@ from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.statistics import LaneLevel
-from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, mode_setter
+from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, mode_setter, respell
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Listing, ancestors
-from actorsync.model.event import MovesIntended, RemovalIntended
+from actorsync.model.entry import Entry, Kind, Listing, ancestors, name_of
+from actorsync.model.event import Intended, MovesIntended, RemovalIntended
 from actorsync.model.operation import (
     Batch,
     Done,
+    Failed,
     MakeDirectory,
     Move,
     Operation,
     Outcome,
     Remove,
+    Respell,
     SetMode,
     Skipped,
     Survey,
     Sweep,
 )
+from actorsync.planning.name_folding import NewSpelling, parting
 
 __all__ = ["BatchVerbs"]
 
@@ -52,6 +55,8 @@ class BatchVerbs:
                 return await self._make_directories(target, batch)
             case Move():
                 return await self._move(target, batch)
+            case Respell():
+                return await self._respell(target, batch)
             case SetMode():
                 return await self._set_modes(target, batch)
             case Remove():
@@ -106,12 +111,28 @@ class BatchVerbs:
         await self._correct(target, [move.source for move in moves], moved)
         return outcomes.all_moved(moves, [moved[move.path] for move in moves])
 
+    async def _respell(self, target: Session, batch: Batch) -> list[Outcome]:
+        await self.context.gate.passed()
+        self.level.show("moving")
+        changes = [operation for operation in batch if isinstance(operation, Respell)]
+        for change in changes:
+            await make_durable(self.facts, Intended((change.temporary,), Entry(change.path, Kind.OTHER)))
+        results = await respell(target, [NewSpelling(it.target, it.path, it.temporary) for it in changes])
+        changed = {change.path: result for change, result in zip(changes, results, strict=True)}
+        await self._correct(target, [change.source for change in changes], changed)
+        return outcomes.all_respelled(changes, [changed[change.path] for change in changes])
+
     async def _remove(self, target: Session, batch: Batch) -> list[Outcome]:
         await self.context.gate.passed()
         self.level.show("removing")
-        await make_durable(self.facts, RemovalIntended(tuple(operation.path for operation in batch)))
-        results = await target.remove([removal.target for removal in batch if isinstance(removal, Remove)])
-        return outcomes.all_removed(batch, results)
+        removals = [operation for operation in batch if isinstance(operation, Remove)]
+        kept = await _kept_twins(target, removals)
+        rest = [removal for removal in removals if removal.path not in kept]
+        if rest:
+            await make_durable(self.facts, RemovalIntended(tuple(removal.path for removal in rest)))
+        results = await target.remove([removal.target for removal in rest]) if rest else []
+        settled = {outcome.operation.path: outcome for outcome in outcomes.all_removed(tuple(rest), results)} | kept
+        return [settled[operation.path] for operation in batch]
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
         self.level.show("sweeping")
@@ -138,6 +159,29 @@ class BatchVerbs:
         return is_survey
 
 
+async def _kept_twins(target: Session, removals: Sequence[Remove]) -> dict[str, Outcome]:
+    """Return the outcomes of removals that would take an entry which is wanted under another spelling of its name.
+
+    A listing decides: an entry that is shown under one of the two names only is one entry, and stays.
+    """
+    kept: dict[str, Outcome] = {}
+    listings: dict[str, Listing] = {}
+    for removal in removals:
+        if removal.twin is None:
+            continue
+        directory, ours, theirs = parting(removal.path, removal.twin)
+        if directory not in listings:
+            listings[directory] = await target.list_directory(directory)
+        listing = listings[directory]
+        names = {name_of(entry.path) for entry in listing.entries}
+        if listing.problem is not None:
+            reason = f"not removed: cannot check whether the target takes {removal.twin!r} for the same entry"
+            kept[removal.path] = Failed(removal, f"{reason}: {listing.problem.reason}")
+        elif not {ours, theirs} <= names:
+            kept[removal.path] = Skipped(removal, f"kept: the target takes it for {removal.twin!r}, which is wanted")
+    return kept
+
+
 async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | OperationRefused]:
     """Make directories. Those that are refused are tried once more, together with their ancestors.
 
@@ -161,5 +205,7 @@ async def _recover(target: Session, outcome: Outcome) -> Outcome:
     if not isinstance(outcome, Done) or not isinstance(sweep, Sweep) or sweep.source is None or not sweep.recovers:
         return outcome
     source = sweep.source
+    if source.kind is not Kind.FILE:
+        return outcome
     (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
     return Done(sweep, found, source) if isinstance(found, Entry) else outcome

@@ -18,6 +18,7 @@ from actorsync.model.operation import (
     Move,
     Operation,
     Outcome,
+    Respell,
     Returned,
     SetMode,
     Skipped,
@@ -29,6 +30,7 @@ __all__ = [
     "all_modes_set",
     "all_moved",
     "all_removed",
+    "all_respelled",
     "all_swept",
     "committed",
     "failed",
@@ -63,8 +65,8 @@ def not_sent(copy: Copy, reason: str) -> Failed:
 
 
 def given_up(operation: Operation, reason: str) -> Outcome:
-    """Return the outcome of an operation that is not tried again. A skipped move becomes a copy and a removal."""
-    return Skipped(operation, reason) if isinstance(operation, Move) else Failed(operation, reason)
+    """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
+    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason)
 
 
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
@@ -99,6 +101,18 @@ def _mode_set(operation: SetMode, result: Entry | OperationRefused) -> Outcome:
         return failed(operation, result)
     now = attrs.evolve(operation.target, mode=result.mode)  # everything else is as it was when it was sent
     return Done(operation, now, operation.source, operation.digest, checksum=operation.checksum)
+
+
+def all_respelled(batch: Sequence[Respell], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:
+    """Return the outcomes of changes of spelling. A refused one is skipped: the entry is planned like any other."""
+    return [
+        Skipped(operation, str(result))
+        if isinstance(result, OperationRefused)
+        else Done(
+            operation, result, operation.source, operation.digest, operation.temporary, checksum=operation.checksum
+        )
+        for operation, result in zip(batch, results, strict=True)
+    ]
 
 
 def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list[Outcome]:

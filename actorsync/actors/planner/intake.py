@@ -15,11 +15,12 @@ from actorsync.actors.planner.memory import Rules
 from actorsync.actors.planner.progress import Progress, for_each
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
+from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
 from actorsync.model.event import Adopted, Confirmed, Forgotten
 from actorsync.model.operation import Failed, Fault, Outcome, SetMode
-from actorsync.model.row import ListingRows
+from actorsync.model.row import ListingRows, decode
 from actorsync.planning.modes import mode_to_set
 from actorsync.planning.parking import Parking
 from actorsync.planning.reconcile import Action, Decision, reconcile
@@ -41,6 +42,7 @@ class Intake:
     survey: Survey
     comparison: Comparison
     renames: Renames
+    respellings: Respellings
     removals: Removals
     dispatch: Dispatch
     is_new_rule: bool
@@ -78,7 +80,10 @@ class Intake:
         async with self.turn.taken():
             # Not in a thread: an indexed read is quick, and the hop costs more. Two at once are slower: see `Scanner`.
             differences = [self.comparison.differences(listed) for listed in directories]
+            respelled = self.respellings.count
         for listed, (rest, records) in zip(directories, differences, strict=True):
+            if respelled != self.respellings.count:
+                rest, records = self.comparison.differences(listed)
             await self._plan_directory(listed, rest, records)
             while self.schedule.is_full:
                 await self.comparison.announce()
@@ -96,17 +101,10 @@ class Intake:
         self.seen += len(listed.rows)
         if not rest.entries and not records:
             return
-        rules = self.rules
-        decisions = list(
-            reconcile(
-                rest,
-                records,
-                rules.selection.hides,
-                by_content=rules.by_content,
-                modes=rules.modes,
-                is_new_rule=self.is_new_rule,
-            )
-        )
+        decisions = self._decide(rest, records)
+        if await self.respellings.change(decisions, lambda: (decode(row[0]) for row in listed.rows)):
+            rest, records = self.comparison.differences(listed)
+            decisions = self._decide(rest, records)
         held = await self.renames.candidates(decisions)
         to_be_read: list[Decision] = []
         for decision in decisions:
@@ -118,6 +116,19 @@ class Intake:
                 await self.act_on(decision)
         await for_each(to_be_read, self.act_on)
         self.progress.notify()
+
+    def _decide(self, rest: Listing, records: Mapping[str, Record]) -> list[Decision]:
+        rules = self.rules
+        return list(
+            reconcile(
+                rest,
+                records,
+                rules.selection.hides,
+                by_content=rules.by_content,
+                modes=rules.modes,
+                is_new_rule=self.is_new_rule,
+            )
+        )
 
     async def act_on(self, decision: Decision) -> None:
         """Offer the operations that follow from a decision."""

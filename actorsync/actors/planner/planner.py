@@ -18,6 +18,7 @@ from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
+from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import WHOLE_TREE, ScanComplete, Scope
@@ -111,6 +112,7 @@ class Planner:
             gone=removals.movable,
             is_enabled=rules.delete and source.is_gone is None,
         )
+        respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
         intake = Intake(
             rules=rules,
@@ -122,11 +124,13 @@ class Planner:
             survey=survey,
             comparison=comparison,
             renames=renames,
+            respellings=respellings,
             removals=removals,
             dispatch=dispatch,
             is_new_rule=is_new_rule,
         )
-        announcer.listeners += [parking.settle, survey.settle, renames.settle, removals.settle, intake.settle]
+        announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
+        announcer.listeners.append(intake.settle)
         return _Story(self, progress, announcer, parking, survey, renames, removals, dispatch, intake)
 
 

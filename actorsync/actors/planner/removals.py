@@ -10,9 +10,10 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, name_of, parent_of
 from actorsync.model.event import RemovalsRefused, RemovalsWithheld
 from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove
+from actorsync.planning.name_folding import Twins
 from actorsync.planning.parking import Parking
 from actorsync.planning.reconcile import removals_below
 from actorsync.planning.removal_guard import Gone, RemovalRequest, objection, to_postpone, why_postponed
@@ -104,9 +105,22 @@ class Removals:
             await self.announcer.send(complete)
             await self._confirm_absence()
             await self._postpone_removals(unlisted)
+            await self.blocking(self._mark_twins)
             self.schedule.release_removals()
             self.progress.notify()
         await self.progress.until_idle()
+
+    def _mark_twins(self) -> None:
+        """Mark the removals of entries that the target may take for one that the source has."""
+        removals = self.schedule.removals
+        unsent: dict[str, list[str]] = {}
+        for path in self._unsent:
+            unsent.setdefault(parent_of(path), []).append(name_of(path))
+        twins = Twins(lambda directory: [*self.journal.kept_names(directory), *unsent.get(directory, ())])
+        going = {removal.path for removal in removals}
+        found = {it.path: attrs.evolve(it, twin=twin) for it in removals if (twin := twins.of(it.path, going))}
+        if found:
+            self.schedule.mark_twins(found)
 
     async def _drop_outside(self, scope: Scope) -> None:
         """Drop removals outside the scope of the scan: it cannot know what is missing there."""

@@ -93,6 +93,12 @@ class Renames:
             return {}  # inodes can be compared on one device only
         return {path: gone for path, gone in self.gone().items() if complete.scope.contains(path)}
 
+    async def prove(self, now: Entry, was: Record) -> Move | None:
+        """Return the move of a file to another spelling of its name, if it is proved to be the old one."""
+        if was.source is None or was.is_removal_intended or not renames.is_same_file(now, was.source):
+            return None
+        return await self._move_of(now, was, was.target.path)
+
     async def _move_of(self, now: Entry, was: Record, top: str) -> Move | None:
         """Return the move of an old file to its new name; None where the two may differ, or the new name is parked."""
         if not renames.may_be(now, was, top) or self.parking.why_not(now.path, now) is not None:

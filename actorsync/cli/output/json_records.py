@@ -42,7 +42,7 @@ from actorsync.model.event import (
     Swept,
     Warned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Move, Returned, SetMode, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Move, Respell, Returned, SetMode, Skipped
 
 __all__ = ["json_line", "records_of"]
 
@@ -68,7 +68,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             record = _operation(name, operation)
             if isinstance(operation, Copy) and target is not None:
                 record |= {"size": target.size, "temporary": temporary}
-            if isinstance(operation, Move):
+            if isinstance(operation, Move | Respell):
                 record |= {"from": operation.target.path, "size": operation.target.size}
             if isinstance(operation, SetMode):
                 record |= {"mode": f"{operation.mode:04o}"}

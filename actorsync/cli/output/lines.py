@@ -36,7 +36,7 @@ from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.profile.units import format_duration
 
-__all__ = ["JsonLines", "Lines", "Output", "PlanLines", "progress_text"]
+__all__ = ["JsonLines", "Lines", "Output", "PlanLines", "progress_parts", "progress_text"]
 
 #: Seconds between two lines of progress.
 _PROGRESS_SECONDS: Final = 10.0
@@ -326,10 +326,16 @@ class Lines(Output):
 
 def progress_text(statistics: Statistics, rate: float | None) -> str:
     """Return the progress of a run as one line; ``rate`` is in bytes per second."""
+    counts, speed = progress_parts(statistics, rate)
+    return ", ".join([*counts, *speed])
+
+
+def progress_parts(statistics: Statistics, rate: float | None) -> tuple[list[str], list[str]]:
+    """Return the parts of `progress_text`: what is done, and how fast."""
     known = "" if statistics.is_total_known else "+"
     files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
     sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"
-    return ", ".join([files, sizes, *_speed(statistics, rate)])
+    return [files, sizes], _speed(statistics, rate)
 
 
 def _speed(statistics: Statistics, rate: float | None) -> list[str]:

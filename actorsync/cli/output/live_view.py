@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TextIO, cast
 
 import trio
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,17 +15,28 @@ from rich.table import Table
 from rich.text import Text
 
 from actorsync.actors.statistics import ConnectionLevel, Statistics
-from actorsync.cli.output.lines import Lines, progress_text
+from actorsync.cli.output.lines import Lines, progress_parts
 from actorsync.cli.output.streams import Sink
-from actorsync.model.text import display
+from actorsync.model.event import Event, Scanned, Started
+from actorsync.model.operation import Failed
+from actorsync.model.text import counted, display, duration_text
 
 __all__ = ["LiveView"]
 
 #: Seconds between two frames.
 _FRAME: Final = 0.2
 
-#: Width of a connection's line without the path, in cells.
-_FIXED: Final = 54
+#: Cells at the right edge that stay free. A terminal shows Ctrl-C as ``^C`` behind the last line. If that wrapped, the
+#: view would be one line lower than it is known to be, and leave its first line behind.
+_MARGIN: Final = 3
+
+#: Width of the columns of a connection's line: number, state, percentage.
+_NUMBER: Final = 3
+_STATE: Final = 18
+_SHARE: Final = 4
+
+#: States without anything to show but their number.
+_QUIET: Final = frozenset({"idle", "done", "connected"})
 
 _SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
@@ -47,13 +59,30 @@ class LiveView(Lines):
         self._descriptor = stream.fileno() if stream is not None else -1
         self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
+        self._began = 0.0
+        self._failed = 0
+
+    def observe(self, event: Event) -> None:
+        """Queue the lines of an event, and count failures."""
+        match event:
+            case Started():
+                self._began, self._failed = trio.current_time(), 0
+            case Failed():
+                self._failed += 1
+            case Scanned(problems=problems):
+                self._failed += sum(not problem.vanished for problem in problems)
+        super().observe(event)
 
     def tick(self) -> Any:
         """Return the next frame, or None between passes."""
         if not self.is_running:
             return None
-        self.rate.add(trio.current_time(), self.statistics.bytes_sent)
-        return _frame(self.statistics, self.rate.value, self._console.width, self._console.height)
+        now = trio.current_time()
+        self.rate.add(now, self.statistics.bytes_sent)
+        width = max(1, self._console.width - _MARGIN)
+        total = _total(self.statistics, self.rate.value, now - self._began, self._failed, width)
+        table = _connections(self.statistics.connections, width, max(1, self._console.height - 3 - len(total)))
+        return Group(table, *total)
 
     def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
         """Print ``lines`` above the view and draw ``frame``; without a frame, remove the view."""
@@ -84,50 +113,96 @@ class LiveView(Lines):
         os.write(self._descriptor, _SHOW_CURSOR)
 
 
-def _frame(statistics: Statistics, rate: float | None, width: int, height: int) -> RenderableType:
-    """Return a line for each connection (its largest file), as many as fit, and the total."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim")
-    table.add_column(width=18)
-    table.add_column(width=max(8, width - _FIXED), no_wrap=True, overflow="crop")
-    table.add_column(width=16)
-    table.add_column(justify="right", width=4)
-    levels, room = statistics.connections, max(1, height - 5)
-    shown = levels if len(levels) <= room else levels[: room - 1]
+def _connections(levels: Sequence[ConnectionLevel], width: int, room: int) -> RenderableType:
+    """Return a line for each connection (its largest file), as many as fit. Those that do nothing share a line."""
+    bar = 16 if width >= 90 else 8 if width >= 60 else 0
+    path = max(1, width - sum(cells + 1 for cells in (_NUMBER, _STATE, bar, _SHARE)))
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(justify="right", style="dim", width=_NUMBER)
+    table.add_column(width=_STATE, no_wrap=True, overflow="crop")
+    table.add_column(width=path, no_wrap=True, overflow="crop")
+    table.add_column(width=bar)
+    table.add_column(justify="right", width=_SHARE)
+    busy = [level for level in levels if not _is_quiet(level)]
+    quiet = len(levels) - len(busy)
+    fitting = room - (quiet > 0)
+    shown = busy if len(busy) <= fitting else busy[: max(0, fitting - 1)]
     for level in shown:
-        table.add_row(*_cells(level, max(8, width - _FIXED)))
-    if len(shown) < len(levels):
-        table.add_row("", Text(f"and {len(levels) - len(shown)} more", style="dim"), "", "", "")
-    return Group(table, _total(statistics, rate, width))
+        table.add_row(*_cells(level, path, bar))
+    if len(shown) < len(busy):
+        table.add_row("", Text(f"{len(busy) - len(shown)} more", style="dim"), "", "", "")
+    if quiet:
+        table.add_row("", Text(f"{quiet} idle", style="dim"), "", "", "")
+    return table
 
 
-def _cells(level: ConnectionLevel, room: int) -> Sequence[RenderableType]:
+def _word(level: ConnectionLevel) -> str:
     lane = level.busiest
-    word = level.state if lane is None else lane.state
+    return level.state if lane is None else lane.state
+
+
+def _is_quiet(level: ConnectionLevel) -> bool:
+    lane = level.busiest
+    return _word(level) in _QUIET and (lane is None or lane.upload is None)
+
+
+def _cells(level: ConnectionLevel, room: int, width: int) -> Sequence[RenderableType]:
+    lane, word = level.busiest, _word(level)
     style = {"sending": "", "reconnecting": "yellow", "retired": "red"}.get(word, "dim")
     if lane is None or lane.upload is None:
         return str(level.number), Text(word, style=style), "", "", ""
     others = level.uploads - 1
     state = Text(f"{word} {others + 1} files" if others else word, style=style)
     share = min(1.0, lane.upload.sent / lane.size) if lane.size else 1.0
-    bar = ProgressBar(total=1.0, completed=share, width=16)
+    bar = ProgressBar(total=1.0, completed=share, width=width) if width else ""
     return str(level.number), state, Text(_tail(display(lane.upload.path), room)), bar, f"{share:4.0%}"
 
 
-def _total(statistics: Statistics, rate: float | None, width: int) -> RenderableType:
-    """Return the total. It has no bar during the scan: the total still grows, so the bar would run backwards."""
+def _total(
+    statistics: Statistics, rate: float | None, elapsed: float, failed: int, width: int
+) -> Sequence[RenderableType]:
+    """Return the lines of the total: what is done, and how long that takes.
+
+    During the scan it has no bar: the total still grows, so the bar would run backwards.
+    """
+    time = duration_text(round(elapsed)).replace(".0 s", " s")
     if not (statistics.is_total_known or statistics.files_planned):
-        return Text("scanning", style="dim")
-    planned, sent = statistics.bytes_expected, statistics.bytes_sent
-    bar: RenderableType = Text("scanning", style="dim")
+        return [Text(f"scanning: {counted(statistics.files_found, 'file')} found, {time}", style="dim")]
+    counts, speed = progress_parts(statistics, rate)
+    if failed:
+        counts.append(f"{failed} failed")
+    lines = _wrapped(counts, width)
+    clock = ["scanning"] if not statistics.is_total_known else []
+    lines += _wrapped([*clock, time, *speed], width)
+    shown: list[RenderableType] = [Text(line, no_wrap=True, overflow="crop") for line in lines]
     if statistics.is_total_known:
+        planned, sent = statistics.bytes_expected, statistics.bytes_sent
         share = min(1.0, sent / planned) if planned else 1.0
-        bar = ProgressBar(total=1.0, completed=share, width=max(8, min(30, width - 64)))
-    total = Table.grid(padding=(0, 1))
-    total.add_row(bar, Text(progress_text(statistics, rate), no_wrap=True, overflow="ellipsis"))
-    return total
+        bar = Table.grid()  # in a group, a bar alone would not end its line
+        bar.add_row(ProgressBar(total=1.0, completed=share, width=min(width, 60)))
+        shown.insert(0, bar)
+    return shown
+
+
+def _wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """Return the parts as lines, with commas between them: no line is wider than ``width``, unless one part is."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + 2 + cell_len(part) <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _tail(text: str, limit: int) -> str:
-    """Return the end of ``text``, cut to ``limit`` characters: the end of a path tells more than its beginning."""
-    return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :]
+    """Return the end of ``text``, cut to ``limit`` cells: the end of a path tells more than its beginning.
+
+    A character of two cells is never cut in half.
+    """
+    if cell_len(text) <= limit:
+        return text
+    start = len(text)
+    while start and cell_len(text[start - 1 :]) < limit:
+        start -= 1
+    return "…" + text[start:]

@@ -27,7 +27,7 @@ from actorsync.model.event import (
     Retired,
     Scanned,
 )
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, SetMode
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
 from actorsync.model.report import Report, Run
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
 
@@ -72,7 +72,7 @@ def change_of(event: Event) -> tuple[str, str] | None:
             return ("*" if replaces else "+"), display(source.path)
         case Done(MakeDirectory(source)):
             return ("+", f"{display(source.path)}/") if source.path else None
-        case Done(Move(source, target)):
+        case Done(Move(source, target) | Respell(source, target)):
             return ">", f"{display(target.path)} -> {display(source.path)}"
         case Done(SetMode(source, mode=mode)):
             return "%", f"{display(source.path)}{'/' if source.kind is Kind.DIRECTORY else ''} {mode:04o}"

@@ -26,6 +26,7 @@ from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.errors import GuardRefused, LoginRefused, ProfileError
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display, hidden
+from actorsync.model.traits import Traits
 
 __all__ = ["LANES", "FsspecEndpoint", "Plan", "open_fsspec"]
 
@@ -205,6 +206,7 @@ class FsspecEndpoint:
     def __init__(self, location: Location, plan: Plan, protocol: str) -> None:
         self._location, self._plan, self._protocol = location, plan, protocol
         self._threads = Threads()
+        self.traits = Traits()
         self._store: Store | None = None
         self._opening = trio.Lock()
         self._refusal: str | None = None
@@ -255,7 +257,9 @@ class FsspecEndpoint:
         except Exception as error:
             if not is_missing(error):
                 raise unopened(error, hide) from error
-        return Store(tree, move)
+        store = Store(tree, move)
+        store.names.spellings.folding.traits = self.traits
+        return store
 
     def _described(self, store: Store) -> list[tuple[str, str]]:
         kind = type(getattr(store.tree.fs, "library", store.tree.fs))

@@ -6,15 +6,14 @@ Each trait of a name is tried once, with a temporary, before a final name is tou
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
 
 from actorsync.endpoints.fsspec.errors import is_missing
+from actorsync.endpoints.fsspec.spelling import StoreSpellings
 from actorsync.endpoints.fsspec.tree import Tree
-from actorsync.endpoints.shared.case_folding import CaseFolding, other_case
 from actorsync.endpoints.shared.odd_names import stored_differently
 from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import OperationRefused
@@ -41,10 +40,13 @@ class NameChecks:
     tree: Tree
     move: Move | None
     discard: Callable[[str], None]
-    folding: CaseFolding = attrs.Factory(CaseFolding)
     _kept: set[str] = attrs.Factory(set)
     _renamed: set[str] = attrs.Factory(set)
-    _lock: threading.RLock = attrs.Factory(threading.RLock)
+    spellings: StoreSpellings = attrs.field(init=False)
+
+    @spellings.default
+    def _open_spellings(self) -> StoreSpellings:
+        return StoreSpellings(self.tree)
 
     def learn(self, path: str) -> None:
         """Learn from a new entry how the store treats names. Raises `OperationRefused` if its name was changed."""
@@ -53,8 +55,7 @@ class NameChecks:
             if unproven := oddness(name_of(one)) - self._kept:
                 self._check_name(one)
                 self._kept |= unproven
-        if self.folding.is_on is None and other_case(path) != path:
-            self.folding.is_on = not self.tree.is_flat and self.tree.look(other_case(path)) is not None
+        self.spellings.learn(path)
 
     def _check_name(self, path: str) -> None:
         """Raise `OperationRefused` if a listing does not show a new entry under its name."""
@@ -115,17 +116,8 @@ class NameChecks:
             self.move(self.tree.at(old), self.tree.at(new), False)
 
     def claim(self, path: str) -> None:
-        """Claim a name. Raises `OperationRefused` if the store folds case and another file has the same name."""
-        with self._lock:
-            directory = parent_of(path)
-            if self.folding.lacks(directory):
-                listing = self.tree.list_directory(directory)
-                if listing.problem is not None:
-                    reason = listing.problem.reason
-                    raise OperationRefused(f"cannot check whether another file has its name: {reason}")
-                self.folding.load(directory, [name_of(entry.path) for entry in listing.entries])
-            if (taken := self.folding.claim(path)) is not None:
-                raise taken
+        """Claim a name. Raises `OperationRefused` if the store takes it for the name of another entry."""
+        self.spellings.claim(path)
 
     def survives_rename(self, path: str) -> bool:
         """Return whether every name in a path is of a kind that the store was seen to keep in a rename."""

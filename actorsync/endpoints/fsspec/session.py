@@ -21,6 +21,7 @@ from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.fsspec.writer import Writer
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["FsspecSession", "Threads"]
 
@@ -208,6 +209,10 @@ class FsspecSession:
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Move unchanged files, one after the other. A store that cannot rename copies them itself."""
         return await self._each("move", relocations, lambda item: item.path, self._store.move_one)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, in a store that takes both spellings for one name and can rename."""
+        return await self._threads.call(self._store.respell, items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""

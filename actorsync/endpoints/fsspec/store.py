@@ -28,6 +28,7 @@ from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
+from actorsync.planning.name_folding import NewSpelling
 from actorsync.planning.temporary_names import oddness, signature
 
 __all__ = ["Store"]
@@ -183,7 +184,7 @@ class Store:
         self.names.claim(path)
         self.names.carry(was.path, path)
         self._remember(self._moved, f"{was.path}\0{path}")
-        self.names.folding.give_up(was.path)
+        self.names.spellings.folding.give_up(was.path)
         now = self.tree.entry(path)
         if now is None or (now.kind, now.size) != (Kind.FILE, was.size):
             raise OperationRefused(f"{display(path)!r} has the wrong size after the move", retry=True)
@@ -201,6 +202,8 @@ class Store:
             self._make_root(at)
         elif found.kind is not Kind.DIRECTORY:
             raise OperationRefused(f"{display(path)!r} is not a directory, but a {found.kind.value}")
+        elif path:
+            self.names.spellings.require_own_spelling(path)
         self._remember(self._there, path)
         return Entry(path, Kind.DIRECTORY)
 
@@ -247,6 +250,10 @@ class Store:
         self._remember(self._there, directory)
         return True
 
+    def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names."""
+        return self.names.spellings.respell(items, self.move)
+
     def remove_one(self, entry: Entry) -> bool:
         """Remove an unchanged file or an empty directory."""
         if not entry.path:
@@ -256,11 +263,13 @@ class Store:
             if not self.tree.is_flat and self.tree.look("") is None:
                 raise OperationRefused("the root does not exist")
             return True
+        if self.names.spellings.is_elsewhere(entry.path):
+            return True
         if found.kind is not entry.kind or (entry.kind is Kind.FILE and _is_changed(entry, found)):
             raise OperationRefused(f"{display(entry.path)!r} was changed by another program: not removed")
         if entry.kind is Kind.FILE:
             self.tree.remove_file(entry.path)
-            self.names.folding.give_up(entry.path)
+            self.names.spellings.folding.give_up(entry.path)
             return True
         return self._remove_directory(entry.path)
 

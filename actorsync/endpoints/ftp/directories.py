@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
 from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, ancestors, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.listing import mlst_kind
@@ -35,6 +36,7 @@ class Directories:
     _lister: Lister
     _symlinks: SymlinkFinder
     _presence: Presence
+    _spellings: FtpSpellings
 
     async def make(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories in bursts. A refusal is looked into: servers give the same one for "exists" and "denied"."""
@@ -57,7 +59,8 @@ class Directories:
         return made
 
     async def _make_plain(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
-        results = await self._each(paths, self._mkd)
+        fresh: set[str] = set()
+        results = await self._each(paths, lambda batch: self._mkd(batch, fresh))
         if not self._connection.known.has_cwd:
             refused = [
                 path for path, result in zip(paths, results, strict=True) if isinstance(result, OperationRefused)
@@ -65,10 +68,31 @@ class Directories:
             found = await self._presence.look(refused)
             there = {path for path, listed in found.items() if listed is not None and listed.kind is Kind.DIRECTORY}
             results = [path in there or result for path, result in zip(paths, results, strict=True)]
+        existing = [path for path, result in zip(paths, results, strict=True) if result is True and path not in fresh]
+        taken = await self._spellings.taken_places(path for path in existing if path)
+        if taken:
+            return await self._without_taken(paths, taken, fresh)
         return [
             await self._explain(path, result) if isinstance(result, OperationRefused) else Entry(path, Kind.DIRECTORY)
             for path, result in zip(paths, results, strict=True)
         ]
+
+    async def _without_taken(
+        self, paths: Sequence[str], taken: Mapping[str, OperationRefused], fresh: Collection[str]
+    ) -> list[Entry | OperationRefused]:
+        """Refuse directories whose places are taken, and make the others.
+
+        What was made below a refused directory is now in the other one, which has its place. It is removed again.
+        """
+        below = {path: above for path in paths if (above := next((it for it in ancestors(path) if it in taken), None))}
+        misplaced = sorted((path for path in below if path in fresh), key=lambda path: -path.count("/"))
+        await self.remove(misplaced)
+        for path in misplaced:
+            self._connection.known.case_folding.give_up(path)
+        rest = [path for path in paths if path not in taken and path not in below]
+        made = dict(zip(rest, await self._make_plain(rest), strict=True)) if rest else {}
+        refusal = OperationRefused("its parent directory could not be made")
+        return [made.get(path) or taken.get(path) or refusal for path in paths]
 
     async def _enter_root(self, refusal: OperationRefused) -> Entry | OperationRefused:
         """Enter the root that could not be made: it may be a link to a directory, and no other path may.
@@ -177,14 +201,19 @@ class Directories:
                 results = await connection.each(paths, dialogue)
         return results
 
-    def _mkd(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
-        return dialogues.make_directories(paths, mlst=bool(self._connection.known.has_mlsd), made=self._note_made)
+    def _mkd(self, paths: Sequence[str], fresh: set[str] | None = None) -> Dialogue[list[Reply | None]]:
+        """Make directories. Those that did not exist before are added to ``fresh``, by their paths below the root."""
 
-    def _note_made(self, path: str) -> None:
-        """Remember a directory that was made just now: it is no link."""
-        root = self._connection.root
-        if path.startswith(f"{root}/"):
-            self._connection.known.symlink_guard.add(path[len(root) + 1 :])
+        def note_made(path: str) -> None:
+            root = self._connection.root
+            if path.startswith(f"{root}/"):
+                made = path[len(root) + 1 :]
+                self._connection.known.symlink_guard.add(made)  # it is no link
+                self._connection.known.case_folding.add(made)
+                if fresh is not None:
+                    fresh.add(made)
+
+        return dialogues.make_directories(paths, mlst=bool(self._connection.known.has_mlsd), made=note_made)
 
     def _rmd(self, paths: Sequence[str]) -> Dialogue[list[Reply | None]]:
         # Without MLST, a directory that may not be entered looks like one that does not exist.

@@ -79,6 +79,7 @@ class FtpEndpoint:
 
     def __attrs_post_init__(self) -> None:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
+        self.knowledge.case_folding.traits = self.traits
         self.knowledge.flights.traits = self.traits
 
     @property

@@ -208,16 +208,6 @@ class Lister:
             return set(), OperationRefused(f"cannot check how the server stores its name: {why}")
         return {found.name for found in parsed.entries}, None
 
-    async def claim(self, path: str) -> OperationRefused | None:
-        """Claim a final name. Refused when the server folds case and another file has it in other letters."""
-        folding, directory = self._connection.known.case_folding, parent_of(path)
-        if folding.lacks(directory):
-            names, refusal = await self.names(directory)
-            if refusal is not None:
-                return refusal
-            folding.load(directory, names)
-        return folding.claim(path)
-
 
 @attrs.frozen
 class SymlinkFinder:

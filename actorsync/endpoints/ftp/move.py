@@ -12,7 +12,8 @@ from typing import TypeAlias
 import attrs
 
 from actorsync.endpoints.contract import Relocation
-from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.listing import SymlinkFinder
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
@@ -31,7 +32,7 @@ class Mover:
     """Moves files that are already on the server."""
 
     _connection: FtpConnection
-    _lister: Lister
+    _spellings: FtpSpellings
     _symlinks: SymlinkFinder
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
@@ -59,7 +60,7 @@ class Mover:
                 return OperationRefused(why)
         if not oddness(name_of(item.path)) <= self._connection.known.kept_traits | oddness(name_of(item.entry.path)):
             return OperationRefused("not moved: it is not known yet whether the server stores its new name unchanged")
-        return await self._lister.claim(item.path)
+        return await self._spellings.claim(item.path)
 
     async def _compare(self, items: Mapping[int, Relocation]) -> dict[int, Entry | OperationRefused]:
         """Look at both names of each file. Returns the results of those that need no rename, or must not have one."""

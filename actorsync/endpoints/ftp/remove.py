@@ -11,6 +11,7 @@ from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
 from actorsync.endpoints.ftp.move import is_changed, note_times
 from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -30,12 +31,14 @@ class Remover:
     _symlinks: SymlinkFinder
     _directories: Directories
     _presence: Presence
+    _spellings: FtpSpellings
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files whose size and time are still as recorded, then directories, each kind in bursts."""
         connection = self._connection
         await connection.resync()
         results = await self._unusable(entries)
+        results |= await self._spellings.elsewhere(entry for entry in dict.fromkeys(entries) if entry not in results)
         usable = [entry for entry in dict.fromkeys(entries) if entry not in results]
         files = [entry for entry in usable if entry.kind is not Kind.DIRECTORY]
         # Without MLST a path that is now a file would look like a directory that is gone, so directories are checked.
@@ -169,6 +172,9 @@ class Remover:
         refusals: dict[str, str] = {}
         for temporary, (aside, final) in usable.items():
             if aside not in shown:
+                if final not in shown:
+                    place = connection.at(aside), connection.at(final)
+                    await connection.control.play(dialogues.put_directory_back(*place))
                 continue
             refusal: Reply | str | None = "the server does not show whether its name is free"
             if final in shown:

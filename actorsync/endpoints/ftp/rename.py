@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import attrs
 
 from actorsync.endpoints.contract import Staged
-from actorsync.endpoints.ftp.listing import Lister
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.sizes import Sizes
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused
@@ -69,7 +69,7 @@ class Renamer:
     """Renames staged files to their final names."""
 
     _connection: FtpConnection
-    _lister: Lister
+    _spellings: FtpSpellings
     _prober: Prober
     _sizes: Sizes
 
@@ -80,7 +80,7 @@ class Renamer:
         for item in staged:
             if why := self.fault(item):
                 results.append(OperationRefused(why))
-            elif (taken := await self._lister.claim(item.path)) is not None:
+            elif (taken := await self._spellings.claim(item.path)) is not None:
                 await self._connection.remove_temporaries([item.temporary])
                 results.append(taken)
             else:

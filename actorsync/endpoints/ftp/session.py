@@ -16,11 +16,13 @@ from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
+from actorsync.planning.name_folding import NewSpelling
 from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.replies import TimeSetter
 
@@ -46,13 +48,14 @@ class FtpSession:
         presence = Presence(connection, self._lister)
         sizes = Sizes(connection, self._lister)
         prober = Prober(connection, sizes)
-        self._renamer = Renamer(connection, self._lister, prober, sizes)
+        self._spellings = FtpSpellings(connection, self._lister)
+        self._renamer = Renamer(connection, self._spellings, prober, sizes)
         self._modes = ModeSetter(connection, symlinks)
         self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, sizes, self._modes)
-        self._mover = Mover(connection, self._lister, symlinks)
+        self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
-        self._directories = Directories(connection, self._lister, symlinks, presence)
-        self._remover = Remover(connection, symlinks, self._directories, presence)
+        self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
+        self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory with MLSD, or with CWD and LIST where there is no MLSD."""
@@ -87,6 +90,11 @@ class FtpSession:
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set modes with SITE CHMOD."""
         return await self._modes.set_modes(entries)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, on a server that takes both spellings for one name."""
+        await self.connection.resync()
+        return await self._spellings.respell(items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files that are as recorded, and empty directories."""

@@ -26,7 +26,6 @@ from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
-from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
@@ -57,11 +56,12 @@ _ALL = 1 << 63
 class _FollowUp:
     """The flight behind an upload, and what its replies say."""
 
+    temporary: str
     lines: list[bytes]
     asks_port: bool
     asks_size: bool
     is_sent: bool = False
-    asks_case: bool = False
+    other_spelling: str | None = None
     wanted_ns: int | None = None
     time_setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
@@ -241,19 +241,17 @@ class Uploader:
             upload.content.entry.mtime_ns,
             known.time_setter,
         )
-        follow_up = _FollowUp([command_line("EPSV")] if asks_port else [], asks_port, known.has_size)
+        port = [command_line("EPSV")] if asks_port else []
+        follow_up = _FollowUp(upload.temporary, port, asks_port, known.has_size)
         if follow_up.asks_size:
             follow_up.lines.append(command_line("SIZE", temporary))
         if mtime_ns is not None and time_setter is not None and time_setter is not TimeSetter.NONE:
             follow_up.wanted_ns, follow_up.time_setter = mtime_ns, time_setter
             follow_up.lines.append(set_time_line(time_setter, temporary, mtime_ns))
-        if (
-            follow_up.asks_size
-            and known.case_folding.is_on is None
-            and not connection.fault(other_case(upload.temporary))
-        ):
-            follow_up.asks_case = True
-            follow_up.lines.append(command_line("SIZE", connection.at(other_case(upload.temporary))))
+        other = known.case_folding.to_ask(upload.temporary) if follow_up.asks_size else None
+        if other is not None and not connection.fault(other):
+            follow_up.other_spelling = other
+            follow_up.lines.append(command_line("SIZE", connection.at(other)))
         if (line := self._modes.line(upload)) is not None:
             follow_up.asks_mode = True
             follow_up.lines.append(line)
@@ -272,10 +270,10 @@ class Uploader:
             follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
-        if follow_up.asks_case:
+        if follow_up.other_spelling is not None:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
-                known.case_folding.is_on = found is not None
+                known.case_folding.learn(follow_up.temporary, follow_up.other_spelling, is_found=found is not None)
         if follow_up.asks_mode and upload.mode is not None:
             follow_up.mode = self._modes.read(upload.path, upload.mode, checked("SITE", await control.reply()))
         if lacks_size:

@@ -26,6 +26,8 @@ from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Listing, Problem, Root
 from actorsync.model.row import ListingRows
 from actorsync.model.text import display
+from actorsync.model.traits import Traits
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
 
@@ -66,6 +68,11 @@ class LocalEndpoint:
     @property
     def display(self) -> str:
         return display(os.fspath(self.root))
+
+    @property
+    def traits(self) -> Traits:
+        """What is learned of the file system."""
+        return self.tree.names.traits
 
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is missing, not a directory, or cannot be read."""
@@ -283,6 +290,10 @@ class LocalSession:
         """Set modes in one hop."""
         return await self._hop(self._tree.set_modes, entries)
 
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names in one hop, where the file system takes both spellings for one name."""
+        return await self._hop(self._tree.respell, items)
+
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries in one hop."""
         return await self._hop(self._tree.remove, entries)
@@ -290,10 +301,10 @@ class LocalSession:
     async def sweep(
         self,
         temporaries: Sequence[str],
-        finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename is atomic, so nothing was set aside
+        finals: Mapping[str, str] | None = None,
     ) -> list[bool | OperationRefused]:
         """Remove temporaries in one hop."""
-        return await self._hop(self._tree.sweep, temporaries)
+        return await self._hop(self._tree.sweep, temporaries, finals or {})
 
     async def abandon(self, temporary: str) -> bool:
         """Remove the temporary. No thread is writing to it any more."""

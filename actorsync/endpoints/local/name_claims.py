@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 import attrs
 
-from actorsync.endpoints.local.openat import shown
-from actorsync.errors import OperationRefused
 from actorsync.model.entry import join, name_of, parent_of
+from actorsync.model.traits import Traits
+from actorsync.planning.name_folding import NAMES, is_folding, is_short_name, loosest_key, taken
 
 __all__ = ["Names", "require_itself"]
 
@@ -28,6 +28,7 @@ class Names:
     folds_case: bool | None = None
     """None until a temporary shows it."""
     folds_form: bool | None = None
+    traits: Traits = attrs.Factory(Traits)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def learn(self, directory: int, name: str) -> None:
@@ -36,11 +37,15 @@ class Names:
             self.folds_case = _answers(directory, name, name.swapcase())
         if self.folds_form is None and (other := _other_form(name)) != name:
             self.folds_form = _answers(directory, name, other)
+        seen = (("case", self.folds_case), ("form", self.folds_form))
+        self.traits.learn(NAMES, ",".join(name for name, folds in seen if folds) or "exact")
 
     @property
-    def may_fold(self) -> bool:
-        """Whether two names may be one, as far as is known."""
-        return self.folds_case is not False or bool(self.folds_form)
+    def are_folded(self) -> bool:
+        """Whether the file system takes different names for one, as far as this run or an earlier one has seen."""
+        if self.folds_case or self.folds_form:
+            return True
+        return self.folds_case is None and is_folding(self.traits.get(NAMES))
 
     @contextmanager
     def claimed(self, directory: int, path: str) -> Iterator[None]:
@@ -48,7 +53,7 @@ class Names:
 
         Raises `OperationRefused` if another file has a name that the file system treats as the same.
         """
-        if not (self.folds_case or self.folds_form):
+        if not self.are_folded:
             yield
             return
         with self._lock:  # two threads may want the same name
@@ -66,12 +71,11 @@ def require_itself(directory: int, path: str) -> None:
     names = os.listdir(directory)
     if name in names:
         return
-    other = next((one for one in names if _fold(one) == _fold(name)), None)
+    other = next((one for one in names if loosest_key(one) == loosest_key(name)), None)
     if other is not None:
-        raise OperationRefused(
-            f"{shown(join(parent_of(path), other))} is in its place: the file system treats both names as one; "
-            "rename one of them, or exclude it"
-        )
+        raise taken(join(parent_of(path), other))
+    if is_short_name(name):
+        raise taken(None)
 
 
 def _answers(directory: int, name: str, other: str) -> bool:
@@ -87,7 +91,3 @@ def _answers(directory: int, name: str, other: str) -> bool:
 def _other_form(name: str) -> str:
     decomposed = unicodedata.normalize("NFD", name)
     return decomposed if decomposed != name else unicodedata.normalize("NFC", name)
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

@@ -23,6 +23,7 @@ __all__ = [
     "components",
     "entry_of",
     "is_same",
+    "make_durable",
     "reason_of",
     "refusal",
     "shown",
@@ -151,3 +152,13 @@ class Walk:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._at = fd, names
+
+
+def make_durable(walk: Walk, directory: str) -> None:
+    """Flush a directory to the disk, with the names in it."""
+    try:
+        os.fsync(walk.directory(directory))
+    except OSError as error:
+        # The directory was removed meanwhile, or the file system has no fsync for directories.
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
+            raise

@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import attrs
@@ -25,17 +26,20 @@ from actorsync.endpoints.local.openat import (
     components,
     entry_of,
     is_same,
+    make_durable,
     reason_of,
     refusal,
     shown,
     temporary_beside,
 )
 from actorsync.endpoints.local.page_cache import Readiness
+from actorsync.endpoints.local.spelling import Spellings, put_back
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.endpoints.shared.unset_modes import UnsetModes
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
 from actorsync.model.row import CODES, ListingRows, Row, entries_of
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["Opened", "Tree"]
 
@@ -204,15 +208,32 @@ class Tree:
 
     def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set the modes of files and directories. One that the file system refuses is noted in ``unset``."""
-        return self._batch("set the mode of", entries, lambda entry: (entry.path,), self._set_mode)
+        change = partial(set_mode, unset=self.unset)
+        return self._batch("set the mode of", entries, lambda entry: (entry.path,), change)
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries."""
-        return self._batch("remove", entries, lambda entry: (entry.path,), _remove)
+        spellings = Spellings(self.root) if self.names.are_folded else None
 
-    def sweep(self, temporaries: Sequence[str]) -> list[bool | OperationRefused]:
-        """Remove temporaries in any state."""
-        return self._batch("remove", temporaries, lambda path: (path,), _unlink)
+        def do(walk: Walk, entry: Entry) -> bool:
+            is_elsewhere = spellings is not None and not spellings.has(walk, entry.path)
+            return True if is_elsewhere else _remove(walk, entry)
+
+        return self._batch("remove", entries, lambda entry: (entry.path,), do)
+
+    def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names."""
+        return Spellings(self.root).change(items)
+
+    def sweep(self, temporaries: Sequence[str], finals: Mapping[str, str]) -> list[bool | OperationRefused]:
+        """Remove temporaries in any state. An entry that was set aside gets its final name back."""
+
+        def do(walk: Walk, temporary: str) -> bool:
+            if temporary in finals:
+                put_back(walk, temporary, finals[temporary])
+            return _unlink(walk, temporary)
+
+        return self._batch("remove", temporaries, lambda path: (path,), do)
 
     def _batch(
         self,
@@ -240,14 +261,11 @@ class Tree:
                     results.append(refused)
             for directory, indices in touched.items():
                 try:
-                    _make_durable(walk, directory)
+                    make_durable(walk, directory)
                 except OSError as error:
                     for index in indices:
                         results[index] = refusal(doing, paths_of(items[index])[0], error)
         return results
-
-    def _set_mode(self, walk: Walk, entry: Entry) -> Entry:
-        return set_mode(walk, entry, self.unset)
 
     def _commit(self, walk: Walk, staged: Staged) -> Entry:
         directory, final = walk.parent(staged.path)
@@ -275,8 +293,7 @@ class Tree:
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 raise
-            if self.names.may_fold:
-                require_itself(directory, path)
+            require_itself(directory, path)
         return entry_of(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def _make_root(self, walk: Walk) -> Entry:
@@ -288,7 +305,7 @@ class Tree:
         while above != missing:
             above = os.path.dirname(above)
             with Walk(above) as parent:
-                _make_durable(parent, "")
+                make_durable(parent, "")
         return entry_of("", walk.status(""))
 
     def _resolve(self, path: str) -> str:
@@ -329,15 +346,6 @@ def _read_whole(fd: int, size: int) -> bytes:
     while len(data) <= size and (more := os.read(fd, size + 1 - len(data))):
         data += more
     return data
-
-
-def _make_durable(walk: Walk, directory: str) -> None:
-    try:
-        os.fsync(walk.directory(directory))
-    except OSError as error:
-        # The directory was removed meanwhile, or the file system has no fsync for directories.
-        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
-            raise
 
 
 def _looks(status: os.stat_result) -> tuple[int, int, int]:

@@ -25,6 +25,7 @@ from actorsync.errors import (
     Vanished,
 )
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
+from actorsync.planning.name_folding import NewSpelling, taken
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
@@ -55,8 +56,8 @@ class MemoryEndpoint(MemoryTree):
         modes: whether entries have permissions, and sessions set them.
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
-    tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` (with the new path), ``set_mode``,
-    ``remove``, ``sweep`` and ``abandon``.
+    tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` and ``respell`` (with the
+    new path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
     holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
@@ -214,6 +215,10 @@ class MemorySession:
         """Set modes, one after the other."""
         return [await self._one("set_mode", entry.path, self._set_mode, entry) for entry in entries]
 
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, one after the other."""
+        return [await self._one("respell", item.path, self._respell, item) for item in items]
+
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
         return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
@@ -288,9 +293,12 @@ class MemorySession:
 
     def _make(self, path: str) -> Entry:
         self._endpoint.check_trouble(path)
-        if (other := self._endpoint.shown_as(path)) != path:
-            raise OperationRefused(f"{other!r} is in its place")
+        self._require_itself(path)
         return self._endpoint.make(path)
+
+    def _require_itself(self, path: str) -> None:
+        if (other := self._endpoint.shown_as(path)) != path:
+            raise taken(other)
 
     def _commit(self, staged: Staged) -> Entry:
         if parent_of(staged.temporary) != parent_of(staged.path):
@@ -298,10 +306,9 @@ class MemorySession:
         node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
         time = None if staged.mtime_ns is None else self._endpoint.rounded(staged.mtime_ns)
         committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
+        self._require_itself(staged.path)
         if node is None and final is not None and committed:  # by an earlier call
             return self._endpoint.entry(staged.path, final)
-        if (other := self._endpoint.shown_as(staged.path)) != staged.path:
-            raise OperationRefused(f"{other!r} is in its place")
         if not isinstance(node, File) or len(node.data) != staged.size:
             raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
         self._endpoint.rename(staged.temporary, staged.path)
@@ -331,9 +338,22 @@ class MemorySession:
         self._endpoint.touch(node, node.mtime_ns)
         return self._endpoint.entry(entry.path, node)
 
+    def _respell(self, item: NewSpelling) -> Entry:
+        endpoint, old = self._endpoint, item.entry.path
+        endpoint.check_trouble(item.path)
+        there = endpoint.find(item.path)
+        if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
+            raise OperationRefused("the target tells both spellings of its name apart")
+        if endpoint.find(old) is not there:
+            raise OperationRefused("both spellings of its name exist on the target")
+        endpoint.put(item.path, endpoint.take(old))
+        return endpoint.entry(item.path, there)
+
     def _remove(self, entry: Entry) -> bool:
         self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
+        if node is not None and self._endpoint.shown_as(entry.path) != entry.path:
+            return True  # what has another spelling is not this entry, which is gone
         if node is None:
             if self._endpoint.find("") is None:
                 raise OperationRefused("the root does not exist")

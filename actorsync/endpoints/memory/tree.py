@@ -139,10 +139,13 @@ class MemoryTree:
 
     def shown_as(self, path: str) -> str:
         """Return the path under which the node at ``path`` is listed. It can differ if names are folded."""
-        directory = self.find(parent_of(path))
-        if not path or not isinstance(directory, Directory):
-            return path
-        return join(parent_of(path), self._stored(directory, name_of(path)))
+        shown = ""
+        node: Node | None = self._root
+        for name in path.split("/") if path else ():
+            stored = self._stored(node, name) if isinstance(node, Directory) else name
+            shown = join(shown, stored)
+            node = node.children.get(stored) if isinstance(node, Directory) else None
+        return shown
 
     def _stored(self, directory: Directory, name: str) -> str:
         """Return the stored name that ``name`` refers to, or ``name`` itself."""

@@ -11,8 +11,7 @@ from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard, above
 from actorsync.endpoints.shared.unset_modes import UnsetModes
-from actorsync.errors import OperationRefused
-from actorsync.model.entry import Kind, parent_of
+from actorsync.model.entry import Kind
 from actorsync.protocols.sftp import dialogues as ask
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.replies import FAILURE, Attributes, Handle, Limits, Reply, Status
@@ -163,16 +162,6 @@ class SftpConnection:
         if isinstance(reply, Handle):
             requests.host.limit_handles(flight.crowd)
         return reply
-
-    async def claim_name(self, path: str) -> OperationRefused | None:
-        """Claim a final name; refused when it differs from another file's only in case, and the server folds case."""
-        folding, directory = self.knowledge.folding, parent_of(path)
-        if folding.lacks(directory):
-            found = await self.list_names(directory)
-            if isinstance(found, Status):
-                return OperationRefused(f"its directory cannot be listed to compare names regardless of case: {found}")
-            folding.load(directory, [name for name, _ in found])
-        return folding.claim(path)
 
     async def remove_file(self, path: str) -> None:
         """Remove a file that this session made, whether it exists or not."""

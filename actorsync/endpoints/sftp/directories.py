@@ -8,9 +8,10 @@ from itertools import groupby
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.names import Names
 from actorsync.endpoints.sftp.probe import Prober
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, join, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, ancestors, join, parent_of
 from actorsync.model.text import display, shorten
 from actorsync.protocols.sftp import dialogues as ask
 from actorsync.protocols.sftp import requests as sftp
@@ -22,8 +23,9 @@ __all__ = ["Directories", "invalid_name"]
 class Directories:
     """Lists and makes the directories of a connection."""
 
-    def __init__(self, connection: SftpConnection, prober: Prober) -> None:
+    def __init__(self, connection: SftpConnection, prober: Prober, spellings: SftpSpellings) -> None:
         self._connection = connection
+        self._spellings = spellings
         self._prober = prober
         self._names = Names(connection)
 
@@ -87,17 +89,30 @@ class Directories:
         usable = [path for path in paths if path and path not in results]
         for is_suspect, group in groupby(usable, names.is_suspect):
             for batch in [[path] for path in group] if is_suspect else [list(group)]:
-                results |= await self._make(batch)
+                lost = {path for path in batch if any(results.get(above) for above in ancestors(path)[1:])}
+                results |= {path: OperationRefused("its parent directory could not be made") for path in lost}
+                if rest := [path for path in batch if path not in lost]:
+                    results |= await self._make(rest)
         return [results.get(path) or Entry(path, Kind.DIRECTORY) for path in paths]
 
     async def _make(self, paths: Sequence[str]) -> dict[str, OperationRefused | None]:
         """Make directories. One whose odd name the server stores in another form is removed again."""
         connection, results = self._connection, dict[str, OperationRefused | None]()
         before = await self._entries_beside(paths[0])
-        made = await connection.requests.run(ask.make_directories([connection.absolute(path) for path in paths]))
+        existing: set[str] = set()
+        made = await connection.requests.run(
+            ask.make_directories([connection.absolute(path) for path in paths], existed=existing.add)
+        )
+        taken = await self._spellings.taken_places(path for path in paths if connection.absolute(path) in existing)
+        misplaced: list[str] = []
         for path, refusal in zip(paths, made, strict=True):
             if refusal is not None:
                 results[path] = await self._prober.explain_name(refusal, path)
+            elif not taken.keys().isdisjoint(ancestors(path)):
+                results[path] = OperationRefused("its parent directory could not be made")
+                misplaced += [path] if connection.absolute(path) not in existing else []
+            elif path in taken:
+                results[path] = taken[path]
             elif (renamed := await self._names.check(path, path)) is not None:
                 if len(await self._entries_beside(path) - before) == 1:  # it was not there before
                     await connection.requests.exchange([sftp.remove_directory(connection.absolute(path))])
@@ -105,6 +120,9 @@ class Directories:
             else:
                 results[path] = None
                 connection.knowledge.symlink_guard.add(path)
+                connection.knowledge.folding.add(path)
+        # What was made below a place that is taken is now in the directory that has it, and is removed again.
+        await connection.requests.run(ask.remove_directories([connection.absolute(path) for path in misplaced]))
         return results
 
     async def _entries_beside(self, path: str) -> set[str]:

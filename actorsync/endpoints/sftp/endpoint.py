@@ -63,6 +63,7 @@ class SftpEndpoint:
     _has_started: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._knowledge.folding.traits = self.traits
         self._host = Host(self.traits)
         address = (self.host, self.port)
         self._access = SshAccess(

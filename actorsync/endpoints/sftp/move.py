@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
@@ -19,8 +20,9 @@ __all__ = ["Mover", "is_unchanged"]
 class Mover:
     """Moves files to new names."""
 
-    def __init__(self, connection: SftpConnection) -> None:
+    def __init__(self, connection: SftpConnection, spellings: SftpSpellings) -> None:
         self._connection = connection
+        self._spellings = spellings
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename files in two flights: the first checks both names of each, the second renames without replacing."""
@@ -58,7 +60,7 @@ class Mover:
             if not oddness(name_of(item.path)) <= connection.knowledge.kept_traits | oddness(name_of(item.entry.path)):
                 why = why or "not moved: it is not known yet whether the server stores its new name unchanged"
             refusal = (
-                link_refusal(link) if link else OperationRefused(why) if why else await connection.claim_name(item.path)
+                link_refusal(link) if link else OperationRefused(why) if why else await self._spellings.claim(item.path)
             )
             if refusal is not None:
                 refusals[index] = refusal

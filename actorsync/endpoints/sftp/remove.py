@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from actorsync.endpoints.sftp.connection import SftpConnection, is_utf8
 from actorsync.endpoints.sftp.move import is_unchanged
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
@@ -19,13 +20,15 @@ __all__ = ["Remover"]
 class Remover:
     """Removes entries that are still as recorded, and temporaries."""
 
-    def __init__(self, connection: SftpConnection) -> None:
+    def __init__(self, connection: SftpConnection, spellings: SftpSpellings) -> None:
         self._connection = connection
+        self._spellings = spellings
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove entries that are unchanged: files in one flight, then directories from the deepest up."""
         absolute, run = self._connection.absolute, self._connection.requests.run
         results: dict[Entry, bool | OperationRefused] = dict(await self._refusals(entries))
+        results |= await self._spellings.elsewhere(entry for entry in dict.fromkeys(entries) if entry not in results)
         usable = [entry for entry in dict.fromkeys(entries) if entry not in results]
         found = await run(ask.lstat_all([absolute(entry.path) for entry in usable]))
         unsure = [entry for entry, shown in zip(usable, found, strict=True) if isinstance(shown, Status)]

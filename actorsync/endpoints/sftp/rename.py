@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.probe import Prober
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
@@ -20,8 +21,9 @@ __all__ = ["Renamer"]
 class Renamer:
     """Renames temporaries to their final names."""
 
-    def __init__(self, connection: SftpConnection, prober: Prober) -> None:
+    def __init__(self, connection: SftpConnection, prober: Prober, spellings: SftpSpellings) -> None:
         self._connection = connection
+        self._spellings = spellings
         self._prober = prober
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
@@ -50,7 +52,7 @@ class Renamer:
         """Return why an upload cannot get its final name, as far as it shows before the rename."""
         if why := self._connection.why_unusable(item.temporary) or self._connection.why_unusable(item.path):
             return OperationRefused(why)
-        taken = await self._connection.claim_name(item.path)
+        taken = await self._spellings.claim(item.path)
         if taken is not None:
             await self._connection.remove_file(item.temporary)
         return taken

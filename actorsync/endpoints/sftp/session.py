@@ -16,10 +16,12 @@ from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.read import Reader
 from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer
+from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.sftp.upload import Uploader
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display, shorten
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["SftpSession"]
 
@@ -33,12 +35,13 @@ class SftpSession:
     def __init__(self, connection: SftpConnection) -> None:
         self._connection = connection
         prober = Prober(connection)
-        self._directories = Directories(connection, prober)
+        self._spellings = SftpSpellings(connection)
+        self._directories = Directories(connection, prober, self._spellings)
         self._reader = Reader(connection)
-        self._renamer = Renamer(connection, prober)
+        self._renamer = Renamer(connection, prober, self._spellings)
         self._uploader = Uploader(connection, prober, self._renamer)
-        self._mover = Mover(connection)
-        self._remover = Remover(connection)
+        self._mover = Mover(connection, self._spellings)
+        self._remover = Remover(connection, self._spellings)
         self._mode_setter = ModeSetter(connection)
 
     async def list_directory(self, directory: str) -> Listing:
@@ -70,6 +73,10 @@ class SftpSession:
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """See `ModeSetter.set_modes`."""
         return await self._mode_setter.set_modes(entries)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, on a server that takes both spellings for one name."""
+        return await self._spellings.respell(items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """See `Remover.remove`."""

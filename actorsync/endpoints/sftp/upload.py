@@ -22,7 +22,6 @@ from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.read_back import ReadBack, Sample
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.requests import Flight
-from actorsync.endpoints.shared.case_folding import other_case
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -120,7 +119,8 @@ class Uploader:
         try:
             refused = await self._stream(upload, handle, writes, sample) if is_big else OK
             last = [] if is_big or not size else [sftp.write(handle, 0, await self._read_small(upload, size, sample))]
-            case = None if folding.is_on is not None else self._look_up_other_case(upload.temporary)
+            other = folding.to_ask(upload.temporary)
+            case = None if other is None else self._look_up(other)
             steps = self._steps(upload, handle, last)
             in_flight = list(steps) if self._requests.host.keeps_order else list(steps)[: len(last)]
             closing = self._requests.send([steps[label] for label in in_flight])
@@ -137,9 +137,9 @@ class Uploader:
                 self._window.release()
         replies = dict(zip(in_flight, await self._requests.replies(closing), strict=True))
         replies |= await self._one_by_one({label: steps[label] for label in steps if label not in replies})
-        if case is not None:
+        if case is not None and other is not None:
             (found,) = await self._requests.replies(case)
-            folding.is_on = isinstance(found, Attributes)
+            folding.learn(upload.temporary, other, is_found=isinstance(found, Attributes))
         return await self._verify(upload, {"write": refused, **replies}, sample)
 
     async def _one_by_one(self, steps: dict[_Step, sftp.Request]) -> dict[_Step, Reply]:
@@ -205,9 +205,8 @@ class Uploader:
         upload.sent += len(piece)
         return piece
 
-    def _look_up_other_case(self, temporary: str) -> Flight | None:
-        """Look up the temporary under its name in the other case, which exists on a server that folds case."""
-        other = other_case(temporary)
+    def _look_up(self, other: str) -> Flight | None:
+        """Look up the temporary by another spelling of its name: one that a server finds which folds names."""
         if self._connection.why_unusable(other):
             return None
         return self._requests.send([sftp.lstat(self._connection.absolute(other))])

@@ -20,6 +20,7 @@ from actorsync.endpoints.contract import (
     Upload,
     mode_setter,
     nothing_ahead,
+    respell,
     traits_of,
 )
 from actorsync.errors import OperationRefused
@@ -29,6 +30,7 @@ from actorsync.model.entry import (
     Root,
 )
 from actorsync.model.traits import Traits
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWrapper"]
 
@@ -113,6 +115,10 @@ class SessionWrapper(ReadSessionWrapper, Session):
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set modes."""
         return await mode_setter(self._real).set_modes(entries)
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Change the spelling of names, where the real session can."""
+        return await respell(self._real, items)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove files and empty directories."""

@@ -22,10 +22,12 @@ from actorsync.endpoints.contract import (
     Staged,
     Upload,
     nothing_ahead,
+    traits_of,
 )
 from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing
+from actorsync.planning.name_folding import NAMES, NewSpelling, is_folding
 
 __all__ = ["DryRun", "DryRunSession"]
 
@@ -98,6 +100,13 @@ class DryRunSession(Session):
         """Set nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
         return [*entries]
+
+    async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
+        """Rename nothing, and return the entries that a run would leave on a target that is known to fold names."""
+        await trio.lowlevel.checkpoint()
+        folds = is_folding(traits_of(self._endpoint).get(NAMES))
+        apart = OperationRefused("it is not known whether the target takes both names for one")
+        return [attrs.evolve(item.entry, path=item.path) if folds else apart for item in items]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove nothing."""

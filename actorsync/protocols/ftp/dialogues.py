@@ -43,6 +43,7 @@ __all__ = [
     "move_files",
     "protect_data",
     "put_back",
+    "put_directory_back",
     "read_facts",
     "remove_directories",
     "remove_files",
@@ -304,6 +305,19 @@ def set_modes(changes: Sequence[tuple[str, int]]) -> Dialogue[list[Reply]]:
 def looks(paths: Sequence[str]) -> Dialogue[list[Reply]]:
     """Return the reply to MLST for each path."""
     return (yield from exchange([(command_line("MLST", path),) for path in paths]))
+
+
+def put_directory_back(aside: str, final: str) -> Dialogue[None]:
+    """Restore the name of a directory that was set aside, if there is one. Servers show no size for it.
+
+    No directory that holds anything can be replaced by another.
+    """
+    (rnfr,) = yield from exchange([(command_line("RNFR", aside),)])
+    if rnfr.is_refusal:
+        return
+    (rnto,) = yield from exchange([(command_line("RNTO", final),)])
+    if rnto.is_refusal:
+        yield from disarm_rename()
 
 
 def disarm_rename() -> Dialogue[None]:

@@ -11,7 +11,7 @@ Every dialogue here keeps three rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import attrs
@@ -63,8 +63,12 @@ class UnexplainedRefusal(OperationRefused):
 # Directories and removals.
 
 
-def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[list[OperationRefused | None]]:
+def make_directories(
+    paths: Sequence[str], *, follow: bool = False, existed: Callable[[str], None] | None = None
+) -> Dialogue[list[OperationRefused | None]]:
     """Make directories; the result is None for each that exists at the end, whether it was made now or before.
+
+    ``existed`` is called with each directory that was not made now.
 
     Levels are made one after the other, because a server may carry out the requests of a flight in any order. A
     symbolic link is refused, unless ``follow`` is set.
@@ -84,6 +88,8 @@ def make_directories(paths: Sequence[str], *, follow: bool = False) -> Dialogue[
         results |= dict.fromkeys(group)
         for (path, status), found in zip(refused, checked, strict=True):
             results[path] = _refused_directory(status, found)
+            if existed is not None and results[path] is None:
+                existed(path)
     return [results[path] for path in paths]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
+import attrs
+
 from actorsync.endpoints.contract import Session, Staged, Upload
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, join, parent_of
@@ -23,6 +25,7 @@ from actorsync.testing.conformance.place import (
 __all__ = [
     "HOSTILE_NAMES",
     "ODD_NAMES",
+    "check_another_spelling_is_another_entry",
     "check_composed_and_decomposed_names",
     "check_hostile_names",
     "check_odd_directory_names",
@@ -138,6 +141,31 @@ async def check_composed_and_decomposed_names(place: Place) -> None:
                 await assert_file(place, session, name, data)
             else:
                 assert_refused(result)
+
+
+async def check_another_spelling_is_another_entry(place: Place) -> None:
+    """An entry is neither made, replaced nor removed by another spelling of its name."""
+    async with place.endpoint.open_session() as session:
+        await make(session, "Docs")
+        kept = await put(session, "Docs/File", b"kept")
+        for entry in (attrs.evolve(kept, path="Docs/FILE"), attrs.evolve(kept, path="DOCS/File")):
+            assert_equal(await session.remove([entry]), [True], f"{entry.path!r} does not exist")
+        results = await session.make_directories(["docs", "docs/deep"])
+        is_apart = isinstance(results[0], Entry)
+        assert_equal([isinstance(it, Entry) for it in results], [is_apart] * 2)
+        if not is_apart:
+            assert_refused(*results)
+        result: object
+        upload = upload_of("Docs/FILE", b"another")
+        result, _ = await session.stage(upload)
+        if isinstance(result, Staged):
+            (result,) = await session.commit([result])
+        await session.sweep([upload.temporary])
+        if not is_apart:
+            assert_refused(result)
+        await assert_file(place, session, "Docs/File", b"kept")
+        both = is_apart and place.keeps_directories
+        assert_equal(await names_in(session), ["Docs", "docs"] if both else ["Docs"])
 
 
 async def check_paths_never_leave_the_root(place: Place) -> None:

@@ -109,7 +109,7 @@ class EmbeddedFtpServer:
         """Start to serve; return when clients can connect.
 
         Raises:
-            ImportError: pyftpdlib is not installed, or PyOpenSSL when there is a certificate.
+            ImportError: PyOpenSSL is not installed, and there is a certificate.
             OSError: the port cannot be bound.
         """
         if self._running is not None:
@@ -181,16 +181,11 @@ def _serve(server: Any, stopping: threading.Event, plan: FaultPlan, silenced: li
 def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
     """Bind the port and return a pyftpdlib server with these settings. It writes to the logs of ``settings``."""
     plan = settings.faults
-    try:
-        # ioloop first: it suppresses the deprecation warning of Python 3.11 for asyncore.
-        from pyftpdlib.ioloop import IOLoop, timer  # isort: skip
-        from pyftpdlib.authorizers import DummyAuthorizer
-        from pyftpdlib.handlers import DTPHandler, FTPHandler, ThrottledDTPHandler
-        from pyftpdlib.servers import FTPServer
-    except ImportError as error:
-        raise ImportError(
-            f"the embedded FTP server needs pyftpdlib ({error}): pip install 'actorsync[testing]'"
-        ) from error
+    # ioloop first: it suppresses the deprecation warning of Python 3.11 for asyncore.
+    from pyftpdlib.ioloop import IOLoop, timer  # isort: skip
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import DTPHandler, FTPHandler, ThrottledDTPHandler
+    from pyftpdlib.servers import FTPServer
 
     # pyftpdlib writes every command to standard error unless its logger has a handler.
     logger = logging.getLogger("pyftpdlib")

@@ -41,6 +41,7 @@ from tests.endpoints.fsspec.stores import (
     memory,
     put,
 )
+from tests.support.world.memory_mirror import Mirror
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -200,6 +201,23 @@ async def test_second_name_on_folding_store_is_refused(tmp_path: Path) -> None:
     assert isinstance(refused, OperationRefused)
     assert "'Readme' is in its place" in str(refused)
     assert (tmp_path / "Readme").read_bytes() == b"one"
+
+
+async def test_names_that_change_their_spelling_are_renamed_on_a_folding_store(tmp_path: Path) -> None:
+    mirror, endpoint = Mirror(), at(tmp_path, "folds")
+    for path in ("Img/1.jpg", "README"):
+        mirror.source.write(path, path.encode())
+    assert (await mirror.run(endpoint)).exit_code == 0
+    mirror.source.rename("Img", "img")
+    mirror.source.rename("README", "readme")
+    report = await mirror.run(endpoint)
+    assert (report.exit_code, report.copied, report.removed, report.moved) == (0, 0, 0, 2)
+    assert (tmp_path / "img/1.jpg").read_bytes() == b"Img/1.jpg"
+    assert sorted(os.listdir(tmp_path)) == ["img", "readme"]
+    mirror.source.write("IMG/2", b"2")
+    report = await mirror.run(endpoint)
+    assert dict(report.failures)["IMG"].startswith("'img' is in its place")
+    assert os.listdir(tmp_path / "img") == ["1.jpg"]
 
 
 # Threads left behind by a cancelled call.

@@ -279,7 +279,7 @@ async def test_m049_case_folding_server_keeps_the_first_of_two_files(tmp_path: P
             run = await mirror(source, endpoint_for(server), journal)
             assert run.report.exit_code == 1
             assert len(run.failures) == 2
-            assert all("ignores upper and lower case" in why for why in run.failures.values())
+            assert all("takes both names for one" in why for why in run.failures.values())
             there = set(server.files.values())
             assert there == {b"A", b"a", b"d/other", b"d/Other", b"d/own"} - {path.encode() for path in run.failures}
             assert kept in (set(), there), "the same one in each run"
@@ -296,7 +296,7 @@ async def test_m049_foreign_file_with_other_case_is_not_overwritten() -> None:
         server.files["/README"] = b"theirs"
         refused = await put(session, "readme", b"ours")
         assert isinstance(refused, OperationRefused)
-        assert str(refused).startswith("'README' is in its place: the target ignores upper and lower case")
+        assert str(refused).startswith("'README' is in its place: the target takes both names for one")
         assert isinstance(await put(session, "README", b"ours, and the same name"), Entry)
         assert server.files == {"/README": b"ours, and the same name"}
         assert server.count("MLSD") == 1, "once for each directory"

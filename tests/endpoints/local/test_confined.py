@@ -25,6 +25,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.base import SessionWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, parent_of
+from actorsync.model.operation import Side as TreeSide
 from actorsync.planning.temporary_names import temporary_name
 from actorsync.testing import EmbeddedFtpServer
 from actorsync.testing.conformance.contents import MemoryContent
@@ -32,6 +33,7 @@ from tests.support.mirror import contents, mirror
 from tests.support.servers.any_side import OLD, Side, put
 from tests.support.servers.ftp import endpoint_for
 from tests.support.sweeps import IS_COMPLETE
+from tests.support.world.memory_mirror import Mirror
 
 SECONDS = 10.0 if IS_COMPLETE else 2.0
 
@@ -216,7 +218,7 @@ async def test_second_file_with_a_folded_name_is_refused(
     assert isinstance(await send(endpoint, one, b"one"), Entry)
     refused = await send(endpoint, other, b"other")
     assert isinstance(refused, OperationRefused)
-    assert "is in its place: the file system treats both names as one" in str(refused)
+    assert "is in its place: the target takes both names for one" in str(refused)
     assert isinstance(await send(endpoint, one, b"one again"), Entry), "a file can replace itself"
     assert {name: digest for name, digest in contents(tmp_path).items() if digest} == {one: contents(tmp_path)[one]}
     assert (tmp_path / one).read_bytes() == b"one again"
@@ -246,3 +248,43 @@ async def test_case_sensitive_file_system_is_probed_once(tmp_path: Path) -> None
         assert isinstance(await send(endpoint, name, b"x"), Entry)
     assert (endpoint.tree.names.folds_case, endpoint.tree.names.folds_form) == (False, False)
     assert len(contents(tmp_path)) == 4
+
+
+async def test_names_that_change_their_spelling_are_renamed(tmp_path: Path, folding: Callable[..., None]) -> None:
+    folding(fold_case)
+    mirror_of, target = Mirror(), LocalEndpoint(tmp_path / "target")
+    for path in ("Img/1.jpg", "Img/deep/2.jpg", "README", COMPOSED):
+        mirror_of.source.write(path, path.encode(), OLD * 10**9)
+    assert (await mirror_of.run(target)).exit_code == 0
+    mirror_of.source.rename("Img", "img")
+    mirror_of.source.rename("README", "readme")
+    mirror_of.source.rename(COMPOSED, DECOMPOSED)
+    report = await mirror_of.run(target)
+    assert (report.exit_code, report.removed, report.moved) == (0, 0, 3)
+    assert {it for it, digest in contents(tmp_path / "target").items() if digest} == mirror_of.source.files().keys()
+    mirror_of.source.write("IMG/3", b"three")
+    report = await mirror_of.run(target)
+    assert dict(report.failures)["IMG"].startswith("'img' is in its place")
+    assert (tmp_path / "target/img/1.jpg").read_bytes() == b"Img/1.jpg"
+    assert mirror_of.journal.traits(TreeSide.TARGET) == {"names": "case,form"}
+
+
+async def test_entry_with_another_spelling_is_not_removed(tmp_path: Path, folding: Callable[..., None]) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img/f").write_bytes(b"f")
+    folding(fold_case)
+    endpoint = LocalEndpoint(tmp_path)
+    endpoint.traits.learn("names", "case")
+    async with endpoint.open_session() as session:
+        gone = [Entry("Img/f", Kind.FILE, 1), Entry("img/F", Kind.FILE, 1), Entry("IMG", Kind.DIRECTORY)]
+        assert await session.remove(gone) == [True] * 3
+        assert contents(tmp_path).keys() == {"img", "img/f"}
+        assert await session.remove([Entry("img/f", Kind.FILE, 1)]) == [True]
+
+
+async def test_directory_that_a_crash_left_between_two_names_gets_its_name_back(tmp_path: Path) -> None:
+    (tmp_path / ".actorsync+1.tmp").mkdir()
+    (tmp_path / ".actorsync+1.tmp/f").write_bytes(b"f")
+    async with LocalEndpoint(tmp_path).open_session() as session:
+        assert await session.sweep([".actorsync-1.tmp"], {".actorsync-1.tmp": "img"}) == [True]
+    assert contents(tmp_path).keys() == {"img", "img/f"}

@@ -184,6 +184,10 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.subtree(directory)
 
+    def kept_names(self, directory: str) -> Sequence[str]:
+        self._meet("read")
+        return self.inner.kept_names(directory)
+
     def ceiling(self) -> int | None:
         return self.inner.ceiling()
 

@@ -52,6 +52,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Remove,
+    Respell,
     Returned,
     SetMode,
     Side,
@@ -65,10 +66,12 @@ from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 MOVE = Move(file("new"), file("old"))
 REMOVE = Remove(file("old"))
 MODE = SetMode(file("old"), file("old"), 0o640)
+RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
     Copy(file("x")),
     MakeDirectory(folder("d")),
     MOVE,
+    RESPELL,
     REMOVE,
     MODE,
     Survey("d"),
@@ -82,6 +85,7 @@ DURABLE: list[Event] = [
     Done(MOVE, target=file("new"), source=file("new")),
     Done(REMOVE),
     Done(MODE, target=attrs.evolve(file("old"), mode=0o640), source=file("old")),
+    Done(RESPELL, file("NEW"), file("NEW"), temporary=".t"),
     surveyed("", file("foreign")),
     Done(Sweep(".t", recovers=False)),
     Skipped(MOVE, "gone"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from actorsync.journal import Journal, open_journal
+from actorsync.journal import Journal, open_journal, open_memory_journal
 from actorsync.model.entry import (
     WHOLE_TREE,
     Entry,
@@ -20,7 +20,7 @@ from actorsync.model.entry import (
     join,
 )
 from actorsync.model.event import Adopted, Confirmed, Forgotten, Intended, Scanned, Started, SurveyComplete, Swept
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Returned, Skipped, Sweep
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Remove, Respell, Returned, Skipped, Sweep
 from tests.unit.journal.rows import adopted, children, copied, file, folder, intents, surveyed
 
 if TYPE_CHECKING:
@@ -219,3 +219,20 @@ def test_m090_names_are_never_part_of_a_statement(journal: Journal) -> None:
     journal.apply([Forgotten("%"), Swept(("%",))])
 
     assert len(children(journal, "")) == len(intents(journal)) == len(names) - 1
+
+
+def test_new_spelling_of_a_directory_takes_its_records_along() -> None:
+    journal = open_memory_journal()
+    paths = ("Img/1", "Img/deep/\udcff", "Img0/x", "Img-a/x", "img2/x")
+    folders = ("Img", "Img/deep", "Img0", "Img-a", "img2")
+    journal.apply([Done(MakeDirectory(folder(it)), target=folder(it)) for it in folders])
+    journal.apply([copied(it) for it in paths])
+    journal.apply([Intended(("t",), Entry("img", Kind.OTHER))])
+    assert journal.pending() == [("t", Entry("img", Kind.OTHER))]
+    operation = Respell(folder("img"), folder("Img"), "t")
+    journal.apply([Done(operation, folder("img"), folder("img"), temporary="t")])
+    there = {record.target.path for record in journal.subtree("")}
+    assert there == {"img", "img/1", "img/deep", "img/deep/\udcff", *folders[2:], *paths[2:]}
+    assert all(record.source is not None and record.source.path in there for record in journal.subtree(""))
+    assert journal.pending() == []
+    assert sorted(journal.kept_names("img")) == ["1", "deep"]

@@ -209,3 +209,32 @@ def test_a_hundred_thousand_questions_take_no_time(exclude: list[str], seconds: 
     start = time.process_time()
     assert all(selection.is_included(path, is_directory=False) for path in paths)
     assert time.process_time() - start < seconds
+
+
+def test_private_paths_are_out_whatever_the_patterns_say() -> None:
+    selection = Selection(include=("shop.toml", "*"), private=frozenset({"shop.toml", "etc/key"}))
+    assert selection.is_everything, "no pattern leaves anything out"
+    assert not selection.is_included("shop.toml", is_directory=False)
+    assert selection.is_included("etc/shop.toml", is_directory=False)
+    assert selection.hides("etc/key/below", is_directory=False)
+    assert selection.may_be_private("") == frozenset({"shop.toml"})
+    assert selection.may_be_private("etc") == frozenset({"key"})
+    assert selection.may_be_private("other") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("include", "is_sent"),
+    [((), False), (("*",), False), ((".git/",), True), (("/.git",), True), (("/lib/.git/",), False)],
+)
+def test_git_is_kept_back_unless_include_names_it(include: tuple[str, ...], is_sent: bool) -> None:
+    selection = Selection(include=include, keeps_git_back=True)
+    assert selection.is_included(".git", is_directory=True) is is_sent
+    assert selection.is_included(".gitignore", is_directory=False)
+    assert not selection.is_included("x/.git", is_directory=False)
+    assert Selection().is_included(".git", is_directory=True)
+
+
+def test_git_that_include_names_is_still_excluded_by_other_limits() -> None:
+    selection = Selection(include=(".git/",), max_depth=1, keeps_git_back=True)
+    assert selection.is_included(".git", is_directory=True)
+    assert not selection.is_included("x/.git", is_directory=True)

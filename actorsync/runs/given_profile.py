@@ -1,0 +1,69 @@
+"""The profile that a program gives to a run: a file, a loaded profile, or the keys themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from actorsync import profile as profiles
+from actorsync.profile import Profile
+
+__all__ = ["Given", "given_profile", "load_profile", "make_profile"]
+
+#: A place: a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``.
+Given: TypeAlias = str | os.PathLike[str] | Mapping[str, object]
+
+
+def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, object] | None = None) -> Profile:
+    """Read and check a profile. ``overrides`` are keys that replace its own: ``{"sync.delete": True}``.
+
+    A value of ``overrides`` is what TOML would make of it (``True``, ``8``, ``["*.tmp"]``), or a text as ``--set``
+    takes it. Raises `ProfileError`, one line that names the file, the key, the reason, and what to do. Blocks.
+    """
+    return profiles.load_profile(Path(profile), values=overrides or {})
+
+
+def make_profile(source: Given, target: Given, **keys: object) -> Profile:
+    """Return a profile without a file: ``make_profile("./public", "sftp://deploy@example.com/www", delete=True)``.
+
+    ``source`` and ``target`` are a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``:
+    ``{"url": "sftp://deploy@example.com/www", "key_file": "deploy_key"}``. ``keys`` are those of ``[sync]``. In names
+    of keys, ``_`` and ``-`` are the same. A relative path is relative to the current directory. The journal is the one
+    of a file with the same source and target. Raises `ProfileError` as `load_profile` does. Blocks.
+    """
+    from_url = isinstance(source, str) and "://" in source
+    return profiles.make_profile(_table(source, "url" if from_url else "path"), _table(target, "url"), keys)
+
+
+def _table(place: Given, key: str) -> Mapping[str, object]:
+    return place if isinstance(place, Mapping) else {key: os.fspath(place)}
+
+
+def given_profile(
+    profile: Profile | str | os.PathLike[str] | None,
+    overrides: Mapping[str, object] | None,
+    source: Given | None,
+    target: Given | None,
+    keys: Mapping[str, object],
+) -> Profile:
+    """Return the profile that the arguments of a run describe. With ``overrides``, a loaded profile is loaded again.
+
+    Raises `TypeError` unless they are either a profile, or a source and a target.
+    """
+    if profile is None:
+        if source is None or target is None:
+            raise TypeError("give a profile, or source= and target=")
+        if overrides:
+            raise TypeError("overrides= is for a profile; give the keys of [sync] as arguments instead")
+        return make_profile(source, target, **keys)
+    if source is not None or target is not None or keys:
+        places = {"source": source, "target": target}
+        extra = ", ".join([*(name for name, place in places.items() if place is not None), *keys])
+        raise TypeError(f"a profile is given as well: {extra}; use overrides= to change keys of a profile")
+    if isinstance(profile, Profile):
+        if overrides and profile.path.name == profiles.MADE:
+            raise TypeError("overrides= is for a profile in a file; give the keys to make_profile instead")
+        return load_profile(profile.path, overrides) if overrides else profile
+    return load_profile(profile, overrides)

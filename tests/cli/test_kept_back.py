@@ -1,0 +1,83 @@
+"""What a run itself needs never leaves: the profile, its secrets, the journals, and the history of the source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actorsync.cli.commands import run_command
+from actorsync.testing import EmbeddedFtpServer
+from tests.support.cli_profile import tree
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose directory is also the source: with everything in it that people keep there."""
+    root = tmp_path / "project"
+    for name in ("index.html", ".git/config", "lib/.git", "lib/a.js", "etc/password", "etc/readme"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("demo" if name == "etc/password" else name)
+    (root / "etc/password").chmod(0o600)
+    (root / "link").symlink_to("etc/password")
+    monkeypatch.setenv("XDG_STATE_HOME", str(root / "var"))
+    monkeypatch.chdir(root)
+    return root
+
+
+def write(server: EmbeddedFtpServer, *more: str, password: str = "etc/password") -> None:
+    lines = ["[source]", 'path = "."', "[target]", f'url = "{server.url}"', f'password = {{ file = "{password}" }}']
+    Path("actorsync.toml").write_text("\n".join([*lines, "[sync]", *more]))
+
+
+def test_profile_secrets_journal_and_git_are_never_sent_and_said_once(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "server").mkdir()
+    with EmbeddedFtpServer(tmp_path / "server", password="demo") as server:
+        write(server, "delete = true")
+        assert run_command(["run"]) == 0
+        assert set(tree(tmp_path / "server")) == {"index.html", "lib/a.js", "etc/readme"}
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "never sent" in line]
+        assert line.startswith("warning: never sent: .git, actorsync.toml, etc/password, lib/.git, var/actorsync: ")
+        assert line.endswith('; to send .git: include = [".git/"]')
+        commands = len(server.commands)
+        assert run_command(["run"]) == 0
+        assert "never sent" not in capsys.readouterr().err
+        assert len(server.commands) == commands, "a journal in the source is no change"
+
+
+def test_git_is_sent_if_include_names_it(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    with EmbeddedFtpServer(tmp_path / "server", password="demo") as server:
+        write(server, 'include = [".git/"]')
+        assert run_command(["run", "-q"]) == 0
+    assert ".git/config" in tree(tmp_path / "server")
+
+
+def test_git_that_a_pattern_excludes_is_not_mentioned(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "server").mkdir()
+    with EmbeddedFtpServer(tmp_path / "server", password="demo") as server:
+        write(server, 'exclude = [".git", "var", "etc", "actorsync.toml"]')
+        assert run_command(["run"]) == 0
+    assert "never sent" not in capsys.readouterr().err
+    assert set(tree(tmp_path / "server")) == {"index.html", "lib/a.js"}
+
+
+def test_secret_by_way_of_a_link_is_kept_back_as_well(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (project / "link").unlink()
+    (project / "config").symlink_to("etc")
+    with EmbeddedFtpServer(tmp_path / "server", password="demo") as server:
+        write(server, 'links = "follow"', password="config/password")
+        assert run_command(["run", "-q"]) == 0
+    assert not [name for name in tree(tmp_path / "server") if "password" in name]
+
+
+def test_backup_to_a_directory_of_this_machine_keeps_git(project: Path, tmp_path: Path) -> None:
+    Path("actorsync.toml").write_text(f'[source]\npath = "."\n[target]\nurl = "{tmp_path / "copy"}"\n')
+    assert run_command(["run", "-q"]) == 0
+    assert {".git/config", "lib/.git"} <= set(tree(tmp_path / "copy"))
+    assert "actorsync.toml" not in tree(tmp_path / "copy")
