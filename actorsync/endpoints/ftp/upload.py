@@ -60,7 +60,7 @@ class _FollowUp:
     asks_port: bool
     asks_size: bool
     is_sent: bool = False
-    other_spelling: str | None = None
+    other_spellings: list[str] = attrs.Factory(list)
     wanted_ns: int | None = None
     time_setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
@@ -242,10 +242,9 @@ class Uploader:
         if mtime_ns is not None and time_setter is not None and time_setter is not TimeSetter.NONE:
             follow_up.wanted_ns, follow_up.time_setter = mtime_ns, time_setter
             follow_up.lines.append(set_time_line(time_setter, temporary, mtime_ns))
-        other = known.case_folding.to_ask(upload.temporary) if follow_up.asks_size else None
-        if other is not None and not connection.fault(other):
-            follow_up.other_spelling = other
-            follow_up.lines.append(command_line("SIZE", connection.at(other)))
+        others = known.case_folding.to_ask(upload.temporary) if follow_up.asks_size else []
+        follow_up.other_spellings = [other for other in others if not connection.fault(other)]
+        follow_up.lines += [command_line("SIZE", connection.at(other)) for other in follow_up.other_spellings]
         return follow_up
 
     async def _play_follow_up(self, follow_up: _FollowUp, upload: Upload) -> None:
@@ -261,10 +260,10 @@ class Uploader:
             follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
-        if follow_up.other_spelling is not None:
+        for other in follow_up.other_spellings:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
-                known.case_folding.learn(follow_up.temporary, follow_up.other_spelling, is_found=found is not None)
+                known.case_folding.learn(follow_up.temporary, other, is_found=found is not None)
         if lacks_size:
             await self._sizes.confirm_missing(upload.temporary)
             follow_up.size = await self._sizes.stored(upload.temporary, upload.due)
