@@ -23,6 +23,7 @@ from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -81,6 +82,7 @@ class Uploader:
     _prober: Prober
     _renamer: Renamer
     _sizes: Sizes
+    _spellings: FtpSpellings
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -178,6 +180,8 @@ class Uploader:
                 await self._connection.remove_temporaries([upload.temporary])
                 return renamed
             if is_whole:
+                if not self._connection.known.has_size:
+                    await self._spellings.learn(upload.temporary)
                 self._connection.known.probes.note_taken(parent_of(upload.temporary))
                 return Staged(upload.path, upload.temporary, size, follow_up.mtime_ns)
             if upload.sent != size:  # the source ended early, or has grown
