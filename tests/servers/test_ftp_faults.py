@@ -439,7 +439,8 @@ async def one_run(server: EvilServer, source: Path, *, connections: int = 1, tri
 async def test_m094_greeting_other_than_220_is_refused(greeting: bytes, one_big_file: Path) -> None:
     async with evil_server(greeting=greeting) as server:
         run = await one_run(server, one_big_file, connect_seconds=0.2)
-    assert run.report.exit_code == 5
+    # Only a greeting that names another service is certain not to change.
+    assert run.report.exit_code == (6 if greeting.startswith(b"SSH-") else 5)
     assert server.commands == [], "nothing was sent"
 
 
