@@ -32,8 +32,11 @@ __all__ = [
     "is_folding",
     "is_short_name",
     "loosest_key",
+    "other_case",
+    "other_form",
     "parting",
     "respelled",
+    "seen_folding",
     "taken",
 ]
 
@@ -63,6 +66,31 @@ def loosest_key(path: str) -> str:
 def is_folding(trait: str) -> bool:
     """Return whether the trait `NAMES` says that a target takes different names for one."""
     return trait not in {"", "exact"}
+
+
+def seen_folding(trait: str, *, case: bool | None, form: bool | None) -> str:
+    """Return the trait `NAMES` of a target that was seen to fold case, or the Unicode form, or not.
+
+    None stands for what was not seen: there, ``trait`` from an earlier run stays.
+    """
+    before = trait.split(",")
+    seen = {"case": case, "form": form}
+    folds = [name for name, is_folded in seen.items() if (name in before if is_folded is None else is_folded)]
+    return ",".join(folds) or "exact"
+
+
+def other_case(name: str) -> str:
+    """Return a name with its ASCII letters in the other case.
+
+    Other letters stay: a target may fold the case of ASCII letters only, and would not find the name with all changed.
+    """
+    return "".join(letter.swapcase() if letter.isascii() else letter for letter in name)
+
+
+def other_form(name: str) -> str:
+    """Return a name in its other Unicode form; the same name if it has only one."""
+    decomposed = unicodedata.normalize("NFD", name)
+    return decomposed if decomposed != name else unicodedata.normalize("NFC", name)
 
 
 def is_short_name(path: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from actorsync.errors import OperationRefused
 from actorsync.journal import open_journal
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Intended
+from actorsync.planning.name_folding import loosest_key
 from actorsync.testing.conformance.place import put
 from tests.support.mirror import contents, mirror, temporaries
 from tests.support.servers.folding_servers import FoldingFolder, Renames, folding_ftp, folding_sftp
@@ -27,10 +29,12 @@ RENAMES: tuple[Renames, ...] = ("direct", "idle", "refused")
 
 
 @contextmanager
-def target(kind: str, folder: Path, renames: Renames = "direct") -> Iterator[Any]:
+def target(
+    kind: str, folder: Path, renames: Renames = "direct", fold: Callable[[str], str] = loosest_key
+) -> Iterator[Any]:
     root = folder / "root"
     root.mkdir()
-    shared = FoldingFolder(root, renames)
+    shared = FoldingFolder(root, renames, fold)
     with folding_ftp(shared) if kind == "ftp" else folding_sftp(shared, folder) as make:
         yield make
 
@@ -134,6 +138,57 @@ async def test_directory_that_a_crash_left_between_two_names_gets_its_name_back(
         assert contents(root) == contents(source)
         run = await mirror(source, make(), journal, settled=True)
         assert (run.report.exit_code, run.report.copied, run.report.moved) == (0, 0, 0)
+
+
+def composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def ascii_lower(name: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_two_forms_of_a_name_are_two_files_only_where_the_server_has_two(
+    kind: str, connections: int, tmp_path: Path
+) -> None:
+    """The server tells cases apart, and forms not. The first two files of a run already have one name there."""
+    source, journal, root = tmp_path / "source", tmp_path / "journal", tmp_path / "root"
+    write(source, "caf\u00e9", "cafe\u0301", "plain")
+    with target(kind, tmp_path, fold=composed) as make:
+        for _ in range(2):
+            run = await mirror(source, make(), journal, connections=connections)
+            assert run.report.exit_code == 1
+            assert [why.endswith("or exclude it") for why in run.failures.values()] == [True]
+            assert len(contents(root)) == 2
+            (stored,) = [path for path in root.iterdir() if not path.name.isascii()]
+            assert stored.read_text() == stored.name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_folded_forms_are_remembered_by_a_run_that_sends_only_other_names(kind: str, tmp_path: Path) -> None:
+    source, journal, root = tmp_path / "source", tmp_path / "journal", tmp_path / "root"
+    write(source, "caf\u00e9")
+    with target(kind, tmp_path, fold=composed) as make:
+        assert (await mirror(source, make(), journal)).report.exit_code == 0
+        write(source, "plain")
+        assert (await mirror(source, make(), journal)).report.exit_code == 0
+        write(source, "cafe\u0301")
+        assert list((await mirror(source, make(), journal)).failures) == ["cafe\u0301"]
+        assert (root / "caf\u00e9").read_text() == "caf\u00e9"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_server_that_folds_only_ascii_letters_is_recognised_by_any_name(kind: str, tmp_path: Path) -> None:
+    source, journal, root = tmp_path / "source", tmp_path / "journal", tmp_path / "root"
+    write(source, "\u00e9", "a")
+    with target(kind, tmp_path, fold=ascii_lower) as make:
+        assert (await mirror(source, make(), journal)).report.exit_code == 0
+        write(source, "A", "\u00c9")
+        run = await mirror(source, make(), journal, connections=1)
+        assert list(run.failures) == ["A"]
+        assert contents(root) == {path: what for path, what in contents(source).items() if path != "A"}
 
 
 @pytest.mark.full

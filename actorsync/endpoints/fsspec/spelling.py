@@ -38,8 +38,7 @@ class StoreSpellings:
 
     def learn(self, path: str) -> None:
         """Learn from a new entry whether the store finds it by another spelling of its name."""
-        other = None if self.tree.is_flat else self.folding.to_ask(path)
-        if other is not None:
+        for other in () if self.tree.is_flat else self.folding.to_ask(path):
             self.folding.learn(path, other, is_found=self.tree.look(other) is not None)
 
     def claim(self, path: str) -> None:

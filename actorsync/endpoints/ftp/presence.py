@@ -52,7 +52,7 @@ class Presence:
                 elif parsed is not None and problem is None and self._would_show(name, entries.keys()):
                     found[path] = None
         hidden = [path for path in paths if path not in found and not changes_nothing]
-        for path, is_there in zip(hidden, await self._are_there(hidden), strict=True):
+        for path, is_there in zip(hidden, await self.are_there(hidden), strict=True):
             if not is_there and (are_ours or self._connection.known.commands.works("RNFR")):
                 found[path] = None
         return found
@@ -61,7 +61,7 @@ class Presence:
         """Return whether a listing with these names would also show ``name``."""
         return shows_name(name, names, shows_dots=self._connection.known.shows_dots)
 
-    async def _are_there(self, paths: Sequence[str]) -> list[bool]:
+    async def are_there(self, paths: Sequence[str]) -> list[bool]:
         """Ask with RNFR, which every server that can rename has, whether paths exist. Nothing is renamed."""
         control, results = self._connection.control, []
         for path in paths:

@@ -48,10 +48,12 @@ class FtpSession:
         presence = Presence(connection, self._lister)
         sizes = Sizes(connection, self._lister)
         prober = Prober(connection, sizes)
-        self._spellings = FtpSpellings(connection, self._lister)
+        self._spellings = FtpSpellings(connection, self._lister, presence)
         self._renamer = Renamer(connection, self._spellings, prober, sizes)
         self._modes = ModeSetter(connection, symlinks)
-        self._uploader = Uploader(connection, self._lister, symlinks, prober, self._renamer, sizes, self._modes)
+        self._uploader = Uploader(
+            connection, self._lister, symlinks, prober, self._renamer, sizes, self._modes, self._spellings
+        )
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
         self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)

@@ -24,6 +24,7 @@ from actorsync.endpoints.ftp.names import NameCheck
 from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
+from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -61,7 +62,7 @@ class _FollowUp:
     asks_port: bool
     asks_size: bool
     is_sent: bool = False
-    other_spelling: str | None = None
+    other_spellings: list[str] = attrs.Factory(list)
     wanted_ns: int | None = None
     time_setter: TimeSetter = TimeSetter.NONE
     size: int | None = None
@@ -85,6 +86,7 @@ class Uploader:
     _renamer: Renamer
     _sizes: Sizes
     _modes: ModeSetter
+    _spellings: FtpSpellings
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -184,6 +186,8 @@ class Uploader:
                 await self._connection.remove_temporaries([upload.temporary])
                 return renamed
             if is_whole:
+                if not self._connection.known.has_size:
+                    await self._spellings.learn(upload.temporary)
                 self._connection.known.probes.note_taken(parent_of(upload.temporary))
                 return Staged(upload.path, upload.temporary, size, follow_up.mtime_ns, follow_up.mode)
             if upload.sent != size:  # the source ended early, or has grown
@@ -248,10 +252,9 @@ class Uploader:
         if mtime_ns is not None and time_setter is not None and time_setter is not TimeSetter.NONE:
             follow_up.wanted_ns, follow_up.time_setter = mtime_ns, time_setter
             follow_up.lines.append(set_time_line(time_setter, temporary, mtime_ns))
-        other = known.case_folding.to_ask(upload.temporary) if follow_up.asks_size else None
-        if other is not None and not connection.fault(other):
-            follow_up.other_spelling = other
-            follow_up.lines.append(command_line("SIZE", connection.at(other)))
+        others = known.case_folding.to_ask(upload.temporary) if follow_up.asks_size else []
+        follow_up.other_spellings = [other for other in others if not connection.fault(other)]
+        follow_up.lines += [command_line("SIZE", connection.at(other)) for other in follow_up.other_spellings]
         if (line := self._modes.line(upload)) is not None:
             follow_up.asks_mode = True
             follow_up.lines.append(line)
@@ -270,10 +273,10 @@ class Uploader:
             follow_up.size = size_of(size)
         if follow_up.wanted_ns is not None:
             self._read_time(follow_up, checked(follow_up.time_setter.value, await control.reply()), follow_up.wanted_ns)
-        if follow_up.other_spelling is not None:
+        for other in follow_up.other_spellings:
             found = size_of(checked("SIZE", await control.reply()))
             if follow_up.size is not None:
-                known.case_folding.learn(follow_up.temporary, follow_up.other_spelling, is_found=found is not None)
+                known.case_folding.learn(follow_up.temporary, other, is_found=found is not None)
         if follow_up.asks_mode and upload.mode is not None:
             follow_up.mode = self._modes.read(upload.path, upload.mode, checked("SITE", await control.reply()))
         if lacks_size:

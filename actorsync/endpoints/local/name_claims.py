@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +15,16 @@ import attrs
 
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.model.traits import Traits
-from actorsync.planning.name_folding import NAMES, is_folding, is_short_name, loosest_key, taken
+from actorsync.planning.name_folding import (
+    NAMES,
+    is_folding,
+    is_short_name,
+    loosest_key,
+    other_case,
+    other_form,
+    seen_folding,
+    taken,
+)
 
 __all__ = ["Names", "require_itself"]
 
@@ -34,18 +42,16 @@ class Names:
     def learn(self, directory: int, name: str) -> None:
         """Test whether the new file ``name`` in an open directory can be opened by other names as well."""
         if self.folds_case is None:
-            self.folds_case = _answers(directory, name, name.swapcase())
-        if self.folds_form is None and (other := _other_form(name)) != name:
+            self.folds_case = _answers(directory, name, other_case(name))
+        if self.folds_form is None and (other := other_form(name)) != name:
             self.folds_form = _answers(directory, name, other)
-        seen = (("case", self.folds_case), ("form", self.folds_form))
-        self.traits.learn(NAMES, ",".join(name for name, folds in seen if folds) or "exact")
+        trait = seen_folding(self.traits.get(NAMES), case=self.folds_case, form=self.folds_form)
+        self.traits.learn(NAMES, trait)
 
     @property
     def are_folded(self) -> bool:
         """Whether the file system takes different names for one, as far as this run or an earlier one has seen."""
-        if self.folds_case or self.folds_form:
-            return True
-        return self.folds_case is None and is_folding(self.traits.get(NAMES))
+        return is_folding(self.traits.get(NAMES))
 
     @contextmanager
     def claimed(self, directory: int, path: str) -> Iterator[None]:
@@ -86,8 +92,3 @@ def _answers(directory: int, name: str, other: str) -> bool:
         )
     except (OSError, UnicodeEncodeError):
         return False
-
-
-def _other_form(name: str) -> str:
-    decomposed = unicodedata.normalize("NFD", name)
-    return decomposed if decomposed != name else unicodedata.normalize("NFC", name)

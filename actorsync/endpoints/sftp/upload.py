@@ -119,8 +119,9 @@ class Uploader:
         try:
             refused = await self._stream(upload, handle, writes, sample) if is_big else OK
             last = [] if is_big or not size else [sftp.write(handle, 0, await self._read_small(upload, size, sample))]
-            other = folding.to_ask(upload.temporary)
-            case = None if other is None else self._look_up(other)
+            others = [it for it in folding.to_ask(upload.temporary) if not self._connection.why_unusable(it)]
+            looks = [sftp.lstat(self._connection.absolute(other)) for other in others]
+            asked = self._requests.send(looks) if looks else None
             steps = self._steps(upload, handle, last)
             in_flight = list(steps) if self._requests.host.keeps_order else list(steps)[: len(last)]
             closing = self._requests.send([steps[label] for label in in_flight])
@@ -137,9 +138,9 @@ class Uploader:
                 self._window.release()
         replies = dict(zip(in_flight, await self._requests.replies(closing), strict=True))
         replies |= await self._one_by_one({label: steps[label] for label in steps if label not in replies})
-        if case is not None and other is not None:
-            (found,) = await self._requests.replies(case)
-            folding.learn(upload.temporary, other, is_found=isinstance(found, Attributes))
+        if asked is not None:
+            for other, found in zip(others, await self._requests.replies(asked), strict=True):
+                folding.learn(upload.temporary, other, is_found=isinstance(found, Attributes))
         return await self._verify(upload, {"write": refused, **replies}, sample)
 
     async def _one_by_one(self, steps: dict[_Step, sftp.Request]) -> dict[_Step, Reply]:
@@ -204,12 +205,6 @@ class Uploader:
                 raise OperationRefused(f"it cannot be read: {error.strerror}") from error
         upload.sent += len(piece)
         return piece
-
-    def _look_up(self, other: str) -> Flight | None:
-        """Look up the temporary by another spelling of its name: one that a server finds which folds names."""
-        if self._connection.why_unusable(other):
-            return None
-        return self._requests.send([sftp.lstat(self._connection.absolute(other))])
 
     def _steps(self, upload: Upload, handle: bytes, last: Sequence[sftp.Request]) -> dict[_Step, sftp.Request]:
         """Return the requests that end an upload, in order. ``last`` is the only write of a small file."""

@@ -7,14 +7,13 @@ names with one key (see `loosest_key`) are only possibly one. The target is aske
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 
 import attrs
 
 from actorsync.model.entry import ancestors, join, name_of, parent_of
 from actorsync.model.traits import Traits
-from actorsync.planning.name_folding import NAMES, is_folding, loosest_key
+from actorsync.planning.name_folding import NAMES, is_folding, loosest_key, other_case, other_form, seen_folding
 
 __all__ = ["CaseFolding"]
 
@@ -37,31 +36,29 @@ class CaseFolding:
     @property
     def is_on(self) -> bool:
         """Whether the target takes different names for one, as far as this run or an earlier one has seen."""
-        if self.folds_case or self.folds_form:
-            return True
-        return self.folds_case is None and is_folding(self.traits.get(NAMES))
+        return is_folding(self.traits.get(NAMES))
 
     # What the target does.
 
-    def to_ask(self, path: str) -> str | None:
-        """Return another spelling by which a new entry may be found; None when there is nothing more to learn."""
+    def to_ask(self, path: str) -> list[str]:
+        """Return the other spellings by which a new entry may be found; none when there is nothing more to learn.
+
+        All are to be asked before the entry gets its final name. Otherwise the first two names that the target takes
+        for one would teach it too late.
+        """
         name = name_of(path)
-        if self.folds_case is None and name.swapcase() != name:
-            return join(parent_of(path), name.swapcase())
-        if self.folds_form is None and not self.folds_case and not name.isascii():
-            decomposed = unicodedata.normalize("NFD", name)
-            other = decomposed if decomposed != name else unicodedata.normalize("NFC", name)
-            return join(parent_of(path), other) if other != name else None
-        return None
+        others = [other_case(name)] if self.folds_case is None else []
+        others += [other_form(name)] if self.folds_form is None and not self.folds_case else []
+        return [join(parent_of(path), other) for other in others if other != name]
 
     def learn(self, path: str, other: str, *, is_found: bool) -> None:
         """Record whether an entry was found by another spelling of its name, one that `to_ask` returned."""
-        if name_of(other) == name_of(path).swapcase():
+        if name_of(other) == other_case(name_of(path)):
             self.folds_case = is_found
         else:
             self.folds_form = is_found
-        seen = (("case", self.folds_case), ("form", self.folds_form))
-        self.traits.learn(NAMES, ",".join(name for name, folds in seen if folds) or "exact")
+        trait = seen_folding(self.traits.get(NAMES), case=self.folds_case, form=self.folds_form)
+        self.traits.learn(NAMES, trait)
 
     # What is there.
 

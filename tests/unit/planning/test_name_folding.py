@@ -19,8 +19,10 @@ from actorsync.planning.name_folding import (
     change_spelling,
     is_short_name,
     loosest_key,
+    other_case,
     parting,
     respelled,
+    seen_folding,
 )
 from actorsync.planning.reconcile import Action, Decision
 
@@ -62,6 +64,18 @@ def test_short_names_of_windows_are_known_by_their_form() -> None:
         "a~1.x",
     ]
     assert not [it for it in ("backup~", "file.txt~1", "longname~1", "~1", "a.b~1") if is_short_name(it)]
+
+
+def test_what_a_run_has_not_seen_of_the_folding_stays_as_an_earlier_run_has_seen_it() -> None:
+    assert seen_folding("", case=None, form=None) == "exact"
+    assert seen_folding("form", case=False, form=None) == "form"
+    assert seen_folding("case,form", case=None, form=False) == "case"
+    assert seen_folding("case,form", case=False, form=False) == "exact"
+    assert seen_folding("exact", case=True, form=None) == "case"
+
+
+def test_other_case_leaves_letters_that_a_target_may_not_fold() -> None:
+    assert other_case("Ab-\u00e9\u00df.x") == "aB-\u00e9\u00df.X"
 
 
 # Pairs.
