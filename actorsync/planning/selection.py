@@ -124,6 +124,11 @@ class Selection:
             return False
         return not _matches(self._including_git, _subject(path, is_directory))
 
+    def keeps_back(self, path: str) -> bool:
+        """Return whether the entry, or a directory above it, is never sent."""
+        names = path.split("/")
+        return any(self.is_private("/".join(names[:depth]), is_directory=True) for depth in range(1, len(names) + 1))
+
     def hides(self, path: str, is_directory: bool) -> bool:
         """Whether a walk would not reach the entry: it, or a directory above it, is out.
 

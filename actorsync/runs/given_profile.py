@@ -22,6 +22,8 @@ def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, object
     A value of ``overrides`` is what TOML would make of it (``True``, ``8``, ``["*.tmp"]``), or a text as ``--set``
     takes it. Raises `ProfileError`, one line that names the file, the key, the reason, and what to do. Blocks.
     """
+    if not isinstance(overrides or {}, Mapping):  # such as the texts that ``--set`` takes
+        raise TypeError('overrides= takes a mapping: {"sync.delete": True}')
     return profiles.load_profile(Path(profile), values=overrides or {})
 
 

@@ -11,6 +11,7 @@ from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.model.text import hidden
 from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
+from actorsync.runs.options import policy_of
 
 if TYPE_CHECKING:
     from actorsync.endpoints.shared.proxy import Proxy
@@ -28,7 +29,8 @@ def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tupl
     if profile.source.is_remote:
         source = _endpoint(profile.source, secrets.source, "source")
     else:
-        source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links)
+        keeps_back = policy_of(profile).selection.keeps_back if profile.sync.links == "follow" else None
+        source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back)
     return source, _endpoint(profile.target, secrets.target, "target")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from actorsync.journal import state_directory
-from actorsync.profile import FileSecret, Place, Profile, SecretSource
+from actorsync.profile import FileSecret, Place, Profile
+from actorsync.profile.secret import CommandSecret
 
 __all__ = ["private_paths"]
 
@@ -15,7 +16,8 @@ __all__ = ["private_paths"]
 def private_paths(profile: Profile) -> frozenset[str]:
     """Return those of the files that are in the source, as paths below its root. A source on a server has none.
 
-    A file counts by the path that the profile has, and by that of the file itself, where the two differ by a link.
+    The key files in the files of ssh are among them. A file counts by the path that the profile has, and by that of the
+    file itself, where the two differ by a link.
     """
     if profile.source.is_remote:
         return frozenset()
@@ -38,9 +40,15 @@ def _own_files(profile: Profile) -> Iterator[Path]:
 
 
 def _secret_files(place: Place) -> Iterator[Path]:
+    ways = place.ways
     if place.key_file is not None:
         yield place.key_file
-    sources: list[SecretSource | None] = [place.password, place.passphrase, *(it for _, it in place.options.secrets)]
-    for source in sources:
+    for identities in (ways.identity_files, *(jump.identity_files for jump in ways.jump)):
+        yield from identities or ()
+    secrets = (place.password, place.passphrase, place.proxy_password, *(it for _, it in place.options.secrets))
+    for source in (*secrets, None if ways.codes is None else ways.codes.source):
         if isinstance(source, FileSecret):
             yield source.path
+        elif isinstance(source, CommandSecret):  # `@FILE` is how programs are told to read a secret from a file
+            names = (one.removeprefix("@") for one in source.arguments if one.startswith("@"))
+            yield from (source.directory / name for name in names if name)

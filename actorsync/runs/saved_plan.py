@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -76,12 +77,17 @@ class Plan:
         return tuple(step.operation for step in self.steps)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file with mode 600. An existing file is replaced atomically.
+        """Write the plan to a file with mode 600. A plan that is there is replaced atomically.
 
-        Raises `ProfileError` if it cannot be written.
+        Raises `ProfileError` if it cannot be written, or if something else is there, such as a profile.
         """
         text = json.dumps({"actorsync-plan": _FORMAT, **_converter().unstructure(self)}, indent=1)
         final = Path(path)
+        if _is_something_else(final):
+            raise ProfileError(
+                f"{display(str(path))}: the plan cannot be written: this is no saved plan, and is not overwritten; "
+                "use another name"
+            )
         temporary = final.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -140,6 +146,17 @@ def is_saved_plan(path: str | os.PathLike[str]) -> bool:
             return file.read(len(_BEGINNING)) == _BEGINNING
     except OSError:
         return False
+
+
+def _is_something_else(path: Path) -> bool:
+    """Return whether a plan must not be saved there: only an earlier plan and an empty file are replaced."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if stat.S_ISDIR(status.st_mode):
+        return False  # the rename says so
+    return not stat.S_ISREG(status.st_mode) or (status.st_size > 0 and not is_saved_plan(path))
 
 
 def raise_if(differences: Iterable[str]) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from actorsync import load_profile
 from actorsync.cli.commands import run_command
+from actorsync.runs.private_paths import private_paths
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.cli_profile import tree
 
@@ -81,3 +83,41 @@ def test_backup_to_a_directory_of_this_machine_keeps_git(project: Path, tmp_path
     assert run_command(["run", "-q"]) == 0
     assert {".git/config", "lib/.git"} <= set(tree(tmp_path / "copy"))
     assert "actorsync.toml" not in tree(tmp_path / "copy")
+
+
+def test_links_that_are_followed_do_not_lead_to_what_is_never_sent(project: Path, tmp_path: Path) -> None:
+    """A link to the file, to the directory around it, and to the history."""
+    (tmp_path / "server").mkdir()
+    (project / "config").symlink_to("etc")
+    (project / "history").symlink_to(".git")
+    (project / "again").symlink_to("index.html")
+    with EmbeddedFtpServer(tmp_path / "server", password="demo") as server:
+        write(server, 'links = "follow"')
+        assert run_command(["run", "-q"]) == 0
+        names = {"index.html", "again", "lib/a.js", "etc/readme", "config/readme"}
+        assert set(tree(tmp_path / "server")) == names
+        commands = len(server.commands)
+        assert run_command(["run", "-q"]) == 0
+        assert len(server.commands) == commands
+
+
+def test_every_file_with_a_secret_that_a_profile_names_is_kept_back(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that the files of ssh name, and those that a command gets as ``@FILE``."""
+    monkeypatch.setenv("HOME", str(project))
+    secrets = {"pw", "proxy-pw", "of-server", "of-jump", "shop.otp"}
+    for name in secrets:
+        (project / name).write_text("x")
+        (project / name).chmod(0o600)
+    (project / ".ssh").mkdir()
+    (project / ".ssh/config").write_text(
+        "Host shop\n IdentityFile ~/of-server\n ProxyJump hop\nHost hop\n IdentityFile ~/of-jump\n"
+    )
+    (project / "actorsync.toml").write_text(
+        '[source]\npath = "."\n[target]\nurl = "sftp://shop/www"\nssh-config = true\npassword = { file = "pw" }\n'
+        'proxy = "socks5://u@h:1"\nproxy-password = { file = "proxy-pw" }\n'
+        'otp = { command = ["oathtool", "--totp", "@shop.otp"] }\n'
+    )
+    kept_back = private_paths(load_profile("actorsync.toml"))
+    assert kept_back == {*secrets, "actorsync.toml", "var/actorsync"}

@@ -86,6 +86,12 @@ def test_arguments_that_contradict_each_other_raise_type_error(
         call(**arguments)
 
 
+def test_overrides_as_texts_say_how_to_write_them(trees: Path) -> None:
+    texts: Any = ["sync.delete=true"]
+    with pytest.raises(TypeError, match=r'overrides= takes a mapping: \{"sync.delete": True\}'):
+        actorsync.run(trees / "shop.toml", overrides=texts)
+
+
 def test_overrides_take_values_of_python(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACTORSYNC_SYNC_CONNECTIONS")
     (trees / "shop.toml").write_text('[source]\npath = "public"\n[target]\nurl = "./www"\n')

@@ -227,6 +227,17 @@ def test_a_plan_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
 
 
+def test_plan_is_not_saved_over_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan --save shop.toml` takes the profile for the name of the plan."""
+    site = Site(tmp_path, tmp_path / "target")
+    text = site.profile.read_text()
+    assert run_command(["plan", str(site.profile), "--save", str(site.profile)]) == 2
+    assert "this is no saved plan, and is not overwritten; use another name" in capsys.readouterr().err
+    assert site.profile.read_text() == text
+    for _ in range(2):  # an earlier plan is replaced
+        assert run_command(["plan", str(site.profile), "--save", str(tmp_path / "plan")]) == 0
+
+
 def test_odd_names_survive_saving_and_loading(tmp_path: Path) -> None:
     site = Site(tmp_path, tmp_path / "target")
     with open(os.fsencode(site.source) + b"/\xff\n\xe2\x82\xac", "wb") as file:

@@ -20,7 +20,9 @@ from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.wire.control import ControlConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection, Timeouts
+from actorsync.endpoints.sftp.endpoint import SftpEndpoint
 from actorsync.endpoints.shared.proxy import Proxy
+from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.profile import load_profile
 from actorsync.testing import (
@@ -303,7 +305,7 @@ async def test_greeting_that_follows_the_answer_of_the_proxy_is_kept(pieces: tup
         ("http", b"HTTP/1.1 200 OK\r\n" + b"X" * 100_000, "its answer has more than 16384 bytes"),
         ("http", b"HTTP/1.1 503 \x1b[31mNo\r\n\r\n", r"did not connect to h:21: 503 \x1b[31mNo"),
         ("socks5", b"", "Connection closed unexpectedly"),
-        ("socks5", b"HTTP/1.1 400 Bad Request\r\n\r\n", "Unexpected SOCKS version number: 72"),
+        ("socks5", b"HTTP/1.1 400 Bad Request\r\n\r\n", "it does not speak SOCKS5; check target.proxy"),
         ("socks5", b"\x05\x09", "Invalid authentication method: 0X9"),
     ],
 )
@@ -327,6 +329,18 @@ async def test_silent_proxy_is_a_lost_connection(kind: Kind, autojump_clock: tri
         proxy = Proxy(kind, "127.0.0.1", listeners[0].socket.getsockname()[1])
         with pytest.raises(ConnectionLost, match=r"no answer in time; check target\.proxy$"):
             await proxy.connect("h", 21, 30)
+        nursery.cancel_scope.cancel()
+
+
+async def test_silent_proxy_of_an_ssh_server_is_named(tmp_path: Path, kind: Kind) -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, say_nothing, 0)
+        proxy = Proxy(kind, "127.0.0.1", listeners[0].socket.getsockname()[1])
+        login, trust = SshLogin("u", agent=False), HostTrust(tmp_path / "known_hosts")
+        endpoint = SftpEndpoint(host="h", login=login, trust=trust, path="www", connect_seconds=0.2, proxy=proxy)
+        with pytest.raises(ConnectionLost, match=rf"proxy {kind}://.*: no answer in time; check target\.proxy$"):
+            async with endpoint.open_session():
+                raise AssertionError("a session was opened")
         nursery.cancel_scope.cancel()
 
 

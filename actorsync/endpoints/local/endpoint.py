@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.local.links import KeepsBack
 from actorsync.endpoints.local.openat import entry_of, is_same, reason_of, refusal, shown
 from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.local.tree import Opened, Tree
@@ -49,15 +50,22 @@ class LocalEndpoint:
     """The tree below ``root``, which may be a link to a directory: it is resolved once, here.
 
     With ``links="follow"`` a link is listed and read as its target, if the target is inside the root and does not
-    contain the link. Otherwise a link is listed as a link: ``"skip"`` and ``"error"`` differ only for the scanner.
+    contain the link. Otherwise a link is listed as a link: ``"skip"`` and ``"error"`` differ only for the scanner. No
+    link is followed to a path that ``keeps_back`` returns true for.
     """
 
     capabilities: Final = Capabilities(lanes=1, keeps_modes=True)  # other connections are other threads
 
-    def __init__(self, root: Path, *, links: Literal["skip", "follow", "error"] = "skip") -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        links: Literal["skip", "follow", "error"] = "skip",
+        keeps_back: KeepsBack | None = None,
+    ) -> None:
         self.root = Path(os.path.realpath(root))
         self.links = links
-        self.tree = Tree(os.fspath(self.root), follow=links == "follow")
+        self.tree = Tree(os.fspath(self.root), follow=links == "follow", keeps_back=keeps_back)
         self._limiter = trio.CapacityLimiter(_THREADS)
         #: Separate threads for file content: slow transfers delay no listing.
         self._transfers = trio.CapacityLimiter(_THREADS)

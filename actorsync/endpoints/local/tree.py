@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
+from actorsync.endpoints.local.links import KeepsBack, resolved, without_kept_back
 from actorsync.endpoints.local.modes import set_mode
 from actorsync.endpoints.local.move import move
 from actorsync.endpoints.local.name_claims import Names, require_itself
@@ -77,6 +78,7 @@ class Tree:
 
     root: str
     follow: bool = False
+    keeps_back: KeepsBack | None = None
     names: Names = attrs.Factory(Names)
     unset: UnsetModes = attrs.Factory(UnsetModes)
 
@@ -98,7 +100,7 @@ class Tree:
         Raises ``OSError`` only if this process or machine has no descriptor or memory left.
         """
         (listed,) = self.list_many([directory])
-        return Listing(directory, tuple(entries_of(directory, listed.rows)), problem=listed.problem)
+        return Listing(directory, tuple(entries_of(directory, listed.rows)), listed.hidden, listed.problem)
 
     def list_many(self, directories: Sequence[str]) -> list[ListingRows]:
         """List the first of the directories, and the following ones until one hop has enough to do.
@@ -110,7 +112,7 @@ class Tree:
         with Walk(self.root) as walk:
             for directory in directories:
                 try:
-                    results.append(ListingRows(directory, self._rows(walk, directory)))
+                    results.append(self._listed(walk, directory))
                 except OSError as error:
                     if is_own_limit(error):
                         if results:
@@ -125,11 +127,15 @@ class Tree:
                     break
         return results
 
-    def _rows(self, walk: Walk, directory: str) -> list[Row]:
+    def _listed(self, walk: Walk, directory: str) -> ListingRows:
+        real = self._resolve(directory)
+        return without_kept_back(ListingRows(directory, self._rows(walk, directory, real)), real, self.keeps_back)
+
+    def _rows(self, walk: Walk, directory: str, real: str) -> list[Row]:
         """Return a row for each entry of a directory. Hot path: every entry of every run passes here."""
         rows: list[Row] = []
         kinds, is_following = _KINDS, self.follow
-        with os.scandir(walk.directory(self._resolve(directory))) as found:
+        with os.scandir(walk.directory(real)) as found:
             for item in found:
                 try:
                     status = item.stat(follow_symlinks=False)
@@ -311,17 +317,10 @@ class Tree:
     def _resolve(self, path: str) -> str:
         """Return ``path`` with its links resolved, or unchanged if links are not followed."""
         components(path)
-        if not self.follow:
-            return path
-        real, root = os.path.realpath(os.path.join(self.root, path)), self.root.rstrip("/")
-        if real == self.root:
-            return ""
-        if not real.startswith(root + "/"):
-            raise OperationRefused(f"{shown(path)} leads out of the root")
-        return real[len(root) + 1 :]
+        return resolved(self.root, path, self.keeps_back) if self.follow else path
 
     def _followed(self, path: str) -> os.stat_result | None:
-        """Return the status of a link's target; None if it is missing, outside the root, or a parent of the link."""
+        """Return the status of a link's target; None if it cannot be read, or is a parent of the link."""
         try:
             with Walk(self.root) as walk:
                 status = walk.status(self._resolve(path))

@@ -8,6 +8,7 @@ greeting of a server that speaks first, as FTP and SSH servers do.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from typing import Literal
@@ -28,6 +29,8 @@ _UNAUTHORIZED = 407
 _REJECTIONS = frozenset(
     {"No acceptable authentication methods were offered", "Username and password authentication failure"}
 )
+#: What python-socks says after an answer that is not one of SOCKS5.
+_NO_SOCKS = re.compile("Unexpected SOCKS version|Malformed")
 _SHOWN = 120
 
 
@@ -71,7 +74,7 @@ class Proxy:
             with trio.fail_after(seconds):
                 stream = await way(host, port)
         except trio.TooSlowError:
-            raise self._failed("no answer in time") from None
+            raise self.unanswered() from None
         self._is_accepted = True
         return stream
 
@@ -90,6 +93,8 @@ class Proxy:
             reason = _one_line(str(error))
             if reason in _REJECTIONS:
                 raise self._rejected(reason) from None
+            if _NO_SOCKS.match(reason):
+                raise self._failed("it does not speak SOCKS5") from None
             raise self._refused(host, port, reason) from None
         except OSError as error:  # the proxy closed the connection
             raise self._failed(tcp.words_of(error)) from error
@@ -123,6 +128,10 @@ class Proxy:
             raise self._refused(host, port, answer.reason)
 
     # Errors. Each names the proxy: the user has to know which of the two servers does not answer.
+
+    def unanswered(self) -> ConnectionLost:
+        """Return what to raise when the time for `connect` is over."""
+        return self._failed("no answer in time")
 
     def _unreachable(self, error: OSError) -> ConnectionLost:
         cause = error.__cause__

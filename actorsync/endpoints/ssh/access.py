@@ -25,6 +25,8 @@ from actorsync.protocols.greetings import OtherService
 
 __all__ = ["SshAccess"]
 
+_CHANNEL_SECONDS = 5.0
+
 
 @attrs.define(eq=False)
 class SshAccess:
@@ -57,8 +59,11 @@ class SshAccess:
 
     @property
     def total_seconds(self) -> float:
-        """The longest time that all logins of the route may take together."""
-        return self.seconds * (1 + len(self.jump))
+        """The longest time that all logins of the route and the first channel may take together.
+
+        It is longer than what a single stop has: that limit names the stop, or the proxy, that does not answer.
+        """
+        return self.seconds * (1 + len(self.jump)) + _CHANNEL_SECONDS
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

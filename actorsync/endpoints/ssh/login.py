@@ -284,9 +284,10 @@ async def _attempt(
     *,
     trusts: bool = True,
 ) -> asyncssh.SSHClientConnection:
+    tunnel: ConnectedSocket | asyncssh.SSHClientConnection | None = via
     try:
         with trio.fail_after(stop.seconds):
-            tunnel = via or await _tcp(stop.host, stop.port, stop.proxy)
+            tunnel = tunnel or await _tcp(stop.host, stop.port, stop.proxy)
             work = partial(_connect, tunnel, stop, hosts, client, trusts=trusts)
             try:
                 return await loop.run(work, discard=lambda connection: connection.abort())
@@ -298,6 +299,8 @@ async def _attempt(
                 if client.answers.sent_code is not None and stop.credentials.codes is not None:
                     stop.credentials.codes.note_sent(client.answers.sent_code)
     except trio.TooSlowError:
+        if tunnel is None and stop.proxy is not None:
+            raise ConnectionLost(stop.named(str(stop.proxy.unanswered()))) from None
         raise ConnectionLost(
             stop.named(f"{stop.host}:{stop.port}: no answer in time; check host, port and scheme")
         ) from None
