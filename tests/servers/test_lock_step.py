@@ -21,6 +21,39 @@ from tests.support.servers.ftp import endpoint_for, home
 
 #: All that a server needs: the rest is a convenience.
 FEW_VERBS = frozenset({"USER", "PASS", "TYPE", "PASV", "STOR", "LIST", "MKD", "DELE", "RNFR", "RNTO", "RMD"})
+MISSING = frozenset(
+    [
+        "ABOR",
+        "ALLO",
+        "APPE",
+        "CDUP",
+        "CWD",
+        "EPRT",
+        "EPSV",
+        "FEAT",
+        "MDTM",
+        "MFMT",
+        "MLSD",
+        "MLST",
+        "MODE",
+        "NLST",
+        "NOOP",
+        "OPTS",
+        "PORT",
+        "PWD",
+        "QUIT",
+        "REIN",
+        "REST",
+        "RETR",
+        "SITE",
+        "SIZE",
+        "STAT",
+        "STOU",
+        "STRU",
+        "SYST",
+        "XMKD",
+    ]
+)
 
 NOT_IN_A_ROW = "does not take FTP commands in a row"
 
@@ -149,28 +182,25 @@ async def test_known_server_behind_something_that_drops_commands_is_mirrored(sou
 @pytest.mark.parametrize("way", ["stream", "packet", "any order"])
 async def test_server_with_a_dozen_commands_is_mirrored(way: InARow, source: Path, server_folder: Path) -> None:
     (server_folder / "root").mkdir()
-    everything = {"ABOR", "ALLO", "APPE", "CDUP", "CWD", "EPRT", "EPSV", "FEAT", "MDTM", "MFMT", "MLSD", "MLST", "MODE"}
-    everything |= {
-        "NLST",
-        "NOOP",
-        "OPTS",
-        "PORT",
-        "PWD",
-        "QUIT",
-        "REIN",
-        "REST",
-        "RETR",
-        "SITE",
-        "SIZE",
-        "STAT",
-        "STOU",
-    }
-    with EmbeddedFtpServer(
-        server_folder / "root", without=everything | {"STRU", "SYST", "XMKD"}, in_a_row=way
-    ) as server:
+    with EmbeddedFtpServer(server_folder / "root", without=MISSING, in_a_row=way) as server:
         await check_mirror(server, source)
         accepted = {command.verb for command in server.commands if command.verb in FEW_VERBS}
     assert accepted == FEW_VERBS
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+async def test_folder_that_exists_is_found_on_a_server_with_a_dozen_commands(
+    is_empty: bool, source: Path, server_folder: Path
+) -> None:
+    """MKD is refused for it, there is no CWD to enter it, and an empty listing shows nothing."""
+    site = server_folder / "root" / "site"
+    site.mkdir(parents=True)
+    if not is_empty:
+        write(site / "foreign", b"kept")
+    with EmbeddedFtpServer(server_folder / "root", without=MISSING, in_a_row="first") as server:
+        run = await run_onto(server, source)
+    assert (run.report.exit_code, run.failures) == (0, {})
+    assert {path: what for path, what in contents(site).items() if path != "foreign"} == contents(source)
 
 
 async def test_server_that_shows_no_sizes_is_mirrored_and_the_user_is_told_once(source: Path) -> None:

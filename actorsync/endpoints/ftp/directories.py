@@ -102,13 +102,20 @@ class Directories:
                 a run ends, so another connection has to confirm it.
         """
         connection, commands = self._connection, self._connection.known.commands
-        if await connection.can_enter(connection.root or "/"):
+        if await connection.can_enter(connection.root or "/") or await self._shows_root():
             commands.note(_ROOT)
             return Entry("", Kind.DIRECTORY)
         why = f"{refusal}, and it cannot be entered; check the path and the permissions of the account"
         if not commands.is_confirmed(_ROOT, connection.number):
             raise ConnectionLost(f"the root can be neither made nor entered ({why})")
         return OperationRefused(why)
+
+    async def _shows_root(self) -> bool:
+        """Return whether a server without CWD shows the root in another way: it lists it, or would rename it."""
+        if self._connection.known.has_cwd:
+            return False
+        parsed, _ = await self._lister.parse_directory("")
+        return parsed is not None or (bool(self._connection.root) and (await self._presence.are_there([""]))[0])
 
     async def _explain(self, path: str, refusal: OperationRefused) -> Entry | OperationRefused:
         """Return why a directory could not be made, as far as looking shows. There is no name for a probe here."""
