@@ -112,9 +112,9 @@ class Directories:
 
     async def _shows_root(self) -> bool:
         """Return whether a server without CWD shows the root in another way: it lists it, or would rename it."""
-        parsed, _ = await self._lister.parse_directory("")
         if self._connection.known.has_cwd:
             return False
+        parsed, _ = await self._lister.parse_directory("")
         return parsed is not None or (bool(self._connection.root) and (await self._presence.are_there([""]))[0])
 
     async def _explain(self, path: str, refusal: OperationRefused) -> Entry | OperationRefused:

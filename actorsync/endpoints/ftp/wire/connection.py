@@ -241,6 +241,7 @@ class FtpConnection:
         """Return whether an absolute path on the server can be entered: a directory, or a link to one."""
         leave = command_line("CWD", "/")
         entered, _ = await self.control.play(dialogues.exchange([(command_line("CWD", path),), (leave,)]))
+        self.known.has_cwd &= not self.known.commands.lacks("CWD", entered)
         return entered.is_positive
 
     async def each(
