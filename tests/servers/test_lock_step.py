@@ -12,6 +12,8 @@ from actorsync.endpoints.ftp.wire import trial
 from actorsync.model.event import Learned, Reconnecting, Warned
 from actorsync.model.operation import Done
 from actorsync.testing import EmbeddedFtpServer
+from actorsync.testing.network.faults import Cut
+from actorsync.testing.network.ftp_proxy import open_fault_proxy
 from actorsync.testing.servers.in_a_row import InARow
 from tests.support import FtpTarget
 from tests.support.mirror import Run, contents, mirror, temporaries
@@ -117,6 +119,21 @@ async def test_server_that_mixes_up_commands_in_a_row_is_mirrored_in_lock_step(
     assert [event.text for event in run.of(Warned) if NOT_IN_A_ROW in event.text] != []
     assert run.of(Reconnecting) == [], "the trial costs no failed attempt"
     assert tried <= 2, "the later runs have the finding from the journal"
+
+
+async def test_trial_that_is_cut_once_is_made_again(source: Path, server_folder: Path) -> None:
+    (server_folder / "root").mkdir()
+    with EmbeddedFtpServer(server_folder / "root") as server:
+        server.in_a_row = "first"  # for the greeting, which then has no name that is known
+        server.restart()
+        server.in_a_row = "stream"
+        async with open_fault_proxy((server.host, server.port), Cut(verb="NOOP", at_line=2)) as proxy:
+            endpoint = endpoint_for(server, "/site", host=proxy.host)
+            run = await mirror(source, endpoint, source.parent / "state", connections=1)
+            assert len(proxy.fired) == 1
+    assert (run.report.exit_code, run.of(Warned)) == (0, [])
+    learned = [event.text.split()[1:] for event in run.of(Learned) if event.name == "flights"]
+    assert learned == [["burst", "port", "store"]]
 
 
 async def test_server_that_is_not_known_and_takes_commands_in_a_row_gets_flights(

@@ -72,6 +72,7 @@ class Flights:
     _earned: frozenset[Flight] = frozenset()
     _proven: set[Flight] = attrs.Factory(set)
     _alone: dict[str, bool] = attrs.Factory(dict)
+    _cuts: int = 0
     _strikes: int = 0
     _silences: int = 0
 
@@ -102,6 +103,11 @@ class Flights:
         """Record the kinds that a trial has shown the server to take. It is then settled."""
         self._earned, self.is_settled = frozenset(kinds), True
         self._record()
+
+    def note_cut(self) -> bool:
+        """Note that the connection was lost during a trial. Returns whether to try once more: it may be chance."""
+        self._cuts += 1
+        return self._cuts == 1
 
     def note_out_of_step(self, why: str) -> None:
         """Note that replies were out of step: every kind of flight relies on their order.

@@ -17,7 +17,7 @@ from actorsync.endpoints.ftp.wire.control import ControlConnection
 from actorsync.errors import ConnectionLost
 from actorsync.model.text import display
 from actorsync.protocols.ftp.flights import Flight, Flights
-from actorsync.protocols.ftp.wire import Reply, command_line
+from actorsync.protocols.ftp.wire import ProtocolError, Reply, command_line
 
 __all__ = ["try_flights"]
 
@@ -29,7 +29,22 @@ _UNKNOWN = frozenset({500, 502, 504})
 
 
 async def try_flights(control: ControlConnection, flights: Flights, root: str) -> bool:
-    """Find out which flights the server takes, and record it. Returns whether the connection can be used further."""
+    """Find out which flights the server takes, and record it. Returns whether the connection can be used further.
+
+    If the connection is cut before anything is known, the first time proves nothing: the next connection tries again.
+    """
+    try:
+        return await _try(control, flights, root)
+    except ConnectionLost as lost:
+        if flights.is_settled:  # bursts were earned before
+            flights.warn(str(lost))
+        elif isinstance(lost, ProtocolError) or not flights.note_cut():
+            flights.earn([])
+            flights.warn(str(lost))
+        return False
+
+
+async def _try(control: ControlConnection, flights: Flights, root: str) -> bool:
     missing = [command_line("SIZE", f"{root}/.actorsync-{secrets.token_hex(8)}") for _ in range(2)]
     where, binary, nothing = command_line("PWD"), command_line("TYPE", "I"), command_line("NOOP")
     alone: dict[bytes, int] = {}
@@ -68,16 +83,13 @@ async def _differs(
     patience: float,
 ) -> str | None:
     """Send command lines in a row. Returns what differs from the replies that they got alone, or None."""
-    try:
-        await control.send_in_pieces(pieces, len(lines), _PAUSE)
-        for line in lines:
-            reply = await control.reply_within(patience)
-            if reply is None:
-                return f"no answer to {_shown(line)}"
-            if reply.code != alone[line] and not _is_refused_port(line, reply):
-                return f'{_shown(line)} was answered with "{reply}"'
-    except ConnectionLost as lost:
-        return str(lost)
+    await control.send_in_pieces(pieces, len(lines), _PAUSE)
+    for line in lines:
+        reply = await control.reply_within(patience)
+        if reply is None:
+            return f"no answer to {_shown(line)}"
+        if reply.code != alone[line] and not _is_refused_port(line, reply):
+            return f'{_shown(line)} was answered with "{reply}"'
     return None
 
 
