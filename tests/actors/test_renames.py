@@ -489,6 +489,7 @@ async def move_a_folder(
     return moved
 
 
+@pytest.mark.full
 async def test_a_folder_of_1000_files_costs_no_data_over_ftp(embedded: EmbeddedFtpServer, tmp_path: Path) -> None:
     received: list[int] = []
 

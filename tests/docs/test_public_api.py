@@ -114,6 +114,7 @@ def test_what_examples_and_docs_import_is_public() -> None:
             assert name in importlib.import_module(module).__all__, f"{where} imports {name}, which is not public"
 
 
+@pytest.mark.full
 def test_examples_pass_strict_mypy_with_the_installed_package(tmp_path: Path) -> None:
     """The examples are checked in another folder, without the project's settings."""
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n")
