@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := --disable-pip-version-check --progress-bar off
 # One more than there are processors: much of a test's time is spent waiting for servers that are silent on purpose.
+# They take over tests from each other: the stories of the simulation are long, and come one after the other.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .PHONY: demo test test-rest test-all check docs clean
@@ -13,11 +14,11 @@ demo: $(VENV)/demo
 
 # Minutes: everything that can break a promise, on embedded servers, sweeps in a short form. Run it before a commit.
 test: check
-	$(BIN)/pytest -n $(WORKERS) -m 'not full'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not full'
 
 # The rest, as CI runs it: real servers (.ci/install-servers), whole sweeps, many seeds.
 test-rest: $(VENV)/servers
-	ACTORSYNC_TESTS=all $(BIN)/pytest -n $(WORKERS) -m 'full or scaled'
+	ACTORSYNC_TESTS=all $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'full or scaled'
 
 test-all: test test-rest
 

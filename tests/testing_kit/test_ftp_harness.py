@@ -123,7 +123,8 @@ def test_debian_server_restarts_limits_connections_and_logs(name: debian_servers
             assert log is not None
             assert {"STOR a.txt", "PASS ***"} <= set(log)
         assert not any(debian_servers.PASSWORD in file.read_text("latin-1") for file in logs(server_folder))
-    with pytest.raises(ConnectionRefusedError), login(server.target):
+    # A process of the server that is just ending may still hold the port for an instant.
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)), login(server.target):
         pass
 
 
