@@ -191,7 +191,7 @@ async def test_server_that_says_nothing_to_an_ftp_client_is_given_up(autojump_cl
 
 @asynccontextmanager
 async def in_front_of(port: int, *wrong: list[bytes]) -> AsyncIterator[int]:
-    """Give the first connections wrong words, one list for each connection, and join the later ones to a server."""
+    """Send wrong words to the first connections, one list to each, and join the later ones to a server."""
     left = list(wrong)
 
     async def attend(client: trio.SocketStream) -> None:

@@ -28,13 +28,11 @@ class Presence:
     _connection: FtpConnection
     _lister: Lister
 
-    async def look(
-        self, paths: Sequence[str], *, are_ours: bool = False, changes_nothing: bool = False
-    ) -> dict[str, ListedEntry | None]:
+    async def look(self, paths: Sequence[str], *, are_ours: bool = False) -> dict[str, ListedEntry | None]:
         """Look for paths whose own commands were refused. Returns an entry for what exists, None for what is gone.
 
-        A path is left out when it is not certain. ``are_ours`` says that they are temporaries: one that no command and
-        no listing shows counts as gone. Other files need a proof. With ``changes_nothing`` RNFR is not sent.
+        A path is left out when it is not certain. ``are_ours`` says that they are temporaries: one that no listing
+        shows, and that RNFR does not find, counts as gone. Of other files only a listing proves that they are gone.
         """
         found: dict[str, ListedEntry | None] = {}
         by_parent: dict[str, list[str]] = {}
@@ -51,10 +49,10 @@ class Presence:
                     found[path] = entries[name]
                 elif parsed is not None and problem is None and self._would_show(name, entries.keys()):
                     found[path] = None
-        hidden = [path for path in paths if path not in found and not changes_nothing]
-        for path, is_there in zip(hidden, await self.are_there(hidden), strict=True):
-            if not is_there and (are_ours or self._connection.known.commands.works("RNFR")):
-                found[path] = None
+        if are_ours:
+            hidden = [path for path in paths if path not in found]
+            there = await self.are_there(hidden)
+            found |= {path: None for path, is_there in zip(hidden, there, strict=True) if not is_there}
         return found
 
     def _would_show(self, name: str, names: Collection[str]) -> bool:

@@ -106,7 +106,7 @@ class Reader:
         """
         self._connection.close_data()
         shown = display(path)
-        found = await self._presence.look([path], changes_nothing=True)
+        found = await self._presence.look([path])
         listed = found.get(path)
         if listed is None and path in found:
             return Vanished(f"cannot open {shown!r}: it no longer exists")

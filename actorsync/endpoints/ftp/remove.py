@@ -167,7 +167,7 @@ class Remover:
             for path in ((aside, final) if looks_at_all else (final,) if aside in shown else ())
             if path not in shown
         ]
-        found = await self._presence.look(unclear, changes_nothing=True)
+        found = await self._presence.look(unclear)
         shown |= {path for path, listed in found.items() if listed is not None}
         refusals: dict[str, str] = {}
         for temporary, (aside, final) in usable.items():
