@@ -117,6 +117,7 @@ def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -
         turn=planner.turn,
         links_are_errors=policy.links_are_errors,
         walkers=walkers,
+        begin_at=() if policy.audit is not None and policy.audit.is_alone else ("",),
         told=told,
     )
 
@@ -132,6 +133,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             modes=modes_for(target, policy.modes),
+            audit=policy.audit,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),

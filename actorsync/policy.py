@@ -19,6 +19,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
@@ -38,7 +39,8 @@ class Policy:
     until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None
     means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums
     of files; a file whose times alone have changed is then read and compared, and not sent. ``modes`` is the rule for
-    permissions; None for the default of the target.
+    permissions; None for the default of the target. ``audit`` says how the run looks at a target that the journal
+    knows; None for not at all.
     """
 
     selection: Selection
@@ -53,6 +55,7 @@ class Policy:
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()
+    audit: AuditRule | None = None
 
 
 def token_source() -> Callable[[], str]:

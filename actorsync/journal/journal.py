@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import meta, schema
+from actorsync.journal import audits, meta, schema
 from actorsync.journal.file import (
     check_structure,
     connect_to_memory,
@@ -55,12 +55,14 @@ if TYPE_CHECKING:
     from actorsync.model.entry import Record
     from actorsync.model.event import Event
     from actorsync.model.row import ListingRows
+    from actorsync.planning.drift import Drift, Round
 
 __all__ = [
     "Journal",
     "journal_path",
     "open_journal",
     "open_memory_journal",
+    "read_drifts",
     "read_runs",
     "read_troubles",
     "state_directory",
@@ -109,6 +111,41 @@ class Journal:
                 return schema.read_subtree(connection, directory)
             finally:
                 connection.execute("COMMIT")
+
+    def children(self, directory: str) -> dict[str, Record]:
+        """Return the records of what is in ``directory``, by name."""
+        with self._read() as connection:
+            return schema.read_children(connection, directory)
+
+    def target_root(self) -> Root | None:
+        """Return the root of the target as it was last seen; None if it was not, or did not tell who it is."""
+        with self._read() as connection:
+            return schema.read_root(connection, "target")
+
+    def seen(self) -> float | None:
+        """Return when the target was last looked at, in seconds since the epoch; None if it never was."""
+        with self._read() as connection:
+            return audits.read_seen(connection)
+
+    def round(self) -> Round | None:
+        """Return how far the audits of the target have come; None before the first one."""
+        with self._read() as connection:
+            return audits.read_round(connection)
+
+    def directories_after(self, directory: str, limit: int) -> list[str]:
+        """Return the directories of the mirror that follow ``directory`` in the order of audits, without the root."""
+        with self._read() as connection:
+            return audits.read_directories(connection, directory, limit)
+
+    def directory_count(self) -> int:
+        """Return how many directories the mirror has, without the root."""
+        with self._read() as connection:
+            return audits.count_directories(connection)
+
+    def drifts(self) -> list[Drift]:
+        """Return what has drifted on the target and was not mended, in order."""
+        with self._read() as connection:
+            return audits.read_drifts(connection)
 
     def kept_names(self, directory: str) -> list[str]:
         """Return the names in a directory that the target has from the source, and is to keep."""
@@ -280,6 +317,20 @@ def read_troubles(directory: Path, profile_id: str) -> list[Parked]:
         return []
     with naming(str(path)), closing(reader):
         return schema.read_troubles(reader)
+
+
+def read_drifts(directory: Path, profile_id: str) -> list[tuple[Drift, Entry | None]]:
+    """Return what has drifted on the target of a profile, in order, each with what was there before, if it is known."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return []
+    with naming(str(path)), closing(reader):
+        if schema.version_of(reader) < 5:
+            return []
+        drifts = audits.read_drifts(reader)
+        records = [schema.read_record(reader, drift.path) for drift in drifts]
+    return [(it, None if was is None else was.target) for it, was in zip(drifts, records, strict=True)]
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from actorsync.journal import audits
 from actorsync.journal.meta import Unreadable, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 RUNS_KEPT: Final = 100
 
 _TROUBLES: Final = """
@@ -75,7 +76,8 @@ CREATE TABLE troubles (
 
 _SCHEMA: Final = """
 -- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
--- ceiling: connections that the server lets in, trait:SIDE:NAME: what an endpoint learned of its server
+-- ceiling: connections that the server lets in, trait:SIDE:NAME: what an endpoint learned of its server,
+-- seen: when the target was last looked at, target: its root then, audit: how far the audits have come
 CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- both sides of a path as they were when they last agreed. No source: found on the target, not ours
@@ -115,6 +117,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     1: (_TROUBLES,),
     2: ("ALTER TABLE records ADD COLUMN checksum BLOB",),
     3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
+    4: tuple(audits.TABLES.split(";")[:-1]),
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
@@ -172,7 +175,7 @@ def _parsed(text: str | bytes, kind: type[T]) -> T:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES}")
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES} {audits.TABLES}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")
@@ -372,7 +375,7 @@ def dump(value: Report | Root) -> str:
     return json.dumps(_converter().unstructure(value))
 
 
-def read_root(connection: sqlite3.Connection) -> Root | None:
-    """Return the root of the source as the last scan found it; None before the first scan."""
-    text = read_meta(connection, "root")
+def read_root(connection: sqlite3.Connection, key: Literal["root", "target"] = "root") -> Root | None:
+    """Return the root of the source as the last scan found it; None before the first scan. ``target``: that one."""
+    text = read_meta(connection, key)
     return None if text is None else _parsed(text, Root)

@@ -11,14 +11,16 @@ from typing import TypeAlias
 
 import attrs
 
-from actorsync.model.entry import Entry, Listing
+from actorsync.model.entry import Entry, Listing, Root
 
 __all__ = [
+    "Audit",
     "Batch",
     "Copy",
     "Done",
     "Failed",
     "Fault",
+    "Look",
     "MakeDirectory",
     "Move",
     "Operation",
@@ -175,7 +177,35 @@ class Sweep:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
+@attrs.frozen
+class Audit:
+    """List one directory that the journal knows, to find out whether it is still so. Nothing is changed.
+
+    Of the root, where the target tells them, device and inode are asked for as well.
+    """
+
+    path: str
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+
+@attrs.frozen
+class Look:
+    """Ask for one entry by its name. Nothing is changed.
+
+    ``target`` is what the target last had. With ``is_fresh`` another connection is opened for it, where the target lets
+    one more in: what one connection shows may be wrong about all entries.
+    """
+
+    target: Entry
+    is_fresh: bool = False
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.target.path
+
+
+Operation: TypeAlias = Audit | Copy | Look | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
 
 #: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]
@@ -187,7 +217,8 @@ class Done:
 
     ``target`` is what the target reported afterwards, ``source`` what was read. ``digest`` is that of the content where
     the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
-    a survey, ``listing`` is what was found.
+    a survey or an audit, ``listing`` is what was found; of the root, ``root`` is its identity, where the target
+    tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None.
     """
 
     operation: Operation
@@ -197,6 +228,7 @@ class Done:
     temporary: str | None = None
     listing: Listing | None = None
     checksum: bytes | None = None
+    root: Root | None = None
 
 
 class Fault(enum.Enum):

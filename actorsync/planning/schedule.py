@@ -3,7 +3,8 @@
 The rules, in the order in which work is given out:
 
 1. leftovers are swept first, then the target is surveyed, then spellings changed, then directories made, then files
-   moved, then modes set, then files removed, then copied;
+   moved, then modes set, then files removed, then copied; what is there is looked at when nothing else is ready, except
+   for the root;
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
@@ -23,11 +24,13 @@ import attrs
 
 from actorsync.model.entry import parent_of
 from actorsync.model.operation import (
+    Audit,
     Batch,
     Copy,
     Done,
     Failed,
     Fault,
+    Look,
     MakeDirectory,
     Move,
     Operation,
@@ -85,7 +88,7 @@ class Schedule:
         self._window = window
         self._copies: list[tuple[int, int, Copy]] = []
         self._added = 0
-        self._urgent: deque[Sweep | Survey] = deque()
+        self._urgent: deque[Sweep | Survey | Audit] = deque()
         self._directories: deque[MakeDirectory] = deque()
         self._moves: deque[Move] = deque()
         self._modes: deque[SetMode] = deque()
@@ -95,11 +98,16 @@ class Schedule:
         self._makeable: set[str] = set()  # those of them that are in `_directories`
         self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
         self._waiting = _Waiting()
+        self._audits: deque[Audit] = deque()
+        self._looks: deque[Look] = deque()
+        self._watched: set[str] = set()
         self._returns: dict[str, int] = {}
         self._outstanding = 0
         self._drained = False
         self.left = 0
         self.left_by_drain = False
+        self.touched: set[str] = set()
+        """What operations of this run change in the directories that are watched."""
 
     # What the planner asks.
 
@@ -120,8 +128,8 @@ class Schedule:
     def ready(self) -> int:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
         shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
-        shared += self._removals.ready
-        return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
+        shared += self._removals.ready + len(self._looks)
+        return len(self._copies) + len(self._urgent) + len(self._audits) + -(-shared // BATCH)
 
     @property
     def removals(self) -> list[Remove]:
@@ -136,16 +144,21 @@ class Schedule:
         Returns the outcome of one that cannot be done any more, because its directory could not be made.
         """
         if self._drained and not isinstance(operation, Sweep):
-            self._leave(1)
+            self._leave(not isinstance(operation, Audit | Look))
             return []
+        self._note(operation)
         match operation:
             case Move() if parent_of(operation.path) in self._missing:
                 return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
             case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
                 fault = self._missing[parent_of(operation.path)]
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
-            case Sweep() | Survey():
+            case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
+            case Audit():
+                self._audits.append(operation)
+            case Look():
+                self._looks.append(operation)
             case Respell():
                 self._respellings.append(operation)
             case Remove():
@@ -158,6 +171,16 @@ class Schedule:
             case Copy() | Move():
                 self._admit(operation)
         return []
+
+    def watch(self, directories: Iterable[str]) -> None:
+        """Remember in ``touched`` from now on what operations change in these directories."""
+        self._watched.update(directories)
+
+    def _note(self, operation: Operation) -> None:
+        if isinstance(operation, Audit | Look | Survey | Sweep) or not self._watched:
+            return
+        paths = {operation.path, operation.target.path if isinstance(operation, Move | Respell) else operation.path}
+        self.touched.update(path for path in paths if parent_of(path) in self._watched)
 
     def move(self, moves: Iterable[Move]) -> list[Outcome]:
         """Add moves in place of the removals of the old names; nothing else waits for those.
@@ -217,7 +240,7 @@ class Schedule:
         moves = len(self._moves) + len(self._respellings) + len(self._modes)
         self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        small = (self._directories, self._moves, self._modes, self._respellings)
+        small = (self._directories, self._moves, self._modes, self._respellings, self._audits, self._looks)
         for collection in (self._copies, *small, self._waiting):
             collection.clear()
 
@@ -242,6 +265,10 @@ class Schedule:
             batch = (heapq.heappop(self._copies)[2],)
         if not batch:
             batch = self._removals.next_directories(BATCH)
+        if not batch:
+            batch = tuple(self._looks.popleft() for _ in range(min(BATCH, len(self._looks))))
+        if not batch and self._audits:
+            batch = (self._audits.popleft(),)
         self._outstanding += len(batch)
         return batch or None
 
@@ -319,7 +346,7 @@ class Schedule:
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
-        if isinstance(first, Survey):
+        if not isinstance(first, Sweep):
             return (first,)
         batch: list[Operation] = [first]
         while self._urgent and isinstance(self._urgent[0], Sweep) and len(batch) < BATCH:
@@ -345,7 +372,7 @@ class Schedule:
     def _take_back(self, outcome: Returned) -> list[Outcome]:
         operation = outcome.operation
         if self._drained:
-            self._leave(1)
+            self._leave(not isinstance(operation, Audit | Look))
             return []
         count = self._returns[operation.path] = self._returns.get(operation.path, 0) + outcome.tried
         if count > RETURNS:
@@ -353,8 +380,12 @@ class Schedule:
             failed = _undone(operation, outcome.reason, Fault.PATH)
             return [failed, *self.settle(failed)]
         match operation:
-            case Sweep() | Survey():
+            case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
+            case Audit():
+                self._audits.append(operation)
+            case Look():
+                self._looks.append(operation)
             case Respell():
                 self._respellings.append(operation)
             case MakeDirectory():
@@ -370,8 +401,9 @@ class Schedule:
 
 
 def _undone(operation: Operation, reason: str, fault: Fault) -> Failed | Skipped:
-    """Return the failure of an operation. A move is skipped instead: other operations replace it."""
-    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason, fault)
+    """Return the failure of an operation. A move is skipped instead: other operations replace it. So is a look."""
+    is_skipped = isinstance(operation, Move | Respell | Audit | Look)
+    return Skipped(operation, reason) if is_skipped else Failed(operation, reason, fault)
 
 
 def _passed_on(fault: Fault) -> Fault:

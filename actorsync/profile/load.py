@@ -21,7 +21,7 @@ from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.overlap import overlap
 from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
-from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
+from actorsync.profile.schema import AuditTable, Profile, Shutdown, SourceTable, Sync, TargetTable
 from actorsync.profile.secret import looks_secret
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class _Document:
     source: SourceTable
     target: TargetTable
     sync: Sync
+    audit: AuditTable
     shutdown: Shutdown
 
 
@@ -50,6 +51,7 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "source": SourceTable,
     "target": TargetTable,
     "sync": Sync,
+    "audit": AuditTable,
     "shutdown": Shutdown,
 }
 
@@ -120,6 +122,7 @@ class _Loader:
             source=self._source(structured.source),
             target=self._place("target", structured.target.url, structured.target),
             sync=structured.sync,
+            audit=structured.audit,
             shutdown=structured.shutdown,
         )
         if structured.sync.max_connections is not None and not structured.sync.is_automatic:

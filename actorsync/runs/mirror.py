@@ -99,7 +99,10 @@ class Mirror:
         else:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
-            mirror = attrs.evolve(self, options=attrs.evolve(self.options, pipeline=Pipeline(stages)))
+            # It rests on the journal alone, where there is one: the target is not asked for its secret.
+            policy = attrs.evolve(self.options.policy, audit=None)
+            options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
+            mirror = attrs.evolve(self, options=options)
             async with keeping_logins(source, *([target] if journal.is_fresh else [])):
                 report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
         return notes.plan(self.profile.identity, source.display, target.display, report)

@@ -13,6 +13,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.planning.drift import AuditRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.private_paths import private_paths
@@ -38,7 +39,13 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
         links_are_errors=sync.links == "error",
         bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
         transforms=tuple(transforms),
+        audit=_audit_rule(profile),
     )
+
+
+def _audit_rule(profile: Profile) -> AuditRule | None:
+    table = profile.audit
+    return AuditRule(table.listings, mends=table.repair == "fix") if table.listings else None
 
 
 def options_for(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from actorsync.actors.messages import Fact, Unissued
+from actorsync.actors.messages import Fact, Registration, Unissued
+from actorsync.model.event import Event
 from actorsync.model.operation import Outcome
 
 __all__ = ["Announcer"]
@@ -23,6 +24,12 @@ class Announcer:
     async def send(self, fact: Fact) -> None:
         """Send one fact. Waits while the recorder is busy."""
         await self.facts.send(fact)
+
+    async def record(self, event: Event) -> None:
+        """Send an event, and return once the journal has it."""
+        registration = Registration(event, trio.Event())
+        await self.facts.send(registration)
+        await registration.durable.wait()
 
     async def settle(self, outcomes: Iterable[Outcome]) -> None:
         """Announce outcomes of operations that no connection was given."""

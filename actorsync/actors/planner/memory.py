@@ -11,6 +11,7 @@ from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
 from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
+from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
@@ -40,6 +41,22 @@ class Memory(Protocol):
 
     def kept_names(self, directory: str) -> Iterable[str]: ...
 
+    def children(self, directory: str) -> Mapping[str, Record]: ...
+
+    def record(self, path: str) -> Record | None: ...
+
+    def target_root(self) -> Root | None: ...
+
+    def seen(self) -> float | None: ...
+
+    def round(self) -> Round | None: ...
+
+    def directories_after(self, directory: str, limit: int) -> list[str]: ...
+
+    def directory_count(self) -> int: ...
+
+    def drifts(self) -> Iterable[Drift]: ...
+
     def owned_count(self) -> int: ...
 
     def pending(self) -> Iterable[tuple[str, Entry | None]]: ...
@@ -55,7 +72,8 @@ class Rules:
 
     ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
     ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
-    ``modes`` is the rule for permissions; where the profile has none, it is that of the target.
+    ``modes`` is the rule for permissions; where the profile has none, it is that of the target. ``audit`` says how the
+    target is looked at; None for not at all.
     """
 
     selection: Selection
@@ -64,6 +82,7 @@ class Rules:
     is_patient: bool = False
     by_content: bool = False
     modes: Modes = ALONE
+    audit: AuditRule | None = None
 
 
 @attrs.frozen

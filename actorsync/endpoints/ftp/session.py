@@ -10,7 +10,7 @@ from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
-from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.presence import Looker, Presence
 from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Reader
 from actorsync.endpoints.ftp.remove import Remover
@@ -56,6 +56,7 @@ class FtpSession:
         )
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
+        self._looker = Looker(connection, presence)
         self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
         self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
 
@@ -66,6 +67,10 @@ class FtpSession:
     async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
         """List a directory. With MLSD, the port of the listing that follows is requested in the same flight."""
         return await self._lister.list_directory(directory, ahead)
+
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Look at entries by their names."""
+        return await self._looker.look(entries)
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file for reading."""

@@ -48,6 +48,10 @@ class SftpSession:
         """See `Directories.list_directory`."""
         return await self._directories.list_directory(directory)
 
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """See `Directories.look`."""
+        return await self._directories.look(entries)
+
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """See `Reader.open`."""
         return self._reader.open(path)

@@ -17,6 +17,7 @@ from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
 from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
+from actorsync.planning.drift import Drift, Round
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
 
@@ -208,6 +209,34 @@ class WatchedJournal:
     def troubles(self) -> Sequence[Parked]:
         self._meet("read")
         return self.inner.troubles()
+
+    def children(self, directory: str) -> Mapping[str, Record]:
+        self._meet("read")
+        return self.inner.children(directory)
+
+    def record(self, path: str) -> Record | None:
+        self._meet("read")
+        return self.inner.record(path)
+
+    def target_root(self) -> Root | None:
+        return self.inner.target_root()
+
+    def seen(self) -> float | None:
+        return self.inner.seen()
+
+    def round(self) -> Round | None:
+        return self.inner.round()
+
+    def directories_after(self, directory: str, limit: int) -> list[str]:
+        self._meet("read")
+        return self.inner.directories_after(directory, limit)
+
+    def directory_count(self) -> int:
+        return self.inner.directory_count()
+
+    def drifts(self) -> Sequence[Drift]:
+        self._meet("read")
+        return self.inner.drifts()
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()
