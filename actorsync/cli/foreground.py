@@ -74,7 +74,7 @@ def audit(profile: Profile, options: Options, *, is_whole: bool) -> int:
     profile = ask_first(profile)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    output = _output(options.show, statistics, "")
+    output = _output(options.show, statistics, "", verb="comparing")
     of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
 
     async def work() -> int:
@@ -133,7 +133,7 @@ def plan(
     return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
 
 
-def _output(show: Show, statistics: Statistics, every: str) -> Output:
+def _output(show: Show, statistics: Statistics, every: str, *, verb: str = "mirroring") -> Output:
     if show == "json":
         return JsonLines(statistics, sys.stdout, sys.stderr)
     if show == "quiet":
@@ -144,7 +144,7 @@ def _output(show: Show, statistics: Statistics, every: str) -> Output:
         from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
 
         kind = LiveView
-    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
+    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", verb=verb)
 
 
 def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:

@@ -15,7 +15,10 @@ __all__ = ["status"]
 
 
 def status(profile: Profile, limit: int = 10) -> Iterator[str]:
-    """Yield the last ``limit`` runs, what has drifted, and the parked paths as lines of tables. Takes no lock: it works during a run."""
+    """Yield the last ``limit`` runs, what has drifted, and the parked paths as lines of tables.
+
+    Takes no lock: it works during a run.
+    """
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"

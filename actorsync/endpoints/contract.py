@@ -17,6 +17,8 @@ verified.
 
 docs/endpoints.md explains the contract with an example; ``actorsync.testing.check_endpoint`` checks an endpoint
 against it.
+
+It is one file because an author of an endpoint reads all of it.
 """
 
 from __future__ import annotations

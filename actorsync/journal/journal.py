@@ -33,6 +33,7 @@ import platformdirs
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
 from actorsync.journal import audits, meta, schema
+from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.file import (
     check_structure,
     connect_to_memory,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from actorsync.model.entry import Record
     from actorsync.model.event import Event
     from actorsync.model.row import ListingRows
-    from actorsync.planning.drift import Drift, Round
+    from actorsync.planning.drift import Drift
 
 __all__ = [
     "Journal",
@@ -82,6 +83,8 @@ class Journal:
         self._reading = self._writing if reader is writer else threading.Lock()
         self._where = where
         self._has_index = False
+        self.audits = AuditMemory(self._read)
+        """What the audits of the target have found."""
 
     @property
     def is_fresh(self) -> bool:
@@ -116,36 +119,6 @@ class Journal:
         """Return the records of what is in ``directory``, by name."""
         with self._read() as connection:
             return schema.read_children(connection, directory)
-
-    def target_root(self) -> Root | None:
-        """Return the root of the target as it was last seen; None if it was not, or did not tell who it is."""
-        with self._read() as connection:
-            return schema.read_root(connection, "target")
-
-    def seen(self) -> float | None:
-        """Return when the target was last looked at, in seconds since the epoch; None if it never was."""
-        with self._read() as connection:
-            return audits.read_seen(connection)
-
-    def round(self) -> Round | None:
-        """Return how far the audits of the target have come; None before the first one."""
-        with self._read() as connection:
-            return audits.read_round(connection)
-
-    def directories_after(self, directory: str, limit: int) -> list[str]:
-        """Return the directories of the mirror that follow ``directory`` in the order of audits, without the root."""
-        with self._read() as connection:
-            return audits.read_directories(connection, directory, limit)
-
-    def directory_count(self) -> int:
-        """Return how many directories the mirror has, without the root."""
-        with self._read() as connection:
-            return audits.count_directories(connection)
-
-    def drifts(self) -> list[Drift]:
-        """Return what has drifted on the target and was not mended, in order."""
-        with self._read() as connection:
-            return audits.read_drifts(connection)
 
     def kept_names(self, directory: str) -> list[str]:
         """Return the names in a directory that the target has from the source, and is to keep."""

@@ -2,6 +2,8 @@
 
 The recorder is the only source of events. Outcomes (``actorsync.model.operation``) are events too. The last event
 of a run is always `Stopped`.
+
+It is one file because a reader of events looks for all of them here.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Report:
     operations that were not done, including the removals that were ``withheld``. ``refused``, ``drained``,
     ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
     compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
-    when the target was last looked at, like ``started_at``; None if it is not known. ``exit_code`` is the exit code of
-    the command line.
+    when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
+    compared the target with the journal. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -56,6 +56,7 @@ class Report:
     audited: int = 0
     drifted: int = 0
     looked_at: float | None = None
+    is_audit: bool = False
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

@@ -7,16 +7,19 @@ hidden names), so a difference in a listing is a suspicion. It is drift if the e
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from actorsync.model.entry import Entry, Kind, Listing, Record, Root, name_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, Root, name_of, parent_of
+from actorsync.model.operation import Audit, Batch, Look, Move, Operation, Respell, Survey, Sweep
 from actorsync.planning.temporary_names import is_temporary
 
 __all__ = [
     "EVERYTHING",
+    "AuditQueue",
     "AuditRule",
     "Drift",
     "Examined",
@@ -42,14 +45,16 @@ _SECOND: Final = 1_000_000_000
 class AuditRule:
     """How a run looks at a target that the journal knows.
 
-    The root is always listed. ``listings`` is how many other directories are, at most; those that were listed longest
-    ago come first. With ``mends`` the run also restores what differs; otherwise it only reports it. ``is_alone``: the
-    run does nothing else, and changes nothing.
+    The root is always looked at: it is listed, or, if it has more than ``large_root`` entries, some of them are asked
+    for by name, and it is listed when it is its turn. ``listings`` is how many other directories are, at most; those
+    that were listed longest ago come first. With ``mends`` the run also restores what differs; otherwise it only
+    reports it. ``is_alone``: the run does nothing else, and changes nothing.
     """
 
     listings: int = 50
     mends: bool = False
     is_alone: bool = False
+    large_root: int = 2_000
 
 
 @attrs.frozen
@@ -62,11 +67,10 @@ class Examined:
     """The listing without temporaries, if what others have put there differs from what the journal has."""
 
 
-def examine(listing: Listing, records: Mapping[str, Record], hides: Callable[[str, bool], bool]) -> Examined:
+def examine(listing: Listing, records: Mapping[str, Record]) -> Examined:
     """Compare a listing of the target with the records of the directory, by name.
 
-    ``hides(path, is_directory)`` tells whether the selection excludes a path: the mirror makes no promise about it.
-    What is about to be removed, by an earlier run that was killed, is no promise either.
+    What is about to be removed, by an earlier run that was killed, may be missing.
     """
     shown = {name_of(entry.path): entry for entry in listing.entries}
     suspects = tuple(
@@ -76,7 +80,6 @@ def examine(listing: Listing, records: Mapping[str, Record], hides: Callable[[st
         and not record.is_removal_intended
         and name not in listing.hidden
         and not is_as_recorded(record.target, shown.get(name))
-        and not hides(record.target.path, record.target.kind is Kind.DIRECTORY)
     )
     foreign = {name: record.target for name, record in records.items() if record.source is None}
     kept = {name: entry for name, entry in shown.items() if not is_temporary(name)}
@@ -165,3 +168,50 @@ def next_round(then: Round | None, chosen: Sequence[str], *, is_end: bool, now: 
     if is_end:
         return Round("", now, began)
     return Round(chosen[-1] if chosen else "", began, whole)
+
+
+@attrs.define(eq=False)
+class AuditQueue:
+    """Audits and looks that wait for an idle connection.
+
+    ``touched`` is what operations of this run change in the directories that are watched: what an audit sees there may
+    be the work of the run.
+    """
+
+    touched: set[str] = attrs.Factory(set)
+    _watched: set[str] = attrs.Factory(set)
+    _audits: deque[Audit] = attrs.Factory(deque)
+    _looks: deque[Look] = attrs.Factory(deque)
+
+    def watch(self, directories: Iterable[str]) -> None:
+        """Remember in ``touched`` from now on what operations change in these directories."""
+        self._watched.update(directories)
+
+    def note(self, operation: Operation) -> None:
+        """Take note of an operation that is planned."""
+        if isinstance(operation, Audit | Look | Survey | Sweep) or not self._watched:
+            return
+        paths = {operation.path, operation.target.path if isinstance(operation, Move | Respell) else operation.path}
+        self.touched.update(path for path in paths if parent_of(path) in self._watched)
+
+    def add(self, operation: Audit | Look) -> None:
+        """Let an operation wait."""
+        if isinstance(operation, Audit):
+            self._audits.append(operation)
+        else:
+            self._looks.append(operation)
+
+    def ready(self, size: int) -> int:
+        """Return how many batches there are, with up to ``size`` looks in each."""
+        return len(self._audits) + -(-len(self._looks) // size)
+
+    def next_batch(self, size: int) -> Batch:
+        """Return what comes next; empty when there is nothing."""
+        if self._looks:
+            return tuple(self._looks.popleft() for _ in range(min(size, len(self._looks))))
+        return (self._audits.popleft(),) if self._audits else ()
+
+    def clear(self) -> None:
+        """Drop everything that waits."""
+        self._audits.clear()
+        self._looks.clear()

@@ -12,6 +12,8 @@ The rules, in the order in which work is given out:
 
 An operation that waits for one which fails, fails with it. Copies are bounded by ``window``: a planner that sees
 `Schedule.is_full` takes no more listings, so the scan waits for the wire instead of filling memory.
+
+It is one file because the order of work is one decision.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.planning.drift import AuditQueue
 from actorsync.planning.removal_queue import RemovalQueue
 
 __all__ = ["Schedule"]
@@ -98,16 +101,12 @@ class Schedule:
         self._makeable: set[str] = set()  # those of them that are in `_directories`
         self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
         self._waiting = _Waiting()
-        self._audits: deque[Audit] = deque()
-        self._looks: deque[Look] = deque()
-        self._watched: set[str] = set()
         self._returns: dict[str, int] = {}
         self._outstanding = 0
         self._drained = False
         self.left = 0
         self.left_by_drain = False
-        self.touched: set[str] = set()
-        """What operations of this run change in the directories that are watched."""
+        self.audits = AuditQueue()
 
     # What the planner asks.
 
@@ -128,8 +127,8 @@ class Schedule:
     def ready(self) -> int:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
         shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
-        shared += self._removals.ready + len(self._looks)
-        return len(self._copies) + len(self._urgent) + len(self._audits) + -(-shared // BATCH)
+        shared += self._removals.ready
+        return len(self._copies) + len(self._urgent) + self.audits.ready(BATCH) + -(-shared // BATCH)
 
     @property
     def removals(self) -> list[Remove]:
@@ -146,7 +145,7 @@ class Schedule:
         if self._drained and not isinstance(operation, Sweep):
             self._leave(not isinstance(operation, Audit | Look))
             return []
-        self._note(operation)
+        self.audits.note(operation)
         match operation:
             case Move() if parent_of(operation.path) in self._missing:
                 return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
@@ -155,10 +154,8 @@ class Schedule:
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
             case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
-            case Audit():
-                self._audits.append(operation)
-            case Look():
-                self._looks.append(operation)
+            case Audit() | Look():
+                self.audits.add(operation)
             case Respell():
                 self._respellings.append(operation)
             case Remove():
@@ -171,16 +168,6 @@ class Schedule:
             case Copy() | Move():
                 self._admit(operation)
         return []
-
-    def watch(self, directories: Iterable[str]) -> None:
-        """Remember in ``touched`` from now on what operations change in these directories."""
-        self._watched.update(directories)
-
-    def _note(self, operation: Operation) -> None:
-        if isinstance(operation, Audit | Look | Survey | Sweep) or not self._watched:
-            return
-        paths = {operation.path, operation.target.path if isinstance(operation, Move | Respell) else operation.path}
-        self.touched.update(path for path in paths if parent_of(path) in self._watched)
 
     def move(self, moves: Iterable[Move]) -> list[Outcome]:
         """Add moves in place of the removals of the old names; nothing else waits for those.
@@ -240,7 +227,7 @@ class Schedule:
         moves = len(self._moves) + len(self._respellings) + len(self._modes)
         self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        small = (self._directories, self._moves, self._modes, self._respellings, self._audits, self._looks)
+        small = (self._directories, self._moves, self._modes, self._respellings, self.audits)
         for collection in (self._copies, *small, self._waiting):
             collection.clear()
 
@@ -266,9 +253,7 @@ class Schedule:
         if not batch:
             batch = self._removals.next_directories(BATCH)
         if not batch:
-            batch = tuple(self._looks.popleft() for _ in range(min(BATCH, len(self._looks))))
-        if not batch and self._audits:
-            batch = (self._audits.popleft(),)
+            batch = self.audits.next_batch(BATCH)
         self._outstanding += len(batch)
         return batch or None
 
@@ -382,10 +367,8 @@ class Schedule:
         match operation:
             case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
-            case Audit():
-                self._audits.append(operation)
-            case Look():
-                self._looks.append(operation)
+            case Audit() | Look():
+                self.audits.add(operation)
             case Respell():
                 self._respellings.append(operation)
             case MakeDirectory():

@@ -148,7 +148,7 @@ class TestWhatLoads:
         ("[synk]\ndelete = true", "synk: unknown key; did you mean sync?"),
         ("[sync]\npasword = 'x'", "sync.pasword: unknown key; did you mean target.password?"),
         ("[shutdown]\ndrian = '1s'", "shutdown.drian: unknown key; did you mean shutdown.drain?"),
-        ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, shutdown"),
+        ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, audit, shutdown"),
         ("[shutdown]\nxyzzy = 1", "shutdown.xyzzy: unknown key; known: shutdown.drain, shutdown.cancel"),
         ("[sync]\n'a\\nb' = 1", "sync.a\\nb: unknown key; known: "),
         ("[sync]\nconnections = 0", "sync.connections: 0 is not a whole number from 1 to 64"),
@@ -273,7 +273,7 @@ class TestOverrides:
             ("sync.conections=2", "--set sync.conections: unknown key; did you mean sync.connections?"),
             ("connections=2", "--set connections: unknown key; did you mean sync.connections?"),
             ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of strings'),
-            ("=", "--set : unknown key; known: source, target, sync, shutdown"),
+            ("=", "--set : unknown key; known: source, target, sync, audit, shutdown"),
         ],
     )
     def test_errors_name_the_option(self, shop: Path, override: str, line: str) -> None:

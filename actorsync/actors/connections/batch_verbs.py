@@ -151,24 +151,27 @@ class BatchVerbs:
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
             listing = await self._list(target, survey.path)
-            root = await self._root(survey.path, listing)
-        except (OperationRefused, GuardRefused) as refusal:
+        except OperationRefused as refusal:
             return Skipped(survey, str(refusal))
+        root = await self._root(survey.path, listing)
         return outcomes.surveyed(survey, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
 
     async def _audit(self, target: Session, audit: Audit) -> Outcome:
         try:
             listing = await self._list(target, audit.path)
-            root = await self._root(audit.path, listing)
-        except (OperationRefused, GuardRefused) as refusal:
+        except OperationRefused as refusal:
             return Skipped(audit, str(refusal))
+        root = await self._root(audit.path, listing)
         return outcomes.audited(audit, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
 
     async def _root(self, directory: str, listing: Listing) -> Root | None:
         """Return the identity of the root, if that was listed. A server would need another connection to tell it."""
         target = self.context.target
         is_told = not directory and listing.problem is None and not target.capabilities.is_remote
-        return await target.identify() if is_told else None
+        if is_told:
+            with suppress(GuardRefused):  # it is gone again, or a plan only pretends that it is there
+                return await target.identify()
+        return None
 
     async def _look(self, target: Session, batch: Batch) -> list[Outcome]:
         self.level.show("auditing")

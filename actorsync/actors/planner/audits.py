@@ -43,9 +43,6 @@ __all__ = ["Audits"]
 
 #: How many entries that have drifted before are asked for again in a run, at most.
 _ASKED_AGAIN: Final = 1_000
-#: A root with more entries than this is listed when it is its turn, like other directories; a run asks for a few of its
-#: entries by name instead.
-_LARGE: Final = 2_000
 
 
 @attrs.define(eq=False)
@@ -77,6 +74,7 @@ class Audits:
     _known: dict[str, Drift] = attrs.Factory(dict)  # what had drifted before this run
     _pending: set[str] = attrs.Factory(set)  # operations without a verdict, as `_key` names them
     _arrived: list[Outcome] = attrs.Factory(list)  # outcomes that are not judged yet
+    _judged: set[str] = attrs.Factory(set)
     _chosen: Sequence[str] = ()
     _is_asking: bool = False  # outcomes are for `_ask`, and not for `run`
 
@@ -84,13 +82,13 @@ class Audits:
 
     async def look_at_root(self) -> None:
         """List the root of the target, and void the journal if that is not the root which the journal knows."""
-        self.looked_at = await self.blocking(self.journal.seen)
+        self.looked_at = await self.blocking(self.journal.audits.seen)
         if self.rule is None:
             return
-        self._known = {drift.path: drift for drift in await self.blocking(self.journal.drifts)}
-        self.schedule.watch({""})
+        self._known = {drift.path: drift for drift in await self.blocking(self.journal.audits.drifts)}
+        self.schedule.audits.watch({""})
         records = await self.blocking(self.journal.children, "")
-        if len(records) > _LARGE and await self._shows_some(records):
+        if len(records) > self.rule.large_root and await self._shows_some(records):
             await self._note_seen(None)
             return
         (outcome,) = await self._ask([Audit("")])
@@ -99,7 +97,7 @@ class Audits:
                 why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
                 await self.announcer.send(Warned(f"the target was not looked at: its root cannot be listed: {why}"))
             return
-        root_then = await self.blocking(self.journal.target_root)
+        root_then = await self.blocking(self.journal.audits.target_root)
         reason = await self._why_void(records, outcome.listing, root_then, outcome.root)
         if self.draining.is_set():
             return
@@ -122,8 +120,8 @@ class Audits:
         if self.rule is None or self.draining.is_set() or "" in self.drifted:
             return
         self._chosen = await self.blocking(self._next_directories, self.rule.listings)
-        self.schedule.watch({it for path in self._chosen for it in (path, *ancestors(path))})
-        self.schedule.watch({parent_of(path) for path in self._known})
+        self.schedule.audits.watch({it for path in self._chosen for it in (path, *ancestors(path))})
+        self.schedule.audits.watch({parent_of(path) for path in self._known})
         for path in self._chosen:
             self._add(Audit(path))
         for path in [*self._known][:_ASKED_AGAIN]:
@@ -141,10 +139,12 @@ class Audits:
         await self._until_judged()
         if self.rule is None or self._pending:
             return
-        known = await self.blocking(self.journal.directory_count)
-        then = await self.blocking(self.journal.round)
+        known = await self.blocking(self.journal.audits.directory_count)
+        then = await self.blocking(self.journal.audits.round)
         if self._chosen or then is None:
-            is_end = not self._chosen or not await self.blocking(self.journal.directories_after, self._chosen[-1], 1)
+            is_end = not self._chosen or not await self.blocking(
+                self.journal.audits.directories_after, self._chosen[-1], 1
+            )
             now = next_round(then, self._chosen, is_end=is_end, now=self._now)
             await self.announcer.send(Audited(self.listed, known, now.last, now.began, now.whole))
 
@@ -251,21 +251,27 @@ class Audits:
             self._look_at(it.target for it in found if it is not None and it.source is not None)
             return
         records = await self.blocking(self.journal.children, directory)
-        examined = examine(listing, records, self.hides)
-        if examined.other_foreign is not None and self.schedule.touched.isdisjoint(it.path for it in listing.entries):
+        examined = examine(listing, records)
+        if examined.other_foreign is not None and self.schedule.audits.touched.isdisjoint(
+            it.path for it in listing.entries
+        ):
             await self.announcer.record(Relisted(examined.other_foreign))
         self._look_at(examined.suspects)
 
     def _look_at(self, suspects: Iterable[Entry]) -> None:
         for entry in suspects:
             look = Look(entry, is_fresh=True)
-            if _key(look) not in self._pending:
+            is_hidden = self.hides(entry.path, entry.kind is Kind.DIRECTORY)  # the mirror makes no promise about it
+            if not is_hidden and _key(look) not in self._pending:
                 self._add(look)
         self.progress.notify()
 
     async def _confirm(self, look: Look, now: Entry | None) -> None:
         """Announce what is now known of one entry."""
         path = look.path
+        if path in self._judged:
+            return
+        self._judged.add(path)
         record = await self.blocking(self.journal.record, path)
         is_ours = record is not None and record.source is not None and not record.is_removal_intended
         is_as_it_was = now is not None and is_as_recorded(look.target, now)
@@ -288,19 +294,20 @@ class Audits:
 
     def _is_touched(self, path: str) -> bool:
         """Tell whether this run changes an entry, or one above it: what was seen may be its own work."""
-        touched = self.schedule.touched
+        touched = self.schedule.audits.touched
         return path in touched or any(above in touched for above in ancestors(path))
 
     def _next_directories(self, count: int) -> list[str]:
         """Return the directories whose turn it is. A round does not go on beyond the last directory."""
         if not count:
             return []
-        then = self.journal.round()
-        chosen = [] if then is None or not then.last else self.journal.directories_after(then.last, count)
+        then = self.journal.audits.round()
+        chosen = [] if then is None or not then.last else self.journal.audits.directories_after(then.last, count)
         if chosen:
             return chosen
-        is_large = len(self.journal.children("")) > _LARGE
-        return [*([""] if is_large else []), *self.journal.directories_after("", count)]
+        assert self.rule is not None
+        is_large = len(self.journal.children("")) > self.rule.large_root
+        return [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
 
     @property
     def _now(self) -> float:

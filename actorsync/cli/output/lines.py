@@ -237,11 +237,13 @@ class Lines(Output):
         *,
         every: str = "",
         is_verbose: bool = False,
+        verb: str = "mirroring",
     ) -> None:
         super().__init__(statistics, stream, stream)
         self._every = every
         self.rate = Rate()
         self._is_verbose = is_verbose
+        self._verb = verb
         self._has_started = False
         self._last: Report | None = None
         self._reported: dict[str, float] = {}
@@ -270,7 +272,7 @@ class Lines(Output):
                 often = f" every {self._every}" if self._every else ""
                 where = f"{display(source)} to {display(target)}"
                 many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
-                return [f"mirroring {where}{often}, {many}"]
+                return [f"{self._verb} {where}{often}, {many}"]
             case Warned(text):
                 return [warning_text(text)]
             case RemovalsWithheld(_, reason):

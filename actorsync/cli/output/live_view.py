@@ -54,8 +54,9 @@ class LiveView(Lines):
         *,
         every: str = "",
         is_verbose: bool = False,
+        verb: str = "mirroring",
     ) -> None:
-        super().__init__(statistics, stream, every=every, is_verbose=is_verbose)
+        super().__init__(statistics, stream, every=every, is_verbose=is_verbose, verb=verb)
         self._descriptor = stream.fileno() if stream is not None else -1
         self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None

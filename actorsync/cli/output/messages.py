@@ -110,7 +110,8 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
         case RemovalsRefused(reason):
             yield True, reason
         case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
-            yield True, f"drift: {_named(path)} {drift_of(then, now)} on the target{'; restored' if is_mended else ''}"
+            follows = "; it is restored" if is_mended else ""
+            yield True, f"changed on the target: {_named(path)} {drift_of(then, now)}{follows}"
         case MemoryVoided(reason):
             yield True, f"the root of the target {reason}: listing the whole target, nothing is taken for granted"
         case Retired(connection, reason):
@@ -183,6 +184,8 @@ def is_whole(report: Report) -> bool:
 def summary(report: Report) -> str:
     """Return the last line of a run: ``in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s``."""
     took = f"in {duration_text(report.seconds)}"
+    if report.is_audit:
+        return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
         return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_as_of(report)}"
     if report.exit_code == DRIFTED and did_nothing(report):
@@ -210,13 +213,22 @@ def summary(report: Report) -> str:
     return f"{result_of(report)}: {', '.join(parts)} {took}{_as_of(report)}{way_out}"
 
 
+def _audit_summary(report: Report, took: str) -> str:
+    seen = f"{counted(report.audited, 'directory', 'directories')} compared"
+    if not is_whole(report) or report.exit_code not in {0, DRIFTED}:
+        return f"{result_of(report)}: {seen} {took}"
+    if report.drifted:
+        return f"drifted: {seen}, {_drifted(report)} {took}; {_WAY_OUT}"
+    return f"no difference: {seen} {took}"
+
+
 def _drifted(report: Report) -> str:
     return f"{_entries(report.drifted)} changed on the target by other programs"
 
 
-def _as_of(report: Report) -> str:
-    """Return what the last line adds if the run did not look at the target."""
-    if report.looked_at is None or report.looked_at >= report.started_at:
+def _as_of(report: Report, seconds: float = 0.0) -> str:
+    """Return what the last line adds if the run did not look at the target, and the last look is so long ago."""
+    if report.looked_at is None or report.looked_at >= report.started_at - seconds:
         return ""
     return f"; the target was last looked at {duration_text(report.started_at - report.looked_at)} ago"
 
@@ -236,7 +248,7 @@ def plan_summary(report: Report) -> str:
         parts.append(f"{report.removed} to remove")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
-    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report)}"
+    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report, 60)}"
 
 
 #: How many of the parked paths a table names, and how many characters of a reason it shows.

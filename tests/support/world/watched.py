@@ -13,11 +13,11 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
+from actorsync.journal.audit_memory import AuditMemory
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
 from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
-from actorsync.planning.drift import Drift, Round
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
 
@@ -218,25 +218,10 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.record(path)
 
-    def target_root(self) -> Root | None:
-        return self.inner.target_root()
-
-    def seen(self) -> float | None:
-        return self.inner.seen()
-
-    def round(self) -> Round | None:
-        return self.inner.round()
-
-    def directories_after(self, directory: str, limit: int) -> list[str]:
+    @property
+    def audits(self) -> AuditMemory:
         self._meet("read")
-        return self.inner.directories_after(directory, limit)
-
-    def directory_count(self) -> int:
-        return self.inner.directory_count()
-
-    def drifts(self) -> Sequence[Drift]:
-        self._meet("read")
-        return self.inner.drifts()
+        return self.inner.audits
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()
