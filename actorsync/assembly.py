@@ -24,6 +24,7 @@ from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.pool_size import Sizing
+from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
@@ -86,7 +87,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
-        connections=_connections(seen.sent, target, pool, options),
+        connections=_connections(seen, target, pool, options),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feed),
         remote_source=seen.remote,
     )
@@ -142,6 +143,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,
+        schedule=Schedule(comparisons=COMPARISONS if target.capabilities.lanes == 1 else 1),
         stages=options.pipeline.operation_stages,
         default_modes=modes_for(target, None),
     )
@@ -158,10 +160,11 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
     return asked if can.keeps_modes or can.sets_modes else ALONE
 
 
-def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
+def _connections(source: _Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
-        source=source,
+        source=source.sent,
+        compared=source.hashed,
         target=target,
         statistics=options.statistics,
         shutdown=options.shutdown,

@@ -23,6 +23,7 @@ from actorsync.model.event import (
     is_durable,
 )
 from actorsync.model.operation import (
+    Compare,
     Copy,
     Done,
     Failed,
@@ -82,6 +83,8 @@ class Tally:
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
+            case Done(Compare()):
+                self.adopted += 1
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
@@ -102,7 +105,7 @@ class Tally:
             case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
                 self.parked += fault is Fault.PARKED
-            case Skipped(operation) if not isinstance(operation, Move | Respell):  # replaced by other operations
+            case Skipped(operation) if not isinstance(operation, Compare | Move | Respell):  # replaced by others
                 self.skipped += 1
             case Reconnecting():
                 self.reconnects += 1

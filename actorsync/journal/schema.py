@@ -24,6 +24,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, pare
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
 from actorsync.model.row import KINDS, ListingRows, decode, encode, entries_of
+from actorsync.planning.reconcile import looks_equal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -319,7 +320,8 @@ def fit(value: Value) -> Value:
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
     """Return the temporaries, each with the file that it is for, or None if that is unknown or has arrived.
 
-    A name that is used while an entry gets another spelling comes with that spelling, and no kind.
+    A name that is used while an entry gets another spelling comes with that spelling, and no kind. So does a file that
+    would be recognized by its size and time on a target that had another file with these.
     """
     pending: list[tuple[str, Entry | None]] = []
     for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
@@ -332,6 +334,8 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
             known = record.source if record is not None else None
             if known is not None and (known.size, known.mtime_ns) == (source.size, source.mtime_ns):
                 source = None
+            elif record is not None and looks_equal(source, record.target):
+                source = Entry(source.path, Kind.OTHER)  # what the target had before has its size and time as well
         pending.append((decode(path), source))
     return pending
 

@@ -15,7 +15,19 @@ from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.modes import ALONE, Modes, mode_to_set
 
-__all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy", "reconcile", "removals_below"]
+__all__ = [
+    "TABLE",
+    "Action",
+    "Decision",
+    "Source",
+    "Target",
+    "decide",
+    "has_same_time",
+    "is_racy",
+    "looks_equal",
+    "reconcile",
+    "removals_below",
+]
 
 #: A file whose inode changed less than this before it was read may change again without any of its times
 #: changing: the coarsest clocks in use (FAT) tick every two seconds. In nanoseconds.
@@ -48,6 +60,7 @@ class Target(enum.Enum):
     FILE = "our file"
     DIRECTORY = "our directory"
     FOREIGN_EQUAL = "foreign file, equal"
+    FOREIGN_ALIKE = "foreign file, equal if its content is"
     FOREIGN_FILE = "foreign file"
     FOREIGN_DIRECTORY = "foreign directory"
 
@@ -62,6 +75,7 @@ class Action(enum.Enum):
     VERIFY = "compare contents"
     MAKE = "make directory"
     ADOPT = "adopt"
+    COMPARE = "adopt, or else copy"
     SET_MODE = "set the mode"
     NOTE = "record the mode that the source has now"
     REMOVE = "remove"
@@ -88,6 +102,7 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.CHANGED, Target.FILE): Action.COPY,
     (Source.CHANGED, Target.DIRECTORY): Action.REPLACE,
     (Source.CHANGED, Target.FOREIGN_EQUAL): Action.ADOPT,
+    (Source.CHANGED, Target.FOREIGN_ALIKE): Action.COMPARE,
     (Source.CHANGED, Target.FOREIGN_FILE): Action.COPY,
     (Source.CHANGED, Target.FOREIGN_DIRECTORY): Action.BLOCKED,
     (Source.DIRECTORY, Target.NOTHING): Action.MAKE,
@@ -129,12 +144,13 @@ def decide(
 ) -> Action:
     """Look one path up in the table. ``hidden``: the source has it, or may have it, but it is not to be mirrored.
 
-    ``by_content``: other times do not make another file where the checksum of what was sent is known. ``modes`` is the
-    rule for modes; with ``is_new_rule`` the last complete run followed another one.
+    ``by_content``: other times do not make another file where the checksum of what was sent is known, and equal times
+    do not make an equal one where the target has a file that is not ours. ``modes`` is the rule for modes; with
+    ``is_new_rule`` the last complete run followed another one.
     """
     if record is None and (now is None or hidden):
         return Action.NOTHING
-    action = TABLE[_source(now, record, hidden, by_content), _target(now, record)]
+    action = TABLE[_source(now, record, hidden, by_content), _target(now, record, by_content)]
     if action is Action.NOTHING and now is not None and record is not None and record.source is not None and not hidden:
         if mode_to_set(now, record, modes, is_new_rule=is_new_rule) is not None:
             return Action.SET_MODE
@@ -229,7 +245,7 @@ def _is_chmod(now: Entry, then: Entry) -> bool:
     )
 
 
-def _target(now: Entry | None, record: Record | None) -> Target:
+def _target(now: Entry | None, record: Record | None, by_content: bool) -> Target:
     if record is None:
         return Target.NOTHING
     is_directory = record.target.kind is Kind.DIRECTORY
@@ -239,8 +255,11 @@ def _target(now: Entry | None, record: Record | None) -> Target:
         return Target.DIRECTORY if is_directory else Target.FILE
     if is_directory:
         return Target.FOREIGN_DIRECTORY
-    if now is not None and now.kind is Kind.FILE and looks_equal(now, record.target):
-        return Target.FOREIGN_EQUAL
+    if now is not None and now.kind is Kind.FILE:
+        if by_content and (now.size == record.target.size or is_fingerprinted(now)):
+            return Target.FOREIGN_ALIKE
+        if not by_content and looks_equal(now, record.target):
+            return Target.FOREIGN_EQUAL
     return Target.FOREIGN_FILE
 
 
@@ -251,7 +270,12 @@ def looks_equal(source: Entry, target: Entry) -> bool:
     whole seconds. A target that does not report a time proves nothing; nor does the size of a file whose content a
     transform makes.
     """
-    if is_fingerprinted(source) or source.size != target.size or source.mtime_ns is None or target.mtime_ns is None:
+    return not is_fingerprinted(source) and source.size == target.size and has_same_time(source, target)
+
+
+def has_same_time(source: Entry, target: Entry) -> bool:
+    """Return whether a file on the target has the time of the source, as precisely as the target keeps times."""
+    if source.mtime_ns is None or target.mtime_ns is None:
         return False
     if target.mtime_ns % 1_000_000_000:
         return source.mtime_ns == target.mtime_ns

@@ -7,7 +7,8 @@ The rules, in the order in which work is given out:
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
-5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end.
+5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end;
+6. contents are compared when no copy is ready: what is known to be new is published first.
 
 An operation that waits for one which fails, fails with it. Copies are bounded by ``window``: a planner that sees
 `Schedule.is_full` takes no more listings, so the scan waits for the wire instead of filling memory.
@@ -24,6 +25,7 @@ import attrs
 from actorsync.model.entry import parent_of
 from actorsync.model.operation import (
     Batch,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -42,10 +44,13 @@ from actorsync.model.operation import (
 )
 from actorsync.planning.removal_queue import RemovalQueue
 
-__all__ = ["Schedule"]
+__all__ = ["COMPARISONS", "Schedule"]
 
 #: How many verbs share one batch: enough to make the round trip cheap, few enough to spread over connections.
 BATCH = 64
+
+#: How many comparisons share one batch, where a session does one thing at a time.
+COMPARISONS = 16
 
 #: How often an operation may come back undone before it counts as failed.
 RETURNS = 5
@@ -81,8 +86,10 @@ class _Waiting:
 class Schedule:
     """All operations of one run that are not settled yet."""
 
-    def __init__(self, *, window: int = 5_000) -> None:
+    def __init__(self, *, window: int = 5_000, comparisons: int = COMPARISONS) -> None:
         self._window = window
+        self._comparisons_at_once = comparisons
+        self._comparisons: deque[Compare] = deque()
         self._copies: list[tuple[int, int, Copy]] = []
         self._added = 0
         self._urgent: deque[Sweep | Survey] = deque()
@@ -109,7 +116,8 @@ class Schedule:
 
         Never when everything waits for removals: those wait for the end of the scan, which would wait for them.
         """
-        return len(self._copies) + self._waiting.count >= self._window and not self.is_idle
+        count = len(self._copies) + len(self._comparisons) + self._waiting.count
+        return count >= self._window and not self.is_idle
 
     @property
     def is_idle(self) -> bool:
@@ -121,7 +129,8 @@ class Schedule:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
         shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
         shared += self._removals.ready
-        return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
+        comparisons = -(-len(self._comparisons) // self._comparisons_at_once)
+        return len(self._copies) + comparisons + len(self._urgent) + -(-shared // BATCH)
 
     @property
     def removals(self) -> list[Remove]:
@@ -152,6 +161,8 @@ class Schedule:
                 self._removals.hold(operation)
             case SetMode():
                 self._modes.append(operation)
+            case Compare():
+                self._comparisons.append(operation)
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
@@ -214,10 +225,10 @@ class Schedule:
             return
         self._drained = True
         removals = self._removals.clear()
-        moves = len(self._moves) + len(self._respellings) + len(self._modes)
+        moves = len(self._moves) + len(self._respellings) + len(self._modes) + len(self._comparisons)
         self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        small = (self._directories, self._moves, self._modes, self._respellings)
+        small = (self._directories, self._moves, self._modes, self._respellings, self._comparisons)
         for collection in (self._copies, *small, self._waiting):
             collection.clear()
 
@@ -240,6 +251,9 @@ class Schedule:
             batch = self._removals.next_files(BATCH)
         if not batch and self._copies:
             batch = (heapq.heappop(self._copies)[2],)
+        if not batch:
+            count = min(self._comparisons_at_once, len(self._comparisons))
+            batch = tuple(self._comparisons.popleft() for _ in range(count))
         if not batch:
             batch = self._removals.next_directories(BATCH)
         self._outstanding += len(batch)
@@ -364,6 +378,8 @@ class Schedule:
                 return list(self._keep(self._removals.put_back(operation)))
             case SetMode():
                 self._modes.append(operation)
+            case Compare():
+                self._comparisons.append(operation)
             case Copy() | Move():
                 self._admit(operation)
         return []
@@ -371,7 +387,8 @@ class Schedule:
 
 def _undone(operation: Operation, reason: str, fault: Fault) -> Failed | Skipped:
     """Return the failure of an operation. A move is skipped instead: other operations replace it."""
-    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason, fault)
+    is_replaced = isinstance(operation, Compare | Move | Respell)
+    return Skipped(operation, reason) if is_replaced else Failed(operation, reason, fault)
 
 
 def _passed_on(fault: Fault) -> Fault:

@@ -40,6 +40,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.operation import (
+    Compare,
     Copy,
     Done,
     Failed,
@@ -95,6 +96,7 @@ EVERY_EVENT: list[Event] = [
     RemovalIntended(("dir/a.txt",)),
     MovesIntended((Move(FILE, OLD),)),
     Done(Move(FILE, OLD), FILE, FILE),
+    Done(Compare(FILE, FILE), FILE, FILE),
     Done(Respell(FILE, OLD, "dir/.tmp"), FILE, FILE),
     Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
     Done(MakeDirectory(FOLDER), FOLDER),

@@ -11,6 +11,7 @@ from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Listing, parent_of
 from actorsync.model.operation import (
     Batch,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -66,7 +67,8 @@ def not_sent(copy: Copy, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
-    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason)
+    is_replaced = isinstance(operation, Compare | Move | Respell)
+    return Skipped(operation, reason) if is_replaced else Failed(operation, reason)
 
 
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:

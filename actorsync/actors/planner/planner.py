@@ -12,6 +12,7 @@ from actorsync.actors.messages import Blocking, Fact, Finding, Settlement, Turn,
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.comparison import Comparison
+from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
@@ -97,6 +98,7 @@ class Planner:
         comparison = Comparison(
             journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
         )
+        checks = ContentChecks(schedule, progress, self.draining)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
@@ -123,6 +125,7 @@ class Planner:
             turn=self.turn,
             survey=survey,
             comparison=comparison,
+            checks=checks,
             renames=renames,
             respellings=respellings,
             removals=removals,
@@ -130,7 +133,7 @@ class Planner:
             is_new_rule=is_new_rule,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners.append(intake.settle)
+        announcer.listeners += [checks.settle, intake.settle]
         return _Story(self, progress, announcer, parking, survey, renames, removals, dispatch, intake)
 
 
@@ -167,6 +170,7 @@ class _Story:
         complete = await self.intake.run(listings)
         if is_fresh:
             await self.survey.finish()
+        await self.intake.checks.finish(self.intake.act_on)
         for move in await self.renames.resolve(complete, self.intake.act_on):
             await self.dispatch.offer(move)
         if complete is not None:
@@ -176,6 +180,7 @@ class _Story:
         await self.renames.replace_undone(self.dispatch.take)
         self.progress.notify()
         await self.progress.until_idle()
+        await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
