@@ -24,6 +24,8 @@ from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.journal import open_memory_journal
 from actorsync.model.event import Event, SurveyComplete
 from actorsync.model.operation import Compare, Copy, Done, Failed, SetMode, Skipped
+from actorsync.model.report import Report
+from actorsync.policy import Policy
 from actorsync.testing import EmbeddedFtpServer, Faulty
 from actorsync.transforms import gzip_stream
 from tests.support.mirror import contents, mirror
@@ -32,6 +34,8 @@ from tests.support.servers import ftp as ftp_servers
 from tests.support.servers import ssh_servers
 from tests.support.servers.ssh_target import endpoint_for as sftp_endpoint_for
 from tests.support.world.memory_mirror import ONE, Mirror
+from tests.support.world.simulation import Story, simulate
+from tests.support.world.world import Weather
 
 SECOND = 10**9
 LONG_AGO = 1_700_000_000 * SECOND
@@ -365,3 +369,38 @@ async def test_contents_are_read_back_over_sftp(server_folder: Path, tmp_path: P
 async def test_contents_are_compared_in_a_local_directory(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     await compare_a_build(tmp_path / "source", tmp_path / "target", LocalEndpoint(tmp_path / "target"))
+
+
+class Forgetful(Story):
+    """A mirror by content whose journal is often lost, and a source whose files all have one time.
+
+    ``adopted`` and ``different`` count what comparisons have found.
+    """
+
+    adopted = 0
+    different = 0
+
+    async def run(self, weather: Weather) -> Report | None:
+        report = await super().run(weather)
+        outcomes = [it for it in self.oracle.events if isinstance(it, Done | Skipped)]
+        self.adopted += sum(isinstance(it, Done) and isinstance(it.operation, Compare) for it in outcomes)
+        self.different += sum(isinstance(it, Skipped) and isinstance(it.operation, Compare) for it in outcomes)
+        return report
+
+    def _any_policy(self) -> Policy:
+        return attrs.evolve(super()._any_policy(), by_content=True)
+
+    def _any_time(self) -> int | None:
+        return 1_700_000_000 * SECOND
+
+    def _between_runs(self) -> None:
+        super()._between_runs()
+        if self.rng.random() < 0.5:
+            self.lose_journal()
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_lost_journals_adopt_nothing_of_another_content(block: int) -> None:
+    stories = [simulate(Forgetful(seed)) for seed in range(block * 20, block * 20 + 20)]
+    assert sum(story.adopted for story in stories)
+    assert sum(story.different for story in stories)
