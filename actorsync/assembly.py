@@ -102,7 +102,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
         source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
-    transformed = Transformed(source, transforms) if transforms else None
+    transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
     sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
@@ -132,6 +132,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             delete=policy.delete,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
+            by_size_time=policy.by_size_time,
             modes=modes_for(target, policy.modes),
         ),
         source=SourceQueries(

@@ -129,6 +129,7 @@ class Intake:
                 records,
                 rules.selection.hides,
                 by_content=rules.by_content,
+                by_size_time=rules.by_size_time,
                 modes=rules.modes,
                 is_new_rule=self.is_new_rule,
             )

@@ -96,7 +96,14 @@ class Planner:
         survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
-            journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
+            journal=journal,
+            announcer=announcer,
+            source=source,
+            wall_clock_ns=self.wall_clock_ns,
+            began=began,
+            by_content=rules.by_content,
+            by_size_time=rules.by_size_time,
+            is_complete=is_new_rule,
         )
         checks = ContentChecks(schedule, progress, self.draining)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
@@ -112,7 +119,7 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time,
         )
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)

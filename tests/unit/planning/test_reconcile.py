@@ -164,6 +164,31 @@ def test_touched_file_with_known_checksum_is_compared(change: dict[str, Any]) ->
     assert decide(now, attrs.evolve(SUMMED, digest=b""), by_content=True) is Action.COPY, "it may not be there"
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"ctime_ns": 1}, Action.NOTHING),
+        ({"inode": 8}, Action.NOTHING),
+        ({"ctime_ns": 1, "inode": 8}, Action.NOTHING),
+        ({"mtime_ns": 5 * SECOND + 7}, Action.NOTE),
+        ({"mtime_ns": 6 * SECOND}, Action.COPY),
+        ({"mtime_ns": None}, Action.COPY),
+        ({"size": 4}, Action.COPY),
+    ],
+    ids=str,
+)
+def test_by_size_and_time_neither_inode_nor_its_time_counts(change: dict[str, Any], expected: Action) -> None:
+    now = attrs.evolve(file(), **change)
+    assert decide(now, OURS, by_size_time=True) is expected
+    if expected is Action.NOTHING:
+        assert decide(now, RACY, by_size_time=True) is Action.VERIFY
+
+
+def test_by_size_and_time_two_fractions_of_one_second_are_two_times() -> None:
+    one, other = file(mtime_ns=5 * SECOND + 1), file(mtime_ns=5 * SECOND + 2)
+    assert decide(one, Record(other, other), by_size_time=True) is Action.COPY
+
+
 def test_change_of_the_target_record_is_no_change_of_the_source() -> None:
     record = Record(file(), file(mtime_ns=1))
     assert decide(file(), record) is Action.NOTHING
