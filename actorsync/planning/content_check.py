@@ -23,16 +23,17 @@ class Way(enum.Enum):
     SEND = "do not find out: send the file"
 
 
-def way_to_compare(source: Entry, target: Entry, *, is_remote: bool, is_hashing: bool) -> Way:
+def way_to_compare(source: Entry, target: Entry, *, is_remote: bool, is_hashed: bool) -> Way:
     """Return how to compare the contents of a file.
 
-    ``is_remote``: reading the target uses the network. ``is_hashing``: the server returns hashes.
+    ``is_remote``: reading the target uses the network. ``is_hashed``: the server has
+    returned its hash.
 
     Reading a file back moves as many bytes as sending it. A file with the time of the source was very probably sent by
     an earlier run, and then nothing has to be sent, nothing changes on the target, and receiving is mostly the faster
     direction. Any other file is probably an older version: reading it would be in vain.
     """
-    if is_hashing and target.size <= MOST_HASHED:
+    if is_hashed:
         return Way.HASH
     if not is_remote or has_same_time(source, target):
         return Way.READ

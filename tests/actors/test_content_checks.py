@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,18 @@ import trio.abc
 from trio.testing import MockClock
 
 from actorsync.actors.pipeline import Change, Pipeline, operation_stage
+from actorsync.endpoints.content_hash import ContentHash
+from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
+from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.journal import open_memory_journal
+from actorsync.model.entry import Entry
 from actorsync.model.event import Event, SurveyComplete
 from actorsync.model.operation import Compare, Copy, Done, Failed, SetMode, Skipped
 from actorsync.model.report import Report
@@ -30,8 +37,8 @@ from actorsync.testing import EmbeddedFtpServer, Faulty
 from actorsync.transforms import gzip_stream
 from tests.support.mirror import contents, mirror
 from tests.support.scenarios import write
+from tests.support.servers import debian_servers, ssh_servers
 from tests.support.servers import ftp as ftp_servers
-from tests.support.servers import ssh_servers
 from tests.support.servers.ssh_target import endpoint_for as sftp_endpoint_for
 from tests.support.world.memory_mirror import ONE, Mirror
 from tests.support.world.simulation import Story, simulate
@@ -371,6 +378,46 @@ async def test_contents_are_compared_in_a_local_directory(tmp_path: Path) -> Non
     await compare_a_build(tmp_path / "source", tmp_path / "target", LocalEndpoint(tmp_path / "target"))
 
 
+class Hashing(EndpointWrapper[Endpoint]):
+    """A target whose server computes hashes; of the paths in ``unknown`` it returns none."""
+
+    unknown: frozenset[str] = frozenset()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self.real.open_session() as session:
+            yield _HashingSession(session, self.unknown)
+
+
+class _HashingSession(SessionWrapper):
+    def __init__(self, real: Session, unknown: frozenset[str]) -> None:
+        super().__init__(real)
+        self._unknown = unknown
+
+    async def hash_files(self, entries: Sequence[Entry]) -> list[ContentHash | None]:
+        found: list[ContentHash | None] = []
+        for entry in entries:
+            async with self._real.open(entry.path) as content:
+                digest = hashlib.sha256(await content.read(1 << 20)).digest()
+            found.append(None if entry.path in self._unknown else ContentHash("sha256", digest))
+        return found
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+async def test_hash_of_the_server_decides_without_reading_back(is_dry: bool, autojump_clock: MockClock) -> None:
+    it = Mirror(target=MemoryEndpoint("target", inodes=False, lanes=1, is_remote=True), wall_ns=lambda: NOW)
+    for number in range(FILES):
+        it.source.write(f"d/{number}", b"%d" % number * 9, LONG_AGO)
+        it.target.write(f"d/{number}", b"%d" % number * 9, LONG_AGO - SECOND)
+    it.target.write("d/1", b"an old on", LONG_AGO)
+    settle_times(it)
+    target = Hashing(it.target)
+    target.unknown = frozenset({"d/2"})
+    report = await it.run(DryRun(target) if is_dry else target, policy=BY_CONTENT)
+    assert compared(it) == {**EXPECTED, "d/2": "Skipped"}
+    assert (report.copied, report.adopted) == (2, FILES - 2), "without a hash, a file with another time is sent"
+
+
 class Forgetful(Story):
     """A mirror by content whose journal is often lost, and a source whose files all have one time.
 
@@ -406,3 +453,15 @@ def test_lost_journals_adopt_nothing_of_another_content(block: int) -> None:
         simulate(story)
     assert sum(story.adopted for story in stories)
     assert sum(story.different for story in stories)
+
+
+@pytest.mark.parametrize("name", ["proftpd"])
+async def test_hashes_of_a_real_server_decide(name: debian_servers.Name, server_folder: Path, tmp_path: Path) -> None:
+    root, folder = server_folder / "root", server_folder / "server"
+    root.mkdir()
+    folder.mkdir()
+    options = debian_servers.Options(has_hashes=True)
+    with debian_servers.debian_server(name, root, folder, options) as server:
+        await compare_a_build(tmp_path / "source", root, ftp_servers.endpoint_for(server.target))
+        verbs = [line.partition(" ")[0] for line in server.command_log() or ()]
+        assert (verbs.count("HASH"), verbs.count("RETR")) == (31, 0)

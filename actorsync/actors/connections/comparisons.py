@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -9,11 +11,12 @@ import attrs
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import HashingContent
 from actorsync.actors.statistics import LaneLevel
+from actorsync.endpoints.content_hash import ContentHash, content_hashes
 from actorsync.endpoints.contract import Content, ReadSession, Session
 from actorsync.errors import OperationRefused, SourceLost
 from actorsync.model.entry import Record
 from actorsync.model.operation import Batch, Compare, Done, Outcome, Returned, Skipped
-from actorsync.planning.content_check import Way, way_to_compare
+from actorsync.planning.content_check import MOST_HASHED, Way, way_to_compare
 from actorsync.planning.modes import mode_to_set
 from actorsync.planning.reconcile import is_racy
 
@@ -39,19 +42,36 @@ class Comparisons:
         """Return one outcome for each comparison of ``batch``, in order. Raises `ConnectionLost`."""
         self.level.show("comparing")
         compares = [operation for operation in batch if isinstance(operation, Compare)]
+        hashes = await self._hashes(target, compares)
         async with self.context.compared.open_session() as source:
-            return [await self._compare(source, target, compare) for compare in compares]
+            return [await self._compare(source, target, compare, hashes.get(compare.path)) for compare in compares]
 
-    async def _compare(self, source: ReadSession, target: Session, compare: Compare) -> Outcome:
+    async def _hashes(self, target: Session, compares: Sequence[Compare]) -> dict[str, ContentHash]:
+        """Return the hashes that the server has computed, by path. Reading a local file takes no more time."""
+        files = [compare.target for compare in compares if compare.target.size <= MOST_HASHED]
+        if not files or self.context.shutdown.draining.is_set():
+            return {}
+        hashes = await content_hashes(target, files)
+        return {file.path: found for file, found in zip(files, hashes, strict=True) if found is not None}
+
+    async def _compare(
+        self, source: ReadSession, target: Session, compare: Compare, found: ContentHash | None
+    ) -> Outcome:
         if self.context.shutdown.draining.is_set():
             return Returned(compare, "the run is stopping")
         is_remote = self.context.target.capabilities.is_remote
-        if way_to_compare(compare.source, compare.target, is_remote=is_remote, is_hashing=False) is Way.SEND:
+        way = way_to_compare(compare.source, compare.target, is_remote=is_remote, is_hashed=found is not None)
+        if way is Way.SEND:
             return Skipped(compare, "not compared: the target has another time, and reading costs as much as sending")
         try:
-            async with source.open(compare.path) as opened, target.open(compare.path) as there:
+            async with source.open(compare.path) as opened:
                 ours = HashingContent(opened)
-                if await self._is_equal(ours, there) and await opened.is_unchanged():
+                if found is not None:
+                    is_same = await _has_hash(ours, compare.target.size, found)
+                else:
+                    async with target.open(compare.path) as there:
+                        is_same = await self._is_equal(ours, there)
+                if is_same and await opened.is_unchanged():
                     return self._equal(compare, ours)
         except SourceLost as lost:
             return Returned(compare, str(lost), tried=True)
@@ -102,3 +122,13 @@ class Comparisons:
                 break
             data += piece
         return data
+
+
+async def _has_hash(ours: Content, size: int, found: ContentHash) -> bool:
+    """Return whether a file of the source has the hash of a file of ``size`` bytes on the target."""
+    if ours.size not in {None, size}:
+        return False
+    computed = hashlib.new(found.algorithm)
+    while piece := await ours.read(_PIECE):
+        computed.update(piece)
+    return computed.digest() == found.digest
