@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+import attrs
+
 from actorsync.model.entry import Entry
 from actorsync.planning.reconcile import has_same_time
 
-__all__ = ["MOST_HASHED", "Way", "way_to_compare"]
+__all__ = ["MOST_HASHED", "Network", "Way", "way_to_compare"]
 
 #: The largest file, in bytes, whose hash a server is asked for: it says nothing while it reads the file, and a server
 #: that is silent for too long counts as lost. Slow disks read 10 MB in a second.
@@ -23,18 +25,22 @@ class Way(enum.Enum):
     SEND = "do not find out: send the file"
 
 
-def way_to_compare(source: Entry, target: Entry, *, is_remote: bool, is_hashed: bool) -> Way:
-    """Return how to compare the contents of a file.
+@attrs.frozen
+class Network:
+    """Which sides are read over the network: each byte of them costs as much as a byte that is sent."""
 
-    ``is_remote``: reading the target uses the network. ``is_hashed``: the server has
-    returned its hash.
+    source: bool
+    target: bool
 
-    Reading a file back moves as many bytes as sending it. A file with the time of the source was very probably sent by
-    an earlier run, and then nothing has to be sent, nothing changes on the target, and receiving is mostly the faster
-    direction. Any other file is probably an older version: reading it would be in vain.
+
+def way_to_compare(source: Entry, target: Entry, network: Network, *, is_hashed: bool) -> Way:
+    """Return how to compare the contents of a file. ``is_hashed``: the server returns its hash.
+
+    Reading a file over the network moves as many bytes as sending it. A file with the time of the source was very
+    probably sent by an earlier run. Then nothing has to be sent and nothing changes on the target, and receiving is
+    mostly the faster direction. Any other file is probably another version, which is sent after all: so it is compared
+    only where that costs nothing on the network.
     """
-    if is_hashed:
-        return Way.HASH
-    if not is_remote or has_same_time(source, target):
-        return Way.READ
-    return Way.SEND
+    if not has_same_time(source, target) and (network.source or (network.target and not is_hashed)):
+        return Way.SEND
+    return Way.HASH if is_hashed else Way.READ

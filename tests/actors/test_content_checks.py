@@ -17,6 +17,7 @@ import trio.abc
 from trio.testing import MockClock
 
 from actorsync.actors.pipeline import Change, Pipeline, operation_stage
+from actorsync.cli.output.lines import progress_text
 from actorsync.endpoints.content_hash import ContentHash
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.endpoints.local.endpoint import LocalEndpoint
@@ -256,6 +257,32 @@ async def test_file_of_a_run_that_died_before_it_sent_is_not_taken_for_sent(auto
         await it.run(Faulty(it.target, decide), policy=BY_CONTENT)
     report = await it.run(policy=BY_CONTENT)
     assert report.exit_code == 0
+    assert it.target.files() == it.source.files()
+
+
+async def test_progress_counts_comparisons(lost: Mirror, autojump_clock: MockClock) -> None:
+    await lost.run(policy=BY_CONTENT)
+    levels = lost.statistics
+    assert (levels.comparisons_done, levels.comparisons_planned) == (FILES, FILES)
+    assert f"{FILES} of {FILES} compared" in progress_text(levels, None)
+
+
+@pytest.mark.parametrize("has_fault", [False, True])
+async def test_pulled_tree_is_compared_with_what_the_server_has(has_fault: bool, autojump_clock: MockClock) -> None:
+    it = Mirror(source=MemoryEndpoint("source", inodes=False, lanes=5, is_remote=True), wall_ns=lambda: NOW)
+    for number in range(FILES):
+        it.source.write(f"d/{number}", b"%d" % number * 9, LONG_AGO)
+        it.target.write(f"d/{number}", b"%d" % number * 9, LONG_AGO)
+    it.target.write("d/1", b"an old on", LONG_AGO)
+    calls: Counter[str] = Counter()
+
+    def decide(verb: str, moment: str) -> None:
+        calls[verb] += moment == "before"
+        if has_fault and verb == "read" and moment == "before" and calls[verb] in {2, 5}:
+            raise ConnectionLost("reset by the peer")
+
+    report = await it.run(source=Faulty(it.source, decide), policy=BY_CONTENT)
+    assert (report.exit_code, report.copied, report.adopted) == (0, 1, FILES - 1)
     assert it.target.files() == it.source.files()
 
 

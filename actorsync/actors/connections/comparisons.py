@@ -16,7 +16,7 @@ from actorsync.endpoints.contract import Content, ReadSession, Session
 from actorsync.errors import OperationRefused, SourceLost
 from actorsync.model.entry import Record
 from actorsync.model.operation import Batch, Compare, Done, Outcome, Returned, Skipped
-from actorsync.planning.content_check import MOST_HASHED, Way, way_to_compare
+from actorsync.planning.content_check import MOST_HASHED, Network, Way, way_to_compare
 from actorsync.planning.modes import mode_to_set
 from actorsync.planning.reconcile import is_racy
 
@@ -46,9 +46,20 @@ class Comparisons:
         async with self.context.compared.open_session() as source:
             return [await self._compare(source, target, compare, hashes.get(compare.path)) for compare in compares]
 
+    @property
+    def _network(self) -> Network:
+        context = self.context
+        return Network(context.compared.capabilities.is_remote, context.target.capabilities.is_remote)
+
     async def _hashes(self, target: Session, compares: Sequence[Compare]) -> dict[str, ContentHash]:
-        """Return the hashes that the server has computed, by path. Reading a local file takes no more time."""
-        files = [compare.target for compare in compares if compare.target.size <= MOST_HASHED]
+        """Return the hashes that the server computes, by path."""
+        network = self._network
+        files = [
+            compare.target
+            for compare in compares
+            if compare.target.size <= MOST_HASHED
+            and way_to_compare(compare.source, compare.target, network, is_hashed=True) is Way.HASH
+        ]
         if not files or self.context.shutdown.draining.is_set():
             return {}
         hashes = await content_hashes(target, files)
@@ -59,8 +70,7 @@ class Comparisons:
     ) -> Outcome:
         if self.context.shutdown.draining.is_set():
             return Returned(compare, "the run is stopping")
-        is_remote = self.context.target.capabilities.is_remote
-        way = way_to_compare(compare.source, compare.target, is_remote=is_remote, is_hashed=found is not None)
+        way = way_to_compare(compare.source, compare.target, self._network, is_hashed=found is not None)
         if way is Way.SEND:
             return Skipped(compare, "not compared: the target has another time, and reading costs as much as sending")
         try:

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.planner.progress import Progress
+from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import Entry, Record
 from actorsync.model.operation import Compare, Done, Outcome, Returned, Skipped
 from actorsync.planning.reconcile import Action, Decision
@@ -27,12 +28,14 @@ class ContentChecks:
     schedule: Schedule
     progress: Progress
     draining: trio.Event
+    statistics: Statistics
     _pending: set[str] = attrs.Factory(set)
     _following: deque[Decision] = attrs.Factory(deque)
 
     def begin(self, now: Entry, target: Entry) -> None:
         """Schedule the comparison of a file with what the target has under its name."""
         self._pending.add(now.path)
+        self.statistics.comparisons_planned += 1
         self.schedule.add(Compare(now, target))
         self.progress.notify()
 
@@ -42,6 +45,7 @@ class ContentChecks:
         if not isinstance(operation, Compare) or isinstance(outcome, Returned):
             return
         self._pending.discard(operation.path)
+        self.statistics.comparisons_done += 1
         if isinstance(outcome, Skipped):
             self._following.append(Decision(Action.COPY, operation.source, Record(None, operation.target)))
         elif isinstance(outcome, Done) and outcome.source is not None:

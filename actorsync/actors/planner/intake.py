@@ -138,7 +138,7 @@ class Intake:
     async def act_on(self, decision: Decision) -> None:
         """Offer the operations that follow from a decision."""
         now, record = decision.now, decision.record
-        is_compared = decision.action in {Action.ADOPT, Action.COMPARE, Action.VERIFY}
+        is_compared = decision.action in {Action.ADOPT, Action.VERIFY}
         if now is not None and not is_compared and await self._is_parked(now):
             return
         match decision.action:

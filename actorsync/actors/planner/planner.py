@@ -105,7 +105,7 @@ class Planner:
             by_size_time=rules.by_size_time,
             is_complete=is_new_rule,
         )
-        checks = ContentChecks(schedule, progress, self.draining)
+        checks = ContentChecks(schedule, progress, self.draining, self.statistics)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
