@@ -25,6 +25,7 @@ from actorsync.model.event import (
 )
 from actorsync.model.operation import (
     Audit,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -86,6 +87,8 @@ class Tally:
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
+            case Done(Compare()):
+                self.adopted += 1
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
@@ -106,8 +109,8 @@ class Tally:
             case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
                 self.parked += fault is Fault.PARKED
-            # Other operations replace a move; what cannot be looked at is a warning.
-            case Skipped(operation) if not isinstance(operation, Move | Respell | Audit | Look):
+            # Other operations replace these; what cannot be looked at is a warning.
+            case Skipped(operation) if not isinstance(operation, Compare | Move | Respell | Audit | Look):
                 self.skipped += 1
             case Audited(directories):
                 self.audited += directories

@@ -65,6 +65,9 @@ class Statistics:
     directories_planned: int = 0
     is_total_known: bool = False
     files_done: int = 0
+    comparisons_planned: int = 0
+    comparisons_done: int = 0
+    """Files of the target whose content was compared with the source, equal or not."""
     bytes_done: int = 0
     bandwidth: Bandwidth | None = None
     """The bandwidth limit of the run, if there is one."""

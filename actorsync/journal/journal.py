@@ -97,14 +97,16 @@ class Journal:
         with self._read() as connection:
             return schema.read_root(connection)
 
-    def differences(self, listed: ListingRows, *, is_complete: bool = False) -> tuple[Listing, dict[str, Record]]:
+    def differences(
+        self, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
+    ) -> tuple[Listing, dict[str, Record]]:
         """Return the entries of ``listed`` that differ from their records, and the records without an equal entry.
 
         An entry is left out if it equals the source of its record in all fields, and its times can be trusted. With
-        ``is_complete`` nothing is left out.
+        ``by_size_time`` the inode and its time are no such fields, and with ``is_complete`` nothing is left out.
         """
         with self._read() as connection:
-            return schema.read_differences(connection, listed, is_complete=is_complete)
+            return schema.read_differences(connection, listed, is_complete=is_complete, by_size_time=by_size_time)
 
     def subtree(self, directory: str) -> list[Record]:
         """Return all records strictly below ``directory``, parents before children."""

@@ -24,7 +24,8 @@ from actorsync.journal.meta import Unreadable, number_in_text, read_meta, write_
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
-from actorsync.model.row import KINDS, ListingRows, decode, encode, entries_of
+from actorsync.model.row import KINDS, ListingRows, Row, decode, encode, entries_of, without_inode
+from actorsync.planning.reconcile import looks_equal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -132,6 +133,11 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 # The times of a row with a digest prove nothing. It is read without a kind, so that it equals no listed entry.
 _ROWS: Final = """
 SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode,
+    source_mode FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
+# As `without_inode` makes it of a listed entry. A fingerprint has 38 digits or more, and an inode 20 at most.
+_ROWS_WITHOUT_INODE: Final = """
+SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, NULL,
+    CASE WHEN typeof(source_inode) = 'text' AND length(source_inode) > 20 THEN source_inode END,
     source_mode FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
 _KEPT_NAMES: Final = """SELECT name FROM records
     WHERE directory = ? AND name > x'' AND source_kind IS NOT NULL AND (digest IS NULL OR digest > x'')"""
@@ -247,20 +253,25 @@ def read_kept_names(connection: sqlite3.Connection, directory: str) -> list[str]
 
 
 def read_differences(
-    connection: sqlite3.Connection, listed: ListingRows, *, is_complete: bool = False
+    connection: sqlite3.Connection, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
 ) -> tuple[Listing, dict[str, Record]]:
     """Return the entries of ``listed`` that differ from their records, and the records without an equal entry, by name.
 
     For an unchanged directory nothing is left and no object is built: this is most of a run with nothing to do. With
-    ``is_complete``, every entry and every record of the directory is returned.
+    ``is_complete``, every entry and every record of the directory is returned. With ``by_size_time`` the inode and its
+    time do not count.
     """
-    if not is_complete and _is_as_recorded(connection, listed):
+    rows = [without_inode(row) for row in listed.rows] if by_size_time else listed.rows
+    statement = _ROWS_WITHOUT_INODE if by_size_time else _ROWS
+    if not is_complete and _is_as_recorded(connection, statement, listed.directory, rows):
         return Listing(listed.directory, (), listed.hidden), {}
     left = {row[0]: row for row in listed.rows}
+    seen = left if rows is listed.rows else {row[0]: row for row in rows}
     differing: list[tuple[Any, ...]] = []
     for row in connection.execute(_CHILDREN, (encode(listed.directory),)):
         # The times of a row with a digest prove nothing.
-        if not is_complete and row[13] is None and left.get(row[0]) == row[:7]:
+        then = without_inode(row[:7]) if by_size_time else row[:7]
+        if not is_complete and row[13] is None and seen.get(row[0]) == then:
             del left[row[0]]
         else:
             differing.append(row)
@@ -268,9 +279,9 @@ def read_differences(
     return rest, dict(_records(differing, listed.directory))
 
 
-def _is_as_recorded(connection: sqlite3.Connection, listed: ListingRows) -> bool:
-    rows, seen, piece = listed.rows, 0, _FIRST_PIECE
-    cursor = connection.execute(_ROWS, (encode(listed.directory),))
+def _is_as_recorded(connection: sqlite3.Connection, statement: str, directory: str, rows: list[Row]) -> bool:
+    seen, piece = 0, _FIRST_PIECE
+    cursor = connection.execute(statement, (encode(directory),))
     while True:
         recorded = cursor.fetchmany(piece)
         if rows[seen : seen + len(recorded)] != recorded:
@@ -322,7 +333,8 @@ def fit(value: Value) -> Value:
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
     """Return the temporaries, each with the file that it is for, or None if that is unknown or has arrived.
 
-    A name that is used while an entry gets another spelling comes with that spelling, and no kind.
+    A name that is used while an entry gets another spelling comes with that spelling, and no kind. So does a file that
+    would be recognized by its size and time on a target that had another file with these.
     """
     pending: list[tuple[str, Entry | None]] = []
     for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
@@ -335,6 +347,8 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
             known = record.source if record is not None else None
             if known is not None and (known.size, known.mtime_ns) == (source.size, source.mtime_ns):
                 source = None
+            elif record is not None and looks_equal(source, record.target):
+                source = Entry(source.path, Kind.OTHER)  # what the target had before has its size and time as well
         pending.append((decode(path), source))
     return pending
 

@@ -37,6 +37,7 @@ from actorsync.model.event import (
     TargetSeen,
 )
 from actorsync.model.operation import (
+    Compare,
     Copy,
     Done,
     MakeDirectory,
@@ -176,6 +177,10 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 connection.execute(_DELETE_TREE, bounds(path))  # it may have replaced a directory
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
+        case Compare():
+            assert done.source is not None, f"a comparison without its source: {path}"
+            assert done.target is not None, f"a comparison without its target: {path}"
+            _upsert(connection, done.source, done.target, done.digest, done.checksum)
         case Move(source, before):
             assert done.target is not None, f"a move without its target: {path}"
             _upsert(connection, source, done.target, done.digest, done.checksum)

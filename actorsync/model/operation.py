@@ -16,6 +16,7 @@ from actorsync.model.entry import Entry, Listing, Root
 __all__ = [
     "Audit",
     "Batch",
+    "Compare",
     "Copy",
     "Done",
     "Failed",
@@ -55,6 +56,24 @@ class Copy:
 
     source: Entry
     replaces: bool = False
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
+class Compare:
+    """Compare the content of a file that the target has with what would be sent. Changes nothing.
+
+    ``source`` is as scanned, ``target`` as listed: a file that no run of this profile has put there. If both have the
+    same content, the file belongs to the mirror from now on. A comparison that finds a difference, or cannot be made,
+    is `Skipped`: the file is then sent in the same run.
+    """
+
+    source: Entry
+    target: Entry
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
@@ -205,7 +224,9 @@ class Look:
         return self.target.path
 
 
-Operation: TypeAlias = Audit | Copy | Look | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
+Operation: TypeAlias = (
+    Audit | Compare | Copy | Look | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
+)
 
 #: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]

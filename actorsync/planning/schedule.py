@@ -8,7 +8,8 @@ The rules, in the order in which work is given out:
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
-5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end.
+5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end;
+6. contents are compared when no copy is ready: what is known to be new is published first.
 
 An operation that waits for one which fails, fails with it. Copies are bounded by ``window``: a planner that sees
 `Schedule.is_full` takes no more listings, so the scan waits for the wire instead of filling memory.
@@ -28,6 +29,7 @@ from actorsync.model.entry import parent_of
 from actorsync.model.operation import (
     Audit,
     Batch,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -48,10 +50,13 @@ from actorsync.model.operation import (
 from actorsync.planning.drift import AuditQueue
 from actorsync.planning.removal_queue import RemovalQueue
 
-__all__ = ["Schedule"]
+__all__ = ["COMPARISONS", "Schedule"]
 
 #: How many verbs share one batch: enough to make the round trip cheap, few enough to spread over connections.
 BATCH = 64
+
+#: How many comparisons share one batch, where a session does one thing at a time.
+COMPARISONS = 16
 
 #: How often an operation may come back undone before it counts as failed.
 RETURNS = 5
@@ -87,8 +92,10 @@ class _Waiting:
 class Schedule:
     """All operations of one run that are not settled yet."""
 
-    def __init__(self, *, window: int = 5_000) -> None:
+    def __init__(self, *, window: int = 5_000, comparisons: int = COMPARISONS) -> None:
         self._window = window
+        self._comparisons_at_once = comparisons
+        self._comparisons: deque[Compare] = deque()
         self._copies: list[tuple[int, int, Copy]] = []
         self._added = 0
         self._urgent: deque[Sweep | Survey | Audit] = deque()
@@ -116,7 +123,8 @@ class Schedule:
 
         Never when everything waits for removals: those wait for the end of the scan, which would wait for them.
         """
-        return len(self._copies) + self._waiting.count >= self._window and not self.is_idle
+        count = len(self._copies) + len(self._comparisons) + self._waiting.count
+        return count >= self._window and not self.is_idle
 
     @property
     def is_idle(self) -> bool:
@@ -128,7 +136,9 @@ class Schedule:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
         shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
         shared += self._removals.ready
-        return len(self._copies) + len(self._urgent) + self.audits.ready(BATCH) + -(-shared // BATCH)
+        comparisons = -(-len(self._comparisons) // self._comparisons_at_once)
+        others = comparisons + self.audits.ready(BATCH)
+        return len(self._copies) + len(self._urgent) + others + -(-shared // BATCH)
 
     @property
     def removals(self) -> list[Remove]:
@@ -162,6 +172,8 @@ class Schedule:
                 self._removals.hold(operation)
             case SetMode():
                 self._modes.append(operation)
+            case Compare():
+                self._comparisons.append(operation)
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
@@ -224,10 +236,10 @@ class Schedule:
             return
         self._drained = True
         removals = self._removals.clear()
-        moves = len(self._moves) + len(self._respellings) + len(self._modes)
+        moves = len(self._moves) + len(self._respellings) + len(self._modes) + len(self._comparisons)
         self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        small = (self._directories, self._moves, self._modes, self._respellings, self.audits)
+        small = (self._directories, self._moves, self._modes, self._respellings, self._comparisons, self.audits)
         for collection in (self._copies, *small, self._waiting):
             collection.clear()
 
@@ -250,6 +262,9 @@ class Schedule:
             batch = self._removals.next_files(BATCH)
         if not batch and self._copies:
             batch = (heapq.heappop(self._copies)[2],)
+        if not batch:
+            count = min(self._comparisons_at_once, len(self._comparisons))
+            batch = tuple(self._comparisons.popleft() for _ in range(count))
         if not batch:
             batch = self._removals.next_directories(BATCH)
         if not batch:
@@ -378,14 +393,16 @@ class Schedule:
                 return list(self._keep(self._removals.put_back(operation)))
             case SetMode():
                 self._modes.append(operation)
+            case Compare():
+                self._comparisons.append(operation)
             case Copy() | Move():
                 self._admit(operation)
         return []
 
 
 def _undone(operation: Operation, reason: str, fault: Fault) -> Failed | Skipped:
-    """Return the failure of an operation. A move is skipped instead: other operations replace it. So is a look."""
-    is_skipped = isinstance(operation, Move | Respell | Audit | Look)
+    """Return the failure of an operation. What other operations replace, and a look, is skipped instead."""
+    is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason, fault)
 
 

@@ -35,7 +35,7 @@ from actorsync.profile.units import MaxDelete
 
 __all__ = ["AuditTable", "Compare", "Links", "Profile", "Repair", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 
-Compare = Literal["times", "checksum"]
+Compare = Literal["times", "size-time", "checksum"]
 Links = Literal["skip", "follow", "error"]
 Repair = Literal["report", "fix"]
 #: The default of ``max-connections``.
@@ -147,7 +147,7 @@ class Sync:
         metadata=key(
             choice_reader(get_args(Compare)),
             'compare = "checksum"',
-            doc="How to detect changed files: by their times, or, if the times differ, also by checksum.",
+            doc="How to detect changed files: by all their times, by size and time alone, or by checksum.",
             is_text=True,
         ),
     )

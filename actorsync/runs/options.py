@@ -33,6 +33,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
         max_delete=sync.max_delete,
         delete=sync.delete,
         by_content=sync.compare == "checksum",
+        by_size_time=sync.compare == "size-time",
         modes=sync.modes,
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,

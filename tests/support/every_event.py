@@ -47,6 +47,7 @@ from actorsync.model.event import (
 )
 from actorsync.model.operation import (
     Audit,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -111,6 +112,7 @@ EVERY_EVENT: list[Event] = [
     RemovalIntended(("dir/a.txt",)),
     MovesIntended((Move(FILE, OLD),)),
     Done(Move(FILE, OLD), FILE, FILE),
+    Done(Compare(FILE, FILE), FILE, FILE),
     Done(Respell(FILE, OLD, "dir/.tmp"), FILE, FILE),
     Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
     Done(MakeDirectory(FOLDER), FOLDER),

@@ -176,7 +176,7 @@ class TestWhatLoads:
         ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is not a count such as 500 or a percentage'),
         ("[sync]\nmax-delete = -1", "sync.max-delete: -1 is not a count"),
         ("[sync]\nlinks = 'copy'", 'sync.links: "copy" is not one of "skip", "follow", "error"'),
-        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is not one of "times", "checksum"'),
+        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is not one of "times", "size-time", '),
         ("[sync]\nexclude = '*.tmp'", 'sync.exclude: "*.tmp" is not a list of strings; write it like [".git/", '),
         ("[sync]\nexclude = ['a\\']", "sync.exclude: 'a\\\\' is not a valid gitignore pattern"),
         ("[sync]\ninclude = [1]", "sync.include: [1] is not a list of strings"),

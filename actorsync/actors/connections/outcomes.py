@@ -12,6 +12,7 @@ from actorsync.model.entry import Entry, Listing, Root, parent_of
 from actorsync.model.operation import (
     Audit,
     Batch,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -70,7 +71,7 @@ def not_sent(copy: Copy, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
-    is_skipped = isinstance(operation, Move | Respell | Audit | Look)
+    is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
 
 

@@ -46,7 +46,7 @@ class Memory(Protocol):
     def is_fresh(self) -> bool: ...
 
     def differences(
-        self, listed: ListingRows, *, is_complete: bool = False
+        self, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
     ) -> tuple[Listing, Mapping[str, Record]]: ...
 
     def traits(self, side: Side) -> Mapping[str, str]: ...
@@ -79,8 +79,9 @@ class Rules:
 
     ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
     ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
-    ``modes`` is the rule for permissions; where the profile has none, it is that of the target. ``audit`` says how the
-    target is looked at; None for not at all.
+    With ``by_size_time`` inodes, and the times of inodes, are not compared. ``modes`` is the rule for permissions;
+    where the profile has none, it is that of the target. ``audit`` says how the target is looked at; None for not at
+    all.
     """
 
     selection: Selection
@@ -88,6 +89,7 @@ class Rules:
     delete: bool = False
     is_patient: bool = False
     by_content: bool = False
+    by_size_time: bool = False
     modes: Modes = ALONE
     audit: AuditRule | None = None
 

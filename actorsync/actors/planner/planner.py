@@ -13,6 +13,7 @@ from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
+from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
@@ -99,8 +100,16 @@ class Planner:
         survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
-            journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
+            journal=journal,
+            announcer=announcer,
+            source=source,
+            wall_clock_ns=self.wall_clock_ns,
+            began=began,
+            by_content=rules.by_content,
+            by_size_time=rules.by_size_time,
+            is_complete=is_new_rule,
         )
+        checks = ContentChecks(schedule, progress, self.draining, self.statistics)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
@@ -114,7 +123,7 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time,
         )
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
@@ -127,6 +136,7 @@ class Planner:
             turn=self.turn,
             survey=survey,
             comparison=comparison,
+            checks=checks,
             renames=renames,
             respellings=respellings,
             removals=removals,
@@ -146,7 +156,7 @@ class Planner:
             make_root=survey.make_root,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners += [intake.settle, audits.settle]
+        announcer.listeners += [checks.settle, intake.settle, audits.settle]
         return _Story(self, progress, announcer, parking, survey, audits, renames, removals, dispatch, intake)
 
 
@@ -189,6 +199,7 @@ class _Story:
         if is_fresh:
             await self.survey.finish()
             await self.audits.note_survey(self.survey.root)
+        await self.intake.checks.finish(self.intake.act_on)
         for move in await self.renames.resolve(complete, self.intake.act_on):
             await self.dispatch.offer(move)
         if complete is not None:
@@ -198,6 +209,7 @@ class _Story:
         await self.renames.replace_undone(self.dispatch.take)
         self.progress.notify()
         await self.progress.until_idle()
+        await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end

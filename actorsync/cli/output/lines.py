@@ -321,7 +321,7 @@ class Lines(Output):
         if self.is_running and trio.current_time() >= self._progress_at:
             self._progress_at = trio.current_time() + _PROGRESS_SECONDS
             self.rate.add(trio.current_time(), self.statistics.bytes_sent)
-            if self.statistics.files_planned:
+            if self.statistics.files_planned or self.statistics.comparisons_planned:
                 self.say(progress_text(self.statistics, self.rate.value))
         return None
 
@@ -337,7 +337,10 @@ def progress_parts(statistics: Statistics, rate: float | None) -> tuple[list[str
     known = "" if statistics.is_total_known else "+"
     files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
     sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"
-    return [files, sizes], _speed(statistics, rate)
+    if not statistics.comparisons_planned:
+        return [files, sizes], _speed(statistics, rate)
+    compared = f"{statistics.comparisons_done} of {statistics.comparisons_planned}{known} compared"
+    return [files, sizes, compared], _speed(statistics, rate)
 
 
 def _speed(statistics: Statistics, rate: float | None) -> list[str]:

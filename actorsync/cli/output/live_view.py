@@ -167,7 +167,7 @@ def _total(
     During the scan it has no bar: the total still grows, so the bar would run backwards.
     """
     time = duration_text(round(elapsed)).replace(".0 s", " s")
-    if not (statistics.is_total_known or statistics.files_planned):
+    if not (statistics.is_total_known or statistics.files_planned or statistics.comparisons_planned):
         return [Text(f"scanning: {counted(statistics.files_found, 'file')} found, {time}", style="dim")]
     counts, speed = progress_parts(statistics, rate)
     if failed:

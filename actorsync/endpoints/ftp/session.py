@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from actorsync.endpoints.content_hash import ContentHash
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
@@ -12,7 +13,7 @@ from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
 from actorsync.endpoints.ftp.presence import Looker, Presence
 from actorsync.endpoints.ftp.probe import Prober
-from actorsync.endpoints.ftp.read import Reader
+from actorsync.endpoints.ftp.read import Hasher, Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
@@ -57,6 +58,7 @@ class FtpSession:
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
         self._looker = Looker(connection, presence)
+        self._hasher = Hasher(connection)
         self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
         self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
 
@@ -75,6 +77,10 @@ class FtpSession:
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file for reading."""
         return self._reader.open(path)
+
+    async def hash_files(self, entries: Sequence[Entry]) -> list[ContentHash | None]:
+        """Return the hashes of files that the server computes, with HASH."""
+        return await self._hasher.hash_files(entries)
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead

@@ -173,9 +173,11 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def differences(self, listed: ListingRows, *, is_complete: bool = False) -> tuple[Listing, Mapping[str, Record]]:
+    def differences(
+        self, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
+    ) -> tuple[Listing, Mapping[str, Record]]:
         self._meet("read")
-        return self.inner.differences(listed, is_complete=is_complete)
+        return self.inner.differences(listed, is_complete=is_complete, by_size_time=by_size_time)
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]:
         self._meet("read")

@@ -52,6 +52,7 @@ from actorsync.model.event import (
 )
 from actorsync.model.operation import (
     Audit,
+    Compare,
     Copy,
     Done,
     Failed,
@@ -74,9 +75,11 @@ from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 
 MOVE = Move(file("new"), file("old"))
 REMOVE = Remove(file("old"))
+COMPARE = Compare(file("foreign"), file("foreign"))
 MODE = SetMode(file("old"), file("old"), 0o640)
 RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
+    COMPARE,
     Copy(file("x")),
     MakeDirectory(folder("d")),
     MOVE,
@@ -93,6 +96,7 @@ OPERATIONS: list[Operation] = [
 DURABLE: list[Event] = [
     copied("x"),
     Done(MakeDirectory(folder("d")), target=folder("d")),
+    Done(COMPARE, target=file("foreign"), source=file("foreign")),
     Done(MOVE, target=file("new"), source=file("new")),
     Done(REMOVE),
     Done(MODE, target=attrs.evolve(file("old"), mode=0o640), source=file("old")),
