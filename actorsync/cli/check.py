@@ -50,7 +50,8 @@ def _above(profile: Profile, secrets: BothSecrets) -> list[Parent]:
     found: list[Parent] = []
     while place.scheme in PORTS and place.path.rpartition("/")[2]:
         path, _, name = place.path.rpartition("/")
-        place = attrs.evolve(place, path=path or ("/" if place.path.startswith("/") else ""))
+        path = path or ("/" if place.path.startswith("/") else "")
+        place = attrs.evolve(place, path=path, below_login="")
         _, endpoint = open_endpoints(attrs.evolve(profile, target=place), secrets)
         found.append(Parent(endpoint, name))
     return found

@@ -10,12 +10,14 @@ from actorsync.journal import journal_path, read_runs, read_troubles, state_dire
 from actorsync.model.report import Run
 from actorsync.planning.parking import is_parked
 from actorsync.profile import Profile
+from actorsync.runs.profile_journal import refuse_moved
 
 __all__ = ["status"]
 
 
 def status(profile: Profile, limit: int = 10) -> Iterator[str]:
     """Yield the last ``limit`` runs and the parked paths as lines of tables. Takes no lock: it works during a run."""
+    refuse_moved(profile)
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"
