@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import attrs
 import trio
 
 from actorsync.cli.output.messages import warning_text
+from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import (
@@ -22,6 +24,7 @@ from actorsync.errors import (
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
 from actorsync.profile.place import PORTS
+from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.profile_journal import check_journal_of
 
@@ -35,6 +38,8 @@ async def check(profile: Profile) -> list[str]:
     `TargetUnreachable`, `FatalError` or `ProfileError`.
     """
     check_journal_of(profile)
+    for doubt in await trio.to_thread.run_sync(doubts_of, profile):
+        Sink(sys.stderr).write(f"{warning_text(doubt)}\n")  # at once: what follows may fail because of it
     secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)
     above = _above(profile, secrets)
