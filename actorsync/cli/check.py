@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -12,7 +13,7 @@ import trio
 from actorsync.cli.output.messages import warning_text
 from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Endpoint, ReadSession
 from actorsync.errors import (
     ConnectionLost,
     FatalError,
@@ -21,6 +22,7 @@ from actorsync.errors import (
     SourceUnreachable,
     TargetUnreachable,
 )
+from actorsync.model.entry import Listing
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
 from actorsync.profile.place import PORTS
@@ -46,7 +48,9 @@ async def check(profile: Profile) -> list[str]:
     if profile.source.is_remote:
         return await report_on(source, target, await _look_at_source(source), above)
     await source.identify()
-    return await report_on(source, target, None, above)
+    real = await trio.to_thread.run_sync(os.path.realpath, profile.source.path)
+    of_source = _Seen() if real == profile.source.path else _Seen([("source root", real)])
+    return await report_on(source, target, of_source, above)
 
 
 def _above(profile: Profile, secrets: BothSecrets) -> list[Parent]:
@@ -102,11 +106,33 @@ class _Seen:
     warnings: Sequence[str] = ()
 
 
+@runtime_checkable
+class _ResolvesRoot(Protocol):
+    """A session that can ask the server where the root really is."""
+
+    async def resolve_root(self) -> str | None:
+        """Return the absolute path of the root as the server names it, with links resolved where it does so."""
+
+
+async def _described(session: ReadSession, listing: Listing) -> list[tuple[str, str]]:
+    """Return how the session describes its server. A root that is listed also has the server's own name for it."""
+    pairs = list(session.describe())
+    if listing.problem is not None or not isinstance(session, _ResolvesRoot):
+        return pairs
+    root = dict(pairs).get("root")
+    real = await session.resolve_root()
+    if root is None or real is None or display(real) == root:
+        return pairs
+    return [
+        (label, f"{text} (the server calls it {display(real)})" if label == "root" else text) for label, text in pairs
+    ]
+
+
 async def _look_at_source(source: Endpoint) -> _Seen:
     try:
         async with source.open_session() as session:
             listing = await session.list_directory("")
-            pairs = [(f"source {label}", text) for label, text in session.describe()]
+            pairs = [(f"source {label}", text) for label, text in await _described(session, listing)]
             warnings = session.warnings()
     except LoginRefused as refused:
         raise LoginRefused(f"the source {refused}") from None
@@ -122,7 +148,7 @@ async def _look(target: Endpoint, above: Sequence[Parent]) -> tuple[list[tuple[s
     try:
         async with target.open_session() as session:
             listing = await session.list_directory("")
-            pairs, warnings = list(session.describe()), list(session.warnings())
+            pairs, warnings = await _described(session, listing), list(session.warnings())
     except ConnectionLost as error:
         raise TargetUnreachable(f"cannot reach {target.display}: {error}") from error
     if listing.problem is None:
