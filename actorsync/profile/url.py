@@ -105,8 +105,11 @@ def parse_proxy(text: str, table: str = "target") -> ProxyPlace:
 def _parse_directory(text: str, base: Path) -> Place:
     if ":" in text.partition("/")[0]:
         # More likely a host without its scheme, with a password after the colon, than a directory to create.
-        # The text is not quoted.
-        form = "sftp://host/dir" if text.partition(":")[2].startswith("/") else "sftp://host/~/dir"
+        # The text is not quoted, because it may have a password in it.
+        head, _, rest = text.partition(":")
+        form = "sftp://host/dir" if rest.startswith("/") else "sftp://host/~/dir"
+        if head.lower() in PORTS:
+            form = f"{head.lower()}://host/dir"
         raise ValueError(f"is not a URL; did you mean {form}? {_LOCAL_FORM}")
     if "\0" in text:
         raise ValueError("contains a NUL")

@@ -153,6 +153,7 @@ class TestTarget:
             ("ftp://h/a#b", "has a # in its path; write it as %23"),
             ("ftp://h/a%0Ab", "the path contains a line feed, which cannot be sent in an FTP command"),
             ("deploy@h:/www", f"is not a URL; did you mean sftp://host/dir? {LOCAL_FORM}"),
+            ("ftpes:/h/www", f"is not a URL; did you mean ftpes://host/dir? {LOCAL_FORM}"),
             ("deploy@h:www", f"is not a URL; did you mean sftp://host/~/dir? {LOCAL_FORM}"),
             ("file://h/www", "a file URL has three slashes and an absolute path: file:///srv/www"),
             ("file:///a%00b", "contains a NUL"),
