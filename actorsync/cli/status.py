@@ -10,6 +10,7 @@ from actorsync.journal import journal_path, read_drifts, read_runs, read_trouble
 from actorsync.model.report import Run
 from actorsync.planning.parking import is_parked
 from actorsync.profile import Profile
+from actorsync.runs.profile_journal import refuse_moved
 
 __all__ = ["status"]
 
@@ -19,6 +20,7 @@ def status(profile: Profile, limit: int = 10) -> Iterator[str]:
 
     Takes no lock: it works during a run.
     """
+    refuse_moved(profile)
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"

@@ -40,7 +40,7 @@ Links = Literal["skip", "follow", "error"]
 Repair = Literal["report", "fix"]
 #: The default of ``max-connections``.
 _AUTOMATIC = 16
-_URL = 'url = "sftp://deploy@www.example.com/www"'
+_URL = 'url = "sftp://deploy@www.example.com/srv/www"'
 
 
 @attrs.frozen(kw_only=True)
@@ -89,8 +89,9 @@ class TargetTable(LoginTable):
             read_url,
             _URL,
             doc="Where the mirror is: a URL or a local directory. Schemes: `sftp://`, `ftpes://` (FTP with explicit "
-            "TLS), `ftps://` (implicit TLS) and `ftp://` (unencrypted). The path is relative to the login directory "
-            "(`sftp://user@host:port/dir`), or absolute with two slashes (`//dir`).",
+            "TLS), `ftps://` (implicit TLS) and `ftp://` (unencrypted). The path of `sftp://user@host:port/dir` is "
+            "absolute, and `/~/dir` is in the login directory. With the others, `/dir` is in the login directory, and "
+            "`//dir` is absolute.",
             is_text=True,
         )
     )

@@ -21,6 +21,7 @@ from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
+from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.saved_plan import Notes, Plan
@@ -54,7 +55,13 @@ class Mirror:
             if journal.aside is not None:
                 aside, reason = journal.aside
                 self.publish(Warned(f"{reason.rpartition('; ')[0]}; moved to {aside}, and a new journal was started"))
+            await self.warn_of_doubts()
             yield journal, await self.secrets()
+
+    async def warn_of_doubts(self) -> None:
+        """Publish a warning for each text in the profile that hardly means what it says. See `doubts_of`."""
+        for doubt in await trio.to_thread.run_sync(doubts_of, self.profile):
+            self.publish(Warned(doubt))
 
     async def secrets(self, *, only_source: bool = False) -> BothSecrets | None:
         """Look the secrets up, in a thread. Return None if a stop is requested meanwhile."""

@@ -98,6 +98,7 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
     """
     mirror = Mirror(profile, options or options_for(profile))
     with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
+        await mirror.warn_of_doubts()
         secrets = await mirror.secrets(only_source=not journal.is_fresh)
         return await mirror.plan(journal, secrets)
 

@@ -126,3 +126,25 @@ def test_every_file_with_a_secret_that_a_profile_names_is_kept_back(
     )
     kept_back = private_paths(load_profile("actorsync.toml"))
     assert kept_back == {*secrets, "actorsync.toml", "var/actorsync"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_kept_back"),
+    [
+        ("", True),
+        ("agent = true", True),
+        ("agent = false", False),
+        ('password = { env = "P" }', False),
+        ('password = { env = "P" }\njump = ["u@hop"]', True),
+        ('key-file = "key"', False),
+    ],
+)
+def test_usual_keys_that_a_login_tries_are_kept_back(
+    project: Path, monkeypatch: pytest.MonkeyPatch, keys: str, is_kept_back: bool
+) -> None:
+    """A home directory that is backed up has them in it."""
+    monkeypatch.setenv("HOME", str(project))
+    (project / "key").touch(0o600)
+    (project / "actorsync.toml").write_text(f'[source]\npath = "."\n[target]\nurl = "sftp://u@h/www"\n{keys}\n')
+    usual = {f".ssh/{name}" for name in ("id_ed25519", "id_ecdsa", "id_rsa")}
+    assert (private_paths(load_profile("actorsync.toml")) & usual == usual) is is_kept_back

@@ -123,7 +123,7 @@ class TestWhatLoads:
             for field in attrs.fields(TargetTable)
             if field.metadata["schemes"] and scheme not in field.metadata["schemes"]
         }
-        lines.remove('url = "sftp://deploy@www.example.com/www"')  # the first one, of the source
+        lines.remove('url = "sftp://deploy@www.example.com/srv/www"')  # the first one, of the source
         text = "\n".join(line for line in lines if line.partition(" = ")[0] not in foreign)
         uncommented = loaded(shop, text.replace('url = "sftp:', f'url = "{scheme}:'))
         assert (as_it_is.sync, as_it_is.shutdown) == (Sync(), Shutdown())
@@ -214,7 +214,7 @@ def test_misspelt_key_in_the_wrong_table_is_recognised(shop: Path, table: str, k
     ("text", "line"),
     [
         ("", 'source.path: missing; add path = "./public" to [source]'),
-        ("[source]\npath = 'a'", 'target.url: missing; add url = "sftp://deploy@www.example.com/www" to [target]'),
+        ("[source]\npath = 'a'", 'target.url: missing; add url = "sftp://deploy@www.example.com/srv/www" to [target]'),
         ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
         ("source = 5", "source: is not a table; write it as [source]"),
         ("[[sync]]\n", "sync: is not a table; write it as [sync]"),

@@ -24,8 +24,10 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
+from actorsync.protocols.ftp.dialogues import exchange, whereabouts
 from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.replies import TimeSetter
+from actorsync.protocols.ftp.wire import command_line
 
 __all__ = ["FtpSession"]
 
@@ -122,6 +124,13 @@ class FtpSession:
     async def abandon(self, temporary: str) -> bool:
         """Cut the transfer off, read the replies that are due, and remove the temporary."""
         return (await self.sweep([temporary]))[0] is True
+
+    async def resolve_root(self) -> str | None:
+        """Return the absolute path of the root as the server names it after entering it; None where it does not say."""
+        enter = command_line("CWD", self.connection.at(""))
+        replies = await self.connection.control.play(exchange([(enter,), (command_line("PWD"),)]))
+        (place,) = whereabouts(replies)
+        return place
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the server and its abilities."""
