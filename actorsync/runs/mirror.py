@@ -101,7 +101,9 @@ class Mirror:
             stages = (*self.options.pipeline.stages, notes.stage)
             mirror = attrs.evolve(self, options=attrs.evolve(self.options, pipeline=Pipeline(stages)))
             async with keeping_logins(source, *([target] if journal.is_fresh else [])):
-                report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
+                report = await mirror._supervise(
+                    source, DryRun(target, is_read=journal.is_fresh), journal, notes.observe
+                )
         return notes.plan(self.profile.identity, source.display, target.display, report)
 
     async def one_pass(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Report:

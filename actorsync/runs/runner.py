@@ -8,6 +8,7 @@ the profile. How a run ends is in its `Report`. An error is raised only if it ke
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
 import attrs
 import trio
@@ -26,6 +27,9 @@ from actorsync.runs.profile_journal import copy_journal_of, is_target_known, loc
 from actorsync.runs.saved_plan import Plan, check_target, only
 
 __all__ = ["apply_once", "ask_first", "make_plan", "run_once"]
+
+#: How often a plan tries to connect before it gives up: for about a second.
+PLAN_TRIES: Final = 3
 
 
 def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = False) -> Profile:
@@ -73,10 +77,17 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
     Takes no lock: it reads the journal as it is at one moment, even during a run. A target on a server is connected to
     only if the journal does not know it. The plan of a run that was stopped is incomplete, as its report says.
     """
-    mirror = Mirror(profile, options or options_for(profile))
+    mirror = Mirror(profile, _impatient(options or options_for(profile)))
     with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
         secrets = await mirror.secrets(only_source=not journal.is_fresh)
         return await mirror.plan(journal, secrets)
+
+
+def _impatient(options: RunOptions) -> RunOptions:
+    """Return the options with few attempts to connect: somebody waits for a plan, and nothing is lost without it."""
+    policy = options.policy
+    backoff = attrs.evolve(policy.backoff, tries=min(policy.backoff.tries, PLAN_TRIES))
+    return attrs.evolve(options, policy=attrs.evolve(policy, backoff=backoff))
 
 
 async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = None) -> Report:

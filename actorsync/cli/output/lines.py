@@ -30,7 +30,17 @@ from actorsync.cli.output.messages import (
     warning_text,
 )
 from actorsync.cli.output.streams import Sink
-from actorsync.model.event import Adopted, Confirmed, Event, RemovalsRefused, RemovalsWithheld, Started, Stopped, Warned
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Event,
+    RemovalsRefused,
+    RemovalsWithheld,
+    Retired,
+    Started,
+    Stopped,
+    Warned,
+)
 from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
@@ -195,8 +205,8 @@ class PlanLines(Output):
         """Collect the changes; return all of them with the last event."""
         if (change := change_of(event)) is not None:
             self._changes.append((change[1], change[0]))
-        if not isinstance(event, Stopped):
-            return ()
+        if not isinstance(event, Stopped) or event.report.error is not None:
+            return ()  # an error says it all; what was planned until then is not what a run would do
         lines = [f"{symbol} {path}" for path, symbol in sorted(self._changes)]
         return [*lines, plan_summary(event.report)] if is_whole(event.report) else lines
 
@@ -207,6 +217,8 @@ class PlanLines(Output):
                 return [warning_text(text)]
             case RemovalsWithheld(_, reason):
                 return [reason]
+            case Retired():
+                return []  # if it was the last one, the error of the run says so
         return super().errors_of(event)
 
 
