@@ -186,8 +186,8 @@ def summary(report: Report) -> str:
     return f"{result_of(report)}: {', '.join(parts)} {took}"
 
 
-def plan_summary(report: Report) -> str:
-    """Return the last line of a plan that reached its end."""
+def plan_summary(report: Report, refused: int = 0) -> str:
+    """Return the last line of a plan that reached its end. ``refused`` counts the removals that a guard refused."""
     parts = []
     if report.copied:
         parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
@@ -199,6 +199,8 @@ def plan_summary(report: Report) -> str:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} to make")
     if report.removed:
         parts.append(f"{report.removed} to remove")
+    if refused:
+        parts.append(f"{counted(refused, 'removal')} refused")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
     return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
