@@ -82,7 +82,13 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     options.statistics.bandwidth = policy.bandwidth
     stages = options.pipeline.listing_stages
     return Actors(
-        scanner=_scanner(seen.listed, planner, options, journal.traits(Side.SOURCE).get(KEPT_BACK, "")),
+        scanner=_scanner(
+            seen.listed,
+            planner,
+            options,
+            journal.traits(Side.SOURCE).get(KEPT_BACK, ""),
+            is_first=journal.is_fresh,
+        ),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
@@ -107,7 +113,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
 
 
-def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -> Scanner:
+def _scanner(source: Source, planner: Planner, options: RunOptions, told: str, *, is_first: bool) -> Scanner:
     policy = options.policy
     walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
     return Scanner(
@@ -118,6 +124,7 @@ def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -
         links_are_errors=policy.links_are_errors,
         walkers=walkers,
         told=told,
+        is_first=is_first,
     )
 
 
@@ -129,6 +136,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             selection=policy.selection,
             max_delete=policy.max_delete,
             delete=policy.delete,
+            any_device=policy.any_device,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             modes=modes_for(target, policy.modes),

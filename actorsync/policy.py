@@ -33,6 +33,7 @@ _TOKENS: Final = 256
 class Policy:
     """What a run may do, and how hard it tries.
 
+    ``any_device`` allows removals although the source is on another device than in the last run.
     ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
     more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
     until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None
@@ -44,6 +45,7 @@ class Policy:
     selection: Selection
     max_delete: DeleteLimit
     delete: bool = False
+    any_device: bool = False
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False

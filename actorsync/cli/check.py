@@ -22,7 +22,7 @@ from actorsync.errors import (
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
 from actorsync.profile.place import PORTS
-from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.profile_journal import check_journal_of
 
 __all__ = ["Parent", "check", "report_on"]
@@ -34,6 +34,7 @@ async def check(profile: Profile) -> list[str]:
     Raises what a run would end with: `GuardRefused` for an unusable source, `LoginRefused`, `SourceUnreachable`,
     `TargetUnreachable`, `FatalError` or `ProfileError`.
     """
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     check_journal_of(profile)
     secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)

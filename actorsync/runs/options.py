@@ -31,6 +31,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
         ),
         max_delete=sync.max_delete,
         delete=sync.delete,
+        any_device=sync.any_device,
         by_content=sync.compare == "checksum",
         modes=sync.modes,
         connections=sync.most_connections,

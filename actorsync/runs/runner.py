@@ -21,7 +21,7 @@ from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
-from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
 from actorsync.runs.saved_plan import Plan, check_target, only
@@ -66,6 +66,7 @@ async def run_once(
     are known: from then on the run cannot be refused.
     """
     mirror = Mirror(profile, options or options_for(profile), is_rebuilding)
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     async with mirror.ready() as (journal, secrets):
         task_status.started()
         return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
@@ -78,6 +79,7 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
     only if the journal does not know it. The plan of a run that was stopped is incomplete, as its report says.
     """
     mirror = Mirror(profile, _impatient(options or options_for(profile)))
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
         secrets = await mirror.secrets(only_source=not journal.is_fresh)
         return await mirror.plan(journal, secrets)
@@ -98,6 +100,7 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
     those that the plan was made with.
     """
     mirror = Mirror(profile, options or options_for(profile))
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun()

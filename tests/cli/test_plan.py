@@ -92,3 +92,25 @@ def test_saved_plan_with_refused_removals_is_not_applied(
     assert run_command(["apply", shrunk, saved]) == 4  # the same keys are needed again
     assert run_command(["apply", shrunk, saved, *allowed]) == 0
     assert tree(tmp_path / "target") == tree(source)
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_first_run_of_an_empty_source_warns(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    profile = write_profile(source, str(tmp_path / "target"))
+    assert run_command([command, profile]) == 0
+    warning = f"warning: the source is empty: {source}; if this is not intended, check its path"
+    assert sum(line.endswith(warning) for line in capsys.readouterr().err.splitlines()) == 1
+    (source / "hidden").touch()
+    assert run_command([command, profile, "--set", 'sync.exclude=["*"]', "--set", "target.url=./other"]) == 0
+    warning = f"warning: nothing in {source} is mirrored: all is left out (1 entry); check the patterns and links"
+    assert sum(line.endswith(warning) for line in capsys.readouterr().err.splitlines()) == 1
+
+
+def test_later_run_of_an_empty_source_does_not_warn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    profile = write_profile(source, str(tmp_path / "target"))
+    assert [run_command(["run", profile]), run_command(["run", profile])] == [0, 0]
+    assert capsys.readouterr().err.count("warning:") == 1

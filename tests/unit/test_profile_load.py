@@ -33,8 +33,8 @@ class TestWhatLoads:
         assert profile.path == shop
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
-            None,
+            *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), False, (), (), None, (), None),
+            *("skip", None),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()

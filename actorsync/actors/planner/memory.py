@@ -53,14 +53,16 @@ class Memory(Protocol):
 class Rules:
     """What one run may do.
 
-    ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
-    ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
-    ``modes`` is the rule for permissions; where the profile has none, it is that of the target.
+    ``delete`` allows removals, at most ``max_delete`` of them; with ``any_device`` also from a source that is on
+    another device than in the last run. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has
+    another time is compared by its checksum, where that of what was sent is known. ``modes`` is the rule for
+    permissions; where the profile has none, it is that of the target.
     """
 
     selection: Selection
     max_delete: DeleteLimit
     delete: bool = False
+    any_device: bool = False
     is_patient: bool = False
     by_content: bool = False
     modes: Modes = ALONE
