@@ -22,6 +22,8 @@ from actorsync.cli.options import (
     json_option,
     list_faults,
     load,
+    log_file_option,
+    logging_to,
     print_lines,
     profile_argument,
     read_faults,
@@ -64,6 +66,7 @@ def cli() -> None:
     "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
+@log_file_option
 @click.option(
     "--bwlimit",
     metavar="RATE",
@@ -82,6 +85,7 @@ def run(
     as_json: bool,
     verbose: bool,
     quiet: bool,
+    log_file: Path | None,
     bwlimit: str | None,
     overrides: tuple[str, ...],
     rebuild: bool,
@@ -95,19 +99,21 @@ def run(
     show = show_of(as_json, verbose, quiet)
     if dry_run and rebuild:
         raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
-    loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
-    from actorsync.cli import foreground
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
+        from actorsync.cli import foreground
 
-    if dry_run:
-        return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program))
-    options = foreground.Options(
-        show,
-        is_once=once,
-        is_rebuilding=rebuild,
-        stops_on_enter=stop_on_enter,
-        ends_afterwards=bool(is_program),
-    )
-    return foreground.run(loaded, options)
+        if dry_run:
+            return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program), log=log)
+        options = foreground.Options(
+            show,
+            is_once=once,
+            is_rebuilding=rebuild,
+            stops_on_enter=stop_on_enter,
+            ends_afterwards=bool(is_program),
+            log=log,
+        )
+        return foreground.run(loaded, options)
 
 
 @cli.command()
@@ -115,6 +121,7 @@ def run(
 @click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with code 9 if there are changes.")
 @click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the plan to a file for apply.")
 @json_option
+@log_file_option
 @set_option
 @click.pass_obj
 def plan(
@@ -123,15 +130,22 @@ def plan(
     has_exit_code: bool,
     save_to: Path | None,
     as_json: bool,
+    log_file: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved, % new mode."""
-    loaded = load(profile, overrides)
-    from actorsync.cli import foreground
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides)
+        from actorsync.cli import foreground
 
-    return foreground.plan(
-        loaded, as_json=as_json, has_exit_code=has_exit_code, save_to=save_to, ends_afterwards=bool(is_program)
-    )
+        return foreground.plan(
+            loaded,
+            as_json=as_json,
+            has_exit_code=has_exit_code,
+            save_to=save_to,
+            ends_afterwards=bool(is_program),
+            log=log,
+        )
 
 
 @cli.command()
@@ -142,6 +156,7 @@ def plan(
     "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
+@log_file_option
 @set_option
 @click.pass_obj
 def apply(
@@ -151,6 +166,7 @@ def apply(
     as_json: bool,
     verbose: bool,
     quiet: bool,
+    log_file: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Apply a plan saved by plan --save: all of it and nothing else.
@@ -160,13 +176,15 @@ def apply(
     from actorsync.cli import foreground
     from actorsync.runs.saved_plan import Plan, is_saved_plan
 
+    show = show_of(as_json, verbose, quiet)
     if is_saved_plan(profile) and not is_saved_plan(plan):
         raise click.UsageError(
             f"{profile} is a plan, not a profile; write the profile first: actorsync apply {plan} {profile}"
         )
-    loaded = load(profile, overrides)
-    options = foreground.Options(show_of(as_json, verbose, quiet), ends_afterwards=bool(is_program))
-    return foreground.apply(loaded, Plan.load(plan), options)
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides)
+        options = foreground.Options(show, ends_afterwards=bool(is_program), log=log)
+        return foreground.apply(loaded, Plan.load(plan), options)
 
 
 @cli.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import attrs
 
@@ -20,13 +21,13 @@ from actorsync.runs.private_paths import private_paths
 __all__ = ["Additions", "options_for", "policy_of"]
 
 
-def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
-    """Return what a run of the profile may do. ``transforms`` are the caller's."""
+def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: Iterable[Path] = ()) -> Policy:
+    """Return what a run of the profile may do. ``transforms`` are the caller's, and so are ``private`` files."""
     sync = profile.sync
     return Policy(
         selection=attrs.evolve(
             sync.selection(),
-            private=private_paths(profile),
+            private=private_paths(profile, private),
             keeps_git_back=profile.target.is_remote and not profile.source.is_remote,
         ),
         max_delete=sync.max_delete,

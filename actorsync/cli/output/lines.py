@@ -21,6 +21,7 @@ from actorsync.cli.output.messages import (
     change_of,
     did_nothing,
     is_whole,
+    moment,
     only_waits,
     parking_text,
     plan_summary,
@@ -77,6 +78,8 @@ class Output:
         self.statistics = statistics
         self.out, self.errors = Sink(out), Sink(errors)
         self.is_running = False
+        self.is_stamped = False
+        """Whether each line begins with the time of its event."""
         self.is_abandoned = False
         """Whether queued output was dropped, because the run was cancelled and the reader did not accept it."""
         self._lines: deque[tuple[Sink, str]] = deque()
@@ -136,13 +139,16 @@ class Output:
 
     def say(self, line: str) -> None:
         """Queue a line for ``out``."""
-        self._lines.append((self.out, line))
+        self._lines.append((self.out, self._stamped(line)))
         self._woken.set()
 
     def complain(self, text: str) -> None:
         """Queue a line for ``errors``, prefixed with the program's name."""
-        self._lines.append((self.errors, f"actorsync: {display(text)}"))
+        self._lines.append((self.errors, self._stamped(f"actorsync: {display(text)}")))
         self._woken.set()
+
+    def _stamped(self, line: str) -> str:
+        return f"{moment(time.time())} {line}" if self.is_stamped else line
 
     # Writing.
 

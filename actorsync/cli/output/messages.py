@@ -36,6 +36,7 @@ __all__ = [
     "change_of",
     "did_nothing",
     "is_whole",
+    "moment",
     "only_waits",
     "parked_table",
     "parking_text",
@@ -219,7 +220,7 @@ def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterat
 
 
 def _run_row(run: Run, is_running: Callable[[Run], bool]) -> Sequence[str]:
-    started, report = _moment(run.started_at), run.report
+    started, report = moment(run.started_at), run.report
     if report is None:
         return started, "", "", "", "", "", "running" if is_running(run) else "killed"
     counts = (str(report.copied), size_text(report.copied_bytes), str(report.removed), str(report.failed))
@@ -243,8 +244,9 @@ def parked_table(parked: Sequence[Parked]) -> Iterator[str]:
 def _parked_row(parked: Parked) -> Sequence[str]:
     reason = f"{_named(parked.path)}: {shorten(display(parked.reason), _LONGEST_REASON)}"
     retry_at = parked.failed_at if parked.retry_at is None else parked.retry_at
-    return _moment(parked.since), str(parked.failures), _moment(retry_at), reason
+    return moment(parked.since), str(parked.failures), moment(retry_at), reason
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Return a time in seconds since the epoch as local date and time, to the second."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
