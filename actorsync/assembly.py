@@ -11,6 +11,7 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Recorder
@@ -71,7 +72,12 @@ class _Source:
 
 
 def assemble(source: Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Actors:
-    """Build every actor of a run, and set ``options.statistics`` up for its connections."""
+    """Build every actor of a run, and set ``options.statistics`` up for its connections.
+
+    ``options.observers`` are plain functions here: `actorsync.runs.observing` has made listeners of the others.
+    """
+    if any(is_async(observer) for observer in options.observers):
+        raise TypeError("supervise takes no async observers; run_once, run_forever, make_plan and apply_once do")
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
@@ -93,7 +99,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         planner=planner,
         pool=pool,
         connections=_connections(seen.sent, target, pool, options),
-        recorder=Recorder(journal, options.observers, options.clock.blocking, options.feed),
+        recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
 

@@ -48,6 +48,7 @@ class Ending:
                 error = the_cause(raised)
                 report = self._report(error)
         self.actors.recorder.publish(Stopped(report))
+        error = error or self.actors.recorder.failure.error
         if error is not None and (isinstance(error, StageFailed) or not isinstance(error, ActorsyncError)):
             raise error
         return report

@@ -113,7 +113,9 @@ class JournalUnusable(FatalError):
 
 
 class StageFailed(FatalError):
-    """A stage or a hook of the caller raised, or broke its contract. ``__cause__`` is the exception that it raised.
+    """A stage, a hook or an observer of the caller raised, or broke its contract.
+
+    ``__cause__`` is the exception that it raised.
 
     It is the only error of a run that is raised, and not only reported: the caller needs its traceback.
     """

@@ -13,8 +13,8 @@ import attrs
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, in_thread
+from actorsync.actors.observers import Listener, Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
@@ -87,9 +87,12 @@ class Clock:
 class RunOptions:
     """Everything that the caller of a run supplies, besides the two trees and the journal.
 
-    ``shutdown`` stops the run. Each of ``observers`` is called with each event, and must not wait. ``statistics`` holds
-    the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and hooks. ``feed`` takes
-    the events for a reader in another task.
+    ``shutdown`` stops the run. Each of ``observers`` is called with each event. A plain function must not wait; an
+    async function is called in a task of its own, see `actorsync.runs.observing`, which makes ``listeners`` of them.
+    ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
+    hooks. ``feed`` takes the events for a reader in another task.
+
+    Raises `TypeError` for an observer that cannot be called.
     """
 
     policy: Policy
@@ -99,3 +102,13 @@ class RunOptions:
     pipeline: Pipeline = attrs.Factory(Pipeline)
     feed: Feed | None = None
     clock: Clock = attrs.Factory(Clock)
+    listeners: Sequence[Listener] = ()
+
+    def __attrs_post_init__(self) -> None:
+        require_observers(self.observers)
+
+    @property
+    def feeds(self) -> Sequence[Feed]:
+        """Every buffer that events go to."""
+        own = () if self.feed is None else (self.feed,)
+        return [*own, *(listener.feed for listener in self.listeners)]

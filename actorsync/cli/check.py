@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from actorsync.cli.output.messages import warning_text
 from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import (
@@ -19,6 +18,7 @@ from actorsync.errors import (
     SourceUnreachable,
     TargetUnreachable,
 )
+from actorsync.model.messages import warning_text
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
 from actorsync.profile.place import PORTS

@@ -12,17 +12,17 @@ from typing import Literal
 import attrs
 import trio
 
-from actorsync.actors.recorder import Observer
+from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.log_file import LogFile
 from actorsync.cli.malloc import share_one_heap
 from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines
-from actorsync.cli.output.messages import change_of
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.streams import Sink, tell_bug
-from actorsync.errors import ActorsyncError
+from actorsync.errors import ActorsyncError, StageFailed
 from actorsync.model.event import Event
+from actorsync.model.messages import change_of
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile, format_duration
 from actorsync.runs.options import options_for, policy_of
@@ -196,12 +196,15 @@ async def _in_foreground(
                 beside.start_soon(drain_on_enter, 0, requests.stop)
             try:
                 code = await work()
-            except ActorsyncError as error:
-                output.complain(str(error))
-                code = error.exit_code
-            except Exception as bug:  # noqa: BLE001 - the outermost handler
-                await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
-                output.note_bug(bug)
+            except Exception as error:  # noqa: BLE001 - the outermost handler
+                # The only observers here are those of the command line itself.
+                bug = error.__cause__ if isinstance(error, StageFailed) else error
+                if isinstance(bug, ActorsyncError):
+                    output.complain(str(bug))
+                    code = bug.exit_code
+                else:
+                    await trio.to_thread.run_sync(tell_bug, bug or error, abandon_on_cancel=True)
+                    output.note_bug(bug or error)
             beside.cancel_scope.cancel()
         output.close()
     return requests.forced_code if code == 130 or output.is_abandoned else code

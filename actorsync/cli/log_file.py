@@ -11,9 +11,9 @@ from typing import TextIO
 
 import attrs
 
-from actorsync.cli.output.messages import moment
 from actorsync.cli.output.streams import Sink, bug_lines
 from actorsync.errors import ActorsyncError, ProfileError
+from actorsync.model.messages import moment
 from actorsync.model.text import display
 
 __all__ = ["LogFile", "log_to"]

@@ -17,6 +17,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
 from actorsync.profile.files import one_line, read_regular
+from actorsync.profile.key import hint_for
 from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.overlap import overlap
 from actorsync.profile.place import Place
@@ -314,11 +315,15 @@ def _unknown(key: str) -> str:
 
 
 def _suggestion(unknown: str, written: Callable[[str], str]) -> str:
-    """Return the closest known key as the end of a message. ``written`` returns a key as the user wrote this one.
+    """Return a hint or the closest known key as the end of a message.
+
+    ``written`` returns a key as the user wrote this one.
 
     The keys of all tables are compared by their names alone, because a key is often in the wrong table. Of equally
     close keys, one in the same table comes first, and one in ``[source]`` last.
     """
+    if (hint := hint_for(unknown)) is not None:
+        return f"; {hint}"
     section, _, name = unknown.rpartition(".")
     if not section:
         candidates = [*_KEYS, *_SECTIONS]

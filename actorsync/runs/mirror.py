@@ -10,8 +10,8 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.recorder import Observer
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, keeping_logins
 from actorsync.endpoints.wrappers.dry_run import DryRun
@@ -87,8 +87,8 @@ class Mirror:
         """Show the observers an event that does not belong to a pass."""
         for observer in self.options.observers:
             observer(event)
-        if self.options.feed is not None:
-            self.options.feed.observe(event)
+        for feed in self.options.feeds:
+            feed.observe(event)
 
     async def plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Plan:
         """Make a plan. ``journal`` must be a copy: the plan changes it. See `one_pass` for ``places``."""

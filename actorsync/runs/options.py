@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 
 from actorsync.actors.feed import Feed
+from actorsync.actors.observers import Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
@@ -71,6 +71,9 @@ class Additions:
     pipeline: Pipeline
     transforms: Sequence[Transform] = ()
     observers: Sequence[Observer] = ()
+
+    def __attrs_post_init__(self) -> None:
+        require_observers(self.observers)
 
     def options(self, profile: Profile, shutdown: Shutdown) -> RunOptions:
         """Return the options of a run of the profile, with these additions."""

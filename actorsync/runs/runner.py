@@ -21,6 +21,7 @@ from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
+from actorsync.runs.observing import observing
 from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
@@ -65,11 +66,12 @@ async def run_once(
     on it are adopted or replaced, but not removed. ``task_status`` is started when the journal is open and the secrets
     are known: from then on the run cannot be refused.
     """
-    mirror = Mirror(profile, options or options_for(profile), is_rebuilding)
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
-    async with mirror.ready() as (journal, secrets):
-        task_status.started()
-        return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
+    async with observing(options or options_for(profile)) as observed:
+        mirror = Mirror(profile, observed, is_rebuilding)
+        async with mirror.ready() as (journal, secrets):
+            task_status.started()
+            return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 
 async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan:
@@ -78,11 +80,12 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
     Takes no lock: it reads the journal as it is at one moment, even during a run. A target on a server is connected to
     only if the journal does not know it. The plan of a run that was stopped is incomplete, as its report says.
     """
-    mirror = Mirror(profile, _impatient(options or options_for(profile)))
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
-    with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
-        secrets = await mirror.secrets(only_source=not journal.is_fresh)
-        return await mirror.plan(journal, secrets)
+    async with observing(_impatient(options or options_for(profile)), is_logged=False) as observed:
+        mirror = Mirror(profile, observed)
+        with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
+            secrets = await mirror.secrets(only_source=not journal.is_fresh)
+            return await mirror.plan(journal, secrets)
 
 
 def _impatient(options: RunOptions) -> RunOptions:
@@ -99,21 +102,22 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
     is made and compared, and the target directories that it concerns are listed. The policy and the pipeline must be
     those that the plan was made with.
     """
-    mirror = Mirror(profile, options or options_for(profile))
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
-    async with mirror.ready() as (journal, secrets):
-        if mirror.is_stopped:
-            return mirror.unbegun()
-        has_codes = any(place.ways.codes is not None for place in (profile.source, profile.target))
-        places = open_endpoints(profile, secrets) if has_codes else None  # then one login serves it all
-        async with keeping_logins(*(places or ())):
-            return await _applied(mirror, plan, journal, secrets, places)
+    async with observing(options or options_for(profile)) as observed:
+        mirror = Mirror(profile, observed)
+        async with mirror.ready() as (journal, secrets):
+            if mirror.is_stopped:
+                return mirror.unbegun()
+            has_codes = any(place.ways.codes is not None for place in (profile.source, profile.target))
+            places = open_endpoints(profile, secrets) if has_codes else None  # then one login serves it all
+            async with keeping_logins(*(places or ())):
+                return await _applied(mirror, plan, journal, secrets, places)
 
 
 async def _applied(
     mirror: Mirror, plan: Plan, journal: Journal, secrets: BothSecrets | None, places: Places | None
 ) -> Report:
-    silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=()))
+    silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=(), listeners=()))
     now = await silent.plan(journal.copy_to_memory(), secrets, places)
     if mirror.is_stopped:
         return mirror.unbegun()

@@ -23,6 +23,7 @@ from actorsync.profile import (
     Secret,
     load_profile,
 )
+from actorsync.profile.key import HINTS, hint_for
 from actorsync.profile.schema import Shutdown, Sync, TargetTable
 from tests.support.profile_text import CANARY, DESCRIBED, INLINE, KEYS, MINIMAL, loaded, refused, toml
 
@@ -208,6 +209,32 @@ def test_invalid_value_is_one_line_with_key_reason_and_remedy(shop: Path, additi
 def test_misspelt_key_in_the_wrong_table_is_recognised(shop: Path, table: str, key: str, meant: str) -> None:
     text = MINIMAL.replace(f"[{table}]", f"[{table}]\n{key} = 2")
     assert refused(shop, text) == f"{table}.{key}: unknown key; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[target]\nport = 22", 'target.port: unknown key; it is part of target.url: "sftp://user@host:2222/dir"'),
+        ("[source]\nuser = 'a'", 'source.user: unknown key; it is part of source.url: "sftp://user@host/dir"'),
+        ("[target]\npath = 'a'", 'target.path: unknown key; it is part of target.url: "sftp://user@host/dir"'),
+        ("[target]\nproxyJump = 'a'", 'target.proxyJump: unknown key; use target.jump = ["user@bastion.example.com"]'),
+        ("[sync]\nPARALLEL = 9", "sync.PARALLEL: unknown key; use sync.connections = 8"),
+        ("[remote]\nurl = 'a'", 'remote: unknown key; use target.url = "sftp://user@host/dir"'),
+        ("host = 'a'", 'host: unknown key; it is part of target.url: "sftp://user@host/dir"'),
+    ],
+)
+def test_key_of_another_program_gets_a_hint(shop: Path, text: str, line: str) -> None:
+    assert refused(shop, f"{text}\n{MINIMAL}" if text.startswith("host") else f"{text}\n") == line
+
+
+def test_hints_are_for_unknown_keys_and_name_known_ones() -> None:
+    known = {key.partition(".")[2] for key in KEYS}
+    for name in HINTS:
+        assert name not in known
+        hint = hint_for(f"source.{name}") or ""
+        named = re.findall(r"\b(?:source|target|sync|shutdown)\.[a-z0-9-]+", hint)
+        assert set(named) <= KEYS.keys(), hint
+    assert hint_for("target.password") is hint_for("sync.xyzzy") is None
 
 
 @pytest.mark.parametrize(

@@ -17,19 +17,6 @@ import trio
 
 from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.json_records import json_line, records_of
-from actorsync.cli.output.messages import (
-    change_of,
-    did_nothing,
-    is_whole,
-    moment,
-    only_waits,
-    parking_text,
-    plan_summary,
-    summary,
-    trouble_in,
-    unsent_text,
-    warning_text,
-)
 from actorsync.cli.output.streams import Sink
 from actorsync.model.event import (
     Adopted,
@@ -41,6 +28,19 @@ from actorsync.model.event import (
     Started,
     Stopped,
     Warned,
+)
+from actorsync.model.messages import (
+    change_of,
+    did_nothing,
+    is_whole,
+    moment,
+    only_waits,
+    parking_text,
+    plan_summary,
+    summary,
+    trouble_in,
+    unsent_text,
+    warning_text,
 )
 from actorsync.model.operation import Done, Failed, Fault, Remove, Returned
 from actorsync.model.report import Report

@@ -1,17 +1,16 @@
-"""Events and reports as lines for people. Pure: no I/O, no clock.
+"""Events and reports as lines for people: for the command line and for logs. Pure: no I/O, no clock.
 
 Every name and text from outside passes through `actorsync.model.text.display` on its way into a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
 import attrs
 
-from actorsync.cli.output.tables import table_lines
 from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
@@ -28,8 +27,8 @@ from actorsync.model.event import (
     Scanned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
-from actorsync.model.report import Report, Run
-from actorsync.model.text import counted, display, duration_text, shorten, size_text
+from actorsync.model.report import Report
+from actorsync.model.text import counted, display, duration_text, size_text
 
 __all__ = [
     "RESULTS",
@@ -37,12 +36,11 @@ __all__ = [
     "did_nothing",
     "is_whole",
     "moment",
+    "named",
     "only_waits",
-    "parked_table",
     "parking_text",
     "plan_summary",
     "result_of",
-    "runs_table",
     "summary",
     "trouble_in",
     "unsent_text",
@@ -92,11 +90,11 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
         case Failed(fault=Fault.PARKED | Fault.UNSENT):
             return
         case Failed(operation, reason):
-            yield True, f"failed: {_named(operation.path)}: {display(reason)}"
+            yield True, f"failed: {named(operation.path)}: {display(reason)}"
         case Scanned(problems=problems):
             for problem in problems:
                 if not problem.vanished:
-                    yield True, f"failed: {_named(problem.path)}: {display(problem.reason)}"
+                    yield True, f"failed: {named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
             yield True, reason
         case Retired(connection, reason):
@@ -125,9 +123,9 @@ def parking_text(event: Event) -> str | None:
     match event:
         case Parked(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
             delay = duration_text(retry_at - failed_at)
-            return f"parked: {_named(path)}: failed {failures} times in a row; retrying in {delay}"
+            return f"parked: {named(path)}: failed {failures} times in a row; retrying in {delay}"
         case Recovered(path, was_parked=True):
-            return f"no longer parked: {_named(path)}"
+            return f"no longer parked: {named(path)}"
     return None
 
 
@@ -136,7 +134,8 @@ def warning_text(text: str) -> str:
     return f"warning: {display(text)}"
 
 
-def _named(path: str) -> str:
+def named(path: str) -> str:
+    """Return a path for display."""
     return display(path) or "the root"
 
 
@@ -205,46 +204,6 @@ def plan_summary(report: Report, refused: int = 0) -> str:
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
     return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
-
-
-#: How many of the parked paths a table names, and how many characters of a reason it shows.
-_MOST_PARKED: Final = 20
-_LONGEST_REASON: Final = 200
-
-
-def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterator[str]:
-    """Yield the lines of a table of ``runs``, in the order given."""
-    rows = [_run_row(run, is_running) for run in runs]
-    head = ("STARTED", "TOOK", "COPIED", "SIZE", "REMOVED", "FAILED", "RESULT")
-    yield from table_lines(rows, head=head, numbers=range(1, 6))
-
-
-def _run_row(run: Run, is_running: Callable[[Run], bool]) -> Sequence[str]:
-    started, report = moment(run.started_at), run.report
-    if report is None:
-        return started, "", "", "", "", "", "running" if is_running(run) else "killed"
-    counts = (str(report.copied), size_text(report.copied_bytes), str(report.removed), str(report.failed))
-    why = report.error or report.refused
-    result = f"{result_of(report)}: {display(why)}" if why else result_of(report)
-    return started, duration_text(report.seconds), *counts, result
-
-
-def parked_table(parked: Sequence[Parked]) -> Iterator[str]:
-    """Yield the lines of a table of the parked paths, at most twenty of them; nothing when there are none."""
-    if not parked:
-        return
-    yield f"{counted(len(parked), 'path')} parked; the next run that you start retries them at once:"
-    rows = [_parked_row(path) for path in parked[:_MOST_PARKED]]
-    head = ("FAILING SINCE", "FAILURES", "NEXT TRY", "PATH AND REASON")
-    yield from table_lines(rows, head=head, numbers={1})
-    if len(parked) > _MOST_PARKED:
-        yield f"... and {len(parked) - _MOST_PARKED} more"
-
-
-def _parked_row(parked: Parked) -> Sequence[str]:
-    reason = f"{_named(parked.path)}: {shorten(display(parked.reason), _LONGEST_REASON)}"
-    retry_at = parked.failed_at if parked.retry_at is None else parked.retry_at
-    return moment(parked.since), str(parked.failures), moment(retry_at), reason
 
 
 def moment(seconds: float) -> str:
