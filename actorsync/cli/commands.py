@@ -33,6 +33,7 @@ from actorsync.cli.options import (
     show_of,
 )
 from actorsync.cli.output.streams import Sink, tell, tell_bug
+from actorsync.cli.usage import usage_text
 from actorsync.errors import ActorsyncError, ProfileError
 
 if TYPE_CHECKING:
@@ -311,14 +312,6 @@ def rehearse(
     return perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
 
 
-def _usage_text(error: click.ClickException) -> str:
-    """Return a usage error as one line that ends with the command that shows the help."""
-    text = " ".join(error.format_message().split())
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    command = context.command_path if context is not None else "actorsync"
-    return f"{text.rstrip('.')} (see: {command} --help)"
-
-
 def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
     """Run a command and return its exit code.
 
@@ -331,7 +324,7 @@ def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
         error.show(sys.stderr)
         return error.exit_code
     except click.ClickException as error:
-        tell(_usage_text(error))
+        tell(usage_text(error))
         return error.exit_code
     except ActorsyncError as error:
         tell(str(error))

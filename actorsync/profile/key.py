@@ -22,7 +22,7 @@ from actorsync.profile.secret import (
 __all__ = ["HINTS", "hint_for", "key", "read_options", "secret_reader", "ssh_key", "tls_key"]
 
 _CHECKED: Final = (
-    "the identity of a server is always checked; for SSH run `actorsync trust`, for TLS use {table}.ca-file or "
+    "the identity of a server is always checked; for SSH use actorsync trust, for TLS {table}.ca-file or "
     "{table}.certificate-sha256"
 )
 _SCHEMES: Final = (

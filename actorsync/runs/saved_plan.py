@@ -30,13 +30,12 @@ from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
+from actorsync.profile.files import PLAN_BEGINNING
 
 __all__ = ["Notes", "Plan", "Step", "check_target", "only"]
 
 _FORMAT: Final = 1
 
-#: How the file of a saved plan begins, see `Plan.save`.
-_BEGINNING: Final = b'{\n "actorsync-plan"'
 _MAX_BYTES: Final = 1 << 30
 
 #: How many differences the message names when a plan is refused.
@@ -151,7 +150,7 @@ def is_saved_plan(path: str | os.PathLike[str]) -> bool:
     """Return whether a file looks like a saved plan, by its beginning. A file that cannot be read does not."""
     try:
         with open(path, "rb") as file:
-            return file.read(len(_BEGINNING)) == _BEGINNING
+            return file.read(len(PLAN_BEGINNING)) == PLAN_BEGINNING
     except OSError:
         return False
 
