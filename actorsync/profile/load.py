@@ -146,7 +146,7 @@ class _Loader:
                 self._fail("", "is a URL, not a profile; run: actorsync init, and set target.url in the new profile")
             self._fail("", "no such file; create one with: actorsync init")
         except OSError as error:
-            if self._path.is_dir():
+            if os.path.isdir(self._path):
                 self._fail("", "is a directory, not a profile; run: actorsync init, and set source.path there")
             self._fail("", f"cannot be read: {error.strerror}")
         if raw.startswith(PLAN_BEGINNING):

@@ -261,7 +261,6 @@ def test_unreadable_profile_is_one_line(tmp_path: Path) -> None:
 
     assert line(tmp_path / "none.toml") == "no such file; create one with: actorsync init"
     assert line(tmp_path) == "is a directory, not a profile; run: actorsync init, and set source.path there"
-    assert line(Path("/dev/null")) == "cannot be read: Not a regular file"
     assert line(tmp_path / ("n" * 300)) == "cannot be read: File name too long"
     (tmp_path / "line\nfeed").write_bytes(b"\xff")
     with pytest.raises(ProfileError, match=r"line\\nfeed: is not UTF-8 text \(byte 0\); save it as UTF-8"):
