@@ -20,7 +20,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.modes import Modes
-from actorsync.planning.removal_guard import DeleteLimit
+from actorsync.planning.removal_guard import DeleteLimit, Deletion
 from actorsync.planning.selection import Selection
 
 __all__ = ["Clock", "Policy", "RunOptions", "token_source"]
@@ -43,7 +43,7 @@ class Policy:
 
     selection: Selection
     max_delete: DeleteLimit
-    delete: bool = False
+    delete: Deletion = False
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False
@@ -53,6 +53,8 @@ class Policy:
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()
+    protected: frozenset[str] = frozenset()
+    """Paths on the target that an exact mirror (``delete`` is "everything") never removes, with all below them."""
 
 
 def token_source() -> Callable[[], str]:

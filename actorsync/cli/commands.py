@@ -35,7 +35,7 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 9 changes pending (plan --exit-code), 130/143 cancelled.
 """
 
-_CHANGES = "+ new, * changed, - removed, > moved, % new mode"
+_CHANGES = "+ new, * changed, - removed, ! removed (foreign), > moved, % new mode"
 
 #: The profile that `init` writes, and that the other commands take without an argument.
 _DEFAULT = Path("actorsync.toml")
@@ -78,9 +78,7 @@ def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
 @click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
 @_json
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
-)
+@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @click.option(
     "--bwlimit",
@@ -143,7 +141,10 @@ def plan(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> int:
-    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved, % new mode."""
+    """Show what a run would change.
+
+    Each line is a change: + new, * changed, - removed, ! removed (foreign), > moved, % new mode.
+    """
     loaded = _load(profile, overrides)
     from actorsync.cli import foreground
 
@@ -156,9 +157,7 @@ def plan(
 @click.argument("profile", type=click.Path(path_type=Path))
 @click.argument("plan", type=click.Path(path_type=Path))
 @_json
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
-)
+@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @_set
 @click.pass_obj

@@ -15,7 +15,7 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
-from actorsync.runs.private_paths import private_paths
+from actorsync.runs.private_paths import private_paths, protected_paths
 
 __all__ = ["Additions", "options_for", "policy_of"]
 
@@ -38,6 +38,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
         links_are_errors=sync.links == "error",
         bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
         transforms=tuple(transforms),
+        protected=protected_paths(profile),
     )
 
 

@@ -131,7 +131,8 @@ class BatchVerbs:
         if rest:
             await make_durable(self.facts, RemovalIntended(tuple(removal.path for removal in rest)))
         results = await target.remove([removal.target for removal in rest]) if rest else []
-        settled = {outcome.operation.path: outcome for outcome in outcomes.all_removed(tuple(rest), results)} | kept
+        removed = outcomes.all_removed(tuple(rest), results, is_exact=self.context.is_exact)
+        settled = {outcome.operation.path: outcome for outcome in removed} | kept
         return [settled[operation.path] for operation in batch]
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
@@ -145,7 +146,8 @@ class BatchVerbs:
             listing = await self._list(target, survey.path)
         except OperationRefused as refusal:
             return Skipped(survey, str(refusal))
-        return outcomes.surveyed(survey, listing, keeps_times=self.context.target.capabilities.keeps_times)
+        keeps_times, is_exact = self.context.target.capabilities.keeps_times, self.context.is_exact
+        return outcomes.surveyed(survey, listing, keeps_times=keeps_times, is_exact=is_exact)
 
     async def _list(self, target: Session, directory: str) -> Listing:
         if isinstance(target, PrefetchingSession):

@@ -36,6 +36,8 @@ class ConnectionContext:
     wall_clock_ns: Callable[[], int]
     by_content: bool = False
     """Whether the checksum of each file is recorded."""
+    is_exact: bool = False
+    """Whether everything is removed from the target that the source has not, also what no run has put there."""
     modes: Modes = ALONE
     """The rule for permissions on the target."""
     warnings: Sequence[str] = ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
-from actorsync.model.entry import Entry, Listing, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, parent_of
 from actorsync.model.operation import (
     Batch,
     Copy,
@@ -38,6 +39,12 @@ __all__ = [
     "not_sent",
     "surveyed",
 ]
+
+
+_MIRRORED: Final = (Kind.FILE, Kind.DIRECTORY)
+_HOLDS_UNKNOWN: Final = (
+    "kept: it contains entries that are newer than the last listing of it; the next run knows them, and removes them"
+)
 
 
 @attrs.frozen
@@ -135,10 +142,11 @@ def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list
     return outcomes
 
 
-def all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
+def all_removed(batch: Batch, results: Sequence[bool | OperationRefused], *, is_exact: bool = False) -> list[Outcome]:
     """Return the outcomes of removals, which stand in the batch children first.
 
-    A directory that is not empty because the removal of a child failed has failed as well.
+    A directory that is not empty because the removal of a child failed has failed as well. ``is_exact``: so has one
+    that holds entries which nobody knew of.
     """
     outcomes: list[Outcome] = []
     remaining: dict[str, str] = {}
@@ -146,6 +154,8 @@ def all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> lis
         outcome = _removed(operation, result)
         if isinstance(outcome, Skipped) and operation.path in remaining:
             outcome = Failed(operation, f"it still holds {remaining[operation.path]!r}", Fault.OTHER)
+        elif isinstance(outcome, Skipped) and is_exact:
+            outcome = Failed(operation, _HOLDS_UNKNOWN, Fault.OTHER)
         if isinstance(outcome, Failed):
             remaining[parent_of(operation.path)] = operation.path
         outcomes.append(outcome)
@@ -163,14 +173,17 @@ def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     return Done(operation) if result else Skipped(operation, "kept: it contains files that actorsync did not create")
 
 
-def surveyed(survey: Operation, listing: Listing, *, keeps_times: bool) -> Outcome:
+def surveyed(survey: Operation, listing: Listing, *, keeps_times: bool, is_exact: bool = False) -> Outcome:
     """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
 
-    If the target does not keep times, the entries have none: an equal time there proves nothing.
+    If the target does not keep times, the entries have none: an equal time there proves nothing. Links and special
+    files are of interest to an exact mirror alone (``is_exact``), which removes them.
     """
     if listing.problem is not None and not listing.problem.vanished:
         return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
     entries = listing.entries
+    if not is_exact:
+        entries = tuple(entry for entry in entries if entry.kind in _MIRRORED)
     if not keeps_times:
         entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)
     return Done(survey, listing=Listing(survey.path, entries))

@@ -28,10 +28,14 @@ from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["MODES_TRAIT", "Planner"]
+__all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
 
 #: The name under which the journal keeps the rule for modes of the last complete run.
 MODES_TRAIT: Final = "sync.modes"
+
+
+#: The name under which the journal keeps that the whole target is known as an exact mirror has to know it.
+DELETE_TRAIT: Final = "sync.delete"
 
 
 @attrs.define(eq=False)
@@ -88,11 +92,16 @@ class Planner:
         known = self.journal.traits(Side.TARGET).get(MODES_TRAIT, str(self.default_modes))
         return known != str(self.rules.modes)
 
+    @property
+    def knows_everything(self) -> bool:
+        """Whether foreign entries are known as an exact mirror has to know them: with links, from a whole survey."""
+        return self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
+
     def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
-        survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
+        survey = Survey(schedule, progress, announcer, self.statistics, self.draining, rules.protects)
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
             journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
@@ -110,7 +119,7 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None,
+            is_enabled=bool(rules.delete) and source.is_gone is None,
         )
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
@@ -160,13 +169,15 @@ class _Story:
         troubles = await self.planner.blocking(self.planner.journal.troubles)
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
         await self._sweep(recovers=True)
-        is_fresh = self.planner.journal.is_fresh
-        if is_fresh:
+        if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
-            await self.survey.begin()
+        is_survey = await self._begin_survey()
+        await self.removals.begin()
         complete = await self.intake.run(listings)
-        if is_fresh:
-            await self.survey.finish()
+        if is_survey:
+            await self._end_survey()
+        if complete is not None:
+            await self.intake.act_on_deferred()
         for move in await self.renames.resolve(complete, self.intake.act_on):
             await self.dispatch.offer(move)
         if complete is not None:
@@ -180,8 +191,27 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
+            await self.survey.list_again(self.removals.outdated)
         await self._sweep()
         return None if schedule.left_by_drain else complete
+
+    async def _begin_survey(self) -> bool:
+        """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
+
+        What others put there under another rule than "everything" is not known. So the rule of the last run counts.
+        """
+        knows, is_exact = self.planner.knows_everything, self.planner.rules.protects is not None
+        if knows and not is_exact:
+            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, ""))
+        is_survey = self.planner.journal.is_fresh or (is_exact and not knows)
+        if is_survey:
+            await self.survey.begin()
+        return is_survey
+
+    async def _end_survey(self) -> None:
+        is_complete = await self.survey.finish()
+        if is_complete and self.planner.rules.protects is not None:
+            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
     async def _sweep(self, *, recovers: bool = False) -> None:
         """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
