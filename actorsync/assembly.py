@@ -24,7 +24,6 @@ from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.pool_size import Sizing
-from actorsync.planning.removal_guard import Protected
 from actorsync.policy import RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
@@ -129,11 +128,11 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         rules=Rules(
             selection=policy.selection,
             max_delete=policy.max_delete,
-            delete=policy.delete,
+            delete=bool(policy.delete),
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             modes=modes_for(target, policy.modes),
-            protected=Protected(attrs.evolve(policy.selection, private=policy.selection.private | policy.protected)),
+            protects=policy.protects,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -173,7 +172,7 @@ def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptio
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
-        is_exact=policy.delete == "everything",
+        protects=policy.protects,
         modes=modes_for(target, policy.modes),
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
     )

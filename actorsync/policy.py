@@ -20,7 +20,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.modes import Modes
-from actorsync.planning.removal_guard import DeleteLimit, Deletion
+from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
 
 __all__ = ["Clock", "Policy", "RunOptions", "token_source"]
@@ -55,6 +55,13 @@ class Policy:
     transforms: tuple[Transform, ...] = ()
     protected: frozenset[str] = frozenset()
     """Paths on the target that an exact mirror (``delete`` is "everything") never removes, with all below them."""
+
+    @property
+    def protects(self) -> Protected | None:
+        """What an exact mirror never removes, although no run has put it there; None for any other mirror."""
+        if self.delete != "everything":
+            return None
+        return Protected(attrs.evolve(self.selection, private=self.selection.private | self.protected))
 
 
 def token_source() -> Callable[[], str]:

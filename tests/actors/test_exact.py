@@ -17,9 +17,13 @@ from actorsync.model.event import Adopted, RemovalsRefused
 from actorsync.model.operation import Done, Failed, Remove
 from actorsync.planning.selection import Selection
 from actorsync.profile.units import MaxDelete
+from tests.support.tiers import amount
+from tests.support.world.exact import ExactStory
 from tests.support.world.memory_mirror import LANES, ONE, Mirror
+from tests.support.world.simulation import simulate
 
 EXACT = attrs.evolve(ONE, delete="everything", connections=3)
+SEEDS = amount("EXACT_SEEDS", short=60, full=600)
 GUARDED = attrs.evolve(EXACT, max_delete=MaxDelete.parse("50%"))
 
 
@@ -364,3 +368,17 @@ class _Closed(MemoryEndpoint):
         if not self.is_open and "closed/" in path:
             raise OperationRefused("550 Permission denied")
         return super().entry(path, node)  # type: ignore[arg-type]
+
+
+@pytest.mark.scaled
+def test_stories_of_exact_mirrors_end_with_what_the_source_has() -> None:
+    foreign = 0
+    for seed in range(SEEDS):
+        story = ExactStory(seed)
+        try:
+            simulate(story)
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+        foreign += story.foreign
+    assert foreign > SEEDS // 2

@@ -131,7 +131,7 @@ class BatchVerbs:
         if rest:
             await make_durable(self.facts, RemovalIntended(tuple(removal.path for removal in rest)))
         results = await target.remove([removal.target for removal in rest]) if rest else []
-        removed = outcomes.all_removed(tuple(rest), results, is_exact=self.context.is_exact)
+        removed = outcomes.all_removed(tuple(rest), results, is_exact=self.context.protects is not None)
         settled = {outcome.operation.path: outcome for outcome in removed} | kept
         return [settled[operation.path] for operation in batch]
 
@@ -145,9 +145,9 @@ class BatchVerbs:
         try:
             listing = await self._list(target, survey.path)
         except OperationRefused as refusal:
-            return Skipped(survey, str(refusal))
-        keeps_times, is_exact = self.context.target.capabilities.keeps_times, self.context.is_exact
-        return outcomes.surveyed(survey, listing, keeps_times=keeps_times, is_exact=is_exact)
+            return outcomes.unlisted(survey, str(refusal), self.context.protects)
+        keeps_times = self.context.target.capabilities.keeps_times
+        return outcomes.surveyed(survey, listing, keeps_times=keeps_times, protects=self.context.protects)
 
     async def _list(self, target: Session, directory: str) -> Listing:
         if isinstance(target, PrefetchingSession):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -38,6 +38,7 @@ __all__ = [
     "given_up",
     "not_sent",
     "surveyed",
+    "unlisted",
 ]
 
 
@@ -173,16 +174,33 @@ def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     return Done(operation) if result else Skipped(operation, "kept: it contains files that actorsync did not create")
 
 
-def surveyed(survey: Operation, listing: Listing, *, keeps_times: bool, is_exact: bool = False) -> Outcome:
+def unlisted(survey: Operation, reason: str, protects: Callable[[str, bool], bool] | None = None) -> Outcome:
+    """Return the outcome of a directory of the target that cannot be listed.
+
+    An exact mirror (``protects``, see `reconcile`) has to know what is in it, unless it is protected.
+    """
+    if protects is None or protects(survey.path, True):
+        return Skipped(survey, reason)
+    way_out = "what is in it stays: let the account list it, or exclude it"
+    return Failed(survey, f"{reason}; {way_out}", Fault.OTHER)
+
+
+def surveyed(
+    survey: Operation,
+    listing: Listing,
+    *,
+    keeps_times: bool,
+    protects: Callable[[str, bool], bool] | None = None,
+) -> Outcome:
     """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
 
     If the target does not keep times, the entries have none: an equal time there proves nothing. Links and special
-    files are of interest to an exact mirror alone (``is_exact``), which removes them.
+    files are of interest to an exact mirror alone, which removes them. ``protects`` is as for `unlisted`.
     """
     if listing.problem is not None and not listing.problem.vanished:
-        return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
+        return unlisted(survey, f"cannot be listed on the target: {listing.problem.reason}", protects)
     entries = listing.entries
-    if not is_exact:
+    if protects is None:
         entries = tuple(entry for entry in entries if entry.kind in _MIRRORED)
     if not keeps_times:
         entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)

@@ -12,7 +12,7 @@ from actorsync.model.event import Parked
 from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
 from actorsync.planning.modes import ALONE, Modes
-from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
+from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
 
 __all__ = ["Digest", "Memory", "Rules", "SourceQueries"]
@@ -53,24 +53,19 @@ class Memory(Protocol):
 class Rules:
     """What one run may do.
 
-    ``delete`` allows removals, at most ``max_delete`` of them; with "everything" also those of foreign entries, except
-    for what ``protected`` says. ``is_patient`` postpones parked paths. With
+    ``delete`` allows removals, at most ``max_delete`` of them. ``protects`` allows those of foreign entries, too, and
+    tells which of these stay; None where all do. ``is_patient`` postpones parked paths. With
     ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
     ``modes`` is the rule for permissions; where the profile has none, it is that of the target.
     """
 
     selection: Selection
     max_delete: DeleteLimit
-    delete: Deletion = False
+    delete: bool = False
     is_patient: bool = False
     by_content: bool = False
     modes: Modes = ALONE
-    protected: Protected = attrs.field(default=attrs.Factory(lambda self: Protected(self.selection), takes_self=True))
-
-    @property
-    def protects(self) -> Callable[[str, bool], bool] | None:
-        """What tells that a foreign entry must not be removed; None where no foreign entry is ever removed."""
-        return self.protected if self.delete == "everything" else None
+    protects: Protected | None = None
 
 
 @attrs.frozen

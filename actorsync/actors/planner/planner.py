@@ -101,7 +101,7 @@ class Planner:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
-        survey = Survey(schedule, progress, announcer, self.statistics, self.draining, rules.protects)
+        survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
             journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
@@ -119,7 +119,7 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=bool(rules.delete) and source.is_gone is None,
+            is_enabled=rules.delete and source.is_gone is None,
         )
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
@@ -191,8 +191,8 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
-            await self.survey.list_again(self.removals.outdated)
         await self._sweep()
+        await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         return None if schedule.left_by_drain else complete
 
     async def _begin_survey(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 import trio
@@ -13,7 +13,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
 from actorsync.model.entry import Entry, Kind, Listing, ancestors
 from actorsync.model.event import SurveyComplete
-from actorsync.model.operation import Done, Failed, Fault, MakeDirectory, Outcome, Returned, Skipped
+from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Returned
 from actorsync.model.operation import Survey as SurveyDirectory
 from actorsync.model.row import encode
 from actorsync.planning.schedule import Schedule
@@ -26,9 +26,6 @@ class Survey:
     """List the whole target into the journal: what an unknown target holds must not be guessed.
 
     A directory of the source is planned after the same directory of the target was listed; nothing else has to wait.
-
-    ``protects`` is that of an exact mirror, None for any other: there, a directory that cannot be listed has failed,
-    unless it is protected.
     """
 
     schedule: Schedule
@@ -36,12 +33,10 @@ class Survey:
     announcer: Announcer
     statistics: Statistics
     draining: trio.Event
-    protects: Callable[[str, bool], bool] | None = None
     unlisted: set[str] = attrs.Factory(set)
     """Directories of the target that could not be listed."""
     _pending: set[str] = attrs.Factory(set)  # directories of the target whose listing is asked for and has not come
     _root_error: str | None = None
-    _failures: list[Failed] = attrs.Factory(list)  # not announced yet
     _shallow: set[str] = attrs.Factory(set)  # directories that are listed again without those in them
 
     async def begin(self) -> None:
@@ -63,7 +58,6 @@ class Survey:
         while self._pending and not self.draining.is_set():
             await self.progress.wait()
         self.statistics.is_surveying = False
-        await self._announce_failures()
         if self.unlisted or self.draining.is_set():
             return False
         await self.announcer.send(SurveyComplete())
@@ -78,11 +72,6 @@ class Survey:
             self._add(directory)
         self.progress.notify()
         await self.progress.until_idle()
-        await self._announce_failures()
-
-    async def _announce_failures(self) -> None:
-        failures, self._failures = self._failures, []
-        await self.announcer.settle(failures)
 
     @property
     def is_pending(self) -> bool:
@@ -104,15 +93,8 @@ class Survey:
         self._pending.discard(operation.path)
         if isinstance(outcome, Failed):
             self.unlisted.add(operation.path)
-        elif isinstance(outcome, Skipped) and self._is_exact(operation.path):
-            self.unlisted.add(operation.path)
-            reason = f"{outcome.reason}; what is in it stays: let the account list it, or exclude it"
-            self._failures.append(Failed(operation, reason, Fault.OTHER))
         elif isinstance(outcome, Done) and outcome.listing is not None and operation.path not in self._shallow:
             self._add_children(outcome.listing)
-
-    def _is_exact(self, directory: str) -> bool:
-        return self.protects is not None and not self.protects(directory, True)
 
     def _add_children(self, listing: Listing) -> None:
         """List the directories in a directory in the order of the scan, so that the scan waits for few of them."""
