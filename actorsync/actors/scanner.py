@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
+from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source
 from actorsync.model.entry import Kind, Problem, ScanComplete, Scope, join
@@ -57,6 +58,8 @@ class Scanner:
     links_are_errors: bool = False
     walkers: int = WALKERS
     begin_at: Sequence[str] = ("",)
+    second_look: SecondLook = attrs.field(default=attrs.Factory(lambda self: SecondLook(self.source), takes_self=True))
+    """Tells whether a directory that cannot be listed has vanished."""
     told: str = ""
     """What an earlier run reported as kept back: the same is not reported again."""
     _kept_back: list[str] = attrs.field(factory=list, init=False)
@@ -90,7 +93,7 @@ class Scanner:
                         share = min(BATCH, -(-len(frontier) // self.walkers))
                         batch = [frontier.popleft() for _ in range(share)]
                         busy += 1
-                    found = await self._list(session, batch)
+                    found = [await self._confirmed(session, it) for it in await self._list(session, batch)]
                     frontier.extendleft(reversed(batch[len(found) :]))
                     results, scanned, below = self._select(found)
                     await facts.send(Several(scanned))
@@ -134,6 +137,18 @@ class Scanner:
             path = join(directory, name)
             if selection.is_private(path, is_directory=True) and selection.is_selected(path, is_directory=True):
                 self._kept_back.append(path)
+
+    async def _confirmed(self, session: ReadSession, listed: ListingRows) -> ListingRows:
+        """Return a listing as it is. A directory that does not exist is looked for, and listed again if it is shown."""
+        if listed.problem is None or not listed.problem.vanished:
+            return listed
+        if await self.second_look.has_vanished(listed.directory):
+            return listed
+        again = rows_of(await session.list_directory(listed.directory))
+        if again.problem is None or not again.problem.vanished:
+            return again
+        reason = f"{again.problem.reason}, but the source still lists it"
+        return attrs.evolve(again, problem=Problem(listed.directory, reason))
 
     async def _list(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List the first of the directories, and maybe more; in turn, unless the source is slow."""

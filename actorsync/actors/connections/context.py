@@ -8,6 +8,7 @@ import attrs
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.second_look import SecondLook
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
@@ -23,6 +24,8 @@ class ConnectionContext:
 
     source: Source
     """Where files are read: behind the transforms and the bandwidth limit, where there are any."""
+    second_look: SecondLook
+    """Tells whether a file that cannot be opened has vanished."""
     target: Endpoint
     statistics: Statistics
     shutdown: Shutdown

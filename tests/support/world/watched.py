@@ -148,7 +148,9 @@ class _WatchedSession(FaultySession):
 
     async def list_directory(self, directory: str) -> Listing:
         listing = await super().list_directory(directory)
-        self.listings[directory] = listing
+        known = self.listings.get(directory)
+        if known is None or known.problem is not None:  # a later look for a missing entry is no part of the scan
+            self.listings[directory] = listing
         return listing
 
 
