@@ -53,12 +53,13 @@ class Ending:
         return report
 
     def _report(self, error: BaseException | None) -> Report:
-        planner, shutdown = self.actors.planner, self.options.shutdown
-        return self.actors.recorder.tally.report(
+        planner, shutdown, tally = self.actors.planner, self.options.shutdown, self.actors.recorder.tally
+        return tally.report(
             exit_code=self._exit_code(error),
             started_at=self.started_at,
             seconds=trio.current_time() - self.began,
-            left=planner.schedule.left,
+            left=planner.planned - tally.settled,
+            left_is_minimum=not planner.is_planned,
             drained=shutdown.draining.is_set() and not planner.is_complete,
             cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),

@@ -34,6 +34,8 @@ from actorsync.model.operation import (
     Respell,
     SetMode,
     Skipped,
+    Survey,
+    Sweep,
 )
 from actorsync.model.report import Report
 
@@ -47,6 +49,9 @@ GROUP = 500
 
 _KEPT_FAILURES = 1_000
 
+#: The outcomes after which an operation is not tried again in this run.
+_FINAL = (Done, Failed, Skipped)
+
 
 class FactStore(Protocol):
     """What the recorder needs from a journal."""
@@ -57,8 +62,9 @@ class FactStore(Protocol):
 
 @attrs.define
 class Tally:
-    """The counts of a run so far, for its `Report`."""
+    """The counts of a run so far, for its `Report`. ``settled`` counts the changes that have an outcome."""
 
+    settled: int = 0
     copied: int = 0
     copied_bytes: int = 0
     directories_made: int = 0
@@ -68,7 +74,6 @@ class Tally:
     hidden: int = 0
     failed: int = 0
     skipped: int = 0
-    left: int = 0
     reconnects: int = 0
     parked: int = 0
     withheld: int = 0
@@ -79,6 +84,8 @@ class Tally:
 
     def count(self, event: Event) -> None:
         """Count one event."""
+        if isinstance(event, _FINAL) and not isinstance(event.operation, Survey | Sweep):
+            self.settled += 1
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
@@ -113,7 +120,7 @@ class Tally:
 
     def report(self, **ending: object) -> Report:
         """Return the report: these counts, and how the run ended."""
-        counts = attrs.asdict(self, recurse=False)
+        counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "settled")
         counts["failures"] = tuple(self.failures)
         return Report(**{**counts, **ending})
 

@@ -55,6 +55,15 @@ class Planner:
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
     is_complete: bool = False
+    is_planned: bool = False
+    """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
+    _story: _Story | None = attrs.field(default=None, init=False)
+
+    @property
+    def planned(self) -> int:
+        """How many changes were planned so far: those of the schedule, and those that have not reached it yet."""
+        beside = 0 if self._story is None else self._story.dispatch.in_hand + self._story.renames.to_replace
+        return self.schedule.planned + beside
 
     async def run(
         self,
@@ -66,7 +75,7 @@ class Planner:
         """Plan one run. Ends, closing ``operations``, when everything is settled or the drain is over."""
         began, began_ns = trio.current_time(), self.wall_clock_ns()
         with holding(listings, settled, operations, facts):
-            story = self._assemble(Announcer(facts), began, began_ns)
+            story = self._story = self._assemble(Announcer(facts), began, began_ns)
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)
@@ -181,7 +190,7 @@ class _Story:
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         await self._sweep()
-        return None if schedule.left_by_drain else complete
+        return None if schedule.left_by_drain or self.renames.holds_some else complete
 
     async def _sweep(self, *, recovers: bool = False) -> None:
         """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
@@ -200,13 +209,14 @@ class _Story:
         levels, moved = self.planner.statistics, self.renames.old_paths
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
+        self.planner.is_planned = not self.renames.holds_some
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
     async def conclude(self, scope: Scope) -> None:
         """Announce which paths failed again in a complete run, and which have recovered."""
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
-        if self.intake.is_new_rule and is_whole and not self.progress.schedule.left:
+        if self.intake.is_new_rule and is_whole and not self.progress.schedule.leaves_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)

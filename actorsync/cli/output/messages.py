@@ -181,9 +181,16 @@ def summary(report: Report) -> str:
         parts.append(f"{report.skipped} skipped")
     if report.withheld:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
-    if report.left - report.withheld:
-        parts.append(f"{report.left - report.withheld} left")
+    if left := _left_text(report):
+        parts.append(left)
     return f"{result_of(report)}: {', '.join(parts)} {took}"
+
+
+def _left_text(report: Report) -> str:
+    left = report.left - report.withheld
+    if not report.left_is_minimum:
+        return f"{left} left" if left else ""
+    return f"{f'at least {left}' if left else 'more may be'} left: the scan did not finish"
 
 
 def plan_summary(report: Report) -> str:
