@@ -119,6 +119,7 @@ def _scanner(second_look: SecondLook, planner: Planner, options: RunOptions, tol
         statistics=options.statistics,
         turn=planner.turn,
         links_are_errors=policy.links_are_errors,
+        links_are_followed=policy.links_are_followed,
         walkers=walkers,
         told=told,
     )

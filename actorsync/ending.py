@@ -60,6 +60,7 @@ class Ending:
             seconds=trio.current_time() - self.began,
             left=planner.planned - tally.settled,
             left_is_minimum=not planner.is_planned,
+            left_out=attrs.evolve(tally.left_out, foreign=planner.foreign),
             drained=shutdown.draining.is_set() and not planner.is_complete,
             cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),

@@ -38,7 +38,8 @@ class Policy:
     until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None
     means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums
     of files; a file whose times alone have changed is then read and compared, and not sent. ``modes`` is the rule for
-    permissions; None for the default of the target.
+    permissions; None for the default of the target. ``links_are_errors`` fails each symbolic link of the source;
+    ``links_are_followed`` says that the source shows what links lead to.
     """
 
     selection: Selection
@@ -50,6 +51,7 @@ class Policy:
     by_content: bool = False
     modes: Modes | None = None
     links_are_errors: bool = False
+    links_are_followed: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()

@@ -22,6 +22,7 @@ from actorsync.model.event import (
     Warned,
     is_durable,
 )
+from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import (
     Copy,
     Done,
@@ -79,6 +80,7 @@ class Tally:
     withheld: int = 0
     moved: int = 0
     modes_set: int = 0
+    left_out: LeftOut = NOTHING
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
 
@@ -100,9 +102,11 @@ class Tally:
                 self.moved += 1
             case Done(SetMode()):
                 self.modes_set += 1
-            case Scanned(files=files, hidden=hidden, problems=problems):
+            case Scanned(files=files, hidden=hidden, problems=problems, left_out=left_out):
                 self.files_seen += files
                 self.hidden += hidden
+                if hidden:
+                    self.left_out += left_out
                 for problem in problems:
                     if not problem.vanished:
                         self._fail(problem.path, problem.reason)

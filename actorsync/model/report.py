@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 
 from actorsync.errors import RunFailed
+from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.text import counted, display
 
 __all__ = ["Report", "Run"]
@@ -22,7 +23,8 @@ class Report:
     ``started_at`` is in seconds since the epoch. ``failures`` holds the first thousand failures as (path, reason);
     ``failed`` counts all of them, including files that were not tried because they are ``parked``. ``left`` counts the
     operations that were planned and not done, including the removals that were ``withheld``. With ``left_is_minimum``
-    the run ended before it had planned everything, and more may be left. ``refused``, ``drained``,
+    the run ended before it had planned everything, and more may be left. ``left_out`` counts what the run does not
+    mirror, by the reason; ``hidden`` is the number of all those entries in the source. ``refused``, ``drained``,
     ``cancelled`` and ``error`` say why a run ended early. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
@@ -52,6 +54,7 @@ class Report:
     error: str | None = None
     modes_set: int = 0
     left_is_minimum: bool = False
+    left_out: LeftOut = NOTHING
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

@@ -57,6 +57,8 @@ class Planner:
     is_complete: bool = False
     is_planned: bool = False
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
+    foreign: int = 0
+    """How many entries the target keeps that no run has put there. Counted at the end of a complete run."""
     _story: _Story | None = attrs.field(default=None, init=False)
 
     @property
@@ -189,6 +191,7 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
+            self.planner.foreign = await self.planner.blocking(self.planner.journal.foreign_count)
         await self._sweep()
         return None if schedule.left_by_drain or self.renames.holds_some else complete
 

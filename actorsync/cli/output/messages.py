@@ -27,6 +27,7 @@ from actorsync.model.event import (
     Retired,
     Scanned,
 )
+from actorsync.model.left_out import LeftOut
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
 from actorsync.model.report import Report, Run
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
@@ -165,7 +166,7 @@ def summary(report: Report) -> str:
     """Return the last line of a run: ``in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s``."""
     took = f"in {duration_text(report.seconds)}"
     if report.exit_code == 0 and did_nothing(report):
-        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}"
+        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_left_out_text(report.left_out)}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
@@ -183,14 +184,32 @@ def summary(report: Report) -> str:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
     if left := _left_text(report):
         parts.append(left)
-    return f"{result_of(report)}: {', '.join(parts)} {took}"
+    return f"{result_of(report)}: {', '.join(parts)} {took}{_left_out_text(report.left_out)}"
+
+
+def _left_out_text(left_out: LeftOut) -> str:
+    """Return the end of the last line of a run: what is not mirrored and why, or ""."""
+    outside = "link that leads outside the source or nowhere", "links that lead outside the source or nowhere"
+    reasons = [
+        (left_out.links, counted(left_out.links, "symbolic link")),
+        (left_out.outside, counted(left_out.outside, *outside)),
+        (left_out.special, counted(left_out.special, "special file")),
+        (left_out.excluded, f"{left_out.excluded} excluded"),
+        (left_out.private, f"{left_out.private} kept back"),
+    ]
+    named = [text for count, text in reasons if count]
+    text = f"; left out: {', '.join(named)}" if named else ""
+    if left_out.foreign:
+        kept = counted(left_out.foreign, "entry", "entries")
+        text += f"; kept on the target: {kept} that actorsync did not create"
+    return text
 
 
 def _left_text(report: Report) -> str:
     left = report.left - report.withheld
     if not report.left_is_minimum:
         return f"{left} left" if left else ""
-    return f"{f'at least {left}' if left else 'more may be'} left: the scan did not finish"
+    return f"{f'at least {left}' if left else 'more may be'} left (the scan did not finish)"
 
 
 def plan_summary(report: Report) -> str:
@@ -208,7 +227,8 @@ def plan_summary(report: Report) -> str:
         parts.append(f"{report.removed} to remove")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
-    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
+    text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
+    return text + _left_out_text(report.left_out)
 
 
 #: How many of the parked paths a table names, and how many characters of a reason it shows.

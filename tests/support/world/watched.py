@@ -196,6 +196,10 @@ class WatchedJournal:
     def traits(self, side: Side) -> Mapping[str, str]:
         return self.inner.traits(side)
 
+    def foreign_count(self) -> int:
+        self._meet("read")
+        return self.inner.foreign_count()
+
     def owned_count(self) -> int:
         self._meet("read")
         return self.inner.owned_count()
