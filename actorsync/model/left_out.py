@@ -16,7 +16,7 @@ class LeftOut:
     In the source: ``excluded`` by the profile; ``links`` that are skipped; ``outside``, links to be followed that lead
     outside the source, nowhere, or in a circle; ``special``: pipes, sockets, devices; ``private``: kept back, because
     it is the profile, a secret, a journal or ``.git``. On the target: ``foreign`` entries that actorsync did not create
-    and keeps, as far as the journal knows them. They are counted at the end of a complete run.
+    and keeps, as far as the journal knows them. They are counted at the end of a run that was not cancelled.
     """
 
     excluded: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -21,7 +21,7 @@ from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import WHOLE_TREE, ScanComplete, Scope
+from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
 from actorsync.model.event import Learned, Planned
 from actorsync.model.operation import Batch, Side, Sweep
 from actorsync.planning.modes import ALONE, Modes
@@ -58,7 +58,7 @@ class Planner:
     is_planned: bool = False
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
     foreign: int = 0
-    """How many entries the target keeps that no run has put there. Counted at the end of a complete run."""
+    """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
     _story: _Story | None = attrs.field(default=None, init=False)
 
     @property
@@ -170,7 +170,7 @@ class _Story:
         schedule = self.progress.schedule
         troubles = await self.planner.blocking(self.planner.journal.troubles)
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
-        await self._sweep(recovers=True)
+        await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
         is_fresh = self.planner.journal.is_fresh
         if is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
@@ -191,20 +191,23 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
-            self.planner.foreign = await self.planner.blocking(self.planner.journal.foreign_count)
-        await self._sweep()
+        leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self._sweep(leftovers)
         return None if schedule.left_by_drain or self.renames.holds_some else complete
 
-    async def _sweep(self, *, recovers: bool = False) -> None:
+    def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
+        """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""
+        return self.planner.journal.pending(), self.planner.journal.foreign_count()
+
+    async def _sweep(self, leftovers: Iterable[tuple[str, Entry | None]], *, recovers: bool = False) -> None:
         """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
 
         ``recovers``: an earlier run may have died after a rename and before the journal had it. Within a run another
         attempt has told what became of the file. The journal keeps the temporaries of earlier runs until the second
         sweep: the server may have received a command of theirs only after the first.
         """
-        journal, schedule = self.planner.journal, self.progress.schedule
-        for temporary, source in await self.planner.blocking(journal.pending):
-            schedule.add(Sweep(temporary, source, recovers))
+        for temporary, source in leftovers:
+            self.progress.schedule.add(Sweep(temporary, source, recovers))
         self.progress.notify()
         await self.progress.until_idle()
 
