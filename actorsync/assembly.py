@@ -17,6 +17,7 @@ from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
+from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
@@ -87,10 +88,11 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
     options.statistics.bandwidth = policy.bandwidth
+    second_look = SecondLook(seen.listed)
     stages = options.pipeline.listing_stages
     return Actors(
         scanner=_scanner(
-            seen.listed,
+            second_look,
             planner,
             options,
             journal.traits(Side.SOURCE).get(KEPT_BACK, ""),
@@ -99,7 +101,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
-        connections=_connections(seen, target, pool, options),
+        connections=_connections(seen, second_look, target, pool, options),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
@@ -120,15 +122,17 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
 
 
-def _scanner(source: Source, planner: Planner, options: RunOptions, told: str, *, is_first: bool) -> Scanner:
-    policy = options.policy
+def _scanner(second_look: SecondLook, planner: Planner, options: RunOptions, told: str, *, is_first: bool) -> Scanner:
+    policy, source = options.policy, second_look.source
     walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
     return Scanner(
         source=source,
+        second_look=second_look,
         selection=policy.selection,
         statistics=options.statistics,
         turn=planner.turn,
         links_are_errors=policy.links_are_errors,
+        links_are_followed=policy.links_are_followed,
         walkers=walkers,
         begin_at=() if policy.audit is not None and policy.audit.is_alone else ("",),
         told=told,
@@ -178,11 +182,14 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
     return asked if can.keeps_modes or can.sets_modes else ALONE
 
 
-def _connections(source: _Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
+def _connections(
+    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, options: RunOptions
+) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
         source=source.sent,
         compared=source.hashed,
+        second_look=second_look,
         target=target,
         statistics=options.statistics,
         shutdown=options.shutdown,

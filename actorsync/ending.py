@@ -54,12 +54,14 @@ class Ending:
         return report
 
     def _report(self, error: BaseException | None) -> Report:
-        planner, shutdown = self.actors.planner, self.options.shutdown
-        return self.actors.recorder.tally.report(
+        planner, shutdown, tally = self.actors.planner, self.options.shutdown, self.actors.recorder.tally
+        return tally.report(
             exit_code=self._exit_code(error),
             started_at=self.started_at,
             seconds=trio.current_time() - self.began,
-            left=planner.schedule.left,
+            left=planner.planned - tally.settled,
+            left_is_minimum=not planner.is_planned,
+            left_out=attrs.evolve(tally.left_out, foreign=planner.foreign),
             drifted=len(planner.audits.drifted) if planner.audits is not None else 0,
             is_audit=self.options.policy.audit is not None and self.options.policy.audit.is_alone,
             looked_at=planner.audits.looked_at if planner.audits is not None else None,

@@ -34,6 +34,7 @@ from actorsync.model.event import (
     Swept,
     Warned,
 )
+from actorsync.model.left_out import LeftOut
 from actorsync.model.operation import (
     Compare,
     Copy,
@@ -71,6 +72,7 @@ __all__ = [
     "Intended",
     "Kind",
     "Learned",
+    "LeftOut",
     "Listing",
     "LoginDeferred",
     "MakeDirectory",

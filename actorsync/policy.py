@@ -41,7 +41,9 @@ class Policy:
     no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums of
     files; a file whose times alone have changed is then read and compared, and not sent. With ``by_size_time`` a file
     of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for permissions; None for the
-    default of the target. ``audit`` says how the run looks at a target that the journal knows; None for not at all.
+    default of the target. ``links_are_errors`` fails each symbolic link of the source; ``links_are_followed`` says that
+    the source shows what links lead to. ``audit`` says how the run looks at a target that the journal knows; None for
+    not at all.
     """
 
     selection: Selection
@@ -55,6 +57,7 @@ class Policy:
     by_size_time: bool = False
     modes: Modes | None = None
     links_are_errors: bool = False
+    links_are_followed: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()

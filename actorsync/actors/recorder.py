@@ -24,6 +24,7 @@ from actorsync.model.event import (
     Warned,
     is_durable,
 )
+from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import (
     Audit,
     Compare,
@@ -39,6 +40,8 @@ from actorsync.model.operation import (
     Respell,
     SetMode,
     Skipped,
+    Survey,
+    Sweep,
 )
 from actorsync.model.report import Report
 
@@ -48,6 +51,9 @@ __all__ = ["FactStore", "Recorder", "Tally"]
 GROUP = 500
 
 _KEPT_FAILURES = 1_000
+
+#: The outcomes after which an operation is not tried again in this run.
+_FINAL = (Done, Failed, Skipped)
 
 
 class FactStore(Protocol):
@@ -59,8 +65,9 @@ class FactStore(Protocol):
 
 @attrs.define
 class Tally:
-    """The counts of a run so far, for its `Report`."""
+    """The counts of a run so far, for its `Report`. ``settled`` counts the changes that have an outcome."""
 
+    settled: int = 0
     copied: int = 0
     copied_bytes: int = 0
     directories_made: int = 0
@@ -70,18 +77,20 @@ class Tally:
     hidden: int = 0
     failed: int = 0
     skipped: int = 0
-    left: int = 0
     reconnects: int = 0
     parked: int = 0
     withheld: int = 0
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
+    left_out: LeftOut = NOTHING
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
 
     def count(self, event: Event) -> None:
         """Count one event."""
+        if isinstance(event, _FINAL) and not isinstance(event.operation, Audit | Look | Survey | Sweep):
+            self.settled += 1
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
@@ -98,9 +107,11 @@ class Tally:
                 self.moved += 1
             case Done(SetMode()):
                 self.modes_set += 1
-            case Scanned(files=files, hidden=hidden, problems=problems):
+            case Scanned(files=files, hidden=hidden, problems=problems, left_out=left_out):
                 self.files_seen += files
                 self.hidden += hidden
+                if hidden:
+                    self.left_out += left_out
                 for problem in problems:
                     if not problem.vanished:
                         self._fail(problem.path, problem.reason)
@@ -121,7 +132,7 @@ class Tally:
 
     def report(self, **ending: object) -> Report:
         """Return the report: these counts, and how the run ended."""
-        counts = attrs.asdict(self, recurse=False)
+        counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "settled")
         counts["failures"] = tuple(self.failures)
         return Report(**{**counts, **ending})
 

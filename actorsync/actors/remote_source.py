@@ -194,8 +194,9 @@ class _RemoteSession(ReadSession):
             except ConnectionLost as lost:
                 opening = None
                 raise source.lost_over(path, connection, lost) from lost
-            except BaseException:
+            except BaseException as error:
                 opening = None
+                connection.has_missed |= isinstance(error, Vanished)
                 raise
             yield _RemoteContent(content, path, source, connection)
         finally:

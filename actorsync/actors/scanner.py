@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 import attrs
 import trio
 
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
+from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source
 from actorsync.model.entry import WHOLE_TREE, Kind, Problem, ScanComplete, Scope, join
 from actorsync.model.event import Learned, Scanned, Warned
+from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Side
 from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
 from actorsync.model.text import counted, display
@@ -35,7 +37,7 @@ KEPT_BACK = "kept back"
 #: How many entries that report names.
 _NAMED = 5
 
-_FILE, _DIRECTORY, _LINK = CODES[Kind.FILE], CODES[Kind.DIRECTORY], CODES[Kind.LINK]
+_FILE, _DIRECTORY, _LINK, _OTHER = (CODES[kind] for kind in (Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER))
 
 
 @attrs.define
@@ -44,7 +46,8 @@ class Scanner:
 
     A directory is sent before the directories in it. ``begin_at`` are the directories at which the scan begins: it
     lists these and everything below them, and its `ScanComplete` has that `Scope`. ``links_are_errors``: a symbolic
-    link is reported as a problem instead of being hidden.
+    link is reported as a problem instead of being hidden. ``links_are_followed``: a link that the source still shows as
+    one leads outside the source, nowhere, or in a circle.
 
     ``turn`` is held while a listing keeps the processor busy: threads that compete for the interpreter take three times
     as long as threads that take turns. A slow source is listed without it, so that a wait holds up no other actor.
@@ -55,8 +58,11 @@ class Scanner:
     statistics: Statistics
     turn: Turn
     links_are_errors: bool = False
+    links_are_followed: bool = False
     walkers: int = WALKERS
     begin_at: Sequence[str] = ("",)
+    second_look: SecondLook = attrs.field(default=attrs.Factory(lambda self: SecondLook(self.source), takes_self=True))
+    """Tells whether a directory that cannot be listed has vanished."""
     told: str = ""
     """What an earlier run reported as kept back: the same is not reported again."""
     is_first: bool = False
@@ -97,7 +103,7 @@ class Scanner:
                         share = min(BATCH, -(-len(frontier) // self.walkers))
                         batch = [frontier.popleft() for _ in range(share)]
                         busy += 1
-                    found = await self._list(session, batch)
+                    found = [await self._confirmed(session, it) for it in await self._list(session, batch)]
                     frontier.extendleft(reversed(batch[len(found) :]))
                     results, scanned, below = self._select(found)
                     await facts.send(Several(scanned))
@@ -126,23 +132,58 @@ class Scanner:
         below: list[str] = []
         for listed in found:
             selected, problems = select(listed, self.selection, links_are_errors=self.links_are_errors)
-            self._note_kept_back(listed.directory, selected.hidden)
+            left_out = self._left_out(listed, selected) if selected.hidden else NOTHING
             directories = directories_of(selected)
             files = len(selected.rows) - len(directories)
             self.statistics.files_found += files
             self._found += len(selected.rows) + len(problems)
             self._hidden += len(selected.hidden)
-            scanned.append(Scanned(listed.directory, files, len(directories), len(selected.hidden), problems))
+            scanned.append(Scanned(listed.directory, files, len(directories), len(selected.hidden), problems, left_out))
             results.append(selected)
             below += directories
         return results, scanned, below
 
-    def _note_kept_back(self, directory: str, hidden: Iterable[str]) -> None:
+    def _left_out(self, listed: ListingRows, selected: ListingRows) -> LeftOut:
+        """Return the reasons why ``selected`` hides entries of a directory. What a pattern excludes has no other."""
+        kept_back = self._kept_back_of(listed.directory, selected.hidden)
+        self._kept_back += kept_back
+        counts = Counter(
+            row[1]
+            for row in listed.rows
+            if row[1] != _FILE
+            and row[1] != _DIRECTORY
+            and self.selection.is_included(join(listed.directory, decode(row[0])), is_directory=False)
+        )
+        links, special = counts[_LINK], counts[_OTHER]
+        return LeftOut(
+            excluded=len(selected.hidden) - len(kept_back) - links - special,
+            links=0 if self.links_are_errors or self.links_are_followed else links,
+            outside=links if self.links_are_followed else 0,
+            special=special,
+            private=len(kept_back),
+        )
+
+    def _kept_back_of(self, directory: str, hidden: frozenset[str]) -> list[str]:
+        """Return the paths in a directory that are hidden because they are never sent."""
         selection = self.selection
-        for name in selection.may_be_private(directory) & set(hidden):
-            path = join(directory, name)
-            if selection.is_private(path, is_directory=True) and selection.is_selected(path, is_directory=True):
-                self._kept_back.append(path)
+        paths = [join(directory, name) for name in selection.may_be_private(directory) & hidden]
+        return [
+            it
+            for it in paths
+            if selection.is_private(it, is_directory=True) and selection.is_selected(it, is_directory=True)
+        ]
+
+    async def _confirmed(self, session: ReadSession, listed: ListingRows) -> ListingRows:
+        """Return a listing as it is. A directory that does not exist is looked for, and listed again if it is shown."""
+        if listed.problem is None or not listed.problem.vanished:
+            return listed
+        if await self.second_look.has_vanished(listed.directory):
+            return listed
+        again = rows_of(await session.list_directory(listed.directory))
+        if again.problem is None or not again.problem.vanished:
+            return again
+        reason = f"{again.problem.reason}, but the source still lists it"
+        return attrs.evolve(again, problem=Problem(listed.directory, reason))
 
     async def _list(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         """List the first of the directories, and maybe more; in turn, unless the source is slow."""

@@ -57,6 +57,8 @@ class SourceConnection:
     users: int = 0
     is_alone: bool = False
     """Whether its user shares it with no other."""
+    has_missed: bool = False
+    """Whether a file that a listing showed could not be found over it. Listings then prefer another connection."""
     was_idle: bool = False
     """Whether its current use is the first after an idle time."""
 
@@ -127,9 +129,13 @@ class SourcePool:
         """
         while True:
             if not is_reading or self._readers < self._most_readers:
-                connection = self._find(is_alone=is_alone)
+                connection = self._find(is_alone=is_alone, is_reading=is_reading)
                 # Listings share one connection while it has room: they are short, and files need the other ones.
                 shares = not is_reading or not self._may_connect(is_reading=True)
+                is_last_choice = connection is not None and connection.has_missed and not is_reading
+                if is_last_choice and self._may_connect(is_reading=False):
+                    await self._connect()
+                    continue
                 if connection is not None and (connection.users == 0 or shares):
                     self._lend(connection, is_reading=is_reading, is_alone=is_alone)
                     return connection
@@ -162,11 +168,14 @@ class SourcePool:
             return False
         return len(self._open) < (min(self._limit, self.connections) if is_reading else self._limit)
 
-    def _find(self, *, is_alone: bool) -> SourceConnection | None:
-        """Return the connection with the fewest users among those that may have one more."""
+    def _find(self, *, is_alone: bool, is_reading: bool) -> SourceConnection | None:
+        """Return the connection with the fewest users among those that may have one more.
+
+        For a listing, one that has missed a file is the last choice: the listing is to show whether the file is there.
+        """
         most = 1 if is_alone else self.real.capabilities.lanes
         free = [it for it in self._open if it.users < most and not it.is_alone]
-        return min(free, key=lambda it: it.users, default=None)
+        return min(free, key=lambda it: (it.has_missed and not is_reading, it.users), default=None)
 
     # Connecting.
 

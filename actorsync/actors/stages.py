@@ -225,6 +225,11 @@ class OperationStages:
     def __attrs_post_init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[Verdict](0)
 
+    @property
+    def in_hand(self) -> int:
+        """How many operations are inside the stages."""
+        return len(self._in_hand)
+
     async def put(self, operation: Change) -> None:
         """Send one operation to the first stage; waits while that stage is busy."""
         self._in_hand[id(operation)] = operation
@@ -258,8 +263,8 @@ class OperationStages:
                     receive = behind
                 with receive:
                     await self._collect(receive)
-            for operation in list(self._in_hand.values()):
-                await self.left_out(operation)
+            while self._in_hand:
+                await self.left_out(self._in_hand.pop(next(iter(self._in_hand))))
         self._ended.set()
 
     def _check(self, name: str, inlet: _Inlet[Verdict], verdict: Verdict) -> None:
@@ -286,8 +291,8 @@ class OperationStages:
             if is_late and not is_behind_all:
                 await self.settled()
             is_behind_all = is_late
+            self._in_hand.pop(key, None)  # first: `take` may wait, and a stop must not count it twice
             await self.take(verdict)
-            self._in_hand.pop(key, None)
 
 
 def _identity_of(verdict: Verdict) -> int:

@@ -149,6 +149,11 @@ class Journal:
         with self._read() as connection:
             return schema.count_owned(connection)
 
+    def foreign_count(self) -> int:
+        """Return how many records have no source: what the target has, and no run has put there."""
+        with self._read() as connection:
+            return schema.count_foreign(connection)
+
     def ceiling(self) -> int | None:
         """Return how many connections the server was seen to allow; None when it never refused one."""
         with self._read() as connection:

@@ -359,6 +359,12 @@ def count_owned(connection: sqlite3.Connection) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
+def count_foreign(connection: sqlite3.Connection) -> int:
+    """Return how many records have no source, without the root."""
+    query = "SELECT count(*) FROM records WHERE source_kind IS NULL AND name > x''"
+    return int(connection.execute(query).fetchone()[0])
+
+
 def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
     """Return the last runs, newest first."""
     rows = connection.execute(

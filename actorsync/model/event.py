@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from actorsync.model.entry import Entry, Listing, Problem, Root, ScanComplete
+from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Remove, Side, Skipped
 from actorsync.model.report import Report
 
@@ -68,13 +69,14 @@ class Started:
 
 @attrs.frozen
 class Scanned:
-    """One directory of the source was listed."""
+    """One directory of the source was listed. ``hidden`` entries are not mirrored; ``left_out`` has the reasons."""
 
     directory: str
     files: int
     directories: int
     hidden: int
     problems: tuple[Problem, ...] = ()
+    left_out: LeftOut = NOTHING
 
 
 @attrs.frozen

@@ -28,6 +28,7 @@ from actorsync.model.event import (
     Retired,
     Scanned,
 )
+from actorsync.model.left_out import LeftOut
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
@@ -197,9 +198,10 @@ def summary(report: Report) -> str:
     if report.is_audit:
         return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
-        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_as_of(report)}"
+        end = f"{_left_out_text(report.left_out)}{_as_of(report)}"
+        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
-        return f"drifted: {_drifted(report)} {took}; {_WAY_OUT}"
+        return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
@@ -215,12 +217,38 @@ def summary(report: Report) -> str:
         parts.append(f"{report.skipped} skipped")
     if report.withheld:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
-    if report.left - report.withheld:
-        parts.append(f"{report.left - report.withheld} left")
+    if left := _left_text(report):
+        parts.append(left)
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""
-    return f"{result_of(report)}: {', '.join(parts)} {took}{_as_of(report)}{way_out}"
+    end = f"{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
+    return f"{result_of(report)}: {', '.join(parts)} {took}{end}"
+
+
+def _left_out_text(left_out: LeftOut) -> str:
+    """Return the end of the last line of a run: what is not mirrored and why, or ""."""
+    outside = "link that leads outside the source or nowhere", "links that lead outside the source or nowhere"
+    reasons = [
+        (left_out.links, counted(left_out.links, "symbolic link")),
+        (left_out.outside, counted(left_out.outside, *outside)),
+        (left_out.special, counted(left_out.special, "special file")),
+        (left_out.excluded, f"{left_out.excluded} excluded"),
+        (left_out.private, f"{left_out.private} kept back"),
+    ]
+    named = [text for count, text in reasons if count]
+    text = f"; left out: {', '.join(named)}" if named else ""
+    if left_out.foreign:
+        kept = counted(left_out.foreign, "entry", "entries")
+        text += f"; kept on the target: {kept} that actorsync did not create"
+    return text
+
+
+def _left_text(report: Report) -> str:
+    left = report.left - report.withheld
+    if not report.left_is_minimum:
+        return f"{left} left" if left else ""
+    return f"{f'at least {left}' if left else 'more may be'} left (the scan did not finish)"
 
 
 def _audit_summary(report: Report, took: str) -> str:
@@ -260,7 +288,8 @@ def plan_summary(report: Report, refused: int = 0) -> str:
         parts.append(f"{counted(refused, 'removal')} refused")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
-    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report, 60)}"
+    text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report, 60)}"
+    return text + _left_out_text(report.left_out)
 
 
 def moment(seconds: float) -> str:

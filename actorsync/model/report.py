@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 
 from actorsync.errors import RunFailed
+from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.text import counted, display
 
 __all__ = ["Report", "Run"]
@@ -21,7 +22,9 @@ class Report:
 
     ``started_at`` is in seconds since the epoch. ``failures`` holds the first thousand failures as (path, reason);
     ``failed`` counts all of them, including files that were not tried because they are ``parked``. ``left`` counts the
-    operations that were not done, including the removals that were ``withheld``. ``refused``, ``drained``,
+    operations that were planned and not done, including the removals that were ``withheld``. With ``left_is_minimum``
+    the run ended before it had planned everything, and more may be left. ``left_out`` counts what the run does not
+    mirror, by the reason; ``hidden`` is the number of all those entries in the source. ``refused``, ``drained``,
     ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
     compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
@@ -57,6 +60,8 @@ class Report:
     drifted: int = 0
     looked_at: float | None = None
     is_audit: bool = False
+    left_is_minimum: bool = False
+    left_out: LeftOut = NOTHING
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

@@ -40,6 +40,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",
+        links_are_followed=sync.links == "follow",
         bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
         transforms=tuple(transforms),
         audit=_audit_rule(profile),

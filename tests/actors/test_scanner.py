@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -19,8 +20,10 @@ from actorsync.endpoints.local.tree import Tree
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Listing, Problem, ScanComplete, Scope
 from actorsync.model.event import Scanned
+from actorsync.model.left_out import LeftOut
 from actorsync.model.row import ListingRows, encode, entries_of, rows_of
 from actorsync.planning.selection import Selection
+from tests.support.world.memory_mirror import ONE, Mirror
 
 ENTRIES = (
     Entry("d/b", Kind.FILE, 3, 1, 2, 3),
@@ -48,6 +51,38 @@ def test_excluded_entries_and_special_files_are_hidden() -> None:
     assert [problem.path for problem in problems] == ["d/l"]
     unknown = ListingRows("d", problem=Problem("d", "no"))
     assert select(unknown, Selection()) == (unknown, (Problem("d", "no"),))
+
+
+async def test_report_counts_what_is_left_out_by_the_reason(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    for path in ("a", "b.log", "d/c.log", "d/e", "secret/key", ".git/config"):
+        mirror.source.write(path, b"content")
+    for path, kind in (("l", Kind.LINK), ("d/l", Kind.LINK), ("pipe", Kind.OTHER), ("l.log", Kind.LINK)):
+        mirror.source.put_special(path, kind)
+    for path in ("mine", "theirs/1", "theirs/2"):
+        mirror.target.write(path, b"content of others")
+    selection = Selection(exclude=("*.log",), private=frozenset({"secret"}), keeps_git_back=True)
+    for copied in (2, 0):
+        report = await mirror.run(policy=attrs.evolve(ONE, selection=selection))
+        assert (report.exit_code, report.copied) == (0, copied)
+        assert report.left_out == LeftOut(excluded=3, links=2, special=1, private=2, foreign=4)
+        assert report.hidden == 3 + 2 + 1 + 2
+    report = await mirror.run(policy=attrs.evolve(ONE, selection=selection, links_are_errors=True))
+    assert (report.exit_code, report.failed, report.left_out.links) == (1, 2, 0), "failures have names"
+
+
+async def test_links_that_lead_outside_or_nowhere_are_counted_where_links_are_followed(tmp_path: Path) -> None:
+    source, outside = tmp_path / "source", tmp_path / "outside"
+    source.mkdir()
+    outside.mkdir()
+    (source / "plain").touch()
+    for name, leads_to in (("inside", "plain"), ("media", outside), ("gone", "nowhere"), ("circle", ".")):
+        (source / name).symlink_to(leads_to)
+    mirror = Mirror()
+    policy = attrs.evolve(ONE, links_are_followed=True)
+    report = await mirror.run(source=LocalEndpoint(source, links="follow"), policy=policy)
+    assert (report.exit_code, set(mirror.target.files())) == (0, {"plain", "inside"})
+    assert report.left_out == LeftOut(outside=3)
 
 
 def test_is_slow_compares_time_with_the_number_of_entries() -> None:

@@ -13,6 +13,7 @@ from actorsync.model.event import (
     Event,
     Parked,
 )
+from actorsync.model.left_out import LeftOut
 from actorsync.model.messages import (
     change_of,
     plan_summary,
@@ -105,6 +106,27 @@ def test_changes(event: Event, change: tuple[str, str] | None) -> None:
             "stopped early: 0 copied (0 B), 0 removed, 0 failed, 5 left in 2.1 s",
         ),
         (
+            Report(3, 0, 2.1, left=5, withheld=2, drained=True, left_is_minimum=True),
+            (
+                "stopped early: 0 copied (0 B), 0 removed, 0 failed, 2 removals postponed, at least 3 left "
+                "(the scan did not finish) in 2.1 s"
+            ),
+        ),
+        (
+            Report(0, 0, 2.1, files_seen=1, left_out=LeftOut(links=1, foreign=2)),
+            (
+                "in sync: nothing to do (1 file) in 2.1 s; left out: 1 symbolic link; "
+                "kept on the target: 2 entries that actorsync did not create"
+            ),
+        ),
+        (
+            Report(0, 0, 2.1, copied=1, left_out=LeftOut(5, 4, 3, 2, 1)),
+            (
+                "in sync: 1 copied (0 B), 0 removed, 0 failed in 2.1 s; left out: 4 symbolic links, "
+                "3 links that lead outside the source or nowhere, 2 special files, 5 excluded, 1 kept back"
+            ),
+        ),
+        (
             Report(130, 0, 2.1, skipped=1),
             "cancelled: 0 copied (0 B), 0 removed, 0 failed, 1 skipped in 2.1 s",
         ),
@@ -120,6 +142,10 @@ def test_summaries(report: Report, line: str) -> None:
 
 def test_plan_summaries() -> None:
     assert plan_summary(Report(0, 0, 0, files_seen=2)) == "nothing to do (2 files)"
+    assert (
+        plan_summary(Report(0, 0, 0, left_out=LeftOut(special=1)))
+        == "nothing to do (0 files); left out: 1 special file"
+    )
     report = Report(1, 0, 0, copied=1, copied_bytes=3, directories_made=2, removed=4, failed=1)
     assert plan_summary(report) == "1 file to copy (3 B), 2 directories to make, 4 to remove, 1 that cannot be done"
 

@@ -8,6 +8,7 @@ import attrs
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.second_look import SecondLook
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
@@ -25,6 +26,8 @@ class ConnectionContext:
     """Where files are read: behind the transforms and the bandwidth limit, where there are any."""
     compared: Source
     """Where files are read to be compared: without the bandwidth limit, unless the source is on a server."""
+    second_look: SecondLook
+    """Tells whether a file that cannot be opened has vanished."""
     target: Endpoint
     statistics: Statistics
     shutdown: Shutdown

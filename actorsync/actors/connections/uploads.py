@@ -106,6 +106,13 @@ class Uploads:
                 if self.context.shutdown.draining.is_set():
                     return [Returned(copy, str(lost))]
                 tries -= 1  # not the fault of the file; if it is, the source refuses it otherwise in the end
+            except Vanished as missed:
+                if await self.context.second_look.has_vanished(copy.path):
+                    return [Skipped(copy, str(missed))]
+                if self.context.shutdown.draining.is_set():
+                    return [Returned(copy, str(missed))]
+                if tries >= TRIES:
+                    return [outcomes.failed(copy, _listed_but_missing(missed))]
             except OperationRefused as refusal:
                 if not await self._may_retry(target, copy, refusal, tries):
                     return self._refused(copy, refusal)
@@ -114,14 +121,12 @@ class Uploads:
                 return [Resumed("full")] if self.context.pool.full.succeeded(self) else []
 
     async def _may_retry(self, target: Session, copy: Copy, refusal: OperationRefused, tries: int) -> bool:
-        if isinstance(refusal, Vanished | TransformFailed | TargetFull) or tries >= TRIES:
+        if isinstance(refusal, TransformFailed | TargetFull) or tries >= TRIES:
             return False
         return refusal.retry or (tries == 1 and await _restore_parents(target, copy))
 
     def _refused(self, copy: Copy, refusal: OperationRefused) -> list[Event]:
         match refusal:
-            case Vanished():
-                return [Skipped(copy, str(refusal))]
             case TargetFull():
                 return self._no_room(copy, refusal)
             case _:
@@ -197,6 +202,12 @@ class Uploads:
             self.context.statistics.files_done += isinstance(result, Entry)
             events.append(outcomes.committed(upload, result))
         await send_facts(self.facts, *events)
+
+
+def _listed_but_missing(missed: Vanished) -> OperationRefused:
+    """Return the failure of a file that the source lists, and cannot find by the name in its listing."""
+    why = "the source still lists it; it may have another name, or no read permission"
+    return OperationRefused(f"{missed}, but {why}: rename it there, or exclude it")
 
 
 async def _restore_parents(target: Session, copy: Copy) -> bool:

@@ -55,6 +55,11 @@ class Dispatch:
             for operation in self._staging.stop():
                 self.schedule.add(operation)
 
+    @property
+    def in_hand(self) -> int:
+        """How many operations the stages of the caller have received and not sent on."""
+        return 0 if self._staging is None else self._staging.in_hand
+
     async def send(self, now: Entry, *, replaces: bool = False) -> None:
         """Offer the copy of a file or the making of a directory."""
         await self.offer(MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now, replaces))
@@ -96,7 +101,7 @@ class Dispatch:
             await self.announcer.settle(self.schedule.refuse(operation, failed.reason))
         else:
             self.removals.keep(operation)
-            await self.announcer.settle([failed])
+            await self.announcer.settle(self.schedule.refuse(operation, failed.reason, failed.fault))
 
     async def _leave_out(self, operation: Change) -> None:
         """Settle what no stage has sent on; the target keeps what would have been removed."""

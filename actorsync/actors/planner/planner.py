@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -23,7 +23,7 @@ from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import WHOLE_TREE, ScanComplete, Scope
+from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
 from actorsync.model.event import Learned, Planned
 from actorsync.model.operation import Batch, Side, Sweep
 from actorsync.planning.modes import ALONE, Modes
@@ -63,6 +63,17 @@ class Planner:
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
+    is_planned: bool = False
+    """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
+    foreign: int = 0
+    """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
+    _story: _Story | None = attrs.field(default=None, init=False)
+
+    @property
+    def planned(self) -> int:
+        """How many changes were planned so far: those of the schedule, and those that have not reached it yet."""
+        beside = 0 if self._story is None else self._story.dispatch.in_hand + self._story.renames.to_replace
+        return self.schedule.planned + beside
 
     async def run(
         self,
@@ -74,7 +85,7 @@ class Planner:
         """Plan one run. Ends, closing ``operations``, when everything is settled or the drain is over."""
         began, began_ns = trio.current_time(), self.wall_clock_ns()
         with holding(listings, settled, operations, facts):
-            story = self._assemble(Announcer(facts), began, began_ns)
+            story = self._story = self._assemble(Announcer(facts), began, began_ns)
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)
@@ -196,7 +207,7 @@ class _Story:
         schedule = self.progress.schedule
         troubles = await self.planner.blocking(self.planner.journal.troubles)
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
-        await self._sweep(recovers=True)
+        await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
         if self.planner.journal.is_fresh:
@@ -226,9 +237,14 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
-        await self._sweep()
+        leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self._sweep(leftovers)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
-        return None if schedule.left_by_drain else complete
+        return None if schedule.left_by_drain or self.renames.holds_some else complete
+
+    def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
+        """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""
+        return self.planner.journal.pending(), self.planner.journal.foreign_count()
 
     async def _begin_survey(self) -> bool:
         """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
@@ -250,16 +266,15 @@ class _Story:
         if is_complete and self.planner.rules.protects is not None:
             await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
-    async def _sweep(self, *, recovers: bool = False) -> None:
+    async def _sweep(self, leftovers: Iterable[tuple[str, Entry | None]], *, recovers: bool = False) -> None:
         """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
 
         ``recovers``: an earlier run may have died after a rename and before the journal had it. Within a run another
         attempt has told what became of the file. The journal keeps the temporaries of earlier runs until the second
         sweep: the server may have received a command of theirs only after the first.
         """
-        journal, schedule = self.planner.journal, self.progress.schedule
-        for temporary, source in await self.planner.blocking(journal.pending):
-            schedule.add(Sweep(temporary, source, recovers))
+        for temporary, source in leftovers:
+            self.progress.schedule.add(Sweep(temporary, source, recovers))
         self.progress.notify()
         await self.progress.until_idle()
 
@@ -267,13 +282,14 @@ class _Story:
         levels, moved = self.planner.statistics, self.renames.old_paths
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
+        self.planner.is_planned = not self.renames.holds_some
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
     async def conclude(self, scope: Scope) -> None:
         """Announce which paths failed again in a complete run, and which have recovered."""
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
-        if self.intake.is_new_rule and is_whole and not self.progress.schedule.left:
+        if self.intake.is_new_rule and is_whole and not self.progress.schedule.leaves_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)

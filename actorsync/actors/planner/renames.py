@@ -70,14 +70,20 @@ class Renames:
     async def resolve(
         self, complete: ScanComplete | None, otherwise: Callable[[Decision], Awaitable[None]]
     ) -> list[Move]:
-        """Return the moves among the files that were held back; await ``otherwise`` for each of the other files."""
+        """Return the moves among the files that were held back; await ``otherwise`` for each of the other files.
+
+        In a run that drains, they are still held back: each may be a rename that only the next run can find.
+        """
         held, self._held = self._held, []
         moves: list[Move] = []
         gone = await self._movable(complete) if held else {}
         records = {path: it.record for path, it in gone.items()}
         for decision, was in renames.pair(held, records, self._replaced):
+            if self.draining.is_set():
+                self._held.append(decision)
+                continue
             move = None
-            if was is not None and decision.now is not None and not self.draining.is_set():
+            if was is not None and decision.now is not None:
                 move = await self._move_of(decision.now, was, gone[was.target.path].top)
             if move is None:
                 await otherwise(decision)
@@ -131,6 +137,16 @@ class Renames:
         """Take note of a move that could not be done."""
         if isinstance(outcome, Skipped) and isinstance(outcome.operation, Move):
             self._undone.append(outcome.operation)
+
+    @property
+    def holds_some(self) -> bool:
+        """Whether a file is held back, so that nothing is planned for it."""
+        return bool(self._held)
+
+    @property
+    def to_replace(self) -> int:
+        """How many operations are still to be planned in place of moves that could not be done."""
+        return 2 * len(self._undone)
 
     @property
     def has_undone(self) -> bool:

@@ -96,8 +96,9 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
         case MovesIntended(moves):
             yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
         case Stopped(report):
-            shown = attrs.asdict(report, filter=lambda field, _: field.name != "failures")
-            yield {"event": name, "result": result_of(report), **shown}
+            shown = attrs.asdict(report, filter=lambda field, _: field.name not in {"failures", "left_out"})
+            left_out = {f"left_out_{reason}": count for reason, count in attrs.asdict(report.left_out).items()}
+            yield {"event": name, "result": result_of(report), **shown, **left_out}
         case Parked():
             yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
         case Learned(side, trait, text):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Final, Self
 
 from actorsync.errors import OperationRefused, RootMissing
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
+from actorsync.model.row import CODES, Row, encode
 from actorsync.model.text import display
 from actorsync.protocols.upload_diagnosis import full
 
@@ -27,6 +29,7 @@ __all__ = [
     "reason_of",
     "refusal",
     "shown",
+    "still_listed",
     "temporary_beside",
 ]
 
@@ -72,6 +75,19 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
         status.st_ino,
         status.st_mode & 0o777,
     )
+
+
+def still_listed(directory: int, missing: Collection[str]) -> Iterator[Row]:
+    """Yield a row for each of the names that were listed and had no status, if a second listing shows them as well.
+
+    Network file systems list names that they cannot find again. The row has no size and no times, so the entry is
+    planned, and its failure names it. An entry that is not listed any more was removed meanwhile.
+    """
+    with os.scandir(directory) as found:
+        for item in found:
+            if item.name in missing:
+                kind = Kind.DIRECTORY if item.is_dir(follow_symlinks=False) else Kind.FILE
+                yield encode(item.name), CODES[kind], 0, None, None, None, None
 
 
 def components(path: str) -> list[str]:

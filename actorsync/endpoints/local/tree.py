@@ -31,6 +31,7 @@ from actorsync.endpoints.local.openat import (
     reason_of,
     refusal,
     shown,
+    still_listed,
     temporary_beside,
 )
 from actorsync.endpoints.local.page_cache import Readiness
@@ -137,12 +138,14 @@ class Tree:
     def _rows(self, walk: Walk, directory: str, real: str) -> list[Row]:
         """Return a row for each entry of a directory. Hot path: every entry of every run passes here."""
         rows: list[Row] = []
+        missing: set[str] = set()
         kinds, is_following = _KINDS, self.follow
         with os.scandir(walk.directory(real)) as found:
             for item in found:
                 try:
                     status = item.stat(follow_symlinks=False)
                 except FileNotFoundError:
+                    missing.add(item.name)
                     continue
                 name, kind = item.name, kinds[status.st_mode >> _FORMAT_BITS]
                 if is_following and kind == _LINK:
@@ -159,6 +162,8 @@ class Tree:
                         status.st_mode & 0o777,
                     )
                 )
+        if missing:
+            rows += still_listed(walk.directory(real), missing)
         rows.sort()
         return rows
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -104,6 +107,65 @@ async def test_m053_small_file_is_one_version_despite_later_changes(tmp_path: Pa
         assert content.fileno() is None
         assert [await content.read(7), await content.read(7), await content.read(7)] == [b"version", b" 1", b""]
         assert await content.is_unchanged()
+
+
+class _Found:
+    """What ``os.scandir`` returns, where the file system has no status for some of the names that it lists."""
+
+    def __init__(self, real: Any, lost: Collection[str]) -> None:
+        self._real, self._lost = real, lost
+
+    def __enter__(self) -> Iterator[Any]:
+        return (_Item(item, self._lost) for item in self._real.__enter__())
+
+    def __exit__(self, *error: object) -> None:
+        self._real.close()
+
+
+class _Item:
+    def __init__(self, real: os.DirEntry[str], lost: Collection[str]) -> None:
+        self._real, self._lost = real, lost
+        self.name = real.name
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        if self.name in self._lost:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._real.stat(follow_symlinks=follow_symlinks)
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return self._real.is_dir(follow_symlinks=follow_symlinks)
+
+
+async def test_name_without_a_status_stays_in_the_listing_while_the_system_lists_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would count as gone, without a word, and would be removed from the target."""
+    (tmp_path / "plain").touch()
+    (tmp_path / "odd").touch()
+    (tmp_path / "folder").mkdir()
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: _Found(real(path), {"odd", "folder"}))
+    async with LocalEndpoint(tmp_path).open_session() as session:
+        found = await session.list_directory("")
+    assert kinds(found) == {"plain": Kind.FILE, "odd": Kind.FILE, "folder": Kind.DIRECTORY}
+    assert {entry.path for entry in found.entries if entry.mtime_ns is None} == {"odd", "folder"}
+
+
+async def test_name_that_is_removed_before_its_status_is_read_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").touch()
+    (tmp_path / "gone").touch()
+    real = os.scandir
+    found = iter([_Found(real(tmp_path), {"gone"})])
+
+    def scandir(path: int) -> Any:
+        (tmp_path / "gone").unlink(missing_ok=True)
+        return next(found, None) or real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    async with LocalEndpoint(tmp_path).open_session() as session:
+        assert kinds(await session.list_directory("")) == {"plain": Kind.FILE}
 
 
 async def test_m055_missing_directory_is_vanished(tmp_path: Path) -> None:

@@ -149,7 +149,9 @@ class _WatchedSession(FaultySession):
 
     async def list_directory(self, directory: str) -> Listing:
         listing = await super().list_directory(directory)
-        self.listings[directory] = listing
+        known = self.listings.get(directory)
+        if known is None or known.problem is not None:  # a later look for a missing entry is no part of the scan
+            self.listings[directory] = listing
         return listing
 
 
@@ -196,6 +198,10 @@ class WatchedJournal:
 
     def traits(self, side: Side) -> Mapping[str, str]:
         return self.inner.traits(side)
+
+    def foreign_count(self) -> int:
+        self._meet("read")
+        return self.inner.foreign_count()
 
     def owned_count(self) -> int:
         self._meet("read")
