@@ -71,9 +71,9 @@ class Statistics:
 
     @property
     def bytes_sent(self) -> int:
-        """The bytes sent of finished files and of files in progress."""
+        """The bytes sent of finished files and of files in progress, without those that only a buffer has."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
-        return self.bytes_done + sum(upload.sent for upload in uploads if upload is not None)
+        return self.bytes_done + sum(upload.delivered for upload in uploads if upload is not None)
 
     @property
     def bytes_expected(self) -> int:

@@ -175,7 +175,7 @@ def _state_of(level: ConnectionLevel) -> ConnectionState:
     if lane is None or upload is None:
         return ConnectionState(level.number, level.state if lane is None else lane.state, level.is_connected)
     return ConnectionState(
-        level.number, lane.state, level.is_connected, upload.path, upload.sent, lane.size, level.uploads
+        level.number, lane.state, level.is_connected, upload.path, upload.delivered, lane.size, level.uploads
     )
 
 

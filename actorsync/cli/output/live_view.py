@@ -153,7 +153,7 @@ def _cells(level: ConnectionLevel, room: int, width: int) -> Sequence[Renderable
         return str(level.number), Text(word, style=style), "", "", ""
     others = level.uploads - 1
     state = Text(f"{word} {others + 1} files" if others else word, style=style)
-    share = min(1.0, lane.upload.sent / lane.size) if lane.size else 1.0
+    share = min(1.0, lane.upload.delivered / lane.size) if lane.size else 1.0
     bar = ProgressBar(total=1.0, completed=share, width=width) if width else ""
     return str(level.number), state, Text(_tail(display(lane.upload.path), room)), bar, f"{share:4.0%}"
 
