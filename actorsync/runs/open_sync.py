@@ -36,8 +36,8 @@ _SAMPLING = 1.0
 class ConnectionState:
     """What one connection does at a moment: ``state`` in a word or two, and its largest upload, if there is one.
 
-    ``path`` is the file being sent; ``sent`` of its ``size`` bytes have been written. ``uploads`` is how many files are
-    being sent over this connection: SFTP sends many at once.
+    ``path`` is the file being sent; the other side has confirmed ``sent`` of its ``size`` bytes. ``uploads`` is how
+    many files are being sent over this connection: SFTP sends many at once.
     """
 
     number: int
