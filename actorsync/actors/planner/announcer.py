@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Fact, Unissued
+from actorsync.actors.statistics import Statistics
 from actorsync.model.operation import Outcome
 
 __all__ = ["Announcer"]
@@ -18,19 +19,25 @@ class Announcer:
     """Send facts to the recorder, and tell ``listeners`` about every outcome."""
 
     facts: trio.MemorySendChannel[Fact]
+    statistics: Statistics
     listeners: list[Callable[[Outcome], None]] = attrs.Factory(list)
 
     async def send(self, fact: Fact) -> None:
         """Send one fact. Waits while the recorder is busy."""
         await self.facts.send(fact)
 
-    async def settle(self, outcomes: Iterable[Outcome]) -> None:
-        """Announce outcomes of operations that no connection was given."""
+    async def settle(self, outcomes: Iterable[Outcome], *, were_planned: bool = True) -> None:
+        """Announce outcomes of operations that no connection was given.
+
+        ``were_planned`` is whether the figures of the plan contain them.
+        """
         for outcome in outcomes:
-            self.note(outcome)
+            self.note(outcome, was_planned=were_planned)
             await self.facts.send(Unissued(outcome))
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: Outcome, *, was_planned: bool = True) -> None:
         """Tell the listeners about an outcome that the recorder knows already."""
+        if was_planned:
+            self.statistics.note_outcome(outcome)
         for listener in self.listeners:
             listener(outcome)
