@@ -17,6 +17,7 @@ from actorsync.events import Failed, Started, Stopped
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Copy
 from actorsync.model.report import Report
+from actorsync.testing.conformance.contents import UnsizedContent
 from tests.support.fake_terminal import FakeTerminal
 
 #: A hand and its colour: one character of two cells, or two of four, as the terminal likes.
@@ -241,6 +242,14 @@ async def test_file_is_shown_as_whole_only_when_all_of_it_has_arrived(
     assert screen.draw()[1].endswith(" 100%")
     unconfirmed = GIB
     assert screen.draw()[1].endswith(" 0%")
+
+
+@pytest.mark.parametrize("screen", [(80, 4)], indirect=True, ids=str)
+async def test_content_of_unknown_size_has_no_share(screen: Screen, autojump_clock: MockClock) -> None:
+    upload = Upload("made.gz", "tmp", UnsizedContent(bytes(90)), sent=80)
+    screen.statistics.connections[:] = [ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 60)])]
+    screen.view.observe(Started("/source", "ftp://h/", 1))
+    assert screen.draw()[1].split() == ["1", "sending", "made.gz"]
 
 
 @pytest.mark.parametrize("screen", [(100, 4)], indirect=True, ids=str)

@@ -20,6 +20,7 @@ from actorsync.model.operation import (
     Failed,
 )
 from actorsync.model.report import Report
+from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.every_event import FILE
 from tests.support.fake_terminal import FakeTerminal
 
@@ -51,7 +52,8 @@ async def test_live_view_shows_each_connection_and_is_removed_at_the_end(monkeyp
     monkeypatch.setenv("LINES", "30")
     monkeypatch.setenv("TERM", "xterm")
     terminal = FakeTerminal()
-    upload = Upload("some/where/\x1b[31m/" + "x" * 90 + "/end.bin", "tmp", None, sent=512)  # type: ignore[arg-type]
+    path = "some/where/\x1b[31m/" + "x" * 90 + "/end.bin"
+    upload = Upload(path, "tmp", MemoryContent(bytes(1024)), sent=512)
     statistics = Statistics(
         connections=[
             ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 1024)]),

@@ -215,15 +215,12 @@ def _cells(level: ConnectionLevel, room: int, width: int) -> Sequence[Renderable
         return str(level.number), Text(word, style=style), "", "", ""
     others = level.uploads - 1
     state = Text(f"{word} {others + 1} files" if others else word, style=style)
+    path = Text(_tail(display(lane.upload.path), room))
+    if lane.upload.size is None:  # only the end of the content tells
+        return str(level.number), state, path, "", ""
     share = min(1.0, lane.upload.delivered / lane.size) if lane.size else 0.0
     bar = ProgressBar(total=1.0, completed=share, width=width) if width else ""
-    return (
-        str(level.number),
-        state,
-        Text(_tail(display(lane.upload.path), room)),
-        bar,
-        f"{int(share * 100)}%",
-    )  # not rounded: 100% is all of it
+    return str(level.number), state, path, bar, f"{int(share * 100)}%"  # not rounded: 100% is all of it
 
 
 def _total(
