@@ -96,18 +96,13 @@ class Content(Protocol):
         """Return whether the open file still has the identity, size and times that it was opened with."""
 
 
-def _nothing_unconfirmed() -> int:
-    return 0
-
-
 @attrs.define
 class Upload:
     """One file on its way to one final path, through one temporary that the journal already knows.
 
     ``sent`` is the number of bytes handed to the wire so far. Sessions keep it current for progress displays.
-    ``unconfirmed`` returns how many of those the other side has not confirmed yet, because they wait in a buffer of
-    this machine or are on their way. Over a slow line that is megabytes. Displays call it a few times a second, in
-    trio's thread. A session that cannot tell leaves it as it is.
+    ``unconfirmed`` returns how many of those the other side has not confirmed yet: over a slow line, megabytes wait in
+    buffers of this machine. Displays call it in trio's thread. A session that cannot tell leaves it as it is.
 
     ``mode`` is the permission bits that the file is to have; None to leave them to the target. A temporary is never
     wider than that, not even while it is written. With ``keeps_mode`` a file that is replaced hands its own mode on,
@@ -120,7 +115,8 @@ class Upload:
     sent: int = 0
     mode: int | None = attrs.field(default=None, kw_only=True)
     keeps_mode: bool = attrs.field(default=False, kw_only=True)
-    unconfirmed: Callable[[], int] = attrs.field(default=_nothing_unconfirmed, kw_only=True, eq=False, repr=False)
+    #: By default `int`, which returns 0.
+    unconfirmed: Callable[[], int] = attrs.field(default=int, kw_only=True, eq=False, repr=False)
 
     @property
     def delivered(self) -> int:
