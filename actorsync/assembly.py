@@ -24,6 +24,7 @@ from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.pool_size import Sizing
+from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
@@ -86,7 +87,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
-        connections=_connections(seen.sent, target, pool, options),
+        connections=_connections(seen, target, pool, options),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feed),
         remote_source=seen.remote,
     )
@@ -101,7 +102,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
         source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
-    transformed = Transformed(source, transforms) if transforms else None
+    transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
     sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
@@ -117,6 +118,7 @@ def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -
         turn=planner.turn,
         links_are_errors=policy.links_are_errors,
         walkers=walkers,
+        begin_at=() if policy.audit is not None and policy.audit.is_alone else ("",),
         told=told,
     )
 
@@ -131,7 +133,9 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             delete=policy.delete,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
+            by_size_time=policy.by_size_time,
             modes=modes_for(target, policy.modes),
+            audit=policy.audit,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -142,6 +146,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,
+        schedule=Schedule(comparisons=COMPARISONS if target.capabilities.lanes == 1 else 1),
         stages=options.pipeline.operation_stages,
         default_modes=modes_for(target, None),
     )
@@ -158,10 +163,11 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
     return asked if can.keeps_modes or can.sets_modes else ALONE
 
 
-def _connections(source: Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
+def _connections(source: _Source, target: Endpoint, pool: Pool, options: RunOptions) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
-        source=source,
+        source=source.sent,
+        compared=source.hashed,
         target=target,
         statistics=options.statistics,
         shutdown=options.shutdown,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import attrs
 import trio
@@ -15,7 +16,11 @@ from actorsync.model.event import Stopped, Warned
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 
-__all__ = ["Ending", "is_from_outside", "the_cause"]
+#: The exit code of a run after which the target differs from the source because of other programs. It changed nothing
+#: of that, and reported it: as with a plan, changes are pending.
+DRIFTED: Final = 9
+
+__all__ = ["DRIFTED", "Ending", "is_from_outside", "the_cause"]
 
 
 @attrs.frozen(eq=False)
@@ -59,6 +64,9 @@ class Ending:
             started_at=self.started_at,
             seconds=trio.current_time() - self.began,
             left=planner.schedule.left,
+            drifted=len(planner.audits.drifted) if planner.audits is not None else 0,
+            is_audit=self.options.policy.audit is not None and self.options.policy.audit.is_alone,
+            looked_at=planner.audits.looked_at if planner.audits is not None else None,
             drained=shutdown.draining.is_set() and not planner.is_complete,
             cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),
@@ -74,7 +82,10 @@ class Ending:
             return 3 if shutdown.draining.is_set() else TargetUnreachable.exit_code
         if tally.refused is not None:
             return GuardRefused.exit_code
-        return 1 if tally.failed else 0
+        if tally.failed:
+            return 1
+        audits = self.actors.planner.audits
+        return DRIFTED if audits is not None and audits.drifted else 0
 
     def _error_text(self, error: BaseException | None) -> str | None:
         if is_from_outside(error):

@@ -184,6 +184,10 @@ class Vanished(OperationRefused):
     """A source file disappeared before it was read. The next run plans without it."""
 
 
+class RootMissing(OperationRefused):
+    """The root of a tree does not exist."""
+
+
 class TransformFailed(OperationRefused):
     """A transform failed to make the content of a file. The text names the transform. A retry would fail too."""
 

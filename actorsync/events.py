@@ -35,6 +35,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.operation import (
+    Compare,
     Copy,
     Done,
     Failed,
@@ -57,6 +58,7 @@ from actorsync.model.report import Report
 __all__ = [
     "Adopted",
     "BreakerOpened",
+    "Compare",
     "Confirmed",
     "Connected",
     "Copy",

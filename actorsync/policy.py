@@ -19,6 +19,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
@@ -35,10 +36,11 @@ class Policy:
 
     ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
     more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
-    until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None
-    means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums
-    of files; a file whose times alone have changed is then read and compared, and not sent. ``modes`` is the rule for
-    permissions; None for the default of the target.
+    until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None means
+    no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums of
+    files; a file whose times alone have changed is then read and compared, and not sent. With ``by_size_time`` a file
+    of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for permissions; None for the
+    default of the target. ``audit`` says how the run looks at a target that the journal knows; None for not at all.
     """
 
     selection: Selection
@@ -48,11 +50,13 @@ class Policy:
     is_automatic: bool = False
     is_patient: bool = False
     by_content: bool = False
+    by_size_time: bool = False
     modes: Modes | None = None
     links_are_errors: bool = False
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()
+    audit: AuditRule | None = None
 
 
 def token_source() -> Callable[[], str]:

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actorsync.model.entry import ScanComplete
-from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended
+from actorsync.model.event import Event
 from actorsync.model.operation import Outcome
 from actorsync.model.row import ListingRows
 
@@ -42,9 +42,9 @@ Settlement: TypeAlias = Outcome
 
 @attrs.frozen
 class Registration:
-    """What is about to be done to the target. ``durable`` is set when the journal has it on disk."""
+    """What is about to be done to the target, or relied on. ``durable`` is set when the journal has it on disk."""
 
-    intended: Intended | RemovalIntended | MovesIntended
+    event: Event
     durable: trio.Event
 
 

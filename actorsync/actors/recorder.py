@@ -14,6 +14,7 @@ from actorsync.actors.messages import Blocking, Fact, Registration, Settlement, 
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
+    Audited,
     Event,
     Reconnecting,
     RemovalsRefused,
@@ -23,10 +24,13 @@ from actorsync.model.event import (
     is_durable,
 )
 from actorsync.model.operation import (
+    Audit,
+    Compare,
     Copy,
     Done,
     Failed,
     Fault,
+    Look,
     MakeDirectory,
     Move,
     Outcome,
@@ -74,6 +78,7 @@ class Tally:
     withheld: int = 0
     moved: int = 0
     modes_set: int = 0
+    audited: int = 0
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
 
@@ -82,6 +87,8 @@ class Tally:
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
+            case Done(Compare()):
+                self.adopted += 1
             case Done(Copy(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
@@ -102,8 +109,11 @@ class Tally:
             case Failed(operation, reason, fault):
                 self._fail(operation.path, reason)
                 self.parked += fault is Fault.PARKED
-            case Skipped(operation) if not isinstance(operation, Move | Respell):  # replaced by other operations
+            # Other operations replace these; what cannot be looked at is a warning.
+            case Skipped(operation) if not isinstance(operation, Compare | Move | Respell | Audit | Look):
                 self.skipped += 1
+            case Audited(directories):
+                self.audited += directories
             case Reconnecting():
                 self.reconnects += 1
             case RemovalsWithheld(removals):
@@ -195,8 +205,8 @@ def _events_of(fact: Fact) -> Sequence[Event]:
     match fact:
         case Several(events):
             return events
-        case Registration(intended):
-            return (intended,)
+        case Registration(event):
+            return (event,)
         case Unissued(outcome):
             return (outcome,)
         case _:

@@ -11,7 +11,7 @@ import trio
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source
-from actorsync.model.entry import Kind, Problem, ScanComplete, Scope, join
+from actorsync.model.entry import WHOLE_TREE, Kind, Problem, ScanComplete, Scope, join
 from actorsync.model.event import Learned, Scanned, Warned
 from actorsync.model.operation import Side
 from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
@@ -68,7 +68,8 @@ class Scanner:
             root = await self.source.identify()
             scope = Scope.of(self.begin_at)
             await self._walk(scope, listings, facts)
-            await self._report_kept_back(facts)
+            if scope == WHOLE_TREE:
+                await self._report_kept_back(facts)
             await listings.send(ScanComplete(root, scope))
 
     async def _walk(

@@ -70,6 +70,9 @@ class Statistics:
     directories_planned: int = 0
     is_total_known: bool = False
     files_done: int = 0
+    comparisons_planned: int = 0
+    comparisons_done: int = 0
+    """Files of the target whose content was compared with the source, equal or not."""
     bytes_done: int = 0
     files_given_up: int = 0
     bytes_given_up: int = 0
@@ -100,9 +103,10 @@ class Statistics:
 
     @property
     def share(self) -> float:
-        """How much of the planned work with files is done, from 0 to 1. An empty file is some work as well."""
-        done = self.bytes_sent + FILE_WEIGHT * self.files_done
+        """How much of the planned work with files is done, from 0 to 1. Empty files and comparisons are work too."""
+        done = self.bytes_sent + FILE_WEIGHT * (self.files_done + self.comparisons_done)
         files_left = max(0, self.files_planned - self.files_given_up - self.files_done)
+        files_left += max(0, self.comparisons_planned - self.comparisons_done)
         whole = done + self.bytes_left + FILE_WEIGHT * files_left
         return done / whole if whole else 1.0
 

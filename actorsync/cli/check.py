@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
 
 from actorsync.cli.output.messages import warning_text
+from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Endpoint, ReadSession
 from actorsync.errors import (
     ConnectionLost,
     FatalError,
@@ -19,9 +22,11 @@ from actorsync.errors import (
     SourceUnreachable,
     TargetUnreachable,
 )
+from actorsync.model.entry import Listing
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
 from actorsync.profile.place import PORTS
+from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.profile_journal import check_journal_of
 
@@ -35,13 +40,17 @@ async def check(profile: Profile) -> list[str]:
     `TargetUnreachable`, `FatalError` or `ProfileError`.
     """
     check_journal_of(profile)
+    for doubt in await trio.to_thread.run_sync(doubts_of, profile):
+        Sink(sys.stderr).write(f"{warning_text(doubt)}\n")  # at once: what follows may fail because of it
     secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)
     above = _above(profile, secrets)
     if profile.source.is_remote:
         return await report_on(source, target, await _look_at_source(source), above)
     await source.identify()
-    return await report_on(source, target, None, above)
+    real = await trio.to_thread.run_sync(os.path.realpath, profile.source.path)
+    of_source = _Seen() if real == profile.source.path else _Seen([("source root", real)])
+    return await report_on(source, target, of_source, above)
 
 
 def _above(profile: Profile, secrets: BothSecrets) -> list[Parent]:
@@ -50,7 +59,8 @@ def _above(profile: Profile, secrets: BothSecrets) -> list[Parent]:
     found: list[Parent] = []
     while place.scheme in PORTS and place.path.rpartition("/")[2]:
         path, _, name = place.path.rpartition("/")
-        place = attrs.evolve(place, path=path or ("/" if place.path.startswith("/") else ""))
+        path = path or ("/" if place.path.startswith("/") else "")
+        place = attrs.evolve(place, path=path, below_login="")
         _, endpoint = open_endpoints(attrs.evolve(profile, target=place), secrets)
         found.append(Parent(endpoint, name))
     return found
@@ -96,11 +106,33 @@ class _Seen:
     warnings: Sequence[str] = ()
 
 
+@runtime_checkable
+class _ResolvesRoot(Protocol):
+    """A session that can ask the server where the root really is."""
+
+    async def resolve_root(self) -> str | None:
+        """Return the absolute path of the root as the server names it, with links resolved where it does so."""
+
+
+async def _described(session: ReadSession, listing: Listing) -> list[tuple[str, str]]:
+    """Return how the session describes its server. A root that is listed also has the server's own name for it."""
+    pairs = list(session.describe())
+    if listing.problem is not None or not isinstance(session, _ResolvesRoot):
+        return pairs
+    root = dict(pairs).get("root")
+    real = await session.resolve_root()
+    if root is None or real is None or display(real) == root:
+        return pairs
+    return [
+        (label, f"{text} (the server calls it {display(real)})" if label == "root" else text) for label, text in pairs
+    ]
+
+
 async def _look_at_source(source: Endpoint) -> _Seen:
     try:
         async with source.open_session() as session:
             listing = await session.list_directory("")
-            pairs = [(f"source {label}", text) for label, text in session.describe()]
+            pairs = [(f"source {label}", text) for label, text in await _described(session, listing)]
             warnings = session.warnings()
     except LoginRefused as refused:
         raise LoginRefused(f"the source {refused}") from None
@@ -116,7 +148,7 @@ async def _look(target: Endpoint, above: Sequence[Parent]) -> tuple[list[tuple[s
     try:
         async with target.open_session() as session:
             listing = await session.list_directory("")
-            pairs, warnings = list(session.describe()), list(session.warnings())
+            pairs, warnings = await _described(session, listing), list(session.warnings())
     except ConnectionLost as error:
         raise TargetUnreachable(f"cannot reach {target.display}: {error}") from error
     if listing.problem is None:

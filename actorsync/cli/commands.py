@@ -43,7 +43,8 @@ _EXIT_CODES = """
 Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 3 stopped early, 4 refused by a safety guard, 5 server unreachable,
 6 login rejected or server not trusted, 7 fatal error, 8 locked by another run,
-9 changes pending (plan --exit-code), 130/143 cancelled.
+9 changes pending (plan --exit-code) or changes of others on the target,
+130/143 cancelled.
 """
 
 _CHANGES = "+ new, * changed, - removed, > moved, % new mode"
@@ -132,6 +133,28 @@ def plan(
     return foreground.plan(
         loaded, as_json=as_json, has_exit_code=has_exit_code, save_to=save_to, ends_afterwards=bool(is_program)
     )
+
+
+@cli.command()
+@profile_argument
+@click.option("--all", "is_whole", is_flag=True, help="Compare the whole target.")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="Show differences and failures only.")
+@set_option
+@click.pass_obj
+def audit(
+    is_program: bool | None, profile: Path, is_whole: bool, as_json: bool, quiet: bool, overrides: tuple[str, ...]
+) -> int:
+    """Compare the target with what runs have put there. Changes nothing.
+
+    Without --all, compares the root and audit.listings directories: those that were compared longest ago. If something
+    differs, the exit code is 9.
+    """
+    loaded = load(profile, overrides)
+    from actorsync.cli import foreground
+
+    options = foreground.Options(show_of(as_json, False, quiet), ends_afterwards=bool(is_program))
+    return foreground.audit(loaded, options, is_whole=is_whole)
 
 
 @cli.command()

@@ -18,19 +18,20 @@ from actorsync.cli.malloc import share_one_heap
 from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines
 from actorsync.cli.output.messages import change_of
 from actorsync.cli.output.streams import Sink, tell_bug
+from actorsync.ending import DRIFTED
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 from actorsync.profile import Profile, format_duration
 from actorsync.runs.options import options_for
 from actorsync.runs.repeat import require_repeatable, run_forever
-from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
+from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 
-__all__ = ["PENDING", "Options", "Show", "apply", "plan", "run"]
+__all__ = ["PENDING", "Options", "Show", "apply", "audit", "plan", "run"]
 
-#: Exit code of ``plan --exit-code`` when there are changes.
-PENDING = 9
+#: Exit code of ``plan --exit-code`` when there are changes, as after a run that found changes of others.
+PENDING = DRIFTED
 
 Show = Literal["quiet", "normal", "verbose", "json"]
 
@@ -63,6 +64,21 @@ def run(profile: Profile, options: Options) -> int:
         if every is not None:
             return await run_forever(profile, of_run, is_rebuilding=options.is_rebuilding)
         report = await run_once(profile, of_run, is_rebuilding=options.is_rebuilding)
+        return report.exit_code
+
+    return _stoppable(work, shutdown, output, options)
+
+
+def audit(profile: Profile, options: Options, *, is_whole: bool) -> int:
+    """Compare the target with the journal, and change nothing; return the exit code."""
+    profile = ask_first(profile)
+    statistics = Statistics()
+    shutdown = Shutdown(0.0, profile.shutdown.cancel)
+    output = _output(options.show, statistics, "", verb="comparing")
+    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+
+    async def work() -> int:
+        report = await audit_once(profile, of_run, is_whole=is_whole)
         return report.exit_code
 
     return _stoppable(work, shutdown, output, options)
@@ -117,7 +133,7 @@ def plan(
     return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
 
 
-def _output(show: Show, statistics: Statistics, every: str) -> Output:
+def _output(show: Show, statistics: Statistics, every: str, *, verb: str = "mirroring") -> Output:
     if show == "json":
         return JsonLines(statistics, sys.stdout, sys.stderr)
     if show == "quiet":
@@ -128,7 +144,7 @@ def _output(show: Show, statistics: Statistics, every: str) -> Output:
         from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
 
         kind = LiveView
-    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose")
+    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", verb=verb)
 
 
 def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:

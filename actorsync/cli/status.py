@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from actorsync.cli.output.messages import parked_table, runs_table
-from actorsync.journal import journal_path, read_runs, read_troubles, state_directory
+from actorsync.cli.output.messages import drifts_table, parked_table, runs_table
+from actorsync.journal import journal_path, read_drifts, read_runs, read_troubles, state_directory
 from actorsync.model.report import Run
 from actorsync.planning.parking import is_parked
 from actorsync.profile import Profile
+from actorsync.runs.profile_journal import refuse_moved
 
 __all__ = ["status"]
 
 
 def status(profile: Profile, limit: int = 10) -> Iterator[str]:
-    """Yield the last ``limit`` runs and the parked paths as lines of tables. Takes no lock: it works during a run."""
+    """Yield the last ``limit`` runs, what has drifted, and the parked paths as lines of tables.
+
+    Takes no lock: it works during a run.
+    """
+    refuse_moved(profile)
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"
@@ -27,6 +32,7 @@ def status(profile: Profile, limit: int = 10) -> Iterator[str]:
         return run.id == newest and is_locked
 
     yield from runs_table(runs, is_running)
+    yield from drifts_table(read_drifts(state_directory(), profile.identity))
     yield from parked_table([it for it in read_troubles(state_directory(), profile.identity) if is_parked(it)])
 
 

@@ -17,6 +17,8 @@ verified.
 
 docs/endpoints.md explains the contract with an example; ``actorsync.testing.check_endpoint`` checks an endpoint
 against it.
+
+It is one file because an author of an endpoint reads all of it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import attrs
 
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Listing, Root
+from actorsync.model.entry import Entry, Listing, Root, parent_of
 from actorsync.model.row import ListingRows
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import NewSpelling
@@ -40,6 +42,7 @@ __all__ = [
     "Content",
     "Endpoint",
     "KeepsLogin",
+    "Looking",
     "ModeSetter",
     "PrefetchingSession",
     "ReadSession",
@@ -51,6 +54,7 @@ __all__ = [
     "Staged",
     "Upload",
     "keeping_logins",
+    "look",
     "mode_setter",
     "nothing_ahead",
     "respell",
@@ -304,6 +308,34 @@ class Respelling(Protocol):
         An entry is a file or a directory with all its contents. An item is refused if the target tells the two names
         apart. The caller repeats the items if the connection was lost.
         """
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """Optional for a session: ask for entries by their names, where that tells more than a listing does."""
+
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Ask for entries, and return what the target has under their paths; None for what is proved to be missing.
+
+        The entry itself is returned if it is still as it is given, as precisely as the target tells. An item is refused
+        if the target does not tell.
+        """
+
+
+async def look(session: ReadSession, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+    """Call `Looking.look`; list the directories of the entries where the session does not have it."""
+    if isinstance(session, Looking):
+        return await session.look(entries)
+    found: dict[str, Entry | OperationRefused | None] = {}
+    for directory in dict.fromkeys(parent_of(entry.path) for entry in entries):
+        paths = [entry.path for entry in entries if parent_of(entry.path) == directory]
+        listing = await session.list_directory(directory)
+        if listing.problem is not None and not listing.problem.is_missing:
+            found |= dict.fromkeys(paths, OperationRefused(listing.problem.reason))
+        else:
+            shown = {entry.path: entry for entry in listing.entries}
+            found |= {path: shown.get(path) for path in paths}
+    return [found[entry.path] for entry in entries]
 
 
 async def respell(session: Session, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:

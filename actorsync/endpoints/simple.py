@@ -194,7 +194,8 @@ class _Rules:
         if found is not None and found.kind is Kind.DIRECTORY:
             return Listing(directory, tuple(self._place.children(directory)))
         reason = "it does not exist" if found is None else "it is not a directory"
-        return Listing(directory, problem=Problem(directory, reason, vanished=found is None and directory != ""))
+        has_no_root = found is None and (directory == "" or self.look("") is None)
+        return Listing(directory, problem=Problem(directory, reason, found is None and directory != "", has_no_root))
 
     def open(self, path: str) -> _BytesContent:
         """Read a whole file. Raises `Vanished` if it is gone."""

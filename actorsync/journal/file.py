@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from actorsync.errors import FatalError, JournalLocked, JournalUnusable
-from actorsync.journal import meta, schema
+from actorsync.journal import audits, meta, schema
 from actorsync.journal.network_filesystem import network_name
 from actorsync.model.row import decode
 
@@ -241,7 +241,10 @@ def _check_identity(connection: sqlite3.Connection, path: Path, profile_id: str)
     if owner != profile_id:
         raise JournalUnusable(f"journal {path}: it belongs to another profile ({owner!r}); {_WAY_OUT}")
     schema.read_root(connection)
+    schema.read_root(connection, "target")
     meta.read_ceiling(connection)
+    audits.read_round(connection)
+    audits.read_seen(connection)
 
 
 def check_structure(connection: sqlite3.Connection, where: str) -> None:

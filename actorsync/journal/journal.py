@@ -32,7 +32,8 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import meta, schema
+from actorsync.journal import audits, meta, schema
+from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.file import (
     check_structure,
     connect_to_memory,
@@ -55,12 +56,14 @@ if TYPE_CHECKING:
     from actorsync.model.entry import Record
     from actorsync.model.event import Event
     from actorsync.model.row import ListingRows
+    from actorsync.planning.drift import Drift
 
 __all__ = [
     "Journal",
     "journal_path",
     "open_journal",
     "open_memory_journal",
+    "read_drifts",
     "read_runs",
     "read_troubles",
     "state_directory",
@@ -80,6 +83,8 @@ class Journal:
         self._reading = self._writing if reader is writer else threading.Lock()
         self._where = where
         self._has_index = False
+        self.audits = AuditMemory(self._read)
+        """What the audits of the target have found."""
 
     @property
     def is_fresh(self) -> bool:
@@ -92,14 +97,16 @@ class Journal:
         with self._read() as connection:
             return schema.read_root(connection)
 
-    def differences(self, listed: ListingRows, *, is_complete: bool = False) -> tuple[Listing, dict[str, Record]]:
+    def differences(
+        self, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
+    ) -> tuple[Listing, dict[str, Record]]:
         """Return the entries of ``listed`` that differ from their records, and the records without an equal entry.
 
         An entry is left out if it equals the source of its record in all fields, and its times can be trusted. With
-        ``is_complete`` nothing is left out.
+        ``by_size_time`` the inode and its time are no such fields, and with ``is_complete`` nothing is left out.
         """
         with self._read() as connection:
-            return schema.read_differences(connection, listed, is_complete=is_complete)
+            return schema.read_differences(connection, listed, is_complete=is_complete, by_size_time=by_size_time)
 
     def subtree(self, directory: str) -> list[Record]:
         """Return all records strictly below ``directory``, parents before children."""
@@ -109,6 +116,11 @@ class Journal:
                 return schema.read_subtree(connection, directory)
             finally:
                 connection.execute("COMMIT")
+
+    def children(self, directory: str) -> dict[str, Record]:
+        """Return the records of what is in ``directory``, by name."""
+        with self._read() as connection:
+            return schema.read_children(connection, directory)
 
     def kept_names(self, directory: str) -> list[str]:
         """Return the names in a directory that the target has from the source, and is to keep."""
@@ -280,6 +292,20 @@ def read_troubles(directory: Path, profile_id: str) -> list[Parked]:
         return []
     with naming(str(path)), closing(reader):
         return schema.read_troubles(reader)
+
+
+def read_drifts(directory: Path, profile_id: str) -> list[tuple[Drift, Entry | None]]:
+    """Return what has drifted on the target of a profile, in order, each with what was there before, if it is known."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return []
+    with naming(str(path)), closing(reader):
+        if schema.version_of(reader) < 5:
+            return []
+        drifts = audits.read_drifts(reader)
+        records = [schema.read_record(reader, drift.path) for drift in drifts]
+    return [(it, None if was is None else was.target) for it, was in zip(drifts, records, strict=True)]
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from actorsync.journal import audits
 from actorsync.journal.meta import Unreadable, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
-from actorsync.model.row import KINDS, ListingRows, decode, encode, entries_of
+from actorsync.model.row import KINDS, ListingRows, Row, decode, encode, entries_of, without_inode
+from actorsync.planning.reconcile import looks_equal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,7 +60,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 RUNS_KEPT: Final = 100
 
 _TROUBLES: Final = """
@@ -75,7 +77,8 @@ CREATE TABLE troubles (
 
 _SCHEMA: Final = """
 -- profile: whose journal this is, name: what its user calls it, surveyed: the target is known, root: of the last scan,
--- ceiling: connections that the server lets in, trait:SIDE:NAME: what an endpoint learned of its server
+-- ceiling: connections that the server lets in, trait:SIDE:NAME: what an endpoint learned of its server,
+-- seen: when the target was last looked at, target: its root then, audit: how far the audits have come
 CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- both sides of a path as they were when they last agreed. No source: found on the target, not ours
@@ -115,6 +118,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     1: (_TROUBLES,),
     2: ("ALTER TABLE records ADD COLUMN checksum BLOB",),
     3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
+    4: tuple(audits.TABLES.split(";")[:-1]),
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
@@ -129,6 +133,11 @@ SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
 # The times of a row with a digest prove nothing. It is read without a kind, so that it equals no listed entry.
 _ROWS: Final = """
 SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, source_ctime, source_inode,
+    source_mode FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
+# As `without_inode` makes it of a listed entry. A fingerprint has 38 digits or more, and an inode 20 at most.
+_ROWS_WITHOUT_INODE: Final = """
+SELECT name, CASE WHEN digest IS NULL THEN source_kind END, source_size, source_mtime, NULL,
+    CASE WHEN typeof(source_inode) = 'text' AND length(source_inode) > 20 THEN source_inode END,
     source_mode FROM records WHERE directory = ? AND name > x'' ORDER BY name"""
 _KEPT_NAMES: Final = """SELECT name FROM records
     WHERE directory = ? AND name > x'' AND source_kind IS NOT NULL AND (digest IS NULL OR digest > x'')"""
@@ -172,7 +181,7 @@ def _parsed(text: str | bytes, kind: type[T]) -> T:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES}")
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES} {audits.TABLES}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")
@@ -244,20 +253,25 @@ def read_kept_names(connection: sqlite3.Connection, directory: str) -> list[str]
 
 
 def read_differences(
-    connection: sqlite3.Connection, listed: ListingRows, *, is_complete: bool = False
+    connection: sqlite3.Connection, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
 ) -> tuple[Listing, dict[str, Record]]:
     """Return the entries of ``listed`` that differ from their records, and the records without an equal entry, by name.
 
     For an unchanged directory nothing is left and no object is built: this is most of a run with nothing to do. With
-    ``is_complete``, every entry and every record of the directory is returned.
+    ``is_complete``, every entry and every record of the directory is returned. With ``by_size_time`` the inode and its
+    time do not count.
     """
-    if not is_complete and _is_as_recorded(connection, listed):
+    rows = [without_inode(row) for row in listed.rows] if by_size_time else listed.rows
+    statement = _ROWS_WITHOUT_INODE if by_size_time else _ROWS
+    if not is_complete and _is_as_recorded(connection, statement, listed.directory, rows):
         return Listing(listed.directory, (), listed.hidden), {}
     left = {row[0]: row for row in listed.rows}
+    seen = left if rows is listed.rows else {row[0]: row for row in rows}
     differing: list[tuple[Any, ...]] = []
     for row in connection.execute(_CHILDREN, (encode(listed.directory),)):
         # The times of a row with a digest prove nothing.
-        if not is_complete and row[13] is None and left.get(row[0]) == row[:7]:
+        then = without_inode(row[:7]) if by_size_time else row[:7]
+        if not is_complete and row[13] is None and seen.get(row[0]) == then:
             del left[row[0]]
         else:
             differing.append(row)
@@ -265,9 +279,9 @@ def read_differences(
     return rest, dict(_records(differing, listed.directory))
 
 
-def _is_as_recorded(connection: sqlite3.Connection, listed: ListingRows) -> bool:
-    rows, seen, piece = listed.rows, 0, _FIRST_PIECE
-    cursor = connection.execute(_ROWS, (encode(listed.directory),))
+def _is_as_recorded(connection: sqlite3.Connection, statement: str, directory: str, rows: list[Row]) -> bool:
+    seen, piece = 0, _FIRST_PIECE
+    cursor = connection.execute(statement, (encode(directory),))
     while True:
         recorded = cursor.fetchmany(piece)
         if rows[seen : seen + len(recorded)] != recorded:
@@ -319,7 +333,8 @@ def fit(value: Value) -> Value:
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:
     """Return the temporaries, each with the file that it is for, or None if that is unknown or has arrived.
 
-    A name that is used while an entry gets another spelling comes with that spelling, and no kind.
+    A name that is used while an entry gets another spelling comes with that spelling, and no kind. So does a file that
+    would be recognized by its size and time on a target that had another file with these.
     """
     pending: list[tuple[str, Entry | None]] = []
     for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
@@ -332,6 +347,8 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
             known = record.source if record is not None else None
             if known is not None and (known.size, known.mtime_ns) == (source.size, source.mtime_ns):
                 source = None
+            elif record is not None and looks_equal(source, record.target):
+                source = Entry(source.path, Kind.OTHER)  # what the target had before has its size and time as well
         pending.append((decode(path), source))
     return pending
 
@@ -372,7 +389,7 @@ def dump(value: Report | Root) -> str:
     return json.dumps(_converter().unstructure(value))
 
 
-def read_root(connection: sqlite3.Connection) -> Root | None:
-    """Return the root of the source as the last scan found it; None before the first scan."""
-    text = read_meta(connection, "root")
+def read_root(connection: sqlite3.Connection, key: Literal["root", "target"] = "root") -> Root | None:
+    """Return the root of the source as the last scan found it; None before the first scan. ``target``: that one."""
+    text = read_meta(connection, key)
     return None if text is None else _parsed(text, Root)

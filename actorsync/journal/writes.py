@@ -11,25 +11,33 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from actorsync.journal import audits
 from actorsync.journal.meta import trait_key, write_meta
 from actorsync.journal.schema import Value, bounds, dump, fit, split
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
+    Audited,
     Confirmed,
+    Drifted,
+    DriftEnded,
     Event,
     Forgotten,
     Intended,
     Learned,
+    MemoryVoided,
     MovesIntended,
     Parked,
     Recovered,
+    Relisted,
     RemovalIntended,
     Resized,
     SurveyComplete,
     Swept,
+    TargetSeen,
 )
 from actorsync.model.operation import (
+    Compare,
     Copy,
     Done,
     MakeDirectory,
@@ -131,6 +139,22 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             write_meta(connection, "surveyed", "1")
         case ScanComplete():
             write_meta(connection, "root", dump(fact.root))
+        case TargetSeen(at, root):
+            audits.write_seen(connection, at)
+            if root is not None:
+                write_meta(connection, "target", dump(root))
+        case MemoryVoided():
+            connection.execute("DELETE FROM records")
+            connection.execute("DELETE FROM drifts")
+            connection.execute("DELETE FROM meta WHERE key IN ('surveyed', 'seen', 'target', 'audit')")
+        case Audited():
+            audits.write_round(connection, fact)
+        case Drifted():
+            _write_drift(connection, fact)
+        case DriftEnded(path):
+            audits.end_drift(connection, path)
+        case Relisted(listing):
+            _write_listing(connection, listing)
         case Parked():
             half = map(fit, _half(fact.source) if fact.source is not None else _NO_SOURCE)
             counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))
@@ -153,6 +177,10 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 connection.execute(_DELETE_TREE, bounds(path))  # it may have replaced a directory
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
+        case Compare():
+            assert done.source is not None, f"a comparison without its source: {path}"
+            assert done.target is not None, f"a comparison without its target: {path}"
+            _upsert(connection, done.source, done.target, done.digest, done.checksum)
         case Move(source, before):
             assert done.target is not None, f"a move without its target: {path}"
             _upsert(connection, source, done.target, done.digest, done.checksum)
@@ -186,6 +214,18 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 _upsert(connection, done.source, done.target)
 
 
+def _write_drift(connection: sqlite3.Connection, fact: Drifted) -> None:
+    """Record what has drifted. What is mended is from now on what it is found to be: nothing, or a foreign entry."""
+    if not fact.is_mended:
+        audits.write_drift(connection, fact)
+        return
+    audits.end_drift(connection, fact.path)
+    connection.execute(_DELETE, split(fact.path))
+    connection.execute(_DELETE_TREE, bounds(fact.path))
+    if fact.now is not None:
+        _put(connection, _INSERT, [_foreign_row(fact.now)])
+
+
 def _half(entry: Entry) -> _Half:
     return (CODES[entry.kind], entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
 
@@ -203,6 +243,10 @@ def _upsert(
 def _row(source: Entry, target: Entry, digest: bytes | None, checksum: bytes | None) -> _Row:
     assert source.path == target.path, f"the two sides have different paths: {source.path!r}, {target.path!r}"
     return (*split(target.path), *_half(source), *_half(target), digest, checksum, source.mode, target.mode)
+
+
+def _foreign_row(target: Entry) -> _Row:
+    return (*split(target.path), *_NO_SOURCE, *_half(target), None, None, None, target.mode)
 
 
 def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -> None:
@@ -232,8 +276,7 @@ def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
         for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
             _drop_foreign(connection, path)
         connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
-    rows = ((*split(it.path), *_NO_SOURCE, *_half(it), None, None, None, it.mode) for it in found if it.path)
-    _put(connection, _INSERT, rows)
+    _put(connection, _INSERT, (_foreign_row(entry) for entry in found if entry.path))
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:

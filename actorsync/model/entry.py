@@ -59,11 +59,21 @@ class Entry:
 
 @attrs.frozen
 class Problem:
-    """The reason why a path could not be read. ``vanished``: it was removed before it could be, which is no failure."""
+    """The reason why a path could not be read.
+
+    ``vanished``: it was removed before it could be, which is no failure. ``has_no_root``: not even the root of the tree
+    exists, which is one.
+    """
 
     path: str
     reason: str
     vanished: bool = False
+    has_no_root: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the path is known not to exist."""
+        return self.vanished or self.has_no_root
 
 
 @attrs.frozen

@@ -2,6 +2,8 @@
 
 The recorder is the only source of events. Outcomes (``actorsync.model.operation``) are events too. The last event
 of a run is always `Stopped`.
+
+It is one file because a reader of events looks for all of them here.
 """
 
 from __future__ import annotations
@@ -10,25 +12,30 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from actorsync.model.entry import Entry, Problem, ScanComplete
-from actorsync.model.operation import Done, Move, Outcome, Remove, Side, Skipped
+from actorsync.model.entry import Entry, Listing, Problem, Root, ScanComplete
+from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Remove, Side, Skipped
 from actorsync.model.report import Report
 
 __all__ = [
     "Adopted",
+    "Audited",
     "BreakerOpened",
     "Confirmed",
     "Connected",
+    "DriftEnded",
+    "Drifted",
     "Event",
     "Forgotten",
     "Intended",
     "Learned",
     "LoginDeferred",
+    "MemoryVoided",
     "MovesIntended",
     "Parked",
     "Planned",
     "Reconnecting",
     "Recovered",
+    "Relisted",
     "RemovalIntended",
     "RemovalsRefused",
     "RemovalsWithheld",
@@ -40,6 +47,7 @@ __all__ = [
     "Stopped",
     "SurveyComplete",
     "Swept",
+    "TargetSeen",
     "Warned",
     "is_durable",
 ]
@@ -106,6 +114,75 @@ class Confirmed:
 @attrs.frozen
 class SurveyComplete:
     """Everything on the target was listed and recorded."""
+
+
+@attrs.frozen
+class TargetSeen:
+    """The root of the target was listed at ``at``, in seconds since the epoch, and is the one that the journal knows.
+
+    ``root`` is its identity, where the target tells it.
+    """
+
+    at: float
+    root: Root | None = None
+
+
+@attrs.frozen
+class MemoryVoided:
+    """What the journal knew of the target does not hold any more, and was dropped: the target is listed anew.
+
+    ``reason`` says in a few words what has become of its root.
+    """
+
+    reason: str
+
+
+@attrs.frozen
+class Audited:
+    """Directories of the target were listed, and compared with the journal.
+
+    ``directories`` is how many, of the ``known`` ones. The next audit begins after ``last``, in the order of the
+    journal. ``began`` is when the current round through the target began, in seconds since the epoch; ``whole`` is when
+    the last complete round began: everything on the target was seen since then. None when there was none.
+    """
+
+    directories: int
+    known: int
+    last: str
+    began: float
+    whole: float | None = None
+
+
+@attrs.frozen
+class Drifted:
+    """An entry of the mirror is not on the target as it was put there: another program has changed it.
+
+    ``then`` is what the target had, ``now`` what it has; None for what is missing, and what was below it is missing as
+    well. ``since`` is when this was found first, in seconds since the epoch; ``is_new`` is True in the run that found
+    it. With ``is_mended`` the run treats the path like any other that the target has not got, or has not got from
+    actorsync. Otherwise nothing is done, and the event comes again in each run.
+    """
+
+    path: str
+    then: Entry
+    now: Entry | None
+    since: float
+    is_new: bool = True
+    is_mended: bool = False
+
+
+@attrs.frozen
+class DriftEnded:
+    """What had drifted is again as it was put there, or is no part of the mirror any more."""
+
+    path: str
+
+
+@attrs.frozen
+class Relisted:
+    """What others have put into a directory of the target differs from what was known, and is recorded anew."""
+
+    listing: Listing
 
 
 @attrs.frozen
@@ -298,6 +375,12 @@ Event: TypeAlias = (
     | Planned
     | ScanComplete
     | SurveyComplete
+    | TargetSeen
+    | MemoryVoided
+    | Audited
+    | Drifted
+    | DriftEnded
+    | Relisted
     | Adopted
     | Confirmed
     | RemovalIntended
@@ -327,6 +410,12 @@ _DURABLE: Final = (
     Done,
     ScanComplete,
     SurveyComplete,
+    TargetSeen,
+    MemoryVoided,
+    Audited,
+    Drifted,
+    DriftEnded,
+    Relisted,
     Adopted,
     Confirmed,
     Intended,
@@ -348,6 +437,8 @@ def is_durable(event: Event) -> bool:
     connection limit is recorded once the server has shown one.
     """
     match event:
+        case Done(Audit() | Look()):
+            return False  # what follows from it comes as an event of its own
         case Skipped(operation):
             return isinstance(operation, Move | Remove)
         case Resized(ceiling=ceiling):

@@ -11,14 +11,17 @@ from typing import TypeAlias
 
 import attrs
 
-from actorsync.model.entry import Entry, Listing
+from actorsync.model.entry import Entry, Listing, Root
 
 __all__ = [
+    "Audit",
     "Batch",
+    "Compare",
     "Copy",
     "Done",
     "Failed",
     "Fault",
+    "Look",
     "MakeDirectory",
     "Move",
     "Operation",
@@ -53,6 +56,24 @@ class Copy:
 
     source: Entry
     replaces: bool = False
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
+class Compare:
+    """Compare the content of a file that the target has with what would be sent. Changes nothing.
+
+    ``source`` is as scanned, ``target`` as listed: a file that no run of this profile has put there. If both have the
+    same content, the file belongs to the mirror from now on. A comparison that finds a difference, or cannot be made,
+    is `Skipped`: the file is then sent in the same run.
+    """
+
+    source: Entry
+    target: Entry
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
@@ -175,7 +196,37 @@ class Sweep:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-Operation: TypeAlias = Copy | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
+@attrs.frozen
+class Audit:
+    """List one directory that the journal knows, to find out whether it is still so. Nothing is changed.
+
+    Of the root, where the target tells them, device and inode are asked for as well.
+    """
+
+    path: str
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+
+@attrs.frozen
+class Look:
+    """Ask for one entry by its name. Nothing is changed.
+
+    ``target`` is what the target last had. With ``is_fresh`` another connection is opened for it, where the target lets
+    one more in: what one connection shows may be wrong about all entries.
+    """
+
+    target: Entry
+    is_fresh: bool = False
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.target.path
+
+
+Operation: TypeAlias = (
+    Audit | Compare | Copy | Look | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
+)
 
 #: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]
@@ -187,7 +238,8 @@ class Done:
 
     ``target`` is what the target reported afterwards, ``source`` what was read. ``digest`` is that of the content where
     the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
-    a survey, ``listing`` is what was found.
+    a survey or an audit, ``listing`` is what was found; of the root, ``root`` is its identity, where the target
+    tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None.
     """
 
     operation: Operation
@@ -197,6 +249,7 @@ class Done:
     temporary: str | None = None
     listing: Listing | None = None
     checksum: bytes | None = None
+    root: Root | None = None
 
 
 class Fault(enum.Enum):

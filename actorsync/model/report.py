@@ -22,7 +22,10 @@ class Report:
     ``started_at`` is in seconds since the epoch. ``failures`` holds the first thousand failures as (path, reason);
     ``failed`` counts all of them, including files that were not tried because they are ``parked``. ``left`` counts the
     operations that were not done, including the removals that were ``withheld``. ``refused``, ``drained``,
-    ``cancelled`` and ``error`` say why a run ended early. ``exit_code`` is the exit code of the command line.
+    ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
+    compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
+    when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
+    compared the target with the journal. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -50,6 +53,10 @@ class Report:
     cancelled: bool = False
     error: str | None = None
     modes_set: int = 0
+    audited: int = 0
+    drifted: int = 0
+    looked_at: float | None = None
+    is_audit: bool = False
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

@@ -13,7 +13,7 @@ import attrs
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of
 from actorsync.model.text import display, shorten
 
-__all__ = ["CODES", "KINDS", "ListingRows", "Row", "decode", "encode", "entries_of", "rows_of"]
+__all__ = ["CODES", "KINDS", "ListingRows", "Row", "decode", "encode", "entries_of", "rows_of", "without_inode"]
 
 #: Kinds by the number that stands for them in a row, and in the journal.
 KINDS: Final = (None, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER)
@@ -31,6 +31,12 @@ class ListingRows:
     rows: list[Row] = attrs.Factory(list)
     hidden: frozenset[str] = frozenset()
     problem: Problem | None = None
+
+
+def without_inode(row: Row) -> Row:
+    """Return a row without the inode and its time. A fingerprint, which is larger than any inode, stays."""
+    name, code, size, mtime_ns, _, inode, mode = row
+    return name, code, size, mtime_ns, None, None if inode is None or inode < 1 << 64 else inode, mode
 
 
 def encode(path: str) -> bytes:

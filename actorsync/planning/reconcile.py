@@ -15,11 +15,25 @@ from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.modes import ALONE, Modes, mode_to_set
 
-__all__ = ["TABLE", "Action", "Decision", "Source", "Target", "decide", "is_racy", "reconcile", "removals_below"]
+__all__ = [
+    "TABLE",
+    "Action",
+    "Decision",
+    "Source",
+    "Target",
+    "decide",
+    "has_same_time",
+    "is_racy",
+    "looks_equal",
+    "reconcile",
+    "removals_below",
+]
 
 #: A file whose inode changed less than this before it was read may change again without any of its times
 #: changing: the coarsest clocks in use (FAT) tick every two seconds. In nanoseconds.
 CLOCK_GRANULARITY = 2_000_000_000
+
+_SECOND = 1_000_000_000
 
 #: How far the clock of a server may be from ours, in nanoseconds: a server that reports local time as UTC is up to 14
 #: hours off, and an error of more than a day is found and corrected.
@@ -48,6 +62,7 @@ class Target(enum.Enum):
     FILE = "our file"
     DIRECTORY = "our directory"
     FOREIGN_EQUAL = "foreign file, equal"
+    FOREIGN_ALIKE = "foreign file, equal if its content is"
     FOREIGN_FILE = "foreign file"
     FOREIGN_DIRECTORY = "foreign directory"
 
@@ -62,6 +77,7 @@ class Action(enum.Enum):
     VERIFY = "compare contents"
     MAKE = "make directory"
     ADOPT = "adopt"
+    COMPARE = "adopt, or else copy"
     SET_MODE = "set the mode"
     NOTE = "record the mode that the source has now"
     REMOVE = "remove"
@@ -88,6 +104,7 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.CHANGED, Target.FILE): Action.COPY,
     (Source.CHANGED, Target.DIRECTORY): Action.REPLACE,
     (Source.CHANGED, Target.FOREIGN_EQUAL): Action.ADOPT,
+    (Source.CHANGED, Target.FOREIGN_ALIKE): Action.COMPARE,
     (Source.CHANGED, Target.FOREIGN_FILE): Action.COPY,
     (Source.CHANGED, Target.FOREIGN_DIRECTORY): Action.BLOCKED,
     (Source.DIRECTORY, Target.NOTHING): Action.MAKE,
@@ -124,21 +141,25 @@ def decide(
     *,
     hidden: bool = False,
     by_content: bool = False,
+    by_size_time: bool = False,
     modes: Modes = ALONE,
     is_new_rule: bool = False,
 ) -> Action:
     """Look one path up in the table. ``hidden``: the source has it, or may have it, but it is not to be mirrored.
 
-    ``by_content``: other times do not make another file where the checksum of what was sent is known. ``modes`` is the
-    rule for modes; with ``is_new_rule`` the last complete run followed another one.
+    ``by_content``: other times do not make another file where the checksum of what was sent is known, and equal times
+    do not make an equal one where the target has a file that is not ours. ``by_size_time``: another inode, or another
+    time of the inode, does not make another file. ``modes`` is the rule for modes; with ``is_new_rule`` the last
+    complete run followed another one.
     """
     if record is None and (now is None or hidden):
         return Action.NOTHING
-    action = TABLE[_source(now, record, hidden, by_content), _target(now, record)]
+    action = TABLE[_source(now, record, hidden, by_content, by_size_time), _target(now, record, by_content)]
     if action is Action.NOTHING and now is not None and record is not None and record.source is not None and not hidden:
         if mode_to_set(now, record, modes, is_new_rule=is_new_rule) is not None:
             return Action.SET_MODE
-        if now.mode != record.source.mode:
+        is_new_time = by_size_time and now.kind is Kind.FILE and now.mtime_ns != record.source.mtime_ns
+        if is_new_time or now.mode != record.source.mode:
             return Action.NOTE
     return action
 
@@ -149,6 +170,7 @@ def reconcile(
     hides: Callable[[str, bool], bool],
     *,
     by_content: bool = False,
+    by_size_time: bool = False,
     modes: Modes = ALONE,
     is_new_rule: bool = False,
 ) -> Iterator[Decision]:
@@ -162,7 +184,9 @@ def reconcile(
         name = name_of(entry.path)
         present.add(name)
         record = records.get(name)
-        action = decide(entry, record, by_content=by_content, modes=modes, is_new_rule=is_new_rule)
+        action = decide(
+            entry, record, by_content=by_content, by_size_time=by_size_time, modes=modes, is_new_rule=is_new_rule
+        )
         if action is not Action.NOTHING:
             yield Decision(action, entry, record)
     for name, record in records.items():
@@ -196,7 +220,7 @@ def removals_below(top: Record, below: Iterable[Record], hides: Callable[[str, b
     return [entry for entry in reversed(doomed) if entry.path not in kept]
 
 
-def _source(now: Entry | None, record: Record | None, hidden: bool, by_content: bool) -> Source:
+def _source(now: Entry | None, record: Record | None, hidden: bool, by_content: bool, by_size_time: bool) -> Source:
     if hidden:
         return Source.HIDDEN
     if now is None:
@@ -205,7 +229,7 @@ def _source(now: Entry | None, record: Record | None, hidden: bool, by_content: 
         return Source.DIRECTORY
     if record is None or record.source is None or record.is_removal_intended:
         return Source.CHANGED
-    if now != record.source:
+    if not (is_same_version(now, record.source) if by_size_time else now == record.source):
         is_chmod = _is_chmod(now, record.source)
         is_alike = now.size == record.source.size and record.source.kind is Kind.FILE
         if (by_content or is_chmod) and is_alike and record.content is not None:
@@ -229,7 +253,7 @@ def _is_chmod(now: Entry, then: Entry) -> bool:
     )
 
 
-def _target(now: Entry | None, record: Record | None) -> Target:
+def _target(now: Entry | None, record: Record | None, by_content: bool) -> Target:
     if record is None:
         return Target.NOTHING
     is_directory = record.target.kind is Kind.DIRECTORY
@@ -239,8 +263,11 @@ def _target(now: Entry | None, record: Record | None) -> Target:
         return Target.DIRECTORY if is_directory else Target.FILE
     if is_directory:
         return Target.FOREIGN_DIRECTORY
-    if now is not None and now.kind is Kind.FILE and looks_equal(now, record.target):
-        return Target.FOREIGN_EQUAL
+    if now is not None and now.kind is Kind.FILE:
+        if by_content and (now.size == record.target.size or is_fingerprinted(now)):
+            return Target.FOREIGN_ALIKE
+        if not by_content and looks_equal(now, record.target):
+            return Target.FOREIGN_EQUAL
     return Target.FOREIGN_FILE
 
 
@@ -251,7 +278,28 @@ def looks_equal(source: Entry, target: Entry) -> bool:
     whole seconds. A target that does not report a time proves nothing; nor does the size of a file whose content a
     transform makes.
     """
-    if is_fingerprinted(source) or source.size != target.size or source.mtime_ns is None or target.mtime_ns is None:
+    return not is_fingerprinted(source) and source.size == target.size and has_same_time(source, target)
+
+
+def is_same_version(now: Entry, then: Entry) -> bool:
+    """Return whether a file of the source has the size and time that it had, whatever its inode.
+
+    A restored file may have lost the fraction of a second of its time: archives and many tools keep whole seconds. A
+    fingerprint is not an inode: what other transforms make is another content.
+    """
+    if now.kind is not then.kind or now.size != then.size or None in {now.mtime_ns, then.mtime_ns}:
+        return now == then
+    if (is_fingerprinted(now) or is_fingerprinted(then)) and now.inode != then.inode:
+        return False
+    assert now.mtime_ns is not None
+    assert then.mtime_ns is not None
+    is_rounded = 0 in {now.mtime_ns % _SECOND, then.mtime_ns % _SECOND}
+    return now.mtime_ns == then.mtime_ns or (is_rounded and now.mtime_ns // _SECOND == then.mtime_ns // _SECOND)
+
+
+def has_same_time(source: Entry, target: Entry) -> bool:
+    """Return whether a file on the target has the time of the source, as precisely as the target keeps times."""
+    if source.mtime_ns is None or target.mtime_ns is None:
         return False
     if target.mtime_ns % 1_000_000_000:
         return source.mtime_ns == target.mtime_ns

@@ -3,14 +3,18 @@
 The rules, in the order in which work is given out:
 
 1. leftovers are swept first, then the target is surveyed, then spellings changed, then directories made, then files
-   moved, then modes set, then files removed, then copied;
+   moved, then modes set, then files removed, then copied; what is there is looked at when nothing else is ready, except
+   for the root;
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
-5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end.
+5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end;
+6. contents are compared when no copy is ready: what is known to be new is published first.
 
 An operation that waits for one which fails, fails with it. Copies are bounded by ``window``: a planner that sees
 `Schedule.is_full` takes no more listings, so the scan waits for the wire instead of filling memory.
+
+It is one file because the order of work is one decision.
 """
 
 from __future__ import annotations
@@ -23,11 +27,14 @@ import attrs
 
 from actorsync.model.entry import parent_of
 from actorsync.model.operation import (
+    Audit,
     Batch,
+    Compare,
     Copy,
     Done,
     Failed,
     Fault,
+    Look,
     MakeDirectory,
     Move,
     Operation,
@@ -40,12 +47,16 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.planning.drift import AuditQueue
 from actorsync.planning.removal_queue import RemovalQueue
 
-__all__ = ["Schedule"]
+__all__ = ["COMPARISONS", "Schedule"]
 
 #: How many verbs share one batch: enough to make the round trip cheap, few enough to spread over connections.
 BATCH = 64
+
+#: How many comparisons share one batch, where a session does one thing at a time.
+COMPARISONS = 16
 
 #: How often an operation may come back undone before it counts as failed.
 RETURNS = 5
@@ -81,11 +92,13 @@ class _Waiting:
 class Schedule:
     """All operations of one run that are not settled yet."""
 
-    def __init__(self, *, window: int = 5_000) -> None:
+    def __init__(self, *, window: int = 5_000, comparisons: int = COMPARISONS) -> None:
         self._window = window
+        self._comparisons_at_once = comparisons
+        self._comparisons: deque[Compare] = deque()
         self._copies: list[tuple[int, int, Copy]] = []
         self._added = 0
-        self._urgent: deque[Sweep | Survey] = deque()
+        self._urgent: deque[Sweep | Survey | Audit] = deque()
         self._directories: deque[MakeDirectory] = deque()
         self._moves: deque[Move] = deque()
         self._modes: deque[SetMode] = deque()
@@ -100,6 +113,7 @@ class Schedule:
         self._drained = False
         self.left = 0
         self.left_by_drain = False
+        self.audits = AuditQueue()
 
     # What the planner asks.
 
@@ -109,7 +123,8 @@ class Schedule:
 
         Never when everything waits for removals: those wait for the end of the scan, which would wait for them.
         """
-        return len(self._copies) + self._waiting.count >= self._window and not self.is_idle
+        count = len(self._copies) + len(self._comparisons) + self._waiting.count
+        return count >= self._window and not self.is_idle
 
     @property
     def is_idle(self) -> bool:
@@ -121,7 +136,9 @@ class Schedule:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
         shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
         shared += self._removals.ready
-        return len(self._copies) + len(self._urgent) + -(-shared // BATCH)
+        comparisons = -(-len(self._comparisons) // self._comparisons_at_once)
+        others = comparisons + self.audits.ready(BATCH)
+        return len(self._copies) + len(self._urgent) + others + -(-shared // BATCH)
 
     @property
     def removals(self) -> list[Remove]:
@@ -136,22 +153,27 @@ class Schedule:
         Returns the outcome of one that cannot be done any more, because its directory could not be made.
         """
         if self._drained and not isinstance(operation, Sweep):
-            self._leave(1)
+            self._leave(not isinstance(operation, Audit | Look))
             return []
+        self.audits.note(operation)
         match operation:
             case Move() if parent_of(operation.path) in self._missing:
                 return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
             case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
                 fault = self._missing[parent_of(operation.path)]
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
-            case Sweep() | Survey():
+            case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
+            case Audit() | Look():
+                self.audits.add(operation)
             case Respell():
                 self._respellings.append(operation)
             case Remove():
                 self._removals.hold(operation)
             case SetMode():
                 self._modes.append(operation)
+            case Compare():
+                self._comparisons.append(operation)
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
@@ -214,10 +236,10 @@ class Schedule:
             return
         self._drained = True
         removals = self._removals.clear()
-        moves = len(self._moves) + len(self._respellings) + len(self._modes)
+        moves = len(self._moves) + len(self._respellings) + len(self._modes) + len(self._comparisons)
         self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
         self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        small = (self._directories, self._moves, self._modes, self._respellings)
+        small = (self._directories, self._moves, self._modes, self._respellings, self._comparisons, self.audits)
         for collection in (self._copies, *small, self._waiting):
             collection.clear()
 
@@ -241,7 +263,12 @@ class Schedule:
         if not batch and self._copies:
             batch = (heapq.heappop(self._copies)[2],)
         if not batch:
+            count = min(self._comparisons_at_once, len(self._comparisons))
+            batch = tuple(self._comparisons.popleft() for _ in range(count))
+        if not batch:
             batch = self._removals.next_directories(BATCH)
+        if not batch:
+            batch = self.audits.next_batch(BATCH)
         self._outstanding += len(batch)
         return batch or None
 
@@ -319,7 +346,7 @@ class Schedule:
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
-        if isinstance(first, Survey):
+        if not isinstance(first, Sweep):
             return (first,)
         batch: list[Operation] = [first]
         while self._urgent and isinstance(self._urgent[0], Sweep) and len(batch) < BATCH:
@@ -345,7 +372,7 @@ class Schedule:
     def _take_back(self, outcome: Returned) -> list[Outcome]:
         operation = outcome.operation
         if self._drained:
-            self._leave(1)
+            self._leave(not isinstance(operation, Audit | Look))
             return []
         count = self._returns[operation.path] = self._returns.get(operation.path, 0) + outcome.tried
         if count > RETURNS:
@@ -353,8 +380,10 @@ class Schedule:
             failed = _undone(operation, outcome.reason, Fault.PATH)
             return [failed, *self.settle(failed)]
         match operation:
-            case Sweep() | Survey():
+            case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
+            case Audit() | Look():
+                self.audits.add(operation)
             case Respell():
                 self._respellings.append(operation)
             case MakeDirectory():
@@ -364,14 +393,17 @@ class Schedule:
                 return list(self._keep(self._removals.put_back(operation)))
             case SetMode():
                 self._modes.append(operation)
+            case Compare():
+                self._comparisons.append(operation)
             case Copy() | Move():
                 self._admit(operation)
         return []
 
 
 def _undone(operation: Operation, reason: str, fault: Fault) -> Failed | Skipped:
-    """Return the failure of an operation. A move is skipped instead: other operations replace it."""
-    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason, fault)
+    """Return the failure of an operation. What other operations replace, and a look, is skipped instead."""
+    is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
+    return Skipped(operation, reason) if is_skipped else Failed(operation, reason, fault)
 
 
 def _passed_on(fault: Fault) -> Fault:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 
-__all__ = ["aside_name", "forms_of", "oddness", "signature", "temporary_name", "trial_name"]
+__all__ = ["aside_name", "forms_of", "is_temporary", "oddness", "signature", "temporary_name", "trial_name"]
 
 #: All tested servers store these characters unchanged, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@&()[]{}^$!~- ")
@@ -103,6 +103,7 @@ def _other(character: str) -> str:
 
 
 _SIGNATURE = re.compile(r"\.actorsync-[0-9a-z]+-?")
+_OURS = re.compile(r"\.actorsync[-+][0-9a-f]{16}")
 
 
 def aside_name(temporary: str) -> str:
@@ -129,3 +130,8 @@ def signature(temporary: str) -> str:
     """Return the part of the name of a temporary that is unique and that no server changes; "" if there is none."""
     found = _SIGNATURE.search(temporary)
     return found[0] if found else ""
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one that actorsync gives to a temporary, or to what it sets aside."""
+    return _OURS.search(name) is not None

@@ -16,12 +16,13 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
+from actorsync.planning.doubts import variable_in
 from actorsync.profile.files import one_line, read_regular
 from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.overlap import overlap
 from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
-from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
+from actorsync.profile.schema import AuditTable, Profile, Shutdown, SourceTable, Sync, TargetTable
 from actorsync.profile.secret import looks_secret
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Document:
     source: SourceTable
     target: TargetTable
     sync: Sync
+    audit: AuditTable
     shutdown: Shutdown
 
 
@@ -50,6 +52,7 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "source": SourceTable,
     "target": TargetTable,
     "sync": Sync,
+    "audit": AuditTable,
     "shutdown": Shutdown,
 }
 
@@ -111,15 +114,18 @@ class _Loader:
         self._path, self._needs_keys = path, needs_keys
         self._site = Site(str(path), Path(os.path.realpath(path.parent)))
         self._origins: dict[str, str] = {}
+        self._document: dict[str, Any] = {}
 
     def load(self, document: dict[str, Any]) -> Profile:
         """Return the profile that the tables of ``document`` describe."""
+        self._document = document
         structured = self._structure(document)
         profile = Profile(
             path=self._site.base / self._path.name,
             source=self._source(structured.source),
             target=self._place("target", structured.target.url, structured.target),
             sync=structured.sync,
+            audit=structured.audit,
             shutdown=structured.shutdown,
         )
         if structured.sync.max_connections is not None and not structured.sync.is_automatic:
@@ -133,8 +139,18 @@ class _Loader:
     def _fail(self, key: str, reason: str) -> NoReturn:
         """Raise a one-line error. Line breaks and control characters in names and values are escaped."""
         origin = self._origins.get(key, key)
+        if variable := self._variable(key):
+            reason += f" ({variable} is taken literally: variables are not replaced in a profile)"
         line = f"{self._site.name}: {origin}: {reason}" if origin else f"{self._site.name}: {reason}"
         raise ProfileError(one_line(line)) from None
+
+    def _variable(self, key: str) -> str | None:
+        """Return the variable that was written for a path or a URL, and that may be what is wrong with it."""
+        if key not in _KEYS or _KEYS[key].metadata["is_secret"]:
+            return None
+        section, _, name = key.partition(".")
+        value = self._document.get(section, {}).get(name)
+        return variable_in(value, os.environ.__contains__) if isinstance(value, str) else None
 
     def read(self) -> dict[str, Any]:
         """Return the tables of the file. Every table that can have keys is there."""

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import attrs
 
+from actorsync.endpoints.shared.paths import sftp_url_path
 from actorsync.endpoints.ssh.settings import JumpHost
 from actorsync.profile.one_time_code import OneTimeCode
 from actorsync.profile.secret import PromptSecret, Secret, SecretSource
@@ -117,6 +118,9 @@ class Place(Address):
 
     ``scheme`` is a `Scheme`, or the scheme of a plug-in (``is_plugged``). A plug-in's ``port`` is 0 and its ``host`` is
     empty if the URL has none, and only a plug-in has ``options``. ``where`` is how errors name the table of the place.
+
+    ``below_login`` is the path below the login directory that an ``sftp`` URL with one slash after the host would mean
+    if it were read as a relative one, as earlier versions did; empty if the URL can be read in one way only.
     """
 
     password: SecretSource | None = None
@@ -134,6 +138,7 @@ class Place(Address):
     proxy_password: SecretSource | None = None
     options: Options = Options()
     ways: SshWays = SshWays()
+    below_login: str = attrs.field(default="", eq=False, repr=False)
     where: str = attrs.field(default="", eq=False, repr=False)
 
     @property
@@ -145,7 +150,13 @@ class Place(Address):
         user = f"{_quoted(self.user, safe='')}@" if is_told else ""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         port = "" if self.port == PORTS.get(self.scheme, 0) else f":{self.port}"
-        return f"{self.scheme}://{user}{host}{port}/{_quoted(self.path, safe='/')}"
+        path = sftp_url_path(self.path) if self.scheme == "sftp" else self.path
+        return f"{self.scheme}://{user}{host}{port}/{_quoted(path, safe='/')}"
+
+    @property
+    def quoted_path(self) -> str:
+        """The path, percent-encoded as in a URL."""
+        return _quoted(self.path, safe="/")
 
     @property
     def is_remote(self) -> bool:

@@ -33,13 +33,14 @@ from actorsync.profile.readers import (
 )
 from actorsync.profile.units import MaxDelete
 
-__all__ = ["Compare", "Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
+__all__ = ["AuditTable", "Compare", "Links", "Profile", "Repair", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 
-Compare = Literal["times", "checksum"]
+Compare = Literal["times", "size-time", "checksum"]
 Links = Literal["skip", "follow", "error"]
+Repair = Literal["report", "fix"]
 #: The default of ``max-connections``.
 _AUTOMATIC = 16
-_URL = 'url = "sftp://deploy@www.example.com/www"'
+_URL = 'url = "sftp://deploy@www.example.com/srv/www"'
 
 
 @attrs.frozen(kw_only=True)
@@ -88,8 +89,9 @@ class TargetTable(LoginTable):
             read_url,
             _URL,
             doc="Where the mirror is: a URL or a local directory. Schemes: `sftp://`, `ftpes://` (FTP with explicit "
-            "TLS), `ftps://` (implicit TLS) and `ftp://` (unencrypted). The path is relative to the login directory "
-            "(`sftp://user@host:port/dir`), or absolute with two slashes (`//dir`).",
+            "TLS), `ftps://` (implicit TLS) and `ftp://` (unencrypted). The path of `sftp://user@host:port/dir` is "
+            "absolute, and `/~/dir` is in the login directory. With the others, `/dir` is in the login directory, and "
+            "`//dir` is absolute.",
             is_text=True,
         )
     )
@@ -146,7 +148,7 @@ class Sync:
         metadata=key(
             choice_reader(get_args(Compare)),
             'compare = "checksum"',
-            doc="How to detect changed files: by their times, or, if the times differ, also by checksum.",
+            doc="How to detect changed files: by all their times, by size and time alone, or by checksum.",
             is_text=True,
         ),
     )
@@ -249,6 +251,39 @@ class Sync:
 
 
 @attrs.frozen
+class AuditTable:
+    """How a run looks at a target that it knows: other programs may have changed it. ``every`` is in seconds."""
+
+    listings: int = attrs.field(
+        default=50,
+        metadata=key(
+            whole_reader(0),
+            "listings = 200",
+            doc="How many directories of the target a run lists, beside the root, to find what others have changed. "
+            "`0`: a run trusts its journal, and does not connect when there is nothing to do.",
+        ),
+    )
+    repair: Repair = attrs.field(
+        default="report",
+        metadata=key(
+            choice_reader(get_args(Repair)),
+            'repair = "fix"',
+            doc="What to do with what others have changed: report it (exit code 9), or make it like the source again.",
+            is_text=True,
+        ),
+    )
+    every: float = attrs.field(
+        default=600.0,
+        metadata=key(
+            read_duration,
+            'every = "1h"',
+            doc="With `sync.every`: how often the repeated runs look at the target, at most.",
+            is_text=True,
+        ),
+    )
+
+
+@attrs.frozen
 class Shutdown:
     """How long each stage of stopping may take, in seconds, before the next one begins."""
 
@@ -280,6 +315,7 @@ class Profile:
     source: Place
     target: Place
     sync: Sync
+    audit: AuditTable
     shutdown: Shutdown
 
     @property

@@ -23,14 +23,19 @@ __all__ = ["local_user", "parse_location", "parse_place", "parse_proxy", "ssh_us
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"[\w.-]+")
-#: The beginnings of host names that are rarely those of directories.
-_SERVER = re.compile(r"(?:www|ftp|ftps|sftp|ssh)[0-9]*\.[\w-]", re.IGNORECASE)
+#: Names that are rarely those of directories: beginnings and ends of host names, and addresses.
+_SERVER = re.compile(
+    r"(?:www|ftp|ftps|sftp|ssh)[0-9]*\.[\w-].*|localhost|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|"
+    r"[\w-](?:[\w.-]*[\w-])?\.(?:[a-z]{2}|com|org|net|edu|gov|info|biz|dev|app|cloud|online|shop|xyz)",
+    re.IGNORECASE,
+)
 #: Schemes that other programs have for the same thing.
 _MEANT = {
     **dict.fromkeys(("ssh", "scp", "sshfs", "rsync+ssh"), "sftp:// for files over SSH"),
     **dict.fromkeys(("ftpe", "ftptls", "ftp+tls"), "ftpes:// for FTP with explicit TLS"),
     **dict.fromkeys(("cifs", "smb2"), "smb://"),
 }
+_LOCAL_FORM = "a local path begins with ./, ../, / or ~"
 _LONGEST_LABEL = 63
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -100,7 +105,12 @@ def parse_proxy(text: str, table: str = "target") -> ProxyPlace:
 def _parse_directory(text: str, base: Path) -> Place:
     if ":" in text.partition("/")[0]:
         # More likely a host without its scheme, with a password after the colon, than a directory to create.
-        raise ValueError("is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name")
+        # The text is not quoted, because it may have a password in it.
+        head, _, rest = text.partition(":")
+        form = "sftp://host/dir" if rest.startswith("/") else "sftp://host/~/dir"
+        if head.lower() in PORTS:
+            form = f"{head.lower()}://host/dir"
+        raise ValueError(f"is not a URL; did you mean {form}? {_LOCAL_FORM}")
     if "\0" in text:
         raise ValueError("contains a NUL")
     return Place(scheme="file", path=os.path.abspath(base / expand_home(text)))
@@ -114,8 +124,8 @@ def _server_fault(text: str, base: Path) -> str | None:
     if text.startswith("\\\\"):
         return "is a Windows share; write smb://server/share/dir"
     host = text.partition("/")[0]
-    if ":" not in host and (_SERVER.match(host) or "@" in host) and not os.path.lexists(base / host):
-        return f"looks like a server; write sftp:// or ftpes:// before it, or ./{host} for a directory"
+    if ":" not in host and (_SERVER.fullmatch(host) or "@" in host) and not os.path.lexists(base / host):
+        return f"looks like a server; did you mean sftp://{host} or ftpes://{host}? {_LOCAL_FORM}"
     return None
 
 
@@ -125,12 +135,14 @@ def _parse_remote(scheme: Scheme, authority: str, rest: str, table: str) -> Plac
     user = _unquoted(userinfo).decode("utf-8", "surrogateescape")
     if fault := ssh_user_fault(user) if scheme == "sftp" else line_fault(user):
         raise ValueError(f"the user {fault}")
+    path = _parse_path(scheme, rest)
     return Place(
         scheme=scheme,
         host=host,
         port=port,
         user=user or (local_user() if scheme == "sftp" else ANONYMOUS),
-        path=_parse_path(scheme, rest),
+        path=path,
+        below_login=path[1:] if scheme == "sftp" and _may_mean_login(_decoded(rest)) else "",
         ways=SshWays(has_user=bool(user), has_port=writes_port(location)) if scheme == "sftp" else SshWays(),
     )
 
@@ -216,10 +228,13 @@ def parse_location(scheme: str, location: str) -> tuple[str, int]:
 
 
 def _parse_path(scheme: str, rest: str) -> str:
-    """Return the path after the host. Its first slash is only a separator (RFC 1738)."""
+    """Return the path after the host: absolute if it begins with a slash, else relative to the login directory.
+
+    Except for ``sftp``, the first slash after the host is only a separator (RFC 1738).
+    """
     if mark := next((mark for mark in "?#" if mark in rest), None):
         raise ValueError(f"has a {mark} in its path; write it as %{ord(mark):02X}")
-    path = _unquoted(rest.removeprefix("/")).decode("utf-8", "surrogateescape")
+    path = _decoded(rest)
     is_ftp = scheme in PORTS and scheme != "sftp"
     if fault := line_fault(path) if is_ftp else _ssh_fault(path, "which is not allowed in a path"):
         raise ValueError(f"the path {fault}")
@@ -228,15 +243,32 @@ def _parse_path(scheme: str, rest: str) -> str:
         raise ValueError("has .. in its path; write the path that it leads to")
     if is_ftp and re.search(r";type=[aid]$", path, re.IGNORECASE):
         raise ValueError("ends with ;type=, which is no part of a path; remove it")
-    if scheme == "sftp" and parts and _DRIVE.fullmatch(parts[0]) and not path.startswith("/"):
-        raise ValueError(f"has a drive in its path; an absolute path needs two slashes: sftp://host//{parts[0]}/dir")
-    if scheme == "sftp" and parts[:1] == ["~"] and not path.startswith("/"):
-        # curl and lftp write ~ for the login directory, and absolute paths without it. Here ~ would be a name.
-        raise ValueError(
-            "has ~ in its path, which is not needed: paths start in the login directory (sftp://host/www); "
-            "an absolute path needs two slashes (sftp://host//srv/www)"
-        )
-    return ("/" if path.startswith("/") else "") + "/".join(parts)
+    is_absolute = path.startswith("/")
+    if scheme == "sftp" and not is_absolute and parts:
+        if is_absolute := parts[0] != "~":
+            if parts[0].startswith("~"):
+                raise ValueError(
+                    "has the home directory of another user in its path; write ~/ for the login directory, "
+                    "or the absolute path"
+                )
+        else:
+            del parts[0]
+    return ("/" if is_absolute else "") + "/".join(parts)
+
+
+def _may_mean_login(path: str) -> bool:
+    """Return whether a path, as `_decoded` returns it, may be meant relative to the login directory.
+
+    That is a path with one slash after the host. Such paths were relative once, and some programs still read them so.
+    Two slashes are absolute for every program, and so is a drive.
+    """
+    first = path.partition("/")[0]
+    return bool(path) and not path.startswith("/") and first != "~" and not _DRIVE.fullmatch(first)
+
+
+def _decoded(rest: str) -> str:
+    """Return what follows the slash after the host, without percent-encoding."""
+    return _unquoted(rest.removeprefix("/")).decode("utf-8", "surrogateescape")
 
 
 def _unquoted(text: str) -> bytes:

@@ -28,12 +28,12 @@ def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, object
 
 
 def make_profile(source: Given, target: Given, **keys: object) -> Profile:
-    """Return a profile without a file: ``make_profile("./public", "sftp://deploy@example.com/www", delete=True)``.
+    """Return a profile without a file: ``make_profile("./public", "sftp://deploy@example.com/srv/www", delete=True)``.
 
     ``source`` and ``target`` are a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``:
-    ``{"url": "sftp://deploy@example.com/www", "key_file": "deploy_key"}``. ``keys`` are those of ``[sync]``. In names
-    of keys, ``_`` and ``-`` are the same. A relative path is relative to the current directory. The journal is the one
-    of a file with the same source and target. Raises `ProfileError` as `load_profile` does. Blocks.
+    ``{"url": "sftp://deploy@example.com/srv/www", "key_file": "deploy_key"}``. ``keys`` are those of ``[sync]``. In
+    names of keys, ``_`` and ``-`` are the same. A relative path is relative to the current directory. The journal is
+    the one of a file with the same source and target. Raises `ProfileError` as `load_profile` does. Blocks.
     """
     from_url = isinstance(source, str) and "://" in source
     return profiles.make_profile(_table(source, "url" if from_url else "path"), _table(target, "url"), keys)

@@ -21,6 +21,7 @@ from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
+from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.saved_plan import Notes, Plan
@@ -54,7 +55,13 @@ class Mirror:
             if journal.aside is not None:
                 aside, reason = journal.aside
                 self.publish(Warned(f"{reason.rpartition('; ')[0]}; moved to {aside}, and a new journal was started"))
+            await self.warn_of_doubts()
             yield journal, await self.secrets()
+
+    async def warn_of_doubts(self) -> None:
+        """Publish a warning for each text in the profile that hardly means what it says. See `doubts_of`."""
+        for doubt in await trio.to_thread.run_sync(doubts_of, self.profile):
+            self.publish(Warned(doubt))
 
     async def secrets(self, *, only_source: bool = False) -> BothSecrets | None:
         """Look the secrets up, in a thread. Return None if a stop is requested meanwhile."""
@@ -99,7 +106,10 @@ class Mirror:
         else:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
-            mirror = attrs.evolve(self, options=attrs.evolve(self.options, pipeline=Pipeline(stages)))
+            # It rests on the journal alone, where there is one: the target is not asked for its secret.
+            policy = attrs.evolve(self.options.policy, audit=None)
+            options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
+            mirror = attrs.evolve(self, options=options)
             async with keeping_logins(source, *([target] if journal.is_fresh else [])):
                 report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
         return notes.plan(self.profile.identity, source.display, target.display, report)

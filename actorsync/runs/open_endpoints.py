@@ -86,6 +86,7 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
         ),
         trust=HostTrust(known_hosts=place.known_hosts, host_key=place.host_key, table=table),
         path=place.path,
+        below_login=place.below_login,
         fsync=place.fsync,
         jump=place.ways.jump,
         lanes=place.lanes or LANES,

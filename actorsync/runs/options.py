@@ -13,6 +13,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.planning.drift import AuditRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.private_paths import private_paths
@@ -32,13 +33,20 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
         max_delete=sync.max_delete,
         delete=sync.delete,
         by_content=sync.compare == "checksum",
+        by_size_time=sync.compare == "size-time",
         modes=sync.modes,
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",
         bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
         transforms=tuple(transforms),
+        audit=_audit_rule(profile),
     )
+
+
+def _audit_rule(profile: Profile) -> AuditRule | None:
+    table = profile.audit
+    return AuditRule(table.listings, mends=table.repair == "fix") if table.listings else None
 
 
 def options_for(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from actorsync.endpoints.ssh.settings import usual_key_files
 from actorsync.journal import state_directory
 from actorsync.profile import FileSecret, Place, Profile
 from actorsync.profile.secret import CommandSecret
@@ -39,10 +40,18 @@ def _own_files(profile: Profile) -> Iterator[Path]:
         yield from _secret_files(place)
 
 
+def _tries_usual_keys(place: Place) -> bool:
+    """Return whether the login tries the keys in ``~/.ssh``, at the server or a jump host: there is no key file."""
+    is_tried = place.password is None and place.agent is not False and place.ways.identity_files is None
+    return is_tried or any(jump.identity_files is None for jump in place.ways.jump)
+
+
 def _secret_files(place: Place) -> Iterator[Path]:
     ways = place.ways
     if place.key_file is not None:
         yield place.key_file
+    elif place.scheme == "sftp" and _tries_usual_keys(place):
+        yield from usual_key_files()
     for identities in (ways.identity_files, *(jump.identity_files for jump in ways.jump)):
         yield from identities or ()
     secrets = (place.password, place.passphrase, place.proxy_password, *(it for _, it in place.options.secrets))

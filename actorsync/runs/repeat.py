@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,10 +9,10 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.ending import the_cause
+from actorsync.ending import DRIFTED, the_cause
 from actorsync.errors import GuardRefused, ProfileError, TargetUnreachable
 from actorsync.model.report import Report
-from actorsync.policy import RunOptions
+from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
 from actorsync.runs.options import options_for
@@ -25,7 +24,7 @@ BREATH: Final = 1.0
 
 #: Exit codes of a pass after which the next pass may do better. A refused login is not among them (servers lock
 #: accounts out), and neither are fatal errors and a cancellation.
-_GOES_ON: Final = frozenset({0, 1, GuardRefused.exit_code, TargetUnreachable.exit_code})
+_GOES_ON: Final = frozenset({0, 1, DRIFTED, GuardRefused.exit_code, TargetUnreachable.exit_code})
 
 #: Returns when there is a reason to begin the next pass before its time. Called anew after each pass, and cancelled
 #: when the next pass begins: a reason that came up during a pass is to be kept, and makes the next call return at once.
@@ -37,23 +36,35 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
 
     The journal stays locked between passes, and each secret is looked up once. The endpoints are new for each pass: a
     source that is a symbolic link is followed to its current target, and a password that was changed on the server is
-    tried once. From the second pass on, paths that keep failing are parked for longer and longer.
+    tried once. From the second pass on, paths that keep failing are parked for longer and longer, and the target is
+    looked at every ``audit.every`` only: each look is a login.
     """
     assert profile.sync.every is not None, "the profile does not say how often"
     require_repeatable(profile)
     options = options or options_for(profile)
     first = Mirror(profile, options, is_rebuilding)
     # The user waits for the first pass, and may have mended what failed before. Later passes are patient.
-    later = attrs.evolve(first, options=attrs.evolve(options, policy=attrs.evolve(options.policy, is_patient=True)))
+    later = _with_policy(first, attrs.evolve(options.policy, is_patient=True))
+    trusting = _with_policy(later, attrs.evolve(later.options.policy, audit=None))
     async with first.ready() as (journal, secrets):
         if first.is_stopped:
             return first.unbegun().exit_code
-        mirrors = itertools.chain([first], itertools.repeat(later))
+        mirror, due = first, trio.current_time()
 
         async def one_pass() -> Report:
-            return await next(mirrors).one_pass(journal, secrets)
+            nonlocal mirror, due
+            is_due = trio.current_time() >= due
+            if is_due:
+                due = trio.current_time() + profile.audit.every
+            report = await (mirror if is_due else trusting).one_pass(journal, secrets)
+            mirror = later
+            return report
 
         return await repeat(one_pass, profile.sync.every, options.shutdown)
+
+
+def _with_policy(mirror: Mirror, policy: Policy) -> Mirror:
+    return attrs.evolve(mirror, options=attrs.evolve(mirror.options, policy=policy))
 
 
 def require_repeatable(profile: Profile) -> None:

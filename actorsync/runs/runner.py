@@ -13,10 +13,11 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import keeping_logins
-from actorsync.errors import ConnectionLost, JournalUnusable, TargetUnreachable
+from actorsync.errors import ConnectionLost, GuardRefused, JournalUnusable, TargetUnreachable
 from actorsync.journal import Journal
 from actorsync.model.event import Stopped
 from actorsync.model.report import Report
+from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
@@ -25,7 +26,7 @@ from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
 from actorsync.runs.saved_plan import Plan, check_target, only
 
-__all__ = ["apply_once", "ask_first", "make_plan", "run_once"]
+__all__ = ["apply_once", "ask_first", "audit_once", "make_plan", "run_once"]
 
 
 def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = False) -> Profile:
@@ -67,6 +68,28 @@ async def run_once(
         return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 
+async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_whole: bool = False) -> Report:
+    """Compare a part of the target with the journal, or all of it, and return the report. Nothing is changed.
+
+    The part is the root and ``audit.listings`` directories, those that were listed longest ago. What differs is
+    recorded, so that a run with ``audit.repair = "fix"`` restores it. Raises `GuardRefused` if no run has made the
+    target known.
+    """
+    mirror = Mirror(profile, options or options_for(profile))
+    policy = mirror.options.policy
+    listings = EVERYTHING if is_whole else profile.audit.listings or AuditRule().listings
+    policy = attrs.evolve(policy, audit=AuditRule(listings, is_alone=True))
+    async with mirror.ready() as (journal, secrets):
+        if journal.is_fresh:
+            raise GuardRefused(
+                f"{profile.path}: nothing to compare: no run has mirrored this profile; use actorsync run"
+            )
+        if mirror.is_stopped:
+            return mirror.unbegun()
+        options = attrs.evolve(mirror.options, policy=policy)
+        return await attrs.evolve(mirror, options=options).one_pass(journal, secrets)
+
+
 async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan:
     """Go through a run that changes neither the target nor the journal, and return what it would do.
 
@@ -75,6 +98,7 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
     """
     mirror = Mirror(profile, options or options_for(profile))
     with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
+        await mirror.warn_of_doubts()
         secrets = await mirror.secrets(only_source=not journal.is_fresh)
         return await mirror.plan(journal, secrets)
 
@@ -115,5 +139,7 @@ async def _applied(
         raise TargetUnreachable(f"{target.display} could not be reached: {error}") from None
     pipeline = mirror.options.pipeline
     planned = attrs.evolve(pipeline, stages=(*pipeline.stages, only(plan)))
-    options = attrs.evolve(mirror.options, pipeline=planned)
+    # `check_target` has listed what the plan changes.
+    policy = attrs.evolve(mirror.options.policy, audit=None)
+    options = attrs.evolve(mirror.options, policy=policy, pipeline=planned)
     return await attrs.evolve(mirror, options=options).one_pass(journal, secrets, places)

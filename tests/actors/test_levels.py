@@ -88,6 +88,8 @@ def test_empty_files_are_a_share_of_the_work() -> None:
     assert statistics.share == 0.5
     statistics.files_given_up = 5
     assert statistics.share == 1
+    statistics.comparisons_planned, statistics.comparisons_done = 10, 5
+    assert statistics.share == 10 / 15
     assert Statistics().share == 1
     half = Statistics(files_planned=2, files_done=1, bytes_planned=2 * FILE_WEIGHT, bytes_done=FILE_WEIGHT)
     assert half.share == 0.5

@@ -233,8 +233,9 @@ def test_m084_user_files_named_like_temporaries_are_mirrored(site: Site) -> None
 
 
 @pytest.fixture
-def neighbour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
-    """Another profile, with a source of its own and the same target."""
+def neighbour(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Another profile, with a source of its own and the same target. No audit reports what either does to the other."""
+    monkeypatch.setenv("ACTORSYNC_AUDIT_LISTINGS", "0")
     return Site(tmp_path, capsys, name="neighbour")
 
 

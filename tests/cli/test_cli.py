@@ -311,6 +311,28 @@ def test_check_exits_like_a_run(
     assert [line.partition(": ")[0] for line in err.splitlines()] == ["actorsync"] * 4
 
 
+@pytest.mark.parametrize("kind", ["ftp", "sftp", "file"])
+def test_check_prints_the_directory_that_the_server_names(
+    kind: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Links on the way are resolved as far as the server does so: pyftpdlib does not."""
+    (tmp_path / "root" / "real").mkdir(parents=True)
+    (tmp_path / "root" / "www").symlink_to("real")
+    linked = tmp_path / "linked"
+    linked.symlink_to(source)
+    embedded = {"ftp": EmbeddedFtpServer, "sftp": EmbeddedSftpServer}
+    with embedded.get(kind, EmbeddedFtpServer)(tmp_path / "root", password=CANARY) as server:
+        profile = server.write_profile(tmp_path / "shop.toml", linked, "www")
+        if kind == "file":
+            profile.write_text(f'[source]\npath = "linked"\n[target]\nurl = "{tmp_path / "root/www"}"\n')
+        assert run_command(["check", str(profile)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    real = str(tmp_path / "root" / "real")
+    expected = {"ftp": "/www", "sftp": "/www (the server calls it /real)", "file": real}
+    assert [line.partition(" ")[2].strip() for line in out if line.startswith("root ")] == [expected[kind]]
+    assert [line for line in out if line.startswith("source root ") and line.endswith(str(source))]
+
+
 @attrs.frozen
 class Session:
     async def list_directory(self, directory: str) -> Listing:

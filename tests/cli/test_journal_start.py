@@ -64,7 +64,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (wrong_text, "damaged (not a Root)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
-    (newer, "it has schema 5, and this actorsync knows 4; use the actorsync that wrote it, or"),
+    (newer, "it has schema 6, and this actorsync knows 5; use the actorsync that wrote it, or"),
     (directory, "it is not a file"),
 ]
 
@@ -144,7 +144,9 @@ def test_m113_damaged_journal_works_or_is_one_error(site: Site) -> None:
             site.write(path, data.decode(), in_target=True)
         ran = site.run()
         codes.add(ran.code)
-        assert (ran.code, len(ran.errors)) in {(0, 0), (7, 1)}, ran.errors
+        # What the damage has changed may be what the journal knows of the root of the target.
+        unsaid = [line for line in ran.errors if "listing the whole target" not in line]
+        assert (ran.code, len(unsaid)) in {(0, 0), (7, 1)}, ran.errors
         assert tree(site.target).keys() == found.keys(), "nothing is gone from the source, and nothing from the target"
         if ran.code == 0:
             assert tree(site.target) == tree(site.source)
@@ -315,7 +317,7 @@ def test_m118_older_journal_is_readable_and_migrated_by_a_run(site: Site, versio
     assert (site.journal.read_bytes(), version_of(site.journal)) == (before, version)
     ran = site.command("run")
     assert ran.errors[-1].startswith("in sync: 0 copied (0 B), 1 removed, 0 failed"), "everything is remembered"
-    assert version_of(site.journal) == 4
+    assert version_of(site.journal) == 5
     with closing(sqlite3.connect(site.journal)) as connection:
         made = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'troubles'").fetchone()
         columns = connection.execute("PRAGMA table_info(records)").fetchall()

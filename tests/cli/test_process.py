@@ -142,7 +142,7 @@ async def test_m125_long_sleep_does_not_cause_a_burst_of_logins(mock_clock: Mock
     is_away, attempts = False, 0
 
     class Server:
-        display, capabilities = "server", Capabilities()
+        display, capabilities = "server", Capabilities(is_remote=True)
 
         @asynccontextmanager
         async def open_session(self) -> AsyncIterator[object]:

@@ -14,6 +14,7 @@ from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.sftp.endpoint import LANES, SftpEndpoint
 from actorsync.endpoints.ssh.settings import HostTrust
+from actorsync.planning.drift import AuditRule
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy
 from actorsync.profile import BothSecrets, MaxDelete, Secret, Secrets
@@ -96,7 +97,16 @@ def test_the_policy_has_the_settings_of_the_profile(source: Path) -> None:
         "sync.max-depth=2",
     )
     assert policy_of(profile) == Policy(
-        Selection(max_depth=2), MaxDelete(5, is_percent=False), delete=True, connections=7, links_are_errors=True
+        Selection(max_depth=2),
+        MaxDelete(5, is_percent=False),
+        delete=True,
+        connections=7,
+        links_are_errors=True,
+        audit=AuditRule(50),
     )
+    options = ("audit.listings=0", "audit.listings=7", "audit.repair=fix")
+    off, _, mending = (policy_of(make_profile(source, "t", *options[: count + 1])).audit for count in range(3))
+    assert off is None
+    assert mending == AuditRule(7, mends=True)
     automatic = policy_of(make_profile(source, "t", "sync.connections=auto", "sync.max-connections=9"))
     assert (automatic.connections, automatic.is_automatic) == (9, True)

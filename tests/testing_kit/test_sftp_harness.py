@@ -102,7 +102,7 @@ def test_only_right_keys_and_passwords_are_accepted(shared_sftp_server: SshTarge
         as_client(target, list_root, client_keys=[str(make_key().path)])
     assert target.password not in repr(target)
     assert target.password not in target.url("x y")
-    assert target.url("x y").endswith(f":{target.port}/x%20y")
+    assert target.url("x y").endswith(f":{target.port}/~/x%20y")
 
 
 def test_host_key_is_the_one_in_known_hosts(shared_sftp_server: SshTarget) -> None:

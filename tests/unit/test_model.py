@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Scope
-from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove, Respell, Side, Survey, Sweep
+from actorsync.model.operation import (
+    Compare,
+    Copy,
+    MakeDirectory,
+    Move,
+    Operation,
+    Remove,
+    Respell,
+    Side,
+    Survey,
+    Sweep,
+)
 
 FILE = Entry("x", Kind.FILE)
 
@@ -38,6 +49,7 @@ def test_scope_drops_directories_that_lie_in_another_one() -> None:
 @pytest.mark.parametrize(
     "operation",
     [
+        Compare(FILE, FILE),
         Copy(FILE),
         MakeDirectory(FILE),
         Move(FILE, FILE),

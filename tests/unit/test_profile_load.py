@@ -123,7 +123,7 @@ class TestWhatLoads:
             for field in attrs.fields(TargetTable)
             if field.metadata["schemes"] and scheme not in field.metadata["schemes"]
         }
-        lines.remove('url = "sftp://deploy@www.example.com/www"')  # the first one, of the source
+        lines.remove('url = "sftp://deploy@www.example.com/srv/www"')  # the first one, of the source
         text = "\n".join(line for line in lines if line.partition(" = ")[0] not in foreign)
         uncommented = loaded(shop, text.replace('url = "sftp:', f'url = "{scheme}:'))
         assert (as_it_is.sync, as_it_is.shutdown) == (Sync(), Shutdown())
@@ -148,7 +148,7 @@ class TestWhatLoads:
         ("[synk]\ndelete = true", "synk: unknown key; did you mean sync?"),
         ("[sync]\npasword = 'x'", "sync.pasword: unknown key; did you mean target.password?"),
         ("[shutdown]\ndrian = '1s'", "shutdown.drian: unknown key; did you mean shutdown.drain?"),
-        ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, shutdown"),
+        ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, audit, shutdown"),
         ("[shutdown]\nxyzzy = 1", "shutdown.xyzzy: unknown key; known: shutdown.drain, shutdown.cancel"),
         ("[sync]\n'a\\nb' = 1", "sync.a\\nb: unknown key; known: "),
         ("[sync]\nconnections = 0", "sync.connections: 0 is not a whole number from 1 to 64"),
@@ -176,7 +176,7 @@ class TestWhatLoads:
         ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is not a count such as 500 or a percentage'),
         ("[sync]\nmax-delete = -1", "sync.max-delete: -1 is not a count"),
         ("[sync]\nlinks = 'copy'", 'sync.links: "copy" is not one of "skip", "follow", "error"'),
-        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is not one of "times", "checksum"'),
+        ("[sync]\ncompare = 'size'", 'sync.compare: "size" is not one of "times", "size-time", '),
         ("[sync]\nexclude = '*.tmp'", 'sync.exclude: "*.tmp" is not a list of strings; write it like [".git/", '),
         ("[sync]\nexclude = ['a\\']", "sync.exclude: 'a\\\\' is not a valid gitignore pattern"),
         ("[sync]\ninclude = [1]", "sync.include: [1] is not a list of strings"),
@@ -214,7 +214,7 @@ def test_misspelt_key_in_the_wrong_table_is_recognised(shop: Path, table: str, k
     ("text", "line"),
     [
         ("", 'source.path: missing; add path = "./public" to [source]'),
-        ("[source]\npath = 'a'", 'target.url: missing; add url = "sftp://deploy@www.example.com/www" to [target]'),
+        ("[source]\npath = 'a'", 'target.url: missing; add url = "sftp://deploy@www.example.com/srv/www" to [target]'),
         ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
         ("source = 5", "source: is not a table; write it as [source]"),
         ("[[sync]]\n", "sync: is not a table; write it as [sync]"),
@@ -273,7 +273,7 @@ class TestOverrides:
             ("sync.conections=2", "--set sync.conections: unknown key; did you mean sync.connections?"),
             ("connections=2", "--set connections: unknown key; did you mean sync.connections?"),
             ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of strings'),
-            ("=", "--set : unknown key; known: source, target, sync, shutdown"),
+            ("=", "--set : unknown key; known: source, target, sync, audit, shutdown"),
         ],
     )
     def test_errors_name_the_option(self, shop: Path, override: str, line: str) -> None:

@@ -15,6 +15,9 @@ from actorsync.profile import (
 )
 from tests.support.profile_text import CANARY, MINIMAL, loaded, refused, with_url
 
+#: The end of a message about something that may be meant as a directory of this machine.
+LOCAL_FORM = "a local path begins with ./, ../, / or ~"
+
 
 class TestTarget:
     @pytest.mark.parametrize(
@@ -45,11 +48,20 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("url", "expected", "display"),
         [
-            ("sftp://deploy@h/www", ("sftp", "www", 22, "deploy"), "sftp://deploy@h/www"),
-            ("sftp://deploy@h:2222//srv/www", ("sftp", "/srv/www", 2222, "deploy"), "sftp://deploy@h:2222//srv/www"),
+            ("sftp://deploy@h/www", ("sftp", "/www", 22, "deploy"), "sftp://deploy@h/www"),
+            ("sftp://deploy@h:2222//srv/www", ("sftp", "/srv/www", 2222, "deploy"), "sftp://deploy@h:2222/srv/www"),
+            ("sftp://deploy@h/%2Fsrv//www/./x/", ("sftp", "/srv/www/x", 22, "deploy"), "sftp://deploy@h/srv/www/x"),
+            ("sftp://deploy@h/~/www", ("sftp", "www", 22, "deploy"), "sftp://deploy@h/~/www"),
+            ("sftp://deploy@h/%7E/~", ("sftp", "~", 22, "deploy"), "sftp://deploy@h/~/~"),
+            ("sftp://deploy@h/~//srv", ("sftp", "srv", 22, "deploy"), "sftp://deploy@h/~/srv"),
+            ("sftp://deploy@h/~", ("sftp", "", 22, "deploy"), "sftp://deploy@h/"),
+            ("sftp://deploy@h", ("sftp", "", 22, "deploy"), "sftp://deploy@h/"),
             ("sftp://anonymous@h/", ("sftp", "", 22, "anonymous"), "sftp://anonymous@h/"),
-            ("sftp://d@h/caf%E9%FF", ("sftp", "caf\udce9\udcff", 22, "d"), "sftp://d@h/caf%E9%FF"),
+            ("sftp://anonymous@h//", ("sftp", "/", 22, "anonymous"), "sftp://anonymous@h//"),
+            ("sftp://d@h/caf%E9%FF", ("sftp", "/caf\udce9\udcff", 22, "d"), "sftp://d@h/caf%E9%FF"),
             ("sftp://d@h//~/www", ("sftp", "/~/www", 22, "d"), "sftp://d@h//~/www"),
+            ("sftp://d@h//~eva/www", ("sftp", "/~eva/www", 22, "d"), "sftp://d@h//~eva/www"),
+            ("sftp://d@h/C:/inetpub", ("sftp", "/C:/inetpub", 22, "d"), "sftp://d@h/C%3A/inetpub"),
             ("FTPES://h:21/www", ("ftpes", "www", 21, "anonymous"), "ftpes://h/www"),
             ("ftpes://h:990/", ("ftpes", "", 990, "anonymous"), "ftpes://h:990/"),
             ("ftps://h/~/x", ("ftps", "~/x", 990, "anonymous"), "ftps://h/~/x"),
@@ -123,10 +135,10 @@ class TestTarget:
             ("ftps://2001:db8::1/", "has too many colons; an IPv6 address goes in brackets: ftps://[2001:db8::1]/dir"),
             ("sftp://h/a%0Ab", "the path contains a line feed, which is not allowed in a path"),
             (
-                "sftp://h/~/www",
+                "sftp://h/~eva/www",
                 (
-                    "has ~ in its path, which is not needed: paths start in the login directory (sftp://host/www); "
-                    "an absolute path needs two slashes (sftp://host//srv/www)"
+                    "has the home directory of another user in its path; write ~/ for the login directory, "
+                    "or the absolute path"
                 ),
             ),
             ("ftp:///www", "has no host; write it like ftp://user@host/dir"),
@@ -140,7 +152,9 @@ class TestTarget:
             ("ftp://h/a/../b", "has .. in its path; write the path that it leads to"),
             ("ftp://h/a#b", "has a # in its path; write it as %23"),
             ("ftp://h/a%0Ab", "the path contains a line feed, which cannot be sent in an FTP command"),
-            ("deploy@h:/www", "is not a URL; write sftp://host/dir, or ./ before a directory with a colon in its name"),
+            ("deploy@h:/www", f"is not a URL; did you mean sftp://host/dir? {LOCAL_FORM}"),
+            ("ftpes:/h/www", f"is not a URL; did you mean ftpes://host/dir? {LOCAL_FORM}"),
+            ("deploy@h:www", f"is not a URL; did you mean sftp://host/~/dir? {LOCAL_FORM}"),
             ("file://h/www", "a file URL has three slashes and an absolute path: file:///srv/www"),
             ("file:///a%00b", "contains a NUL"),
             ("ssh://h/www", "not supported: ssh://; write sftp:// for files over SSH"),
@@ -148,23 +162,14 @@ class TestTarget:
             ("ftptls://h/www", "not supported: ftptls://; write ftpes:// for FTP with explicit TLS"),
             (" ftp://h/", "begins or ends with a space; remove it, or write it as %20"),
             ("ftp://h/ ", "begins or ends with a space; remove it, or write it as %20"),
-            (
-                "ftp.example.com/www",
-                "looks like a server; write sftp:// or ftpes:// before it, or ./ftp.example.com for a directory",
+            *(
+                (f"{host}/www", f"looks like a server; did you mean sftp://{host} or ftpes://{host}? {LOCAL_FORM}")
+                for host in ("ftp.example.com", "www2.example.com", "example.com", "a.co.uk", "me@h", "10.0.0.5")
             ),
-            (
-                "www2.example.com",
-                "looks like a server; write sftp:// or ftpes:// before it, or ./www2.example.com for a directory",
-            ),
-            ("me@h/www", "looks like a server; write sftp:// or ftpes:// before it, or ./me@h for a directory"),
             (r"\\\\h\\share", "is a Windows share; write smb://server/share/dir"),
             ("ftp://a..b/", "has a host name with a part that is empty or longer than 63 characters"),
             (f"sftp://{'x' * 64}.org/", "has a host name with a part that is empty or longer than 63 characters"),
             ("ftp://h/www/;type=i", "ends with ;type=, which is no part of a path; remove it"),
-            (
-                "sftp://h/C:/inetpub",
-                "has a drive in its path; an absolute path needs two slashes: sftp://host//C:/dir",
-            ),
         ],
     )
     def test_invalid_url_is_an_error(self, shop: Path, url: str, reason: str) -> None:
@@ -239,7 +244,7 @@ class TestSourceOnAServer:
         (shop.parent / "ca.pem").touch()
         source = loaded(shop, self.PULL).source
         assert (source.scheme, source.user, source.host, source.path, source.lanes) == (
-            *("sftp", "deploy", "example.com", "www", 4),
+            *("sftp", "deploy", "example.com", "/www", 4),
         )
         assert isinstance(source.password, EnvSecret)
         assert source.password.where == f"{shop}: source.password"
@@ -316,10 +321,27 @@ class TestSourceOnAServer:
     def test_identity(self, shop: Path) -> None:
         one = loaded(shop, self.PULL).identity
         assert loaded(shop, self.PULL.replace("lanes = 4", "lanes = 5")).identity == one
-        changed = [("sftp:", "ftpes:"), ("deploy", "eva"), ("example.com", "example.org"), ("/www", "//www")]
+        changed = [("sftp:", "ftpes:"), ("deploy", "eva"), ("example.com", "example.org"), ("/www", "/~/www")]
         changed += [("example.com", "example.com:2222"), ('"mirror"', '"mirror2"')]
         texts = [self.PULL.replace("lanes = 4\n", "").replace(*change) for change in changed]
         assert len({one, *(loaded(shop, text).identity for text in texts)}) == 7
+        assert loaded(shop, self.PULL.replace("/www", "//www")).identity == one
+
+    def test_sftp_path_that_was_relative_once_is_remembered(self, shop: Path) -> None:
+        """So that a journal of that meaning is found, and a directory of that meaning at the first login."""
+        ambiguous = {
+            "www": "www",
+            "%2Fwww": "",
+            "/www": "",
+            "~/www": "",
+            "": "",
+            "/": "",
+            "C:/www": "",
+            "a//./b/": "a/b",
+        }
+        for path, expected in ambiguous.items():
+            assert loaded(shop, with_url(f"sftp://d@h/{path}")).target.below_login == expected, path
+        assert loaded(shop, with_url("ftpes://h/www")).target.below_login == ""
 
 
 class TestIdentity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 
@@ -11,14 +12,16 @@ from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.statistics import LaneLevel
-from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, mode_setter, respell
-from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, ancestors, name_of
+from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, look, mode_setter, respell
+from actorsync.errors import ConnectionLost, GuardRefused, LoginRefused, OperationRefused
+from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, name_of
 from actorsync.model.event import Intended, MovesIntended, RemovalIntended
 from actorsync.model.operation import (
+    Audit,
     Batch,
     Done,
     Failed,
+    Look,
     MakeDirectory,
     Move,
     Operation,
@@ -63,6 +66,11 @@ class BatchVerbs:
                 return await self._remove(target, batch)
             case Sweep():
                 return await self._sweep(target, batch)
+            case Audit():
+                self.level.show("auditing")
+                return [await self._audit(target, operation) for operation in batch if isinstance(operation, Audit)]
+            case Look():
+                return await self._look(target, batch)
             case _:
                 self.level.show("surveying")
                 return [await self._survey(target, operation) for operation in batch]
@@ -145,18 +153,46 @@ class BatchVerbs:
             listing = await self._list(target, survey.path)
         except OperationRefused as refusal:
             return Skipped(survey, str(refusal))
-        return outcomes.surveyed(survey, listing, keeps_times=self.context.target.capabilities.keeps_times)
+        root = await self._root(survey.path, listing)
+        return outcomes.surveyed(survey, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
+
+    async def _audit(self, target: Session, audit: Audit) -> Outcome:
+        try:
+            listing = await self._list(target, audit.path)
+        except OperationRefused as refusal:
+            return Skipped(audit, str(refusal))
+        root = await self._root(audit.path, listing)
+        return outcomes.audited(audit, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
+
+    async def _root(self, directory: str, listing: Listing) -> Root | None:
+        """Return the identity of the root, if that was listed. A server would need another connection to tell it."""
+        target = self.context.target
+        is_told = not directory and listing.problem is None and not target.capabilities.is_remote
+        if is_told:
+            with suppress(GuardRefused):  # it is gone again, or a plan only pretends that it is there
+                return await target.identify()
+        return None
+
+    async def _look(self, target: Session, batch: Batch) -> list[Outcome]:
+        self.level.show("auditing")
+        looks = [operation for operation in batch if isinstance(operation, Look)]
+        entries = [it.target for it in looks]
+        if any(it.is_fresh for it in looks):
+            with suppress(ConnectionLost, LoginRefused):  # no more connections, perhaps
+                async with self.context.target.open_session() as fresh:
+                    return outcomes.looked_at(batch, await look(fresh, entries))
+        return outcomes.looked_at(batch, await look(target, entries))
 
     async def _list(self, target: Session, directory: str) -> Listing:
         if isinstance(target, PrefetchingSession):
-            return await target.list_directory_ahead(directory, self._take_survey_ahead)
+            return await target.list_directory_ahead(directory, self._take_listing_ahead)
         return await target.list_directory(directory)
 
-    def _take_survey_ahead(self) -> bool:
-        """Take the next batch while a listing is in transit. Return True if that batch is a survey."""
-        is_survey = isinstance(self.inbox.take_ahead(), Survey)
+    def _take_listing_ahead(self) -> bool:
+        """Take the next batch while a listing is in transit. Return True if that batch is a listing as well."""
+        is_listing = isinstance(self.inbox.take_ahead(), Survey | Audit)
         self.inbox.request_connections()
-        return is_survey
+        return is_listing
 
 
 async def _kept_twins(target: Session, removals: Sequence[Remove]) -> dict[str, Outcome]:

@@ -23,6 +23,8 @@ class ConnectionContext:
 
     source: Source
     """Where files are read: behind the transforms and the bandwidth limit, where there are any."""
+    compared: Source
+    """Where files are read to be compared: without the bandwidth limit, unless the source is on a server."""
     target: Endpoint
     statistics: Statistics
     shutdown: Shutdown

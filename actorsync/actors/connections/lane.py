@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.connections.batch_verbs import BatchVerbs
+from actorsync.actors.connections.comparisons import Comparisons
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, send_facts
 from actorsync.actors.connections.inbox import Inbox
@@ -19,7 +20,7 @@ from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import ReadSession, Session
 from actorsync.errors import ConnectionLost
 from actorsync.model.event import Swept
-from actorsync.model.operation import Batch, Copy, Returned, Sweep
+from actorsync.model.operation import Batch, Compare, Copy, Returned, Sweep
 
 __all__ = ["LOSSES", "Lane"]
 
@@ -52,6 +53,7 @@ class Lane:
     _intents: Intents = attrs.field(init=False)
     _uploads: Uploads = attrs.field(init=False)
     _verbs: BatchVerbs = attrs.field(init=False)
+    _comparisons: Comparisons = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         context = self.context
@@ -59,6 +61,7 @@ class Lane:
         self._intents = Intents(self.facts, context.token)
         self._uploads = Uploads(context, self.level, self.facts, self._inbox, self._intents)
         self._verbs = BatchVerbs(context, self.level, self.facts, self._inbox)
+        self._comparisons = Comparisons(context, self.level)
 
     @property
     def has_work(self) -> bool:
@@ -142,7 +145,8 @@ class Lane:
             await self._copy(source, target, first)
         else:
             await self._uploads.commit(target)
-            outcomes = await self._verbs.carry_out(target, batch)
+            work = self._comparisons if isinstance(first, Compare) else self._verbs
+            outcomes = await work.carry_out(target, batch)
             self._inbox.clear_batch()
             await send_facts(self.facts, *outcomes)
 

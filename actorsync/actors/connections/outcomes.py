@@ -8,13 +8,16 @@ import attrs
 
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
-from actorsync.model.entry import Entry, Listing, parent_of
+from actorsync.model.entry import Entry, Listing, Root, parent_of
 from actorsync.model.operation import (
+    Audit,
     Batch,
+    Compare,
     Copy,
     Done,
     Failed,
     Fault,
+    Look,
     Move,
     Operation,
     Outcome,
@@ -32,9 +35,11 @@ __all__ = [
     "all_removed",
     "all_respelled",
     "all_swept",
+    "audited",
     "committed",
     "failed",
     "given_up",
+    "looked_at",
     "not_sent",
     "surveyed",
 ]
@@ -66,7 +71,8 @@ def not_sent(copy: Copy, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
-    return Skipped(operation, reason) if isinstance(operation, Move | Respell) else Failed(operation, reason)
+    is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
+    return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
 
 
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
@@ -163,14 +169,32 @@ def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     return Done(operation) if result else Skipped(operation, "kept: it contains files that actorsync did not create")
 
 
-def surveyed(survey: Operation, listing: Listing, *, keeps_times: bool) -> Outcome:
+def surveyed(survey: Operation, listing: Listing, root: Root | None, *, keeps_times: bool) -> Outcome:
     """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
 
     If the target does not keep times, the entries have none: an equal time there proves nothing.
     """
     if listing.problem is not None and not listing.problem.vanished:
         return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
-    entries = listing.entries
-    if not keeps_times:
-        entries = tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)
-    return Done(survey, listing=Listing(survey.path, entries))
+    listing = Listing(survey.path, _timed(listing.entries, keeps_times=keeps_times))
+    return Done(survey, listing=listing, root=root)
+
+
+def audited(audit: Audit, listing: Listing, root: Root | None, *, keeps_times: bool) -> Outcome:
+    """Return the outcome of listing a directory that is known. Of one that is missing, the listing has a problem."""
+    if listing.problem is not None and not listing.problem.is_missing:
+        return Skipped(audit, listing.problem.reason)
+    listing = attrs.evolve(listing, entries=_timed(listing.entries, keeps_times=keeps_times))
+    return Done(audit, listing=listing, root=root)
+
+
+def looked_at(batch: Batch, results: Sequence[Entry | OperationRefused | None]) -> list[Outcome]:
+    """Return the outcomes of asking for entries by name."""
+    return [
+        Skipped(look, str(result)) if isinstance(result, OperationRefused) else Done(look, result)
+        for look, result in zip(batch, results, strict=True)
+    ]
+
+
+def _timed(entries: tuple[Entry, ...], *, keeps_times: bool) -> tuple[Entry, ...]:
+    return entries if keeps_times else tuple(attrs.evolve(entry, mtime_ns=None) for entry in entries)

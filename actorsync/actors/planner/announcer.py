@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from actorsync.actors.messages import Fact, Unissued
+from actorsync.actors.messages import Fact, Registration, Unissued
 from actorsync.actors.statistics import Statistics
+from actorsync.model.event import Event
 from actorsync.model.operation import Outcome
 
 __all__ = ["Announcer"]
@@ -25,6 +26,12 @@ class Announcer:
     async def send(self, fact: Fact) -> None:
         """Send one fact. Waits while the recorder is busy."""
         await self.facts.send(fact)
+
+    async def record(self, event: Event) -> None:
+        """Send an event, and return once the journal has it."""
+        registration = Registration(event, trio.Event())
+        await self.facts.send(registration)
+        await registration.durable.wait()
 
     async def settle(self, outcomes: Iterable[Outcome], *, were_planned: bool = True) -> None:
         """Announce outcomes of operations that no connection was given.

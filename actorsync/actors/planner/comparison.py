@@ -29,7 +29,8 @@ class Comparison:
     """Find what of the source differs from the journal, and announce what turns out to be equal.
 
     ``began`` is the time of trio's clock before the scan. ``by_content`` keeps the checksum of a file that was read.
-    With ``is_complete``, what is as recorded counts as a difference as well.
+    With ``by_size_time`` neither inodes nor their times are compared. With ``is_complete``, what is as recorded counts
+    as a difference as well.
     """
 
     journal: Memory
@@ -38,6 +39,7 @@ class Comparison:
     wall_clock_ns: Callable[[], int]
     began: float
     by_content: bool = False
+    by_size_time: bool = False
     is_complete: bool = False
     _equal: list[Adopted | Confirmed] = attrs.Factory(list)  # not announced yet
 
@@ -47,7 +49,7 @@ class Comparison:
             return Listing(listed.directory), {}
         fingerprinted = self.source.fingerprinted
         rows = listed if fingerprinted is None else fingerprinted(listed)
-        return self.journal.differences(rows, is_complete=self.is_complete)
+        return self.journal.differences(rows, is_complete=self.is_complete, by_size_time=self.by_size_time)
 
     async def equality(self, now: Entry, record: Record) -> Adopted | Confirmed | None:
         """Return the event for an entry of which the target has what the source has, as far as that shows without it.

@@ -10,6 +10,7 @@ import trio
 from actorsync.actors.messages import Finding, Turn
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.comparison import Comparison
+from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.memory import Rules
 from actorsync.actors.planner.progress import Progress, for_each
@@ -41,6 +42,7 @@ class Intake:
     turn: Turn
     survey: Survey
     comparison: Comparison
+    checks: ContentChecks
     renames: Renames
     respellings: Respellings
     removals: Removals
@@ -85,9 +87,11 @@ class Intake:
             if respelled != self.respellings.count:
                 rest, records = self.comparison.differences(listed)
             await self._plan_directory(listed, rest, records)
+            await self.checks.follow_up(self.act_on)
             while self.schedule.is_full:
                 await self.comparison.announce()
                 await self.progress.wait()
+                await self.checks.follow_up(self.act_on)
         await self.comparison.announce()
 
     async def _plan_directory(self, listed: ListingRows, rest: Listing, records: Mapping[str, Record]) -> None:
@@ -125,6 +129,7 @@ class Intake:
                 records,
                 rules.selection.hides,
                 by_content=rules.by_content,
+                by_size_time=rules.by_size_time,
                 modes=rules.modes,
                 is_new_rule=self.is_new_rule,
             )
@@ -133,7 +138,7 @@ class Intake:
     async def act_on(self, decision: Decision) -> None:
         """Offer the operations that follow from a decision."""
         now, record = decision.now, decision.record
-        is_compared = decision.action is Action.ADOPT or decision.action is Action.VERIFY
+        is_compared = decision.action in {Action.ADOPT, Action.VERIFY}
         if now is not None and not is_compared and await self._is_parked(now):
             return
         match decision.action:
@@ -147,6 +152,10 @@ class Intake:
                     await self._settle_mode(equal, record)
                 elif not await self._is_parked(now):
                     await self.dispatch.send(now, replaces=True)
+            case Action.COMPARE:
+                assert now is not None
+                assert record is not None
+                self.checks.begin(now, record.target)
             case Action.SET_MODE | Action.NOTE:
                 assert now is not None
                 assert record is not None

@@ -11,15 +11,32 @@ from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
 from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
+from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.selection import Selection
 
-__all__ = ["Digest", "Memory", "Rules", "SourceQueries"]
+__all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries"]
 
 #: Reads a source file. Returns the entry that was read and a digest of its content, or None when the file changed
 #: meanwhile or could not be read.
 Digest: TypeAlias = Callable[[str], Awaitable[tuple[Entry, bytes] | None]]
+
+
+class AuditMemory(Protocol):
+    """What the planner needs of what a journal knows of its target beside the records."""
+
+    def target_root(self) -> Root | None: ...
+
+    def seen(self) -> float | None: ...
+
+    def round(self) -> Round | None: ...
+
+    def directories_after(self, directory: str, limit: int) -> list[str]: ...
+
+    def directory_count(self) -> int: ...
+
+    def drifts(self) -> Iterable[Drift]: ...
 
 
 class Memory(Protocol):
@@ -29,7 +46,7 @@ class Memory(Protocol):
     def is_fresh(self) -> bool: ...
 
     def differences(
-        self, listed: ListingRows, *, is_complete: bool = False
+        self, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
     ) -> tuple[Listing, Mapping[str, Record]]: ...
 
     def traits(self, side: Side) -> Mapping[str, str]: ...
@@ -39,6 +56,13 @@ class Memory(Protocol):
     def subtree(self, directory: str) -> Iterable[Record]: ...
 
     def kept_names(self, directory: str) -> Iterable[str]: ...
+
+    def children(self, directory: str) -> Mapping[str, Record]: ...
+
+    def record(self, path: str) -> Record | None: ...
+
+    @property
+    def audits(self) -> AuditMemory: ...
 
     def owned_count(self) -> int: ...
 
@@ -55,7 +79,9 @@ class Rules:
 
     ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
     ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
-    ``modes`` is the rule for permissions; where the profile has none, it is that of the target.
+    With ``by_size_time`` inodes, and the times of inodes, are not compared. ``modes`` is the rule for permissions;
+    where the profile has none, it is that of the target. ``audit`` says how the target is looked at; None for not at
+    all.
     """
 
     selection: Selection
@@ -63,7 +89,9 @@ class Rules:
     delete: bool = False
     is_patient: bool = False
     by_content: bool = False
+    by_size_time: bool = False
     modes: Modes = ALONE
+    audit: AuditRule | None = None
 
 
 @attrs.frozen

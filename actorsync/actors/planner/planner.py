@@ -11,7 +11,9 @@ import trio
 from actorsync.actors.messages import Blocking, Fact, Finding, Settlement, Turn, holding, in_thread
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
+from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
+from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
@@ -55,6 +57,8 @@ class Planner:
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
     is_complete: bool = False
+    audits: Audits | None = attrs.field(default=None, init=False)
+    """What this run finds out about a target that is known; None before the run."""
 
     async def run(
         self,
@@ -71,6 +75,7 @@ class Planner:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)
                 nursery.start_soon(story.take_back, settled)
+                nursery.start_soon(story.audits.run)
                 nursery.start_soon(story.give_out, operations)
                 nursery.start_soon(story.watch_for_drain)
                 complete = await story.plan(listings)
@@ -95,8 +100,16 @@ class Planner:
         survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
-            journal, announcer, source, self.wall_clock_ns, began, rules.by_content, is_complete=is_new_rule
+            journal=journal,
+            announcer=announcer,
+            source=source,
+            wall_clock_ns=self.wall_clock_ns,
+            began=began,
+            by_content=rules.by_content,
+            by_size_time=rules.by_size_time,
+            is_complete=is_new_rule,
         )
+        checks = ContentChecks(schedule, progress, self.draining, self.statistics)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
@@ -110,7 +123,7 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time,
         )
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
@@ -123,24 +136,37 @@ class Planner:
             turn=self.turn,
             survey=survey,
             comparison=comparison,
+            checks=checks,
             renames=renames,
             respellings=respellings,
             removals=removals,
             dispatch=dispatch,
             is_new_rule=is_new_rule,
         )
+        self.audits = audits = Audits(
+            journal=journal,
+            rule=rules.audit,
+            schedule=schedule,
+            progress=progress,
+            announcer=announcer,
+            blocking=self.blocking,
+            draining=self.draining,
+            wall_clock_ns=self.wall_clock_ns,
+            hides=rules.selection.hides,
+            make_root=survey.make_root,
+        )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners.append(intake.settle)
-        return _Story(self, progress, announcer, parking, survey, renames, removals, dispatch, intake)
+        announcer.listeners += [checks.settle, intake.settle, audits.settle]
+        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, dispatch, intake)
 
 
 @attrs.define(eq=False)
 class _Story:
     """One run from beginning to end, and the tasks beside it that give work out and take outcomes back.
 
-    The run in order: sweep what an earlier run left; survey a target that the journal does not know; plan each listing
-    as it comes, while work is given out; after `ScanComplete`, when everything else is settled, ask the guards and
-    remove.
+    The run in order: sweep what an earlier run left; look at the root of a target that the journal knows; survey one
+    that it does not know, or not any more; plan each listing as it comes, while work is given out and idle connections
+    audit the target; after `ScanComplete`, when everything else is settled, ask the guards and remove.
     """
 
     planner: Planner
@@ -148,6 +174,7 @@ class _Story:
     announcer: Announcer
     parking: Parking
     survey: Survey
+    audits: Audits
     renames: Renames
     removals: Removals
     dispatch: Dispatch
@@ -160,13 +187,19 @@ class _Story:
         troubles = await self.planner.blocking(self.planner.journal.troubles)
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
         await self._sweep(recovers=True)
+        if not self.planner.journal.is_fresh:
+            await self.audits.look_at_root()
         is_fresh = self.planner.journal.is_fresh
+        if not is_fresh:
+            await self.audits.begin()
         if is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
             await self.survey.begin()
         complete = await self.intake.run(listings)
         if is_fresh:
             await self.survey.finish()
+            await self.audits.note_survey(self.survey.root)
+        await self.intake.checks.finish(self.intake.act_on)
         for move in await self.renames.resolve(complete, self.intake.act_on):
             await self.dispatch.offer(move)
         if complete is not None:
@@ -176,6 +209,8 @@ class _Story:
         await self.renames.replace_undone(self.dispatch.take)
         self.progress.notify()
         await self.progress.until_idle()
+        await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
+        await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:

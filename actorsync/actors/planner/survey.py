@@ -9,7 +9,7 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
-from actorsync.model.entry import Entry, Kind, Listing, ancestors
+from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors
 from actorsync.model.event import SurveyComplete
 from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Returned
 from actorsync.model.operation import Survey as SurveyDirectory
@@ -33,19 +33,25 @@ class Survey:
     draining: trio.Event
     unlisted: set[str] = attrs.Factory(set)
     """Directories of the target that could not be listed."""
+    root: Root | None = None
+    """The identity of the root, where the target tells it."""
     _pending: set[str] = attrs.Factory(set)  # directories of the target whose listing is asked for and has not come
     _root_error: str | None = None
 
     async def begin(self) -> None:
         """Make the root of the target and begin to list it. Raises `FatalError` when the root cannot be made."""
         self.statistics.is_surveying = True
+        await self.make_root()
+        self._add("")
+        self.progress.notify()
+
+    async def make_root(self) -> None:
+        """Make the root of the target. Raises `FatalError` when it cannot be made."""
         self.schedule.add(MakeDirectory(Entry("", Kind.DIRECTORY)))
         self.progress.notify()
         await self.progress.until_idle()
         if self._root_error is not None:
             raise FatalError(f"the root of the target cannot be made: {self._root_error}")
-        self._add("")
-        self.progress.notify()
 
     async def finish(self) -> None:
         """Wait for the directories that only the target has, and announce the end of a complete survey."""
@@ -76,6 +82,7 @@ class Survey:
         if isinstance(outcome, Failed):
             self.unlisted.add(operation.path)
         elif isinstance(outcome, Done) and outcome.listing is not None:
+            self.root = outcome.root or self.root
             self._add_children(outcome.listing)
 
     def _add_children(self, listing: Listing) -> None:

@@ -16,19 +16,24 @@ from actorsync.cli.output.messages import result_of
 from actorsync.model.entry import Entry, ScanComplete
 from actorsync.model.event import (
     Adopted,
+    Audited,
     BreakerOpened,
     Confirmed,
     Connected,
+    Drifted,
+    DriftEnded,
     Event,
     Forgotten,
     Intended,
     Learned,
     LoginDeferred,
+    MemoryVoided,
     MovesIntended,
     Parked,
     Planned,
     Reconnecting,
     Recovered,
+    Relisted,
     RemovalIntended,
     RemovalsRefused,
     RemovalsWithheld,
@@ -40,6 +45,7 @@ from actorsync.model.event import (
     Stopped,
     SurveyComplete,
     Swept,
+    TargetSeen,
     Warned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Move, Respell, Returned, SetMode, Skipped
@@ -96,12 +102,23 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, **attrs.asdict(event, filter=lambda field, _: field.name != "source")}
         case Learned(side, trait, text):
             yield {"event": name, "side": side.value, "name": trait, "text": text}
+        case Drifted(path, then, now, since, is_new, is_mended):
+            found = None if now is None else _entry(now)
+            told = {"since": since, "is_new": is_new, "is_mended": is_mended}
+            yield {"event": name, "path": path, "then": _entry(then), "now": found, **told}
+        case TargetSeen(at):
+            yield {"event": name, "at": at}
+        case Relisted(listing):
+            yield {"event": name, "path": listing.directory}
         case ScanComplete() | SurveyComplete():
             yield {"event": name}
         case (
             Started()
             | Planned()
             | Forgotten()
+            | MemoryVoided()
+            | Audited()
+            | DriftEnded()
             | RemovalsRefused()
             | RemovalsWithheld()
             | Recovered()

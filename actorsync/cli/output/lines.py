@@ -240,11 +240,13 @@ class Lines(Output):
         *,
         every: str = "",
         is_verbose: bool = False,
+        verb: str = "mirroring",
     ) -> None:
         super().__init__(statistics, stream, stream)
         self._every = every
         self.rate = Rate()
         self._is_verbose = is_verbose
+        self._verb = verb
         self._has_started = False
         self._last: Report | None = None
         self._reported: dict[str, float] = {}
@@ -273,7 +275,7 @@ class Lines(Output):
                 often = f" every {self._every}" if self._every else ""
                 where = f"{display(source)} to {display(target)}"
                 many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
-                return [f"mirroring {where}{often}, {many}"]
+                return [f"{self._verb} {where}{often}, {many}"]
             case Warned(text):
                 return [warning_text(text)]
             case RemovalsWithheld(_, reason):
@@ -322,7 +324,7 @@ class Lines(Output):
         if self.is_running and trio.current_time() >= self._progress_at:
             self._progress_at = trio.current_time() + _PROGRESS_SECONDS
             self.rate.add(trio.current_time(), self.statistics.bytes_sent)
-            if self.statistics.files_planned:
+            if self.statistics.files_planned or self.statistics.comparisons_planned:
                 self.say(progress_text(self.statistics, self.rate.value, is_stopping=self.is_stopping))
         return None
 
@@ -344,7 +346,10 @@ def progress_parts(
     known = "" if statistics.is_total_known else "+"
     files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
     sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"
-    return [files, sizes], _speed(statistics, rate, has_end=statistics.is_total_known and not is_stopping)
+    counts = [files, sizes]
+    if statistics.comparisons_planned:
+        counts.append(f"{statistics.comparisons_done} of {statistics.comparisons_planned}{known} compared")
+    return counts, _speed(statistics, rate, has_end=statistics.is_total_known and not is_stopping)
 
 
 def _speed(statistics: Statistics, rate: float | None, *, has_end: bool) -> list[str]:

@@ -63,8 +63,9 @@ class LiveView(Lines):
         *,
         every: str = "",
         is_verbose: bool = False,
+        verb: str = "mirroring",
     ) -> None:
-        super().__init__(statistics, stream, every=every, is_verbose=is_verbose)
+        super().__init__(statistics, stream, every=every, is_verbose=is_verbose, verb=verb)
         self._descriptor = stream.fileno() if stream is not None else -1
         self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
@@ -231,7 +232,7 @@ def _total(
     During the scan it has no bar: the total still grows, so the bar would run backwards.
     """
     time = duration_text(round(elapsed)).replace(".0 s", " s")
-    if not (statistics.is_total_known or statistics.files_planned):
+    if not (statistics.is_total_known or statistics.files_planned or statistics.comparisons_planned):
         return [Text(f"scanning: {counted(statistics.files_found, 'file')} found, {time}", style="dim")]
     counts, speed = progress_parts(statistics, rate, is_stopping=is_stopping)
     if failed:

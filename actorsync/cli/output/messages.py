@@ -12,12 +12,15 @@ from typing import Final
 import attrs
 
 from actorsync.cli.output.tables import table_lines
+from actorsync.ending import DRIFTED
 from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
-from actorsync.model.entry import Kind
+from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import (
     BreakerOpened,
+    Drifted,
     Event,
     LoginDeferred,
+    MemoryVoided,
     Parked,
     Reconnecting,
     Recovered,
@@ -30,11 +33,14 @@ from actorsync.model.event import (
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
 from actorsync.model.report import Report, Run
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
+from actorsync.planning.drift import Drift
+from actorsync.planning.drift import change_of as drift_of
 
 __all__ = [
     "RESULTS",
     "change_of",
     "did_nothing",
+    "drifts_table",
     "is_whole",
     "only_waits",
     "parked_table",
@@ -57,8 +63,13 @@ RESULTS: Final = {
     TargetUnreachable.exit_code: "unreachable",
     LoginRefused.exit_code: "not logged in",
     FatalError.exit_code: "failed",
+    DRIFTED: "drifted",
     130: "cancelled",
 }
+
+
+#: What the last line of a run says about drift.
+_WAY_OUT: Final = 'actorsync status lists them, audit.repair = "fix" restores them'
 
 
 def change_of(event: Event) -> tuple[str, str] | None:
@@ -98,6 +109,11 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
                     yield True, f"failed: {_named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
             yield True, reason
+        case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
+            follows = "; it is restored" if is_mended else ""
+            yield True, f"changed on the target: {_named(path)} {drift_of(then, now)}{follows}"
+        case MemoryVoided(reason):
+            yield True, f"the root of the target {reason}: listing the whole target, nothing is taken for granted"
         case Retired(connection, reason):
             yield True, f"connection {connection} failed for good: {display(reason)}"
         case BreakerOpened("full", reason, delay):
@@ -112,6 +128,10 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield False, f"connection {connection}: {display(reason)}; logging in one connection at a time from now on"
         case Reconnecting(connection, reason, delay):
             yield False, f"connection {connection}: {display(reason)}; reconnecting in {duration_text(delay)}"
+
+
+def _entries(count: int) -> str:
+    return counted(count, "entry", "entries")
 
 
 def unsent_text(count: int, reason: str) -> str:
@@ -164,8 +184,12 @@ def is_whole(report: Report) -> bool:
 def summary(report: Report) -> str:
     """Return the last line of a run: ``in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s``."""
     took = f"in {duration_text(report.seconds)}"
+    if report.is_audit:
+        return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
-        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}"
+        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_as_of(report)}"
+    if report.exit_code == DRIFTED and did_nothing(report):
+        return f"drifted: {_drifted(report)} {took}; {_WAY_OUT}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
@@ -183,7 +207,30 @@ def summary(report: Report) -> str:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
     if report.left - report.withheld:
         parts.append(f"{report.left - report.withheld} left")
-    return f"{result_of(report)}: {', '.join(parts)} {took}"
+    if report.drifted:
+        parts.append(_drifted(report))
+    way_out = f"; {_WAY_OUT}" if report.drifted else ""
+    return f"{result_of(report)}: {', '.join(parts)} {took}{_as_of(report)}{way_out}"
+
+
+def _audit_summary(report: Report, took: str) -> str:
+    seen = f"{counted(report.audited, 'directory', 'directories')} compared"
+    if not is_whole(report) or report.exit_code not in {0, DRIFTED}:
+        return f"{result_of(report)}: {seen} {took}"
+    if report.drifted:
+        return f"drifted: {seen}, {_drifted(report)} {took}; {_WAY_OUT}"
+    return f"no difference: {seen} {took}"
+
+
+def _drifted(report: Report) -> str:
+    return f"{_entries(report.drifted)} changed on the target by other programs"
+
+
+def _as_of(report: Report, seconds: float = 0.0) -> str:
+    """Return what the last line adds if the run did not look at the target, and the last look is so long ago."""
+    if report.looked_at is None or report.looked_at >= report.started_at - seconds:
+        return ""
+    return f"; the target was last looked at {duration_text(report.started_at - report.looked_at)} ago"
 
 
 def plan_summary(report: Report) -> str:
@@ -201,7 +248,7 @@ def plan_summary(report: Report) -> str:
         parts.append(f"{report.removed} to remove")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
-    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
+    return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report, 60)}"
 
 
 #: How many of the parked paths a table names, and how many characters of a reason it shows.
@@ -242,6 +289,20 @@ def _parked_row(parked: Parked) -> Sequence[str]:
     reason = f"{_named(parked.path)}: {shorten(display(parked.reason), _LONGEST_REASON)}"
     retry_at = parked.failed_at if parked.retry_at is None else parked.retry_at
     return _moment(parked.since), str(parked.failures), _moment(retry_at), reason
+
+
+def drifts_table(drifts: Sequence[tuple[Drift, Entry | None]]) -> Iterator[str]:
+    """Yield the lines of a table of what has drifted, at most twenty, each given with what was there before."""
+    if not drifts:
+        return
+    yield f"{_entries(len(drifts))} changed on the target by other programs:"
+    rows = [
+        (_moment(it.since), f"{_named(it.path)} {'differs' if was is None else drift_of(was, it.now)}")
+        for it, was in drifts[:_MOST_PARKED]
+    ]
+    yield from table_lines(rows, head=("FOUND", "ENTRY"), numbers=())
+    if len(drifts) > _MOST_PARKED:
+        yield f"... and {len(drifts) - _MOST_PARKED} more"
 
 
 def _moment(seconds: float) -> str:

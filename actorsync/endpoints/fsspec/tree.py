@@ -114,7 +114,7 @@ class Tree:
             return Listing(directory, problem=Problem(directory, "it does not exist", vanished=True))
         if self.is_flat and not self.is_strict:
             return Listing("")
-        return Listing("", problem=Problem("", "the root does not exist", vanished=not self.is_strict))
+        return Listing("", problem=Problem("", "the root does not exist", not self.is_strict, has_no_root=True))
 
     def _listed(self, directory: str, infos: Sequence[Info]) -> Iterator[Entry]:
         at = self.at(directory).strip("/")

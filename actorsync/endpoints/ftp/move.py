@@ -6,13 +6,13 @@ appears under the new name in between is replaced: no server offers more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.ftp.listing import SymlinkFinder
+from actorsync.endpoints.ftp.presence import Facts, is_changed, note_times
 from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -22,9 +22,7 @@ from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.time_shift import TimeShift
 
-__all__ = ["Mover", "is_changed", "note_times"]
-
-_Facts: TypeAlias = tuple[int, int | None] | None
+__all__ = ["Mover"]
 
 
 @attrs.frozen
@@ -88,28 +86,11 @@ class Mover:
         return self._connection.at(item.entry.path), self._connection.at(item.path)
 
 
-def note_times(shift: TimeShift, seen: Iterable[tuple[Entry, _Facts]]) -> None:
-    """Note the times of files, each with what the server shows of it, before any of them is judged."""
-    for entry, facts in seen:
-        if entry.kind is Kind.FILE and facts is not None and facts[0] == entry.size:
-            shift.note(entry.mtime_ns, facts[1])
-
-
-def is_changed(entry: Entry, size: int, mtime_ns: int | None, shift: TimeShift) -> bool:
-    """Return whether size or time of a file differ from ``entry``, as far as the server reports them.
-
-    A time that has moved together with all others is no change.
-    """
-    if None in {mtime_ns, entry.mtime_ns} or size != entry.size:
-        return size != entry.size
-    return entry.mtime_ns not in {mtime_ns, shift.corrected(mtime_ns)}
-
-
 def _moved(item: Relocation, mtime_ns: int | None) -> Entry:
     return Entry(item.path, Kind.FILE, item.entry.size, item.entry.mtime_ns if mtime_ns is None else mtime_ns)
 
 
-def _verdict(item: Relocation, old: _Facts, new: _Facts, shift: TimeShift) -> Entry | OperationRefused | None:
+def _verdict(item: Relocation, old: Facts, new: Facts, shift: TimeShift) -> Entry | OperationRefused | None:
     """Return the result of a move that needs no rename, or must not have one; None: the file is to be renamed."""
     if old is None:
         if new is None or is_changed(item.entry, *new, shift):

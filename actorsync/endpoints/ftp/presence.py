@@ -7,18 +7,41 @@ begin with a dot, or print another character for what is not ASCII. Then RNFR as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeAlias
 
 import attrs
 
 from actorsync.endpoints.ftp.listing import Lister
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
-from actorsync.model.entry import name_of, parent_of
+from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.listing import ListedEntry, shows_name
+from actorsync.protocols.ftp.time_shift import TimeShift
 from actorsync.protocols.ftp.wire import command_line
 
-__all__ = ["Presence"]
+__all__ = ["Facts", "Looker", "Presence", "is_changed", "note_times"]
+
+#: Size and time of a file, in nanoseconds; None for what is no file.
+Facts: TypeAlias = tuple[int, int | None] | None
+
+
+def note_times(shift: TimeShift, seen: Iterable[tuple[Entry, Facts]]) -> None:
+    """Note the times of files, each with what the server shows of it, before any of them is judged."""
+    for entry, facts in seen:
+        if entry.kind is Kind.FILE and facts is not None and facts[0] == entry.size:
+            shift.note(entry.mtime_ns, facts[1])
+
+
+def is_changed(entry: Entry, size: int, mtime_ns: int | None, shift: TimeShift) -> bool:
+    """Return whether size or time of a file differ from ``entry``, as far as the server reports them.
+
+    A time that has moved together with all others is no change.
+    """
+    if None in {mtime_ns, entry.mtime_ns} or size != entry.size:
+        return size != entry.size
+    return entry.mtime_ns not in {mtime_ns, shift.corrected(mtime_ns)}
 
 
 @attrs.frozen
@@ -67,4 +90,66 @@ class Presence:
             if not rnfr.is_refusal:
                 await control.play(dialogues.disarm_rename())
             results.append(not rnfr.is_refusal)
+        return results
+
+
+@attrs.frozen
+class Looker:
+    """Looks at known entries by their names: with SIZE and MDTM, and in a listing for what these do not show."""
+
+    _connection: FtpConnection
+    _presence: Presence
+
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Return what the server has under the paths of entries, as `Looking.look` says."""
+        connection = self._connection
+        await connection.resync()
+        faults = {entry.path: connection.fault(entry.path) for entry in entries}
+        results: dict[str, Entry | OperationRefused | None] = {
+            path: OperationRefused(fault) for path, fault in faults.items() if fault
+        }
+        usable = [entry for entry in entries if entry.path not in results]
+        results |= await self._files([entry for entry in usable if entry.kind is not Kind.DIRECTORY])
+        for entry in usable:
+            if entry.kind is Kind.DIRECTORY and await connection.is_directory(connection.at(entry.path)):
+                results[entry.path] = entry
+        results |= await self._by_listing([entry for entry in usable if entry.path not in results])
+        return [results[entry.path] for entry in entries]
+
+    async def _files(self, files: Sequence[Entry]) -> dict[str, Entry | OperationRefused | None]:
+        """Return the files of which the server shows the size."""
+        connection, shift = self._connection, self._connection.known.time_shift
+        units = [
+            (command_line("SIZE", connection.at(entry.path)), command_line("MDTM", connection.at(entry.path)))
+            for entry in files
+        ]
+        replies = await connection.control.play(dialogues.exchange(units))
+        shown = [dialogues.read_facts(size, time) for size, time in zip(replies[::2], replies[1::2], strict=True)]
+        note_times(shift, zip(files, shown, strict=True))
+        results: dict[str, Entry | OperationRefused | None] = {}
+        for entry, facts in zip(files, shown, strict=True):
+            if facts is None:
+                continue
+            if not is_changed(entry, *facts, shift):
+                results[entry.path] = entry
+            elif not await connection.is_directory(connection.at(entry.path)):  # some show a size for a directory
+                results[entry.path] = Entry(entry.path, Kind.FILE, *facts)
+        return results
+
+    async def _by_listing(self, entries: Sequence[Entry]) -> dict[str, Entry | OperationRefused | None]:
+        """Return what the listings of the directories show."""
+        shift = self._connection.known.time_shift
+        found = await self._presence.look([entry.path for entry in entries])
+        results: dict[str, Entry | OperationRefused | None] = {}
+        for entry in entries:
+            if entry.path not in found:
+                results[entry.path] = OperationRefused("the server does not show whether it exists")
+            elif (listed := found[entry.path]) is None:
+                results[entry.path] = None
+            elif listed.kind is not entry.kind:
+                results[entry.path] = Entry(entry.path, listed.kind, listed.size or 0, listed.mtime_ns)
+            else:
+                size = entry.size if listed.size is None else listed.size
+                is_same = entry.kind is Kind.DIRECTORY or not is_changed(entry, size, listed.mtime_ns, shift)
+                results[entry.path] = entry if is_same else Entry(entry.path, listed.kind, size, listed.mtime_ns)
         return results

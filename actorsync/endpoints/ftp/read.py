@@ -15,12 +15,14 @@ TLS 1.3.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import attrs
 import trio
 
+from actorsync.endpoints.content_hash import Algorithm, ContentHash
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.ftp.presence import Presence
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
@@ -29,15 +31,18 @@ from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, V
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.ftp.hashes import STRONG, hashes
 from actorsync.protocols.ftp.listing import mlst_entry
 from actorsync.protocols.ftp.replies import checked
 from actorsync.protocols.ftp.wire import Reply, command_line
 
-__all__ = ["Download", "Reader"]
+__all__ = ["Download", "Hasher", "Reader"]
 
 #: The rest of a file that is no longer wanted is received up to so many bytes. Beyond, the connection is given up.
 _MAX_DISCARDED = 1024 * 1024
 _PIECE = 64 * 1024
+
+_ALGORITHMS: Final[Mapping[str, Algorithm]] = {"SHA-256": "sha256", "SHA-512": "sha512"}
 
 
 @attrs.frozen
@@ -133,6 +138,28 @@ class Reader:
     async def look_at(self, path: str) -> Entry | None:
         """Ask once more what a file is. Returns None when there is no file, or the server does not say."""
         return await self._described(path, await self._connection.control.exchange(self._questions(path)))
+
+
+@attrs.frozen
+class Hasher:
+    """Asks the server for hashes of files, where it has HASH with an algorithm that is good enough."""
+
+    _connection: FtpConnection
+
+    async def hash_files(self, entries: Sequence[Entry]) -> list[ContentHash | None]:
+        """Return the hash of each file, in one flight; None where the server returns none that can be trusted."""
+        connection = self._connection
+        algorithm = next((name for name in STRONG if name in connection.known.features.hashes), None)
+        if algorithm is None:
+            return [None] * len(entries)
+        await connection.resync()
+        usable = {index: entry for index, entry in enumerate(entries) if not connection.fault(entry.path)}
+        files = [(connection.at(entry.path), entry.size) for entry in usable.values()]
+        digests = dict(zip(usable, await connection.control.play(hashes(algorithm, files)), strict=True))
+        return [
+            None if (digest := digests.get(index)) is None else ContentHash(_ALGORITHMS[algorithm], digest)
+            for index in range(len(entries))
+        ]
 
 
 @attrs.define(eq=False)

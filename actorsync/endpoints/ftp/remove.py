@@ -9,8 +9,7 @@ import attrs
 
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import SymlinkFinder
-from actorsync.endpoints.ftp.move import is_changed, note_times
-from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.presence import Presence, is_changed, note_times
 from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside

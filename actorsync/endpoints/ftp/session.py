@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from actorsync.endpoints.content_hash import ContentHash
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
-from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.presence import Looker, Presence
 from actorsync.endpoints.ftp.probe import Prober
-from actorsync.endpoints.ftp.read import Reader
+from actorsync.endpoints.ftp.read import Hasher, Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.sizes import Sizes
@@ -23,8 +24,10 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
+from actorsync.protocols.ftp.dialogues import exchange, whereabouts
 from actorsync.protocols.ftp.flights import Flight, Flights
 from actorsync.protocols.ftp.replies import TimeSetter
+from actorsync.protocols.ftp.wire import command_line
 
 __all__ = ["FtpSession"]
 
@@ -56,6 +59,8 @@ class FtpSession:
         )
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
+        self._looker = Looker(connection, presence)
+        self._hasher = Hasher(connection)
         self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
         self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
 
@@ -67,9 +72,17 @@ class FtpSession:
         """List a directory. With MLSD, the port of the listing that follows is requested in the same flight."""
         return await self._lister.list_directory(directory, ahead)
 
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Look at entries by their names."""
+        return await self._looker.look(entries)
+
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file for reading."""
         return self._reader.open(path)
+
+    async def hash_files(self, entries: Sequence[Entry]) -> list[ContentHash | None]:
+        """Return the hashes of files that the server computes, with HASH."""
+        return await self._hasher.hash_files(entries)
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -111,6 +124,13 @@ class FtpSession:
     async def abandon(self, temporary: str) -> bool:
         """Cut the transfer off, read the replies that are due, and remove the temporary."""
         return (await self.sweep([temporary]))[0] is True
+
+    async def resolve_root(self) -> str | None:
+        """Return the absolute path of the root as the server names it after entering it; None where it does not say."""
+        enter = command_line("CWD", self.connection.at(""))
+        replies = await self.connection.control.play(exchange([(enter,), (command_line("PWD"),)]))
+        (place,) = whereabouts(replies)
+        return place
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the server and its abilities."""

@@ -319,8 +319,9 @@ class LocalSession:
         return (await self.sweep([temporary])) == [True]
 
     def describe(self) -> Sequence[tuple[str, str]]:
-        """Describe the directory, and how links are treated."""
-        return (("directory", self._endpoint.display), ("symbolic links", self._endpoint.links))
+        """Describe the directory, with links resolved, and how links in it are treated."""
+        root = display(os.path.realpath(self._endpoint.root))
+        return (("root", root), ("symbolic links", self._endpoint.links))
 
     def warnings(self) -> Sequence[str]:
         """Warn of modes that the file system has not set."""

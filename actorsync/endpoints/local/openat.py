@@ -12,7 +12,7 @@ import stat
 from types import TracebackType
 from typing import Final, Self
 
-from actorsync.errors import OperationRefused
+from actorsync.errors import OperationRefused, RootMissing
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.protocols.upload_diagnosis import full
@@ -146,7 +146,7 @@ class Walk:
         try:
             return os.open(self._root, _DIRECTORY)
         except FileNotFoundError as error:  # refused, not gone: a missing root must not make its files look removed
-            raise OperationRefused(f"the root {shown(self._root)} does not exist") from error
+            raise RootMissing(f"the root {shown(self._root)} does not exist") from error
 
     def _step(self, fd: int, names: list[str]) -> None:
         if self._fd >= 0:

@@ -37,7 +37,7 @@ from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.local.spelling import Spellings, put_back
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.endpoints.shared.unset_modes import UnsetModes
-from actorsync.errors import GuardRefused, OperationRefused
+from actorsync.errors import GuardRefused, OperationRefused, RootMissing
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
 from actorsync.model.row import CODES, ListingRows, Row, entries_of
 from actorsync.planning.name_folding import NewSpelling
@@ -121,7 +121,10 @@ class Tree:
                     problem = Problem(directory, reason_of(error), vanished=error.errno == errno.ENOENT)
                     results.append(ListingRows(directory, problem=problem))
                 except OperationRefused as refused:
-                    results.append(ListingRows(directory, problem=Problem(directory, str(refused))))
+                    has_no_root = isinstance(refused, RootMissing)
+                    results.append(
+                        ListingRows(directory, problem=Problem(directory, str(refused), has_no_root=has_no_root))
+                    )
                 rows += len(results[-1].rows)
                 if rows >= _MANY_ROWS or time.monotonic() >= end:
                     break

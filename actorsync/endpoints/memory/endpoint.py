@@ -169,7 +169,8 @@ class MemorySession:
         if not isinstance(node, Directory):
             vanished = node is None and directory != ""
             reason = "does not exist" if node is None else "is not a directory"
-            return Listing(directory, problem=Problem(directory, reason, vanished=vanished))
+            has_no_root = self._endpoint.find("") is None
+            return Listing(directory, problem=Problem(directory, reason, vanished, has_no_root))
         children = [(join(directory, name), child) for name, child in node.children.items()]
         return Listing(directory, tuple(self._endpoint.entry(path, child) for path, child in children))
 

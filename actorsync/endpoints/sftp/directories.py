@@ -51,6 +51,24 @@ class Directories:
             )
         return Listing(directory, complete)
 
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Ask for entries by their names, in one flight. What the server does not find must be gone, or is refused."""
+        absolute, run = self._connection.absolute, self._connection.requests.run
+        usable = [entry for entry in entries if not self._connection.why_unusable(entry.path)]
+        found = dict(zip(usable, await run(ask.lstat_all([absolute(it.path) for it in usable])), strict=True))
+        unsure = [entry for entry, shown in found.items() if isinstance(shown, Status)]
+        gone = dict(zip(unsure, await run(ask.are_gone([absolute(it.path) for it in unsure])), strict=True))
+        results: list[Entry | OperationRefused | None] = []
+        for entry in entries:
+            shown = found.get(entry)
+            if isinstance(shown, Attributes) and (now := entry_of(entry.path, shown)) is not None:
+                results.append(now)
+            elif gone.get(entry):
+                results.append(None)
+            else:
+                results.append(OperationRefused("the server does not tell what it is"))
+        return results
+
     async def _complete(self, known: dict[str, Attributes]) -> None:
         """Look up the attributes that the listing left out."""
         lacking = [path for path, attributes in known.items() if attributes.kind is None]

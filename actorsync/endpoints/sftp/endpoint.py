@@ -13,18 +13,19 @@ from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnectio
 from actorsync.endpoints.sftp.host import Host
 from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
-from actorsync.endpoints.shared.paths import absolute_root
+from actorsync.endpoints.shared.paths import absolute_root, sftp_url_path
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.access import SshAccess
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
 from actorsync.endpoints.ssh.channel import SshChannel
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
 from actorsync.endpoints.ssh.subsystem import CLOSED, SftpNotStarted
-from actorsync.errors import ConnectionLost, GuardRefused, LoginRefused
+from actorsync.errors import ConnectionLost, GuardRefused, LoginRefused, ProfileError
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
 from actorsync.protocols.sftp import dialogues as ask
+from actorsync.protocols.sftp.replies import Attributes, Reply
 
 __all__ = ["LANES", "SftpEndpoint"]
 
@@ -35,6 +36,10 @@ LANES = 64
 @attrs.define(eq=False)
 class SftpEndpoint:
     """A directory on an SFTP server. ``path`` is relative to the login directory, or absolute.
+
+    ``below_login`` is what an absolute ``path`` may have been meant to be below the login directory, or empty. If that
+    directory is there and ``path`` is not, the first login raises `ProfileError`, and nothing is made at the wrong
+    place.
 
     The first login is made alone, and a refused login is not repeated, because servers lock accounts after failed
     logins. The connection goes through the hosts of ``jump``, in their order. ``connect_seconds`` bounds connecting and
@@ -48,6 +53,7 @@ class SftpEndpoint:
     trust: HostTrust
     port: int = 22
     path: str = ""
+    below_login: str = ""
     lanes: int = LANES
     fsync: bool = False
     connect_seconds: float = 30.0
@@ -80,7 +86,7 @@ class SftpEndpoint:
         """Return the URL, without secrets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == 22 else f":{self.port}"
-        return display(f"sftp://{self.login.user}@{host}{port}/{self.path}")
+        return display(f"sftp://{self.login.user}@{host}{port}/{sftp_url_path(self.path)}")
 
     async def identify(self) -> Root:
         """Check that the root is a directory. SFTP does not identify file systems, so the result has no identity."""
@@ -158,6 +164,28 @@ class SftpEndpoint:
                 raise SftpNotStarted(CLOSED) from None
             raise
 
+    async def _is_below_login(self, requests: RequestPipeline, start: str, found: Sequence[Reply]) -> bool:
+        """Return whether the root is missing, and is a directory below the login directory instead.
+
+        ``found`` are the replies to the first look at both. That nothing is at the root is confirmed by a second look.
+        """
+        at_root, below = found
+        if not isinstance(below, Attributes) or below.kind is not Kind.DIRECTORY or isinstance(at_root, Attributes):
+            return False
+        if absolute_root(start, self.below_login) == self.path:
+            return False  # the login directory is the server's own root
+        (is_gone,) = await requests.run(ask.are_gone([self.path]))
+        return is_gone
+
+    def _wrong_root(self, start: str) -> ProfileError:
+        host = self.display.removesuffix(display(self.path[1:]))
+        return ProfileError(
+            f"{self.trust.table}.url: {display(self.path)} does not exist on the server, but "
+            f"{display(self.below_login)} does in the login directory {display(start)}; write "
+            f"{host}{display(sftp_url_path(self.below_login))} for that, or {host}{display(self.path)} to make "
+            f"{display(self.path)}"
+        )
+
     @asynccontextmanager
     async def _open_session(self) -> AsyncIterator[SftpSession]:
         async with self._thread.running() as loop, AsyncExitStack() as stack:
@@ -170,7 +198,11 @@ class SftpEndpoint:
                         channel = await stack.enter_async_context(opening)
                         self._host.greet(channel.description.rpartition(", ")[0])  # without the cipher
                         extensions = await self._start(requests, channel)
-                        start, limits = await requests.run(ask.login_facts(extensions))
+                        is_first = self.below_login and not self._has_started
+                        looks = [self.path, self.below_login] if is_first else []
+                        start, limits, found = await requests.run(ask.login_facts(extensions, looks))
+                        if found and await self._is_below_login(requests, start, found):
+                            raise self._wrong_root(start)
                 except trio.TooSlowError:
                     raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
                 self._access.is_accepted = True

@@ -22,6 +22,8 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display, shorten
 from actorsync.planning.name_folding import NewSpelling
+from actorsync.protocols.sftp import requests
+from actorsync.protocols.sftp.replies import Names
 
 __all__ = ["SftpSession"]
 
@@ -47,6 +49,10 @@ class SftpSession:
     async def list_directory(self, directory: str) -> Listing:
         """See `Directories.list_directory`."""
         return await self._directories.list_directory(directory)
+
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """See `Directories.look`."""
+        return await self._directories.look(entries)
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """See `Reader.open`."""
@@ -93,6 +99,12 @@ class SftpSession:
         with trio.move_on_after(_ABANDON_SECONDS):
             return (await self.sweep([temporary]))[0] is True
         return False
+
+    async def resolve_root(self) -> str | None:
+        """Return the absolute path of the root as the server names it; None where it does not say."""
+        path = self._connection.absolute("")
+        (found,) = await self._connection.requests.exchange([requests.real_path(path)])
+        return found.names[0][0] if isinstance(found, Names) and len(found.names) == 1 else None
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the server and what it supports."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.planning.temporary_names import aside_name, trial_name
 
-__all__ = ["absolute_root", "aside_of", "trial_beside"]
+__all__ = ["absolute_root", "aside_of", "sftp_url_path", "trial_beside"]
 
 
 def absolute_root(start: str | None, path: str) -> str:
@@ -18,6 +18,17 @@ def absolute_root(start: str | None, path: str) -> str:
     """
     full = path if path.startswith("/") else f"{start or '/'}/{path}"
     return "".join(f"/{part}" for part in full.split("/") if part)
+
+
+def sftp_url_path(path: str) -> str:
+    """Return what follows the slash after the host in an ``sftp`` URL, as curl, lftp and WinSCP write it.
+
+    An absolute ``path`` follows the host as it is, and one relative to the login directory begins with ``~/``. Two
+    slashes mark what would be read otherwise: the server's own root, and names that begin with ``~``.
+    """
+    if not path.startswith("/"):
+        return f"~/{path}" if path else ""
+    return path if path == "/" or path.startswith("/~") else path[1:]
 
 
 def aside_of(temporary: str) -> str:

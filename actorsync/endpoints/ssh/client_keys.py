@@ -8,16 +8,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
-from actorsync.endpoints.ssh.settings import SshLogin
+from actorsync.endpoints.ssh.settings import SshLogin, usual_key_files
 from actorsync.errors import LoginRefused
 from actorsync.model.text import display
 
 __all__ = ["load_certificates", "load_client_keys"]
 
-_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _MAX_BYTES = 100_000
 _PUBLIC = re.compile(
     rb"(ssh-|ecdsa-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+ AAAA|---- BEGIN SSH2 PUBLIC KEY|-----BEGIN PUBLIC KEY"
@@ -39,10 +37,7 @@ def load_client_keys(login: SshLogin, passphrase: Callable[[], str | None]) -> l
         return _configured_key(login.key_file, certificates, passphrase, login.table)
     if login.password is not None or login.agent is False:
         return []
-    paths = login.identity_files
-    home = home_directory()
-    if paths is None:
-        paths = () if home is None else tuple(Path(home, ".ssh", name) for name in _DEFAULT_KEYS)
+    paths = usual_key_files() if login.identity_files is None else login.identity_files
     keys: list[asyncssh.SSHKeyPair] = []
     for path in paths:
         with contextlib.suppress(OSError, ValueError):  # all of asyncssh's errors about keys are ValueErrors

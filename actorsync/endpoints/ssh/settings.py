@@ -8,7 +8,15 @@ from typing import Literal, Protocol
 
 import attrs
 
-__all__ = ["HostTrust", "JumpHost", "OneTimeCodes", "ShownHostKey", "SshLogin"]
+from actorsync.endpoints.shared.home import home_directory
+
+__all__ = ["HostTrust", "JumpHost", "OneTimeCodes", "ShownHostKey", "SshLogin", "usual_key_files"]
+
+
+def usual_key_files() -> tuple[Path, ...]:
+    """Return the key files that a login tries when none is configured, whether they exist or not."""
+    home = home_directory()
+    return () if home is None else tuple(Path(home, ".ssh", name) for name in ("id_ed25519", "id_ecdsa", "id_rsa"))
 
 
 class OneTimeCodes(Protocol):

@@ -18,6 +18,7 @@ from actorsync.endpoints.contract import (
     Source,
     Staged,
     Upload,
+    look,
     mode_setter,
     nothing_ahead,
     respell,
@@ -115,6 +116,10 @@ class SessionWrapper(ReadSessionWrapper, Session):
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set modes."""
         return await mode_setter(self._real).set_modes(entries)
+
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Ask for entries by name."""
+        return await look(self._real, entries)
 
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names, where the real session can."""

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import attrs
 import trio
 
+from actorsync.endpoints.content_hash import ContentHash, content_hashes
 from actorsync.endpoints.contract import (
     Content,
     ReadSession,
@@ -70,6 +71,10 @@ class DryRunSession(Session):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file of the real target."""
         return self._open(path)
+
+    async def hash_files(self, entries: Sequence[Entry]) -> Sequence[ContentHash | None]:
+        """Return the hashes of files of the real target."""
+        return await content_hashes(await self._session(), entries)
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead

@@ -113,10 +113,11 @@ class Transformed(EndpointWrapper[Source]):
     """The source ``real``, with some of its files transformed.
 
     A listing shows the real entries. A path that exists only through an ``origin`` is not listed: a stage of the caller
-    adds it, with the fingerprint of its source file.
+    adds it, with the fingerprint of its source file. Without ``has_inodes`` a fingerprint is made of the path.
     """
 
     transforms: tuple[Transform, ...] = attrs.field(converter=_in_order)
+    has_inodes: bool = attrs.field(default=True, kw_only=True)
 
     @transforms.validator
     def _each_once(self, _: object, transforms: tuple[Transform, ...]) -> None:
@@ -146,7 +147,11 @@ class Transformed(EndpointWrapper[Source]):
             return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, [_UNTOLD]), mode
         if recipe is None:
             return row
-        return name, code, size, mtime_ns, ctime_ns, fingerprint(path, inode, recipe.names), mode
+        return name, code, size, mtime_ns, ctime_ns, self.fingerprint(path, inode, recipe), mode
+
+    def fingerprint(self, path: str, inode: int | None, recipe: _Recipe) -> int:
+        """Return the number that stands for an inode and a recipe."""
+        return fingerprint(path, inode if self.has_inodes else None, recipe.names)
 
     def recipe(self, path: str, *made: str) -> _Recipe | None:
         """Return how the content of a path is made; None if no transform applies.
@@ -202,13 +207,15 @@ class _TransformedSession(ReadSessionWrapper):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file, transformed if a transform applies."""
         recipe = self._place.recipe(path)
-        return self._real.open(path) if recipe is None else _open(self._real, path, recipe)
+        return self._real.open(path) if recipe is None else _open(self._real, path, recipe, self._place)
 
 
 @asynccontextmanager
-async def _open(session: ReadSession, path: str, recipe: _Recipe) -> AsyncIterator[Content]:
+async def _open(session: ReadSession, path: str, recipe: _Recipe, place: Transformed) -> AsyncIterator[Content]:
     async with session.open(recipe.origin) as content:
-        made = _Made(path, recipe, content)
+        entry = content.entry
+        inode = place.fingerprint(path, entry.inode, recipe)
+        made = _Made(attrs.evolve(entry, path=path, inode=inode), recipe, content)
         try:
             yield made
         finally:
@@ -218,9 +225,8 @@ async def _open(session: ReadSession, path: str, recipe: _Recipe) -> AsyncIterat
 class _Made(Content):
     """Content that is made from a file of the source while it is read."""
 
-    def __init__(self, path: str, recipe: _Recipe, content: Content) -> None:
-        entry = content.entry
-        self._entry = attrs.evolve(entry, path=path, inode=fingerprint(path, entry.inode, recipe.names))
+    def __init__(self, entry: Entry, recipe: _Recipe, content: Content) -> None:
+        self._entry = entry
         self.failure: Exception | None = None
         """The first error: in the source, or in a transform."""
         self._content, self._recipe = content, recipe

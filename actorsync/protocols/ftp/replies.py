@@ -128,11 +128,12 @@ class Features:
     """What a server reports about itself.
 
     ``names`` are its extensions in upper case (``MLST``, ``MFMT``, ``REST``). ``working_directory`` is the directory
-    after the login, None when the server does not report it.
+    after the login, None when the server does not report it. ``hashes`` are the algorithms of HASH.
     """
 
     names: frozenset[str] = frozenset()
     working_directory: str | None = None
+    hashes: frozenset[str] = frozenset()
 
     @property
     def has_mlst(self) -> bool:
@@ -151,7 +152,10 @@ def parse_features(reply: Reply) -> Features:
         return Features()
     # Some servers repeat the code on each line, as they do in other replies.
     lines = [line.removeprefix(f"{reply.code}-").split() for line in reply.lines[1:-1]]
-    return Features(names=frozenset(words[0].upper() for words in lines if words))
+    names = frozenset(words[0].upper() for words in lines if words)
+    listed = next((words[1] for words in lines if len(words) == 2 and words[0].upper() == "HASH"), "")
+    hashes = frozenset(name.removesuffix("*").upper() for name in listed.split(";") if name)
+    return Features(names=names, hashes=hashes)
 
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?: |$)', re.DOTALL)

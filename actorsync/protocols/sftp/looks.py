@@ -44,12 +44,19 @@ def _flights(requests: Sequence[Request]) -> Iterator[list[Request]]:
         yield list(requests[start : start + _MAX_FLIGHT])
 
 
-def login_facts(extensions: Mapping[str, str]) -> Dialogue[tuple[str, Limits]]:
-    """Return the absolute path of the login directory, and the server's limits; "/" and none where it does not say."""
-    asks_limits = "limits@openssh.com" in extensions
-    found, *limits = yield [sftp.real_path("."), *([sftp.limits()] if asks_limits else [])]
+def login_facts(
+    extensions: Mapping[str, str], looks: Sequence[str] = ()
+) -> Dialogue[tuple[str, Limits, Sequence[Reply]]]:
+    """Return the absolute path of the login directory, the server's limits, and the attributes of the paths ``looks``.
+
+    The path is "/" where the server does not say it, and there are no limits. Relative paths are relative to the login
+    directory. All of this is one flight.
+    """
+    asked = [sftp.limits()] if "limits@openssh.com" in extensions else []
+    found, *others = yield [sftp.real_path("."), *(sftp.stat_path(path) for path in looks), *asked]
     path = found.names[0][0] if isinstance(found, Names) and len(found.names) == 1 else ""
-    return path if path.startswith("/") else "/", limits_of(limits[0]) if limits else Limits()
+    limits = limits_of(others[-1]) if asked else Limits()
+    return path if path.startswith("/") else "/", limits, others[: len(looks)]
 
 
 def lstat_all(paths: Sequence[str]) -> Dialogue[list[Attributes | Status]]:

@@ -114,6 +114,8 @@ class Options:
     """All: the ports for data connections."""
     quota: tuple[int, int] | None = None
     """ProFTPD and Pure-FTPd: the most files that the user may have, and the most MiB in all."""
+    has_hashes: bool = False
+    """ProFTPD: the commands HASH, XSHA256 and others return hashes of files."""
     dot_files: bool = True
     """Pure-FTPd: names may begin with a dot."""
 
@@ -317,6 +319,7 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
     (folder / "proftpd.conf").write_text(
         f"""{tls}
         {_proftpd_quota(folder, *options.quota) if options.quota else ""}
+        {_PROFTPD_HASHES.format(Path(_found("proftpd")).parents[1]) if options.has_hashes else ""}
         ServerName actorsync
         ServerType standalone
         DefaultAddress {target.host}
@@ -349,6 +352,13 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
         """
     )
     return [_found("proftpd"), "--nodaemon", "--config", str(folder / "proftpd.conf")]
+
+
+_PROFTPD_HASHES = """
+        ModulePath {}/lib/proftpd
+        LoadModule mod_digest.c
+        DigestEngine on
+        """
 
 
 def _proftpd_quota(folder: Path, files: int, mib: int) -> str:

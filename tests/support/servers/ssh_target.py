@@ -56,7 +56,8 @@ class SshTarget:
     def url(self, path: str = "") -> str:
         """Return the URL of a path below the root, with the user name and without the password."""
         note_server(self.name)
-        return f"sftp://{quote(self.user)}@{self.host}:{self.port}/{quote(path.lstrip('/'))}"
+        below = f"~/{quote(path.lstrip('/'))}" if path.strip("/") else ""
+        return f"sftp://{quote(self.user)}@{self.host}:{self.port}/{below}"
 
     def adopt(self) -> None:
         """Change the owner of everything below the root to the server's user, so that the server can change it."""

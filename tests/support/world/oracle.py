@@ -34,7 +34,7 @@ from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
 from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
+from actorsync.model.operation import Compare, Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.policy import Policy
 
@@ -167,6 +167,8 @@ class Oracle:
                     if isinstance(operation, Copy):
                         self._check_sent(fact)
                     self.unrecorded.discard(operation.path)
+                case Done(Compare()):
+                    self._check_compared(fact)
                 case Done(Move() as operation):
                     self._check_moved(fact)
                     self.unrecorded -= {operation.path, operation.target.path}
@@ -227,6 +229,15 @@ class Oracle:
             self.blame(f"7: {done} is recorded, and {node} is there")
         elif node.data not in self._contents_of(done.source):
             self.blame(f"2: {path!r} was sent as {done.source}, which never held that")
+
+    def _check_compared(self, done: Done) -> None:
+        """2: what is adopted by its content is a version of what was read. Unless others have changed it since."""
+        path, node = done.operation.path, self.target.find(done.operation.path)
+        assert done.source is not None
+        if self.is_strange(path) or not isinstance(node, File):
+            return
+        if node.data not in self.contents[done.source]:
+            self.blame(f"2: {path!r} was adopted as {done.source}, which never held that")
 
     def _check_move(self, path: str) -> None:
         """8: what loses its name is ours, and was seen to be gone; what gets it has none that anybody knows of."""

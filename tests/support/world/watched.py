@@ -13,6 +13,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
+from actorsync.journal.audit_memory import AuditMemory
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
 from actorsync.model.operation import Side
@@ -172,9 +173,11 @@ class WatchedJournal:
     def is_fresh(self) -> bool:
         return self.inner.is_fresh
 
-    def differences(self, listed: ListingRows, *, is_complete: bool = False) -> tuple[Listing, Mapping[str, Record]]:
+    def differences(
+        self, listed: ListingRows, *, is_complete: bool = False, by_size_time: bool = False
+    ) -> tuple[Listing, Mapping[str, Record]]:
         self._meet("read")
-        return self.inner.differences(listed, is_complete=is_complete)
+        return self.inner.differences(listed, is_complete=is_complete, by_size_time=by_size_time)
 
     def familiar(self, entries: Sequence[Entry]) -> set[str]:
         self._meet("read")
@@ -208,6 +211,19 @@ class WatchedJournal:
     def troubles(self) -> Sequence[Parked]:
         self._meet("read")
         return self.inner.troubles()
+
+    def children(self, directory: str) -> Mapping[str, Record]:
+        self._meet("read")
+        return self.inner.children(directory)
+
+    def record(self, path: str) -> Record | None:
+        self._meet("read")
+        return self.inner.record(path)
+
+    @property
+    def audits(self) -> AuditMemory:
+        self._meet("read")
+        return self.inner.audits
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()

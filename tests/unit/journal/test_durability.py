@@ -12,23 +12,29 @@ import pytest
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import (
     WHOLE_TREE,
+    Listing,
     Root,
     ScanComplete,
 )
 from actorsync.model.event import (
+    Audited,
     BreakerOpened,
     Confirmed,
     Connected,
+    Drifted,
+    DriftEnded,
     Event,
     Forgotten,
     Intended,
     Learned,
     LoginDeferred,
+    MemoryVoided,
     MovesIntended,
     Parked,
     Planned,
     Reconnecting,
     Recovered,
+    Relisted,
     RemovalIntended,
     RemovalsRefused,
     RemovalsWithheld,
@@ -40,13 +46,17 @@ from actorsync.model.event import (
     Stopped,
     SurveyComplete,
     Swept,
+    TargetSeen,
     Warned,
     is_durable,
 )
 from actorsync.model.operation import (
+    Audit,
+    Compare,
     Copy,
     Done,
     Failed,
+    Look,
     MakeDirectory,
     Move,
     Operation,
@@ -65,9 +75,11 @@ from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 
 MOVE = Move(file("new"), file("old"))
 REMOVE = Remove(file("old"))
+COMPARE = Compare(file("foreign"), file("foreign"))
 MODE = SetMode(file("old"), file("old"), 0o640)
 RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
+    COMPARE,
     Copy(file("x")),
     MakeDirectory(folder("d")),
     MOVE,
@@ -76,12 +88,15 @@ OPERATIONS: list[Operation] = [
     MODE,
     Survey("d"),
     Sweep(".t"),
+    Audit("d"),
+    Look(file("x")),
 ]
 
 #: Each of these changes a row of `seeded`.
 DURABLE: list[Event] = [
     copied("x"),
     Done(MakeDirectory(folder("d")), target=folder("d")),
+    Done(COMPARE, target=file("foreign"), source=file("foreign")),
     Done(MOVE, target=file("new"), source=file("new")),
     Done(REMOVE),
     Done(MODE, target=attrs.evolve(file("old"), mode=0o640), source=file("old")),
@@ -92,6 +107,13 @@ DURABLE: list[Event] = [
     Skipped(REMOVE, "gone"),
     ScanComplete(Root(folder(""), device=1), WHOLE_TREE),
     SurveyComplete(),
+    TargetSeen(5.0),
+    MemoryVoided("is empty"),
+    Audited(1, 2, "d", 1.0, None),
+    Drifted("old", file("old"), None, 1.0),
+    Drifted("old", file("old"), None, 1.0, is_mended=True),
+    DriftEnded("drifted"),
+    Relisted(Listing("", (file("theirs"),))),
     *adopted("x"),
     Confirmed(file("x"), file("x")),
     Intended((".t2",)),
@@ -110,6 +132,8 @@ PASSING: list[Event] = [
     *(Failed(operation, "550") for operation in OPERATIONS),
     *(Returned(operation, "stopping") for operation in OPERATIONS),
     *(Skipped(operation, "gone") for operation in OPERATIONS if operation not in (MOVE, REMOVE)),
+    Done(Audit("d"), listing=Listing("d")),
+    Done(Look(file("x")), file("x")),
     Started("s", "t", 1),
     Scanned("", 1, 1, 0),
     Planned(1, 1, 1, 1),
@@ -131,6 +155,7 @@ def seeded() -> Journal:
     journal = open_memory_journal()
     doomed = RemovalIntended(("new",))
     journal.apply([*adopted("new", "old"), doomed, Intended((".t",)), Parked("troubled", None, 1, 1.0, 1.0, "550")])
+    journal.apply([Drifted("drifted", file("drifted"), None, 1.0)])
     return journal
 
 

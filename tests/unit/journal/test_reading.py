@@ -16,6 +16,7 @@ from actorsync.journal import schema as journal_schema
 from actorsync.model.entry import Entry, Kind, Listing
 from actorsync.model.event import Adopted, Forgotten, SurveyComplete
 from actorsync.model.row import rows_of
+from actorsync.planning.fingerprint import fingerprint
 from tests.unit.journal.rows import adopted, children, copied, surveyed
 
 if TYPE_CHECKING:
@@ -118,3 +119,28 @@ def test_a_copy_in_memory_is_independent(tmp_path: Path) -> None:
             assert list(children(copy, "")) == ["y"]
         assert list(children(journal, "")) == ["x", "z"]
         assert journal.is_fresh
+
+
+@pytest.mark.parametrize("inode", [7, 2**63 + 1, 2**64 - 1])
+def test_differences_by_size_and_time_ignore_inodes_of_any_size(journal: Journal, inode: int) -> None:
+    same = Entry("d/same", Kind.FILE, 3, 1_000, ctime_ns=2_000, inode=inode)
+    sized, timed = (attrs.evolve(same, path=path) for path in ("d/sized", "d/timed"))
+    journal.apply([Adopted(it, it) for it in (same, sized, timed)])
+    now = [
+        attrs.evolve(same, ctime_ns=2_001, inode=inode - 1),
+        attrs.evolve(sized, size=4),
+        attrs.evolve(timed, mtime_ns=1_001),
+    ]
+    rest, records = journal.differences(rows_of(Listing("d", tuple(now))), by_size_time=True)
+    assert rest.entries == tuple(now[1:]), "as they were listed"
+    assert list(records) == ["sized", "timed"]
+    rest, records = journal.differences(rows_of(Listing("d", (now[0], sized, timed))), by_size_time=True)
+    assert (rest.entries, records) == ((), {})
+
+
+def test_differences_by_size_and_time_tell_fingerprints_apart(journal: Journal) -> None:
+    made = Entry("d/made", Kind.FILE, 3, 1_000, ctime_ns=2_000, inode=fingerprint("d/made", None, ["gzip"]))
+    journal.apply([Adopted(made, made)])
+    for inode, count in ((made.inode, 0), (fingerprint("d/made", None, ["zip"]), 1), (7, 1)):
+        now = attrs.evolve(made, inode=inode)
+        assert len(journal.differences(rows_of(Listing("d", (now,))), by_size_time=True)[0].entries) == count

@@ -69,9 +69,12 @@ TARGETS = {
     Target.FILE: OURS,
     Target.DIRECTORY: OUR_FOLDER,
     Target.FOREIGN_EQUAL: FOREIGN_EQUAL,
+    Target.FOREIGN_ALIKE: FOREIGN_EQUAL,
     Target.FOREIGN_FILE: FOREIGN,
     Target.FOREIGN_DIRECTORY: FOREIGN_FOLDER,
 }
+
+FOREIGN_TARGETS = (Target.FOREIGN_EQUAL, Target.FOREIGN_ALIKE, Target.FOREIGN_FILE, Target.FOREIGN_DIRECTORY)
 
 #: The pairs that are not in the table, each with the reason why nothing leads to it.
 UNREACHABLE = {
@@ -79,6 +82,8 @@ UNREACHABLE = {
     (Source.HIDDEN, Target.NOTHING): "as above",
     (Source.GONE, Target.FOREIGN_EQUAL): "equal to what? there is no file to compare with",
     (Source.HIDDEN, Target.FOREIGN_EQUAL): "as above: what is hidden is not looked at",
+    (Source.GONE, Target.FOREIGN_ALIKE): "as above",
+    (Source.HIDDEN, Target.FOREIGN_ALIKE): "as above",
     (Source.UNCHANGED, Target.NOTHING): "unchanged since when? there is no record of it",
     (Source.RACY, Target.NOTHING): "as above",
     (Source.UNCHANGED, Target.DIRECTORY): "a file is compared with the source's own record, which was a directory",
@@ -88,10 +93,11 @@ UNREACHABLE = {
     (Source.CHMODDED, Target.NOTHING): "there is no record of another mode",
     (Source.CHMODDED, Target.DIRECTORY): "a file is compared with the source's own record, which was a directory",
     (Source.DIRECTORY, Target.FOREIGN_EQUAL): "only files are equal",
+    (Source.DIRECTORY, Target.FOREIGN_ALIKE): "as above",
     **{
         (source, target): "a foreign record has no source that a file could be unchanged from"
         for source in (Source.UNCHANGED, Source.RACY, Source.TOUCHED, Source.CHMODDED)
-        for target in (Target.FOREIGN_EQUAL, Target.FOREIGN_FILE, Target.FOREIGN_DIRECTORY)
+        for target in FOREIGN_TARGETS
     },
 }
 
@@ -106,10 +112,11 @@ def test_each_pair_is_found_in_the_table(source: Source, target: Target) -> None
     now, hidden = SOURCES[source]
     records = {Source.RACY: RACY, Source.TOUCHED: SUMMED, Source.CHMODDED: MODED}
     record = records.get(source, TARGETS[target])
-    if target is Target.FOREIGN_EQUAL:
+    if target in {Target.FOREIGN_EQUAL, Target.FOREIGN_ALIKE}:
         now = file()
     expected = Action.NOTE if source is Source.CHMODDED else TABLE[source, target]
-    assert decide(now, record, hidden=hidden, by_content=source is Source.TOUCHED) is expected
+    by_content = source is Source.TOUCHED or target is Target.FOREIGN_ALIKE
+    assert decide(now, record, hidden=hidden, by_content=by_content) is expected
 
 
 @given(
@@ -155,6 +162,31 @@ def test_touched_file_with_known_checksum_is_compared(change: dict[str, Any]) ->
     assert decide(file(), SUMMED, by_content=True) is Action.NOTHING
     assert decide(attrs.evolve(now, size=4), SUMMED, by_content=True) is Action.COPY, "of another size, it is another"
     assert decide(now, attrs.evolve(SUMMED, digest=b""), by_content=True) is Action.COPY, "it may not be there"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"ctime_ns": 1}, Action.NOTHING),
+        ({"inode": 8}, Action.NOTHING),
+        ({"ctime_ns": 1, "inode": 8}, Action.NOTHING),
+        ({"mtime_ns": 5 * SECOND + 7}, Action.NOTE),
+        ({"mtime_ns": 6 * SECOND}, Action.COPY),
+        ({"mtime_ns": None}, Action.COPY),
+        ({"size": 4}, Action.COPY),
+    ],
+    ids=str,
+)
+def test_by_size_and_time_neither_inode_nor_its_time_counts(change: dict[str, Any], expected: Action) -> None:
+    now = attrs.evolve(file(), **change)
+    assert decide(now, OURS, by_size_time=True) is expected
+    if expected is Action.NOTHING:
+        assert decide(now, RACY, by_size_time=True) is Action.VERIFY
+
+
+def test_by_size_and_time_two_fractions_of_one_second_are_two_times() -> None:
+    one, other = file(mtime_ns=5 * SECOND + 1), file(mtime_ns=5 * SECOND + 2)
+    assert decide(one, Record(other, other), by_size_time=True) is Action.COPY
 
 
 def test_change_of_the_target_record_is_no_change_of_the_source() -> None:

@@ -503,4 +503,4 @@ def test_small_directory_is_read_in_two_round_trips() -> None:
     ],
 )
 def test_login_directory_is_an_absolute_path(reply: Reply, expected: str) -> None:
-    assert play(ask.login_facts({}), SftpTree(instead=only("REALPATH", reply))) == (expected, Limits())
+    assert play(ask.login_facts({}), SftpTree(instead=only("REALPATH", reply))) == (expected, Limits(), [])

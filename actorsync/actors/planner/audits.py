@@ -1,0 +1,331 @@
+"""Audits: the target is looked at, because other programs may have changed what the journal trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from actorsync.actors.messages import Blocking
+from actorsync.actors.planner.announcer import Announcer
+from actorsync.actors.planner.memory import Memory
+from actorsync.actors.planner.progress import Progress
+from actorsync.model.entry import Entry, Kind, Listing, Record, Root, ancestors, name_of, parent_of
+from actorsync.model.event import Audited, Drifted, DriftEnded, MemoryVoided, Relisted, TargetSeen, Warned
+from actorsync.model.operation import (
+    Audit,
+    Copy,
+    Done,
+    Failed,
+    Look,
+    MakeDirectory,
+    Move,
+    Outcome,
+    Remove,
+    Returned,
+    Skipped,
+)
+from actorsync.model.text import display
+from actorsync.planning.drift import (
+    AuditRule,
+    Drift,
+    examine,
+    foreign_root,
+    is_as_recorded,
+    next_round,
+    sample,
+)
+from actorsync.planning.schedule import Schedule
+
+__all__ = ["Audits"]
+
+#: How many entries that have drifted before are asked for again in a run, at most.
+_ASKED_AGAIN: Final = 1_000
+
+
+@attrs.define(eq=False)
+class Audits:
+    """Look at the root of the target before anything is planned, and at some directories while the run goes on.
+
+    ``rule`` is None for a run that trusts the journal alone. ``hides`` tells whether the selection excludes a path;
+    ``make_root`` makes the root of the target, or raises `FatalError`.
+    Where the rule mends, the run waits for the audits before it plans: what has drifted is then planned like any other
+    path. Where it does not, the audits change nothing that the run relies on, and take only idle connections.
+    """
+
+    journal: Memory
+    rule: AuditRule | None
+    schedule: Schedule
+    progress: Progress
+    announcer: Announcer
+    blocking: Blocking
+    draining: trio.Event
+    wall_clock_ns: Callable[[], int]
+    hides: Callable[[str, bool], bool]
+    make_root: Callable[[], Awaitable[None]]
+    drifted: set[str] = attrs.Factory(set)
+    """What has drifted and is not mended by this run."""
+    looked_at: float | None = None
+    """When the target was last looked at, in seconds since the epoch."""
+    listed: int = 0
+    """How many directories of the target were listed."""
+    _known: dict[str, Drift] = attrs.Factory(dict)  # what had drifted before this run
+    _pending: set[str] = attrs.Factory(set)  # operations without a verdict, as `_key` names them
+    _arrived: list[Outcome] = attrs.Factory(list)  # outcomes that are not judged yet
+    _judged: set[str] = attrs.Factory(set)
+    _chosen: Sequence[str] = ()
+    _is_asking: bool = False  # outcomes are for `_ask`, and not for `run`
+
+    # What the run asks for, in this order.
+
+    async def look_at_root(self) -> None:
+        """List the root of the target, and void the journal if that is not the root which the journal knows."""
+        self.looked_at = await self.blocking(self.journal.audits.seen)
+        if self.rule is None:
+            return
+        self._known = {drift.path: drift for drift in await self.blocking(self.journal.audits.drifts)}
+        self.schedule.audits.watch({""})
+        records = await self.blocking(self.journal.children, "")
+        if len(records) > self.rule.large_root and await self._shows_some(records):
+            await self._note_seen(None)
+            return
+        (outcome,) = await self._ask([Audit("")])
+        if not isinstance(outcome, Done) or outcome.listing is None:
+            if not self.draining.is_set():
+                why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
+                await self.announcer.send(Warned(f"the target was not looked at: its root cannot be listed: {why}"))
+            return
+        root_then = await self.blocking(self.journal.audits.target_root)
+        reason = await self._why_void(records, outcome.listing, root_then, outcome.root)
+        if self.draining.is_set():
+            return
+        if reason is None:
+            await self._compare("", outcome.listing)
+        elif self.rule.is_alone:
+            self.drifted.add("")
+            await self.announcer.send(Warned(f"the root of the target {reason}: the next run lists the whole target"))
+            return
+        else:
+            await self.announcer.record(MemoryVoided(reason))
+        await self._note_seen(outcome.root)
+
+    async def _note_seen(self, root: Root | None) -> None:
+        self.looked_at = self._now
+        await self.announcer.send(TargetSeen(self.looked_at, root))
+
+    async def begin(self) -> None:
+        """Ask for the directories whose turn it is, and again for what has drifted before."""
+        if self.rule is None or self.draining.is_set() or "" in self.drifted:
+            return
+        self._chosen = await self.blocking(self._next_directories, self.rule.listings)
+        self.schedule.audits.watch({it for path in self._chosen for it in (path, *ancestors(path))})
+        self.schedule.audits.watch({parent_of(path) for path in self._known})
+        for path in self._chosen:
+            self._add(Audit(path))
+        for path in [*self._known][:_ASKED_AGAIN]:
+            record = await self.blocking(self.journal.record, path)
+            if record is None or record.source is None or self.hides(path, record.target.kind is Kind.DIRECTORY):
+                await self.announcer.send(DriftEnded(path))
+            else:
+                self._add(Look(record.target))
+        self.progress.notify()
+        if self.rule.mends:
+            await self._until_judged()
+
+    async def finish(self) -> None:
+        """Wait until every directory that was asked for is judged, and announce how far the audits have come."""
+        await self._until_judged()
+        if self.rule is None or self._pending:
+            return
+        known = await self.blocking(self.journal.audits.directory_count)
+        then = await self.blocking(self.journal.audits.round)
+        if self._chosen or then is None:
+            is_end = not self._chosen or not await self.blocking(
+                self.journal.audits.directories_after, self._chosen[-1], 1
+            )
+            now = next_round(then, self._chosen, is_end=is_end, now=self._now)
+            await self.announcer.send(Audited(self.listed, known, now.last, now.began, now.whole))
+
+    async def note_survey(self, root: Root | None) -> None:
+        """Announce that the whole target was listed just now."""
+        if not self.draining.is_set():
+            await self._note_seen(root)
+            await self.announcer.send(Audited(0, 0, "", self._now, self._now))
+
+    # Beside the run: outcomes are judged.
+
+    async def run(self) -> None:
+        """Judge outcomes as they arrive, for ever."""
+        while True:
+            while self._arrived and not self._is_asking:
+                outcome = self._arrived.pop(0)
+                await self._judge(outcome)
+                self._pending.discard(_key(outcome.operation))
+                self.progress.notify()
+            await self.progress.wait()
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take the outcome of an audit or a look; take note of what the run itself has put right."""
+        operation = outcome.operation
+        if isinstance(outcome, Returned):
+            return
+        if isinstance(operation, Audit | Look):
+            self._arrived.append(outcome)
+            self.progress.notify()
+        elif isinstance(outcome, Done) and isinstance(operation, Copy | MakeDirectory | Move | Remove):
+            self.drifted.discard(operation.path)
+
+    async def _until_judged(self) -> None:
+        while self._pending and not self.draining.is_set():
+            await self.progress.wait()
+
+    def _add(self, operation: Audit | Look) -> None:
+        self._pending.add(_key(operation))
+        self.schedule.add(operation)
+
+    async def _ask(self, operations: Sequence[Audit | Look]) -> list[Outcome]:
+        """Return the outcomes of operations, before `run` takes outcomes; those that a stop prevents are missing."""
+        self._is_asking = True
+        for operation in operations:
+            self.schedule.add(operation)
+        self.progress.notify()
+        while len(self._arrived) < len(operations) and not self.draining.is_set():
+            await self.progress.wait()
+        arrived, self._arrived, self._is_asking = self._arrived, [], False
+        missing = [Returned(it, "the run is stopping") for it in operations[len(arrived) :]]
+        return [*arrived, *missing]
+
+    # Verdicts.
+
+    async def _why_void(
+        self, records: Mapping[str, Record], listing: Listing, then: Root | None, now: Root | None
+    ) -> str | None:
+        """Return what has become of the root, if nothing holds that the journal knows; else None."""
+        if foreign_root(then, now):
+            return "is another directory than in the last run"
+        ours = _ours(records)
+        shown = {name_of(entry.path): entry.kind for entry in listing.entries}
+        is_missing = listing.problem is not None
+        if any(shown.get(name_of(entry.path)) is entry.kind for entry in ours) or not (ours or is_missing):
+            return None
+        # A listing alone does not decide it: a few entries are asked for by name, over another connection.
+        outcomes = await self._ask([Look(entry, is_fresh=True) for entry in sample(ours)])
+        if not all(isinstance(it, Done) and it.target is None for it in outcomes):
+            return None
+        if is_missing and self.rule is not None and not self.rule.is_alone:
+            await self.make_root()
+            (again,) = await self._ask([Audit("")])
+            is_new = isinstance(again, Done) and again.listing is not None and again.listing.problem is None
+            return "is missing" if is_new else None
+        if is_missing:
+            return "is missing"
+        return "is empty" if not listing.entries else "has nothing of what was put there"
+
+    async def _shows_some(self, records: Mapping[str, Record]) -> bool:
+        """Tell whether the target has any of a few entries of its root."""
+        outcomes = await self._ask([Look(entry) for entry in sample(_ours(records))])
+        return any(isinstance(it, Done) and it.target is not None for it in outcomes)
+
+    async def _judge(self, outcome: Outcome) -> None:
+        operation = outcome.operation
+        if isinstance(outcome, Skipped | Failed):
+            where = display(operation.path) or "the root"
+            await self.announcer.send(Warned(f"the target was not audited at {where}: {outcome.reason}"))
+        if not isinstance(outcome, Done):
+            return
+        if isinstance(operation, Audit):
+            assert outcome.listing is not None, "an audit without its listing"
+            await self._compare(operation.path, outcome.listing)
+        elif isinstance(operation, Look):
+            await self._confirm(operation, outcome.target)
+
+    async def _compare(self, directory: str, listing: Listing) -> None:
+        """Compare a listing with the journal; what differs is asked for by its name."""
+        self.listed += 1
+        if listing.problem is not None:
+            # It is missing, and maybe a directory above it as well.
+            paths = sorted((path for path in (directory, *ancestors(directory)) if path), key=len)  # from the top
+            found = [await self.blocking(self.journal.record, path) for path in paths]
+            self._look_at(it.target for it in found if it is not None and it.source is not None)
+            return
+        records = await self.blocking(self.journal.children, directory)
+        examined = examine(listing, records)
+        if examined.other_foreign is not None and self.schedule.audits.touched.isdisjoint(
+            it.path for it in listing.entries
+        ):
+            await self.announcer.record(Relisted(examined.other_foreign))
+        self._look_at(examined.suspects)
+
+    def _look_at(self, suspects: Iterable[Entry]) -> None:
+        for entry in suspects:
+            look = Look(entry, is_fresh=True)
+            is_hidden = self.hides(entry.path, entry.kind is Kind.DIRECTORY)  # the mirror makes no promise about it
+            if not is_hidden and _key(look) not in self._pending:
+                self._add(look)
+        self.progress.notify()
+
+    async def _confirm(self, look: Look, now: Entry | None) -> None:
+        """Announce what is now known of one entry."""
+        path = look.path
+        if path in self._judged:
+            return
+        self._judged.add(path)
+        record = await self.blocking(self.journal.record, path)
+        is_ours = record is not None and record.source is not None and not record.is_removal_intended
+        is_as_it_was = now is not None and is_as_recorded(look.target, now)
+        if not is_ours or is_as_it_was or self._is_touched(path):
+            if path in self._known:
+                await self.announcer.send(DriftEnded(path))
+            return
+        if any(above in self.drifted for above in ancestors(path)):
+            return
+        assert self.rule is not None
+        before = self._known.get(path)
+        is_new = before is None or not _is_alike(before.now, now)
+        since = self._now if before is None or is_new else before.since
+        drifted = Drifted(path, look.target, now, since, is_new, self.rule.mends)
+        if self.rule.mends:
+            await self.announcer.record(drifted)
+        else:
+            self.drifted.add(path)
+            await self.announcer.send(drifted)
+
+    def _is_touched(self, path: str) -> bool:
+        """Tell whether this run changes an entry, or one above it: what was seen may be its own work."""
+        touched = self.schedule.audits.touched
+        return path in touched or any(above in touched for above in ancestors(path))
+
+    def _next_directories(self, count: int) -> list[str]:
+        """Return the directories whose turn it is. A round does not go on beyond the last directory."""
+        if not count:
+            return []
+        then = self.journal.audits.round()
+        chosen = [] if then is None or not then.last else self.journal.audits.directories_after(then.last, count)
+        if chosen:
+            return chosen
+        assert self.rule is not None
+        is_large = len(self.journal.children("")) > self.rule.large_root
+        return [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
+
+    @property
+    def _now(self) -> float:
+        return self.wall_clock_ns() / 1e9
+
+
+def _key(operation: object) -> str:
+    assert isinstance(operation, Audit | Look)
+    return f"{type(operation).__name__} {operation.path}"
+
+
+def _ours(records: Mapping[str, Record]) -> list[Entry]:
+    """Return what the target has from the source, and is to keep."""
+    return [it.target for it in records.values() if it.source is not None and not it.is_removal_intended]
+
+
+def _is_alike(then: Entry | None, now: Entry | None) -> bool:
+    """Tell whether a drift that is known is the one that was found."""
+    if then is None or now is None:
+        return then is now
+    return is_as_recorded(then, now)
