@@ -11,6 +11,7 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.recorder import FactStore, Recorder
@@ -72,7 +73,12 @@ class _Source:
 
 
 def assemble(source: Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Actors:
-    """Build every actor of a run, and set ``options.statistics`` up for its connections."""
+    """Build every actor of a run, and set ``options.statistics`` up for its connections.
+
+    ``options.observers`` are plain functions here: `actorsync.runs.observing` has made listeners of the others.
+    """
+    if any(is_async(observer) for observer in options.observers):
+        raise TypeError("supervise takes no async observers; run_once, run_forever, make_plan and apply_once do")
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
@@ -83,12 +89,18 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     options.statistics.bandwidth = policy.bandwidth
     stages = options.pipeline.listing_stages
     return Actors(
-        scanner=_scanner(seen.listed, planner, options, journal.traits(Side.SOURCE).get(KEPT_BACK, "")),
+        scanner=_scanner(
+            seen.listed,
+            planner,
+            options,
+            journal.traits(Side.SOURCE).get(KEPT_BACK, ""),
+            is_first=journal.is_fresh,
+        ),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
         connections=_connections(seen, target, pool, options),
-        recorder=Recorder(journal, options.observers, options.clock.blocking, options.feed),
+        recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
 
@@ -108,7 +120,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
 
 
-def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -> Scanner:
+def _scanner(source: Source, planner: Planner, options: RunOptions, told: str, *, is_first: bool) -> Scanner:
     policy = options.policy
     walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
     return Scanner(
@@ -120,6 +132,7 @@ def _scanner(source: Source, planner: Planner, options: RunOptions, told: str) -
         walkers=walkers,
         begin_at=() if policy.audit is not None and policy.audit.is_alone else ("",),
         told=told,
+        is_first=is_first,
     )
 
 
@@ -131,6 +144,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             selection=policy.selection,
             max_delete=policy.max_delete,
             delete=policy.delete,
+            any_device=policy.any_device,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             by_size_time=policy.by_size_time,

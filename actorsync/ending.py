@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
 
 import attrs
 import trio
@@ -11,16 +10,12 @@ import trio
 from actorsync.actors.stages import blamed
 from actorsync.assembly import Actors
 from actorsync.endpoints.contract import Endpoint
-from actorsync.errors import ActorsyncError, GuardRefused, StageFailed, TargetUnreachable
+from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, StageFailed, TargetUnreachable
 from actorsync.model.event import Stopped, Warned
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 
-#: The exit code of a run after which the target differs from the source because of other programs. It changed nothing
-#: of that, and reported it: as with a plan, changes are pending.
-DRIFTED: Final = 9
-
-__all__ = ["DRIFTED", "Ending", "is_from_outside", "the_cause"]
+__all__ = ["Ending", "is_from_outside", "the_cause"]
 
 
 @attrs.frozen(eq=False)
@@ -53,6 +48,7 @@ class Ending:
                 error = the_cause(raised)
                 report = self._report(error)
         self.actors.recorder.publish(Stopped(report))
+        error = error or self.actors.recorder.failure.error
         if error is not None and (isinstance(error, StageFailed) or not isinstance(error, ActorsyncError)):
             raise error
         return report

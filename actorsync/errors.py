@@ -20,6 +20,7 @@
     │       ├── LoginLapsed   -  it rejects a login that succeeded earlier in this run
     │       └── OwnLimit      -  this machine cannot open another connection
     └── OperationRefused      -  one operation was rejected: an outcome, not a failure of the run
+        ├── RootMissing       -  the root of a local tree does not exist
         ├── TargetFull        -  the target has no space: disk full, or quota used up
         ├── SourceLost        -  the connection to the source was lost while a file was read
         ├── TransformFailed   -  a transform failed to make the content of a file
@@ -30,7 +31,10 @@ Anything else that leaves an actor is a bug, and is shown with its traceback.
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = [
+    "DRIFTED",
     "ActorsyncError",
     "ConnectionLost",
     "FatalError",
@@ -44,6 +48,7 @@ __all__ = [
     "PlanOutdated",
     "ProfileError",
     "ProtocolError",
+    "RootMissing",
     "RunFailed",
     "SourceLost",
     "SourceUnreachable",
@@ -54,6 +59,11 @@ __all__ = [
     "TransformFailed",
     "Vanished",
 ]
+
+
+#: The exit code of a run after which the target differs from the source because of other programs. The run has reported
+#: that, and changed nothing of it: as after ``plan --exit-code``, changes are pending.
+DRIFTED: Final = 9
 
 
 class ActorsyncError(Exception):
@@ -113,7 +123,9 @@ class JournalUnusable(FatalError):
 
 
 class StageFailed(FatalError):
-    """A stage or a hook of the caller raised, or broke its contract. ``__cause__`` is the exception that it raised.
+    """A stage, a hook or an observer of the caller raised, or broke its contract.
+
+    ``__cause__`` is the exception that it raised.
 
     It is the only error of a run that is raised, and not only reported: the caller needs its traceback.
     """

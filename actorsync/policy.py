@@ -13,8 +13,8 @@ import attrs
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, in_thread
+from actorsync.actors.observers import Listener, Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
@@ -34,6 +34,7 @@ _TOKENS: Final = 256
 class Policy:
     """What a run may do, and how hard it tries.
 
+    ``any_device`` allows removals although the source is on another device than in the last run.
     ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
     more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
     until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None means
@@ -46,6 +47,7 @@ class Policy:
     selection: Selection
     max_delete: DeleteLimit
     delete: bool = False
+    any_device: bool = False
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False
@@ -89,9 +91,12 @@ class Clock:
 class RunOptions:
     """Everything that the caller of a run supplies, besides the two trees and the journal.
 
-    ``shutdown`` stops the run. Each of ``observers`` is called with each event, and must not wait. ``statistics`` holds
-    the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and hooks. ``feed`` takes
-    the events for a reader in another task.
+    ``shutdown`` stops the run. Each of ``observers`` is called with each event. A plain function must not wait; an
+    async function is called in a task of its own, see `actorsync.runs.observing`, which makes ``listeners`` of them.
+    ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
+    hooks. ``feed`` takes the events for a reader in another task.
+
+    Raises `TypeError` for an observer that cannot be called.
     """
 
     policy: Policy
@@ -101,3 +106,13 @@ class RunOptions:
     pipeline: Pipeline = attrs.Factory(Pipeline)
     feed: Feed | None = None
     clock: Clock = attrs.Factory(Clock)
+    listeners: Sequence[Listener] = ()
+
+    def __attrs_post_init__(self) -> None:
+        require_observers(self.observers)
+
+    @property
+    def feeds(self) -> Sequence[Feed]:
+        """Every buffer that events go to."""
+        own = () if self.feed is None else (self.feed,)
+        return [*own, *(listener.feed for listener in self.listeners)]

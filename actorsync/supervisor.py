@@ -21,7 +21,7 @@ wait for each other.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -29,6 +29,7 @@ from typing import Final
 import trio
 
 from actorsync.actors.messages import Fact, Finding, Settlement
+from actorsync.actors.observers import Failure
 from actorsync.actors.recorder import Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.shutdown import Shutdown
@@ -51,15 +52,18 @@ async def supervise(source: Source, target: Endpoint, journal: RunJournal, optio
 
     A refusal (by a guard, of a login, by a server that cannot be reached) ends in the report, as failures of single
     files do; ``exit_code`` tells them apart. A bug is raised, alone, after all actors have stopped and the journal is
-    written. So is `StageFailed`, for what the caller's own stages and hooks raise. `Stopped` is always the last event.
+    written. So is `StageFailed`, for what the caller's own stages, hooks and observers raise. `Stopped` is always the
+    last event.
     """
     actors, policy, clock = assemble(source, target, journal, options), options.policy, options.clock
     ending = Ending(actors, target, options, clock.wall_ns() / 1e9, trio.current_time())
     actors.recorder.publish(Started(source.display, target.display, policy.connections, policy.is_automatic))
-    return await ending.after(partial(_run, actors, policy.connections, target.capabilities.lanes, options.shutdown))
+    failures = (actors.recorder.failure, *(listener.failure for listener in options.listeners))
+    lanes = target.capabilities.lanes
+    return await ending.after(partial(_run, actors, policy.connections, lanes, options.shutdown, failures))
 
 
-async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown) -> None:
+async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown, failures: Sequence[Failure]) -> None:
     """Open every channel, start every actor with its ends, and return when all have stopped."""
     width = connections * lanes
     send_found, found = send_listing, listings = trio.open_memory_channel[Finding](width)
@@ -73,6 +77,8 @@ async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(actors.recorder.run, facts, send_settled)
         nursery.start_soon(_enforce, shutdown, scope, actors.recorder)
+        for failure in failures:
+            nursery.start_soon(failure.watch)
         nursery.start_soon(actors.pool.run, lambda: operations.statistics().current_buffer_used, send_fact.clone())
         try:
             with scope:
@@ -88,7 +94,7 @@ async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown)
         finally:
             # The recorder is shielded. From here on it does not wait for a reader of events that is slow.
             actors.recorder.release_reader()
-        nursery.cancel_scope.cancel()  # `_enforce` and the pool; the recorder is shielded until it is done
+        nursery.cancel_scope.cancel()  # `_enforce`, `watch` and the pool; the recorder is shielded until it is done
 
 
 async def _enforce(shutdown: Shutdown, scope: trio.CancelScope, recorder: Recorder) -> None:

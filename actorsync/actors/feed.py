@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.model.event import Event, Stopped
+from actorsync.model.event import Event, Started, Stopped
 
 __all__ = ["Feed"]
 
@@ -24,9 +24,12 @@ class Feed:
     If nothing reads the events, the run is not slowed: until iteration begins, the oldest events are dropped when there
     are more than `CAPACITY`. From then on none is dropped, and the recorder waits in `room` for a slow reader. A run
     that is stopping no longer waits; the feed then grows by the events that are left.
+
+    With ``is_endless`` the iterator goes on after `Stopped`, until `close`: for a run that is repeated.
     """
 
     is_read: bool = False
+    is_endless: bool = False
     _events: deque[Event] = attrs.Factory(deque)
     _is_over: bool = False
     _is_released: bool = False
@@ -37,7 +40,10 @@ class Feed:
         if not self.is_read and len(self._events) >= CAPACITY:
             self._events.popleft()
         self._events.append(event)
-        self._is_over = self._is_over or isinstance(event, Stopped)
+        if isinstance(event, Stopped):
+            self._is_over = self._is_over or not self.is_endless
+        elif self.is_endless and isinstance(event, Started):
+            self._is_released = False  # the pass before has released it
         self._changed.unpark_all()
 
     async def room(self) -> None:
@@ -49,6 +55,12 @@ class Feed:
         """Stop waiting for the reader."""
         self._is_released = True
         self._changed.unpark_all()
+
+    def abandon(self) -> None:
+        """Drop all events, and those that come: nothing reads them any more."""
+        self.is_read = False
+        self._events.clear()
+        self.release()
 
     def close(self) -> None:
         """End the iterator after the events that are buffered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
@@ -11,6 +11,7 @@ import trio
 
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, Fact, Registration, Settlement, Several, Unissued, holding, in_thread
+from actorsync.actors.observers import Failure, Observer
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
@@ -41,10 +42,7 @@ from actorsync.model.operation import (
 )
 from actorsync.model.report import Report
 
-__all__ = ["FactStore", "Observer", "Recorder", "Tally"]
-
-#: Is called with each event, and must not wait: a slow observer delays the run.
-Observer = Callable[[Event], None]
+__all__ = ["FactStore", "Recorder", "Tally"]
 
 #: The highest number of facts in one transaction. One flush to disk serves them all.
 GROUP = 500
@@ -144,7 +142,9 @@ class Recorder:
     journal: FactStore
     observers: Sequence[Observer] = ()
     blocking: Blocking = in_thread
-    feed: Feed | None = None
+    feeds: Sequence[Feed] = ()
+    failure: Failure = attrs.Factory(Failure)
+    """What an observer raised. It is not called again, and the recorder goes on."""
     tally: Tally = attrs.Factory(Tally)
     _warned: set[str] = attrs.Factory(set)
 
@@ -176,8 +176,8 @@ class Recorder:
                 self._settle(fact, settled)
             for event in events:
                 self.publish(event)
-        if self.feed is not None:
-            await self.feed.room()
+        for feed in self.feeds:
+            await feed.room()
 
     def publish(self, event: Event) -> None:
         """Count an event and call the observers with it. A warning that several connections send is published once."""
@@ -187,14 +187,18 @@ class Recorder:
             self._warned.add(event.text)
         self.tally.count(event)
         for observer in self.observers:
-            observer(event)
-        if self.feed is not None:
-            self.feed.observe(event)
+            try:
+                observer(event)
+            except Exception as error:  # noqa: BLE001 - reported, and raised by the supervisor
+                self.failure.note(observer, error)
+                self.observers = [other for other in self.observers if other is not observer]
+        for feed in self.feeds:
+            feed.observe(event)
 
     def release_reader(self) -> None:
-        """Wait no more for the reader of ``feed``."""
-        if self.feed is not None:
-            self.feed.release()
+        """Wait no more for the readers of ``feeds``."""
+        for feed in self.feeds:
+            feed.release()
 
     def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # the planner has ended; the fact is recorded all the same

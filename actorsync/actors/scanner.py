@@ -15,7 +15,7 @@ from actorsync.model.entry import WHOLE_TREE, Kind, Problem, ScanComplete, Scope
 from actorsync.model.event import Learned, Scanned, Warned
 from actorsync.model.operation import Side
 from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
-from actorsync.model.text import display
+from actorsync.model.text import counted, display
 from actorsync.planning.selection import Selection
 
 __all__ = ["KEPT_BACK", "WALKERS", "Scanner", "is_slow", "select"]
@@ -59,7 +59,11 @@ class Scanner:
     begin_at: Sequence[str] = ("",)
     told: str = ""
     """What an earlier run reported as kept back: the same is not reported again."""
+    is_first: bool = False
+    """Whether no earlier run has seen this source: an empty one is then reported."""
     _kept_back: list[str] = attrs.field(factory=list, init=False)
+    _found: int = attrs.field(default=0, init=False)
+    _hidden: int = attrs.field(default=0, init=False)
     _is_slow: bool = False
 
     async def run(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
@@ -70,6 +74,8 @@ class Scanner:
             await self._walk(scope, listings, facts)
             if scope == WHOLE_TREE:
                 await self._report_kept_back(facts)
+                if self.is_first and not self._found:
+                    await facts.send(Warned(nothing_text(self.source.display, self._hidden)))
             await listings.send(ScanComplete(root, scope))
 
     async def _walk(
@@ -124,6 +130,8 @@ class Scanner:
             directories = directories_of(selected)
             files = len(selected.rows) - len(directories)
             self.statistics.files_found += files
+            self._found += len(selected.rows) + len(problems)
+            self._hidden += len(selected.hidden)
             scanned.append(Scanned(listed.directory, files, len(directories), len(selected.hidden), problems))
             results.append(selected)
             below += directories
@@ -162,6 +170,14 @@ def kept_back_text(paths: Iterable[str]) -> str:
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     way_out = '; to send .git: include = [".git/"]' if any(path.rpartition("/")[2] == ".git" for path in found) else ""
     return f"never sent: {named}{more}: the profile, its secrets, journals and .git stay on this machine{way_out}"
+
+
+def nothing_text(source: str, hidden: int) -> str:
+    """Return one line about a source in which there is nothing to mirror. ``hidden`` entries are left out."""
+    if hidden:
+        entries = counted(hidden, "entry", "entries")
+        return f"nothing in {display(source)} is mirrored: all is left out ({entries}); check the patterns and links"
+    return f"the source is empty: {display(source)}; if this is not intended, check its path"
 
 
 def is_slow(seconds: float, entries: int) -> bool:

@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 import attrs
 import trio
 
-from actorsync.cli.output.messages import warning_text
 from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.contract import Endpoint, ReadSession
@@ -23,11 +22,12 @@ from actorsync.errors import (
     TargetUnreachable,
 )
 from actorsync.model.entry import Listing
+from actorsync.model.messages import warning_text
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
 from actorsync.profile.place import PORTS
 from actorsync.runs.doubts import doubts_of
-from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.profile_journal import check_journal_of
 
 __all__ = ["Parent", "check", "report_on"]
@@ -39,6 +39,7 @@ async def check(profile: Profile) -> list[str]:
     Raises what a run would end with: `GuardRefused` for an unusable source, `LoginRefused`, `SourceUnreachable`,
     `TargetUnreachable`, `FatalError` or `ProfileError`.
     """
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     check_journal_of(profile)
     for doubt in await trio.to_thread.run_sync(doubts_of, profile):
         Sink(sys.stderr).write(f"{warning_text(doubt)}\n")  # at once: what follows may fail because of it

@@ -22,6 +22,8 @@ from actorsync.cli.options import (
     json_option,
     list_faults,
     load,
+    log_file_option,
+    logging_to,
     print_lines,
     profile_argument,
     read_faults,
@@ -31,6 +33,7 @@ from actorsync.cli.options import (
     show_of,
 )
 from actorsync.cli.output.streams import Sink, tell, tell_bug
+from actorsync.cli.usage import usage_text
 from actorsync.errors import ActorsyncError, ProfileError
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ def cli() -> None:
     "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
+@log_file_option
 @click.option(
     "--bwlimit",
     metavar="RATE",
@@ -83,6 +87,7 @@ def run(
     as_json: bool,
     verbose: bool,
     quiet: bool,
+    log_file: Path | None,
     bwlimit: str | None,
     overrides: tuple[str, ...],
     rebuild: bool,
@@ -96,19 +101,21 @@ def run(
     show = show_of(as_json, verbose, quiet)
     if dry_run and rebuild:
         raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
-    loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
-    from actorsync.cli import foreground
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
+        from actorsync.cli import foreground
 
-    if dry_run:
-        return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program))
-    options = foreground.Options(
-        show,
-        is_once=once,
-        is_rebuilding=rebuild,
-        stops_on_enter=stop_on_enter,
-        ends_afterwards=bool(is_program),
-    )
-    return foreground.run(loaded, options)
+        if dry_run:
+            return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program), log=log)
+        options = foreground.Options(
+            show,
+            is_once=once,
+            is_rebuilding=rebuild,
+            stops_on_enter=stop_on_enter,
+            ends_afterwards=bool(is_program),
+            log=log,
+        )
+        return foreground.run(loaded, options)
 
 
 @cli.command()
@@ -116,6 +123,7 @@ def run(
 @click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with code 9 if there are changes.")
 @click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the plan to a file for apply.")
 @json_option
+@log_file_option
 @set_option
 @click.pass_obj
 def plan(
@@ -124,15 +132,22 @@ def plan(
     has_exit_code: bool,
     save_to: Path | None,
     as_json: bool,
+    log_file: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved, % new mode."""
-    loaded = load(profile, overrides)
-    from actorsync.cli import foreground
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides)
+        from actorsync.cli import foreground
 
-    return foreground.plan(
-        loaded, as_json=as_json, has_exit_code=has_exit_code, save_to=save_to, ends_afterwards=bool(is_program)
-    )
+        return foreground.plan(
+            loaded,
+            as_json=as_json,
+            has_exit_code=has_exit_code,
+            save_to=save_to,
+            ends_afterwards=bool(is_program),
+            log=log,
+        )
 
 
 @cli.command()
@@ -140,21 +155,30 @@ def plan(
 @click.option("--all", "is_whole", is_flag=True, help="Compare the whole target.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Show differences and failures only.")
+@log_file_option
 @set_option
 @click.pass_obj
 def audit(
-    is_program: bool | None, profile: Path, is_whole: bool, as_json: bool, quiet: bool, overrides: tuple[str, ...]
+    is_program: bool | None,
+    profile: Path,
+    is_whole: bool,
+    as_json: bool,
+    quiet: bool,
+    log_file: Path | None,
+    overrides: tuple[str, ...],
 ) -> int:
     """Compare the target with what runs have put there. Changes nothing.
 
     Without --all, compares the root and audit.listings directories: those that were compared longest ago. If something
     differs, the exit code is 9.
     """
-    loaded = load(profile, overrides)
-    from actorsync.cli import foreground
+    show = show_of(as_json, False, quiet)
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides)
+        from actorsync.cli import foreground
 
-    options = foreground.Options(show_of(as_json, False, quiet), ends_afterwards=bool(is_program))
-    return foreground.audit(loaded, options, is_whole=is_whole)
+        options = foreground.Options(show, ends_afterwards=bool(is_program), log=log)
+        return foreground.audit(loaded, options, is_whole=is_whole)
 
 
 @cli.command()
@@ -165,6 +189,7 @@ def audit(
     "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
+@log_file_option
 @set_option
 @click.pass_obj
 def apply(
@@ -174,6 +199,7 @@ def apply(
     as_json: bool,
     verbose: bool,
     quiet: bool,
+    log_file: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Apply a plan saved by plan --save: all of it and nothing else.
@@ -183,13 +209,15 @@ def apply(
     from actorsync.cli import foreground
     from actorsync.runs.saved_plan import Plan, is_saved_plan
 
+    show = show_of(as_json, verbose, quiet)
     if is_saved_plan(profile) and not is_saved_plan(plan):
         raise click.UsageError(
             f"{profile} is a plan, not a profile; write the profile first: actorsync apply {plan} {profile}"
         )
-    loaded = load(profile, overrides)
-    options = foreground.Options(show_of(as_json, verbose, quiet), ends_afterwards=bool(is_program))
-    return foreground.apply(loaded, Plan.load(plan), options)
+    with logging_to(log_file) as log:
+        loaded = load(profile, overrides)
+        options = foreground.Options(show, ends_afterwards=bool(is_program), log=log)
+        return foreground.apply(loaded, Plan.load(plan), options)
 
 
 @cli.command()
@@ -316,14 +344,6 @@ def rehearse(
     return perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
 
 
-def _usage_text(error: click.ClickException) -> str:
-    """Return a usage error as one line that ends with the command that shows the help."""
-    text = " ".join(error.format_message().split())
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    command = context.command_path if context is not None else "actorsync"
-    return f"{text.rstrip('.')} (see: {command} --help)"
-
-
 def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
     """Run a command and return its exit code.
 
@@ -336,7 +356,7 @@ def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
         error.show(sys.stderr)
         return error.exit_code
     except click.ClickException as error:
-        tell(_usage_text(error))
+        tell(usage_text(error))
         return error.exit_code
     except ActorsyncError as error:
         tell(str(error))

@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from actorsync.cli.output.messages import summary
+from actorsync.model.messages import summary
 from actorsync.model.text import size_text
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.runner import run_once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,17 +12,20 @@ from typing import Literal
 import attrs
 import trio
 
+from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
+from actorsync.cli.log_file import LogFile
 from actorsync.cli.malloc import share_one_heap
 from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines
-from actorsync.cli.output.messages import change_of
+from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.streams import Sink, tell_bug
-from actorsync.ending import DRIFTED
-from actorsync.errors import ActorsyncError
+from actorsync.errors import DRIFTED, ActorsyncError, StageFailed
 from actorsync.model.event import Event
+from actorsync.model.messages import change_of
+from actorsync.policy import RunOptions
 from actorsync.profile import Profile, format_duration
-from actorsync.runs.options import options_for
+from actorsync.runs.options import options_for, policy_of
 from actorsync.runs.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
@@ -46,6 +49,7 @@ class Options:
     stops_on_enter: bool = False
     ends_afterwards: bool = False
     """Whether the process ends with the run, so that later signals have nothing to stop."""
+    log: LogFile | None = None
 
 
 def run(profile: Profile, options: Options) -> int:
@@ -57,8 +61,9 @@ def run(profile: Profile, options: Options) -> int:
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
-    output = _output(options.show, statistics, "" if every is None else format_duration(every))
-    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+    often = "" if every is None else format_duration(every)
+    output = _with_log(_output(options.show, statistics, often), statistics, options.log, often)
+    of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
 
     async def work() -> int:
         if every is not None:
@@ -74,8 +79,8 @@ def audit(profile: Profile, options: Options, *, is_whole: bool) -> int:
     profile = ask_first(profile)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    output = _output(options.show, statistics, "", verb="comparing")
-    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+    output = _with_log(_output(options.show, statistics, verb="comparing"), statistics, options.log)
+    of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
 
     async def work() -> int:
         report = await audit_once(profile, of_run, is_whole=is_whole)
@@ -90,8 +95,8 @@ def apply(profile: Profile, plan: Plan, options: Options) -> int:
     profile = ask_first(profile)
     statistics = Statistics()
     shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
-    output = _output(options.show, statistics, "")
-    of_run = options_for(profile, shutdown=shutdown, observers=[output.observe], statistics=statistics)
+    output = _with_log(_output(options.show, statistics), statistics, options.log)
+    of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
 
     async def work() -> int:
         report = await apply_once(profile, plan, of_run)
@@ -107,21 +112,22 @@ def plan(
     has_exit_code: bool = False,
     save_to: Path | None = None,
     ends_afterwards: bool = False,
+    log: LogFile | None = None,
 ) -> int:
     """Show what a run would change; return the exit code. A plan is saved only if it was completed."""
     profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    output: Output = PlanLines(statistics, sys.stdout, sys.stderr)
-    if as_json:
-        output = JsonLines(statistics, sys.stdout, sys.stderr)
+    shown = (JsonLines if as_json else PlanLines)(statistics, sys.stdout, sys.stderr)
+    logged = [] if log is None else [_stamped(PlanLines(statistics, log.stream, log.stream))]
+    output = Outputs(shown, logged)
     has_changes = False
 
     def watch(event: Event) -> None:
         nonlocal has_changes
         has_changes = has_changes or change_of(event) is not None
 
-    of_run = options_for(profile, shutdown=shutdown, observers=[watch, output.observe], statistics=statistics)
+    of_run = _options(profile, shutdown, [watch, output.observe], statistics, log)
 
     async def work() -> int:
         made = await make_plan(profile, of_run)
@@ -133,21 +139,43 @@ def plan(
     return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
 
 
-def _output(show: Show, statistics: Statistics, every: str, *, verb: str = "mirroring") -> Output:
+def _options(
+    profile: Profile, shutdown: Shutdown, observers: Sequence[Observer], statistics: Statistics, log: LogFile | None
+) -> RunOptions:
+    """Return the options of a run. Its log is never sent: it changes all the time."""
+    policy = policy_of(profile, private=() if log is None else [log.path])
+    return options_for(profile, policy=policy, shutdown=shutdown, observers=observers, statistics=statistics)
+
+
+def _with_log(output: Output, statistics: Statistics, log: LogFile | None, every: str = "") -> Outputs:
+    if log is None:
+        return Outputs(output)
+    return Outputs(output, [_stamped(Lines(statistics, log.stream, every=every, is_verbose=True))])
+
+
+def _stamped(output: Output) -> Output:
+    output.is_stamped = True
+    return output
+
+
+def _output(show: Show, statistics: Statistics, every: str = "", *, verb: str = "mirroring") -> Output:
     if show == "json":
         return JsonLines(statistics, sys.stdout, sys.stderr)
     if show == "quiet":
         return Output(statistics, sys.stdout, sys.stderr)
-    is_terminal = Sink(sys.stderr).isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+    has_reader = Sink(sys.stderr).isatty()
+    is_terminal = has_reader and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
     kind = Lines
     if is_terminal:
         from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
 
         kind = LiveView
-    return kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", verb=verb)
+    output = kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", verb=verb)
+    output.is_stamped = show == "verbose" and not has_reader  # then it is a log
+    return output
 
 
-def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Output, options: Options) -> int:
+def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Outputs, options: Options) -> int:
     """Run ``work`` and return the exit code. The first signal drains, the second cancels, the third exits at once.
 
     Each step also follows by itself when the time of the one before is over: after a drain that is
@@ -170,7 +198,7 @@ def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: O
 async def _in_foreground(
     work: Callable[[], Awaitable[int]],
     shutdown: Shutdown,
-    output: Output,
+    output: Outputs,
     requests: StopRequests,
     stops_on_enter: bool,
 ) -> int:
@@ -183,11 +211,15 @@ async def _in_foreground(
                 beside.start_soon(drain_on_enter, 0, requests.stop)
             try:
                 code = await work()
-            except ActorsyncError as error:
-                output.complain(str(error))
-                code = error.exit_code
-            except Exception as bug:  # noqa: BLE001 - the outermost handler
-                await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
+            except Exception as error:  # noqa: BLE001 - the outermost handler
+                # The only observers here are those of the command line itself.
+                bug = error.__cause__ if isinstance(error, StageFailed) else error
+                if isinstance(bug, ActorsyncError):
+                    output.complain(str(bug))
+                    code = bug.exit_code
+                else:
+                    await trio.to_thread.run_sync(tell_bug, bug or error, abandon_on_cancel=True)
+                    output.note_bug(bug or error)
             beside.cancel_scope.cancel()
         output.close()
     return requests.forced_code if code == 130 or output.is_abandoned else code

@@ -6,6 +6,7 @@ As in `actorsync.cli.commands`, what is slow to import is imported where it is u
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from actorsync.cli.foreground import Show
+    from actorsync.cli.log_file import LogFile
     from actorsync.profile import Profile
     from actorsync.testing.servers.faults import ServerFault
 
@@ -21,6 +23,8 @@ __all__ = [
     "json_option",
     "list_faults",
     "load",
+    "log_file_option",
+    "logging_to",
     "print_lines",
     "profile_argument",
     "read_faults",
@@ -43,6 +47,21 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override a key of the profile, for example sync.delete=true. Repeatable.",
 )
+log_file_option = click.option(
+    "--log-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append what -v shows to this file, each line with its time.",
+)
+
+
+def logging_to(path: Path | None) -> AbstractContextManager[LogFile | None]:
+    """Return the context manager of `log_to`; one that does nothing without a path."""
+    if path is None:
+        return nullcontext()
+    from actorsync.cli.log_file import log_to
+
+    return log_to(path)
 
 
 def read_rate(_: click.Context, __: click.Parameter, value: str | None) -> str | None:

@@ -24,7 +24,6 @@ __all__ = [
     "Drift",
     "Examined",
     "Round",
-    "change_of",
     "examine",
     "foreign_root",
     "is_as_recorded",
@@ -108,17 +107,6 @@ def is_as_recorded(then: Entry, now: Entry | None) -> bool:
         return True
     is_whole = not (now.mtime_ns % _SECOND and then.mtime_ns % _SECOND)
     return is_whole and now.mtime_ns // _SECOND == then.mtime_ns // _SECOND
-
-
-def change_of(then: Entry, now: Entry | None) -> str:
-    """Return in a few words what has become of an entry."""
-    if now is None:
-        return "is missing"
-    if now.kind is not then.kind:
-        return f"is a {now.kind.value} now"
-    if now.size != then.size:
-        return f"has {now.size:,} bytes instead of {then.size:,}"
-    return "was written by another program"
 
 
 def foreign_root(then: Root | None, now: Root | None) -> bool:

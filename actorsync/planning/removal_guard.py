@@ -42,19 +42,22 @@ class RemovalRequest:
     root_now: Root
 
 
-def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:
+def objection(removals: RemovalRequest, limit: DeleteLimit, *, any_device: bool = False) -> str | None:
     """Return why the removals must not begin, in one line that says what to do; None when they may.
 
-    An unlimited ``limit`` (``max-delete = "100%"``) allows every removal: there is no objection.
+    An unlimited ``limit`` (``max-delete = "100%"``) allows every removal: there is no objection. ``any_device`` allows
+    removals from a source that is on another device than before, and nothing else.
     """
     if not removals.count or limit.is_unlimited:
         return None
     way_out = "if this is intended, run once with --set sync.max-delete=100%"
     if removals.seen == 0 and removals.ours >= FEW_ENTRIES:
         return f"the source is empty, and the target has {removals.ours} entries from it: nothing removed; {way_out}"
-    then, now = removals.root_then, removals.root_now
-    if then is not None and then.device is not None and now.device is not None and then.device != now.device:
-        return f"the source is on another device than in the last run (is it mounted?): nothing removed; {way_out}"
+    if not any_device and _is_elsewhere(removals.root_then, removals.root_now):
+        return (
+            "the source is on another device than in the last run (is it mounted?): nothing removed; "
+            "if this is intended, run once with --set sync.any-device=true"
+        )
     allowed = limit.limit(removals.ours)
     if removals.count > allowed:
         return (
@@ -62,6 +65,10 @@ def objection(removals: RemovalRequest, limit: DeleteLimit) -> str | None:
             f"nothing removed; {way_out}"
         )
     return None
+
+
+def _is_elsewhere(then: Root | None, now: Root) -> bool:
+    return then is not None and then.device is not None and now.device is not None and then.device != now.device
 
 
 @attrs.frozen

@@ -8,8 +8,12 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-__all__ = ["one_line", "read_regular", "regular_status"]
+__all__ = ["PLAN_BEGINNING", "one_line", "read_regular", "regular_status"]
+
+#: How the file of a saved plan begins: not a profile, though it may be named in the place of one.
+PLAN_BEGINNING: Final = b'{\n "actorsync-plan"'
 
 
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:

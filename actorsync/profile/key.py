@@ -1,9 +1,10 @@
-"""The metadata of a field that is a key of a profile, and the readers of secrets."""
+"""The metadata of a field that is a key of a profile, the readers of secrets, and hints for keys of other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from actorsync.profile.place import Options
 from actorsync.profile.readers import Reader, Site, read_path, takes
@@ -18,7 +19,95 @@ from actorsync.profile.secret import (
     looks_secret,
 )
 
-__all__ = ["key", "read_options", "secret_reader", "ssh_key", "tls_key"]
+__all__ = ["HINTS", "hint_for", "key", "read_options", "secret_reader", "ssh_key", "tls_key"]
+
+_CHECKED: Final = (
+    "the identity of a server is always checked; for SSH use actorsync trust, for TLS {table}.ca-file or "
+    "{table}.certificate-sha256"
+)
+_SCHEMES: Final = (
+    "{table}.url says so with its scheme: sftp://, ftpes:// (explicit TLS), ftps:// (implicit TLS) or ftp:// (no TLS)"
+)
+
+#: What to write instead of a key that other programs have, or that seems likely: ssh, lftp, rclone, WinSCP, rsync,
+#: deployment actions. ``{table}`` is the table of the place, which is ``target`` outside ``[source]``.
+HINTS: Final[Mapping[str, str]] = {
+    name: hint
+    for names, hint in (
+        ("host hostname server server-address address ip", 'it is part of {table}.url: "sftp://user@host/dir"'),
+        ("port", 'it is part of {table}.url: "sftp://user@host:2222/dir"'),
+        ("user username login account", 'it is part of {table}.url: "sftp://user@host/dir"'),
+        (
+            "dir directory folder root base-path remote-dir remote-path remote-root remote-directory server-dir",
+            'it is part of {table}.url: "sftp://user@host/dir"',
+        ),
+        ("protocol scheme type security secure tls ssl ftps sftp encryption use-tls explicit-tls", _SCHEMES),
+        (
+            "passive pasv passive-mode active active-mode epsv ftp-mode",
+            "FTP is always passive, over EPSV or PASV; remove it",
+        ),
+        (
+            "proxy-jump proxyjump jump-host jump-hosts bastion gateway",
+            'use {table}.jump = ["user@bastion.example.com"]',
+        ),
+        ("proxy-command proxycommand", 'no command is run; use {table}.jump = ["user@bastion.example.com"]'),
+        (
+            "proxy-host proxy-port proxy-url socks socks-proxy http-proxy",
+            'use {table}.proxy = "socks5://proxy.example.com:1080"',
+        ),
+        ("identity identity-file private-key ssh-key ssh-key-file keyfile pem", "use {table}.key-file"),
+        ("pass passwd pwd secret credentials", 'use {table}.password = {{ env = "NAME" }}'),
+        ("password-file pass-file", 'use {table}.password = {{ file = "..." }}'),
+        ("password-command pass-command", 'use {table}.password = {{ command = ["pass", "shop"] }}'),
+        ("password-env pass-env", 'use {table}.password = {{ env = "NAME" }}'),
+        (
+            "fingerprint host-fingerprint host-key-fingerprint",
+            "use {table}.host-key for SSH, {table}.certificate-sha256 for TLS",
+        ),
+        (
+            (
+                "insecure verify verify-certificate verify-ssl ssl-verify skip-verify no-check-certificate "
+                "ignore-certificate strict-host-key-checking host-key-checking"
+            ),
+            _CHECKED,
+        ),
+        ("remote dest destination to dst output out", 'use target.url = "sftp://user@host/dir"'),
+        ("local local-dir local-path src from input", 'use source.path = "./public"'),
+        ("ignore ignores excludes exclude-glob filter filters skip", 'use sync.exclude = [".git/", "*.tmp"]'),
+        ("includes include-glob only", 'use sync.include = ["/docs/a.md"], with sync.exclude for the rest'),
+        ("ignore-file exclude-file excludes-from filter-from", 'use sync.exclude-from = ".deployignore"'),
+        (
+            "threads parallel parallelism transfers checkers workers jobs concurrency connection-limit",
+            "use sync.connections = 8",
+        ),
+        ("dry-run dryrun simulate preview", "it is a command: actorsync plan"),
+        ("bandwidth bandwidth-limit rate rate-limit limit-rate speed-limit limit", 'use sync.bwlimit = "2M"'),
+        ("interval schedule repeat period cron watch loop refresh", 'use sync.every = "15m"'),
+        (
+            "mirror prune purge clean delete-extra delete-remote delete-extraneous sync-deletions",
+            "use sync.delete = true",
+        ),
+        ("checksum hash size-only ignore-times update newer", 'use sync.compare = "checksum"'),
+        ("chmod perms permissions file-mode dir-mode umask", 'use sync.modes = "0644/0755"'),
+        ("symlinks follow-symlinks follow-links copy-links", 'use sync.links = "follow"'),
+        ("depth recursion recursive", "use sync.max-depth; all directories are mirrored without it"),
+        (
+            "timeout timeouts connect-timeout retries retry max-retries keepalive",
+            "actorsync waits and tries again by itself; remove it",
+        ),
+        (
+            "atomic temp-file in-place inplace partial-dir",
+            "each file is written beside its name and renamed; remove it",
+        ),
+        ("verbose quiet debug json progress", "it is an option: actorsync run --verbose, --quiet or --json"),
+        ("log log-file logfile log-level", "it is an option: actorsync run --log-file FILE"),
+        (
+            "state state-dir state-name journal cache",
+            "the journal has its place in $XDG_STATE_HOME/actorsync; remove it",
+        ),
+    )
+    for name in names.split()
+}
 
 _FORMS = ("env", "file", "command", "keyring", "prompt")
 
@@ -50,6 +139,19 @@ def key(
         "schemes": schemes,
         "others": others,
     }
+
+
+def hint_for(unknown: str) -> str | None:
+    """Return what to write instead of an unknown key or table that other programs have; None for any other.
+
+    ``unknown`` is ``table.key`` or a name alone, written in any of the ways in use: ``proxyJump``, ``PROXY_JUMP``.
+    """
+    table, _, name = unknown.rpartition(".")
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower().replace("_", "-")
+    if (table, name) == ("target", "path"):
+        name = "dir"
+    hint = HINTS.get(name)
+    return None if hint is None else hint.format(table="source" if table == "source" else "target")
 
 
 def secret_reader(name: str) -> Reader:

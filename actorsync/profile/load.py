@@ -17,7 +17,8 @@ from cattrs.gen import make_dict_structure_fn, override
 from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
 from actorsync.planning.doubts import variable_in
-from actorsync.profile.files import one_line, read_regular
+from actorsync.profile.files import PLAN_BEGINNING, one_line, read_regular
+from actorsync.profile.key import hint_for
 from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.overlap import overlap
 from actorsync.profile.place import Place
@@ -157,9 +158,15 @@ class _Loader:
         try:
             raw, status = read_regular(self._path, _MAX_BYTES)
         except FileNotFoundError:
+            if ":/" in str(self._path):
+                self._fail("", "is a URL, not a profile; run: actorsync init, and set target.url in the new profile")
             self._fail("", "no such file; create one with: actorsync init")
         except OSError as error:
+            if os.path.isdir(self._path):
+                self._fail("", "is a directory, not a profile; run: actorsync init, and set source.path there")
             self._fail("", f"cannot be read: {error.strerror}")
+        if raw.startswith(PLAN_BEGINNING):
+            self._fail("", f"is a saved plan, not a profile; run: actorsync apply PROFILE {self._site.name}")
         try:
             document = tomllib.loads(raw.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
@@ -330,11 +337,15 @@ def _unknown(key: str) -> str:
 
 
 def _suggestion(unknown: str, written: Callable[[str], str]) -> str:
-    """Return the closest known key as the end of a message. ``written`` returns a key as the user wrote this one.
+    """Return a hint or the closest known key as the end of a message.
+
+    ``written`` returns a key as the user wrote this one.
 
     The keys of all tables are compared by their names alone, because a key is often in the wrong table. Of equally
     close keys, one in the same table comes first, and one in ``[source]`` last.
     """
+    if (hint := hint_for(unknown)) is not None:
+        return f"; {hint}"
     section, _, name = unknown.rpartition(".")
     if not section:
         candidates = [*_KEYS, *_SECTIONS]

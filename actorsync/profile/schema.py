@@ -168,6 +168,14 @@ class Sync:
             doc="A run that would remove more than this removes nothing and ends with exit code 4.",
         ),
     )
+    any_device: bool = attrs.field(
+        default=False,
+        metadata=key(
+            read_switch,
+            "any-device = true",
+            doc="Allow removals although the source is on another device than in the last run.",
+        ),
+    )
     exclude: tuple[str, ...] = attrs.field(
         default=(),
         metadata=key(

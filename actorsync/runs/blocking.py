@@ -11,8 +11,8 @@ from typing import NoReturn, TypeVar
 
 import trio
 
+from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.model.report import Report
@@ -108,7 +108,7 @@ def run(
     Ignores ``sync.every``. ``profile`` and ``overrides`` are as in `actorsync.load_profile`. Without a profile,
     ``source``, ``target`` and ``keys`` are as in `actorsync.make_profile`. ``stages``, ``before_commit`` and
     ``after_run`` are as in `actorsync.actors.pipeline`. ``transforms`` make the content of some files, see `Transform`.
-    ``observers`` are called with each event, in another thread, and must not wait.
+    ``observers`` are called with each event, in another thread. A plain function must not wait; an async function may.
 
     In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run. The first signal finishes the files in
     progress. The second aborts them, and removes their temporaries within a second. The third returns at once; if the

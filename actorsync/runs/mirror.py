@@ -10,8 +10,8 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.recorder import Observer
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, keeping_logins
 from actorsync.endpoints.wrappers.dry_run import DryRun
@@ -94,8 +94,8 @@ class Mirror:
         """Show the observers an event that does not belong to a pass."""
         for observer in self.options.observers:
             observer(event)
-        if self.options.feed is not None:
-            self.options.feed.observe(event)
+        for feed in self.options.feeds:
+            feed.observe(event)
 
     async def plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Plan:
         """Make a plan. ``journal`` must be a copy: the plan changes it. See `one_pass` for ``places``."""
@@ -111,7 +111,9 @@ class Mirror:
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             mirror = attrs.evolve(self, options=options)
             async with keeping_logins(source, *([target] if journal.is_fresh else [])):
-                report = await mirror._supervise(source, DryRun(target), journal, notes.observe)
+                report = await mirror._supervise(
+                    source, DryRun(target, is_read=journal.is_fresh), journal, notes.observe
+                )
         return notes.plan(self.profile.identity, source.display, target.display, report)
 
     async def one_pass(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,14 +11,35 @@ from typing import TYPE_CHECKING
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
-from actorsync.model.text import hidden
+from actorsync.errors import ProfileError
+from actorsync.model.text import display, hidden
 from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
 from actorsync.runs.options import policy_of
 
 if TYPE_CHECKING:
     from actorsync.endpoints.shared.proxy import Proxy
 
-__all__ = ["open_endpoints"]
+__all__ = ["open_endpoints", "require_source"]
+
+
+def require_source(profile: Profile) -> None:
+    """Check that a source on this machine is a directory. Raises `ProfileError` that names the key if it is not.
+
+    A directory that exists and cannot be read is found out by the scan. Blocks.
+    """
+    if profile.source.is_remote:
+        return
+    key, path = f"{profile.source.where}.path", display(profile.source.path)
+    try:
+        status = os.stat(profile.source.path)
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(profile.source.path):
+            raise ProfileError(f"{key}: {path} is a symbolic link to nothing; correct the link or the path") from None
+        raise ProfileError(f"{key}: {path} does not exist; create the directory, or correct the path") from None
+    except OSError:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        raise ProfileError(f"{key}: {path} is not a directory; name the directory to mirror")
 
 
 def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:

@@ -11,8 +11,8 @@ import attrs
 import trio
 
 from actorsync.actors.feed import Feed
+from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import ConnectionLevel, Rate, Statistics
 from actorsync.ending import the_cause
@@ -197,8 +197,8 @@ async def open_sync(
 
     ``profile``, ``overrides``, ``source``, ``target`` and ``keys`` are as in `actorsync.load_profile` and
     `actorsync.make_profile`. ``stages``, ``before_commit`` and ``after_run`` are as in `actorsync.actors.pipeline`.
-    ``transforms`` make the content of some files, see `Transform`. ``observers`` are called with each event, and must
-    not wait; see also `Sync.events`.
+    ``transforms`` make the content of some files, see `Transform`. ``observers`` are called with each event. A plain
+    function must not wait; an async function may, see `actorsync.runs.observing`. See also `Sync.events`.
 
     An error in the block cancels the run, which removes its temporaries, and is then raised unchanged. So is a
     cancellation from outside. How the run itself ends is in `Sync.report`, even when it failed: a server that could not

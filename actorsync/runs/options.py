@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import attrs
 
 from actorsync.actors.feed import Feed
+from actorsync.actors.observers import Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
-from actorsync.actors.recorder import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
@@ -21,17 +22,18 @@ from actorsync.runs.private_paths import private_paths
 __all__ = ["Additions", "options_for", "policy_of"]
 
 
-def policy_of(profile: Profile, transforms: Sequence[Transform] = ()) -> Policy:
-    """Return what a run of the profile may do. ``transforms`` are the caller's."""
+def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: Iterable[Path] = ()) -> Policy:
+    """Return what a run of the profile may do. ``transforms`` are the caller's, and so are ``private`` files."""
     sync = profile.sync
     return Policy(
         selection=attrs.evolve(
             sync.selection(),
-            private=private_paths(profile),
+            private=private_paths(profile, private),
             keeps_git_back=profile.target.is_remote and not profile.source.is_remote,
         ),
         max_delete=sync.max_delete,
         delete=sync.delete,
+        any_device=sync.any_device,
         by_content=sync.compare == "checksum",
         by_size_time=sync.compare == "size-time",
         modes=sync.modes,
@@ -77,6 +79,9 @@ class Additions:
     pipeline: Pipeline
     transforms: Sequence[Transform] = ()
     observers: Sequence[Observer] = ()
+
+    def __attrs_post_init__(self) -> None:
+        require_observers(self.observers)
 
     def options(self, profile: Profile, shutdown: Shutdown) -> RunOptions:
         """Return the options of a run of the profile, with these additions."""

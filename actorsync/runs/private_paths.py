@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from actorsync.endpoints.ssh.settings import usual_key_files
@@ -14,9 +14,10 @@ from actorsync.profile.secret import CommandSecret
 __all__ = ["private_paths"]
 
 
-def private_paths(profile: Profile) -> frozenset[str]:
+def private_paths(profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]:
     """Return those of the files that are in the source, as paths below its root. A source on a server has none.
 
+    ``more`` are further files that are never sent.
     The key files in the files of ssh are among them. A file counts by the path that the profile has, and by that of the
     file itself, where the two differ by a link.
     """
@@ -24,7 +25,7 @@ def private_paths(profile: Profile) -> frozenset[str]:
         return frozenset()
     root = os.path.realpath(profile.source.path)
     paths = set()
-    for path in _own_files(profile):
+    for path in (*_own_files(profile), *more):
         beside = os.path.join(os.path.realpath(path.parent), path.name)
         for form in (os.path.abspath(path), beside, os.path.realpath(path)):
             below = os.path.relpath(form, root)

@@ -9,12 +9,13 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.ending import DRIFTED, the_cause
-from actorsync.errors import GuardRefused, ProfileError, TargetUnreachable
+from actorsync.ending import the_cause
+from actorsync.errors import DRIFTED, GuardRefused, ProfileError, TargetUnreachable
 from actorsync.model.report import Report
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
+from actorsync.runs.observing import observing
 from actorsync.runs.options import options_for
 
 __all__ = ["BREATH", "WakeUp", "repeat", "require_repeatable", "run_forever"]
@@ -41,7 +42,11 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
     """
     assert profile.sync.every is not None, "the profile does not say how often"
     require_repeatable(profile)
-    options = options or options_for(profile)
+    async with observing(options or options_for(profile)) as observed:
+        return await _passes(profile, observed, profile.sync.every, is_rebuilding=is_rebuilding)
+
+
+async def _passes(profile: Profile, options: RunOptions, period: float, *, is_rebuilding: bool) -> int:
     first = Mirror(profile, options, is_rebuilding)
     # The user waits for the first pass, and may have mended what failed before. Later passes are patient.
     later = _with_policy(first, attrs.evolve(options.policy, is_patient=True))
@@ -60,7 +65,7 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
             mirror = later
             return report
 
-        return await repeat(one_pass, profile.sync.every, options.shutdown)
+        return await repeat(one_pass, period, options.shutdown)
 
 
 def _with_policy(mirror: Mirror, policy: Policy) -> Mirror:

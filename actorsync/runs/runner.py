@@ -8,6 +8,7 @@ the profile. How a run ends is in its `Report`. An error is raised only if it ke
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
 import attrs
 import trio
@@ -21,12 +22,16 @@ from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
-from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.observing import observing
+from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
 from actorsync.runs.saved_plan import Plan, check_target, only
 
 __all__ = ["apply_once", "ask_first", "audit_once", "make_plan", "run_once"]
+
+#: How often a plan tries to connect before it gives up: for about a second.
+PLAN_TRIES: Final = 3
 
 
 def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = False) -> Profile:
@@ -62,10 +67,12 @@ async def run_once(
     on it are adopted or replaced, but not removed. ``task_status`` is started when the journal is open and the secrets
     are known: from then on the run cannot be refused.
     """
-    mirror = Mirror(profile, options or options_for(profile), is_rebuilding)
-    async with mirror.ready() as (journal, secrets):
-        task_status.started()
-        return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
+    async with observing(options or options_for(profile)) as observed:
+        mirror = Mirror(profile, observed, is_rebuilding)
+        async with mirror.ready() as (journal, secrets):
+            task_status.started()
+            return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 
 async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_whole: bool = False) -> Report:
@@ -75,19 +82,17 @@ async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_
     recorded, so that a run with ``audit.repair = "fix"`` restores it. Raises `GuardRefused` if no run has made the
     target known.
     """
-    mirror = Mirror(profile, options or options_for(profile))
-    policy = mirror.options.policy
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     listings = EVERYTHING if is_whole else profile.audit.listings or AuditRule().listings
-    policy = attrs.evolve(policy, audit=AuditRule(listings, is_alone=True))
-    async with mirror.ready() as (journal, secrets):
-        if journal.is_fresh:
-            raise GuardRefused(
-                f"{profile.path}: nothing to compare: no run has mirrored this profile; use actorsync run"
-            )
-        if mirror.is_stopped:
-            return mirror.unbegun()
-        options = attrs.evolve(mirror.options, policy=policy)
-        return await attrs.evolve(mirror, options=options).one_pass(journal, secrets)
+    async with observing(options or options_for(profile)) as observed:
+        policy = attrs.evolve(observed.policy, audit=AuditRule(listings, is_alone=True))
+        mirror = Mirror(profile, attrs.evolve(observed, policy=policy))
+        async with mirror.ready() as (journal, secrets):
+            if journal.is_fresh:
+                raise GuardRefused(
+                    f"{profile.path}: nothing to compare: no run has mirrored this profile; use actorsync run"
+                )
+            return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 
 async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan:
@@ -96,11 +101,20 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
     Takes no lock: it reads the journal as it is at one moment, even during a run. A target on a server is connected to
     only if the journal does not know it. The plan of a run that was stopped is incomplete, as its report says.
     """
-    mirror = Mirror(profile, options or options_for(profile))
-    with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
-        await mirror.warn_of_doubts()
-        secrets = await mirror.secrets(only_source=not journal.is_fresh)
-        return await mirror.plan(journal, secrets)
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
+    async with observing(_impatient(options or options_for(profile)), is_logged=False) as observed:
+        mirror = Mirror(profile, observed)
+        with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
+            await mirror.warn_of_doubts()
+            secrets = await mirror.secrets(only_source=not journal.is_fresh)
+            return await mirror.plan(journal, secrets)
+
+
+def _impatient(options: RunOptions) -> RunOptions:
+    """Return the options with few attempts to connect: somebody waits for a plan, and nothing is lost without it."""
+    policy = options.policy
+    backoff = attrs.evolve(policy.backoff, tries=min(policy.backoff.tries, PLAN_TRIES))
+    return attrs.evolve(options, policy=attrs.evolve(policy, backoff=backoff))
 
 
 async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = None) -> Report:
@@ -110,20 +124,22 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
     is made and compared, and the target directories that it concerns are listed. The policy and the pipeline must be
     those that the plan was made with.
     """
-    mirror = Mirror(profile, options or options_for(profile))
-    async with mirror.ready() as (journal, secrets):
-        if mirror.is_stopped:
-            return mirror.unbegun()
-        has_codes = any(place.ways.codes is not None for place in (profile.source, profile.target))
-        places = open_endpoints(profile, secrets) if has_codes else None  # then one login serves it all
-        async with keeping_logins(*(places or ())):
-            return await _applied(mirror, plan, journal, secrets, places)
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
+    async with observing(options or options_for(profile)) as observed:
+        mirror = Mirror(profile, observed)
+        async with mirror.ready() as (journal, secrets):
+            if mirror.is_stopped:
+                return mirror.unbegun()
+            has_codes = any(place.ways.codes is not None for place in (profile.source, profile.target))
+            places = open_endpoints(profile, secrets) if has_codes else None  # then one login serves it all
+            async with keeping_logins(*(places or ())):
+                return await _applied(mirror, plan, journal, secrets, places)
 
 
 async def _applied(
     mirror: Mirror, plan: Plan, journal: Journal, secrets: BothSecrets | None, places: Places | None
 ) -> Report:
-    silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=()))
+    silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=(), listeners=()))
     now = await silent.plan(journal.copy_to_memory(), secrets, places)
     if mirror.is_stopped:
         return mirror.unbegun()

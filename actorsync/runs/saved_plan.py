@@ -24,19 +24,18 @@ from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.actors.pipeline import Change, OperationStage, operation_stage
 from actorsync.endpoints.contract import Session
-from actorsync.errors import PlanOutdated, ProfileError
+from actorsync.errors import GuardRefused, PlanOutdated, ProfileError
 from actorsync.model.entry import Entry, Kind, Listing, Record, parent_of
 from actorsync.model.event import Event
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, SetMode
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
+from actorsync.profile.files import PLAN_BEGINNING
 
 __all__ = ["Notes", "Plan", "Step", "check_target", "only"]
 
 _FORMAT: Final = 1
 
-#: How the file of a saved plan begins, see `Plan.save`.
-_BEGINNING: Final = b'{\n "actorsync-plan"'
 _MAX_BYTES: Final = 1 << 30
 
 #: How many differences the message names when a plan is refused.
@@ -61,7 +60,8 @@ class Plan:
 
     ``profile`` identifies the pair of source and target; ``source`` and ``target`` are for display. ``made_at`` is in
     seconds since the epoch. ``report`` is the report of the run that made the plan: its ``exit_code`` is 0 unless
-    something failed already, or a guard would refuse.
+    something failed already, or a guard would refuse. ``kept`` are the removals that a run would not do: a guard
+    refuses them, or they wait because something near them failed. They are no ``operations``.
     """
 
     profile: str
@@ -70,6 +70,7 @@ class Plan:
     made_at: float
     steps: tuple[Step, ...]
     report: Report
+    kept: tuple[Remove, ...] = ()
 
     @property
     def operations(self) -> tuple[Change, ...]:
@@ -129,12 +130,18 @@ class Plan:
         return plan
 
     def check(self, now: Plan) -> None:
-        """Raise `PlanOutdated` unless ``now``, made of the same profile at this moment, is the same."""
+        """Raise `PlanOutdated` unless ``now``, made of the same profile at this moment, is the same.
+
+        Raises `GuardRefused` if a guard refuses the removals of either: a plan is applied as a whole.
+        """
         if now.profile != self.profile:
             raise PlanOutdated(
                 f"the plan is for {self.source} -> {self.target}, and the profile for {now.source} -> {now.target}; "
                 "save a new plan with: actorsync plan --save"
             )
+        refused = self.report.refused or now.report.refused
+        if refused is not None:
+            raise GuardRefused(f"the plan is not applied, and nothing was changed: {refused}")
         then, today = _by_path(self.steps), _by_path(now.steps)
         raise_if(_differences(then, today))
 
@@ -143,7 +150,7 @@ def is_saved_plan(path: str | os.PathLike[str]) -> bool:
     """Return whether a file looks like a saved plan, by its beginning. A file that cannot be read does not."""
     try:
         with open(path, "rb") as file:
-            return file.read(len(_BEGINNING)) == _BEGINNING
+            return file.read(len(PLAN_BEGINNING)) == PLAN_BEGINNING
     except OSError:
         return False
 
@@ -247,6 +254,7 @@ class Notes:
     record: Callable[[str], Record | None]
     _planned: dict[int, Step] = attrs.Factory(dict)
     _done: list[Step] = attrs.Factory(list)
+    _kept: list[Remove] = attrs.Factory(list)
 
     @property
     def stage(self) -> OperationStage:
@@ -261,25 +269,32 @@ class Notes:
         return operation_stage(note)
 
     def observe(self, event: Event) -> None:
-        """Note that a planned operation would be done."""
-        if isinstance(event, Done) and (step := self._planned.get(id(event.operation))) is not None:
-            self._done.append(step)
+        """Note that a planned operation would be done, or that a removal would not be done."""
+        match event:
+            case Done(operation) if (step := self._planned.get(id(operation))) is not None:
+                self._done.append(step)
+            case Returned(Remove() as removal):
+                self._kept.append(removal)
 
     def plan(self, profile: str, source: str, target: str, report: Report) -> Plan:
         """Return the plan."""
-        return Plan(profile, source, target, report.started_at, tuple(self._done), report)
+        return Plan(profile, source, target, report.started_at, tuple(self._done), report, tuple(self._kept))
 
 
 def only(plan: Plan) -> OperationStage:
-    """Return a stage that passes on the operations of ``plan``, and fails any other."""
+    """Return a stage that passes on the operations of ``plan``, and fails any other. What it keeps is left as it is."""
     planned: dict[tuple[str, type[Change]], Change] = {}
     for operation in plan.operations:
         planned[operation.path, type(operation)] = operation
         if isinstance(operation, Move):  # the run plans a removal of the old name first, which the move then replaces
             planned[operation.target.path, Remove] = Remove(operation.target)
 
+    kept = {removal.path for removal in plan.kept}
+
     async def only_what_is_planned(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:
         async for operation in receive:
+            if isinstance(operation, Remove) and operation.path in kept:
+                continue
             is_planned = planned.get((operation.path, type(operation))) == operation
             await send.send(operation if is_planned else Failed(operation, "it has changed since the plan was checked"))
 
@@ -299,4 +314,6 @@ def _converter() -> cattrs.Converter:
     removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid)
     converter.register_unstructure_hook(Remove, removal)
     configure_tagged_union(Change, converter, tag_name="do")
+    plan = make_dict_unstructure_fn(Plan, converter, kept=unsaid)  # a plan of an earlier version has no such key
+    converter.register_unstructure_hook(Plan, plan)
     return converter

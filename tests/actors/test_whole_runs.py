@@ -88,12 +88,12 @@ async def test_m058_a_clock_that_jumps_between_two_runs(autojump_clock: MockCloc
 # The root of the source.
 
 
-def refused(site: Site, reason: str) -> None:
+def refused(site: Site, reason: str, code: int = 4) -> None:
     """Check that a run is refused, and that it neither removes anything nor forgets what it knows."""
     found = tree(site.target)
     for _ in range(2):
         ran = site.run()
-        assert (ran.code, ran.out) == (4, [])
+        assert (ran.code, ran.out) == (code, [])
         (line,) = ran.errors
         assert reason in line
         assert tree(site.target) == found
@@ -134,16 +134,30 @@ def test_m059_a_source_that_is_not_mounted(
         for path in ("a.txt", "b.txt", "sub/c.txt"):
             site.write(path, f"this is {path}")
     refused(site, "the source is empty" if is_empty else "is on another device than in the last run (is it mounted?)")
+    if not is_empty:
+        assert site.run("--set", "sync.any-device=true") == Ran(0, [], [])
+        (site.source / "b.txt").unlink()
+        assert site.run() == Ran(0, [], []), "the journal knows the new device"
+        assert tree(site.target) == tree(site.source)
 
 
-@pytest.mark.parametrize("kind", ["missing", "file", "dangling link"])
-def test_m060_root_that_is_not_a_directory_is_rejected(site: Site, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "does not exist; create the directory, or correct the path"),
+        ("file", "is not a directory; name the directory to mirror"),
+        ("dangling link", "is a symbolic link to nothing; correct the link or the path"),
+    ],
+)
+def test_m060_root_that_is_not_a_directory_is_rejected(site: Site, kind: str, reason: str) -> None:
     shutil.rmtree(site.source)
     if kind == "file":
         site.source.write_text("a file")
     elif kind == "dangling link":
         site.source.symlink_to(site.folder / "nowhere")
-    refused(site, "Not a directory" if kind == "file" else "does not exist")
+    refused(site, f"actorsync: {site.profile}: source.path: {site.source} {reason}", code=2)
+    for command in ("plan", "check"):
+        assert site.command(command).code == 2
 
 
 def test_m060_a_root_that_became_a_link_is_another_source(site: Site) -> None:
@@ -310,8 +324,9 @@ def test_a_rename_is_planned_and_done(site: Site) -> None:
     planned = site.command("plan")
     assert planned.out == ["> a.txt -> sub/z.txt", "- gone.txt", "1 to move, 1 to remove"]
     ran = site.command("run", "--verbose")
-    assert {"> a.txt -> sub/z.txt", "- gone.txt"} <= set(ran.errors)
-    assert ran.errors[-1].startswith("in sync: 0 copied (0 B), 1 moved, 1 removed, 0 failed in ")
+    lines = [line.split(" ", 2)[2] for line in ran.errors]  # behind the date and the time
+    assert {"> a.txt -> sub/z.txt", "- gone.txt"} <= set(lines)
+    assert lines[-1].startswith("in sync: 0 copied (0 B), 1 moved, 1 removed, 0 failed in ")
     assert tree(site.target) == tree(site.source)
     site.write("b.txt", "here again")
     assert site.command("run").code == 0

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,7 +73,9 @@ def test_verbose_prints_a_line_for_each_change(
     (source / "new.txt").write_text("new")
     assert run_command(["run", profile, "-v", "--set", "sync.max-delete=100%"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert sorted(lines[1:-1]) == ["* a.txt", "+ new.txt", "- sub/", "- sub/b.txt"]
+    stamps, texts = zip(*(line.split(" ", 2)[::2] for line in lines), strict=True)
+    assert sorted(texts[1:-1]) == ["* a.txt", "+ new.txt", "- sub/", "- sub/b.txt"]
+    assert all(datetime.fromisoformat(stamp) for stamp in stamps)
 
 
 def test_json_prints_one_event_per_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,9 +154,10 @@ def test_missing_source_is_refused_and_removes_nothing(
     profile = write_profile(source, str(tmp_path / "target"))
     run_command(["run", profile, "-q"])
     source.rename(tmp_path / "moved")
-    assert run_command(["run", profile]) == 4
+    assert run_command(["run", profile]) == 2
     assert len(tree(tmp_path / "target")) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("actorsync: the root ")
+    missing = f"{profile}: source.path: {source} does not exist; create the directory, or correct the path"
+    assert capsys.readouterr().err.splitlines() == [f"actorsync: {missing}"]
     source.mkdir()
     assert run_command(["run", profile, "-q"]) == 4
     assert len(tree(tmp_path / "target")) == 2
@@ -305,7 +309,7 @@ def test_check_exits_like_a_run(
     server.stop()
     assert run_command(["check", profile]) == 5
     source.rename(tmp_path / "moved")
-    assert run_command(["check", profile]) == 4
+    assert run_command(["check", profile]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.partition(": ")[0] for line in err.splitlines()] == ["actorsync"] * 4
@@ -393,12 +397,13 @@ def test_status_prints_a_table_of_runs(source: Path, tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out == "no runs yet\n"
     run_command(["run", profile, "-q"])
     source.rename(tmp_path / "moved")
+    source.mkdir()
     run_command(["run", profile, "-q"])
     capsys.readouterr()
     assert run_command(["status", profile]) == 0
     heading, newest, oldest = capsys.readouterr().out.splitlines()
     assert heading.split() == ["STARTED", "TOOK", "COPIED", "SIZE", "REMOVED", "FAILED", "RESULT"]
-    assert "refused: the root" in newest
+    assert "refused: the source is empty" in newest
     assert re.fullmatch(r".*  0\.\d s +2 +3 B +0 +0  in sync", oldest)
 
 

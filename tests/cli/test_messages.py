@@ -7,17 +7,16 @@ import typing
 import attrs
 import pytest
 
-from actorsync.cli.output.messages import (
-    change_of,
-    parked_table,
-    plan_summary,
-    runs_table,
-    summary,
-)
+from actorsync.cli.status import parked_table, runs_table
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import (
     Event,
     Parked,
+)
+from actorsync.model.messages import (
+    change_of,
+    plan_summary,
+    summary,
 )
 from actorsync.model.operation import (
     Copy,

@@ -12,7 +12,7 @@ import trio
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.output.json_records import records_of
 from actorsync.cli.output.lines import JsonLines
-from actorsync.cli.output.messages import RESULTS
+from actorsync.model.messages import RESULTS
 from actorsync.model.operation import Fault
 from tests.support.every_event import EVERY_EVENT
 from tests.support.root import ROOT

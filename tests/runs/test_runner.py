@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
+import trio.testing
 
+from actorsync.actors.backoff import Backoff
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
+from actorsync.endpoints.contract import Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.endpoints.wrappers.dry_run import DryRun
-from actorsync.errors import FatalError, JournalLocked, ProfileError
+from actorsync.errors import ConnectionLost, FatalError, JournalLocked, ProfileError
 from actorsync.journal import (
     journal_path,
     open_journal,
@@ -196,6 +202,33 @@ async def test_a_dry_run_takes_a_missing_root_for_an_empty_target() -> None:
     assert (report.exit_code, report.copied, report.skipped) == (0, 1, 0)
     assert target.log == []
     assert target.find("") is None
+
+
+@attrs.define(eq=False)
+class Closed(EndpointWrapper[MemoryEndpoint]):
+    """A target that refuses connections."""
+
+    is_closed: bool = True
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self.real.open_session() as session:
+            if self.is_closed:
+                raise ConnectionLost("Connection refused")
+            yield session
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_dry_run_over_an_unreachable_target_ends_as_a_run_does(
+    is_read: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    source, target = MemoryEndpoint("source"), Closed(MemoryEndpoint("target"))
+    source.write("a", b"1")
+    policy = Policy(Selection(), MaxDelete(50, is_percent=True), backoff=Backoff(tries=3))
+    dry = DryRun(target, is_read=is_read)
+    report = await supervise(source, dry, open_memory_journal(), RunOptions(policy))
+    assert (report.exit_code, report.copied, report.failed) == (5, 0, 0)
+    assert (report.error or "").startswith("target could not be reached after 3 attempts: Connection refused")
 
 
 async def test_an_unusable_journal_is_fatal(profile: Profile) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import attrs
 import pytest
+from trio.abc import ReceiveChannel, SendChannel
 
 import actorsync
 from actorsync import Copy, Plan, operation_stage
+from actorsync.actors.pipeline import Change
 from actorsync.cli.commands import run_command
 from actorsync.errors import PlanOutdated, ProfileError
-from actorsync.events import Done, Event, MakeDirectory, Remove, Side
+from actorsync.events import Done, Event, Failed, MakeDirectory, Remove, Side
 from tests.support import FtpTarget
 from tests.support.mirror import contents
 from tests.support.scenarios import write
@@ -296,3 +298,25 @@ def test_a_rename_of_a_changed_file_is_refused(site: Site) -> None:
     with pytest.raises(PlanOutdated, match='"d/changed" has changed on the target'):
         actorsync.apply(site.profile, plan)
     assert not (site.root / "e").exists()
+
+
+def test_removals_that_a_plan_postpones_are_left_by_apply(tmp_path: Path) -> None:
+    @operation_stage
+    async def refuse_new(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:
+        async for operation in receive:
+            await send.send(Failed(operation, "not today") if operation.path == "new" else operation)
+
+    site = Site(tmp_path, tmp_path / "target")
+    site.mirror()
+    (site.source / "gone").unlink()
+    site.put("new", "4444")
+    site.put("d/changed", "other", OLD + 100)
+    plan = actorsync.plan(site.profile, stages=[refuse_new])
+    assert [operation.path for operation in plan.operations] == ["d/changed"]
+    assert [removal.path for removal in plan.kept] == ["gone"]
+    plan.save(tmp_path / "saved")
+    saved = Plan.load(tmp_path / "saved")
+    assert saved == plan
+    report = actorsync.apply(site.profile, saved, stages=[refuse_new])
+    assert (report.exit_code, report.failures, report.left) == (1, (("new", "not today"),), 1)
+    assert (site.root / "gone").exists()

@@ -23,6 +23,7 @@ from actorsync.profile import (
     Secret,
     load_profile,
 )
+from actorsync.profile.key import HINTS, hint_for
 from actorsync.profile.schema import Shutdown, Sync, TargetTable
 from tests.support.profile_text import CANARY, DESCRIBED, INLINE, KEYS, MINIMAL, loaded, refused, toml
 
@@ -33,8 +34,8 @@ class TestWhatLoads:
         assert profile.path == shop
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), (), (), None, (), None, "skip"),
-            None,
+            *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), False, (), (), None, (), None),
+            *("skip", None),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()
@@ -213,6 +214,32 @@ def test_misspelt_key_in_the_wrong_table_is_recognised(shop: Path, table: str, k
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        ("[target]\nport = 22", 'target.port: unknown key; it is part of target.url: "sftp://user@host:2222/dir"'),
+        ("[source]\nuser = 'a'", 'source.user: unknown key; it is part of source.url: "sftp://user@host/dir"'),
+        ("[target]\npath = 'a'", 'target.path: unknown key; it is part of target.url: "sftp://user@host/dir"'),
+        ("[target]\nproxyJump = 'a'", 'target.proxyJump: unknown key; use target.jump = ["user@bastion.example.com"]'),
+        ("[sync]\nPARALLEL = 9", "sync.PARALLEL: unknown key; use sync.connections = 8"),
+        ("[remote]\nurl = 'a'", 'remote: unknown key; use target.url = "sftp://user@host/dir"'),
+        ("host = 'a'", 'host: unknown key; it is part of target.url: "sftp://user@host/dir"'),
+    ],
+)
+def test_key_of_another_program_gets_a_hint(shop: Path, text: str, line: str) -> None:
+    assert refused(shop, f"{text}\n{MINIMAL}" if text.startswith("host") else f"{text}\n") == line
+
+
+def test_hints_are_for_unknown_keys_and_name_known_ones() -> None:
+    known = {key.partition(".")[2] for key in KEYS}
+    for name in HINTS:
+        assert name not in known
+        hint = hint_for(f"source.{name}") or ""
+        named = re.findall(r"\b(?:source|target|sync|shutdown)\.[a-z0-9-]+", hint)
+        assert set(named) <= KEYS.keys(), hint
+    assert hint_for("target.password") is hint_for("sync.xyzzy") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
         ("", 'source.path: missing; add path = "./public" to [source]'),
         ("[source]\npath = 'a'", 'target.url: missing; add url = "sftp://deploy@www.example.com/srv/www" to [target]'),
         ("[source]\npth = 'a'", "source.pth: unknown key; did you mean source.path?"),
@@ -233,7 +260,7 @@ def test_unreadable_profile_is_one_line(tmp_path: Path) -> None:
         return str(caught.value).removeprefix(f"{path}: ")
 
     assert line(tmp_path / "none.toml") == "no such file; create one with: actorsync init"
-    assert line(tmp_path) == "cannot be read: Not a regular file"
+    assert line(tmp_path) == "is a directory, not a profile; run: actorsync init, and set source.path there"
     assert line(tmp_path / ("n" * 300)) == "cannot be read: File name too long"
     (tmp_path / "line\nfeed").write_bytes(b"\xff")
     with pytest.raises(ProfileError, match=r"line\\nfeed: is not UTF-8 text \(byte 0\); save it as UTF-8"):

@@ -77,16 +77,17 @@ class Memory(Protocol):
 class Rules:
     """What one run may do.
 
-    ``delete`` allows removals, at most ``max_delete`` of them. ``is_patient`` postpones parked paths. With
-    ``by_content`` a file that only has another time is compared by its checksum, where that of what was sent is known.
-    With ``by_size_time`` inodes, and the times of inodes, are not compared. ``modes`` is the rule for permissions;
-    where the profile has none, it is that of the target. ``audit`` says how the target is looked at; None for not at
-    all.
+    ``delete`` allows removals, at most ``max_delete`` of them; with ``any_device`` also from a source that is on
+    another device than in the last run. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has
+    another time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and
+    the times of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that
+    of the target. ``audit`` says how the target is looked at; None for not at all.
     """
 
     selection: Selection
     max_delete: DeleteLimit
     delete: bool = False
+    any_device: bool = False
     is_patient: bool = False
     by_content: bool = False
     by_size_time: bool = False

@@ -97,7 +97,8 @@ class Removals:
         removals = self.schedule.removals
         ours = await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
-        reason = objection(RemovalRequest(len(removals), ours, seen, root_then, complete.root), self.rules.max_delete)
+        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root)
+        reason = objection(request, self.rules.max_delete, any_device=self.rules.any_device)
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))
             await self.announcer.settle(self.schedule.drop_removals("a guard refused"))

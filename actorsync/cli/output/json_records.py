@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import attrs
 
-from actorsync.cli.output.messages import result_of
 from actorsync.model.entry import Entry, ScanComplete
 from actorsync.model.event import (
     Adopted,
@@ -48,6 +47,7 @@ from actorsync.model.event import (
     TargetSeen,
     Warned,
 )
+from actorsync.model.messages import result_of
 from actorsync.model.operation import Copy, Done, Failed, Move, Respell, Returned, SetMode, Skipped
 
 __all__ = ["json_line", "records_of"]

@@ -17,10 +17,23 @@ import trio
 
 from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.json_records import json_line, records_of
-from actorsync.cli.output.messages import (
+from actorsync.cli.output.streams import Sink
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Event,
+    RemovalsRefused,
+    RemovalsWithheld,
+    Retired,
+    Started,
+    Stopped,
+    Warned,
+)
+from actorsync.model.messages import (
     change_of,
     did_nothing,
     is_whole,
+    moment,
     only_waits,
     parking_text,
     plan_summary,
@@ -29,9 +42,7 @@ from actorsync.cli.output.messages import (
     unsent_text,
     warning_text,
 )
-from actorsync.cli.output.streams import Sink
-from actorsync.model.event import Adopted, Confirmed, Event, RemovalsRefused, RemovalsWithheld, Started, Stopped, Warned
-from actorsync.model.operation import Failed, Fault
+from actorsync.model.operation import Done, Failed, Fault, Remove, Returned
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.profile.units import format_duration
@@ -69,6 +80,8 @@ class Output:
         self.is_running = False
         self.is_stopping = False
         """Whether the run was asked to stop, so that it will not do all that is planned."""
+        self.is_stamped = False
+        """Whether each line begins with the time of its event."""
         self.is_abandoned = False
         """Whether queued output was dropped, because the run was cancelled and the reader did not accept it."""
         self._lines: deque[tuple[Sink, str]] = deque()
@@ -129,13 +142,16 @@ class Output:
 
     def say(self, line: str) -> None:
         """Queue a line for ``out``."""
-        self._lines.append((self.out, line))
+        self._lines.append((self.out, self._stamped(line)))
         self._woken.set()
 
     def complain(self, text: str) -> None:
         """Queue a line for ``errors``, prefixed with the program's name."""
-        self._lines.append((self.errors, f"actorsync: {display(text)}"))
+        self._lines.append((self.errors, self._stamped(f"actorsync: {display(text)}")))
         self._woken.set()
+
+    def _stamped(self, line: str) -> str:
+        return f"{moment(time.time())} {line}" if self.is_stamped else line
 
     # Writing.
 
@@ -188,20 +204,26 @@ class Output:
 
 
 class PlanLines(Output):
-    """The changes of a plan, printed at its end, sorted by path."""
+    """The changes of a plan, printed at its end, sorted by path. Removals that a guard refuses are among them."""
 
     def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
         super().__init__(statistics, out, errors)
         self._changes: list[tuple[str, str]] = []
+        self._refused = 0
 
     def lines_of(self, event: Event) -> Sequence[str]:
         """Collect the changes; return all of them with the last event."""
+        match event:
+            case RemovalsRefused(removals=removals):
+                self._refused = removals
+            case Returned(Remove() as removal) if self._refused:
+                event = Done(removal)  # listed like any other: the reader has to see what is refused
         if (change := change_of(event)) is not None:
             self._changes.append((change[1], change[0]))
-        if not isinstance(event, Stopped):
-            return ()
+        if not isinstance(event, Stopped) or event.report.error is not None:
+            return ()  # an error says it all; what was planned until then is not what a run would do
         lines = [f"{symbol} {path}" for path, symbol in sorted(self._changes)]
-        return [*lines, plan_summary(event.report)] if is_whole(event.report) else lines
+        return [*lines, plan_summary(event.report, self._refused)] if is_whole(event.report) else lines
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Return warnings as well as failures."""
@@ -210,6 +232,8 @@ class PlanLines(Output):
                 return [warning_text(text)]
             case RemovalsWithheld(_, reason):
                 return [reason]
+            case Retired():
+                return []  # if it was the last one, the error of the run says so
         return super().errors_of(event)
 
 

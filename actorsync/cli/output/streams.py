@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import sys
 import traceback
-from typing import TextIO
+from typing import Final, TextIO
 
 from actorsync.model.text import display
 
-__all__ = ["Sink", "tell", "tell_bug"]
+__all__ = ["Sink", "bug_lines", "tell", "tell_bug"]
+
+_BUG: Final = (
+    "internal error in actorsync; please report it with this traceback; the next run continues from the journal"
+)
 
 
 class Sink(io.TextIOBase):
@@ -48,8 +52,12 @@ def tell(text: str) -> None:
     Sink(sys.stderr).write(f"actorsync: {display(text)}\n")
 
 
-def tell_bug(bug: BaseException) -> None:
-    """Write the traceback of an unexpected exception to standard error, and one line that says what to do."""
+def bug_lines(bug: BaseException) -> list[str]:
+    """Return the traceback of an unexpected exception, and one line that says what to do."""
     lines = "".join(traceback.format_exception(bug)).splitlines()
-    Sink(sys.stderr).write("".join(f"{display(line)}\n" for line in lines))
-    tell("internal error in actorsync; please report it with this traceback; the next run continues from the journal")
+    return [*(display(line) for line in lines), f"actorsync: {_BUG}"]
+
+
+def tell_bug(bug: BaseException) -> None:
+    """Write `bug_lines` to standard error."""
+    Sink(sys.stderr).write("".join(f"{line}\n" for line in bug_lines(bug)))

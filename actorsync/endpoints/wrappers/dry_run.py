@@ -1,8 +1,8 @@
 """A target that is read and never written: what a plan runs against.
 
-`DryRun` wraps the real target. Reads go through to it, over a connection that is opened for the first read and not
-before: a target that the journal knows is not even connected to. Writes report success and do nothing. So a plan is the
-same run by the same engine, and cannot change anything.
+`DryRun` wraps the real target. Reads go through to it. Writes report success and do nothing. So a plan is the same run
+by the same engine, and cannot change anything. A target that the journal knows is not even connected to, unless there
+is something to read.
 """
 
 from __future__ import annotations
@@ -33,39 +33,53 @@ from actorsync.planning.name_folding import NAMES, NewSpelling, is_folding
 __all__ = ["DryRun", "DryRunSession"]
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class DryRun(EndpointWrapper[Source]):
-    """The endpoint ``real`` as a plan sees it."""
+    """The endpoint ``real`` as a plan sees it.
+
+    With ``is_read``, a session connects when it is opened: a server that cannot be reached, or that rejects the login,
+    ends the plan as it would end a run. Otherwise a session connects at its first read, and from then on ``is_read`` is
+    true: a connection that fails is a failed connection, and not the failure of a file.
+    """
+
+    is_read: bool = False
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[DryRunSession]:
-        """Open a session, which connects at its first read."""
+        """Open a session."""
         await trio.lowlevel.checkpoint()
         async with AsyncExitStack() as stack:
-            yield DryRunSession(self.real, stack)
+            session = DryRunSession(self, stack)
+            if self.is_read:
+                await session.connect()
+            yield session
 
 
 @attrs.define(eq=False)
 class DryRunSession(Session):
     """A session that reads from the real target and writes nothing."""
 
-    _endpoint: Source
+    _endpoint: DryRun
     _stack: AsyncExitStack
     _opened: ReadSession | None = None
+    _opening: trio.Lock = attrs.Factory(trio.Lock)
 
-    async def _session(self) -> ReadSession:
-        if self._opened is None:
-            self._opened = await self._stack.enter_async_context(self._endpoint.open_session())
-        return self._opened
+    async def connect(self) -> ReadSession:
+        """Return the session of the real target, which is opened at the first call, whichever lane makes it."""
+        async with self._opening:
+            if self._opened is None:
+                self._endpoint.is_read = True
+                self._opened = await self._stack.enter_async_context(self._endpoint.real.open_session())
+            return self._opened
 
     async def list_directory(self, directory: str) -> Listing:
         """List a directory of the real target. A missing root is empty: a run would make it first."""
-        listing = await (await self._session()).list_directory(directory)
+        listing = await (await self.connect()).list_directory(directory)
         return Listing("") if directory == "" and listing.problem is not None else listing
 
     @asynccontextmanager
     async def _open(self, path: str) -> AsyncIterator[Content]:
-        async with (await self._session()).open(path) as content:
+        async with (await self.connect()).open(path) as content:
             yield content
 
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
@@ -74,7 +88,7 @@ class DryRunSession(Session):
 
     async def hash_files(self, entries: Sequence[Entry]) -> Sequence[ContentHash | None]:
         """Return the hashes of files of the real target."""
-        return await content_hashes(await self._session(), entries)
+        return await content_hashes(await self.connect(), entries)
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -109,7 +123,7 @@ class DryRunSession(Session):
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Rename nothing, and return the entries that a run would leave on a target that is known to fold names."""
         await trio.lowlevel.checkpoint()
-        folds = is_folding(traits_of(self._endpoint).get(NAMES))
+        folds = is_folding(traits_of(self._endpoint.real).get(NAMES))
         apart = OperationRefused("it is not known whether the target takes both names for one")
         return [attrs.evolve(item.entry, path=item.path) if folds else apart for item in items]
 

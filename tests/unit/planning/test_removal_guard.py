@@ -16,6 +16,7 @@ from actorsync.profile.units import MaxDelete
 
 ROOT = Root(Entry("", Kind.DIRECTORY), device=7)
 USUAL = RemovalRequest(count=3, ours=100, seen=97, root_then=ROOT, root_now=ROOT)
+MOVED = attrs.evolve(USUAL, root_now=attrs.evolve(ROOT, device=8))
 HALF = MaxDelete.parse("50%")
 ALL = MaxDelete.parse("100%")
 
@@ -39,11 +40,20 @@ def test_m059_source_of_fewer_than_two_entries_may_be_emptied(ours: int, refused
 
 
 def test_m059_source_on_another_device_removes_nothing() -> None:
-    moved = attrs.evolve(USUAL, root_now=attrs.evolve(ROOT, device=8))
-    assert objection(moved, HALF) == (
+    assert objection(MOVED, HALF) == (
         "the source is on another device than in the last run (is it mounted?): nothing removed; "
-        "if this is intended, run once with --set sync.max-delete=100%"
+        "if this is intended, run once with --set sync.any-device=true"
     )
+
+
+def test_any_device_accepts_another_device_and_leaves_the_other_guards_on() -> None:
+    assert objection(MOVED, HALF, any_device=True) is None
+    too_many = objection(attrs.evolve(MOVED, count=51), HALF, any_device=True)
+    assert too_many is not None
+    assert too_many.startswith("51 of 100 entries would be removed, more than max-delete allows (50)")
+    emptied = objection(attrs.evolve(MOVED, count=3, seen=0), HALF, any_device=True)
+    assert emptied is not None
+    assert emptied.startswith("the source is empty, and the target has 100 entries from it")
 
 
 @pytest.mark.parametrize("then", [None, attrs.evolve(ROOT, device=None)])

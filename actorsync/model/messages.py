@@ -1,19 +1,17 @@
-"""Events and reports as lines for people. Pure: no I/O, no clock.
+"""Events and reports as lines for people: for the command line and for logs. Pure: no I/O, no clock.
 
 Every name and text from outside passes through `actorsync.model.text.display` on its way into a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
 import attrs
 
-from actorsync.cli.output.tables import table_lines
-from actorsync.ending import DRIFTED
-from actorsync.errors import FatalError, GuardRefused, LoginRefused, TargetUnreachable
+from actorsync.errors import DRIFTED, FatalError, GuardRefused, LoginRefused, TargetUnreachable
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import (
     BreakerOpened,
@@ -31,23 +29,22 @@ from actorsync.model.event import (
     Scanned,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
-from actorsync.model.report import Report, Run
-from actorsync.model.text import counted, display, duration_text, shorten, size_text
-from actorsync.planning.drift import Drift
-from actorsync.planning.drift import change_of as drift_of
+from actorsync.model.report import Report
+from actorsync.model.text import counted, display, duration_text, size_text
 
 __all__ = [
     "RESULTS",
     "change_of",
     "did_nothing",
-    "drifts_table",
+    "drift_text",
+    "entries_text",
     "is_whole",
+    "moment",
+    "named",
     "only_waits",
-    "parked_table",
     "parking_text",
     "plan_summary",
     "result_of",
-    "runs_table",
     "summary",
     "trouble_in",
     "unsent_text",
@@ -102,16 +99,16 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
         case Failed(fault=Fault.PARKED | Fault.UNSENT):
             return
         case Failed(operation, reason):
-            yield True, f"failed: {_named(operation.path)}: {display(reason)}"
+            yield True, f"failed: {named(operation.path)}: {display(reason)}"
         case Scanned(problems=problems):
             for problem in problems:
                 if not problem.vanished:
-                    yield True, f"failed: {_named(problem.path)}: {display(problem.reason)}"
+                    yield True, f"failed: {named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
             yield True, reason
         case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
             follows = "; it is restored" if is_mended else ""
-            yield True, f"changed on the target: {_named(path)} {drift_of(then, now)}{follows}"
+            yield True, f"changed on the target: {named(path)} {drift_text(then, now)}{follows}"
         case MemoryVoided(reason):
             yield True, f"the root of the target {reason}: listing the whole target, nothing is taken for granted"
         case Retired(connection, reason):
@@ -130,7 +127,19 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield False, f"connection {connection}: {display(reason)}; reconnecting in {duration_text(delay)}"
 
 
-def _entries(count: int) -> str:
+def drift_text(then: Entry, now: Entry | None) -> str:
+    """Return in a few words what has become of an entry."""
+    if now is None:
+        return "is missing"
+    if now.kind is not then.kind:
+        return f"is a {now.kind.value} now"
+    if now.size != then.size:
+        return f"has {now.size:,} bytes instead of {then.size:,}"
+    return "was written by another program"
+
+
+def entries_text(count: int) -> str:
+    """Return a number of entries in words."""
     return counted(count, "entry", "entries")
 
 
@@ -144,9 +153,9 @@ def parking_text(event: Event) -> str | None:
     match event:
         case Parked(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
             delay = duration_text(retry_at - failed_at)
-            return f"parked: {_named(path)}: failed {failures} times in a row; retrying in {delay}"
+            return f"parked: {named(path)}: failed {failures} times in a row; retrying in {delay}"
         case Recovered(path, was_parked=True):
-            return f"no longer parked: {_named(path)}"
+            return f"no longer parked: {named(path)}"
     return None
 
 
@@ -155,7 +164,8 @@ def warning_text(text: str) -> str:
     return f"warning: {display(text)}"
 
 
-def _named(path: str) -> str:
+def named(path: str) -> str:
+    """Return a path for display."""
     return display(path) or "the root"
 
 
@@ -223,7 +233,7 @@ def _audit_summary(report: Report, took: str) -> str:
 
 
 def _drifted(report: Report) -> str:
-    return f"{_entries(report.drifted)} changed on the target by other programs"
+    return f"{entries_text(report.drifted)} changed on the target by other programs"
 
 
 def _as_of(report: Report, seconds: float = 0.0) -> str:
@@ -233,8 +243,8 @@ def _as_of(report: Report, seconds: float = 0.0) -> str:
     return f"; the target was last looked at {duration_text(report.started_at - report.looked_at)} ago"
 
 
-def plan_summary(report: Report) -> str:
-    """Return the last line of a plan that reached its end."""
+def plan_summary(report: Report, refused: int = 0) -> str:
+    """Return the last line of a plan that reached its end. ``refused`` counts the removals that a guard refused."""
     parts = []
     if report.copied:
         parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
@@ -246,64 +256,13 @@ def plan_summary(report: Report) -> str:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} to make")
     if report.removed:
         parts.append(f"{report.removed} to remove")
+    if refused:
+        parts.append(f"{counted(refused, 'removal')} refused")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
     return ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report, 60)}"
 
 
-#: How many of the parked paths a table names, and how many characters of a reason it shows.
-_MOST_PARKED: Final = 20
-_LONGEST_REASON: Final = 200
-
-
-def runs_table(runs: Sequence[Run], is_running: Callable[[Run], bool]) -> Iterator[str]:
-    """Yield the lines of a table of ``runs``, in the order given."""
-    rows = [_run_row(run, is_running) for run in runs]
-    head = ("STARTED", "TOOK", "COPIED", "SIZE", "REMOVED", "FAILED", "RESULT")
-    yield from table_lines(rows, head=head, numbers=range(1, 6))
-
-
-def _run_row(run: Run, is_running: Callable[[Run], bool]) -> Sequence[str]:
-    started, report = _moment(run.started_at), run.report
-    if report is None:
-        return started, "", "", "", "", "", "running" if is_running(run) else "killed"
-    counts = (str(report.copied), size_text(report.copied_bytes), str(report.removed), str(report.failed))
-    why = report.error or report.refused
-    result = f"{result_of(report)}: {display(why)}" if why else result_of(report)
-    return started, duration_text(report.seconds), *counts, result
-
-
-def parked_table(parked: Sequence[Parked]) -> Iterator[str]:
-    """Yield the lines of a table of the parked paths, at most twenty of them; nothing when there are none."""
-    if not parked:
-        return
-    yield f"{counted(len(parked), 'path')} parked; the next run that you start retries them at once:"
-    rows = [_parked_row(path) for path in parked[:_MOST_PARKED]]
-    head = ("FAILING SINCE", "FAILURES", "NEXT TRY", "PATH AND REASON")
-    yield from table_lines(rows, head=head, numbers={1})
-    if len(parked) > _MOST_PARKED:
-        yield f"... and {len(parked) - _MOST_PARKED} more"
-
-
-def _parked_row(parked: Parked) -> Sequence[str]:
-    reason = f"{_named(parked.path)}: {shorten(display(parked.reason), _LONGEST_REASON)}"
-    retry_at = parked.failed_at if parked.retry_at is None else parked.retry_at
-    return _moment(parked.since), str(parked.failures), _moment(retry_at), reason
-
-
-def drifts_table(drifts: Sequence[tuple[Drift, Entry | None]]) -> Iterator[str]:
-    """Yield the lines of a table of what has drifted, at most twenty, each given with what was there before."""
-    if not drifts:
-        return
-    yield f"{_entries(len(drifts))} changed on the target by other programs:"
-    rows = [
-        (_moment(it.since), f"{_named(it.path)} {'differs' if was is None else drift_of(was, it.now)}")
-        for it, was in drifts[:_MOST_PARKED]
-    ]
-    yield from table_lines(rows, head=("FOUND", "ENTRY"), numbers=())
-    if len(drifts) > _MOST_PARKED:
-        yield f"... and {len(drifts) - _MOST_PARKED} more"
-
-
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Return a time in seconds since the epoch as local date and time, to the second."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,63 @@
+"""Several outputs of one run: what is shown, and what is logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from actorsync.cli.output.lines import Output
+from actorsync.cli.output.streams import bug_lines
+from actorsync.model.event import Event
+
+__all__ = ["Outputs"]
+
+
+@attrs.frozen(eq=False)
+class Outputs:
+    """What is ``shown``, and what is ``logged``: all get the same, and each is written by a task of its own."""
+
+    shown: Output
+    logged: Sequence[Output] = ()
+
+    def observe(self, event: Event) -> None:
+        """Queue the lines of an event, without waiting."""
+        for output in (self.shown, *self.logged):
+            output.observe(event)
+
+    def complain(self, text: str) -> None:
+        """Queue an error."""
+        for output in (self.shown, *self.logged):
+            output.complain(text)
+
+    def stopping(self, seconds: float | None) -> None:
+        """Report a stop request; see `Output.stopping`."""
+        for output in (self.shown, *self.logged):
+            output.stopping(seconds)
+
+    async def run(self, cancelling: trio.Event) -> None:
+        """Write all of them until `close`; see `Output.run`."""
+        async with trio.open_nursery() as nursery:
+            for output in (self.shown, *self.logged):
+                nursery.start_soon(output.run, cancelling)
+
+    def close(self) -> None:
+        """End `run` once everything is written."""
+        for output in (self.shown, *self.logged):
+            output.close()
+
+    def note_bug(self, bug: BaseException) -> None:
+        """Log the traceback of an unexpected exception."""
+        for output in self.logged:
+            for line in bug_lines(bug):
+                output.say(line)
+
+    def last_words(self) -> None:
+        """Restore the terminal. Called from a signal handler just before the process exits."""
+        self.shown.last_words()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether queued output was dropped, because the run was cancelled and the reader did not accept it."""
+        return self.shown.is_abandoned

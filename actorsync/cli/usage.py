@@ -1,0 +1,62 @@
+"""Usage errors as one line that says what to type instead, also for what users know from other programs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+__all__ = ["usage_text"]
+
+#: What to type instead of a command that does not exist.
+_COMMANDS: Final = {
+    name: way_out
+    for names, way_out in (
+        ("sync mirror push upload deploy copy start put", "actorsync run mirrors the source to the target"),
+        ("pull download get", "actorsync run does it: the server is the [source] of the profile"),
+        ("diff preview dry-run dryrun show list", "actorsync plan shows what a run would change"),
+        ("test doctor verify ping login connect", "actorsync check logs in and lists both sides"),
+        ("new create setup config configure", "actorsync init writes a profile"),
+        ("help", "actorsync --help lists the commands"),
+        ("version", "actorsync --version shows the version"),
+        ("watch daemon", 'actorsync run repeats with every = "15m" in [sync]'),
+        ("log logs history", "actorsync status shows the last runs"),
+    )
+    for name in names.split()
+}
+
+
+def usage_text(error: click.ClickException) -> str:
+    """Return a usage error as one line that ends with the command that shows the help."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context is not None else "actorsync"
+    text = " ".join((_instead(error) or error.format_message()).split())
+    return f"{text.rstrip('.')} (see: {command} --help)"
+
+
+def _instead(error: click.ClickException) -> str | None:
+    """Return the error with what to type instead; None where click says it well."""
+    if isinstance(error, click.NoSuchOption):
+        return _for_option(error.option_name)
+    words = error.format_message().split("'")
+    if isinstance(error, click.UsageError) and error.message.startswith("No such command") and len(words) > 1:
+        way_out = _COMMANDS.get(words[1])
+        return None if way_out is None else f"No such command '{words[1]}'; {way_out}"
+    if isinstance(error, click.UsageError) and error.message.startswith("Got unexpected extra argument"):
+        return f"{error.message}; source and target are in the profile, which actorsync init writes"
+    return None
+
+
+def _for_option(option: str) -> str | None:
+    """Return the error for an option that is a key of the profile, or that other programs have."""
+    from actorsync.profile.key import hint_for
+    from actorsync.profile.load import keys
+
+    name = option.lstrip("-")
+    if name == "profile":
+        return f"No such option '{option}'; the profile has no option in front: actorsync run shop.toml"
+    found = [key for key in keys() if key.partition(".")[2] == name and not key.startswith("source.")]
+    if found:
+        return f"No such option '{option}'; it is a key of the profile: --set {found[0]}=VALUE"
+    hint = hint_for(name)
+    return None if hint is None else f"No such option '{option}'; {hint}"

@@ -1,0 +1,68 @@
+"""The events of a run as records of the standard library's logger ``actorsync``.
+
+* ERROR: a file failed, a guard refused the removals, the run could not go on, or it ended not in sync.
+* WARNING: a warning, a lost connection, a path that is parked, removals that wait.
+* INFO: the run begins, or ends in sync; what did not work works again.
+* DEBUG: each change (``+`` new, ``*`` changed, ``-`` removed, ``>`` moved, ``%`` new mode), and each file not tried.
+
+Each record has the event as its attribute ``event``. The texts are those of the command line, without secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from actorsync.actors.observers import Observer
+from actorsync.model.event import Event, LoginDeferred, Recovered, RemovalsWithheld, Resumed, Started, Stopped, Warned
+from actorsync.model.messages import change_of, did_nothing, named, parking_text, summary, trouble_in
+from actorsync.model.operation import Done, Failed, Fault
+from actorsync.model.text import counted, display
+
+__all__ = ["log_observer"]
+
+_LOGGER: Final = logging.getLogger("actorsync")
+_LOGGER.addHandler(logging.NullHandler())  # as the standard library asks of libraries: no output unless it is set up
+
+
+def log_observer() -> Observer | None:
+    """Return an observer that logs events; None if the program has set no logging up, so that a run costs no more."""
+    logger: logging.Logger | None = _LOGGER
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return _log
+        logger = logger.parent if logger.propagate else None
+    return None
+
+
+def _log(event: Event) -> None:
+    for level, text in _lines_of(event):
+        if _LOGGER.isEnabledFor(level):
+            _LOGGER.log(level, "%s", text, extra={"event": event})
+
+
+def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
+    match event:
+        case Done():
+            if _LOGGER.isEnabledFor(logging.DEBUG) and (change := change_of(event)) is not None:
+                yield logging.DEBUG, " ".join(change)
+        case Started(source, target, connections):
+            many = counted(connections, "connection")
+            yield logging.INFO, f"mirroring {display(source)} to {display(target)}, {many}"
+        case Warned(text) | RemovalsWithheld(_, text):
+            yield logging.WARNING, display(text)
+        case Failed(operation, reason, Fault.UNSENT | Fault.PARKED):  # many, and all for one reason that was logged
+            yield logging.DEBUG, f"failed: {named(operation.path)}: {display(reason)}"
+        case Stopped(report):
+            if report.error is not None:
+                yield logging.ERROR, display(report.error)
+            if report.error is None or not did_nothing(report):
+                yield (logging.INFO if report.exit_code == 0 else logging.ERROR), summary(report)
+        case Resumed() | LoginDeferred():
+            yield from ((logging.INFO, text) for _, text in trouble_in(event))
+        case _:
+            if (parking := parking_text(event)) is not None:
+                yield (logging.INFO if isinstance(event, Recovered) else logging.WARNING), parking
+            for is_failure, text in trouble_in(event):
+                yield (logging.ERROR if is_failure else logging.WARNING), text
