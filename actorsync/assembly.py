@@ -23,8 +23,8 @@ from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
+from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
-from actorsync.planning.pool_size import Sizing
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import RunOptions
 
@@ -143,13 +143,14 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         rules=Rules(
             selection=policy.selection,
             max_delete=policy.max_delete,
-            delete=policy.delete,
+            delete=bool(policy.delete),
             any_device=policy.any_device,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             by_size_time=policy.by_size_time,
             modes=modes_for(target, policy.modes),
             audit=policy.audit,
+            protects=policy.protects,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -191,6 +192,7 @@ def _connections(source: _Source, target: Endpoint, pool: Pool, options: RunOpti
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
+        protects=policy.protects,
         modes=modes_for(target, policy.modes),
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
     )

@@ -21,7 +21,7 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
-from actorsync.planning.removal_guard import DeleteLimit
+from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
 
 __all__ = ["Clock", "Policy", "RunOptions", "token_source"]
@@ -46,7 +46,7 @@ class Policy:
 
     selection: Selection
     max_delete: DeleteLimit
-    delete: bool = False
+    delete: Deletion = False
     any_device: bool = False
     connections: int = 4
     is_automatic: bool = False
@@ -59,6 +59,15 @@ class Policy:
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()
     audit: AuditRule | None = None
+    protected: frozenset[str] = frozenset()
+    """Paths on the target that an exact mirror (``delete`` is "everything") never removes, with all below them."""
+
+    @property
+    def protects(self) -> Protected | None:
+        """What an exact mirror never removes, although no run has put it there; None for any other mirror."""
+        if self.delete != "everything":
+            return None
+        return Protected(attrs.evolve(self.selection, private=self.selection.private | self.protected))
 
 
 def token_source() -> Callable[[], str]:

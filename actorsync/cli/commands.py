@@ -50,7 +50,7 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 130/143 cancelled.
 """
 
-_CHANGES = "+ new, * changed, - removed, > moved, % new mode"
+_CHANGES = "+ new, * changed, - removed, ! removed (foreign), > moved, % new mode"
 
 
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,9 +64,7 @@ def cli() -> None:
 @click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
 @json_option
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
-)
+@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @log_file_option
 @click.option(
@@ -135,7 +133,10 @@ def plan(
     log_file: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
-    """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved, % new mode."""
+    """Show what a run would change.
+
+    Each line is a change: + new, * changed, - removed, ! removed (foreign), > moved, % new mode.
+    """
     with logging_to(log_file) as log:
         loaded = load(profile, overrides)
         from actorsync.cli import foreground
@@ -185,9 +186,7 @@ def audit(
 @click.argument("profile", type=click.Path(path_type=Path))
 @click.argument("plan", type=click.Path(path_type=Path))
 @json_option
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
-)
+@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @log_file_option
 @set_option

@@ -74,7 +74,7 @@ _INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?)
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
 # An empty digest marks a record as doomed. A digest that it had stays as the checksum.
 _DOOM: Final = """UPDATE records SET digest = x'', checksum = CASE WHEN digest > x'' THEN digest ELSE checksum END
-    WHERE directory = ? AND name = ? AND source_kind IS NOT NULL"""
+    WHERE directory = ? AND name = ?"""
 _DELETE_DOOMED: Final = f"{_DELETE} AND digest = x''"
 _DELETE_FOREIGN: Final = "DELETE FROM records WHERE directory = ? AND source_kind IS NULL AND name > x''"
 _DELETE_FOREIGN_IN_TREE: Final = """DELETE FROM records
@@ -264,19 +264,18 @@ def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) ->
 
 
 def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
-    """Replace the foreign records of one directory by the entries that a survey found. Records with a source stay.
+    """Replace the foreign records of one directory by the entries of a survey's listing. Records with a source stay.
 
     Foreign records below a directory that is missing are deleted too. Otherwise such a record could be adopted, and its
     file would be taken to be on the target.
     """
-    found = [entry for entry in listing.entries if entry.kind in (Kind.FILE, Kind.DIRECTORY)]
     if listing.problem is None:
-        directories = {entry.path for entry in found if entry.kind is Kind.DIRECTORY}
+        directories = {entry.path for entry in listing.entries if entry.kind is Kind.DIRECTORY}
         known = connection.execute(_DIRECTORIES, (encode(listing.directory),)).fetchall()
         for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
             _drop_foreign(connection, path)
         connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
-    _put(connection, _INSERT, (_foreign_row(entry) for entry in found if entry.path))
+    _put(connection, _INSERT, (_foreign_row(entry) for entry in listing.entries if entry.path))
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:

@@ -137,11 +137,11 @@ class Record:
     """What the journal records of one path: both sides as they were when they last agreed.
 
     ``source`` is ``None`` for a *foreign* entry: seen on the target, and not put there by this profile. Foreign entries
-    are adopted when equal, overwritten when the source has the same path, and never removed.
+    are adopted when equal, overwritten when the source has the same path, and removed by an exact mirror alone.
 
     ``digest`` is set when the source file was written so shortly before it was read that a later change could have the
     same times (the racy-clean rule); the next run compares contents instead of times. An empty digest says that the
-    entry was to be removed from the target, or moved, and may be missing there.
+    entry, also a foreign one, was to be removed from the target, or moved, and may be missing there.
 
     ``checksum`` is the digest of what was sent, where that is kept, independent of the times.
     """

@@ -72,8 +72,8 @@ _WAY_OUT: Final = 'actorsync status lists them, audit.repair = "fix" restores th
 def change_of(event: Event) -> tuple[str, str] | None:
     """Return the symbol and the path of a change, or None.
 
-    The symbols are those of rclone (+ new, * changed, - removed), > for moved, and % for a
-    new mode.
+    The symbols are those of rclone (+ new, * changed, - removed), ! for a removal of what actorsync did not put there,
+    > for moved, and % for a new mode.
     """
     match event:
         case Done(Copy(source, replaces)):
@@ -84,8 +84,8 @@ def change_of(event: Event) -> tuple[str, str] | None:
             return ">", f"{display(target.path)} -> {display(source.path)}"
         case Done(SetMode(source, mode=mode)):
             return "%", f"{display(source.path)}{'/' if source.kind is Kind.DIRECTORY else ''} {mode:04o}"
-        case Done(Remove(target)):
-            return "-", display(target.path) + ("/" if target.kind is Kind.DIRECTORY else "")
+        case Done(Remove(target, is_foreign=is_foreign)):
+            return "!" if is_foreign else "-", display(target.path) + ("/" if target.kind is Kind.DIRECTORY else "")
     return None
 
 

@@ -137,14 +137,15 @@ class Respell:
 
 @attrs.frozen
 class Remove:
-    """Remove one entry that a run has put there, if it still looks like ``target``.
+    """Remove one entry of the target, if it still looks like ``target``.
 
     ``twin`` is another path that the mirror keeps, and that the target may take for this one. The entry is removed only
-    if a listing of the target shows both.
+    if a listing of the target shows both. ``is_foreign``: no run has put the entry there.
     """
 
     target: Entry
     twin: str | None = None
+    is_foreign: bool = False
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property

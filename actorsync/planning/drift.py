@@ -64,12 +64,15 @@ class Examined:
     """Entries of the mirror that the listing does not show as they are recorded, as they are recorded."""
     other_foreign: Listing | None
     """The listing without temporaries, if what others have put there differs from what the journal has."""
+    new_directories: tuple[Entry, ...] = ()
+    """Directories of others that the journal does not have."""
 
 
-def examine(listing: Listing, records: Mapping[str, Record]) -> Examined:
+def examine(listing: Listing, records: Mapping[str, Record], *, is_exact: bool = False) -> Examined:
     """Compare a listing of the target with the records of the directory, by name.
 
-    What is about to be removed, by an earlier run that was killed, may be missing.
+    What is about to be removed, by an earlier run that was killed, may be missing. With ``is_exact``, links and special
+    files of others count as well.
     """
     shown = {name_of(entry.path): entry for entry in listing.entries}
     suspects = tuple(
@@ -81,15 +84,20 @@ def examine(listing: Listing, records: Mapping[str, Record]) -> Examined:
         and not is_as_recorded(record.target, shown.get(name))
     )
     foreign = {name: record.target for name, record in records.items() if record.source is None}
-    kept = {name: entry for name, entry in shown.items() if not is_temporary(name)}
-    found = {
+    kept = {
         name: entry
-        for name, entry in kept.items()
-        if (name not in records or name in foreign) and entry.kind in {Kind.FILE, Kind.DIRECTORY}
+        for name, entry in shown.items()
+        if not is_temporary(name) and (is_exact or entry.kind in {Kind.FILE, Kind.DIRECTORY})
     }
+    found = {name: entry for name, entry in kept.items() if name not in records or name in foreign}
     is_known = found.keys() == foreign.keys() and all(is_as_recorded(foreign[it], found[it]) for it in found)
     listed = None if is_known else Listing(listing.directory, tuple(kept.values()), listing.hidden)
-    return Examined(suspects, listed)
+    new = tuple(
+        entry
+        for name, entry in found.items()
+        if entry.kind is Kind.DIRECTORY and (name not in foreign or foreign[name].kind is not Kind.DIRECTORY)
+    )
+    return Examined(suspects, listed, new)
 
 
 def is_as_recorded(then: Entry, now: Entry | None) -> bool:

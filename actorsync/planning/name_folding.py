@@ -121,7 +121,8 @@ def respelled(decisions: Iterable[Decision], present: Callable[[], Iterable[str]
     target cannot hold all of them under one name, and only the new one is refused.
     """
     decisions = list(decisions)
-    gone = [it.record for it in decisions if it.action is Action.REMOVE and it.record is not None]
+    removed = [it.record for it in decisions if it.action is Action.REMOVE and it.record is not None]
+    gone = [record for record in removed if record.source is not None]  # of a foreign entry, nothing is known
     new = [it.now for it in decisions if it.now is not None and _is_new(it)]
     if not (gone and new):
         return []

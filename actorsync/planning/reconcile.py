@@ -16,6 +16,7 @@ from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.modes import ALONE, Modes, mode_to_set
 
 __all__ = [
+    "EXACT_TABLE",
     "TABLE",
     "Action",
     "Decision",
@@ -23,6 +24,7 @@ __all__ = [
     "Target",
     "decide",
     "has_same_time",
+    "is_kept",
     "is_racy",
     "looks_equal",
     "reconcile",
@@ -114,6 +116,15 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.DIRECTORY, Target.FOREIGN_DIRECTORY): Action.ADOPT,
 }
 
+#: The policy of an exact mirror: what the target has, and the source has not, is removed, whoever put it there.
+EXACT_TABLE: Mapping[tuple[Source, Target], Action] = {
+    **TABLE,
+    (Source.GONE, Target.FOREIGN_FILE): Action.REMOVE,
+    (Source.GONE, Target.FOREIGN_DIRECTORY): Action.REMOVE,
+    (Source.CHANGED, Target.FOREIGN_DIRECTORY): Action.REPLACE,
+    (Source.DIRECTORY, Target.FOREIGN_FILE): Action.REPLACE,
+}
+
 
 @attrs.frozen
 class Decision:
@@ -144,17 +155,19 @@ def decide(
     by_size_time: bool = False,
     modes: Modes = ALONE,
     is_new_rule: bool = False,
+    is_exact: bool = False,
 ) -> Action:
     """Look one path up in the table. ``hidden``: the source has it, or may have it, but it is not to be mirrored.
 
     ``by_content``: other times do not make another file where the checksum of what was sent is known, and equal times
     do not make an equal one where the target has a file that is not ours. ``by_size_time``: another inode, or another
     time of the inode, does not make another file. ``modes`` is the rule for modes; with ``is_new_rule`` the last
-    complete run followed another one.
+    complete run followed another one. ``is_exact``: a foreign entry of this path may be removed.
     """
     if record is None and (now is None or hidden):
         return Action.NOTHING
-    action = TABLE[_source(now, record, hidden, by_content, by_size_time), _target(now, record, by_content)]
+    table = EXACT_TABLE if is_exact else TABLE
+    action = table[_source(now, record, hidden, by_content, by_size_time), _target(now, record, by_content)]
     if action is Action.NOTHING and now is not None and record is not None and record.source is not None and not hidden:
         if mode_to_set(now, record, modes, is_new_rule=is_new_rule) is not None:
             return Action.SET_MODE
@@ -173,19 +186,28 @@ def reconcile(
     by_size_time: bool = False,
     modes: Modes = ALONE,
     is_new_rule: bool = False,
+    protects: Callable[[str, bool], bool] | None = None,
 ) -> Iterator[Decision]:
     """Yield a decision for each entry that is or was in one directory of the source, without those for NOTHING.
 
     ``records`` are those of the journal, by name. What is exactly as recorded may be missing from both. ``hides(path,
     is_directory)`` tells whether the selection excludes a path: what is newly excluded stays as it is on the target.
+    ``protects`` tells the same of foreign entries, which are removed otherwise; None where none is ever removed.
     """
     present = set()
     for entry in listing.entries:
         name = name_of(entry.path)
         present.add(name)
         record = records.get(name)
+        is_exact = record is not None and not is_kept(record, protects)
         action = decide(
-            entry, record, by_content=by_content, by_size_time=by_size_time, modes=modes, is_new_rule=is_new_rule
+            entry,
+            record,
+            by_content=by_content,
+            by_size_time=by_size_time,
+            modes=modes,
+            is_new_rule=is_new_rule,
+            is_exact=is_exact,
         )
         if action is not Action.NOTHING:
             yield Decision(action, entry, record)
@@ -194,21 +216,33 @@ def reconcile(
             continue
         target = record.target
         hidden = name in listing.hidden or hides(target.path, target.kind is Kind.DIRECTORY)
-        action = decide(None, record, hidden=hidden)
+        action = decide(None, record, hidden=hidden, is_exact=not is_kept(record, protects))
         if action is not Action.NOTHING:
             yield Decision(action, None, record)
 
 
-def removals_below(top: Record, below: Iterable[Record], hides: Callable[[str, bool], bool]) -> list[Entry]:
+def is_kept(record: Record, protects: Callable[[str, bool], bool] | None) -> bool:
+    """Return whether an entry is foreign and must not be removed. ``protects`` is as for `reconcile`."""
+    target = record.target
+    return record.source is None and (protects is None or protects(target.path, target.kind is Kind.DIRECTORY))
+
+
+def removals_below(
+    top: Record,
+    below: Iterable[Record],
+    hides: Callable[[str, bool], bool],
+    protects: Callable[[str, bool], bool] | None = None,
+) -> list[Entry]:
     """Return what must be removed so that ``top`` is gone, leaves first. ``below``: its subtree, parents first.
 
-    Foreign and hidden entries stay, and so do the directories that hold them.
+    Hidden entries stay, and foreign ones of which ``protects`` says so, as for `reconcile`; and so do the directories
+    that hold them.
     """
     kept: set[str] = set()
     doomed: list[Entry] = []
     for record in [top, *below]:
         target = record.target
-        if record.source is None or (
+        if is_kept(record, protects) or (
             target.path != top.target.path and hides(target.path, target.kind is Kind.DIRECTORY)
         ):
             ancestor = target.path
@@ -263,7 +297,8 @@ def _target(now: Entry | None, record: Record | None, by_content: bool) -> Targe
         return Target.DIRECTORY if is_directory else Target.FILE
     if is_directory:
         return Target.FOREIGN_DIRECTORY
-    if now is not None and now.kind is Kind.FILE:
+    is_there = record.target.kind is Kind.FILE and not record.is_removal_intended
+    if is_there and now is not None and now.kind is Kind.FILE:
         if by_content and (now.size == record.target.size or is_fingerprinted(now)):
             return Target.FOREIGN_ALIKE
         if not by_content and looks_equal(now, record.target):

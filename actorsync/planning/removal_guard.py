@@ -7,16 +7,44 @@ another one (a disk that is not mounted), or far more is missing than the user m
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
+from actorsync.planning.selection import Selection
+from actorsync.planning.temporary_names import is_own
 
-__all__ = ["DeleteLimit", "Gone", "RemovalRequest", "objection", "to_postpone", "why_postponed"]
+__all__ = [
+    "DeleteLimit",
+    "Deletion",
+    "Gone",
+    "Protected",
+    "RemovalRequest",
+    "objection",
+    "to_postpone",
+    "why_postponed",
+]
+
+#: Which removals a profile allows: none, those of what actorsync has put there, or those of everything else as well.
+Deletion: TypeAlias = bool | Literal["everything"]
 
 #: A source that had fewer entries than this may be emptied (mutagen has the same limit).
 FEW_ENTRIES = 2
+
+
+@attrs.frozen
+class Protected:
+    """What is never removed although it is foreign: what is excluded, and what belongs to actorsync itself.
+
+    ``selection`` is that of the source, with the private files of this machine as they are named on the target.
+    """
+
+    selection: Selection
+
+    def __call__(self, path: str, is_directory: bool) -> bool:
+        """Return whether an entry of the target stays."""
+        return is_own(path) or self.selection.hides(path, is_directory)
 
 
 class DeleteLimit(Protocol):
@@ -32,7 +60,9 @@ class DeleteLimit(Protocol):
 class RemovalRequest:
     """How much a run is about to remove, of how many entries, and what it saw of the source.
 
-    ``ours`` counts the entries that the target has from the source, ``seen`` those that the scan showed.
+    ``ours`` counts the entries that the target has from the source, ``seen`` those that the scan showed. ``foreign`` is
+    how many of the ``count`` removals are of entries that are not ours. Then ``known`` counts all entries that the
+    target had before the run and that are not protected.
     """
 
     count: int
@@ -40,17 +70,25 @@ class RemovalRequest:
     seen: int
     root_then: Root | None
     root_now: Root
+    foreign: int = 0
+    known: int = 0
 
 
 def objection(removals: RemovalRequest, limit: DeleteLimit, *, any_device: bool = False) -> str | None:
     """Return why the removals must not begin, in one line that says what to do; None when they may.
 
     An unlimited ``limit`` (``max-delete = "100%"``) allows every removal: there is no objection. ``any_device`` allows
-    removals from a source that is on another device than before, and nothing else.
+    removals from a source that is on another device than before, and nothing else. Removals of foreign entries do not
+    widen what may be removed of ours: the limit holds for ours alone, and for all together.
     """
     if not removals.count or limit.is_unlimited:
         return None
     way_out = "if this is intended, run once with --set sync.max-delete=100%"
+    if removals.seen == 0 and removals.foreign >= FEW_ENTRIES:
+        return (
+            f"the source is empty, and {removals.count} entries of the target would be removed, "
+            f"{removals.foreign} of them not put there by actorsync: nothing removed; {way_out}"
+        )
     if removals.seen == 0 and removals.ours >= FEW_ENTRIES:
         return f"the source is empty, and the target has {removals.ours} entries from it: nothing removed; {way_out}"
     if not any_device and _is_elsewhere(removals.root_then, removals.root_now):
@@ -59,10 +97,17 @@ def objection(removals: RemovalRequest, limit: DeleteLimit, *, any_device: bool 
             "if this is intended, run once with --set sync.any-device=true"
         )
     allowed = limit.limit(removals.ours)
-    if removals.count > allowed:
+    if (count := removals.count - removals.foreign) > allowed:
         return (
-            f"{removals.count} of {removals.ours} entries would be removed, more than max-delete allows ({allowed}): "
+            f"{count} of {removals.ours} entries would be removed, more than max-delete allows ({allowed}): "
             f"nothing removed; {way_out}"
+        )
+    allowed = limit.limit(removals.known)
+    if removals.foreign and removals.count > allowed:
+        return (
+            f"{removals.count} of {removals.known} entries on the target would be removed, {removals.foreign} of them "
+            f"not put there by actorsync, more than max-delete allows ({allowed}): nothing removed; see them with "
+            f"actorsync plan; {way_out}"
         )
     return None
 
@@ -82,6 +127,11 @@ class Gone:
     def source(self) -> Entry | None:
         """What the source had under this path."""
         return self.record.source
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether actorsync has not put the entry there."""
+        return self.record.source is None
 
 
 def to_postpone(
@@ -111,8 +161,8 @@ def to_postpone(
     inodes = {entry.inode for entry in files if entry.inode is not None}
 
     def waits(path: str, gone: Gone) -> bool:
-        source = gone.source
-        if source is not None and source.kind is Kind.FILE and (source.size in sizes or source.inode in inodes):
+        was = gone.source or gone.record.target
+        if was.kind is Kind.FILE and (was.size in sizes or (gone.source is not None and was.inode in inodes)):
             return True
         return parent_of(gone.top) in beside or any(above in unlisted for above in _line(path))
 

@@ -6,7 +6,16 @@ import hashlib
 import re
 import unicodedata
 
-__all__ = ["aside_name", "forms_of", "is_temporary", "oddness", "signature", "temporary_name", "trial_name"]
+__all__ = [
+    "aside_name",
+    "forms_of",
+    "is_own",
+    "is_temporary",
+    "oddness",
+    "signature",
+    "temporary_name",
+    "trial_name",
+]
 
 #: All tested servers store these characters unchanged, anywhere in a name.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,=@&()[]{}^$!~- ")
@@ -135,3 +144,19 @@ def signature(temporary: str) -> str:
 def is_temporary(name: str) -> bool:
     """Tell whether a name is one that actorsync gives to a temporary, or to what it sets aside."""
     return _OURS.search(name) is not None
+
+
+#: A temporary, an old file that was set aside, or a probe; the directory of the journals, wherever a home directory is
+#: mirrored to; and a journal that is kept elsewhere, with the files that SQLite and the lock put beside it.
+_OWN = re.compile(
+    r"(?:^|/)(?:[^/]*\.actorsync[-+][0-9a-z]+[^/]*|[0-9a-f]{16}\.journal(?:[-.][^/]*)?)$|(?:^|/)\.local/state/actorsync(?:/|$)",
+    re.IGNORECASE,
+)
+
+
+def is_own(path: str) -> bool:
+    """Return whether an entry belongs to a run of actorsync, by its path: of this profile or of any other.
+
+    A temporary may be in use at this moment, by a run of another machine.
+    """
+    return _OWN.search(path) is not None

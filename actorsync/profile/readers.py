@@ -12,6 +12,7 @@ import attrs
 
 from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.modes import Modes, read_modes
+from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.profile.files import read_regular
 from actorsync.profile.place import Place, ProxyPlace
@@ -27,6 +28,7 @@ __all__ = [
     "choice_reader",
     "read_certificate",
     "read_connections",
+    "read_delete",
     "read_duration",
     "read_extensions",
     "read_host_key",
@@ -158,6 +160,17 @@ def read_switch(value: object, _: Site) -> bool:
     """Return a boolean."""
     if not isinstance(value, bool):
         raise ValueError(f"{shown(value)} is not true or false; write it without quotes")  # noqa: TRY004
+    return value
+
+
+@takes('boolean, or `"everything"`')
+def read_delete(value: object, _: Site) -> Deletion:
+    """Return which removals are allowed."""
+    if value == "everything":
+        return "everything"
+    if not isinstance(value, bool):
+        reason = 'is not true or false; write it without quotes, or write "everything"'
+        raise ValueError(f"{shown(value)} {reason}")  # noqa: TRY004
     return value
 
 

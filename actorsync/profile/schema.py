@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import attrs
 
 from actorsync.planning.modes import Modes
+from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.profile.key import key, ssh_key
 from actorsync.profile.login import LoginTable
@@ -19,6 +20,7 @@ from actorsync.profile.readers import (
     IgnoreFile,
     choice_reader,
     read_connections,
+    read_delete,
     read_duration,
     read_extensions,
     read_ignore_file,
@@ -152,12 +154,13 @@ class Sync:
             is_text=True,
         ),
     )
-    delete: bool = attrs.field(
+    delete: Deletion = attrs.field(
         default=False,
         metadata=key(
-            read_switch,
+            read_delete,
             "delete = true",
-            doc="Remove files from the target that are no longer in the source.",
+            doc='Remove files from the target that are no longer in the source; with `"everything"`, also what '
+            "actorsync did not put there.",
         ),
     )
     max_delete: MaxDelete = attrs.field(

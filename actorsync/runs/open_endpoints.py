@@ -54,11 +54,14 @@ def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tupl
     else:
         keeps_back = policy_of(profile).selection.keeps_back if profile.sync.links == "follow" else None
         source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back)
-    return source, _endpoint(profile.target, secrets.target, "target")
+    return source, _endpoint(profile.target, secrets.target, "target", is_exact=profile.sync.delete == "everything")
 
 
-def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
-    """Return the endpoint of a place. ``table`` is the table of its keys in the profile, for messages."""
+def _endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool = False) -> Endpoint:
+    """Return the endpoint of a place. ``table`` is the table of its keys in the profile, for messages.
+
+    ``is_exact``: it is the target of an exact mirror, which has to tell links from what they lead to.
+    """
     match place.scheme:
         case "file":
             return LocalEndpoint(Path(place.path))
@@ -67,12 +70,13 @@ def _endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
         case _ if place.is_plugged:
             return _plugged_endpoint(place, secrets, table)
         case _:
-            return _ftp_endpoint(place, secrets, table)
+            return _ftp_endpoint(place, secrets, table, is_exact=is_exact)
 
 
-def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+def _ftp_endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool) -> Endpoint:
     from actorsync.endpoints.ftp.endpoint import FtpEndpoint  # slow to import
     from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
+    from actorsync.endpoints.ftp.wire.connection import Knowledge
 
     password = _revealing(secrets.password, place.password)
     assert password is not None, "an FTP server has a password"
@@ -85,7 +89,17 @@ def _ftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
             minimum_version=place.tls_min_version,
         )
     proxy = _proxy(place, secrets, table)
-    return FtpEndpoint(place.host, place.port, place.user, password, place.path, tls=tls, table=table, proxy=proxy)
+    return FtpEndpoint(
+        place.host,
+        place.port,
+        place.user,
+        password,
+        place.path,
+        tls=tls,
+        table=table,
+        proxy=proxy,
+        knowledge=Knowledge(finds_links=is_exact),
+    )
 
 
 def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:

@@ -17,7 +17,7 @@ from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
-from actorsync.runs.private_paths import private_paths
+from actorsync.runs.private_paths import private_paths, protected_paths
 
 __all__ = ["Additions", "options_for", "policy_of"]
 
@@ -43,6 +43,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
+        protected=protected_paths(profile),
     )
 
 

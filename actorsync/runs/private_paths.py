@@ -11,19 +11,25 @@ from actorsync.journal import state_directory
 from actorsync.profile import FileSecret, Place, Profile
 from actorsync.profile.secret import CommandSecret
 
-__all__ = ["private_paths"]
+__all__ = ["private_paths", "protected_paths"]
 
 
 def private_paths(profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]:
     """Return those of the files that are in the source, as paths below its root. A source on a server has none.
 
-    ``more`` are further files that are never sent.
-    The key files in the files of ssh are among them. A file counts by the path that the profile has, and by that of the
-    file itself, where the two differ by a link.
+    ``more`` are further files that are never sent. The key files in the files of ssh are among them. A file counts by
+    the path that the profile has, and by that of the file itself, where the two differ by a link.
     """
-    if profile.source.is_remote:
-        return frozenset()
-    root = os.path.realpath(profile.source.path)
+    return frozenset() if profile.source.is_remote else _below(profile.source.path, profile, more)
+
+
+def protected_paths(profile: Profile) -> frozenset[str]:
+    """Return those of the files that are in the target, as paths below its root. A target on a server has none."""
+    return frozenset() if profile.target.is_remote else _below(profile.target.path, profile)
+
+
+def _below(place: str, profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]:
+    root = os.path.realpath(place)
     paths = set()
     for path in (*_own_files(profile), *more):
         beside = os.path.join(os.path.realpath(path.parent), path.name)

@@ -311,7 +311,7 @@ def _converter() -> cattrs.Converter:
     for kind in (Copy, MakeDirectory, Move, SetMode):
         converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=unsaid))
     # The twin of a removal is found out at the end of each run.
-    removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid)
+    removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid, is_foreign=unsaid)
     converter.register_unstructure_hook(Remove, removal)
     configure_tagged_union(Change, converter, tag_name="do")
     plan = make_dict_unstructure_fn(Plan, converter, kept=unsaid)  # a plan of an earlier version has no such key

@@ -43,7 +43,7 @@ from actorsync.model.event import (
 )
 from actorsync.model.operation import Failed, Fault, Returned
 from actorsync.model.report import Report
-from actorsync.planning.pool_size import Sizing
+from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import MaxDelete

@@ -117,6 +117,7 @@ EVERY_EVENT: list[Event] = [
     Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
     Done(MakeDirectory(FOLDER), FOLDER),
     Done(Remove(FILE)),
+    Done(Remove(FILE, is_foreign=True)),
     Done(SetMode(FILE, FILE, 0o755), FILE, FILE),
     Done(Audit("dir"), listing=Listing("dir", (FILE,))),
     Done(Look(FILE), FILE),
@@ -126,7 +127,9 @@ EVERY_EVENT: list[Event] = [
     Failed(Copy(FILE), "no room"),
     Failed(Copy(FILE), "parked after 3 failures, tried again in 2.0 s: no room", Fault.PARKED),
     Failed(Copy(FILE), "not sent: the target is full (a: the disk is full)", Fault.UNSENT),
+    Failed(Remove(FILE), "busy"),
     Skipped(Remove(FOLDER), "not empty"),
     Returned(Copy(FILE), "drained"),
+    Returned(Remove(FILE), "a guard refused"),
     Stopped(Report(0, 0.0, 2.1, failures=(("x", "y"),))),
 ]

@@ -33,6 +33,7 @@ from actorsync.journal import open_journal, open_memory_journal
 from actorsync.model.event import Event, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.model.report import Report
+from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
@@ -106,7 +107,8 @@ async def mirror(
     target: Endpoint,
     journal: Path | None,
     *,
-    delete: bool = True,
+    delete: Deletion = True,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
     connections: int = 2,
     backoff: Backoff = QUICK,
     observer: Callable[[Event], None] | None = None,
@@ -121,7 +123,7 @@ async def mirror(
     """
     events: list[Event] = []
     policy = Policy(
-        selection=Selection(),
+        selection=selection,
         max_delete=MaxDelete.parse("100%"),
         delete=delete,
         connections=connections,

@@ -9,20 +9,36 @@ from collections.abc import Mapping, Sequence
 
 from actorsync.model.entry import parent_of
 from actorsync.model.event import Event, Planned, Scanned, Started, Stopped
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Outcome, Remove, Returned, Skipped, Sweep
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    Failed,
+    MakeDirectory,
+    Move,
+    Outcome,
+    Remove,
+    Returned,
+    Skipped,
+    Survey,
+    Sweep,
+)
 from actorsync.model.report import Report
 
 __all__ = ["check_trace"]
 
 #: Reasons of failures for operations that the planner never planned.
-NEVER_PLANNED = ("blocked by an existing entry that actorsync did not create",)
+NEVER_PLANNED = (
+    "blocked by an existing entry that actorsync did not create",
+    "blocked by a directory that holds excluded entries; exclude it as well",
+)
 
 
 def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool) -> str | None:
     """Return what is wrong with the events of a run, or None. ``report`` is the run's result, if it returned one.
 
     The first event is `Started`, and the last is the only `Stopped`. Each operation has one outcome. A directory is
-    made before its entries and removed after them. The sums of the report match the events. A run that was not
+    made before its entries and removed after them. Only a directory in which a removal has failed may be listed again,
+    by an exact mirror. The sums of the report match the events. A run that was not
     ``drained`` and ended by itself has an outcome for exactly the planned operations.
     """
     if not isinstance(events[0], Started) or sum(isinstance(event, Stopped) for event in events) != 1:
@@ -37,7 +53,12 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
         if not isinstance(event, Outcome) or isinstance(event.operation, Sweep):
             continue
         key = type(event.operation), event.operation.path
-        if key in ended:
+        is_listed_again = isinstance(event.operation, Survey) and any(
+            isinstance(earlier, Failed) and f"{event.operation.path}/".startswith(parent_of(path))
+            for (kind, path), earlier in ended.items()
+            if kind is Remove
+        )
+        if key in ended and not is_listed_again:
             return f"{key} has two outcomes: {ended[key]} and {event}"
         if isinstance(event, Returned):
             returned[key] = event

@@ -171,7 +171,10 @@ class TestWhatLoads:
         ("[sync]\nbwlimit = '-1M'", 'sync.bwlimit: "-1M" is not a rate; '),
         ("[sync]\nbwlimit = '0.5K'", 'sync.bwlimit: "0.5K" is too low; the minimum is "1K", and "off" means no limit'),
         ("[sync]\nbwlimit = '1025G'", 'sync.bwlimit: "1025G" is too high; the maximum is "1024G", and "off" means no '),
-        ("[sync]\ndelete = 'yes'", 'sync.delete: "yes" is not true or false; write it without quotes'),
+        (
+            "[sync]\ndelete = 'yes'",
+            'sync.delete: "yes" is not true or false; write it without quotes, or write "everything"',
+        ),
         ("[sync]\nevery = 15", 'sync.every: 15 is not text; write it in quotes: "30s"'),
         ("[sync]\nevery = '15'", 'sync.every: "15" is not a duration; write it like "30s", "5m" or "1h30m"'),
         ("[sync]\nmax-delete = '101%'", 'sync.max-delete: "101%" is not a count such as 500 or a percentage'),

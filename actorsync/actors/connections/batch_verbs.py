@@ -139,7 +139,8 @@ class BatchVerbs:
         if rest:
             await make_durable(self.facts, RemovalIntended(tuple(removal.path for removal in rest)))
         results = await target.remove([removal.target for removal in rest]) if rest else []
-        settled = {outcome.operation.path: outcome for outcome in outcomes.all_removed(tuple(rest), results)} | kept
+        removed = outcomes.all_removed(tuple(rest), results, is_exact=self.context.protects is not None)
+        settled = {outcome.operation.path: outcome for outcome in removed} | kept
         return [settled[operation.path] for operation in batch]
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
@@ -152,9 +153,10 @@ class BatchVerbs:
         try:
             listing = await self._list(target, survey.path)
         except OperationRefused as refusal:
-            return Skipped(survey, str(refusal))
+            return outcomes.unlisted(survey, str(refusal), self.context.protects)
         root = await self._root(survey.path, listing)
-        return outcomes.surveyed(survey, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
+        keeps_times = self.context.target.capabilities.keeps_times
+        return outcomes.surveyed(survey, listing, root, keeps_times=keeps_times, protects=self.context.protects)
 
     async def _audit(self, target: Session, audit: Audit) -> Outcome:
         try:

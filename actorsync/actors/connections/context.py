@@ -38,6 +38,8 @@ class ConnectionContext:
     wall_clock_ns: Callable[[], int]
     by_content: bool = False
     """Whether the checksum of each file is recorded."""
+    protects: Callable[[str, bool], bool] | None = None
+    """For an exact mirror: what of the target is never removed, although no run has put it there. See `reconcile`."""
     modes: Modes = ALONE
     """The rule for permissions on the target."""
     warnings: Sequence[str] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import attrs
 
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
-from actorsync.model.entry import Entry, Listing, Root, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Root, parent_of
 from actorsync.model.operation import (
     Audit,
     Batch,
@@ -42,7 +43,14 @@ __all__ = [
     "looked_at",
     "not_sent",
     "surveyed",
+    "unlisted",
 ]
+
+
+_MIRRORED: Final = (Kind.FILE, Kind.DIRECTORY)
+_HOLDS_UNKNOWN: Final = (
+    "kept: it contains entries that are newer than the last listing of it; the next run knows them, and removes them"
+)
 
 
 @attrs.frozen
@@ -141,10 +149,11 @@ def all_made(batch: Batch, made: Mapping[str, Entry | OperationRefused]) -> list
     return outcomes
 
 
-def all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
+def all_removed(batch: Batch, results: Sequence[bool | OperationRefused], *, is_exact: bool = False) -> list[Outcome]:
     """Return the outcomes of removals, which stand in the batch children first.
 
-    A directory that is not empty because the removal of a child failed has failed as well.
+    A directory that is not empty because the removal of a child failed has failed as well. ``is_exact``: so has one
+    that holds entries which nobody knew of.
     """
     outcomes: list[Outcome] = []
     remaining: dict[str, str] = {}
@@ -152,6 +161,8 @@ def all_removed(batch: Batch, results: Sequence[bool | OperationRefused]) -> lis
         outcome = _removed(operation, result)
         if isinstance(outcome, Skipped) and operation.path in remaining:
             outcome = Failed(operation, f"it still holds {remaining[operation.path]!r}", Fault.OTHER)
+        elif isinstance(outcome, Skipped) and is_exact:
+            outcome = Failed(operation, _HOLDS_UNKNOWN, Fault.OTHER)
         if isinstance(outcome, Failed):
             remaining[parent_of(operation.path)] = operation.path
         outcomes.append(outcome)
@@ -169,15 +180,36 @@ def _removed(operation: Operation, result: bool | OperationRefused) -> Outcome:
     return Done(operation) if result else Skipped(operation, "kept: it contains files that actorsync did not create")
 
 
-def surveyed(survey: Operation, listing: Listing, root: Root | None, *, keeps_times: bool) -> Outcome:
+def unlisted(survey: Operation, reason: str, protects: Callable[[str, bool], bool] | None = None) -> Outcome:
+    """Return the outcome of a directory of the target that cannot be listed.
+
+    An exact mirror (``protects``, see `reconcile`) has to know what is in it, unless it is protected.
+    """
+    if protects is None or protects(survey.path, True):
+        return Skipped(survey, reason)
+    way_out = "what is in it stays: let the account list it, or exclude it"
+    return Failed(survey, f"{reason}; {way_out}", Fault.OTHER)
+
+
+def surveyed(
+    survey: Operation,
+    listing: Listing,
+    root: Root | None,
+    *,
+    keeps_times: bool,
+    protects: Callable[[str, bool], bool] | None = None,
+) -> Outcome:
     """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
 
-    If the target does not keep times, the entries have none: an equal time there proves nothing.
+    If the target does not keep times, the entries have none: an equal time there proves nothing. Links and special
+    files are of interest to an exact mirror alone, which removes them. ``protects`` is as for `unlisted`.
     """
     if listing.problem is not None and not listing.problem.vanished:
-        return Skipped(survey, f"cannot be listed on the target: {listing.problem.reason}")
-    listing = Listing(survey.path, _timed(listing.entries, keeps_times=keeps_times))
-    return Done(survey, listing=listing, root=root)
+        return unlisted(survey, f"cannot be listed on the target: {listing.problem.reason}", protects)
+    entries = listing.entries
+    if protects is None:
+        entries = tuple(entry for entry in entries if entry.kind in _MIRRORED)
+    return Done(survey, listing=Listing(survey.path, _timed(entries, keeps_times=keeps_times)), root=root)
 
 
 def audited(audit: Audit, listing: Listing, root: Root | None, *, keeps_times: bool) -> Outcome:

@@ -15,9 +15,9 @@ from actorsync.actors.messages import Fact, holding
 from actorsync.actors.statistics import FILE_WEIGHT, Statistics
 from actorsync.errors import ConnectionLost, LoginLapsed, OwnLimit, TooManyConnections
 from actorsync.model.event import Resized
-from actorsync.planning.circuit_breaker import Breaker
-from actorsync.planning.login_rate import Logins
-from actorsync.planning.pool_size import Sizing
+from actorsync.planning.admission.circuit_breaker import Breaker
+from actorsync.planning.admission.login_rate import Logins
+from actorsync.planning.admission.pool_size import Sizing
 
 __all__ = ["AfterRejection", "Pool", "Role"]
 

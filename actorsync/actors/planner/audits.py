@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -12,6 +12,7 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.progress import Progress
+from actorsync.actors.planner.survey import Survey
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, ancestors, name_of, parent_of
 from actorsync.model.event import Audited, Drifted, DriftEnded, MemoryVoided, Relisted, TargetSeen, Warned
 from actorsync.model.operation import (
@@ -49,8 +50,7 @@ _ASKED_AGAIN: Final = 1_000
 class Audits:
     """Look at the root of the target before anything is planned, and at some directories while the run goes on.
 
-    ``rule`` is None for a run that trusts the journal alone. ``hides`` tells whether the selection excludes a path;
-    ``make_root`` makes the root of the target, or raises `FatalError`.
+    ``rule`` is None for a run that trusts the journal alone. ``hides`` tells whether the selection excludes a path.
     Where the rule mends, the run waits for the audits before it plans: what has drifted is then planned like any other
     path. Where it does not, the audits change nothing that the run relies on, and take only idle connections.
     """
@@ -64,7 +64,9 @@ class Audits:
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
     hides: Callable[[str, bool], bool]
-    make_root: Callable[[], Awaitable[None]]
+    survey: Survey
+    is_exact: bool = False
+    """Whether what others have put there is to be removed: then it has to be known before anything is planned."""
     drifted: set[str] = attrs.Factory(set)
     """What has drifted and is not mended by this run."""
     looked_at: float | None = None
@@ -131,8 +133,9 @@ class Audits:
             else:
                 self._add(Look(record.target))
         self.progress.notify()
-        if self.rule.mends:
+        if self.rule.mends or self.is_exact:
             await self._until_judged()
+            await self.survey.until_all_listed()
 
     async def finish(self) -> None:
         """Wait until every directory that was asked for is judged, and announce how far the audits have come."""
@@ -148,10 +151,10 @@ class Audits:
             now = next_round(then, self._chosen, is_end=is_end, now=self._now)
             await self.announcer.send(Audited(self.listed, known, now.last, now.began, now.whole))
 
-    async def note_survey(self, root: Root | None) -> None:
+    async def note_survey(self) -> None:
         """Announce that the whole target was listed just now."""
-        if not self.draining.is_set():
-            await self._note_seen(root)
+        await self._note_seen(self.survey.root)
+        if self.rule is not None:
             await self.announcer.send(Audited(0, 0, "", self._now, self._now))
 
     # Beside the run: outcomes are judged.
@@ -215,7 +218,7 @@ class Audits:
         if not all(isinstance(it, Done) and it.target is None for it in outcomes):
             return None
         if is_missing and self.rule is not None and not self.rule.is_alone:
-            await self.make_root()
+            await self.survey.make_root()
             (again,) = await self._ask([Audit("")])
             is_new = isinstance(again, Done) and again.listing is not None and again.listing.problem is None
             return "is missing" if is_new else None
@@ -251,11 +254,12 @@ class Audits:
             self._look_at(it.target for it in found if it is not None and it.source is not None)
             return
         records = await self.blocking(self.journal.children, directory)
-        examined = examine(listing, records)
-        if examined.other_foreign is not None and self.schedule.audits.touched.isdisjoint(
-            it.path for it in listing.entries
-        ):
+        examined = examine(listing, records, is_exact=self.is_exact)
+        is_touched = not self.schedule.audits.touched.isdisjoint(it.path for it in listing.entries)
+        if examined.other_foreign is not None and not is_touched:
             await self.announcer.record(Relisted(examined.other_foreign))
+            if self.is_exact:
+                self.survey.list_below(Listing(directory, examined.new_directories))
         self._look_at(examined.suspects)
 
     def _look_at(self, suspects: Iterable[Entry]) -> None:

@@ -56,6 +56,7 @@ class Intake:
     unseen: set[str] = attrs.Factory(set)
     """Directories of the source that could not be listed."""
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    _deferred: list[Decision] = attrs.Factory(list)  # removals of directories whose contents are being listed
 
     async def run(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Plan listings until the scan is complete; return None when it ended otherwise, or after `stop`."""
@@ -67,6 +68,12 @@ class Intake:
                 for directories in [(listed,) for listed in finding] if self.survey.is_pending else [finding]:
                     await self._plan_directories(directories)
         return None
+
+    async def act_on_deferred(self) -> None:
+        """Act on the decisions that had to wait for the end of the survey."""
+        deferred, self._deferred = self._deferred, []
+        for decision in deferred:
+            await self.act_on(decision)
 
     def settle(self, outcome: Outcome) -> None:
         """Take note of a failure."""
@@ -132,12 +139,18 @@ class Intake:
                 by_size_time=rules.by_size_time,
                 modes=rules.modes,
                 is_new_rule=self.is_new_rule,
+                protects=rules.protects,
             )
         )
 
     async def act_on(self, decision: Decision) -> None:
         """Offer the operations that follow from a decision."""
         now, record = decision.now, decision.record
+        if record is not None and self._is_deferred(decision.action, record):
+            self._deferred.append(decision)
+            return
+        if record is not None and record.source is None and decision.action not in {Action.REMOVE, Action.REPLACE}:
+            self.removals.note_foreign()
         is_compared = decision.action in {Action.ADOPT, Action.VERIFY}
         if now is not None and not is_compared and await self._is_parked(now):
             return
@@ -176,6 +189,12 @@ class Intake:
                 # a directory nor making a directory where a file is can do harm.
                 await self.announcer.send(Forgotten(now.path))
 
+    def _is_deferred(self, action: Action, record: Record) -> bool:
+        """Return whether a directory of an exact mirror is to be removed while the survey may still list it."""
+        is_removal = action is Action.REMOVE or action is Action.REPLACE
+        is_listed_now = record.target.kind is Kind.DIRECTORY and self.survey.is_pending
+        return is_removal and is_listed_now and self.rules.protects is not None
+
     async def _settle_mode(self, equal: Adopted | Confirmed, record: Record) -> None:
         """Offer to set the mode of what is equal, where the target is to have another one; else announce it."""
         source, target = equal.source, equal.target
@@ -195,13 +214,18 @@ class Intake:
         """
         is_removed = record.target.kind is Kind.FILE or self.rules.delete
         self.renames.note_replaced(now.path)
-        if is_removed:
-            await self._offer_removal(record)
-        await self.dispatch.send(now, replaces=not is_removed)
+        goes = is_removed and await self._offer_removal(record)
+        if is_removed and not goes and record.source is None:
+            await self.dispatch.refuse(now, "blocked by a directory that holds excluded entries; exclude it as well")
+        else:
+            await self.dispatch.send(now, replaces=not is_removed)
 
-    async def _offer_removal(self, record: Record) -> None:
-        for removal in await self.removals.plan_removal(record):
+    async def _offer_removal(self, record: Record) -> bool:
+        """Offer the removals of an entry and of what is in it. Return whether the entry itself is among them."""
+        removals = await self.removals.plan_removal(record)
+        for removal in removals:
             await self.dispatch.offer(removal)
+        return any(removal.path == record.target.path for removal in removals)
 
     async def _is_parked(self, now: Entry) -> bool:
         """Tell whether a path is parked. If so, it fails in this run, too."""

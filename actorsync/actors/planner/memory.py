@@ -13,7 +13,7 @@ from actorsync.model.operation import Side
 from actorsync.model.row import ListingRows
 from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
-from actorsync.planning.removal_guard import DeleteLimit
+from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
 
 __all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries"]
@@ -78,10 +78,11 @@ class Rules:
     """What one run may do.
 
     ``delete`` allows removals, at most ``max_delete`` of them; with ``any_device`` also from a source that is on
-    another device than in the last run. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has
-    another time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and
-    the times of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that
-    of the target. ``audit`` says how the target is looked at; None for not at all.
+    another device than in the last run. ``protects`` allows those of foreign entries, too, and tells which of these
+    stay; None where all do. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has another
+    time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
+    of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
+    target. ``audit`` says how the target is looked at; None for not at all.
     """
 
     selection: Selection
@@ -93,6 +94,7 @@ class Rules:
     by_size_time: bool = False
     modes: Modes = ALONE
     audit: AuditRule | None = None
+    protects: Protected | None = None
 
 
 @attrs.frozen

@@ -30,10 +30,14 @@ from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["MODES_TRAIT", "Planner"]
+__all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
 
 #: The name under which the journal keeps the rule for modes of the last complete run.
 MODES_TRAIT: Final = "sync.modes"
+
+
+#: The name under which the journal keeps that the whole target is known as an exact mirror has to know it.
+DELETE_TRAIT: Final = "sync.delete"
 
 
 @attrs.define(eq=False)
@@ -92,6 +96,11 @@ class Planner:
         """
         known = self.journal.traits(Side.TARGET).get(MODES_TRAIT, str(self.default_modes))
         return known != str(self.rules.modes)
+
+    @property
+    def knows_everything(self) -> bool:
+        """Whether foreign entries are known as an exact mirror has to know them: with links, from a whole survey."""
+        return self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
 
     def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
@@ -153,7 +162,8 @@ class Planner:
             draining=self.draining,
             wall_clock_ns=self.wall_clock_ns,
             hides=rules.selection.hides,
-            make_root=survey.make_root,
+            survey=survey,
+            is_exact=rules.protects is not None,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         announcer.listeners += [checks.settle, intake.settle, audits.settle]
@@ -189,17 +199,18 @@ class _Story:
         await self._sweep(recovers=True)
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
-        is_fresh = self.planner.journal.is_fresh
-        if not is_fresh:
-            await self.audits.begin()
-        if is_fresh:
+        if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
-            await self.survey.begin()
+        is_survey = await self._begin_survey()
+        if not is_survey:
+            await self.audits.begin()
+        await self.removals.begin()
         complete = await self.intake.run(listings)
-        if is_fresh:
-            await self.survey.finish()
-            await self.audits.note_survey(self.survey.root)
+        if is_survey:
+            await self._end_survey()
         await self.intake.checks.finish(self.intake.act_on)
+        if complete is not None:
+            await self.intake.act_on_deferred()
         for move in await self.renames.resolve(complete, self.intake.act_on):
             await self.dispatch.offer(move)
         if complete is not None:
@@ -216,7 +227,28 @@ class _Story:
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         await self._sweep()
+        await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         return None if schedule.left_by_drain else complete
+
+    async def _begin_survey(self) -> bool:
+        """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
+
+        What others put there under another rule than "everything" is not known. So the rule of the last run counts.
+        """
+        knows, is_exact = self.planner.knows_everything, self.planner.rules.protects is not None
+        if knows and not is_exact:
+            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, ""))
+        is_survey = self.planner.journal.is_fresh or (is_exact and not knows)
+        if is_survey:
+            await self.survey.begin()
+        return is_survey
+
+    async def _end_survey(self) -> None:
+        is_complete = await self.survey.finish()
+        if is_complete:
+            await self.audits.note_survey()
+        if is_complete and self.planner.rules.protects is not None:
+            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
     async def _sweep(self, *, recovers: bool = False) -> None:
         """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.

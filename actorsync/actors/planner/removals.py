@@ -42,6 +42,19 @@ class Removals:
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
     _kept: set[str] = attrs.Factory(set)  # removals that a stage of the caller left out or failed
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
+    _ours_before: int = 0  # entries that the target had from the source when the run began
+    _foreign_used: int = 0  # foreign entries that the source has as well
+    outdated: dict[str, bool] = attrs.Factory(dict)
+    """Directories of the target in which a removal has shown that the journal does not know them; True: all below."""
+
+    async def begin(self) -> None:
+        """Count what the target has before the run changes anything."""
+        if self.rules.protects is not None:
+            self._ours_before = await self.blocking(self.journal.owned_count)
+
+    def note_foreign(self) -> None:
+        """Take note of a foreign entry that is not to be removed, because the source has it as well."""
+        self._foreign_used += 1
 
     async def plan_removal(self, record: Record) -> list[Remove]:
         """Return the removals of an entry and everything below it, leaves first."""
@@ -50,11 +63,11 @@ class Removals:
             below = [*await self.blocking(self.journal.subtree, record.target.path)]
         records = {it.target.path: it for it in (record, *below)}
         removals = []
-        for entry in removals_below(record, below, self.rules.selection.hides):
-            self._gone[entry.path] = Gone(records[entry.path], record.target.path)
+        for entry in removals_below(record, below, self.rules.selection.hides, self.rules.protects):
+            self._gone[entry.path] = gone = Gone(records[entry.path], record.target.path)
             if (why := self.parking.why_not(entry.path, None)) is not None:
                 self._parked[entry.path] = why
-            removals.append(Remove(entry))
+            removals.append(Remove(entry, is_foreign=gone.is_foreign))
         return removals
 
     def note_missing(self, record: Record) -> None:
@@ -66,9 +79,16 @@ class Removals:
         self._unsent[directory] = Entry(directory, Kind.DIRECTORY)
 
     def settle(self, outcome: Outcome) -> None:
-        """Take note of what could not be sent: it may be the new name of what is missing."""
-        if isinstance(outcome, Failed) and isinstance(outcome.operation, Copy | MakeDirectory):
-            self._unsent[outcome.operation.path] = outcome.operation.source
+        """Take note of what could not be sent, which may be the new name of what is missing; and of failed removals."""
+        if not isinstance(outcome, Failed):
+            return
+        operation = outcome.operation
+        if isinstance(operation, Copy | MakeDirectory):
+            self._unsent[operation.path] = operation.source
+        elif isinstance(operation, Remove) and outcome.fault is not Fault.PARKED and self.rules.protects is not None:
+            self.outdated.setdefault(parent_of(operation.path), False)
+            if operation.target.kind is Kind.DIRECTORY:
+                self.outdated[operation.path] = True
 
     def keep(self, operation: Operation) -> None:
         """Take note of what a stage of the caller does not let go: the target keeps it."""
@@ -84,7 +104,7 @@ class Removals:
         return {
             path: gone
             for path, gone in self._gone.items()
-            if gone.top in self._missing and path not in self._parked and path in known
+            if gone.top in self._missing and not gone.is_foreign and path not in self._parked and path in known
         }
 
     async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
@@ -97,7 +117,9 @@ class Removals:
         removals = self.schedule.removals
         ours = await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
-        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root)
+        foreign = sum(removal.is_foreign for removal in removals)
+        known = self._ours_before + self._foreign_used + foreign
+        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root, foreign, known)
         reason = objection(request, self.rules.max_delete, any_device=self.rules.any_device)
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))

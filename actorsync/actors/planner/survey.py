@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 import trio
 
@@ -37,6 +39,7 @@ class Survey:
     """The identity of the root, where the target tells it."""
     _pending: set[str] = attrs.Factory(set)  # directories of the target whose listing is asked for and has not come
     _root_error: str | None = None
+    _shallow: set[str] = attrs.Factory(set)  # directories that are listed again without those in them
 
     async def begin(self) -> None:
         """Make the root of the target and begin to list it. Raises `FatalError` when the root cannot be made."""
@@ -53,13 +56,28 @@ class Survey:
         if self._root_error is not None:
             raise FatalError(f"the root of the target cannot be made: {self._root_error}")
 
-    async def finish(self) -> None:
-        """Wait for the directories that only the target has, and announce the end of a complete survey."""
+    async def finish(self) -> bool:
+        """Wait for the directories that only the target has, and announce the end of a complete survey.
+
+        Return whether it is complete.
+        """
         while self._pending and not self.draining.is_set():
             await self.progress.wait()
         self.statistics.is_surveying = False
-        if not self.unlisted and not self.draining.is_set():
-            await self.announcer.send(SurveyComplete())
+        if self.unlisted or self.draining.is_set():
+            return False
+        await self.announcer.send(SurveyComplete())
+        return True
+
+    async def list_again(self, directories: Mapping[str, bool]) -> None:
+        """List directories again that are not as recorded, for the next run; those with True with all below them."""
+        if not directories or self.draining.is_set():
+            return
+        self._shallow |= {path for path, is_deep in directories.items() if not is_deep}
+        for directory in directories:
+            self._add(directory)
+        self.progress.notify()
+        await self.progress.until_idle()
 
     @property
     def is_pending(self) -> bool:
@@ -83,7 +101,18 @@ class Survey:
             self.unlisted.add(operation.path)
         elif isinstance(outcome, Done) and outcome.listing is not None:
             self.root = outcome.root or self.root
-            self._add_children(outcome.listing)
+            if operation.path not in self._shallow:
+                self._add_children(outcome.listing)
+
+    def list_below(self, listing: Listing) -> None:
+        """List the directories in a directory whose listing has come, and everything below them."""
+        self._add_children(listing)
+        self.progress.notify()
+
+    async def until_all_listed(self) -> None:
+        """Return when no listing is awaited any more."""
+        while self._pending and not self.draining.is_set():
+            await self.progress.wait()
 
     def _add_children(self, listing: Listing) -> None:
         """List the directories in a directory in the order of the scan, so that the scan waits for few of them."""

@@ -48,7 +48,7 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.messages import result_of
-from actorsync.model.operation import Copy, Done, Failed, Move, Respell, Returned, SetMode, Skipped
+from actorsync.model.operation import Copy, Done, Failed, Move, Remove, Respell, Returned, SetMode, Skipped
 
 __all__ = ["json_line", "records_of"]
 
@@ -136,7 +136,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
 
 def _operation(name: str, operation: Any) -> dict[str, Any]:
     verb = re.sub(r"(?<!^)([A-Z])", r"_\1", type(operation).__name__).lower()
-    return {"event": name, "operation": verb, "path": operation.path}
+    record = {"event": name, "operation": verb, "path": operation.path}
+    return record | {"foreign": operation.is_foreign} if isinstance(operation, Remove) else record
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -258,7 +258,7 @@ class Store:
         """Remove an unchanged file or an empty directory."""
         if not entry.path:
             raise OperationRefused("the root is never removed")
-        found = self.tree.entry(entry.path)
+        found = self._seen(entry)
         if found is None:
             if not self.tree.is_flat and self.tree.look("") is None:
                 raise OperationRefused("the root does not exist")
@@ -267,11 +267,22 @@ class Store:
             return True
         if found.kind is not entry.kind or (entry.kind is Kind.FILE and _is_changed(entry, found)):
             raise OperationRefused(f"{display(entry.path)!r} was changed by another program: not removed")
-        if entry.kind is Kind.FILE:
+        if entry.kind is not Kind.DIRECTORY:
             self.tree.remove_file(entry.path)
+            if entry.kind is not Kind.FILE and self._seen(entry) is not None:
+                raise OperationRefused(f"{display(entry.path)!r} is still there after it was removed")
             self.names.spellings.folding.give_up(entry.path)
             return True
         return self._remove_directory(entry.path)
+
+    def _seen(self, entry: Entry) -> Entry | None:
+        """Return the entry that has the path now. A link is looked for in a listing: a look by name may follow it."""
+        if entry.kind in (Kind.FILE, Kind.DIRECTORY):
+            return self.tree.entry(entry.path)
+        listing = self.tree.list_directory(parent_of(entry.path))
+        if listing.problem is not None and not listing.problem.vanished:
+            raise OperationRefused(f"{display(entry.path)!r} cannot be looked for: {listing.problem.reason}")
+        return next((found for found in listing.entries if found.path == entry.path), None)
 
     def _remove_directory(self, path: str) -> bool:
         listing = self.tree.list_directory(path)

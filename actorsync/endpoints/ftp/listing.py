@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -21,6 +22,7 @@ from actorsync.protocols.ftp.wire import Reply, command_line, verb_of
 __all__ = ["Lister", "SymlinkFinder", "stored_differently"]
 
 _MAX_LISTING = 256 * 1024 * 1024
+_OTHERS: Final = (Kind.LINK, Kind.OTHER)
 
 
 @attrs.frozen
@@ -116,10 +118,31 @@ class Lister:
                     return None, Problem(
                         directory, "the server lists nothing, and has no such directory", vanished=True
                     )
+                if known.finds_links and parsed.is_whole:
+                    return await self._with_links(directory, path, parsed)
                 return _with_problem(directory, parsed)
             if not known.commands.lacks("MLSD", data):
                 return None, await self._why_unlisted(directory, data)
             known.has_mlsd = False  # FEAT promised MLST, and the server does not have it
+        return await self._list_entered(directory, path)
+
+    async def _with_links(
+        self, directory: str, path: str, parsed: ParsedListing
+    ) -> tuple[ParsedListing | None, Problem | None]:
+        """Return a listing by MLSD with the links and special files that LIST shows. Without LIST there is none."""
+        listed, problem = await self._list_entered(directory, path)
+        if problem is not None or listed is None:
+            if not parsed.entries:
+                return parsed, None  # LIST of an empty directory may look like that of a forbidden one
+            why = problem.reason if problem is not None else "there is none"
+            return None, Problem(directory, f"it cannot be told which of its entries are links: {why}")
+        others = {entry.name: entry for entry in listed.entries if entry.kind in _OTHERS}
+        entries = [others.pop(entry.name, entry) for entry in parsed.entries]
+        return attrs.evolve(parsed, entries=(*entries, *others.values())), None
+
+    async def _list_entered(self, directory: str, path: str) -> tuple[ParsedListing | None, Problem | None]:
+        """List a directory with CWD and LIST, as `parse_directory` says."""
+        known = self._connection.known
         (reply,) = await self._connection.control.exchange([command_line("CWD", path)])
         entered = checked("CWD", reply)
         if lacks_cwd := known.commands.lacks("CWD", entered):
@@ -229,6 +252,7 @@ class SymlinkFinder:
     async def read(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
         """Read the replies to `lines`. Returns the link, for each directory that is reached through one."""
         found: dict[str, str] = {}
+        shown: dict[str, Mapping[str, Kind]] = {}
         for entered in replies[::2]:
             self._connection.known.has_cwd &= not self._connection.known.commands.lacks("CWD", entered)
         *places, root = dialogues.whereabouts(replies) or [None]
@@ -236,32 +260,47 @@ class SymlinkFinder:
             if place is None or root is None:
                 continue  # the directory does not exist, or the server does not report where it is
             expected = f"{root.rstrip('/')}/{path}"
-            link = None if _is_same(place, expected) else await self._find_link(path)
+            is_plain = _is_same(place, expected) and not self._connection.known.finds_links
+            link = None if is_plain else await self._find_link(path, shown)
             if link is None:
                 self._connection.known.symlink_guard.add(path)
             else:
                 found[path] = link
         return found
 
-    async def _find_link(self, directory: str) -> str | None:
-        """Return the link that a path leads through, as listings show it.
+    async def _find_link(self, directory: str, shown: dict[str, Mapping[str, Kind]]) -> str | None:
+        """Return the link that a path leads through, as listings show it. ``shown`` holds those that came before.
 
-        The reply to PWD alone is no proof: servers may print the name of a directory in another form.
+        The reply to PWD alone is no proof: servers may print the name of a directory in another form, or the name of a
+        link.
         """
         self._connection.close_data()
-        for path in above(directory):
-            parsed, _ = await self._lister.parse_directory(parent_of(path))
-            kinds = {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
-            if kinds.get(name_of(path)) is Kind.LINK:
+        for path in self._connection.known.symlink_guard.unknown(above(directory)):
+            parent = parent_of(path)
+            if parent not in shown:
+                parsed, _ = await self._lister.parse_directory(parent)
+                shown[parent] = {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
+            if shown[parent].get(name_of(path)) is Kind.LINK:
                 return path
         return None
 
     async def find(self, directories: Sequence[str]) -> dict[str, str]:
         """Check the directories that were not checked before, in bursts. Returns what `read` does."""
+        known = self._connection.known
+        if known.finds_links and not known.has_cwd:
+            return await self._find_in_listings(known.symlink_guard.unknown(directories))
         unknown = self.unknown(directories)
         usable = [path for path in unknown if not self._connection.fault(path)]
         units = [(line,) for line in self.lines(usable)]
         return await self.read(usable, await self._connection.control.play(dialogues.exchange(units)))
+
+    async def _find_in_listings(self, directories: Sequence[str]) -> dict[str, str]:
+        shown: dict[str, Mapping[str, Kind]] = {}
+        links = {path: await self._find_link(path, shown) for path in directories if not self._connection.fault(path)}
+        for path, link in links.items():
+            if link is None:
+                self._connection.known.symlink_guard.add(path)
+        return {path: link for path, link in links.items() if link is not None}
 
 
 def _with_problem(directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:

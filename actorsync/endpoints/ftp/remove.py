@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import attrs
 
@@ -21,6 +22,8 @@ from actorsync.protocols.ftp.wire import Reply, command_line
 
 __all__ = ["Remover"]
 
+_OTHERS: Final = (Kind.LINK, Kind.OTHER)
+
 
 @attrs.frozen
 class Remover:
@@ -33,15 +36,21 @@ class Remover:
     _spellings: FtpSpellings
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
-        """Remove files whose size and time are still as recorded, then directories, each kind in bursts."""
+        """Remove files whose size and time are still as recorded, then directories, each kind in bursts.
+
+        A link or a special file is removed if a listing still shows that kind: commands follow a link.
+        """
         connection = self._connection
         await connection.resync()
         results = await self._unusable(entries)
         results |= await self._spellings.elsewhere(entry for entry in dict.fromkeys(entries) if entry not in results)
         usable = [entry for entry in dict.fromkeys(entries) if entry not in results]
-        files = [entry for entry in usable if entry.kind is not Kind.DIRECTORY]
+        results |= await self._remove_others([entry for entry in usable if entry.kind in _OTHERS])
+        files = [entry for entry in usable if entry.kind is Kind.FILE]
         # Without MLST a path that is now a file would look like a directory that is gone, so directories are checked.
-        results |= await self._compare(files if connection.known.has_mlsd else usable)
+        results |= await self._compare(
+            files if connection.known.has_mlsd else [entry for entry in usable if entry.kind not in _OTHERS]
+        )
         files = [entry for entry in files if entry not in results]
         directories = [
             entry
@@ -56,6 +65,21 @@ class Remover:
         removed = await self._directories.remove([entry.path for entry in directories])
         results |= dict(zip(directories, removed, strict=True))
         return [results[entry] for entry in entries]
+
+    async def _remove_others(self, entries: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
+        """Remove links and special files. Listings alone show what they are, and whether they are gone."""
+        found = await self._presence.look([entry.path for entry in entries])
+        results: dict[Entry, bool | OperationRefused] = {}
+        for entry in entries:
+            if entry.path not in found:
+                results[entry] = OperationRefused("not removed: the server does not show whether it exists")
+            elif (listed := found[entry.path]) is None:
+                results[entry] = True
+            elif listed.kind is not entry.kind:
+                results[entry] = _changed()
+        rest = [entry for entry in entries if entry not in results]
+        removed = await self._delete([entry.path for entry in rest], trusts_looks=False)
+        return results | dict(zip(rest, removed, strict=True))
 
     async def _unusable(self, entries: Sequence[Entry]) -> dict[Entry, bool | OperationRefused]:
         """Return a refusal for each entry that is reached through a link, or has a path that cannot be used."""
@@ -113,13 +137,16 @@ class Remover:
                 results[entry] = _changed()
         return results
 
-    async def _delete(self, paths: Sequence[str], *, are_ours: bool = False) -> list[bool | OperationRefused]:
+    async def _delete(
+        self, paths: Sequence[str], *, are_ours: bool = False, trusts_looks: bool = True
+    ) -> list[bool | OperationRefused]:
         """Remove files in bursts. One that is refused and does not exist counts as removed.
 
-        ``are_ours`` says that they are temporaries; see `Presence.look`.
+        ``are_ours`` says that they are temporaries; see `Presence.look`. Without ``trusts_looks`` only a listing proves
+        that one does not exist.
         """
         connection = self._connection
-        trusts_looks = connection.known.commands.works("SIZE")
+        trusts_looks = trusts_looks and connection.known.commands.works("SIZE")
         removed = await connection.each(paths, partial(dialogues.remove_files, trusts_looks=trusts_looks))
         refused = [path for path, result in zip(paths, removed, strict=True) if isinstance(result, OperationRefused)]
         found = await self._presence.look([path for path in refused if not connection.fault(path)], are_ours=are_ours)

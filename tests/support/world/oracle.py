@@ -36,6 +36,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, par
 from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
 from actorsync.model.operation import Compare, Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
+from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
 
 if TYPE_CHECKING:
@@ -302,9 +303,12 @@ class Oracle:
         policy = self.policy
         assert policy is not None
         record = self.journal.record(path)
-        if record is None or record.source is None:
+        is_exact = policy.delete == "everything"
+        if record is None or (record.source is None and not is_exact):
             self.blame(f"8: remove {path!r}, which is not ours")
             return
+        if record.source is None and is_own(path):
+            self.blame(f"8: remove {path!r}, which is of another run")
         is_in_the_way = self._seen(path) is not None  # a hidden directory has to make way for a file, if it is empty
         if path not in self.doomed:
             self.blame(f"8: remove {path!r}, and a crash would forget that it may be gone")
@@ -325,10 +329,12 @@ class Oracle:
         for failed in self._failed_before:
             if parent_of(failed.path) == parent_of(self._gone_as_a_whole(path)):
                 self.blame(f"8: remove {path!r}, and {failed.path!r} has failed beside it")
-            is_like = Kind.FILE is failed.kind is record.source.kind and failed.size == record.source.size
+            was = record.source or record.target
+            is_like = Kind.FILE is failed.kind is was.kind and failed.size == was.size
             if is_like:
                 self.blame(f"8: remove {path!r}, and {failed.path!r}, which may be its new name, has failed")
-        self._removed.add(path)
+        if record.source is not None:
+            self._removed.add(path)
         if not policy.max_delete.is_unlimited:
             self._check_root(path)
         if not policy.max_delete.is_unlimited and len(self._removed) > policy.max_delete.limit(self._ours_before):

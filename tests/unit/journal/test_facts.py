@@ -100,13 +100,14 @@ def test_removed_and_forgotten_records_are_deleted(journal: Journal) -> None:
 
 def test_a_survey_adds_foreign_entries_and_drops_missing_ones(journal: Journal) -> None:
     journal.apply([*adopted("d/ours"), surveyed("d", file("d/gone"), file("d/ours", 99), folder("d/sub"))])
-    link = Entry("d/link", Kind.LINK)
+    link = Entry("d/link", Kind.LINK)  # only the survey of an exact mirror shows one
     journal.apply([surveyed("d", folder("d/sub"), file("d/new"), link)])
 
     assert children(journal, "d") == {
         "ours": Record(file("d/ours"), file("d/ours")),
         "sub": Record(None, folder("d/sub")),
         "new": Record(None, file("d/new")),
+        "link": Record(None, link),
     }
     assert journal.owned_count() == 1
 

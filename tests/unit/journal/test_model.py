@@ -171,7 +171,7 @@ class Model:
 
     def doom(self, paths: Sequence[str]) -> None:
         for path in paths:
-            if (record := self.records.get(path)) is not None and record.source is not None:
+            if (record := self.records.get(path)) is not None:
                 self.records[path] = attrs.evolve(record, digest=b"", checksum=record.content)
 
     def apply_done(self, operation: Operation, done: Done) -> None:
@@ -196,7 +196,7 @@ class Model:
                 assert done.listing
                 if done.listing.problem:
                     return
-                found = {e.path: e for e in done.listing.entries if e.kind in (Kind.FILE, Kind.DIRECTORY)}
+                found = {entry.path: entry for entry in done.listing.entries}
                 for path, record in list(self.records.items()):
                     if parent_of(path) != directory:
                         continue

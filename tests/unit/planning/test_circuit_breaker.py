@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.circuit_breaker import Breaker, State
-from actorsync.planning.login_rate import GAP, PAUSE, WIDTH, Logins
+from actorsync.planning.admission.circuit_breaker import Breaker, State
+from actorsync.planning.admission.login_rate import GAP, PAUSE, WIDTH, Logins
 
 MIB = 1 << 20
 

@@ -17,6 +17,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem, Record
 from actorsync.planning.reconcile import (
     CLOCK_GRANULARITY,
     CLOCK_SKEW,
+    EXACT_TABLE,
     TABLE,
     Action,
     Decision,
@@ -117,6 +118,33 @@ def test_each_pair_is_found_in_the_table(source: Source, target: Target) -> None
     expected = Action.NOTE if source is Source.CHMODDED else TABLE[source, target]
     by_content = source is Source.TOUCHED or target is Target.FOREIGN_ALIKE
     assert decide(now, record, hidden=hidden, by_content=by_content) is expected
+
+
+def test_exact_table_differs_only_in_what_is_foreign() -> None:
+    differences = {pair: action for pair, action in EXACT_TABLE.items() if TABLE.get(pair) is not action}
+    assert differences == {
+        (Source.GONE, Target.FOREIGN_FILE): Action.REMOVE,
+        (Source.GONE, Target.FOREIGN_DIRECTORY): Action.REMOVE,
+        (Source.CHANGED, Target.FOREIGN_DIRECTORY): Action.REPLACE,
+        (Source.DIRECTORY, Target.FOREIGN_FILE): Action.REPLACE,
+    }
+    assert EXACT_TABLE.keys() == TABLE.keys()
+
+
+@pytest.mark.parametrize("kind", [Kind.LINK, Kind.OTHER, Kind.FILE])
+def test_exact_mirror_removes_foreign_entries_unless_they_are_protected(kind: Kind) -> None:
+    record = Record(None, attrs.evolve(file(), kind=kind))
+    listing = Listing("")
+    (decision,) = reconcile(listing, {"x": record}, nothing_is_hidden, protects=nothing_is_hidden)
+    assert decision == Decision(Action.REMOVE, None, record)
+    assert not list(reconcile(listing, {"x": record}, nothing_is_hidden, protects=lambda *_: True))
+    assert not list(reconcile(listing, {"x": record}, nothing_is_hidden))
+    assert not list(reconcile(attrs.evolve(listing, hidden=frozenset("x")), {"x": record}, nothing_is_hidden))
+
+
+def test_foreign_entry_that_may_be_missing_is_not_equal() -> None:
+    assert decide(file(), attrs.evolve(FOREIGN_EQUAL, digest=b"")) is Action.COPY
+    assert decide(folder(), attrs.evolve(FOREIGN_FOLDER, digest=b"")) is Action.MAKE
 
 
 @given(

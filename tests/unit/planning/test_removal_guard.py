@@ -145,12 +145,13 @@ def test_m135_failure_postpones_removals_in_its_directory(
         (file("new/x", 8), []),
         (folder("new/x"), []),  # a directory has no size that would tell
         (file("new/x", 0), []),  # and a file that is empty is not like a directory
+        (file("new/x", 3), ["old/z"]),  # with a new journal, the old name is a foreign one
     ],
 )
 def test_m135_failure_postpones_removals_of_files_like_it(failed: Entry, chosen: list[str]) -> None:
     removals = removing(file("old/x", 7, inode=39), file("old/y", 9, inode=40), folder("gone/d"))
     assert to_postpone(
-        {**removals, "old/z": Gone(Record(None, Entry("old/z", Kind.FILE)), "old/z")}, [failed]
+        {**removals, "old/z": Gone(Record(None, file("old/z", 3, inode=41)), "old/z")}, [failed]
     ) == frozenset(chosen)
 
 
@@ -193,3 +194,28 @@ def test_m135_exactly_the_removals_near_a_failure_are_postponed(removals: set[st
         assert not parent_of(path) or parent_of(path) not in removals or parent_of(path) in found, (
             "a directory goes, and holds what stays"
         )
+
+
+def request(count: int, ours: int, foreign: int, known: int, *, seen: int = 1) -> RemovalRequest:
+    return RemovalRequest(count, ours, seen, None, ROOT, foreign, known)
+
+
+@pytest.mark.parametrize(
+    ("removals", "limit", "is_refused"),
+    [
+        (request(50, 0, 50, 100), "50%", False),
+        (request(51, 0, 51, 100), "50%", True),
+        (request(51, 900, 51, 100), "50%", True),  # what this run has sent makes the rest no smaller part
+        (request(10, 10, 0, 1000), "50%", True),  # and what is foreign makes ours no smaller part
+        (request(12, 10, 4, 1000), "50%", True),
+        (request(9, 10, 4, 1000), "50%", False),
+        (request(300, 0, 300, 300), 300, False),
+        (request(301, 300, 1, 301), 300, True),
+        (request(2, 0, 2, 100, seen=0), "50%", True),
+        (request(100, 50, 50, 100, seen=0), "100%", False),
+    ],
+)
+def test_foreign_removals_are_limited_alone_and_with_ours(
+    removals: RemovalRequest, limit: str | int, is_refused: bool
+) -> None:
+    assert (objection(removals, MaxDelete.parse(limit)) is not None) is is_refused

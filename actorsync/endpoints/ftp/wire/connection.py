@@ -56,6 +56,9 @@ class Knowledge:
     list_options: tuple[str | None, ...] = ("-a", None)
     #: Whether LIST is known not to show ``.`` and ``..``, as in DOS form.
     lists_no_dots: bool = False
+    #: Whether each listing with MLSD is completed by one with LIST, which tells links from what they lead to: MLSD of
+    #: pyftpdlib shows the directory, and that of ProFTPD leaves a link out that leads nowhere, or out of its root.
+    finds_links: bool = False
     #: Whether a listing has shown a name that begins with a dot.
     shows_dots: bool = False
     #: Traits of names (see `oddness`) that the server was seen to store unchanged.

@@ -1,0 +1,1 @@
+"""Whether and when a connection may be opened: decisions without I/O."""
