@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import attrs
 
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
+from actorsync.model.operation import Copy, Failed, Outcome, Skipped
 
-__all__ = ["ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
+__all__ = ["FILE_WEIGHT", "ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
+
+#: Bytes that a file counts for besides its content: about as many as could be sent during its round trips.
+FILE_WEIGHT: Final = 64 * 1024
 
 
 @attrs.define(eq=False)
@@ -69,14 +74,47 @@ class Statistics:
     comparisons_done: int = 0
     """Files of the target whose content was compared with the source, equal or not."""
     bytes_done: int = 0
+    files_given_up: int = 0
+    bytes_given_up: int = 0
+    """The planned files that have failed, or that were skipped because they are gone; and their bytes."""
     bandwidth: Bandwidth | None = None
     """The bandwidth limit of the run, if there is one."""
 
+    def note_sent(self, copy: Copy, size: int) -> None:
+        """Count the bytes of a file that is whole on the target. Its plan becomes ``size``, the bytes it has."""
+        self.bytes_planned += size - copy.source.size
+        self.bytes_done += size
+
+    def note_undone(self, copy: Copy, size: int) -> None:
+        """Take back `note_sent`, because the file does not get its name: it is sent again, or has failed."""
+        self.bytes_planned -= size - copy.source.size
+        self.bytes_done -= size
+
+    def note_outcome(self, outcome: Outcome) -> None:
+        """Count a planned file that will not be sent."""
+        if isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Copy):
+            self.files_given_up += 1
+            self.bytes_given_up += outcome.operation.source.size
+
+    @property
+    def bytes_left(self) -> int:
+        """The bytes that are still to be sent, without those of files that were given up."""
+        return max(0, self.bytes_expected - self.bytes_given_up - self.bytes_sent)
+
+    @property
+    def share(self) -> float:
+        """How much of the planned work with files is done, from 0 to 1. Empty files and comparisons are work too."""
+        done = self.bytes_sent + FILE_WEIGHT * (self.files_done + self.comparisons_done)
+        files_left = max(0, self.files_planned - self.files_given_up - self.files_done)
+        files_left += max(0, self.comparisons_planned - self.comparisons_done)
+        whole = done + self.bytes_left + FILE_WEIGHT * files_left
+        return done / whole if whole else 1.0
+
     @property
     def bytes_sent(self) -> int:
-        """The bytes sent of finished files and of files in progress."""
+        """The bytes sent of finished files and of files in progress, without those that only a buffer has."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
-        return self.bytes_done + sum(upload.sent for upload in uploads if upload is not None)
+        return self.bytes_done + sum(upload.delivered for upload in uploads if upload is not None)
 
     @property
     def bytes_expected(self) -> int:
@@ -96,9 +134,12 @@ class Rate:
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, now: float, total: int) -> None:
-        """Note that ``total`` bytes were sent by ``now``, in seconds. A lower total than before starts a new series."""
-        if self._samples and total < self._samples[-1][1]:
-            self._samples.clear()
+        """Note that ``total`` bytes were sent by ``now``, in seconds.
+
+        The total falls when an upload fails: the bytes sent until then remain in the rate, and none are taken from it.
+        """
+        if self._samples and (excess := self._samples[-1][1] - total) > 0:
+            self._samples = deque((then, before - excess) for then, before in self._samples)
         self._samples.append((now, total))
         while len(self._samples) > 2 and now - self._samples[1][0] >= self._seconds:
             self._samples.popleft()

@@ -105,6 +105,8 @@ class Upload:
     """One file on its way to one final path, through one temporary that the journal already knows.
 
     ``sent`` is the number of bytes handed to the wire so far. Sessions keep it current for progress displays.
+    ``unconfirmed`` returns how many of those the other side has not confirmed yet: over a slow line, megabytes wait in
+    buffers of this machine. Displays call it in trio's thread. A session that cannot tell leaves it as it is.
 
     ``mode`` is the permission bits that the file is to have; None to leave them to the target. A temporary is never
     wider than that, not even while it is written. With ``keeps_mode`` a file that is replaced hands its own mode on,
@@ -117,6 +119,13 @@ class Upload:
     sent: int = 0
     mode: int | None = attrs.field(default=None, kw_only=True)
     keeps_mode: bool = attrs.field(default=False, kw_only=True)
+    #: By default `int`, which returns 0.
+    unconfirmed: Callable[[], int] = attrs.field(default=int, kw_only=True, eq=False, repr=False)
+
+    @property
+    def delivered(self) -> int:
+        """The number of bytes that the other side has confirmed: all that a display may call sent."""
+        return max(0, self.sent - self.unconfirmed())
 
     @property
     def size(self) -> int | None:

@@ -99,17 +99,19 @@ class SimpleSession(ABC):
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
         """Commit the earlier uploads, then write the temporary and read its size back."""
         committed = await self.commit(commit) if commit else []
-        size, pieces = upload.size, []
+        size, pieces, read = upload.size, list[bytes](), 0
         try:
-            while (size is None or upload.sent <= size) and (piece := await upload.content.read(_PIECE)):
+            while (size is None or read <= size) and (piece := await upload.content.read(_PIECE)):
                 pieces.append(piece)
-                upload.sent += len(piece)
+                read += len(piece)
         except OperationRefused as refused:
             return refused, committed
-        if upload.sent != upload.due:
+        if size is not None and read != size:
             return OperationRefused("it changed while it was read", retry=True), committed
         data = b"".join(pieces)
         (staged,) = await self._each(lambda rules, it: rules.stage(it, data), [upload])
+        if isinstance(staged, Staged):
+            upload.sent = read
         ahead()
         return staged, committed
 

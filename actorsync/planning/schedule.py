@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-import attrs
+from collections.abc import Iterable, Iterator, Mapping
 
 from actorsync.model.entry import parent_of
 from actorsync.model.operation import (
@@ -49,6 +47,7 @@ from actorsync.model.operation import (
 )
 from actorsync.planning.drift import AuditQueue
 from actorsync.planning.removal_queue import RemovalQueue
+from actorsync.planning.waiting import Waiting
 
 __all__ = ["COMPARISONS", "Schedule"]
 
@@ -68,32 +67,11 @@ _NO_DIRECTORY = {
 _IN_THE_WAY = "an entry in its way could not be removed"
 
 
-@attrs.define(eq=False)
-class _Waiting:
-    """Operations that wait for another one, by the path of that one."""
-
-    count: int = 0
-    _blocked: dict[str, list[Copy | MakeDirectory | Move]] = attrs.Factory(dict)
-
-    def add(self, blocker: str, operation: Copy | MakeDirectory | Move) -> None:
-        self._blocked.setdefault(blocker, []).append(operation)
-        self.count += 1
-
-    def take(self, blocker: str) -> Sequence[Copy | MakeDirectory | Move]:
-        operations = self._blocked.pop(blocker, ())
-        self.count -= len(operations)
-        return operations
-
-    def clear(self) -> None:
-        self._blocked.clear()
-        self.count = 0
-
-
 class Schedule:
     """All operations of one run that are not settled yet.
 
-    ``planned`` counts the changes of this run: those that were added, refused or left out, without surveys, audits and sweeps.
-    Each has one outcome in the end, unless it is left. So what is left is ``planned`` without the outcomes that the
+    ``planned`` counts the changes of this run: those that were added, refused or left out, without surveys, audits and
+    sweeps. Each has one outcome in the end, unless it is left. So what is left is ``planned`` without the outcomes that the
     recorder has seen: this holds for a run that is cancelled at any moment, too. ``leaves_some`` tells whether anything
     was left out, dropped or not begun; ``left_by_drain``, whether a drain was the reason.
     """
@@ -113,7 +91,7 @@ class Schedule:
         self._unmade: set[str] = set()  # directories that are to be made and are not yet
         self._makeable: set[str] = set()  # those of them that are in `_directories`
         self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
-        self._waiting = _Waiting()
+        self._waiting = Waiting()
         self._returns: dict[str, int] = {}
         self._outstanding = 0
         self._drained = False

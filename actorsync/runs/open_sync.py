@@ -36,8 +36,8 @@ _SAMPLING = 1.0
 class ConnectionState:
     """What one connection does at a moment: ``state`` in a word or two, and its largest upload, if there is one.
 
-    ``path`` is the file being sent; ``sent`` of its ``size`` bytes have been written. ``uploads`` is how many files are
-    being sent over this connection: SFTP sends many at once.
+    ``path`` is the file being sent; the other side has confirmed ``sent`` of its ``size`` bytes. ``uploads`` is how
+    many files are being sent over this connection: SFTP sends many at once.
     """
 
     number: int
@@ -175,7 +175,7 @@ def _state_of(level: ConnectionLevel) -> ConnectionState:
     if lane is None or upload is None:
         return ConnectionState(level.number, level.state if lane is None else lane.state, level.is_connected)
     return ConnectionState(
-        level.number, lane.state, level.is_connected, upload.path, upload.sent, lane.size, level.uploads
+        level.number, lane.state, level.is_connected, upload.path, upload.delivered, lane.size, level.uploads
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import attrs
 import pyte
 import pytest
@@ -15,8 +17,11 @@ from actorsync.events import Failed, Started, Stopped
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Copy
 from actorsync.model.report import Report
+from actorsync.testing.conformance.contents import UnsizedContent
 from tests.support.fake_terminal import FakeTerminal
 
+#: A hand and its colour: one character of two cells, or two of four, as the terminal likes.
+HAND = "\U0001f44d\U0001f3fd"
 GIB = 1 << 30
 HEIGHT = 24
 
@@ -66,6 +71,13 @@ class Screen:
 
     def feed(self, text: str) -> None:
         self._stream.feed(text.replace("\n", "\r\n"))
+
+    def become(self, width: int) -> None:
+        """Change the width as most terminals do: lines that are too long are wrapped, and the cursor stays behind."""
+        lines, self.width, self.view._console.width = self.lines, width, width
+        self._screen = pyte.Screen(width, HEIGHT)
+        self._stream = pyte.Stream(self._screen)
+        self.feed("\n".join(lines))
 
     @property
     def lines(self) -> list[str]:
@@ -170,3 +182,86 @@ async def test_scan_shows_how_many_files_are_found(screen: Screen, autojump_cloc
     screen.statistics.files_found = 4_000
     screen.view.observe(Started("/source", "ftp://h/", 4))
     assert screen.draw()[-1] == "scanning: 4000 files found, 0 s"
+
+
+@pytest.mark.parametrize("screen", [(160, 16), (100, 4)], indirect=True, ids=str)
+async def test_narrower_terminal_shows_no_line_of_the_wider_view(
+    screen: Screen, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    screen.view.observe(Started("/source", "ftp://h/", 16))
+    before = screen.draw()
+    for width in (90, 60, 120):
+        screen.become(width)
+        shown = screen.draw()
+        assert shown[0] == before[0]
+        assert len([line for line in shown if "sending" in line]) == 3
+        assert len(shown) <= len(before) + 1  # the figures of the total may take one line more
+        assert shown == screen.draw()
+
+
+@pytest.mark.parametrize("screen", [(80, 4)], indirect=True, ids=str)
+async def test_view_is_gone_after_the_third_ctrl_c(screen: Screen, autojump_clock: MockClock) -> None:
+    screen.view.observe(Started("/source", "ftp://h/", 16))
+    screen.draw()
+    screen.view.stopping(None)
+    screen.draw()
+    screen.feed("^C")
+    read, write = os.pipe()
+    screen.view._descriptor = write
+    screen.view.last_words()
+    screen.feed(os.read(read, 4096).decode())
+    os.close(read)
+    os.close(write)
+    assert screen.lines == ["mirroring /source to ftp://h/, 16 connections", "actorsync: stopping now"]
+
+
+@pytest.mark.parametrize("screen", [(80, 4)], indirect=True, ids=str)
+async def test_characters_that_are_wider_than_expected_do_not_break_the_view(
+    screen: Screen, autojump_clock: MockClock
+) -> None:
+    screen.statistics.connections[0] = level(1, HAND * 40, 0.25)
+    screen.view.observe(Started("/source", "ftp://h/", 16))
+    first = screen.draw()
+    assert first[1].startswith("  1 sending")
+    assert [line.split()[0] for line in first[1:4]] == ["1", "2", "3"]
+    for _ in range(3):
+        assert screen.draw() == first
+
+
+@pytest.mark.parametrize("screen", [(80, 4)], indirect=True, ids=str)
+async def test_file_is_shown_as_whole_only_when_all_of_it_has_arrived(
+    screen: Screen, autojump_clock: MockClock
+) -> None:
+    unconfirmed = 1
+    upload = Upload("f", "tmp", NoContent(), sent=GIB, unconfirmed=lambda: unconfirmed)
+    screen.statistics.connections[:] = [ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, GIB)])]
+    screen.view.observe(Started("/source", "ftp://h/", 1))
+    assert screen.draw()[1].endswith(" 99%")
+    unconfirmed = 0
+    assert screen.draw()[1].endswith(" 100%")
+    unconfirmed = GIB
+    assert screen.draw()[1].endswith(" 0%")
+
+
+@pytest.mark.parametrize("screen", [(80, 4)], indirect=True, ids=str)
+async def test_content_of_unknown_size_has_no_share(screen: Screen, autojump_clock: MockClock) -> None:
+    upload = Upload("made.gz", "tmp", UnsizedContent(bytes(90)), sent=80)
+    screen.statistics.connections[:] = [ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 60)])]
+    screen.view.observe(Started("/source", "ftp://h/", 1))
+    assert screen.draw()[1].split() == ["1", "sending", "made.gz"]
+
+
+@pytest.mark.parametrize("screen", [(100, 4)], indirect=True, ids=str)
+async def test_run_that_stops_tells_no_time_left(screen: Screen, autojump_clock: MockClock) -> None:
+    screen.view.observe(Started("/source", "ftp://h/", 4))
+    await trio.sleep(5)
+    assert " left" in screen.draw()[-1]
+    screen.view.stopping(30.0)
+    last = screen.draw()[-1]
+    assert last.startswith("stopping, 5 s, ")
+    assert " left" not in last
+    screen.view.observe(Stopped(Report(3, 0.0, 93.0, drained=True)))
+    screen.draw()
+    screen.view.observe(Started("/source", "ftp://h/", 4))
+    assert "stopping" not in screen.draw()[-1], "the next pass"

@@ -20,6 +20,7 @@ from actorsync.model.operation import (
     Failed,
 )
 from actorsync.model.report import Report
+from actorsync.testing.conformance.contents import MemoryContent
 from tests.support.every_event import FILE
 from tests.support.fake_terminal import FakeTerminal
 
@@ -51,7 +52,8 @@ async def test_live_view_shows_each_connection_and_is_removed_at_the_end(monkeyp
     monkeypatch.setenv("LINES", "30")
     monkeypatch.setenv("TERM", "xterm")
     terminal = FakeTerminal()
-    upload = Upload("some/where/\x1b[31m/" + "x" * 90 + "/end.bin", "tmp", None, sent=512)  # type: ignore[arg-type]
+    path = "some/where/\x1b[31m/" + "x" * 90 + "/end.bin"
+    upload = Upload(path, "tmp", MemoryContent(bytes(1024)), sent=512)
     statistics = Statistics(
         connections=[
             ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 1024)]),
@@ -101,8 +103,10 @@ def test_rate_covers_only_the_last_seconds() -> None:
     for second in range(20):
         rate.add(second, 100 * second if second < 10 else 1_000 + 500 * (second - 10))
     assert rate.value == pytest.approx(500, rel=0.1)
-    rate.add(21, 0)  # a file is sent again
-    assert rate.value is None
+    rate.add(21, 0)  # a file is sent again: two seconds without a new byte, and none is taken back
+    assert rate.value == 3_000 / 8
+    rate.add(22, 500)
+    assert rate.value == 3_000 / 8
 
 
 def test_progress_before_and_after_the_total_is_known() -> None:
@@ -111,3 +115,13 @@ def test_progress_before_and_after_the_total_is_known() -> None:
     statistics.is_total_known = True
     assert progress_text(statistics, 1024.0) == "1 of 7 files, 0 B of 2.0 KiB, 1.0 KiB/s, 2 s left"
     assert progress_text(statistics, None) == "1 of 7 files, 0 B of 2.0 KiB"
+    assert progress_text(statistics, 5_000.0).endswith(", 1 s left")
+
+
+@pytest.mark.parametrize("is_stopping", [True, False])
+def test_no_time_is_left_to_tell_for_a_run_that_stops_or_without_a_byte_to_send(is_stopping: bool) -> None:
+    statistics = Statistics(files_planned=7, bytes_planned=2048, files_done=1, is_total_known=True)
+    if not is_stopping:
+        statistics.bytes_given_up = 2048
+    text = progress_text(statistics, 1024.0, is_stopping=is_stopping)
+    assert text == "1 of 7 files, 0 B of 2.0 KiB, 1.0 KiB/s"

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Fact, holding
-from actorsync.actors.statistics import Statistics
+from actorsync.actors.statistics import FILE_WEIGHT, Statistics
 from actorsync.errors import ConnectionLost, LoginLapsed, OwnLimit, TooManyConnections
 from actorsync.model.event import Resized
 from actorsync.planning.admission.circuit_breaker import Breaker
@@ -23,8 +23,6 @@ __all__ = ["AfterRejection", "Pool", "Role"]
 
 #: Seconds between two checks whether more connections would make the run faster.
 _INTERVAL: Final = 1.0
-#: Bytes that a file counts for besides its content: about as many as could be sent during its round trips.
-_FILE: Final = 64 * 1024
 #: How many times in a row a login that worked before may be rejected while no connection is open. The server may still
 #: count connections that are gone; or the password was changed, and many servers lock the account after some attempts.
 _LAPSES: Final = 3
@@ -218,7 +216,7 @@ class Pool:
                 with trio.move_on_after(_INTERVAL):
                     while not self._is_closed:
                         await self._changed.park()
-                done = self.statistics.bytes_sent + _FILE * self.statistics.files_done
+                done = self.statistics.bytes_sent + FILE_WEIGHT * self.statistics.files_done
                 self.request(waiting())
                 before, sizing = self.sizing.size, self.sizing
                 if waiting() and sizing.look(trio.current_time() - self._began, len(self.connected), done):

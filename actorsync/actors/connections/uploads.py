@@ -57,6 +57,8 @@ class Uploads:
     def clear(self) -> list[Copy]:
         """Return the copies that wait for their renames, and keep them no longer."""
         staged, self._staged = self._staged, []
+        for upload in staged:
+            self.context.statistics.note_undone(upload.copy, upload.staged.size)
         return [upload.copy for upload in staged]
 
     # Room on the target.
@@ -153,9 +155,8 @@ class Uploads:
             await _check_unchanged(opened, target, upload)
         if upload.size is None:
             await self.intents.register_size(staged, entry)
-            self.context.statistics.bytes_planned += upload.sent - copy.source.size
         self.level.upload = None
-        self.context.statistics.bytes_done += upload.sent
+        self.context.statistics.note_sent(copy, staged.size)
         digest = None if hashing is None else hashing.digest()
         return StagedCopy(
             copy, staged, entry, digest if is_recent else None, digest if self.context.by_content else None
@@ -189,6 +190,7 @@ class Uploads:
     async def commit(self, target: Session) -> None:
         """Rename every file that waits for it. After a lost connection, find out what became of the renames."""
         if self._staged:
+            self.level.show("renaming")
             await self._settle(await target.commit([upload.staged for upload in self._staged]))
 
     async def _settle(self, results: Sequence[Entry | OperationRefused]) -> None:
@@ -196,10 +198,13 @@ class Uploads:
         renamed, self._staged = self._staged, []
         events: list[Event] = []
         for upload, result in zip(renamed, results, strict=True):
+            if isinstance(result, Entry):
+                self.context.statistics.files_done += 1
+            else:
+                self.context.statistics.note_undone(upload.copy, upload.staged.size)
             if isinstance(result, TargetFull):
                 events += self._no_room(upload.copy, result)
                 continue
-            self.context.statistics.files_done += isinstance(result, Entry)
             events.append(outcomes.committed(upload, result))
         await send_facts(self.facts, *events)
 

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Fact, Registration, Unissued
+from actorsync.actors.statistics import Statistics
 from actorsync.model.event import Event
 from actorsync.model.operation import Outcome
 
@@ -19,6 +20,7 @@ class Announcer:
     """Send facts to the recorder, and tell ``listeners`` about every outcome."""
 
     facts: trio.MemorySendChannel[Fact]
+    statistics: Statistics
     listeners: list[Callable[[Outcome], None]] = attrs.Factory(list)
 
     async def send(self, fact: Fact) -> None:
@@ -31,13 +33,18 @@ class Announcer:
         await self.facts.send(registration)
         await registration.durable.wait()
 
-    async def settle(self, outcomes: Iterable[Outcome]) -> None:
-        """Announce outcomes of operations that no connection was given."""
+    async def settle(self, outcomes: Iterable[Outcome], *, were_planned: bool = True) -> None:
+        """Announce outcomes of operations that no connection was given.
+
+        ``were_planned`` is whether the figures of the plan contain them.
+        """
         for outcome in outcomes:
-            self.note(outcome)
+            self.note(outcome, was_planned=were_planned)
             await self.facts.send(Unissued(outcome))
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: Outcome, *, was_planned: bool = True) -> None:
         """Tell the listeners about an outcome that the recorder knows already."""
+        if was_planned:
+            self.statistics.note_outcome(outcome)
         for listener in self.listeners:
             listener(outcome)

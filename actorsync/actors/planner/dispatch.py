@@ -93,12 +93,12 @@ class Dispatch:
     async def refuse(self, now: Entry, reason: str, fault: Fault = Fault.PATH) -> None:
         """Fail what would be sent, without trying it."""
         operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now)
-        await self.announcer.settle(self.schedule.refuse(operation, reason, fault))
+        await self.announcer.settle(self.schedule.refuse(operation, reason, fault), were_planned=False)
 
     async def _fail(self, failed: Failed) -> None:
         operation = failed.operation
         if isinstance(operation, MakeDirectory | Copy):
-            await self.announcer.settle(self.schedule.refuse(operation, failed.reason))
+            await self.announcer.settle(self.schedule.refuse(operation, failed.reason), were_planned=False)
         else:
             self.removals.keep(operation)
             await self.announcer.settle(self.schedule.refuse(operation, failed.reason, failed.fault))

@@ -85,7 +85,7 @@ class Planner:
         """Plan one run. Ends, closing ``operations``, when everything is settled or the drain is over."""
         began, began_ns = trio.current_time(), self.wall_clock_ns()
         with holding(listings, settled, operations, facts):
-            story = self._story = self._assemble(Announcer(facts), began, began_ns)
+            story = self._story = self._assemble(Announcer(facts, self.statistics), began, began_ns)
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)

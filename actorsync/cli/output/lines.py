@@ -78,6 +78,8 @@ class Output:
         self.statistics = statistics
         self.out, self.errors = Sink(out), Sink(errors)
         self.is_running = False
+        self.is_stopping = False
+        """Whether the run was asked to stop, so that it will not do all that is planned."""
         self.is_stamped = False
         """Whether each line begins with the time of its event."""
         self.is_abandoned = False
@@ -97,7 +99,7 @@ class Output:
                 return
             self._warnings.add(event.text)
         if isinstance(event, Started):
-            self.is_running = True
+            self.is_running, self.is_stopping = True, False
             self._woken.set()
         for line in self.lines_of(event):
             self.say(line)
@@ -129,6 +131,7 @@ class Output:
 
     def stopping(self, seconds: float | None) -> None:
         """Report a stop request: a drain of up to ``seconds``, or a cancel if that is None."""
+        self.is_stopping = True
         if not seconds:
             self.complain("stopping now")
         elif self.is_running:
@@ -346,33 +349,38 @@ class Lines(Output):
             self._progress_at = trio.current_time() + _PROGRESS_SECONDS
             self.rate.add(trio.current_time(), self.statistics.bytes_sent)
             if self.statistics.files_planned or self.statistics.comparisons_planned:
-                self.say(progress_text(self.statistics, self.rate.value))
+                self.say(progress_text(self.statistics, self.rate.value, is_stopping=self.is_stopping))
         return None
 
 
-def progress_text(statistics: Statistics, rate: float | None) -> str:
+def progress_text(statistics: Statistics, rate: float | None, *, is_stopping: bool = False) -> str:
     """Return the progress of a run as one line; ``rate`` is in bytes per second."""
-    counts, speed = progress_parts(statistics, rate)
+    counts, speed = progress_parts(statistics, rate, is_stopping=is_stopping)
     return ", ".join([*counts, *speed])
 
 
-def progress_parts(statistics: Statistics, rate: float | None) -> tuple[list[str], list[str]]:
-    """Return the parts of `progress_text`: what is done, and how fast."""
+def progress_parts(
+    statistics: Statistics, rate: float | None, *, is_stopping: bool = False
+) -> tuple[list[str], list[str]]:
+    """Return the parts of `progress_text`: what is done, and how fast.
+
+    There is no time left to tell while more may be planned, in a run that stops before it has done all, and when no
+    bytes are left: empty files and removals have no rate.
+    """
     known = "" if statistics.is_total_known else "+"
     files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
     sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"
-    if not statistics.comparisons_planned:
-        return [files, sizes], _speed(statistics, rate)
-    compared = f"{statistics.comparisons_done} of {statistics.comparisons_planned}{known} compared"
-    return [files, sizes, compared], _speed(statistics, rate)
+    counts = [files, sizes]
+    if statistics.comparisons_planned:
+        counts.append(f"{statistics.comparisons_done} of {statistics.comparisons_planned}{known} compared")
+    return counts, _speed(statistics, rate, has_end=statistics.is_total_known and not is_stopping)
 
 
-def _speed(statistics: Statistics, rate: float | None) -> list[str]:
+def _speed(statistics: Statistics, rate: float | None, *, has_end: bool) -> list[str]:
     if not rate:
         return []
     limit = None if statistics.bandwidth is None else statistics.bandwidth.limit
     parts = [f"{size_text(rate)}/s" + (f" (limit {size_text(limit)}/s)" if limit is not None else "")]
-    if statistics.is_total_known:
-        left = max(0, statistics.bytes_expected - statistics.bytes_sent) / rate
-        parts.append(f"{duration_text(round(left)).replace('.0 s', ' s')} left")
+    if has_end and (left := statistics.bytes_left):
+        parts.append(f"{duration_text(math.ceil(left / rate)).replace('.0 s', ' s')} left")
     return parts

@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final, TextIO, cast
 
+import attrs
 import trio
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -38,7 +40,14 @@ _SHARE: Final = 4
 #: States without anything to show but their number.
 _QUIET: Final = frozenset({"idle", "done", "connected"})
 
-_SHOW_CURSOR: Final = b"\x1b[?25h\n"
+_SHOW_CURSOR: Final = "\x1b[?25h"
+_ERASE_LINE: Final = "\r\x1b[2K"
+_UP: Final = "\x1b[1A"
+
+#: DECAWM off and on. A line that is wider than the terminal is cut: wrapped, it would be two lines, and one would stay
+#: behind. The width of a name may be wrong, because terminals disagree about emoji made of several characters.
+_NO_WRAP: Final = "\x1b[?7l"
+_WRAP: Final = "\x1b[?7h"
 
 
 class LiveView(Lines):
@@ -60,6 +69,8 @@ class LiveView(Lines):
         self._descriptor = stream.fileno() if stream is not None else -1
         self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
+        self._frame: Frame | None = None
+        self._reflows = _reflows()
         self._began = 0.0
         self._failed = 0
 
@@ -81,12 +92,14 @@ class LiveView(Lines):
         now = trio.current_time()
         self.rate.add(now, self.statistics.bytes_sent)
         width = max(1, self._console.width - _MARGIN)
-        total = _total(self.statistics, self.rate.value, now - self._began, self._failed, width)
+        elapsed, is_stopping = now - self._began, self.is_stopping
+        total = _total(self.statistics, self.rate.value, elapsed, self._failed, width, is_stopping=is_stopping)
         table = _connections(self.statistics.connections, width, max(1, self._console.height - 3 - len(total)))
         return Group(table, *total)
 
     def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
         """Print ``lines`` above the view and draw ``frame``; without a frame, remove the view."""
+        self._follow_width()
         if frame is None:
             self.end()
         for _, text in lines:
@@ -101,17 +114,66 @@ class LiveView(Lines):
                     redirect_stderr=False,
                 )
                 self._live.start()
-            self._live.update(frame, refresh=True)
+            self._frame = Frame.of(frame, self._console)
+            self._live.update(self._frame, refresh=True)
+
+    def _follow_width(self) -> None:
+        """Erase what a terminal made of the last frame when it became narrower: more lines than were drawn."""
+        if self._frame is not None and self._reflows:
+            more = self._frame.rows(self._console.width) - len(self._frame.lines)
+            self.out.write((_ERASE_LINE + _UP) * more)
 
     def end(self) -> None:
         """Remove the view."""
         if self._live is not None:
             self._live.stop()
-            self._live = None
+            self._live = self._frame = None
 
     def last_words(self) -> None:
-        """Show the cursor again, which the view had hidden."""
-        os.write(self._descriptor, _SHOW_CURSOR)
+        """Remove the view, and show the cursor again, which the view had hidden."""
+        shown = 0 if self._frame is None else self._frame.rows(self._console.width)
+        erased = _ERASE_LINE + (_UP + _ERASE_LINE) * (shown - 1) if shown else "\n"
+        os.write(self._descriptor, f"{erased}{_WRAP}{_SHOW_CURSOR}".encode())
+
+
+@attrs.frozen
+class Frame:
+    """The lines of a frame, without the spaces at their ends, which a terminal would wrap as well."""
+
+    lines: Sequence[Sequence[Segment]]
+
+    @classmethod
+    def of(cls, content: RenderableType, console: Console) -> Frame:
+        """Return the lines of ``content`` at the width of the console."""
+        return cls([_stripped(line) for line in console.render_lines(content, pad=False)])
+
+    def rows(self, width: int) -> int:
+        """Return how many rows of a terminal these lines take when it is ``width`` wide."""
+        return sum(max(1, -(-Segment.get_line_length(list(line)) // width)) for line in self.lines)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Segment(_NO_WRAP, None, _IS_CONTROL)
+        for number, line in enumerate(self.lines):
+            if number:
+                yield Segment.line()
+            yield from line
+        yield Segment(_WRAP, None, _IS_CONTROL)
+
+
+#: Marks the text of a segment as no part of a line. rich writes the text, and looks at no more than that.
+_IS_CONTROL: Final = [(ControlType.HOME,)]
+
+
+def _stripped(line: Sequence[Segment]) -> Sequence[Segment]:
+    kept = list(line)
+    while kept and not kept[-1].text.rstrip():
+        kept.pop()
+    return [*kept[:-1], Segment(kept[-1].text.rstrip(), kept[-1].style)] if kept else kept
+
+
+def _reflows() -> bool:
+    """Return whether the terminal wraps its lines anew when its width changes. xterm and GNU screen cut them off."""
+    return "TMUX" in os.environ or not {"XTERM_VERSION", "STY"} & os.environ.keys()
 
 
 def _connections(levels: Sequence[ConnectionLevel], width: int, room: int) -> RenderableType:
@@ -154,13 +216,16 @@ def _cells(level: ConnectionLevel, room: int, width: int) -> Sequence[Renderable
         return str(level.number), Text(word, style=style), "", "", ""
     others = level.uploads - 1
     state = Text(f"{word} {others + 1} files" if others else word, style=style)
-    share = min(1.0, lane.upload.sent / lane.size) if lane.size else 1.0
+    path = Text(_tail(display(lane.upload.path), room))
+    if lane.upload.size is None:  # only the end of the content tells
+        return str(level.number), state, path, "", ""
+    share = min(1.0, lane.upload.delivered / lane.size) if lane.size else 0.0
     bar = ProgressBar(total=1.0, completed=share, width=width) if width else ""
-    return str(level.number), state, Text(_tail(display(lane.upload.path), room)), bar, f"{share:4.0%}"
+    return str(level.number), state, path, bar, f"{int(share * 100)}%"  # not rounded: 100% is all of it
 
 
 def _total(
-    statistics: Statistics, rate: float | None, elapsed: float, failed: int, width: int
+    statistics: Statistics, rate: float | None, elapsed: float, failed: int, width: int, *, is_stopping: bool
 ) -> Sequence[RenderableType]:
     """Return the lines of the total: what is done, and how long that takes.
 
@@ -169,18 +234,16 @@ def _total(
     time = duration_text(round(elapsed)).replace(".0 s", " s")
     if not (statistics.is_total_known or statistics.files_planned or statistics.comparisons_planned):
         return [Text(f"scanning: {counted(statistics.files_found, 'file')} found, {time}", style="dim")]
-    counts, speed = progress_parts(statistics, rate)
+    counts, speed = progress_parts(statistics, rate, is_stopping=is_stopping)
     if failed:
         counts.append(f"{failed} failed")
     lines = _wrapped(counts, width)
-    clock = ["scanning"] if not statistics.is_total_known else []
+    clock = ["stopping"] if is_stopping else ["scanning"] if not statistics.is_total_known else []
     lines += _wrapped([*clock, time, *speed], width)
     shown: list[RenderableType] = [Text(line, no_wrap=True, overflow="crop") for line in lines]
     if statistics.is_total_known:
-        planned, sent = statistics.bytes_expected, statistics.bytes_sent
-        share = min(1.0, sent / planned) if planned else 1.0
         bar = Table.grid()  # in a group, a bar alone would not end its line
-        bar.add_row(ProgressBar(total=1.0, completed=share, width=min(width, 60)))
+        bar.add_row(ProgressBar(total=1.0, completed=statistics.share, width=min(width, 60)))
         shown.insert(0, bar)
     return shown
 

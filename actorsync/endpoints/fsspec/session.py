@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar, TypeVarTuple, Unpack
 
+import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
@@ -167,28 +168,32 @@ class FsspecSession:
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
         size = upload.size
         await self._threads.call(self._store.check_place, upload.path, upload.temporary)
-        begun = await _read(upload, (_SMALL if size is None else min(size, _SMALL)) + 1)
+        progress = _Progress()
+        upload.unconfirmed = progress.unconfirmed
+        begun = await _read(upload, progress, (_SMALL if size is None else min(size, _SMALL)) + 1)
         if len(begun) <= _SMALL:
             if upload.sent == upload.due:
                 await self._threads.call(self._store.put, upload.path, upload.temporary, begun)
+                progress.put = len(begun)
         else:
-            await self._write_pieces(upload, begun)
+            await self._write_pieces(upload, progress, begun)
         if upload.sent != upload.due:
             raise OperationRefused("it changed while it was read", retry=True)
         ahead()
         return await self._threads.call(self._store.verified, upload.path, upload.temporary, upload.due)
 
-    async def _write_pieces(self, upload: Upload, begun: bytes) -> None:
+    async def _write_pieces(self, upload: Upload, progress: _Progress, begun: bytes) -> None:
         """Write a file that is too big for one call. ``begun`` is its beginning."""
         size = upload.size
         piece_size = _BIG_PIECE if size is None else max(_PIECE, -(-size // _MOST_PIECES))
-        writer = Writer(self._store, upload.path, upload.temporary, piece_size)
+        writer = progress.writer = Writer(self._store, upload.path, upload.temporary, piece_size)
         is_whole = False
         try:
-            piece = begun + await _read(upload, piece_size - len(begun))
+            piece = begun + await _read(upload, progress, piece_size - len(begun))
             while piece:
                 await self._threads.call(writer.put, piece)
-                piece = await _read(upload, piece_size) if size is None or upload.sent <= size else b""
+                has_more = size is None or upload.sent <= size
+                piece = await _read(upload, progress, piece_size) if has_more else b""
             if upload.sent == upload.due:
                 await self._threads.call(writer.finish)
                 is_whole = True
@@ -254,12 +259,26 @@ class FsspecSession:
 _ItemT = TypeVar("_ItemT")
 
 
-async def _read(upload: Upload, size: int) -> bytes:
-    """Read ``size`` bytes, or to the end of the content, and count them as sent."""
+@attrs.define(eq=False)
+class _Progress:
+    """How far a file is: the bytes ``read``, and those ``put`` at once or by ``writer``."""
+
+    read: int = 0
+    put: int = 0
+    writer: Writer | None = None
+
+    def unconfirmed(self) -> int:
+        """Return how many bytes are in memory only, as far as the library tells."""
+        return self.read - (self.put if self.writer is None else self.writer.stored)
+
+
+async def _read(upload: Upload, progress: _Progress, size: int) -> bytes:
+    """Read ``size`` bytes, or to the end of the content, and count them."""
     pieces: list[bytes] = []
     left = size
     while left and (piece := await upload.content.read(left)):
         pieces.append(piece)
         left -= len(piece)
         upload.sent += len(piece)
+        progress.read += len(piece)
     return b"".join(pieces)

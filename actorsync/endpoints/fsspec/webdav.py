@@ -15,7 +15,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import httpx
 
@@ -112,10 +112,8 @@ class Webdav:
         assert mode == "wb"
         return _Spooled(self, path, block_size)
 
-    def send_file(self, path: str, file: IO[bytes], size: int) -> None:
-        """Write a file from its beginning. The size is announced: some servers store nothing without it."""
-        file.seek(0)
-        pieces = iter(lambda: file.read(_PIECE), b"")
+    def send_file(self, path: str, pieces: Iterator[bytes], size: int) -> None:
+        """Write a file from its pieces. The size is announced: some servers store nothing without it."""
         self._check(self._request("PUT", path, {"Content-Length": str(size)}, pieces))
 
     def move(self, old: str, new: str, replace: bool) -> None:
@@ -223,6 +221,8 @@ class _Spooled:
         self._server, self._path = server, path
         self._file = tempfile.SpooledTemporaryFile(max_size=in_memory)  # noqa: SIM115 - closed below
         self._size = 0
+        self.sent = 0
+        """How many bytes the kernel has taken on their way to the server. Any thread may read it."""
 
     def write(self, data: bytes | memoryview) -> int:
         """Collect a piece."""
@@ -231,8 +231,14 @@ class _Spooled:
 
     def close(self) -> None:
         """Send the file."""
-        with contextlib.closing(self._file) as file:
-            self._server.send_file(self._path, file, self._size)
+        with contextlib.closing(self._file):
+            self._server.send_file(self._path, self._pieces(), self._size)
+
+    def _pieces(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(_PIECE):
+            yield piece
+            self.sent += len(piece)  # the HTTP library asks for the next one when it has sent this one
 
     def drop(self) -> None:
         """Drop the file without sending anything."""

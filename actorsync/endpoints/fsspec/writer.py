@@ -19,6 +19,13 @@ class Writer:
         self._store, self._path, self._temporary, self._block_size = store, path, temporary, block_size
         self._lock = threading.Lock()
         self._file: Any = None
+        self._written = self._flushed = 0
+
+    @property
+    def stored(self) -> int:
+        """How many bytes are known to have left the buffers of the library. Any thread may ask."""
+        file = self._file
+        return file.sent if hasattr(file, "drop") else self._flushed
 
     def put(self, piece: bytes) -> None:
         """Write the next piece."""
@@ -31,6 +38,8 @@ class Writer:
                 rest = memoryview(piece)
                 while rest:  # an unbuffered file may write less than it gets
                     rest = rest[self._file.write(rest) or len(rest) :]
+                self._written += len(piece)
+                self._flushed = self._written - self._buffered()
         except Exception as error:
             raise outcome_of("write", self._path, error, self._store.tree.hide) from error
 
@@ -39,9 +48,13 @@ class Writer:
         try:
             with self._lock:
                 self._file.close()
-                self._file = None
+                self._file, self._flushed = None, self._written
         except Exception as error:
             raise outcome_of("write", self._path, error, self._store.tree.hide) from error
+
+    def _buffered(self) -> int:
+        """Return how many bytes a buffered file of fsspec keeps for the next part. Other files do not tell."""
+        return self._file.buffer.tell() if hasattr(self._file, "forced") and self._file.buffer is not None else 0
 
     def discard(self) -> None:
         """Cancel the write, and remove the temporary if possible."""

@@ -143,6 +143,7 @@ class Uploader:
         """Send one file to its temporary. The result of ``riding`` is added to ``committed`` as soon as it is known."""
         connection, control, data = self._connection, self._connection.control, self._connection.data
         assert data is not None
+        upload.unconfirmed = data.unsent
         rename = self._renamer.flight(riding) if riding is not None else None
         stor = command_line("STOR", connection.at(upload.temporary))
         flight = [*(rename.lines if rename else ()), stor]

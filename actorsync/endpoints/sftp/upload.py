@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
+import attrs
 import trio
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
@@ -42,6 +43,21 @@ _SMALL = 32 * 1024
 _Step: TypeAlias = Literal["write", "settings", "flush", "close", "look"]
 #: Those that fail an upload when the server refuses them, and the words for what was requested.
 _DOING: Final[Mapping[_Step, str]] = {"write": "", "flush": "to flush it to its disk", "close": "to close it"}
+
+
+@attrs.define(eq=False)
+class _Writes:
+    """The content of one file on its way: ``read`` bytes in no write of the window, and those writes, oldest first.
+
+    Each of them holds a place in the window until its reply is looked at, which may be long after it has arrived.
+    """
+
+    read: int = 0
+    window: deque[tuple[Flight, int]] = attrs.Factory(deque)
+
+    def unconfirmed(self) -> int:
+        """Return how many bytes have no reply yet."""
+        return self.read + sum(size for flight, size in self.window if flight.missing)
 
 
 class Uploader:
@@ -114,11 +130,13 @@ class Uploader:
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
         size, folding = upload.size, self._connection.knowledge.folding
         is_big = size is None or size > _SMALL
-        writes: deque[Flight] = deque()
+        writes = _Writes()
+        upload.unconfirmed = writes.unconfirmed
         sample = self._read_back.begin()
         try:
             refused = await self._stream(upload, handle, writes, sample) if is_big else OK
-            last = [] if is_big or not size else [sftp.write(handle, 0, await self._read_small(upload, size, sample))]
+            small = b"" if is_big or not size else await self._read_small(upload, size, writes, sample)
+            last = [] if is_big or not size else [sftp.write(handle, 0, small)]
             others = [it for it in folding.to_ask(upload.temporary) if not self._connection.why_unusable(it)]
             looks = [sftp.lstat(self._connection.absolute(other)) for other in others]
             asked = self._requests.send(looks) if looks else None
@@ -126,7 +144,7 @@ class Uploader:
             in_flight = list(steps) if self._requests.host.keeps_order else list(steps)[: len(last)]
             closing = self._requests.send([steps[label] for label in in_flight])
             ahead()
-            while writes:
+            while writes.window:
                 reply = await self._oldest_reply(writes)
                 refused = refused if reply == OK or refused != OK else reply
         except OperationRefused as refusal:
@@ -134,9 +152,10 @@ class Uploader:
             await self._connection.remove_file(upload.temporary)
             return refusal
         finally:
-            for _ in writes:
+            for _ in writes.window:
                 self._window.release()
         replies = dict(zip(in_flight, await self._requests.replies(closing), strict=True))
+        writes.read = 0
         replies |= await self._one_by_one({label: steps[label] for label in steps if label not in replies})
         if asked is not None:
             for other, found in zip(others, await self._requests.replies(asked), strict=True):
@@ -156,43 +175,46 @@ class Uploader:
             replies |= zip(flight, found, strict=True)
         return replies
 
-    async def _stream(self, upload: Upload, handle: bytes, writes: deque[Flight], sample: Sample) -> Reply:
+    async def _stream(self, upload: Upload, handle: bytes, writes: _Writes, sample: Sample) -> Reply:
         """Send the content of a large file, and return the first refusal. Flights left in ``writes`` are unanswered."""
+        window = writes.window
         size, piece_size = upload.size, self._connection.server.piece
         while size is None or upload.sent < size:
             # A file that waits for the window holds no place in it. Otherwise all files could wait for each other.
-            while writes and (len(writes) >= self._file_window or not self._window.value):
+            while window and (len(window) >= self._file_window or not self._window.value):
                 reply = await self._oldest_reply(writes)
                 if reply != OK:
                     return reply
             offset = upload.sent
             await self._window.acquire()
-            writes.append(Flight([], 0))  # holds the place in the window, also when reading the source fails
-            if not (piece := await self._read(upload, piece_size if size is None else min(piece_size, size - offset))):
-                writes.pop()
+            window.append((Flight([], 0), 0))  # holds the place, also when reading the source fails
+            most = piece_size if size is None else min(piece_size, size - offset)
+            if not (piece := await self._read(upload, most, writes)):
+                window.pop()
                 self._window.release()
                 break
             sample.add(piece)
-            writes[-1] = self._requests.send([sftp.write(handle, offset, piece)])
+            window[-1] = self._requests.send([sftp.write(handle, offset, piece)]), len(piece)
+            writes.read = 0
         return OK
 
-    async def _oldest_reply(self, writes: deque[Flight]) -> Reply:
+    async def _oldest_reply(self, writes: _Writes) -> Reply:
         """Wait for the reply to the oldest write, and free its place in the window."""
-        (reply,) = await self._requests.replies(writes[0])
-        writes.popleft()
+        (reply,) = await self._requests.replies(writes.window[0][0])
+        writes.window.popleft()
         self._window.release()
         return reply
 
-    async def _read_small(self, upload: Upload, size: int, sample: Sample) -> bytes:
+    async def _read_small(self, upload: Upload, size: int, writes: _Writes, sample: Sample) -> bytes:
         """Read all of a small file. More than ``size`` bytes show that the file has grown."""
         data = b""
-        while upload.sent < size and (piece := await self._read(upload, _SMALL - upload.sent)):
+        while upload.sent < size and (piece := await self._read(upload, _SMALL - upload.sent, writes)):
             data += piece
         sample.add(data)
         return data
 
-    async def _read(self, upload: Upload, limit: int) -> bytes:
-        """Read the next bytes of the source. A local file is read in this thread: that is cheaper than a thread hop."""
+    async def _read(self, upload: Upload, limit: int, writes: _Writes) -> bytes:
+        """Read and count the next bytes of the source. A local file is read in this thread, without a thread hop."""
         descriptor = upload.content.fileno()
         if descriptor is None:
             piece = await upload.content.read(limit)
@@ -204,6 +226,7 @@ class Uploader:
             except OSError as error:
                 raise OperationRefused(f"it cannot be read: {error.strerror}") from error
         upload.sent += len(piece)
+        writes.read += len(piece)
         return piece
 
     def _steps(self, upload: Upload, handle: bytes, last: Sequence[sftp.Request]) -> dict[_Step, sftp.Request]:

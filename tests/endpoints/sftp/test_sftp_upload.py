@@ -128,6 +128,44 @@ async def test_ahead_is_called_when_the_last_byte_is_sent(autojump_clock: MockCl
     assert asked == [(2 * PIECE, False)]
 
 
+@pytest.mark.parametrize("at_once", [1 << 30, 20_000])
+@pytest.mark.parametrize("size", [1, 32 * 1024, 30 * PIECE + 7])
+async def test_bytes_without_a_reply_do_not_count_as_sent(size: int, at_once: int, autojump_clock: MockClock) -> None:
+    tree, name = SftpTree(), f"{ROOT}/.actorsync-f.tmp"
+    made = upload(content(size), at_once=at_once)
+    shown: list[tuple[int, int]] = []
+
+    def look() -> bool:
+        shown.append((made.delivered, len(tree.files().get(name, b""))))
+        return False
+
+    async def watch() -> None:
+        while True:
+            look()
+            await trio.sleep(0.1)
+
+    async with session_with(tree, delay=1.0) as (opened, _), trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        staged, _ = await opened.stage(made, ahead=look)
+        nursery.cancel_scope.cancel()
+    assert isinstance(staged, Staged)
+    assert all(delivered <= stored for delivered, stored in shown)
+    assert made.delivered == size
+
+
+async def test_slow_source_does_not_hide_what_the_server_has_confirmed(autojump_clock: MockClock) -> None:
+    class Slow(Made):
+        async def read(self, max_bytes: int) -> bytes:
+            await trio.sleep(1)
+            return await super().read(max_bytes)
+
+    made = Upload("f", ".actorsync-f.tmp", Slow(content(5 * PIECE), 5 * PIECE))
+    async with session_with(SftpTree(), delay=0.1) as (opened, _), trio.open_nursery() as nursery:
+        nursery.start_soon(opened.stage, made)
+        await trio.sleep(4.5)  # four pieces have been read, and three replies are not looked at yet
+        assert (made.sent, made.delivered) == (4 * PIECE, 4 * PIECE)
+
+
 @pytest.mark.parametrize(
     ("files", "size", "apart"),
     [

@@ -41,9 +41,11 @@ class FakeDav:
     override: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
     requests: list[tuple[str, str]] = attrs.Factory(list)
 
-    def endpoint(self, root: str = "", table: str = "target") -> FsspecEndpoint:
-        """Return an endpoint on this server."""
-        client = httpx.Client(transport=httpx.MockTransport(self.answer))
+    def endpoint(
+        self, root: str = "", table: str = "target", transport: httpx.BaseTransport | None = None
+    ) -> FsspecEndpoint:
+        """Return an endpoint on this server, over ``transport`` if it is given."""
+        client = httpx.Client(transport=transport or httpx.MockTransport(self.answer))
         library = SimpleNamespace(client=SimpleNamespace(http=client, base_url=httpx.URL("http://dav.test")))
         plan = Plan(lambda **_: Webdav(library), root, {}, {})
         return FsspecEndpoint(Location(scheme="webdav", host="dav.test", path=root, table=table), plan, "webdav")

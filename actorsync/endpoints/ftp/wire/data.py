@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import termios
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -27,7 +28,7 @@ from actorsync.endpoints.shared.resource_limits import unopened
 from actorsync.errors import ConnectionLost
 from actorsync.protocols.ftp.wire import Reply
 
-__all__ = ["WRITE", "DataConnection", "Timeouts", "connect_data", "connection_errors"]
+__all__ = ["WRITE", "DataConnection", "Timeouts", "connect_data", "connection_errors", "in_send_buffer"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ _READ = 64 * 1024
 WRITE = 256 * 1024
 #: Bytes in one ``sendfile`` call: enough to be cheap, few enough that a slow disk does not block other connections.
 _SENDFILE = 1024 * 1024
+#: From ``sys/socket.h`` of macOS; Python's `socket` does not have it.
+_SO_NWRITE = 0x1024
 
 
 @attrs.frozen
@@ -95,6 +98,20 @@ def _words(cause: BaseException) -> str:
     return text or type(cause).__name__
 
 
+def in_send_buffer(sock: socket.socket, platform: str = sys.platform) -> int:
+    """Return how many bytes the kernel has taken from this process that the peer has not acknowledged.
+
+    Linux answers SIOCOUTQ (tcp(7)), and macOS the option SO_NWRITE. 0 where a system cannot tell, so that bytes count
+    as sent there once the kernel has taken them.
+    """
+    with contextlib.suppress(OSError):
+        if platform == "linux":
+            return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+        if platform == "darwin":
+            return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+    return 0
+
+
 async def connect_data(
     peer: tuple[object, ...], port: int, timeouts: Timeouts, proxy: Proxy | None = None
 ) -> socket.socket:
@@ -132,6 +149,7 @@ class DataConnection:
     def __init__(self, sock: socket.socket, timeouts: Timeouts) -> None:
         self._socket = sock
         self._timeouts = timeouts
+        self._left = 0  # what was unsent when the connection was closed
 
     @property
     def is_resumed(self) -> bool:
@@ -150,6 +168,7 @@ class DataConnection:
     def close(self) -> None:
         """Close. Bytes that were not acknowledged may be lost."""
         if self._socket.fileno() >= 0:
+            self._left = self.unsent()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
@@ -210,11 +229,11 @@ class DataConnection:
             self._socket.shutdown(socket.SHUT_WR)
 
     def unsent(self) -> int:
-        """Return how many bytes the server has not acknowledged yet. While the number falls, there is progress."""
-        with contextlib.suppress(OSError):
-            answer = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            return int(struct.unpack("i", answer)[0])
-        return 0
+        """Return how many bytes the server has not acknowledged yet. While the number falls, there is progress.
+
+        On a closed connection, the number at the time of its end. Through a proxy, the proxy acknowledges.
+        """
+        return self._left if self._socket.fileno() < 0 else in_send_buffer(self._socket)
 
     def was_reset(self) -> bool:
         """Return whether the server closed the connection without reading all of the data. True once at most."""

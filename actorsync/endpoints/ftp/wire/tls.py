@@ -41,6 +41,8 @@ class Transport(trio.abc.Stream):
         self._stream = stream
         self._timeouts = timeouts
         self._ahead: bytes | None = None
+        self.taken = 0
+        """How many bytes the kernel has taken from this connection so far."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Raises `trio.TooSlowError` when the server accepts nothing for too long."""
@@ -48,6 +50,7 @@ class Transport(trio.abc.Stream):
         while view:
             with trio.fail_after(self._timeouts.stall):
                 count = await self._stream.socket.send(view)
+            self.taken += count
             view = view[count:]
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -142,6 +145,8 @@ class SecureDataConnection(DataConnection):
         self._session = session
         self._stream: SecureStream | None = None
         self._handshake = trio.CancelScope()
+        self._piece = 0  # the size of the piece that is being sent
+        self._taken_before = 0  # how many bytes the kernel had taken before that piece
 
     @property
     def is_resumed(self) -> bool:
@@ -194,20 +199,35 @@ class SecureDataConnection(DataConnection):
         return await speak()
 
     async def send(self, upload: Upload, limit: int) -> bool:
-        """Send the next part of ``upload``, as `DataConnection.send` does. Counts the bytes that were encrypted."""
+        """Send the next part of ``upload``, as `DataConnection.send` does.
+
+        A piece counts as sent from its beginning, and `unsent` subtracts what the kernel has not taken of it yet.
+        """
         assert self._stream is not None
         while upload.sent < limit:
             piece = await upload.content.read(min(WRITE, limit - upload.sent))
             if not piece:
                 break
+            self._piece, self._taken_before = len(piece), self._stream.transport_stream.taken
+            upload.sent += len(piece)
             try:
                 await self._stream.send_all(piece)
             except trio.TooSlowError:
                 raise ConnectionLost("sending data: no progress") from None
             except (OSError, trio.BrokenResourceError):
                 return False  # the reply on the control connection says why
-            upload.sent += len(piece)
+            self._piece = 0
         return True
+
+    def unsent(self) -> int:
+        """Return what `DataConnection.unsent` returns, and what waits above the socket to be encrypted or taken.
+
+        The kernel's part is encrypted: about a tenth of a percent more than the content.
+        """
+        if self._stream is None or self._socket.fileno() < 0:
+            return super().unsent()
+        taken = self._stream.transport_stream.taken - self._taken_before
+        return max(0, self._piece - taken) + super().unsent()
 
     async def finish(self) -> None:
         """Signal the end of the data, under TLS and then below it. The socket stays open."""

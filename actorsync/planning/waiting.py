@@ -1,0 +1,32 @@
+"""Operations that wait for another one: for their directory, or for the removal of what is in their way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from actorsync.model.operation import Copy, MakeDirectory, Move
+
+__all__ = ["Waiting"]
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """Operations that wait for another one, by the path of that one."""
+
+    count: int = 0
+    _blocked: dict[str, list[Copy | MakeDirectory | Move]] = attrs.Factory(dict)
+
+    def add(self, blocker: str, operation: Copy | MakeDirectory | Move) -> None:
+        self._blocked.setdefault(blocker, []).append(operation)
+        self.count += 1
+
+    def take(self, blocker: str) -> Sequence[Copy | MakeDirectory | Move]:
+        operations = self._blocked.pop(blocker, ())
+        self.count -= len(operations)
+        return operations
+
+    def clear(self) -> None:
+        self._blocked.clear()
+        self.count = 0
