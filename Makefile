@@ -6,6 +6,8 @@ PIP := --disable-pip-version-check --progress-bar off
 # One more than there are processors: much of a test's time is spent waiting for servers that are silent on purpose.
 # They take over tests from each other: the stories of the simulation are long, and come one after the other.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# Keep bytecode, whatever the shell says: without it, each program that a test starts compiles all of actorsync again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-rest test-all check docs clean
 
