@@ -22,6 +22,7 @@ from tests.support.scenarios import write
 from tests.support.servers import ftp, ssh_servers
 from tests.support.servers.ssh_target import ASYNCSSH, SshTarget
 from tests.support.system.program import write_profile
+from tests.support.tiers import diagonals
 
 OLD = 1_600_000_000
 
@@ -56,7 +57,10 @@ class Site:
         (self.source / "gone").unlink()
 
 
-@pytest.fixture(params=["directory", "ftp", "sftp"])
+SITES = ("directory", "ftp", "sftp")
+
+
+@pytest.fixture(params=SITES)
 def site(request: pytest.FixtureRequest, tmp_path: Path, server_folder: Path) -> Iterator[Site]:
     match request.param:
         case "directory":
@@ -111,7 +115,7 @@ MOVES: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize(("site", "move"), diagonals(SITES, MOVES, every=2), indirect=["site"])
 def test_an_outdated_plan_is_refused_and_changes_nothing(move: str, site: Site) -> None:
     what, text = MOVES[move]
     site.mirror()
