@@ -32,6 +32,21 @@ _PERMISSIONS = "elradfmwMT"  # all that pyftpdlib has
 _POLL = 0.05
 
 
+class _Accepted(socket.socket):
+    """A data connection that may have been reset before it was accepted.
+
+    pyftpdlib drops a connection without a peer, and its transfer never gets a reply. With an address, the transfer ends
+    as if the connection had been reset a moment later.
+    """
+
+    def getpeername(self) -> Any:
+        """Return the address of the peer, also when the peer is gone."""
+        try:
+            return super().getpeername()
+        except OSError:
+            return self.getsockname()
+
+
 @attrs.define(eq=False)
 class EmbeddedFtpServer:
     """A server for ``root``, running from `start` to `stop`; use it with ``with``.
@@ -242,6 +257,9 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
     class DataChannel(Breakable, data_base):  # type: ignore[misc]
         read_limit = write_limit = throttle
         due: Name | None = None
+
+        def __init__(self, sock: socket.socket, cmd_channel: Any) -> None:
+            super().__init__(_Accepted(fileno=sock.detach()), cmd_channel)
 
         def recv(self, size: int) -> bytes:
             chunk: bytes = super().recv(size)
