@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,23 @@ from typing import TYPE_CHECKING
 import click
 
 from actorsync import __version__
+from actorsync.cli.options import (
+    DEFAULT,
+    json_option,
+    list_faults,
+    load,
+    print_lines,
+    profile_argument,
+    read_faults,
+    read_fingerprints,
+    read_rate,
+    set_option,
+    show_of,
+)
 from actorsync.cli.output.streams import Sink, tell, tell_bug
 from actorsync.errors import ActorsyncError, ProfileError
 
 if TYPE_CHECKING:
-    from actorsync.cli.foreground import Show
-    from actorsync.profile import Profile
     from actorsync.testing.servers.faults import ServerFault
 
 __all__ = ["cli", "run_command"]
@@ -37,29 +48,6 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 
 _CHANGES = "+ new, * changed, - removed, > moved, % new mode"
 
-#: The profile that `init` writes, and that the other commands take without an argument.
-_DEFAULT = Path("actorsync.toml")
-_profile = click.argument("profile", type=click.Path(path_type=Path), default=_DEFAULT)
-_json = click.option("--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON.")
-_set = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the profile, for example sync.delete=true. Repeatable.",
-)
-
-
-def _rate(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from actorsync.profile import parse_rate
-
-    try:
-        if value is not None:
-            parse_rate(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return value
-
 
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
@@ -67,17 +55,11 @@ def cli() -> None:
     """Mirror a directory to a server, a server to a directory, or one server to another."""
 
 
-def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
-    if as_json + verbose + quiet > 1:
-        raise click.UsageError("--json, --verbose and --quiet cannot be combined; use one of them.")
-    return "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
-
-
 @cli.command()
-@_profile
+@profile_argument
 @click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
-@_json
+@json_option
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
 )
@@ -85,10 +67,10 @@ def _show(as_json: bool, verbose: bool, quiet: bool) -> Show:
 @click.option(
     "--bwlimit",
     metavar="RATE",
-    callback=_rate,
+    callback=read_rate,
     help="Limit bytes per second, for example 512K or 2M; off removes the limit.",
 )
-@_set
+@set_option
 @click.option("--rebuild", is_flag=True, help="Set an unusable journal aside and start a new one.")
 @click.option("--stop-on-enter", is_flag=True, help="Stop on a line on standard input, like the first Ctrl-C.")
 @click.pass_obj
@@ -110,10 +92,10 @@ def run(
     The first Ctrl-C finishes the transfers in progress and stops, the second cancels them, the third exits
     immediately. The next run continues where this one stopped.
     """
-    show = _show(as_json, verbose, quiet)
+    show = show_of(as_json, verbose, quiet)
     if dry_run and rebuild:
         raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
-    loaded = _load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
+    loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
     from actorsync.cli import foreground
 
     if dry_run:
@@ -129,11 +111,11 @@ def run(
 
 
 @cli.command()
-@_profile
+@profile_argument
 @click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with code 9 if there are changes.")
 @click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the plan to a file for apply.")
-@_json
-@_set
+@json_option
+@set_option
 @click.pass_obj
 def plan(
     is_program: bool | None,
@@ -144,7 +126,7 @@ def plan(
     overrides: tuple[str, ...],
 ) -> int:
     """Show what a run would change. Each line is a change: + new, * changed, - removed, > moved, % new mode."""
-    loaded = _load(profile, overrides)
+    loaded = load(profile, overrides)
     from actorsync.cli import foreground
 
     return foreground.plan(
@@ -155,12 +137,12 @@ def plan(
 @cli.command()
 @click.argument("profile", type=click.Path(path_type=Path))
 @click.argument("plan", type=click.Path(path_type=Path))
-@_json
+@json_option
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show each change: + new, * changed, - removed, > moved, % new mode."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
-@_set
+@set_option
 @click.pass_obj
 def apply(
     is_program: bool | None,
@@ -182,51 +164,42 @@ def apply(
         raise click.UsageError(
             f"{profile} is a plan, not a profile; write the profile first: actorsync apply {plan} {profile}"
         )
-    loaded = _load(profile, overrides)
-    options = foreground.Options(_show(as_json, verbose, quiet), ends_afterwards=bool(is_program))
+    loaded = load(profile, overrides)
+    options = foreground.Options(show_of(as_json, verbose, quiet), ends_afterwards=bool(is_program))
     return foreground.apply(loaded, Plan.load(plan), options)
 
 
 @cli.command()
-@_profile
-@_set
+@profile_argument
+@set_option
 def check(profile: Path, overrides: tuple[str, ...]) -> int:
     """Log in, list both sides and show what the servers support. Changes nothing."""
-    loaded = _load(profile, overrides).answered()
+    loaded = load(profile, overrides).answered()
     from actorsync.cli.check import check as check_profile
     from actorsync.runs.stop_signals import abortable
 
     code, lines = abortable(partial(check_profile, loaded))
-    return code or _print(lines or ())
-
-
-def _fingerprints(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    from actorsync.profile import parse_fingerprint
-
-    try:
-        return tuple(parse_fingerprint(value) for value in values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+    return code or print_lines(lines or ())
 
 
 @cli.command()
-@_profile
+@profile_argument
 @click.option(
     "--fingerprint",
     "fingerprints",
     multiple=True,
     metavar="SHA256:...",
-    callback=_fingerprints,
+    callback=read_fingerprints,
     help="Store the key without asking if its fingerprint is this one. Repeatable, for jump hosts.",
 )
 @click.option("--source", "is_source", is_flag=True, help="Use the server of [source] instead of [target].")
-@_set
+@set_option
 def trust(profile: Path, fingerprints: tuple[str, ...], is_source: bool, overrides: tuple[str, ...]) -> int:
     """Show the host key of an SFTP server and store it in known_hosts. Does not log in.
 
     Jump hosts come first, one after the other. A key behind a jump host is seen only after a login at that host.
     """
-    loaded = _load(profile, overrides)
+    loaded = load(profile, overrides)
     from actorsync.cli import trust as host_keys
     from actorsync.profile import ask
     from actorsync.runs.open_endpoints import open_endpoints
@@ -240,12 +213,12 @@ def trust(profile: Path, fingerprints: tuple[str, ...], is_source: bool, overrid
         code, shown = abortable(partial(host_keys.show, endpoint, check, fingerprints))
         if shown is None:
             return code
-        _print(check.trust(shown, fingerprints, partial(ask, is_hidden=False)))
+        print_lines(check.trust(shown, fingerprints, partial(ask, is_hidden=False)))
     return 0
 
 
 @cli.command()
-@click.argument("profile", type=click.Path(path_type=Path), default=_DEFAULT)
+@click.argument("profile", type=click.Path(path_type=Path), default=DEFAULT)
 def init(profile: Path) -> int:
     """Write a starter profile that explains every key. The default file is actorsync.toml."""
     from actorsync.profile import TEMPLATE
@@ -259,18 +232,18 @@ def init(profile: Path) -> int:
     with open(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, stat.S_IRUSR | stat.S_IWUSR)
         file.write(TEMPLATE)
-    return _print([f"wrote {profile}; edit it, then run: actorsync check {profile}"])
+    return print_lines([f"wrote {profile}; edit it, then run: actorsync check {profile}"])
 
 
 @cli.command()
-@_profile
-@_set
+@profile_argument
+@set_option
 def status(profile: Path, overrides: tuple[str, ...]) -> int:
     """Show the last runs and the parked paths. Works during a run."""
-    loaded = _load(profile, overrides)
+    loaded = load(profile, overrides)
     from actorsync.cli.status import status as status_lines
 
-    return _print(status_lines(loaded))
+    return print_lines(status_lines(loaded))
 
 
 @cli.command()
@@ -278,44 +251,22 @@ def demo() -> int:
     """Mirror a small tree to an FTP server in this process. Verifies the files on the server after each run."""
     from actorsync.cli.demo import run as run_demo
 
-    return run_demo(lambda line: _print([line]))
-
-
-def _faults(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[ServerFault, ...]:
-    from actorsync.testing.servers.faults import parse_fault
-
-    faults = []
-    for value in values:
-        try:
-            faults.append(parse_fault(value))
-        except ValueError as error:
-            raise click.BadParameter(
-                f"{value}: {error} (to list all faults: actorsync rehearse --list-faults)"
-            ) from None
-    return tuple(faults)
-
-
-def _list_faults(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        from actorsync.cli.rehearse import faults_lines
-
-        _print(faults_lines())
-        context.exit()
+    return run_demo(lambda line: print_lines([line]))
 
 
 @cli.command()
-@_profile
+@profile_argument
 @click.option(
-    "--fault", "faults", multiple=True, metavar="NAME@PLACE", callback=_faults, help="Cause this fault. Repeatable."
+    "--fault", "faults", multiple=True, metavar="NAME@PLACE", callback=read_faults, help="Cause this fault. Repeatable."
 )
 @click.option(
-    "--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="List all faults."
+    "--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=list_faults, help="List all faults."
 )
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Where to create the temporary folder.")
 @click.option("--from-nothing", is_flag=True, help="Start with an empty server instead of an old version of the files.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the output of each run.")
-@_set
+@set_option
 @click.pass_obj
 def rehearse(
     is_program: bool | None,
@@ -334,26 +285,12 @@ def rehearse(
     Your own server is not contacted and your journal is not opened. The exit code is 0 if every file was complete at
     every check and the target was in sync at the end, otherwise 1.
     """
-    loaded = _load(profile, overrides, needs_keys=False)
+    loaded = load(profile, overrides, needs_keys=False)
     from actorsync.cli.rehearse import perform
     from actorsync.rehearsal.rehearsal import Rehearsal
 
     rehearsal = Rehearsal(loaded, faults, into, from_nothing)
     return perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))
-
-
-def _load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:
-    from actorsync.profile import load_profile
-
-    return load_profile(path, overrides, needs_keys=needs_keys)
-
-
-def _print(lines: Iterable[str]) -> int:
-    from actorsync.model.text import display
-
-    for line in lines:
-        click.echo(display(line))
-    return 0
 
 
 def _usage_text(error: click.ClickException) -> str:

@@ -1,0 +1,114 @@
+"""What the commands share: their arguments and options, and how a profile is loaded and lines are printed.
+
+As in `actorsync.cli.commands`, what is slow to import is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from actorsync.cli.foreground import Show
+    from actorsync.profile import Profile
+    from actorsync.testing.servers.faults import ServerFault
+
+__all__ = [
+    "DEFAULT",
+    "json_option",
+    "list_faults",
+    "load",
+    "print_lines",
+    "profile_argument",
+    "read_faults",
+    "read_fingerprints",
+    "read_rate",
+    "set_option",
+    "show_of",
+]
+
+#: The profile that `init` writes, and that the other commands take without an argument.
+DEFAULT = Path("actorsync.toml")
+profile_argument = click.argument("profile", type=click.Path(path_type=Path), default=DEFAULT)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the profile, for example sync.delete=true. Repeatable.",
+)
+
+
+def read_rate(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Check a rate as a callback of click, and return it unchanged."""
+    from actorsync.profile import parse_rate
+
+    try:
+        if value is not None:
+            parse_rate(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def show_of(as_json: bool, verbose: bool, quiet: bool) -> Show:
+    """Return what is to be shown; only one of the three options may be given."""
+    if as_json + verbose + quiet > 1:
+        raise click.UsageError("--json, --verbose and --quiet cannot be combined; use one of them.")
+    return "json" if as_json else "verbose" if verbose else "quiet" if quiet else "normal"
+
+
+def read_fingerprints(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return fingerprints in their normal form, as a callback of click."""
+    from actorsync.profile import parse_fingerprint
+
+    try:
+        return tuple(parse_fingerprint(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def read_faults(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[ServerFault, ...]:
+    """Return the faults that are named, as a callback of click."""
+    from actorsync.testing.servers.faults import parse_fault
+
+    faults = []
+    for value in values:
+        try:
+            faults.append(parse_fault(value))
+        except ValueError as error:
+            raise click.BadParameter(
+                f"{value}: {error} (to list all faults: actorsync rehearse --list-faults)"
+            ) from None
+    return tuple(faults)
+
+
+def list_faults(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Print all faults and end the command, as a callback of click."""
+    if value and not context.resilient_parsing:
+        from actorsync.cli.rehearse import faults_lines
+
+        print_lines(faults_lines())
+        context.exit()
+
+
+def load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:
+    """Load a profile, with what ``--set`` gives."""
+    from actorsync.profile import load_profile
+
+    return load_profile(path, overrides, needs_keys=needs_keys)
+
+
+def print_lines(lines: Iterable[str]) -> int:
+    """Print lines with everything from outside made harmless, and return the exit code 0."""
+    from actorsync.model.text import display
+
+    for line in lines:
+        click.echo(display(line))
+    return 0
