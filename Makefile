@@ -6,6 +6,10 @@ PIP := --disable-pip-version-check --progress-bar off
 # One more than there are processors: much of a test's time is spent waiting for servers that are silent on purpose.
 # They take over tests from each other: the stories of the simulation are long, and come one after the other.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# Real servers, and connections that are cut, keep their tests waiting for longer.
+REST_WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
+# Keep bytecode, whatever the shell says: without it, each program that a test starts compiles all of actorsync again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-rest test-all check docs clean
 
@@ -18,7 +22,7 @@ test: check
 
 # The rest, as CI runs it: real servers (.ci/install-servers), whole sweeps, many seeds.
 test-rest: $(VENV)/servers
-	ACTORSYNC_TESTS=all $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'full or scaled'
+	ACTORSYNC_TESTS=all $(BIN)/pytest -n $(REST_WORKERS) --dist worksteal -m 'full or scaled'
 
 test-all: test test-rest
 

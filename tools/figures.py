@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 __all__ = ["Class", "Figures", "folder_imports", "measure", "module_imports"]
@@ -42,6 +43,11 @@ class Figures:
         return Counter(path.parent for path in self.files if path.name != "__init__.py")
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def measure(roots: Sequence[Path]) -> Figures:
     """Count what is in the Python files below ``roots``."""
     figures = Figures()
@@ -49,7 +55,7 @@ def measure(roots: Sequence[Path]) -> Figures:
     for path in sorted(path for root in roots for path in root.rglob("*.py")):
         text = path.read_text()
         figures.files[path] = text.count("\n")
-        tree = ast.parse(text)
+        tree = _tree(path)
         if "one file because" in " ".join((ast.get_docstring(tree) or "").split()):
             figures.explained.add(path)
         for node in ast.walk(tree):
@@ -105,7 +111,7 @@ def folder_imports(package: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted(package.rglob("*.py")):
         here = _folder(".".join(path.relative_to(package.parent).with_suffix("").parts), package)
-        for name in _imports(ast.parse(path.read_text())):
+        for name in _imports(_tree(path)):
             there = _folder(name, package)
             is_own_face = path.name == "__init__.py" and there.startswith(f"{here}.")
             if name.split(".")[0] == package.name and there != here and not is_own_face:
@@ -118,7 +124,7 @@ def module_imports(package: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted(package.rglob("*.py")):
         if path.name != "__init__.py":
-            names = _imports(ast.parse(path.read_text()))
+            names = _imports(_tree(path))
             modules = {module for name in names if (module := _module(name, package)) is not None}
             found[".".join(path.relative_to(package.parent).with_suffix("").parts)] = modules
     return found

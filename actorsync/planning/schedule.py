@@ -71,9 +71,9 @@ class Schedule:
     """All operations of one run that are not settled yet.
 
     ``planned`` counts the changes of this run: those that were added, refused or left out, without surveys, audits and
-    sweeps. Each has one outcome in the end, unless it is left. So what is left is ``planned`` without the outcomes that the
-    recorder has seen: this holds for a run that is cancelled at any moment, too. ``leaves_some`` tells whether anything
-    was left out, dropped or not begun; ``left_by_drain``, whether a drain was the reason.
+    sweeps. Each has one outcome in the end, unless it is left. So what is left is ``planned`` without the outcomes that
+    the recorder has seen: this holds for a run that is cancelled at any moment, too. ``leaves_some`` tells whether
+    anything was left out, dropped or not begun; ``left_by_drain``, whether a drain was the reason.
     """
 
     def __init__(self, *, window: int = 5_000, comparisons: int = COMPARISONS) -> None:

@@ -17,6 +17,7 @@ from actorsync import __version__
 from actorsync.cli.commands import run_command
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.cli_profile import CANARY, start, tree, write_profile
+from tests.support.tiers import spread
 
 pytestmark = pytest.mark.usefixtures("password")
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("password")
 BIG = 24 << 20
 
 
-SLOW = 5 << 20  # bytes per second: a big file takes some seconds and exceeds the socket buffers
+SLOW = 1 << 20  # bytes per second: a big file exceeds the socket buffers, and is not there before a signal
 
 
 @pytest.fixture
@@ -66,13 +67,14 @@ def test_m119_second_run_is_locked_out(
     assert tree(slow_server.root) == tree(source)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", spread([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], short=2))
 def test_m121_ctrl_c_drains(number: int, source: Path, slow_server: EmbeddedFtpServer) -> None:
     (source / "big").write_bytes(bytes(BIG // 3))
     profile = write_profile(source, slow_server.url, "connections = 1")
     with start("run", profile) as process:
         wait_for_bytes(slow_server)
         process.send_signal(number)
+        slow_server.throttle = None
         out, err = process.communicate(timeout=20)
     lines = err.decode().splitlines()
     assert process.returncode == 3
@@ -88,7 +90,9 @@ def test_m121_ctrl_c_drains(number: int, source: Path, slow_server: EmbeddedFtpS
     assert len(sent) == copied
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), spread([(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)], short=2)
+)
 def test_m122_second_ctrl_c_cancels(number: int, code: int, source: Path, slow_server: EmbeddedFtpServer) -> None:
     (source / "big").write_bytes(bytes(BIG))
     profile = write_profile(source, slow_server.url)

@@ -38,7 +38,8 @@ class Site:
         return done.stdout
 
 
-@pytest.fixture(params=["ftp", "sftp"])
+# No example has a part that only one kind of server reaches.
+@pytest.fixture(params=["ftp", pytest.param("sftp", marks=pytest.mark.full)])
 def site(request: pytest.FixtureRequest, tmp_path: Path, server_folder: Path) -> Iterator[Site]:
     if request.param == "ftp":
         with ftp.serving(ftp.PYFTPDLIB, server_folder) as server:

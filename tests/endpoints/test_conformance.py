@@ -81,7 +81,7 @@ async def test_ftp_endpoint_passes_the_suite(shared_ftp_server: FtpTarget, check
     await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
 
 
-@pytest.fixture(scope="module", params=["packet", "any order"])
+@pytest.fixture(scope="module", params=[pytest.param("packet", marks=pytest.mark.full), "any order"])
 def shared_lock_step_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedFtpServer]:
     """A server that does not take commands in a row."""
     with home() as folder:

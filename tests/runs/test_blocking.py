@@ -33,7 +33,7 @@ from tests.support.root import ROOT
 from tests.support.scenarios import write
 from tests.support.servers import ftp
 from tests.support.system.program import intents_of, run_again, write_profile
-from tests.support.tiers import amount
+from tests.support.tiers import IS_FULL, amount, diagonals
 
 ROUNDS = amount("ROUNDS", short=1, full=3)
 EXAMPLES = ROOT / "examples"
@@ -179,7 +179,7 @@ def test_a_run_that_cannot_be_stopped_is_abandoned_at_the_third_signal(profile: 
 
 @contextmanager
 def slow_server(folder: Path) -> Iterator[tuple[FtpTarget, FaultProxy]]:
-    with ftp.serving("proftpd", folder) as server:
+    with ftp.serving("proftpd" if IS_FULL else ftp.PYFTPDLIB, folder) as server:
         (server.root / "site").mkdir()
         server.adopt()
         with fault_proxy((server.host, server.port), Throttle(100_000)) as proxy:
@@ -187,8 +187,7 @@ def slow_server(folder: Path) -> Iterator[tuple[FtpTarget, FaultProxy]]:
 
 
 @pytest.mark.scaled
-@pytest.mark.parametrize("presses", [1, 2, 3])
-@pytest.mark.parametrize("script", ["deploy.py", "deploy_asyncio.py"])
+@pytest.mark.parametrize(("script", "presses"), diagonals(["deploy.py", "deploy_asyncio.py"], [1, 2, 3], every=2))
 def test_ctrl_c_at_random_moments_leaves_a_consistent_target(
     script: str, presses: int, server_folder: Path, tmp_path: Path
 ) -> None:

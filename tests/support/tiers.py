@@ -24,7 +24,7 @@ import pytest
 from tests.support.servers import debian_servers
 from tests.support.servers.ssh_target import OPENSSH
 
-__all__ = ["IS_FULL", "amount", "mark", "spread"]
+__all__ = ["IS_FULL", "amount", "diagonals", "mark", "spread"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,16 @@ def spread(cases: Sequence[T], *, short: int) -> list[object]:
         case if number in kept else pytest.param(*_values(case), marks=pytest.mark.full)
         for number, case in enumerate(cases)
     ]
+
+
+def diagonals(first: Iterable[object], second: Iterable[object], *, every: int) -> list[object]:
+    """Return all pairs as parameters. All but one in ``every`` are marked ``full``.
+
+    Those that stay lie on diagonals of the table of pairs. So each value stays, with some values of the other list, if
+    that list has at least ``every`` values.
+    """
+    pairs = [(row + column, one, two) for row, one in enumerate(first) for column, two in enumerate(second)]
+    return [pytest.param(one, two, marks=() if place % every == 0 else pytest.mark.full) for place, one, two in pairs]
 
 
 def _values(case: object) -> Sequence[object]:

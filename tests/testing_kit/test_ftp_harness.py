@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ftplib
 import io
+import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -323,6 +325,22 @@ def test_upload_is_cut_and_the_control_connection_stays(embedded: EmbeddedFtpSer
         client.getresp()  # the control connection still works
         assert proxy.fired == [CutData(after=5000, how=how)]
     assert (embedded.root / "a").stat().st_size <= 5000
+
+
+def test_data_connection_that_is_reset_before_it_is_accepted_gets_a_reply(embedded: EmbeddedFtpServer) -> None:
+    os.mkfifo(embedded.root / "fifo")
+    with login(embedded) as client, login(embedded) as other:
+        host, port = client.makepasv()
+        other.putcmd("STOR fifo")  # the server waits for a reader, and accepts nothing meanwhile
+        while "STOR fifo" not in map(str, embedded.commands):
+            time.sleep(0.001)
+        with socket.create_connection((host, port)) as data:
+            data.sendall(b"x")
+            data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.putcmd("STOR a")
+        with (embedded.root / "fifo").open("rb"):
+            assert client.getresp().startswith("1")
+            assert client.getresp().startswith("226")
 
 
 def test_only_the_second_download_is_cut(embedded: EmbeddedFtpServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def python(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.full  # the blocks run in `test_docs_blocks.py` as well
 def test_code_on_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "page.py").write_text("\n".join(BLOCKS))
     python("-W", "error", "page.py", cwd=tmp_path)
@@ -52,6 +54,14 @@ def test_project_with_the_fixtures_passes_mypy(project: Path) -> None:
     assert "Success" in python("-m", "mypy", "--strict", "--cache-dir", "cache", "test_deploy.py", cwd=project)
 
 
+def test_package_has_no_plugin_of_pytest() -> None:
+    """A plugin would enable the fixtures in every project."""
+    plugins = importlib.metadata.entry_points(group="pytest11")
+    assert plugins
+    assert [plugin.name for plugin in plugins if plugin.value.startswith("actorsync")] == []
+
+
+@pytest.mark.full
 def test_fixtures_are_absent_unless_enabled(project: Path) -> None:
     (project / "conftest.py").write_text("")
     done = subprocess.run(

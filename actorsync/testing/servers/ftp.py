@@ -32,6 +32,21 @@ _PERMISSIONS = "elradfmwMT"  # all that pyftpdlib has
 _POLL = 0.05
 
 
+class _Accepted(socket.socket):
+    """A data connection that may have been reset before it was accepted.
+
+    pyftpdlib drops a connection without a peer, and its transfer never gets a reply. With an address, the transfer ends
+    as if the connection had been reset a moment later.
+    """
+
+    def getpeername(self) -> Any:
+        """Return the address of the peer, also when the peer is gone."""
+        try:
+            return super().getpeername()
+        except OSError:
+            return self.getsockname()
+
+
 @attrs.define(eq=False)
 class EmbeddedFtpServer:
     """A server for ``root``, running from `start` to `stop`; use it with ``with``.
@@ -42,7 +57,7 @@ class EmbeddedFtpServer:
     * ``without``: commands that the server rejects and does not list in FEAT, such as ``{"MLSD", "MLST"}``.
     * ``max_connections``: the server answers further control connections with ``421`` and closes them.
     * ``max_connections_per_address``: the same, counted for each client address.
-    * ``throttle``: approximate bytes a second on each data connection.
+    * ``throttle``: approximate bytes a second on each data connection. None removes the limit during a transfer.
     * ``idle_timeout``: seconds without a command, after which the session ends with ``421``.
     * ``certificate``: a file with a key and its certificate. The server then requires TLS for commands and data, with
       ``is_implicit`` from the first byte. Needs PyOpenSSL. ``tls_version``: the only accepted version, such as
@@ -197,8 +212,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
     user_table.add_user(settings.user, settings.password, str(settings.root), perm=_PERMISSIONS)
 
     control_base: Any = FTPHandler
-    throttle = min((rate for rate in (settings.throttle, plan.rate) if rate), default=0)
-    data_base: Any = ThrottledDTPHandler if throttle else DTPHandler
+    data_base: Any = ThrottledDTPHandler if settings.throttle or plan.rate else DTPHandler
     tls_context: Any = None
     if settings.certificate is not None:
         try:
@@ -240,8 +254,16 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
                 super().modify_ioloop_events(*args, **kwargs)  # type: ignore[misc]
 
     class DataChannel(Breakable, data_base):  # type: ignore[misc]
-        read_limit = write_limit = throttle
         due: Name | None = None
+
+        def __init__(self, sock: socket.socket, cmd_channel: Any) -> None:
+            super().__init__(_Accepted(fileno=sock.detach()), cmd_channel)
+
+        @property
+        def read_limit(self) -> int:
+            return min((rate for rate in (settings.throttle, plan.rate) if rate), default=0)
+
+        write_limit = read_limit
 
         def recv(self, size: int) -> bytes:
             chunk: bytes = super().recv(size)
