@@ -117,10 +117,10 @@ class Journal:
             finally:
                 connection.execute("COMMIT")
 
-    def children(self, directory: str) -> dict[str, Record]:
-        """Return the records of what is in ``directory``, by name."""
+    def children(self, directory: str, limit: int = schema.MANY) -> dict[str, Record]:
+        """Return the records of what is in ``directory``, by name; not more than ``limit`` of them."""
         with self._read() as connection:
-            return schema.read_children(connection, directory)
+            return schema.read_children(connection, directory, limit)
 
     def kept_names(self, directory: str) -> list[str]:
         """Return the names in a directory that the target has from the source, and is to keep."""

@@ -30,6 +30,7 @@ from actorsync.model.operation import (
 )
 from actorsync.model.text import display
 from actorsync.planning.drift import (
+    EVERYTHING,
     AuditRule,
     Drift,
     examine,
@@ -78,6 +79,7 @@ class Audits:
     _arrived: list[Outcome] = attrs.Factory(list)  # outcomes that are not judged yet
     _judged: set[str] = attrs.Factory(set)
     _chosen: Sequence[str] = ()
+    _is_moved: bool = False  # the root is another directory with the known entries: all of it is audited
     _is_asking: bool = False  # outcomes are for `_ask`, and not for `run`
 
     # What the run asks for, in this order.
@@ -89,7 +91,7 @@ class Audits:
             return
         self._known = {drift.path: drift for drift in await self.blocking(self.journal.audits.drifts)}
         self.schedule.audits.watch({""})
-        records = await self.blocking(self.journal.children, "")
+        records = await self.blocking(self.journal.children, "", self.rule.large_root + 1)
         if len(records) > self.rule.large_root and await self._shows_some(records):
             await self._note_seen(None)
             return
@@ -121,7 +123,7 @@ class Audits:
         """Ask for the directories whose turn it is, and again for what has drifted before."""
         if self.rule is None or self.draining.is_set() or "" in self.drifted:
             return
-        self._chosen = await self.blocking(self._next_directories, self.rule.listings)
+        self._chosen = await self.blocking(self._next_directories, EVERYTHING if self._is_moved else self.rule.listings)
         self.schedule.audits.watch({it for path in self._chosen for it in (path, *ancestors(path))})
         self.schedule.audits.watch({parent_of(path) for path in self._known})
         for path in self._chosen:
@@ -206,9 +208,12 @@ class Audits:
         self, records: Mapping[str, Record], listing: Listing, then: Root | None, now: Root | None
     ) -> str | None:
         """Return what has become of the root, if nothing holds that the journal knows; else None."""
-        if foreign_root(then, now):
-            return "is another directory than in the last run"
         ours = _ours(records)
+        if foreign_root(then, now) and not listing.problem:
+            if not await self._shows_all(sample(ours)):
+                return "is another directory than in the last run"
+            self._is_moved = True  # or on a disk with another number in each mount: what it holds has to tell
+            return None
         shown = {name_of(entry.path): entry.kind for entry in listing.entries}
         is_missing = listing.problem is not None
         if any(shown.get(name_of(entry.path)) is entry.kind for entry in ours) or not (ours or is_missing):
@@ -225,6 +230,12 @@ class Audits:
         if is_missing:
             return "is missing"
         return "is empty" if not listing.entries else "has nothing of what was put there"
+
+    async def _shows_all(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether the target has all of some entries as they are recorded."""
+        outcomes = await self._ask([Look(entry, is_fresh=True) for entry in entries])
+        looked = zip(entries, outcomes, strict=True)
+        return all(isinstance(it, Done) and is_as_recorded(entry, it.target) for entry, it in looked)
 
     async def _shows_some(self, records: Mapping[str, Record]) -> bool:
         """Tell whether the target has any of a few entries of its root."""
@@ -310,7 +321,7 @@ class Audits:
         if chosen:
             return chosen
         assert self.rule is not None
-        is_large = len(self.journal.children("")) > self.rule.large_root
+        is_large = len(self.journal.children("", self.rule.large_root + 1)) > self.rule.large_root
         return [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
 
     @property
