@@ -38,7 +38,7 @@ __all__ = [
     "Unreadable",
     "Value",
     "bounds",
-    "count_owned",
+    "count_records",
     "create",
     "dump",
     "fit",
@@ -353,16 +353,10 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
     return pending
 
 
-def count_owned(connection: sqlite3.Connection) -> int:
-    """Return how many records have a source, without the root."""
-    query = "SELECT count(*) FROM records WHERE source_kind IS NOT NULL AND name > x''"
-    return int(connection.execute(query).fetchone()[0])
-
-
-def count_foreign(connection: sqlite3.Connection) -> int:
-    """Return how many records have no source, without the root."""
-    query = "SELECT count(*) FROM records WHERE source_kind IS NULL AND name > x''"
-    return int(connection.execute(query).fetchone()[0])
+def count_records(connection: sqlite3.Connection, *, are_foreign: bool) -> int:
+    """Return how many records have a source, or how many have none; without the root."""
+    query = "SELECT count(*) FROM records WHERE (source_kind IS NULL) = ? AND name > x''"
+    return int(connection.execute(query, (are_foreign,)).fetchone()[0])
 
 
 def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
