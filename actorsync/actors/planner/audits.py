@@ -146,7 +146,7 @@ class Audits:
             return
         known = await self.blocking(self.journal.audits.directory_count)
         then = await self.blocking(self.journal.audits.round)
-        if self._chosen or then is None:
+        if self._chosen or self.listed or then is None:
             is_end = not self._chosen or not await self.blocking(
                 self.journal.audits.directories_after, self._chosen[-1], 1
             )
