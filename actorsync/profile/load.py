@@ -96,14 +96,14 @@ def load_profile(
     return loader.load(document)
 
 
-def make_profile(source: Mapping[str, object], target: Mapping[str, object], sync: Mapping[str, object]) -> Profile:
-    """Check a profile that a program gives as its tables. No file and no environment variable takes part.
+def make_profile(tables: Mapping[str, Mapping[str, object]]) -> Profile:
+    """Check a profile that a program gives as its tables, by name. No file and no environment variable takes part.
 
     A relative path is relative to the current directory. Raises and blocks as `load_profile` does.
     """
     loader = _Loader(Path(MADE))
     document: dict[str, Any] = {section: {} for section in _SECTIONS}
-    for section, table in (("source", source), ("target", target), ("sync", sync)):
+    for section, table in tables.items():
         loader.apply_values(document, {f"{section}.{name.replace('_', '-')}": value for name, value in table.items()})
     return loader.load(document)
 
