@@ -267,6 +267,9 @@ def _left_text(report: Report) -> str:
 
 def _audit_summary(report: Report, took: str) -> str:
     seen = f"{counted(report.audited, 'directory', 'directories')} compared"
+    if is_whole(report) and report.failed:
+        drifted = f", {_drifted(report)}" if report.drifted else ""
+        return f"incomplete: {seen}, {report.failed} failed{drifted} {took}"
     if not is_whole(report) or report.exit_code not in {0, DRIFTED}:
         return f"{result_of(report)}: {seen} {took}"
     if report.drifted and not report.audited:  # nothing was compared, because the root itself is not as it was

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.messages import Blocking
+from actorsync.actors.messages import Blocking, Unissued
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.progress import Progress
@@ -20,6 +20,7 @@ from actorsync.model.operation import (
     Copy,
     Done,
     Failed,
+    Fault,
     Look,
     MakeDirectory,
     Move,
@@ -99,7 +100,7 @@ class Audits:
         if not isinstance(outcome, Done) or outcome.listing is None:
             if not self.draining.is_set():
                 why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
-                await self.announcer.send(Warned(f"the target was not looked at: its root cannot be listed: {why}"))
+                await self._note_unseen(outcome, f"the target was not looked at: its root cannot be listed: {why}")
             return
         root_then = await self.blocking(self.journal.audits.target_root)
         reason = await self._why_void(records, outcome.listing, root_then, outcome.root)
@@ -114,6 +115,13 @@ class Audits:
         else:
             await self.announcer.record(MemoryVoided(reason))
         await self._note_seen(outcome.root)
+
+    async def _note_unseen(self, outcome: Outcome, warning: str) -> None:
+        """Announce what could not be looked at: a failure of an audit, and a warning in a run, which may do without."""
+        if self.rule is not None and self.rule.is_alone and isinstance(outcome, Skipped):
+            await self.announcer.send(Unissued(Failed(outcome.operation, outcome.reason, Fault.OTHER)))
+        else:
+            await self.announcer.send(Warned(warning))
 
     async def _note_seen(self, root: Root | None) -> None:
         self.looked_at = self._now
@@ -246,7 +254,7 @@ class Audits:
         operation = outcome.operation
         if isinstance(outcome, Skipped | Failed):
             where = display(operation.path) or "the root"
-            await self.announcer.send(Warned(f"the target was not audited at {where}: {outcome.reason}"))
+            await self._note_unseen(outcome, f"the target was not audited at {where}: {outcome.reason}")
         if not isinstance(outcome, Done):
             return
         if isinstance(operation, Audit):
