@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, name_of, parent_of
-from actorsync.model.operation import Audit, Batch, Look, Move, Operation, Respell, Survey, Sweep
+from actorsync.model.operation import Audit, Batch, Compare, Look, Move, Operation, Respell, SetMode, Survey, Sweep
 from actorsync.planning.temporary_names import is_temporary
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "examine",
     "foreign_root",
     "is_as_recorded",
+    "is_renumbered",
     "next_round",
     "sample",
 ]
@@ -38,6 +39,9 @@ EVERYTHING: Final = sys.maxsize
 _SAMPLE: Final = 16
 
 _SECOND: Final = 1_000_000_000
+
+#: What changes nothing that an audit compares. A sweep removes a temporary alone.
+_HARMLESS: Final = Audit | Compare | Look | SetMode | Survey | Sweep
 
 
 @attrs.frozen
@@ -125,6 +129,22 @@ def foreign_root(then: Root | None, now: Root | None) -> bool:
     return None not in {*was, *found} and was != found
 
 
+def is_renumbered(then: Root | None, now: Root | None, known: Iterable[Entry], shown: Iterable[Entry]) -> bool:
+    """Tell whether a root is the same directory, on a device that has another number than it had.
+
+    Some systems number devices anew when they start, or when a disk is mounted. The directory itself, or a file in it,
+    then has the inode and the ctime that it had, to the nanosecond. A copy of it has other ones.
+    """
+    if then is None or now is None or then.entry.inode != now.entry.inode:
+        return False
+    before = {it.path: _identity(it) for it in (then.entry, *known)}
+    return any(_identity(it) == before.get(it.path) is not None for it in (now.entry, *shown))
+
+
+def _identity(entry: Entry) -> tuple[int, int] | None:
+    return None if entry.inode is None or entry.ctime_ns is None else (entry.inode, entry.ctime_ns)
+
+
 def sample(entries: Iterable[Entry]) -> list[Entry]:
     """Return a few of the entries, evenly spread: enough to tell whether a root is the one that is known."""
     known = list(entries)
@@ -185,7 +205,7 @@ class AuditQueue:
 
     def note(self, operation: Operation) -> None:
         """Take note of an operation that is planned."""
-        if isinstance(operation, Audit | Look | Survey | Sweep) or not self._watched:
+        if isinstance(operation, _HARMLESS) or not self._watched:
             return
         paths = {operation.path, operation.target.path if isinstance(operation, Move | Respell) else operation.path}
         self.touched.update(path for path in paths if parent_of(path) in self._watched)

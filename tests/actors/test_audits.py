@@ -137,8 +137,10 @@ async def test_root_of_others_is_not_taken_for_the_known_one(autojump_clock: Moc
 
 async def test_root_that_is_another_directory_is_listed_anew(autojump_clock: MockClock) -> None:
     mirror = Mirror(target=MemoryEndpoint("target", lanes=LANES))
-    mirror.source.write("a", b"a")
+    mirror.source.write("a", b"a", mtime_ns=(source_time := 1_700_000_000 * 10**9))
     await mirror.run(policy=REPORTS)
+    mirror.target = MemoryEndpoint("target", lanes=LANES)
+    mirror.target.write("a", b"a", mtime_ns=source_time)
     mirror.target.device = 2
     report = await mirror.run(policy=REPORTS)
     assert [it.reason for it in mirror.seen(MemoryVoided)] == ["is another directory than in the last run"]

@@ -30,11 +30,14 @@ from actorsync.model.operation import (
 )
 from actorsync.model.text import display
 from actorsync.planning.drift import (
+    EVERYTHING,
     AuditRule,
     Drift,
+    Round,
     examine,
     foreign_root,
     is_as_recorded,
+    is_renumbered,
     next_round,
     sample,
 )
@@ -42,8 +45,13 @@ from actorsync.planning.schedule import Schedule
 
 __all__ = ["Audits"]
 
-#: How many entries that have drifted before are asked for again in a run, at most.
+#: How many entries that have drifted before are asked for again in a run that does not mend, at most. The others count
+#: as they were last seen, until it is the turn of their directories.
 _ASKED_AGAIN: Final = 1_000
+#: So many suspects are asked for before all listings have come: they are kept in memory.
+_MOST_SUSPECTS: Final = 5_000
+#: How many entries that could not be looked at are named, each in a line.
+_NAMED: Final = 5
 
 
 @attrs.define(eq=False)
@@ -74,10 +82,18 @@ class Audits:
     listed: int = 0
     """How many directories of the target were listed."""
     _known: dict[str, Drift] = attrs.Factory(dict)  # what had drifted before this run
+    _changed: set[str] = attrs.Factory(set)  # what of that the run has changed
     _pending: set[str] = attrs.Factory(set)  # operations without a verdict, as `_key` names them
+    _to_list: int = 0  # how many of those are listings
+    _suspects: dict[str, Entry] = attrs.Factory(dict)  # to be asked for when the listings have come
+    _missing: set[str] = attrs.Factory(set)  # what this run has found missing, and does not mend
+    _unseen: int = 0  # how many directories and entries could not be looked at
     _arrived: list[Outcome] = attrs.Factory(list)  # outcomes that are not judged yet
     _judged: set[str] = attrs.Factory(set)
     _chosen: Sequence[str] = ()
+    _round: Round | None = None  # that of the chosen directories
+    _is_first_round: bool = False
+    _is_due: bool = False  # whether the run has to look at a target that the journal knows
     _is_asking: bool = False  # outcomes are for `_ask`, and not for `run`
 
     # What the run asks for, in this order.
@@ -85,9 +101,16 @@ class Audits:
     async def look_at_root(self) -> None:
         """List the root of the target, and void the journal if that is not the root which the journal knows."""
         self.looked_at = await self.blocking(self.journal.audits.seen)
+        for drift in await self.blocking(self.journal.audits.drifts):
+            record = await self.blocking(self.journal.record, drift.path)
+            if record is None or record.source is None or self.hides(drift.path, record.target.kind is Kind.DIRECTORY):
+                await self.announcer.send(DriftEnded(drift.path))
+            else:
+                self._known[drift.path] = drift
+        self.drifted = {*self._known}  # until it is seen to be otherwise
         if self.rule is None:
             return
-        self._known = {drift.path: drift for drift in await self.blocking(self.journal.audits.drifts)}
+        self._is_due = True
         self.schedule.audits.watch({""})
         records = await self.blocking(self.journal.children, "")
         if len(records) > self.rule.large_root and await self._shows_some(records):
@@ -106,10 +129,11 @@ class Audits:
         if reason is None:
             await self._compare("", outcome.listing)
         elif self.rule.is_alone:
-            self.drifted.add("")
+            self.drifted = {""}
             await self.announcer.send(Warned(f"the root of the target {reason}: the next run lists the whole target"))
             return
         else:
+            self._known, self.drifted, self._is_due = {}, set(), False
             await self.announcer.record(MemoryVoided(reason))
         await self._note_seen(outcome.root)
 
@@ -126,12 +150,11 @@ class Audits:
         self.schedule.audits.watch({parent_of(path) for path in self._known})
         for path in self._chosen:
             self._add(Audit(path))
-        for path in [*self._known][:_ASKED_AGAIN]:
+        for path in [*self._known][: None if self.rule.mends else _ASKED_AGAIN]:
             record = await self.blocking(self.journal.record, path)
-            if record is None or record.source is None or self.hides(path, record.target.kind is Kind.DIRECTORY):
-                await self.announcer.send(DriftEnded(path))
-            else:
-                self._add(Look(record.target))
+            if record is not None and _key(look := Look(record.target)) not in self._pending:
+                self._add(look)
+        self._ask_for_suspects()
         self.progress.notify()
         if self.rule.mends or self.is_exact:
             await self._until_judged()
@@ -140,16 +163,24 @@ class Audits:
     async def finish(self) -> None:
         """Wait until every directory that was asked for is judged, and announce how far the audits have come."""
         await self._until_judged()
-        if self.rule is None or self._pending:
+        for path in sorted(self._changed):
+            await self.announcer.send(DriftEnded(path))
+        if self._unseen > _NAMED:
+            await self.announcer.send(Warned(f"the target was not audited at {self._unseen - _NAMED} more paths"))
+        if self._round is None or self._pending:
             return
         known = await self.blocking(self.journal.audits.directory_count)
-        then = await self.blocking(self.journal.audits.round)
-        if self._chosen or then is None:
+        if self._chosen or self._is_first_round:
             is_end = not self._chosen or not await self.blocking(
                 self.journal.audits.directories_after, self._chosen[-1], 1
             )
-            now = next_round(then, self._chosen, is_end=is_end, now=self._now)
+            now = next_round(self._round, self._chosen, is_end=is_end, now=self._now)
             await self.announcer.send(Audited(self.listed, known, now.last, now.began, now.whole))
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a drain left directories or entries that were to be looked at. The next run looks at them."""
+        return self.draining.is_set() and self._is_due and (bool(self._pending) or self._round is None)
 
     async def note_survey(self) -> None:
         """Announce that the whole target was listed just now."""
@@ -166,6 +197,8 @@ class Audits:
                 outcome = self._arrived.pop(0)
                 await self._judge(outcome)
                 self._pending.discard(_key(outcome.operation))
+                self._to_list -= isinstance(outcome.operation, Audit)
+                self._ask_for_suspects()
                 self.progress.notify()
             await self.progress.wait()
 
@@ -178,7 +211,9 @@ class Audits:
             self._arrived.append(outcome)
             self.progress.notify()
         elif isinstance(outcome, Done) and isinstance(operation, Copy | MakeDirectory | Move | Remove):
-            self.drifted.discard(operation.path)
+            paths = {operation.path, operation.target.path if isinstance(operation, Move) else operation.path}
+            self.drifted -= paths
+            self._changed |= paths & self._known.keys()
 
     async def _until_judged(self) -> None:
         while self._pending and not self.draining.is_set():
@@ -186,6 +221,7 @@ class Audits:
 
     def _add(self, operation: Audit | Look) -> None:
         self._pending.add(_key(operation))
+        self._to_list += isinstance(operation, Audit)
         self.schedule.add(operation)
 
     async def _ask(self, operations: Sequence[Audit | Look]) -> list[Outcome]:
@@ -206,9 +242,9 @@ class Audits:
         self, records: Mapping[str, Record], listing: Listing, then: Root | None, now: Root | None
     ) -> str | None:
         """Return what has become of the root, if nothing holds that the journal knows; else None."""
-        if foreign_root(then, now):
-            return "is another directory than in the last run"
         ours = _ours(records)
+        if foreign_root(then, now) and not is_renumbered(then, now, ours, listing.entries):
+            return "is another directory than in the last run"
         shown = {name_of(entry.path): entry.kind for entry in listing.entries}
         is_missing = listing.problem is not None
         if any(shown.get(name_of(entry.path)) is entry.kind for entry in ours) or not (ours or is_missing):
@@ -234,8 +270,10 @@ class Audits:
     async def _judge(self, outcome: Outcome) -> None:
         operation = outcome.operation
         if isinstance(outcome, Skipped | Failed):
-            where = display(operation.path) or "the root"
-            await self.announcer.send(Warned(f"the target was not audited at {where}: {outcome.reason}"))
+            self._unseen += 1
+            if self._unseen <= _NAMED:
+                where = display(operation.path) or "the root"
+                await self.announcer.send(Warned(f"the target was not audited at {where}: {outcome.reason}"))
         if not isinstance(outcome, Done):
             return
         if isinstance(operation, Audit):
@@ -251,7 +289,7 @@ class Audits:
             # It is missing, and maybe a directory above it as well.
             paths = sorted((path for path in (directory, *ancestors(directory)) if path), key=len)  # from the top
             found = [await self.blocking(self.journal.record, path) for path in paths]
-            self._look_at(it.target for it in found if it is not None and it.source is not None)
+            self._suspect(it.target for it in found if it is not None and it.source is not None)
             return
         records = await self.blocking(self.journal.children, directory)
         examined = examine(listing, records, is_exact=self.is_exact)
@@ -260,15 +298,26 @@ class Audits:
             await self.announcer.record(Relisted(examined.other_foreign))
             if self.is_exact:
                 self.survey.list_below(Listing(directory, examined.new_directories))
-        self._look_at(examined.suspects)
+        self._suspect(examined.suspects)
+        self._suspect(it.target for it in records.values() if it.target.path in self._known)
 
-    def _look_at(self, suspects: Iterable[Entry]) -> None:
-        for entry in suspects:
+    def _suspect(self, entries: Iterable[Entry]) -> None:
+        # The mirror makes no promise about what the selection hides.
+        found = {it.path: it for it in entries if not self.hides(it.path, it.kind is Kind.DIRECTORY)}
+        self._suspects |= found
+
+    def _ask_for_suspects(self) -> None:
+        """Ask for suspects when all directories are listed, or when there are many.
+
+        Together they take few logins. And only many files together show that the clock of a server has moved.
+        """
+        if self._to_list and len(self._suspects) < _MOST_SUSPECTS:
+            return
+        suspects, self._suspects = self._suspects, {}
+        for path, entry in suspects.items():
             look = Look(entry, is_fresh=True)
-            is_hidden = self.hides(entry.path, entry.kind is Kind.DIRECTORY)  # the mirror makes no promise about it
-            if not is_hidden and _key(look) not in self._pending:
+            if path not in self._judged and _key(look) not in self._pending:
                 self._add(look)
-        self.progress.notify()
 
     async def _confirm(self, look: Look, now: Entry | None) -> None:
         """Announce what is now known of one entry."""
@@ -278,12 +327,15 @@ class Audits:
         self._judged.add(path)
         record = await self.blocking(self.journal.record, path)
         is_ours = record is not None and record.source is not None and not record.is_removal_intended
-        is_as_it_was = now is not None and is_as_recorded(look.target, now)
-        if not is_ours or is_as_it_was or self._is_touched(path):
+        if self._is_touched(path):
+            return  # and what had drifted still does, as far as that is known
+        self.drifted.discard(path)
+        if not is_ours or (now is not None and is_as_recorded(look.target, now)):
             if path in self._known:
                 await self.announcer.send(DriftEnded(path))
             return
-        if any(above in self.drifted for above in ancestors(path)):
+        if not self._missing.isdisjoint(ancestors(path)):
+            self.drifted |= {path} & self._known.keys()
             return
         assert self.rule is not None
         before = self._known.get(path)
@@ -294,6 +346,7 @@ class Audits:
             await self.announcer.record(drifted)
         else:
             self.drifted.add(path)
+            self._missing |= {path} if now is None else set()
             await self.announcer.send(drifted)
 
     def _is_touched(self, path: str) -> bool:
@@ -303,12 +356,15 @@ class Audits:
 
     def _next_directories(self, count: int) -> list[str]:
         """Return the directories whose turn it is. A round does not go on beyond the last directory."""
+        then = self.journal.audits.round()
+        is_begun = then is not None and then.last and count != EVERYTHING
+        if then is not None and is_begun and (chosen := self.journal.audits.directories_after(then.last, count)):
+            self._round = then
+            return chosen
+        self._round = Round("", self._now, None if then is None else then.whole)
+        self._is_first_round = then is None
         if not count:
             return []
-        then = self.journal.audits.round()
-        chosen = [] if then is None or not then.last else self.journal.audits.directories_after(then.last, count)
-        if chosen:
-            return chosen
         assert self.rule is not None
         is_large = len(self.journal.children("")) > self.rule.large_root
         return [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]

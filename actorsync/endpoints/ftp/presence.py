@@ -140,6 +140,10 @@ class Looker:
         """Return what the listings of the directories show."""
         shift = self._connection.known.time_shift
         found = await self._presence.look([entry.path for entry in entries])
+        # A name that begins with a dot may be hidden in listings. Neither SIZE or CWD nor RNFR find it: it is gone.
+        hidden = [entry.path for entry in entries if entry.path not in found]
+        there = await self._presence.are_there(hidden)
+        found |= {path: None for path, is_there in zip(hidden, there, strict=True) if not is_there}
         results: dict[str, Entry | OperationRefused | None] = {}
         for entry in entries:
             if entry.path not in found:
