@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
-import trio
 
 from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
-from actorsync.actors.planner.progress import Progress
+from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.survey import Survey
-from actorsync.model.entry import Entry, Kind, Listing, Record, Root, ancestors, name_of, parent_of
+from actorsync.model.entry import Entry, Listing, Record, Root, ancestors, name_of, parent_of
 from actorsync.model.event import Audited, Drifted, DriftEnded, MemoryVoided, Relisted, TargetSeen, Warned
 from actorsync.model.operation import (
     Audit,
@@ -41,15 +40,12 @@ from actorsync.planning.drift import (
     next_round,
     sample,
 )
-from actorsync.planning.schedule import Schedule
 
 __all__ = ["Audits"]
 
 #: How many entries that have drifted before are asked for again in a run that does not mend, at most. The others count
 #: as they were last seen, until it is the turn of their directories.
 _ASKED_AGAIN: Final = 1_000
-#: So many suspects are asked for before all listings have come: they are kept in memory.
-_MOST_SUSPECTS: Final = 5_000
 #: How many entries that could not be looked at are named, each in a line.
 _NAMED: Final = 5
 
@@ -58,20 +54,17 @@ _NAMED: Final = 5
 class Audits:
     """Look at the root of the target before anything is planned, and at some directories while the run goes on.
 
-    ``rule`` is None for a run that trusts the journal alone. ``hides`` tells whether the selection excludes a path.
+    ``rule`` is None for a run that trusts the journal alone.
     Where the rule mends, the run waits for the audits before it plans: what has drifted is then planned like any other
     path. Where it does not, the audits change nothing that the run relies on, and take only idle connections.
     """
 
     journal: Memory
     rule: AuditRule | None
-    schedule: Schedule
-    progress: Progress
+    questions: Questions
     announcer: Announcer
     blocking: Blocking
-    draining: trio.Event
     wall_clock_ns: Callable[[], int]
-    hides: Callable[[str, bool], bool]
     survey: Survey
     is_exact: bool = False
     """Whether what others have put there is to be removed: then it has to be known before anything is planned."""
@@ -83,18 +76,13 @@ class Audits:
     """How many directories of the target were listed."""
     _known: dict[str, Drift] = attrs.Factory(dict)  # what had drifted before this run
     _changed: set[str] = attrs.Factory(set)  # what of that the run has changed
-    _pending: set[str] = attrs.Factory(set)  # operations without a verdict, as `_key` names them
-    _to_list: int = 0  # how many of those are listings
-    _suspects: dict[str, Entry] = attrs.Factory(dict)  # to be asked for when the listings have come
     _missing: set[str] = attrs.Factory(set)  # what this run has found missing, and does not mend
-    _unseen: int = 0  # how many directories and entries could not be looked at
-    _arrived: list[Outcome] = attrs.Factory(list)  # outcomes that are not judged yet
-    _judged: set[str] = attrs.Factory(set)
+    _unlisted: dict[str, str] = attrs.Factory(dict)  # why directories could not be listed
+    _warned: set[str] = attrs.Factory(set)  # what could not be looked at
     _chosen: Sequence[str] = ()
     _round: Round | None = None  # that of the chosen directories
     _is_first_round: bool = False
     _is_due: bool = False  # whether the run has to look at a target that the journal knows
-    _is_asking: bool = False  # outcomes are for `_ask`, and not for `run`
 
     # What the run asks for, in this order.
 
@@ -103,7 +91,7 @@ class Audits:
         self.looked_at = await self.blocking(self.journal.audits.seen)
         for drift in await self.blocking(self.journal.audits.drifts):
             record = await self.blocking(self.journal.record, drift.path)
-            if record is None or record.source is None or self.hides(drift.path, record.target.kind is Kind.DIRECTORY):
+            if record is None or record.source is None or self.questions.is_hidden(record.target):
                 await self.announcer.send(DriftEnded(drift.path))
             else:
                 self._known[drift.path] = drift
@@ -111,20 +99,22 @@ class Audits:
         if self.rule is None:
             return
         self._is_due = True
-        self.schedule.audits.watch({""})
+        self.questions.queue.watch({""})
         records = await self.blocking(self.journal.children, "")
         if len(records) > self.rule.large_root and await self._shows_some(records):
             await self._note_seen(None)
             return
-        (outcome,) = await self._ask([Audit("")])
+        (outcome,) = await self.questions.ask([Audit("")])
         if not isinstance(outcome, Done) or outcome.listing is None:
-            if not self.draining.is_set():
+            if not self.questions.draining.is_set():
                 why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
                 await self.announcer.send(Warned(f"the target was not looked at: its root cannot be listed: {why}"))
+                self._unlisted[""] = why
+                self.questions.suspect(_ours(records))
             return
         root_then = await self.blocking(self.journal.audits.target_root)
         reason = await self._why_void(records, outcome.listing, root_then, outcome.root)
-        if self.draining.is_set():
+        if self.questions.draining.is_set():
             return
         if reason is None:
             await self._compare("", outcome.listing)
@@ -143,31 +133,30 @@ class Audits:
 
     async def begin(self) -> None:
         """Ask for the directories whose turn it is, and again for what has drifted before."""
-        if self.rule is None or self.draining.is_set() or "" in self.drifted:
+        if self.rule is None or self.questions.draining.is_set() or "" in self.drifted:
             return
         self._chosen = await self.blocking(self._next_directories, self.rule.listings)
-        self.schedule.audits.watch({it for path in self._chosen for it in (path, *ancestors(path))})
-        self.schedule.audits.watch({parent_of(path) for path in self._known})
+        self.questions.queue.watch({it for path in self._chosen for it in (path, *ancestors(path))})
+        self.questions.queue.watch({parent_of(path) for path in self._known})
         for path in self._chosen:
-            self._add(Audit(path))
+            self.questions.add(Audit(path))
         for path in [*self._known][: None if self.rule.mends else _ASKED_AGAIN]:
             record = await self.blocking(self.journal.record, path)
-            if record is not None and _key(look := Look(record.target)) not in self._pending:
-                self._add(look)
-        self._ask_for_suspects()
-        self.progress.notify()
+            if record is not None:
+                self.questions.add(Look(record.target))
+        self.questions.add_suspects()
         if self.rule.mends or self.is_exact:
-            await self._until_judged()
+            await self.questions.until_judged()
             await self.survey.until_all_listed()
 
     async def finish(self) -> None:
         """Wait until every directory that was asked for is judged, and announce how far the audits have come."""
-        await self._until_judged()
+        await self.questions.until_judged()
         for path in sorted(self._changed):
             await self.announcer.send(DriftEnded(path))
-        if self._unseen > _NAMED:
-            await self.announcer.send(Warned(f"the target was not audited at {self._unseen - _NAMED} more paths"))
-        if self._round is None or self._pending:
+        if len(self._warned) > _NAMED:
+            await self.announcer.send(Warned(f"the target was not audited at {len(self._warned) - _NAMED} more paths"))
+        if self._round is None or self.questions.has_pending:
             return
         known = await self.blocking(self.journal.audits.directory_count)
         if self._chosen or self._is_first_round:
@@ -180,7 +169,7 @@ class Audits:
     @property
     def is_cut_short(self) -> bool:
         """Whether a drain left directories or entries that were to be looked at. The next run looks at them."""
-        return self.draining.is_set() and self._is_due and (bool(self._pending) or self._round is None)
+        return self.questions.draining.is_set() and self._is_due and (self.questions.has_pending or self._round is None)
 
     async def note_survey(self) -> None:
         """Announce that the whole target was listed just now."""
@@ -193,14 +182,9 @@ class Audits:
     async def run(self) -> None:
         """Judge outcomes as they arrive, for ever."""
         while True:
-            while self._arrived and not self._is_asking:
-                outcome = self._arrived.pop(0)
-                await self._judge(outcome)
-                self._pending.discard(_key(outcome.operation))
-                self._to_list -= isinstance(outcome.operation, Audit)
-                self._ask_for_suspects()
-                self.progress.notify()
-            await self.progress.wait()
+            outcome = await self.questions.next()
+            await self._judge(outcome)
+            self.questions.note_judged(outcome)
 
     def settle(self, outcome: Outcome) -> None:
         """Take the outcome of an audit or a look; take note of what the run itself has put right."""
@@ -208,33 +192,11 @@ class Audits:
         if isinstance(outcome, Returned):
             return
         if isinstance(operation, Audit | Look):
-            self._arrived.append(outcome)
-            self.progress.notify()
+            self.questions.take(outcome)
         elif isinstance(outcome, Done) and isinstance(operation, Copy | MakeDirectory | Move | Remove):
             paths = {operation.path, operation.target.path if isinstance(operation, Move) else operation.path}
             self.drifted -= paths
             self._changed |= paths & self._known.keys()
-
-    async def _until_judged(self) -> None:
-        while self._pending and not self.draining.is_set():
-            await self.progress.wait()
-
-    def _add(self, operation: Audit | Look) -> None:
-        self._pending.add(_key(operation))
-        self._to_list += isinstance(operation, Audit)
-        self.schedule.add(operation)
-
-    async def _ask(self, operations: Sequence[Audit | Look]) -> list[Outcome]:
-        """Return the outcomes of operations, before `run` takes outcomes; those that a stop prevents are missing."""
-        self._is_asking = True
-        for operation in operations:
-            self.schedule.add(operation)
-        self.progress.notify()
-        while len(self._arrived) < len(operations) and not self.draining.is_set():
-            await self.progress.wait()
-        arrived, self._arrived, self._is_asking = self._arrived, [], False
-        missing = [Returned(it, "the run is stopping") for it in operations[len(arrived) :]]
-        return [*arrived, *missing]
 
     # Verdicts.
 
@@ -250,12 +212,12 @@ class Audits:
         if any(shown.get(name_of(entry.path)) is entry.kind for entry in ours) or not (ours or is_missing):
             return None
         # A listing alone does not decide it: a few entries are asked for by name, over another connection.
-        outcomes = await self._ask([Look(entry, is_fresh=True) for entry in sample(ours)])
+        outcomes = await self.questions.ask([Look(entry, is_fresh=True) for entry in sample(ours)])
         if not all(isinstance(it, Done) and it.target is None for it in outcomes):
             return None
         if is_missing and self.rule is not None and not self.rule.is_alone:
             await self.survey.make_root()
-            (again,) = await self._ask([Audit("")])
+            (again,) = await self.questions.ask([Audit("")])
             is_new = isinstance(again, Done) and again.listing is not None and again.listing.problem is None
             return "is missing" if is_new else None
         if is_missing:
@@ -264,16 +226,13 @@ class Audits:
 
     async def _shows_some(self, records: Mapping[str, Record]) -> bool:
         """Tell whether the target has any of a few entries of its root."""
-        outcomes = await self._ask([Look(entry) for entry in sample(_ours(records))])
+        outcomes = await self.questions.ask([Look(entry) for entry in sample(_ours(records))])
         return any(isinstance(it, Done) and it.target is not None for it in outcomes)
 
     async def _judge(self, outcome: Outcome) -> None:
         operation = outcome.operation
         if isinstance(outcome, Skipped | Failed):
-            self._unseen += 1
-            if self._unseen <= _NAMED:
-                where = display(operation.path) or "the root"
-                await self.announcer.send(Warned(f"the target was not audited at {where}: {outcome.reason}"))
+            await self._note_unseen(outcome)
         if not isinstance(outcome, Done):
             return
         if isinstance(operation, Audit):
@@ -282,6 +241,26 @@ class Audits:
         elif isinstance(operation, Look):
             await self._confirm(operation, outcome.target)
 
+    async def _note_unseen(self, outcome: Skipped | Failed) -> None:
+        """Ask for what is known in a directory that cannot be listed; warn of what cannot be looked at by name, either.
+
+        Some servers show an empty directory as they show a forbidden one.
+        """
+        path, reason = outcome.operation.path, outcome.reason
+        if isinstance(outcome.operation, Audit):
+            self._unlisted[path] = reason
+            self.questions.suspect(_ours(await self.blocking(self.journal.children, path)))
+            return
+        directory = parent_of(path)
+        if directory in self._unlisted:
+            path, reason = directory, self._unlisted[directory]
+            if path in self._warned:
+                return
+        self._warned.add(path)
+        if len(self._warned) <= _NAMED:
+            where = display(path) or "the root"
+            await self.announcer.send(Warned(f"the target was not audited at {where}: {reason}"))
+
     async def _compare(self, directory: str, listing: Listing) -> None:
         """Compare a listing with the journal; what differs is asked for by its name."""
         self.listed += 1
@@ -289,42 +268,21 @@ class Audits:
             # It is missing, and maybe a directory above it as well.
             paths = sorted((path for path in (directory, *ancestors(directory)) if path), key=len)  # from the top
             found = [await self.blocking(self.journal.record, path) for path in paths]
-            self._suspect(it.target for it in found if it is not None and it.source is not None)
+            self.questions.suspect(it.target for it in found if it is not None and it.source is not None)
             return
         records = await self.blocking(self.journal.children, directory)
         examined = examine(listing, records, is_exact=self.is_exact)
-        is_touched = not self.schedule.audits.touched.isdisjoint(it.path for it in listing.entries)
+        is_touched = not self.questions.queue.touched.isdisjoint(it.path for it in listing.entries)
         if examined.other_foreign is not None and not is_touched:
             await self.announcer.record(Relisted(examined.other_foreign))
             if self.is_exact:
                 self.survey.list_below(Listing(directory, examined.new_directories))
-        self._suspect(examined.suspects)
-        self._suspect(it.target for it in records.values() if it.target.path in self._known)
-
-    def _suspect(self, entries: Iterable[Entry]) -> None:
-        # The mirror makes no promise about what the selection hides.
-        found = {it.path: it for it in entries if not self.hides(it.path, it.kind is Kind.DIRECTORY)}
-        self._suspects |= found
-
-    def _ask_for_suspects(self) -> None:
-        """Ask for suspects when all directories are listed, or when there are many.
-
-        Together they take few logins. And only many files together show that the clock of a server has moved.
-        """
-        if self._to_list and len(self._suspects) < _MOST_SUSPECTS:
-            return
-        suspects, self._suspects = self._suspects, {}
-        for path, entry in suspects.items():
-            look = Look(entry, is_fresh=True)
-            if path not in self._judged and _key(look) not in self._pending:
-                self._add(look)
+        self.questions.suspect(examined.suspects)
+        self.questions.suspect(it.target for it in records.values() if it.target.path in self._known)
 
     async def _confirm(self, look: Look, now: Entry | None) -> None:
         """Announce what is now known of one entry."""
         path = look.path
-        if path in self._judged:
-            return
-        self._judged.add(path)
         record = await self.blocking(self.journal.record, path)
         is_ours = record is not None and record.source is not None and not record.is_removal_intended
         if self._is_touched(path):
@@ -351,7 +309,7 @@ class Audits:
 
     def _is_touched(self, path: str) -> bool:
         """Tell whether this run changes an entry, or one above it: what was seen may be its own work."""
-        touched = self.schedule.audits.touched
+        touched = self.questions.queue.touched
         return path in touched or any(above in touched for above in ancestors(path))
 
     def _next_directories(self, count: int) -> list[str]:
@@ -372,11 +330,6 @@ class Audits:
     @property
     def _now(self) -> float:
         return self.wall_clock_ns() / 1e9
-
-
-def _key(operation: object) -> str:
-    assert isinstance(operation, Audit | Look)
-    return f"{type(operation).__name__} {operation.path}"
 
 
 def _ours(records: Mapping[str, Record]) -> list[Entry]:

@@ -18,6 +18,7 @@ from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
+from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
@@ -171,13 +172,10 @@ class Planner:
         self.audits = audits = Audits(
             journal=journal,
             rule=rules.audit,
-            schedule=schedule,
-            progress=progress,
+            questions=Questions(schedule, progress, self.draining, rules.selection.hides),
             announcer=announcer,
             blocking=self.blocking,
-            draining=self.draining,
             wall_clock_ns=self.wall_clock_ns,
-            hides=rules.selection.hides,
             survey=survey,
             is_exact=rules.protects is not None,
         )
