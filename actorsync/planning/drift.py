@@ -208,7 +208,8 @@ class AuditQueue:
         if isinstance(operation, _HARMLESS) or not self._watched:
             return
         paths = {operation.path, operation.target.path if isinstance(operation, Move | Respell) else operation.path}
-        self.touched.update(path for path in paths if parent_of(path) in self._watched)
+        # That the root is made changes nothing in it.
+        self.touched.update(path for path in paths if path and parent_of(path) in self._watched)
 
     def add(self, operation: Audit | Look) -> None:
         """Let an operation wait."""

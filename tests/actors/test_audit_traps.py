@@ -14,12 +14,13 @@ from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused, TooManyConnections
-from actorsync.model.entry import Entry, Kind
+from actorsync.model.entry import Entry, Kind, Listing, Problem
 from actorsync.model.event import Drifted, DriftEnded, Event, Intended, MemoryVoided, Resized, Warned
 from actorsync.model.operation import Audit, Compare, Done, Look, SetMode
 from actorsync.planning.drift import EVERYTHING, AuditQueue, AuditRule
 from actorsync.profile.units import MaxDelete
 from tests.support.world.memory_mirror import ONE, Counted, Mirror
+from tests.support.world.sessions import listing_with
 
 REPORTS = attrs.evolve(ONE, audit=AuditRule(EVERYTHING))
 MENDS = attrs.evolve(ONE, audit=AuditRule(EVERYTHING, mends=True))
@@ -276,3 +277,58 @@ async def test_device_that_has_another_number_is_the_same_device(autojump_clock:
     assert not mirror.seen(MemoryVoided)
     assert report.exit_code == exit_code
     assert Counter(it.path for it in mirror.seen(Drifted)) == Counter(["d/b"] if exit_code else [])
+
+
+def without_empty_directories(mirror: Mirror) -> Endpoint:
+    """Return the target as a server that shows an empty directory as it shows a forbidden one."""
+
+    def change(listing: Listing) -> Listing:
+        is_shown = bool(listing.entries) or listing.problem is not None
+        return listing if is_shown else Listing(listing.directory, problem=Problem(listing.directory, "no entries"))
+
+    return ByName(listing_with(mirror.target, change), mirror.target)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+async def test_emptied_root_is_found_on_a_server_that_lists_no_empty_directory(
+    autojump_clock: MockClock, is_removed: bool
+) -> None:
+    mirror = await mirrored()
+    for path in ("a", "d", *([""] if is_removed else [])):
+        mirror.target.delete(path)
+    report = await mirror.run(without_empty_directories(mirror), policy=REPORTS)
+    assert [it.reason for it in mirror.seen(MemoryVoided)] == (["is missing"] if is_removed else [])
+    assert report.exit_code == (0 if is_removed else 9)
+    assert (await mirror.run(without_empty_directories(mirror), policy=MENDS)).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_emptied_directory_is_found_on_a_server_that_lists_no_empty_directory(autojump_clock: MockClock) -> None:
+    mirror = await mirrored()
+    mirror.target.delete("d/e/c")
+    report = await mirror.run(without_empty_directories(mirror), policy=REPORTS)
+    assert (report.exit_code, [it.path for it in mirror.seen(Drifted)]) == (9, ["d/e/c"])
+
+
+@attrs.define(eq=False)
+class ByName(EndpointWrapper[Endpoint]):
+    """A target that tells what is under a name, whatever its listings show."""
+
+    memory: MemoryEndpoint
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self.real.open_session() as session:
+            yield _NamedSession(session, self.memory)
+
+
+class _NamedSession(SessionWrapper):
+    def __init__(self, real: Session, memory: MemoryEndpoint) -> None:
+        super().__init__(real)
+        self._memory = memory
+
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        nodes = [self._memory.find(entry.path) for entry in entries]
+        return [
+            None if node is None else self._memory.entry(it.path, node) for it, node in zip(entries, nodes, strict=True)
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -207,9 +207,8 @@ class Audits:
         ours = _ours(records)
         if foreign_root(then, now) and not is_renumbered(then, now, ours, listing.entries):
             return "is another directory than in the last run"
-        shown = {name_of(entry.path): entry.kind for entry in listing.entries}
         is_missing = listing.problem is not None
-        if any(shown.get(name_of(entry.path)) is entry.kind for entry in ours) or not (ours or is_missing):
+        if _shows_any(listing, ours) or not (ours or is_missing):
             return None
         # A listing alone does not decide it: a few entries are asked for by name, over another connection.
         outcomes = await self.questions.ask([Look(entry, is_fresh=True) for entry in sample(ours)])
@@ -218,8 +217,10 @@ class Audits:
         if is_missing and self.rule is not None and not self.rule.is_alone:
             await self.survey.make_root()
             (again,) = await self.questions.ask([Audit("")])
-            is_new = isinstance(again, Done) and again.listing is not None and again.listing.problem is None
-            return "is missing" if is_new else None
+            # It may not be shown, as some servers show no empty directory. But it must not show what was missing.
+            found = again.listing if isinstance(again, Done) else None
+            is_there_again = found is not None and (found.problem is not None or _shows_any(found, ours))
+            return None if is_there_again or isinstance(again, Returned) else "is missing"
         if is_missing:
             return "is missing"
         return "is empty" if not listing.entries else "has nothing of what was put there"
@@ -330,6 +331,12 @@ class Audits:
     @property
     def _now(self) -> float:
         return self.wall_clock_ns() / 1e9
+
+
+def _shows_any(listing: Listing, entries: Iterable[Entry]) -> bool:
+    """Tell whether a listing shows any of the entries, as the kind that it was."""
+    shown = {name_of(entry.path): entry.kind for entry in listing.entries}
+    return any(shown.get(name_of(entry.path)) is entry.kind for entry in entries)
 
 
 def _ours(records: Mapping[str, Record]) -> list[Entry]:

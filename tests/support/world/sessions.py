@@ -17,7 +17,7 @@ __all__ = ["listing_with"]
 
 def listing_with(
     real: Endpoint, change: Callable[[Listing], Listing], *, only_first: bool = False
-) -> EndpointWrapper[Endpoint]:
+) -> Endpoint:
     """Return ``real`` with other listings: all of them, or only the first one of each directory."""
     return _Altered(real, change, only_first)
 
