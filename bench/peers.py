@@ -86,9 +86,10 @@ def _ssh(credentials: Credentials) -> str:
 
 def _actorsync(job: Job, scheme: str, access: str) -> list[str]:
     profile = job.state / "profile.toml"
+    login = "~/" if scheme == "sftp" else ""  # the folder is in the login directory
     profile.write_text(
         f'[source]\npath = "{job.source}"\n\n'
-        f'[target]\nurl = "{scheme}://{USER}@{job.address}:{PORT}/{job.folder}"\n{access}\n\n'
+        f'[target]\nurl = "{scheme}://{USER}@{job.address}:{PORT}/{login}{job.folder}"\n{access}\n\n'
         f"[sync]\nconnections = {job.connections}\ndelete = true\n"
     )
     profile.chmod(0o600)

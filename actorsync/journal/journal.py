@@ -117,10 +117,10 @@ class Journal:
             finally:
                 connection.execute("COMMIT")
 
-    def children(self, directory: str) -> dict[str, Record]:
-        """Return the records of what is in ``directory``, by name."""
+    def children(self, directory: str, limit: int = schema.MANY) -> dict[str, Record]:
+        """Return the records of what is in ``directory``, by name; not more than ``limit`` of them."""
         with self._read() as connection:
-            return schema.read_children(connection, directory)
+            return schema.read_children(connection, directory, limit)
 
     def kept_names(self, directory: str) -> list[str]:
         """Return the names in a directory that the target has from the source, and is to keep."""
@@ -147,12 +147,12 @@ class Journal:
     def owned_count(self) -> int:
         """Return how many records have a source, without the root."""
         with self._read() as connection:
-            return schema.count_owned(connection)
+            return schema.count_records(connection, are_foreign=False)
 
     def foreign_count(self) -> int:
         """Return how many records have no source: what the target has, and no run has put there."""
         with self._read() as connection:
-            return schema.count_foreign(connection)
+            return schema.count_records(connection, are_foreign=True)
 
     def ceiling(self) -> int | None:
         """Return how many connections the server was seen to allow; None when it never refused one."""

@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
+    "MANY",
     "RUNS_KEPT",
     "SCHEMA_VERSION",
     "Unreadable",
     "Value",
     "bounds",
-    "count_owned",
+    "count_records",
     "create",
     "dump",
     "fit",
@@ -62,6 +63,8 @@ __all__ = [
 APPLICATION_ID: Final = 0x61637379  # "acsy"
 SCHEMA_VERSION: Final = 5
 RUNS_KEPT: Final = 100
+#: More rows than a directory can have.
+MANY: Final = (1 << 63) - 1
 
 _TROUBLES: Final = """
 -- paths that failed in the last runs: how often in a row, since when, and when they are tried again if they are parked;
@@ -242,9 +245,10 @@ def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[
 # Reading
 
 
-def read_children(connection: sqlite3.Connection, directory: str) -> dict[str, Record]:
-    """Return the records of the direct children, by name."""
-    return dict(_records(connection.execute(_CHILDREN, (encode(directory),)), directory))
+def read_children(connection: sqlite3.Connection, directory: str, limit: int = MANY) -> dict[str, Record]:
+    """Return the records of the direct children, by name; not more than ``limit`` of them."""
+    rows = connection.execute(f"{_CHILDREN} LIMIT ?", (encode(directory), limit))
+    return dict(_records(rows, directory))
 
 
 def read_kept_names(connection: sqlite3.Connection, directory: str) -> list[str]:
@@ -353,16 +357,10 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
     return pending
 
 
-def count_owned(connection: sqlite3.Connection) -> int:
-    """Return how many records have a source, without the root."""
-    query = "SELECT count(*) FROM records WHERE source_kind IS NOT NULL AND name > x''"
-    return int(connection.execute(query).fetchone()[0])
-
-
-def count_foreign(connection: sqlite3.Connection) -> int:
-    """Return how many records have no source, without the root."""
-    query = "SELECT count(*) FROM records WHERE source_kind IS NULL AND name > x''"
-    return int(connection.execute(query).fetchone()[0])
+def count_records(connection: sqlite3.Connection, *, are_foreign: bool) -> int:
+    """Return how many records have a source, or how many have none; without the root."""
+    query = "SELECT count(*) FROM records WHERE (source_kind IS NULL) = ? AND name > x''"
+    return int(connection.execute(query, (are_foreign,)).fetchone()[0])
 
 
 def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:

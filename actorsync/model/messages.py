@@ -109,9 +109,9 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
             yield True, reason
         case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
             follows = "; it is restored" if is_mended else ""
-            yield True, f"changed on the target: {named(path)} {drift_text(then, now)}{follows}"
+            yield not is_mended, f"changed on the target: {named(path)} {drift_text(then, now)}{follows}"
         case MemoryVoided(reason):
-            yield True, f"the root of the target {reason}: listing the whole target, nothing is taken for granted"
+            yield False, f"the root of the target {reason}: listing the whole target, nothing is taken for granted"
         case Retired(connection, reason):
             yield True, f"connection {connection} failed for good: {display(reason)}"
         case BreakerOpened("full", reason, delay):

@@ -27,7 +27,6 @@ __all__ = [
     "examine",
     "foreign_root",
     "is_as_recorded",
-    "is_renumbered",
     "next_round",
     "sample",
 ]
@@ -127,22 +126,6 @@ def foreign_root(then: Root | None, now: Root | None) -> bool:
         return False
     was, found = (then.device, then.entry.inode), (now.device, now.entry.inode)
     return None not in {*was, *found} and was != found
-
-
-def is_renumbered(then: Root | None, now: Root | None, known: Iterable[Entry], shown: Iterable[Entry]) -> bool:
-    """Tell whether a root is the same directory, on a device that has another number than it had.
-
-    Some systems number devices anew when they start, or when a disk is mounted. The directory itself, or a file in it,
-    then has the inode and the ctime that it had, to the nanosecond. A copy of it has other ones.
-    """
-    if then is None or now is None or then.entry.inode != now.entry.inode:
-        return False
-    before = {it.path: _identity(it) for it in (then.entry, *known)}
-    return any(_identity(it) == before.get(it.path) is not None for it in (now.entry, *shown))
-
-
-def _identity(entry: Entry) -> tuple[int, int] | None:
-    return None if entry.inode is None or entry.ctime_ns is None else (entry.inode, entry.ctime_ns)
 
 
 def sample(entries: Iterable[Entry]) -> list[Entry]:

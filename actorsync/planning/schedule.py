@@ -47,7 +47,7 @@ from actorsync.model.operation import (
 )
 from actorsync.planning.drift import AuditQueue
 from actorsync.planning.removal_queue import RemovalQueue
-from actorsync.planning.waiting import Waiting
+from actorsync.planning.waiting import Left, Waiting
 
 __all__ = ["COMPARISONS", "Schedule"]
 
@@ -70,10 +70,7 @@ _IN_THE_WAY = "an entry in its way could not be removed"
 class Schedule:
     """All operations of one run that are not settled yet.
 
-    ``planned`` counts the changes of this run: those that were added, refused or left out, without surveys, audits and
-    sweeps. Each has one outcome in the end, unless it is left. So what is left is ``planned`` without the outcomes that
-    the recorder has seen: this holds for a run that is cancelled at any moment, too. ``leaves_some`` tells whether
-    anything was left out, dropped or not begun; ``left_by_drain``, whether a drain was the reason.
+    ``left`` knows what of them stays undone.
     """
 
     def __init__(self, *, window: int = 5_000, comparisons: int = COMPARISONS) -> None:
@@ -95,9 +92,7 @@ class Schedule:
         self._returns: dict[str, int] = {}
         self._outstanding = 0
         self._drained = False
-        self.planned = 0
-        self.leaves_some = False
-        self.left_by_drain = False
+        self.left = Left()
         self.audits = AuditQueue()
 
     # What the planner asks.
@@ -137,7 +132,7 @@ class Schedule:
 
         Returns the outcome of one that cannot be done any more, because its directory could not be made.
         """
-        self.planned += not isinstance(operation, Audit | Look | Survey | Sweep)
+        self.left.planned += not isinstance(operation, Audit | Look | Survey | Sweep)
         if self._drained and not isinstance(operation, Sweep):
             self._leave(not isinstance(operation, Audit | Look))
             return []
@@ -147,7 +142,7 @@ class Schedule:
                 return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
             case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
                 fault = self._missing[parent_of(operation.path)]
-                self.planned -= 1  # `refuse` counts it
+                self.left.planned -= 1  # `refuse` counts it
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
             case Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
@@ -174,7 +169,7 @@ class Schedule:
         Returns the outcomes of moves that cannot be done any more. After a drain, the removals count for the moves.
         """
         moves = [] if self._drained else list(moves)
-        self.planned -= len(self._removals.take({move.target.path for move in moves}))
+        self.left.planned -= len(self._removals.take({move.target.path for move in moves}))
         return [outcome for move in moves for outcome in self.add(move)]
 
     def mark_twins(self, removals: Mapping[str, Remove]) -> None:
@@ -183,19 +178,19 @@ class Schedule:
 
     def forget_removal(self, path: str) -> None:
         """Forget the removal of a path, which was not released."""
-        self.planned -= len(self._removals.take({path}))
+        self.left.planned -= len(self._removals.take({path}))
 
     def refuse(self, operation: Operation, reason: str, fault: Fault = Fault.PATH) -> list[Outcome]:
         """Fail an operation that was not added. What is added later in a directory that was refused fails with it."""
-        self.planned += 1
+        self.left.planned += 1
         if isinstance(operation, MakeDirectory):
             self._missing[operation.path] = _passed_on(fault)
         return [Failed(operation, reason, fault)]
 
     def leave_out(self, operation: Operation) -> Returned:
         """Leave an operation undone in this run that was not added: a stage of the caller did not send it on."""
-        self.planned += 1
-        self.leaves_some = True
+        self.left.planned += 1
+        self.left.is_some = True
         return Returned(operation, "a stage has left it out")
 
     def release_removals(self) -> None:
@@ -208,7 +203,7 @@ class Schedule:
         for removal in self._removals.take(only):
             outcomes.append(Returned(removal, reason))
             outcomes += self._fail_waiting(removal.path, f"an entry in its way was not removed: {reason}")
-        self.leaves_some = self.leaves_some or bool(outcomes)
+        self.left.is_some = self.left.is_some or bool(outcomes)
         return outcomes
 
     def park_removals(self, reasons: Mapping[str, str], fault: Fault = Fault.PARKED) -> list[Outcome]:
@@ -355,8 +350,8 @@ class Schedule:
             yield operation
 
     def _leave(self, count: int) -> None:
-        self.left_by_drain = self.left_by_drain or count > 0
-        self.leaves_some = self.leaves_some or count > 0
+        self.left.is_by_drain = self.left.is_by_drain or count > 0
+        self.left.is_some = self.left.is_some or count > 0
 
     def _take_back(self, outcome: Returned) -> list[Outcome]:
         operation = outcome.operation

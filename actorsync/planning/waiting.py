@@ -8,7 +8,22 @@ import attrs
 
 from actorsync.model.operation import Copy, MakeDirectory, Move
 
-__all__ = ["Waiting"]
+__all__ = ["Left", "Waiting"]
+
+
+@attrs.define(eq=False)
+class Left:
+    """What a run leaves undone.
+
+    ``planned`` counts the changes of this run: those that were added, refused or left out, without surveys, audits and
+    sweeps. Each has one outcome in the end, unless it is left. So what is left is ``planned`` without the outcomes that
+    the recorder has seen: this holds for a run that is cancelled at any moment, too. ``is_some`` tells whether anything
+    was left out, dropped or not begun; ``is_by_drain``, whether a drain was the reason.
+    """
+
+    planned: int = 0
+    is_some: bool = False
+    is_by_drain: bool = False
 
 
 @attrs.define(eq=False)

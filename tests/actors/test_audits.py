@@ -137,16 +137,31 @@ async def test_root_of_others_is_not_taken_for_the_known_one(autojump_clock: Moc
 
 async def test_root_that_is_another_directory_is_listed_anew(autojump_clock: MockClock) -> None:
     mirror = Mirror(target=MemoryEndpoint("target", lanes=LANES))
-    mirror.source.write("a", b"a", mtime_ns=(source_time := 1_700_000_000 * 10**9))
+    for name in ("a", "b"):
+        mirror.source.write(name, name.encode())
     await mirror.run(policy=REPORTS)
-    mirror.target = MemoryEndpoint("target", lanes=LANES)
-    mirror.target.write("a", b"a", mtime_ns=source_time)
     mirror.target.device = 2
+    mirror.target.write("b", b"of an older backup")
     report = await mirror.run(policy=REPORTS)
     assert [it.reason for it in mirror.seen(MemoryVoided)] == ["is another directory than in the last run"]
-    assert (report.exit_code, report.adopted, report.copied) == (0, 1, 0)
+    assert (report.exit_code, report.adopted, report.copied) == (0, 1, 1)
     await mirror.run(policy=REPORTS)
     assert not mirror.seen(MemoryVoided)
+
+
+async def test_root_with_another_number_and_the_known_entries_is_audited_as_a_whole(autojump_clock: MockClock) -> None:
+    """Some disks and network file systems have another number in each mount."""
+    mirror = Mirror(target=MemoryEndpoint("target", lanes=LANES))
+    for number in range(9):
+        mirror.source.write(f"{number}/a", b"a")
+    policy = attrs.evolve(ONE, audit=AuditRule(1))
+    await mirror.run(policy=policy)
+    mirror.target.device = 2
+    mirror.target.write("8/a", b"of an older backup")
+    report = await mirror.run(policy=policy)
+    assert not mirror.seen(MemoryVoided)
+    assert (report.exit_code, report.audited, report.drifted) == (9, 10, 1)
+    assert (await mirror.run(policy=policy)).audited == 2
 
 
 async def test_run_without_a_rule_opens_no_connection(autojump_clock: MockClock) -> None:

@@ -71,6 +71,9 @@ async def test_lines_show_start_problems_and_summary() -> None:
     assert await lines_for(EVERY_EVENT) == [
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
+        "the root of the target is empty: listing the whole target, nothing is taken for granted",
+        "changed on the target: dir/a.txt is missing",
+        "changed on the target: dir/a.txt is missing; it is restored",
         "actorsync: too many",
         "2 removals postponed",
         "parked: x: failed 3 times in a row; retrying in 1 min 00 s",
@@ -82,6 +85,7 @@ async def test_lines_show_start_problems_and_summary() -> None:
         "connection 1 failed for good: the server hung up",
         "warning: passwords travel in clear",
         "failed: dir/a.txt: no room",
+        "failed: dir/a.txt: busy",
         "failed: 1 more file: not sent: the target is full (a: the disk is full)",
         "in sync: nothing to do (0 files) in 2.1 s",
     ]
@@ -253,10 +257,12 @@ async def test_quiet_shows_only_failures() -> None:
     assert out.getvalue() == ""
     assert errors.getvalue().splitlines() == [
         "actorsync: failed: x: Permission denied",
+        "actorsync: changed on the target: dir/a.txt is missing",
         "actorsync: too many",
         f"actorsync: {FULL}",
         "actorsync: connection 1 failed for good: the server hung up",
         "actorsync: failed: dir/a.txt: no room",
+        "actorsync: failed: dir/a.txt: busy",
         "actorsync: failed: 1 more file: not sent: the target is full (a: the disk is full)",
     ]
 
@@ -270,7 +276,7 @@ async def test_json_has_every_event_and_failures_on_standard_error() -> None:
     assert records[0] | {"time": 0} == {"event": "draining", "time": 0, "seconds": 30.0}
     assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan has a record of its own
     assert all(list(record)[:2] == ["event", "time"] for record in records)
-    assert len(errors.getvalue().splitlines()) == 6
+    assert len(errors.getvalue().splitlines()) == 8
     assert [record for record in records if record["event"] in {"resized", "turned_away", "suspended", "resumed"}] == [
         {"event": "resized", "time": ANY, "connections": 8, "ceiling": 8, "reason": "421 too many", "before": 20},
         {"event": "turned_away", "time": ANY, "connection": 2, "reason": "the server hung up"},

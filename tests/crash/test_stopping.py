@@ -220,10 +220,21 @@ def wait_left(running: Program) -> float:
 
 def is_held(pid: int) -> bool:
     """Return whether strace holds a thread, and for longer than it takes to inspect a call."""
-    before = states(pid)
+    before = stops(pid)
     time.sleep(0.2)
-    after = states(pid)
-    return any(state == "t" and before.get(thread) == "t" for thread, state in after.items())
+    return not before.isdisjoint(stops(pid))
+
+
+def stops(pid: int) -> set[tuple[str, ...]]:
+    """Return the threads that strace holds, each with its context switches: another stop has other numbers."""
+    found = set()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                lines = (task / "status").read_text().splitlines()
+                if any(line.startswith("State:\tt") for line in lines):
+                    found.add((task.name, *(line for line in lines if "ctxt_switches" in line)))
+    return found
 
 
 def states(pid: int) -> dict[str, str]:

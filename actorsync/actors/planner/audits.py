@@ -36,7 +36,6 @@ from actorsync.planning.drift import (
     examine,
     foreign_root,
     is_as_recorded,
-    is_renumbered,
     next_round,
     sample,
 )
@@ -48,6 +47,16 @@ __all__ = ["Audits"]
 _ASKED_AGAIN: Final = 1_000
 #: How many entries that could not be looked at are named, each in a line.
 _NAMED: Final = 5
+
+
+@attrs.frozen
+class _Turn:
+    """The directories that a run lists, of a round that has come as far as ``round`` says."""
+
+    chosen: Sequence[str]
+    round: Round
+    is_first: bool = False
+    """Whether it is the first round of all."""
 
 
 @attrs.define(eq=False)
@@ -79,10 +88,9 @@ class Audits:
     _missing: set[str] = attrs.Factory(set)  # what this run has found missing, and does not mend
     _unlisted: dict[str, str] = attrs.Factory(dict)  # why directories could not be listed
     _warned: set[str] = attrs.Factory(set)  # what could not be looked at
-    _chosen: Sequence[str] = ()
-    _round: Round | None = None  # that of the chosen directories
-    _is_first_round: bool = False
+    _turn: _Turn | None = None
     _is_due: bool = False  # whether the run has to look at a target that the journal knows
+    _is_moved: bool = False  # the root is another directory with the known entries: all of it is audited
 
     # What the run asks for, in this order.
 
@@ -100,7 +108,7 @@ class Audits:
             return
         self._is_due = True
         self.questions.queue.watch({""})
-        records = await self.blocking(self.journal.children, "")
+        records = await self.blocking(self.journal.children, "", self.rule.large_root + 1)
         if len(records) > self.rule.large_root and await self._shows_some(records):
             await self._note_seen(None)
             return
@@ -135,10 +143,11 @@ class Audits:
         """Ask for the directories whose turn it is, and again for what has drifted before."""
         if self.rule is None or self.questions.draining.is_set() or "" in self.drifted:
             return
-        self._chosen = await self.blocking(self._next_directories, self.rule.listings)
-        self.questions.queue.watch({it for path in self._chosen for it in (path, *ancestors(path))})
+        turn = await self.blocking(self._next_turn, EVERYTHING if self._is_moved else self.rule.listings)
+        self._turn = turn
+        self.questions.queue.watch({it for path in turn.chosen for it in (path, *ancestors(path))})
         self.questions.queue.watch({parent_of(path) for path in self._known})
-        for path in self._chosen:
+        for path in turn.chosen:
             self.questions.add(Audit(path))
         for path in [*self._known][: None if self.rule.mends else _ASKED_AGAIN]:
             record = await self.blocking(self.journal.record, path)
@@ -156,20 +165,21 @@ class Audits:
             await self.announcer.send(DriftEnded(path))
         if len(self._warned) > _NAMED:
             await self.announcer.send(Warned(f"the target was not audited at {len(self._warned) - _NAMED} more paths"))
-        if self._round is None or self.questions.has_pending:
+        turn = self._turn
+        if turn is None or self.questions.has_pending:
             return
         known = await self.blocking(self.journal.audits.directory_count)
-        if self._chosen or self._is_first_round:
-            is_end = not self._chosen or not await self.blocking(
-                self.journal.audits.directories_after, self._chosen[-1], 1
+        if turn.chosen or turn.is_first:
+            is_end = not turn.chosen or not await self.blocking(
+                self.journal.audits.directories_after, turn.chosen[-1], 1
             )
-            now = next_round(self._round, self._chosen, is_end=is_end, now=self._now)
+            now = next_round(turn.round, turn.chosen, is_end=is_end, now=self._now)
             await self.announcer.send(Audited(self.listed, known, now.last, now.began, now.whole))
 
     @property
     def is_cut_short(self) -> bool:
         """Whether a drain left directories or entries that were to be looked at. The next run looks at them."""
-        return self.questions.draining.is_set() and self._is_due and (self.questions.has_pending or self._round is None)
+        return self.questions.draining.is_set() and self._is_due and (self.questions.has_pending or self._turn is None)
 
     async def note_survey(self) -> None:
         """Announce that the whole target was listed just now."""
@@ -205,8 +215,11 @@ class Audits:
     ) -> str | None:
         """Return what has become of the root, if nothing holds that the journal knows; else None."""
         ours = _ours(records)
-        if foreign_root(then, now) and not is_renumbered(then, now, ours, listing.entries):
-            return "is another directory than in the last run"
+        if foreign_root(then, now) and not listing.problem:
+            if not await self._shows_all(sample(ours)):
+                return "is another directory than in the last run"
+            self._is_moved = True  # or on a disk with another number in each mount: what it holds has to tell
+            return None
         is_missing = listing.problem is not None
         if _shows_any(listing, ours) or not (ours or is_missing):
             return None
@@ -224,6 +237,12 @@ class Audits:
         if is_missing:
             return "is missing"
         return "is empty" if not listing.entries else "has nothing of what was put there"
+
+    async def _shows_all(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether the target has all of some entries as they are recorded."""
+        outcomes = await self.questions.ask([Look(entry, is_fresh=True) for entry in entries])
+        looked = zip(entries, outcomes, strict=True)
+        return all(isinstance(it, Done) and is_as_recorded(entry, it.target) for entry, it in looked)
 
     async def _shows_some(self, records: Mapping[str, Record]) -> bool:
         """Tell whether the target has any of a few entries of its root."""
@@ -313,20 +332,17 @@ class Audits:
         touched = self.questions.queue.touched
         return path in touched or any(above in touched for above in ancestors(path))
 
-    def _next_directories(self, count: int) -> list[str]:
+    def _next_turn(self, count: int) -> _Turn:
         """Return the directories whose turn it is. A round does not go on beyond the last directory."""
         then = self.journal.audits.round()
         is_begun = then is not None and then.last and count != EVERYTHING
         if then is not None and is_begun and (chosen := self.journal.audits.directories_after(then.last, count)):
-            self._round = then
-            return chosen
-        self._round = Round("", self._now, None if then is None else then.whole)
-        self._is_first_round = then is None
-        if not count:
-            return []
+            return _Turn(chosen, then)
+        now = Round("", self._now, None if then is None else then.whole)
         assert self.rule is not None
-        is_large = len(self.journal.children("")) > self.rule.large_root
-        return [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
+        is_large = count > 0 and len(self.journal.children("", self.rule.large_root + 1)) > self.rule.large_root
+        chosen = [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
+        return _Turn(chosen, now, is_first=then is None)
 
     @property
     def _now(self) -> float:

@@ -74,7 +74,7 @@ class Planner:
     def planned(self) -> int:
         """How many changes were planned so far: those of the schedule, and those that have not reached it yet."""
         beside = 0 if self._story is None else self._story.dispatch.in_hand + self._story.renames.to_replace
-        return self.schedule.planned + beside
+        return self.schedule.left.planned + beside
 
     async def run(
         self,
@@ -245,7 +245,7 @@ class _Story:
         leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
         await self._sweep(leftovers)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
-        is_left = schedule.left_by_drain or self.audits.is_cut_short
+        is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
 
     async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
@@ -311,7 +311,7 @@ class _Story:
     async def conclude(self, scope: Scope) -> None:
         """Announce which paths failed again in a complete run, and which have recovered."""
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
-        if self.intake.is_new_rule and is_whole and not self.progress.schedule.leaves_some:
+        if self.intake.is_new_rule and is_whole and not self.progress.schedule.left.is_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)

@@ -104,9 +104,10 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
         case Learned(side, trait, text):
             yield {"event": name, "side": side.value, "name": trait, "text": text}
         case Drifted(path, then, now, since, is_new, is_mended):
-            found = None if now is None else _entry(now)
+            was = {"kind": then.kind.value, "size": then.size}
+            found = {"now_kind": now and now.kind.value, "now_size": now and now.size}
             told = {"since": since, "is_new": is_new, "is_mended": is_mended}
-            yield {"event": name, "path": path, "then": _entry(then), "now": found, **told}
+            yield {"event": name, "path": path, **was, **found, **told}
         case TargetSeen(at):
             yield {"event": name, "at": at}
         case Relisted(listing):

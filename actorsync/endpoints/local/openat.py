@@ -28,6 +28,7 @@ __all__ = [
     "make_durable",
     "reason_of",
     "refusal",
+    "require_regular",
     "shown",
     "still_listed",
     "temporary_beside",
@@ -75,6 +76,12 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
         status.st_ino,
         status.st_mode & 0o777,
     )
+
+
+def require_regular(path: str, status: os.stat_result) -> None:
+    """Raise `OperationRefused` if ``path`` is not a regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        raise OperationRefused(f"cannot open {shown(path)}: it is not a regular file")
 
 
 def still_listed(directory: int, missing: Collection[str]) -> Iterator[Row]:

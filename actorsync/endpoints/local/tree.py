@@ -30,6 +30,7 @@ from actorsync.endpoints.local.openat import (
     make_durable,
     reason_of,
     refusal,
+    require_regular,
     shown,
     still_listed,
     temporary_beside,
@@ -188,11 +189,11 @@ class Tree:
     def _open(self, walk: Walk, path: str, read: Callable[[int, int], bytes | None]) -> Opened | None:
         """Open a regular file. A FIFO or a device is refused unopened: opening one may block or have effects."""
         directory, name = walk.parent(self._resolve(path))
-        _require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
         fd = os.open(name, _READ, dir_fd=directory)
         try:
             status = os.fstat(fd)
-            _require_regular(path, status)
+            require_regular(path, status)
             if status.st_size > _SMALL:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 return Opened(path, status, fd)
@@ -340,11 +341,6 @@ class Tree:
         except (OSError, OperationRefused):
             return None
         return None if circle else status
-
-
-def _require_regular(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise OperationRefused(f"cannot open {shown(path)}: it is not a regular file")
 
 
 def _read_whole(fd: int, size: int) -> bytes:

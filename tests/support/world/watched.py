@@ -218,9 +218,9 @@ class WatchedJournal:
         self._meet("read")
         return self.inner.troubles()
 
-    def children(self, directory: str) -> Mapping[str, Record]:
+    def children(self, directory: str, limit: int = 1 << 62) -> Mapping[str, Record]:
         self._meet("read")
-        return self.inner.children(directory)
+        return self.inner.children(directory, limit)
 
     def record(self, path: str) -> Record | None:
         self._meet("read")

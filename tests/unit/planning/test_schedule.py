@@ -221,7 +221,7 @@ def test_dropped_removals_fail_what_waits_for_them() -> None:
         (Failed, make("x")),
         (Failed, copy("x/f")),
     ]
-    assert (schedule.planned, schedule.leaves_some, schedule.left_by_drain) == (4, True, False)
+    assert (schedule.left.planned, schedule.left.is_some, schedule.left.is_by_drain) == (4, True, False)
     schedule.release_removals()
     assert play(schedule) == [remove("y")]
 
@@ -256,10 +256,10 @@ def test_after_a_drain_only_sweeps_are_given_out_and_the_rest_is_counted() -> No
     assert sweeps is not None
     schedule.drain()
     schedule.drain()
-    assert (schedule.planned, schedule.left_by_drain) == (6, True)
+    assert (schedule.left.planned, schedule.left.is_by_drain) == (6, True)
     schedule.add(copy("late"))
     schedule.settle(Returned(sweeps[0], "retired"))
-    assert schedule.planned == 7
+    assert schedule.left.planned == 7
     done(schedule, survey)
     done(schedule, sweeps[1:])
     assert schedule.is_idle
@@ -271,7 +271,7 @@ def test_after_a_drain_only_sweeps_are_given_out_and_the_rest_is_counted() -> No
 def test_a_drain_with_nothing_left_leaves_nothing() -> None:
     schedule = Schedule()
     schedule.drain()
-    assert (schedule.planned, schedule.left_by_drain, schedule.is_idle) == (0, False, True)
+    assert (schedule.left.planned, schedule.left.is_by_drain, schedule.is_idle) == (0, False, True)
 
 
 def test_schedule_is_full_only_while_something_can_be_done() -> None:
