@@ -90,6 +90,24 @@ async def test_first_run_of_an_exact_mirror_counts_what_had_drifted(autojump_clo
     assert (report.exit_code, report.drifted) == (9, 1)
 
 
+async def test_survey_after_an_incomplete_one_finds_what_is_missing(autojump_clock: MockClock) -> None:
+    mirror = Mirror(target=MemoryEndpoint("target", inodes=False))
+    mirror.source.write("a", b"a")
+    mirror.source.write("d/b", b"b")
+    mirror.target.mkdir("closed")
+
+    def closed(listing: Listing) -> Listing:
+        if listing.directory == "closed":
+            raise ConnectionLost("reset by peer")
+        return listing
+
+    for _ in range(2):
+        await mirror.run(listing_with(mirror.target, closed), policy=MENDS)
+        assert mirror.journal.is_fresh
+        assert mirror.target.files() == mirror.source.files()
+        mirror.target.delete("a")
+
+
 @attrs.define(eq=False)
 class Silent(EndpointWrapper[Endpoint]):
     """A target that does not tell what is under a name."""
@@ -332,3 +350,21 @@ class _NamedSession(SessionWrapper):
         return [
             None if node is None else self._memory.entry(it.path, node) for it, node in zip(entries, nodes, strict=True)
         ]
+
+
+@pytest.mark.parametrize("mends", [False, True])
+async def test_exact_mirror_removes_what_others_add_within_a_round(autojump_clock: MockClock, mends: bool) -> None:
+    mirror = await mirrored(*(f"{number}/x" for number in range(6)))
+    policy = attrs.evolve(ONE, delete="everything", audit=AuditRule(2, mends=mends))
+    await mirror.run(policy=policy)
+    mirror.target.write("4/theirs", b"theirs")
+    mirror.target.write("5/new/below/deep", b"theirs")
+    mirror.target.write("at the top", b"theirs")
+    guarded = attrs.evolve(policy, max_delete=MaxDelete.parse(0))
+    ends = [(await mirror.run(policy=guarded)).exit_code for _ in range(3)]
+    assert ends[-1] == 4
+    assert mirror.target.find("5/new/below/deep") is not None
+    for _ in range(3):
+        assert (await mirror.run(policy=policy)).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+    assert mirror.target.directories() == mirror.source.directories()

@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from actorsync.endpoints import Endpoint
+from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.model.entry import ancestors
 from actorsync.model.event import Drifted, MemoryVoided
 from actorsync.planning.drift import AuditRule
@@ -30,8 +31,7 @@ EMBEDDED = (LOCAL, "pyftpdlib", "asyncssh")
 #: Those with a directory that others can change. Object stores have none.
 STORES = tuple(name for name in get_args(storage.Name) if name not in {"moto", "azurite"})
 NAMES = (*EMBEDDED, *sorted({*ftp.NAMES, *ssh_servers.NAMES} - {*EMBEDDED}))
-#: npm-ftpd is left out: it lists no empty directory, and RNFR finds what is not there. So it does not tell.
-OTHERS = (*(name for name in odd_servers.NAMES if name != "npm-ftpd"), *other_ssh_servers.OTHERS, *STORES)
+OTHERS = (*odd_servers.NAMES, *other_ssh_servers.OTHERS, *STORES)
 ALL = (*NAMES, *(pytest.param(name, marks=pytest.mark.full) for name in OTHERS))
 
 LISTINGS = 2
@@ -63,8 +63,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
         if name == LOCAL:
             (root := tmp_path / "target").mkdir()
-            from actorsync.endpoints.local.endpoint import LocalEndpoint
-
             yield Place(root, lambda: LocalEndpoint(root))
         elif name in STORES:
             store = stack.enter_context(storage.storage(name))
@@ -177,7 +175,7 @@ class Story:
                 write(root / rng.choice(files), b"edited by hand %d" % rng.randrange(10**6), OLD + rng.randrange(9_999))
             case "touch" if files and not self.place.is_odd and self.place.endpoint().capabilities.keeps_times:
                 file = root / rng.choice(files)
-                write(file, bytes(reversed(file.read_bytes())) + b"", OLD + 10_000 + rng.randrange(9_999))
+                write(file, bytes(reversed(file.read_bytes())), OLD + 10_000 + rng.randrange(9_999))
             case "delete" if files:
                 (root / rng.choice(files)).unlink()
             case "folder" if folders:
@@ -227,7 +225,8 @@ def described(root: Path) -> dict[str, object]:
     }
 
 
-SEEDS = range(int(os.environ.get("ACTORSYNC_DRIFT_FROM", "1")), int(os.environ.get("ACTORSYNC_DRIFT_TO", "3")))
+#: More seeds tell more stories, at two seconds for each server. This one has found the most.
+SEEDS = (4,)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

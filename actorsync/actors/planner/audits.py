@@ -145,9 +145,9 @@ class Audits:
             return
         turn = await self.blocking(self._next_turn, EVERYTHING if self._is_moved else self.rule.listings)
         self._turn = turn
-        self.questions.queue.watch({it for path in turn.chosen for it in (path, *ancestors(path))})
+        self.questions.queue.watch({"", *(it for path in turn.chosen for it in (path, *ancestors(path)))})
         self.questions.queue.watch({parent_of(path) for path in self._known})
-        for path in turn.chosen:
+        for path in turn.chosen if self._is_due else ["", *turn.chosen]:  # the root was not looked at before a survey
             self.questions.add(Audit(path))
         for path in [*self._known][: None if self.rule.mends else _ASKED_AGAIN]:
             record = await self.blocking(self.journal.record, path)

@@ -218,7 +218,9 @@ class _Story:
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self._begin_survey()
-        if not self.planner.journal.is_fresh:
+        # A survey does not compare what is there with what a run that was killed had put there.
+        has_records = not self.planner.journal.is_fresh
+        if has_records or await self.planner.blocking(self.planner.journal.owned_count) > 0:
             await self.audits.begin()
         await self.removals.begin()
         complete = await self.intake.run(listings)
