@@ -18,6 +18,7 @@ __all__ = [
     "Blocking",
     "Fact",
     "Finding",
+    "Mark",
     "Registration",
     "Settlement",
     "Several",
@@ -62,8 +63,15 @@ class Several:
     events: Sequence[Event]
 
 
+@attrs.frozen
+class Mark:
+    """Nothing to record: ``durable`` is set when the journal has everything that was sent before."""
+
+    durable: trio.Event
+
+
 #: What any actor sends to the recorder.
-Fact: TypeAlias = Event | Registration | Unissued | Several
+Fact: TypeAlias = Event | Registration | Unissued | Several | Mark
 
 
 class Blocking(Protocol):

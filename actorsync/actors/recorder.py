@@ -10,7 +10,17 @@ import attrs
 import trio
 
 from actorsync.actors.feed import Feed
-from actorsync.actors.messages import Blocking, Fact, Registration, Settlement, Several, Unissued, holding, in_thread
+from actorsync.actors.messages import (
+    Blocking,
+    Fact,
+    Mark,
+    Registration,
+    Settlement,
+    Several,
+    Unissued,
+    holding,
+    in_thread,
+)
 from actorsync.actors.observers import Failure, Observer
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
@@ -181,7 +191,7 @@ class Recorder:
         if durable:
             await self.blocking(self.journal.apply, durable)
         for fact, events in zip(group, events_of_each, strict=True):
-            if isinstance(fact, Registration):
+            if isinstance(fact, Registration | Mark):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
                 self._settle(fact, settled)
@@ -220,6 +230,8 @@ def _events_of(fact: Fact) -> Sequence[Event]:
     match fact:
         case Several(events):
             return events
+        case Mark():
+            return ()
         case Registration(event):
             return (event,)
         case Unissued(outcome):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -31,6 +32,9 @@ from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.profile_journal import check_journal_of
 
 __all__ = ["Parent", "check", "report_on"]
+
+#: What to do when the target directory cannot be used.
+_ANOTHER: Final = "correct the path in target.url, or give this user access to the directory"
 
 
 async def check(profile: Profile) -> list[str]:
@@ -156,10 +160,21 @@ async def _look(target: Endpoint, above: Sequence[Parent]) -> tuple[list[tuple[s
         count = counted(len(listing.entries), "entry", "entries")
         return pairs, warnings, f"ready: the target directory can be listed ({count})"
     reason = display(listing.problem.reason)
+    if (blocking := _blocking_file(target)) is not None:
+        raise FatalError(f"cannot use {target.display}: {display(blocking)} is not a directory; {_ANOTHER}")
     # A server may say anything about a directory that does not exist. A directory above it shows whether it does.
     if listing.problem.vanished or not _is_there(target) or await _is_missing(above):
         return pairs, warnings, f"ready: the target directory does not exist yet ({reason}); the first run creates it"
-    raise FatalError(f"cannot list {target.display}: {reason}")
+    raise FatalError(f"cannot list {target.display}: {reason}; {_ANOTHER}")
+
+
+def _blocking_file(target: Endpoint) -> str | None:
+    """Return what is in the way of a target directory on this machine: it, or something above it, is no directory."""
+    root = getattr(target, "root", None)
+    if root is None:
+        return None
+    existing = next(one for one in (Path(root), *Path(root).parents) if os.path.lexists(one))
+    return None if existing.is_dir() else str(existing)
 
 
 def _is_there(target: Endpoint) -> bool:

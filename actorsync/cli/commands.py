@@ -6,6 +6,7 @@ profile do without trio, which is slow to import.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -32,7 +33,7 @@ from actorsync.cli.options import (
     set_option,
     show_of,
 )
-from actorsync.cli.output.streams import Sink, tell, tell_bug
+from actorsync.cli.output.streams import FREE, Sink, tell, tell_bug
 from actorsync.cli.usage import usage_text
 from actorsync.errors import ActorsyncError, ProfileError
 
@@ -49,6 +50,9 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 9 changes pending (plan --exit-code) or changes of others on the target,
 130/143 cancelled.
 """
+
+#: Errors of a write to a file that is open.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 _CHANGES = "+ new, * changed, - removed, ! removed (foreign), > moved, % new mode"
 
@@ -373,6 +377,9 @@ def run_command(arguments: Sequence[str], *, is_program: bool = False) -> int:
         tell_bug(group)
         return ActorsyncError.exit_code
     except Exception as bug:  # noqa: BLE001 - the outermost handler
-        tell_bug(bug)
+        if isinstance(bug, OSError) and bug.errno in _NO_SPACE and bug.filename is None:
+            tell(f"standard output cannot be written: {bug.strerror}; {FREE}")
+        else:
+            tell_bug(bug)
         return ActorsyncError.exit_code
     return code if isinstance(code, int) else 0

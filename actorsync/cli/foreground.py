@@ -17,10 +17,11 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.log_file import LogFile
 from actorsync.cli.malloc import share_one_heap
-from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines
+from actorsync.cli.output.lines import JsonLines, Lines, Output
 from actorsync.cli.output.outputs import Outputs
-from actorsync.cli.output.streams import Sink, tell_bug
-from actorsync.errors import DRIFTED, ActorsyncError, StageFailed
+from actorsync.cli.output.plan_lines import PlanLines
+from actorsync.cli.output.streams import FREE, Sink, tell_bug
+from actorsync.errors import DRIFTED, ActorsyncError, FatalError, StageFailed
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
 from actorsync.policy import RunOptions
@@ -80,6 +81,7 @@ def audit(profile: Profile, options: Options, *, is_whole: bool) -> int:
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
     output = _with_log(_output(options.show, statistics, verb="comparing"), statistics, options.log)
+    output.show_known_drift()
     of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
 
     async def work() -> int:
@@ -136,7 +138,10 @@ def plan(
             await trio.to_thread.run_sync(made.save, save_to)
         return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
 
-    return _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
+    code = _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
+    if shown.out.failure is not None:
+        raise FatalError(f"the plan cannot be written to standard output: {shown.out.failure}; {FREE}")
+    return code
 
 
 def _options(

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import attrs
 
-from actorsync.cli.output.streams import Sink, bug_lines
+from actorsync.cli.output.streams import Sink, bug_lines, tell
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.model.messages import moment
 from actorsync.model.text import display
@@ -44,7 +44,7 @@ def log_to(path: Path) -> Iterator[LogFile]:
             f"--log-file {display(str(path))}: cannot be written: {error.strerror}; use another path"
         ) from None
     os.set_blocking(descriptor, True)
-    with open(descriptor, "a", encoding="utf-8") as stream:
+    with _closing(path, open(descriptor, "a", encoding="utf-8")) as stream:
         try:
             yield LogFile(path, stream)
         except ActorsyncError as error:
@@ -53,6 +53,18 @@ def log_to(path: Path) -> Iterator[LogFile]:
         except Exception as bug:
             _write(stream, bug_lines(bug))
             raise
+
+
+@contextlib.contextmanager
+def _closing(path: Path, stream: TextIO) -> Iterator[TextIO]:
+    """Close a log file after the block. A log that lacks lines is a warning: the run has gone on without it."""
+    try:
+        yield stream
+    finally:
+        try:
+            stream.close()
+        except OSError as error:
+            tell(f"--log-file {display(str(path))}: lines are missing: {error.strerror}; free some space there")
 
 
 def _write(stream: TextIO, lines: list[str]) -> None:

@@ -5,12 +5,16 @@ As in `actorsync.cli.commands`, what is slow to import is imported where it is u
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from actorsync.cli.output.streams import FREE, Sink
+from actorsync.errors import FatalError
 
 if TYPE_CHECKING:
     from actorsync.cli.foreground import Show
@@ -36,7 +40,7 @@ __all__ = [
 
 #: The profile that `init` writes, and that the other commands take without an argument.
 DEFAULT = Path("actorsync.toml")
-profile_argument = click.argument("profile", type=click.Path(path_type=Path), default=DEFAULT)
+profile_argument = click.argument("profile", type=click.Path(path_type=Path, readable=False), default=DEFAULT)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON."
 )
@@ -125,9 +129,15 @@ def load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Pr
 
 
 def print_lines(lines: Iterable[str]) -> int:
-    """Print lines with everything from outside made harmless, and return the exit code 0."""
+    """Print lines with everything from outside made harmless, and return the exit code 0.
+
+    A reader that has gone away, as head does, has what it wanted. Raises `FatalError` if the output is lost otherwise.
+    """
     from actorsync.model.text import display
 
+    out = Sink(sys.stdout)
     for line in lines:
-        click.echo(display(line))
+        out.write(f"{display(line)}\n")
+    if out.failure is not None:
+        raise FatalError(f"standard output cannot be written: {out.failure}; {FREE}")
     return 0

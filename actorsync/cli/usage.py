@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import Final
 
 import click
@@ -21,9 +24,29 @@ _COMMANDS: Final = {
         ("version", "actorsync --version shows the version"),
         ("watch daemon", 'actorsync run repeats with every = "15m" in [sync]'),
         ("log logs history", "actorsync status shows the last runs"),
+        ("repair fix restore heal", "actorsync run --set audit.repair=fix restores what others have changed"),
+        ("rm delete remove clean prune", "actorsync run removes what is gone from the source, with sync.delete = true"),
+        ("compare verify-target", "actorsync audit compares the target with what runs have put there"),
     )
     for name in names.split()
 }
+
+
+#: The same for an option.
+_OPTIONS: Final = {
+    **dict.fromkeys(
+        ("profile", "config", "c", "f", "file"), "the profile has no option in front: actorsync run shop.toml"
+    ),
+    **dict.fromkeys(
+        ("force", "yes", "y", "no-confirm"), "nothing is asked; a guard that refuses says which key allows it"
+    ),
+    **dict.fromkeys(("fix", "repair", "restore"), "it is a key of the profile: --set audit.repair=fix"),
+    "all": "actorsync audit --all compares the whole target",
+    "p": 'the port is part of target.url: "sftp://user@host:2222/dir"',
+}
+
+#: How alike an option has to be that is suggested.
+_ALIKE: Final = 0.7
 
 
 def usage_text(error: click.ClickException) -> str:
@@ -37,26 +60,31 @@ def usage_text(error: click.ClickException) -> str:
 def _instead(error: click.ClickException) -> str | None:
     """Return the error with what to type instead; None where click says it well."""
     if isinstance(error, click.NoSuchOption):
-        return _for_option(error.option_name)
+        return _for_option(error.option_name, error.possibilities or ())
     words = error.format_message().split("'")
     if isinstance(error, click.UsageError) and error.message.startswith("No such command") and len(words) > 1:
         way_out = _COMMANDS.get(words[1])
+        if way_out is None and (words[1].endswith(".toml") or "/" in words[1] or os.path.lexists(words[1])):
+            way_out = "the command comes first: actorsync run shop.toml"
         return None if way_out is None else f"No such command '{words[1]}'; {way_out}"
     if isinstance(error, click.UsageError) and error.message.startswith("Got unexpected extra argument"):
         return f"{error.message}; source and target are in the profile, which actorsync init writes"
     return None
 
 
-def _for_option(option: str) -> str | None:
+def _for_option(option: str, possibilities: Sequence[str]) -> str | None:
     """Return the error for an option that is a key of the profile, or that other programs have."""
     from actorsync.profile.key import hint_for
     from actorsync.profile.load import keys
 
     name = option.lstrip("-")
-    if name == "profile":
-        return f"No such option '{option}'; the profile has no option in front: actorsync run shop.toml"
+    if name in _OPTIONS:
+        return f"No such option '{option}'; {_OPTIONS[name]}"
     found = [key for key in keys() if key.partition(".")[2] == name and not key.startswith("source.")]
     if found:
         return f"No such option '{option}'; it is a key of the profile: --set {found[0]}=VALUE"
     hint = hint_for(name)
-    return None if hint is None else f"No such option '{option}'; {hint}"
+    if hint is not None:
+        return f"No such option '{option}'; {hint}"
+    alike = [it for it in possibilities if SequenceMatcher(None, name, it.lstrip("-")).ratio() >= _ALIKE]
+    return None if alike == [*possibilities] else f"No such option '{option}'"

@@ -45,6 +45,18 @@ _WAY_OUT: Final = "run once with --rebuild, which moves it aside, surveys the ta
 #: The home directory of a container's user often exists, and belongs to root.
 _NOT_WRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
+#: What to do when files of the journal cannot be written.
+_WRITABLE: Final = "make it writable, or set XDG_STATE_HOME to another directory"
+
+#: What to do, by a part of what SQLite says.
+_WAYS_OUT: Final = {
+    "locked": "another program is writing to it, such as a sqlite3 shell; close it",
+    "readonly": _WRITABLE,
+    "unable to open": _WRITABLE,
+    "is full": "free some space there",
+    "disk I/O": "check the disk and its free space",
+}
+
 #: Suffixes of the files of a journal. The journal itself comes last, so that it is never without the others.
 _PARTS: Final = ("-journal", "-wal", "-shm", "")
 
@@ -70,7 +82,9 @@ def hold_lock(path: Path, name: str) -> Iterator[None]:
             except BlockingIOError:
                 holder = os.pread(descriptor, 20, 0).strip()
                 process = f" (process {holder.decode()})" if holder.isdigit() else ""
-                raise JournalLocked(f"another run of {name}{process} holds {path}") from None
+                raise JournalLocked(
+                    f"another run of {name}{process} holds {path}; wait until it has ended, or stop it"
+                ) from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         try:
@@ -88,9 +102,9 @@ def open_pair(path: Path, profile_id: str, name: str) -> tuple[sqlite3.Connectio
     with naming(str(path)), ExitStack() as stack:
         if not _has_bytes(path):
             _create(path, profile_id, name)
-        for what, name_of_it in ((path, "it"), (path.parent, "its directory")):
+        for what in (path, *_log_of(path), path.parent):
             if not os.access(what, os.W_OK, effective_ids=True):  # SQLite would open it read-only without an error
-                raise FatalError(f"journal {path}: no permission to write {name_of_it}")
+                raise FatalError(f"journal {path}: no permission to write {what}; {_WRITABLE}")
         # A refused journal must stay unchanged. A reader does not fold the log of a killed run into the file, and
         # neither does a writer that closes before the reader. The structure is checked over the writer: over a
         # read-only connection, SQLite skips the CHECKs.
@@ -160,8 +174,8 @@ def naming(where: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        holder = "; another program is writing to it, such as a sqlite3 shell" if "locked" in str(error) else ""
-        raise FatalError(f"journal {where}: {error}{holder}") from error
+        way_out = next((f"; {text}" for part, text in _WAYS_OUT.items() if part in str(error)), "")
+        raise FatalError(f"journal {where}: {error}{way_out}") from error
     except sqlite3.ProgrammingError as error:  # it was closed
         raise FatalError(f"journal {where}: {error}") from error
     except sqlite3.Error as error:
@@ -171,10 +185,13 @@ def naming(where: str) -> Iterator[None]:
     except schema.Unreadable as error:
         raise JournalUnusable(f"journal {where}: it is damaged ({error}); {_WAY_OUT}") from error
     except OSError as error:
-        way_out = (
-            "; make it writable, or set XDG_STATE_HOME to another directory" if error.errno in _NOT_WRITABLE else ""
-        )
+        way_out = f"; {_WRITABLE}" if error.errno in _NOT_WRITABLE else ""
         raise FatalError(f"journal {where}: {error.strerror or error}{way_out}") from error
+
+
+def _log_of(path: Path) -> list[Path]:
+    """Return the log files of SQLite that exist: they keep the mode that the journal had when they were made."""
+    return [log for suffix in ("-wal", "-shm") if (log := path.with_name(path.name + suffix)).exists()]
 
 
 def _has_bytes(path: Path) -> bool:

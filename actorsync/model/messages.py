@@ -38,6 +38,7 @@ __all__ = [
     "change_of",
     "did_nothing",
     "drift_text",
+    "drifted_text",
     "entries_text",
     "is_whole",
     "moment",
@@ -48,6 +49,7 @@ __all__ = [
     "result_of",
     "summary",
     "trouble_in",
+    "unplanned_text",
     "unsent_text",
     "warning_text",
 ]
@@ -147,6 +149,15 @@ def entries_text(count: int) -> str:
 def unsent_text(count: int, reason: str) -> str:
     """Return one line for ``count`` files that were not tried because of ``reason``."""
     return f"failed: {counted(count, 'more file')}: {display(reason)}"
+
+
+def unplanned_text(count: int) -> str:
+    """Return the warning of a plan about ``count`` entries that have drifted: it does not ask the target for them."""
+    has, them = ("has", "it") if count == 1 else ("have", "them")
+    return (
+        f"{entries_text(count)} {has} been changed on the target by other programs, and the plan does not show {them}; "
+        f"run: actorsync status"
+    )
 
 
 def parking_text(event: Event) -> str | None:
@@ -255,9 +266,18 @@ def _audit_summary(report: Report, took: str) -> str:
     seen = f"{counted(report.audited, 'directory', 'directories')} compared"
     if not is_whole(report) or report.exit_code not in {0, DRIFTED}:
         return f"{result_of(report)}: {seen} {took}"
+    if report.drifted and not report.audited:  # nothing was compared, because the root itself is not as it was
+        return (
+            f"drifted: the target has lost what was put there {took}; the next run lists all of it and sends the rest"
+        )
     if report.drifted:
-        return f"drifted: {seen}, {_drifted(report)} {took}; {_WAY_OUT}"
+        return f"drifted: {seen}, {drifted_text(report)}"
     return f"no difference: {seen} {took}"
+
+
+def drifted_text(report: Report) -> str:
+    """Return what a run says that has found changes of others and has only reported them, with the way out."""
+    return f"{_drifted(report)} in {duration_text(report.seconds)}; {_WAY_OUT}"
 
 
 def _drifted(report: Report) -> str:
@@ -288,8 +308,8 @@ def plan_summary(report: Report, refused: int = 0) -> str:
         parts.append(f"{counted(refused, 'removal')} refused")
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
-    text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')}){_as_of(report, 60)}"
-    return text + _left_out_text(report.left_out)
+    text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
+    return f"{text}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
 
 
 def moment(seconds: float) -> str:

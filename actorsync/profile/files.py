@@ -5,15 +5,50 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["PLAN_BEGINNING", "one_line", "read_regular", "regular_status"]
+__all__ = ["PLAN_BEGINNING", "one_line", "read_regular", "regular_status", "toml_fault"]
 
 #: How the file of a saved plan begins: not a profile, though it may be named in the place of one.
 PLAN_BEGINNING: Final = b'{\n "actorsync-plan"'
+
+#: What to do about an error of TOML, by the beginning of its text.
+_TOML_WAYS_OUT: Final = {
+    "Invalid value": 'text is written in quotes: key = "value"',
+    "Expected '=' after a key": 'write it like key = "value"',
+    "Invalid statement": 'a profile has tables such as [source], and in them lines such as key = "value"',
+    "Unescaped '\\'": "write / in a path, or put the text into single quotes",
+    "Cannot overwrite a value": "the key is there twice; remove one of them",
+    "Illegal character": "close the quotes on the same line",
+    "Expected newline or end of document": "put the whole text into quotes",
+    "Unclosed array": "close it with ], and write commas between its items",
+}
+
+
+def toml_fault(error: ValueError, raw: bytes) -> str:
+    """Return what is wrong with a text that is not valid TOML, and what to do.
+
+    No value is quoted: it may be a secret.
+    """
+    text = re.sub(r"Cannot declare \(([^)]*)\) twice", _twice, str(error))
+    way_out = next((way for start, way in _TOML_WAYS_OUT.items() if text.startswith(start)), "")
+    if way_out and (place := re.search(r"at line (\d+)", text)):
+        lines = raw.decode("utf-8-sig").splitlines()
+        value = lines[min(int(place[1]), len(lines)) - 1].partition("=")[2].strip()
+        if value.lower() in {"true", "false", "yes", "no", "on", "off"}:
+            way_out = "write true or false"
+        elif value[:1] in {"\u201c", "\u201d", "\u201e", "\u2018", "\u2019"}:
+            way_out = "use straight quotes"
+    return f"{text}; {way_out}" if way_out else text
+
+
+def _twice(found: re.Match[str]) -> str:
+    name = ".".join(re.findall(r"'([^']*)'", found[1]))
+    return f"[{name}] is there twice, join the two"
 
 
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:

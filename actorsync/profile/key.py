@@ -101,12 +101,21 @@ HINTS: Final[Mapping[str, str]] = {
         ),
         ("verbose quiet debug json progress", "it is an option: actorsync run --verbose, --quiet or --json"),
         ("log log-file logfile log-level", "it is an option: actorsync run --log-file FILE"),
+        ("audit audits drift", "it is a table: [audit] listings = 50"),
         (
             "state state-dir state-name journal cache",
             "the journal has its place in $XDG_STATE_HOME/actorsync; remove it",
         ),
     )
     for name in names.split()
+}
+
+#: The same for keys of ``[audit]``, where some of these names mean something else.
+_AUDIT_HINTS: Final = {
+    **dict.fromkeys(("enabled", "enable", "disabled", "off", "mode"), "audit.listings = 0 turns audits off"),
+    **dict.fromkeys(("interval", "period", "schedule", "repeat"), 'use audit.every = "10m"'),
+    **dict.fromkeys(("fix", "action", "mend", "restore"), 'use audit.repair = "fix"'),
+    **dict.fromkeys(("count", "number", "directories", "limit"), "use audit.listings = 50"),
 }
 
 _FORMS = ("env", "file", "command", "keyring", "prompt")
@@ -150,7 +159,7 @@ def hint_for(unknown: str) -> str | None:
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower().replace("_", "-")
     if (table, name) == ("target", "path"):
         name = "dir"
-    hint = HINTS.get(name)
+    hint = (_AUDIT_HINTS if table == "audit" else HINTS).get(name)
     return None if hint is None else hint.format(table="source" if table == "source" else "target")
 
 

@@ -17,7 +17,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
 from actorsync.planning.doubts import variable_in
-from actorsync.profile.files import PLAN_BEGINNING, one_line, read_regular
+from actorsync.profile.files import PLAN_BEGINNING, one_line, read_regular, toml_fault
 from actorsync.profile.key import hint_for
 from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.overlap import overlap
@@ -96,14 +96,14 @@ def load_profile(
     return loader.load(document)
 
 
-def make_profile(source: Mapping[str, object], target: Mapping[str, object], sync: Mapping[str, object]) -> Profile:
-    """Check a profile that a program gives as its tables. No file and no environment variable takes part.
+def make_profile(tables: Mapping[str, Mapping[str, object]]) -> Profile:
+    """Check a profile that a program gives as its tables, by name. No file and no environment variable takes part.
 
     A relative path is relative to the current directory. Raises and blocks as `load_profile` does.
     """
     loader = _Loader(Path(MADE))
     document: dict[str, Any] = {section: {} for section in _SECTIONS}
-    for section, table in (("source", source), ("target", target), ("sync", sync)):
+    for section, table in tables.items():
         loader.apply_values(document, {f"{section}.{name.replace('_', '-')}": value for name, value in table.items()})
     return loader.load(document)
 
@@ -164,7 +164,7 @@ class _Loader:
         except OSError as error:
             if os.path.isdir(self._path):
                 self._fail("", "is a directory, not a profile; run: actorsync init, and set source.path there")
-            self._fail("", f"cannot be read: {error.strerror}")
+            self._fail("", f"cannot be read: {error.strerror}; name a file that you can read")
         if raw.startswith(PLAN_BEGINNING):
             self._fail("", f"is a saved plan, not a profile; run: actorsync apply PROFILE {self._site.name}")
         try:
@@ -174,7 +174,7 @@ class _Loader:
         except RecursionError:
             self._fail("", "is not valid TOML: nested too deeply")
         except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
-            self._fail("", f"is not valid TOML: {error}")
+            self._fail("", f"is not valid TOML: {toml_fault(error, raw)}")
         for section in _SECTIONS:
             if not isinstance(document.setdefault(section, {}), dict):
                 self._fail(section, f"is not a table; write it as [{section}]")

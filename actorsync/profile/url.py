@@ -37,6 +37,9 @@ _MEANT = {
 }
 _LOCAL_FORM = "a local path begins with ./, ../, / or ~"
 _LONGEST_LABEL = 63
+_DRIVE_PATH = re.compile(r"[A-Za-z]:[\\/]")
+#: A URL without its colon, with one slash, or with a backslash.
+_MISTYPED = re.compile(r"(sftp|ftps|ftpes|ftp)(?:[:;]?[/\\]{2}|[:;][/\\])", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PORT = re.compile(r"[0-9]{1,5}")
 _PROXY_SCHEMES: Mapping[str, Literal["socks5", "http"]] = {"socks5": "socks5", "socks5h": "socks5", "http": "http"}
@@ -52,7 +55,7 @@ def parse_place(text: str, base: Path, table: str = "target") -> Place:
     if not text:
         raise ValueError('is empty; write a URL like "sftp://user@host/dir", or a directory')
     if text != text.strip():
-        raise ValueError("begins or ends with a space; remove it, or write it as %20")
+        raise ValueError("begins or ends with a space or a line break; remove it, or write a space as %20")
     url = _URL.fullmatch(text)
     if url is None:
         if fault := _server_fault(text, base):
@@ -123,6 +126,10 @@ def _server_fault(text: str, base: Path) -> str | None:
     """
     if text.startswith("\\\\"):
         return "is a Windows share; write smb://server/share/dir"
+    if _DRIVE_PATH.match(text):
+        return "is a path of Windows, and this is another system; write the path of a directory here, or a URL"
+    if (mistyped := _MISTYPED.match(text)) and not os.path.lexists(base / mistyped[1]):
+        return f"is not a URL; did you mean {mistyped[1].lower()}://host/dir? {_LOCAL_FORM}"
     host = text.partition("/")[0]
     if ":" not in host and (_SERVER.fullmatch(host) or "@" in host) and not os.path.lexists(base / host):
         return f"looks like a server; did you mean sftp://{host} or ftpes://{host}? {_LOCAL_FORM}"

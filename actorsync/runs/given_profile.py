@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from actorsync import profile as profiles
 from actorsync.profile import Profile
 
 __all__ = ["Given", "given_profile", "load_profile", "make_profile"]
+
+#: The tables that are arguments of their own, beside the keys of ``[sync]``.
+_TABLES: Final = ("audit", "shutdown")
 
 #: A place: a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``.
 Given: TypeAlias = str | os.PathLike[str] | Mapping[str, object]
@@ -31,12 +34,16 @@ def make_profile(source: Given, target: Given, **keys: object) -> Profile:
     """Return a profile without a file: ``make_profile("./public", "sftp://deploy@example.com/srv/www", delete=True)``.
 
     ``source`` and ``target`` are a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``:
-    ``{"url": "sftp://deploy@example.com/srv/www", "key_file": "deploy_key"}``. ``keys`` are those of ``[sync]``. In
-    names of keys, ``_`` and ``-`` are the same. A relative path is relative to the current directory. The journal is
+    ``{"url": "sftp://deploy@example.com/srv/www", "key_file": "deploy_key"}``. ``keys`` are those of ``[sync]``,
+    and ``audit`` and ``shutdown`` with a table each: ``audit={"repair": "fix"}``. In names of keys, ``_`` and ``-`` are
+    the same. A relative path is relative to the current directory. The journal is
     the one of a file with the same source and target. Raises `ProfileError` as `load_profile` does. Blocks.
     """
     from_url = isinstance(source, str) and "://" in source
-    return profiles.make_profile(_table(source, "url" if from_url else "path"), _table(target, "url"), keys)
+    places = {"source": _table(source, "url" if from_url else "path"), "target": _table(target, "url")}
+    tables = {name: table for name in _TABLES if isinstance(table := keys.get(name), Mapping)}
+    sync = {name: value for name, value in keys.items() if name not in tables}
+    return profiles.make_profile({**places, **tables, "sync": sync})
 
 
 def _table(place: Given, key: str) -> Mapping[str, object]:

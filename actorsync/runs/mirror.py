@@ -18,6 +18,7 @@ from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
+from actorsync.model.messages import unplanned_text
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
@@ -109,6 +110,8 @@ class Mirror:
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
             policy = attrs.evolve(self.options.policy, audit=None)
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
+            if drifts := journal.audits.drifts():
+                self.publish(Warned(unplanned_text(len(drifts))))
             mirror = attrs.evolve(self, options=options)
             async with keeping_logins(source, *([target] if journal.is_fresh else [])):
                 report = await mirror._supervise(

@@ -13,6 +13,7 @@ from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import ProfileError
 from actorsync.model.text import display, hidden
+from actorsync.planning.doubts import variable_in
 from actorsync.profile import BothSecrets, Place, Profile, Secret, Secrets, SecretSource
 from actorsync.runs.options import policy_of
 
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["open_endpoints", "require_source"]
 
 
+#: What to do about a source that this user cannot read.
+_UNREADABLE = "give this user access to it (chmod u+rx), or run as another user"
+
+
 def require_source(profile: Profile) -> None:
     """Check that a source on this machine is a directory. Raises `ProfileError` that names the key if it is not.
 
-    A directory that exists and cannot be read is found out by the scan. Blocks.
+    The same holds for one that this user cannot read. Blocks.
     """
     if profile.source.is_remote:
         return
@@ -35,11 +40,17 @@ def require_source(profile: Profile) -> None:
     except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(profile.source.path):
             raise ProfileError(f"{key}: {path} is a symbolic link to nothing; correct the link or the path") from None
-        raise ProfileError(f"{key}: {path} does not exist; create the directory, or correct the path") from None
+        variable = variable_in(profile.source.path, os.environ.__contains__)
+        why = f" ({variable} is taken literally: variables are not replaced in a profile)" if variable else ""
+        raise ProfileError(f"{key}: {path} does not exist; create the directory, or correct the path{why}") from None
+    except PermissionError as error:
+        raise ProfileError(f"{key}: cannot read {path}: {error.strerror}; {_UNREADABLE}") from None
     except OSError:
-        return
+        return  # a disk or a network that fails: the scan finds out
     if not stat.S_ISDIR(status.st_mode):
         raise ProfileError(f"{key}: {path} is not a directory; name the directory to mirror")
+    if not os.access(profile.source.path, os.R_OK | os.X_OK, effective_ids=True):
+        raise ProfileError(f"{key}: cannot read {path}: Permission denied; {_UNREADABLE}")
 
 
 def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tuple[Endpoint, Endpoint]:

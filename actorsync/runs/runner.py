@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import keeping_logins
-from actorsync.errors import ConnectionLost, GuardRefused, JournalUnusable, TargetUnreachable
+from actorsync.errors import ConnectionLost, JournalUnusable, ProfileError, TargetUnreachable
 from actorsync.journal import Journal
 from actorsync.model.event import Stopped
 from actorsync.model.report import Report
@@ -79,7 +79,7 @@ async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_
     """Compare a part of the target with the journal, or all of it, and return the report. Nothing is changed.
 
     The part is the root and ``audit.listings`` directories, those that were listed longest ago. What differs is
-    recorded, so that a run with ``audit.repair = "fix"`` restores it. Raises `GuardRefused` if no run has made the
+    recorded, so that a run with ``audit.repair = "fix"`` restores it. Raises `ProfileError` if no run has made the
     target known.
     """
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
@@ -89,7 +89,7 @@ async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_
         mirror = Mirror(profile, attrs.evolve(observed, policy=policy))
         async with mirror.ready() as (journal, secrets):
             if journal.is_fresh:
-                raise GuardRefused(
+                raise ProfileError(
                     f"{profile.path}: nothing to compare: no run has mirrored this profile; use actorsync run"
                 )
             return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)

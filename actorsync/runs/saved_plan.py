@@ -103,7 +103,9 @@ class Plan:
                     os.unlink(temporary)
                 raise
         except OSError as error:
-            raise ProfileError(f"{display(str(path))}: the plan cannot be written: {error.strerror}") from None
+            raise ProfileError(
+                f"{display(str(path))}: the plan cannot be written: {error.strerror}; use another path"
+            ) from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
@@ -113,7 +115,9 @@ class Plan:
             with open(path, "rb") as file:
                 raw = file.read(_MAX_BYTES)
         except OSError as error:
-            raise ProfileError(f"{name}: the plan cannot be read: {error.strerror}") from None
+            raise ProfileError(
+                f"{name}: the plan cannot be read: {error.strerror}; save one with: actorsync plan --save"
+            ) from None
         try:
             found = json.loads(raw)
             version = found.pop("actorsync-plan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.contract import Endpoint, Session, Upload
 from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost
+from actorsync.journal import open_memory_journal
 from actorsync.model.event import Event, Stopped
 from actorsync.model.messages import summary
 from actorsync.model.operation import Failed
@@ -160,3 +161,18 @@ async def test_stop_before_the_source_is_listed_promises_nothing(autojump_clock:
     report = await mirror.run()
     assert (report.exit_code, report.left_is_minimum) == (130, True)
     assert "left (the scan did not finish)" in summary(report)
+
+
+async def test_slow_journal_does_not_make_adopted_files_foreign(autojump_clock: MockClock) -> None:
+    async def slowly(work: Callable[..., Any], *args: Any) -> Any:
+        if work.__name__ == "apply":
+            await trio.sleep(1)
+        return work(*args)
+
+    mirror = Mirror()
+    mirror.fill(3)
+    assert (await mirror.run()).exit_code == 0
+    mirror.target.write("theirs", b"of another program")
+    mirror.journal, mirror.blocking = open_memory_journal(), slowly
+    report = await mirror.run()
+    assert (report.adopted, report.left_out.foreign) == (3, 1)

@@ -18,6 +18,8 @@ from actorsync.journal import open_journal
 from tests.support.journal_damage import everything, garbage, moved_aside
 from tests.support.site import Ran, Site, tree
 
+WRITABLE = "make it writable, or set XDG_STATE_HOME to another directory"
+
 
 def test_m119_locked_journal_fails_at_once_and_is_not_rebuilt(site: Site) -> None:
     with open_journal(site.journal.parent, site.journal.name.removesuffix(".journal"), name="x"):
@@ -64,7 +66,8 @@ def test_m116_read_only_journal_is_fatal(site: Site) -> None:
     site.write("new.txt", "new")
     for options in ([], ["--rebuild"]):  # a usable file is not set aside because of its mode
         ran = site.as_user("-q", *options)
-        assert ran == Ran(7, [], [f"actorsync: journal {site.journal}: no permission to write it"])
+        line = f"journal {site.journal}: no permission to write {site.journal}; {WRITABLE}"
+        assert ran == Ran(7, [], [f"actorsync: {line}"])
     assert everything(site.journal) == before
     assert site.journal.stat().st_mode & 0o777 == 0o400
     assert "new.txt" not in tree(site.target)
@@ -84,7 +87,7 @@ def test_m116_read_only_journal_directory_is_fatal(site: Site, is_known: bool) -
             assert (ran.code, ran.out) == (7, [])
             (line,) = ran.errors
             assert line.startswith(f"actorsync: journal {journal}")
-            reason = "no permission to write its directory" if is_known else "Permission denied"
+            reason = f"no permission to write {journal.parent}; {WRITABLE}" if is_known else "Permission denied"
             assert f": {reason}" in line
     finally:
         journal.parent.chmod(0o700)
@@ -145,7 +148,7 @@ def test_m116_disk_that_fills_up_during_a_run_is_fatal(
     ran = site.command("run", "--json")
     assert ran.code == 7
     (line,) = ran.errors
-    assert line == f"actorsync: journal {site.journal}: database or disk is full"
+    assert line == f"actorsync: journal {site.journal}: database or disk is full; free some space there"
     done = {line.partition('"path":"')[2].partition('"')[0] for line in ran.out if '"operation":"copy"' in line}
     there = tree(site.target)
     assert done <= there.keys()

@@ -15,8 +15,9 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.lines import JsonLines, Lines, Output, PlanLines
+from actorsync.cli.output.lines import JsonLines, Lines, Output
 from actorsync.cli.output.live_view import LiveView
+from actorsync.cli.output.plan_lines import PlanLines
 from actorsync.cli.output.streams import Sink
 from actorsync.model.entry import Entry, Kind, Problem
 from actorsync.model.event import (

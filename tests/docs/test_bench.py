@@ -487,7 +487,8 @@ class TestCommands:
         written = Path(command("actorsync", server, job)[-1])
         assert written.stat().st_mode & 0o777 == 0o600
         target = load_profile(written).target
-        assert target.display == f"{scheme}://mirror@10.77.0.2:2121/folder"
+        login = "~/" if scheme == "sftp" else ""
+        assert target.display == f"{scheme}://mirror@10.77.0.2:2121/{login}folder"
         assert (target.password is None) == (scheme == "sftp")
 
     def test_profile_contains_no_password(self, job: Job) -> None:

@@ -46,6 +46,13 @@ def test_tables_take_the_keys_of_a_server_in_the_spelling_of_python(trees: Path)
     assert (made.sync.connections, made.sync.exclude_extensions) == (3, (".tmp",))
 
 
+def test_tables_beside_sync_are_arguments(trees: Path) -> None:
+    made = actorsync.make_profile("public", "./www", delete=True, audit={"repair": "fix"}, shutdown={"drain": "2s"})
+    assert (made.sync.delete, made.audit.repair, made.audit.listings, made.shutdown.drain) == (True, "fix", 50, 2.0)
+    with pytest.raises(ProfileError, match=r"<program>: sync\.audit: unknown key; it is a table"):
+        actorsync.make_profile("public", "./www", audit=False)
+
+
 def test_source_on_a_server_is_known_by_its_url(trees: Path) -> None:
     made = actorsync.make_profile({"url": "ftp://me@h/x", "password": "true"}, "./www")
     assert made.source.is_remote

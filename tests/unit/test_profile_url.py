@@ -160,8 +160,8 @@ class TestTarget:
             ("ssh://h/www", "not supported: ssh://; write sftp:// for files over SSH"),
             ("SCP://h/www", "not supported: scp://; write sftp:// for files over SSH"),
             ("ftptls://h/www", "not supported: ftptls://; write ftpes:// for FTP with explicit TLS"),
-            (" ftp://h/", "begins or ends with a space; remove it, or write it as %20"),
-            ("ftp://h/ ", "begins or ends with a space; remove it, or write it as %20"),
+            (" ftp://h/", "begins or ends with a space or a line break; remove it, or write a space as %20"),
+            ("ftp://h/ ", "begins or ends with a space or a line break; remove it, or write a space as %20"),
             *(
                 (f"{host}/www", f"looks like a server; did you mean sftp://{host} or ftpes://{host}? {LOCAL_FORM}")
                 for host in ("ftp.example.com", "www2.example.com", "example.com", "a.co.uk", "me@h", "10.0.0.5")

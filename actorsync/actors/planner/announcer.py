@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from actorsync.actors.messages import Fact, Registration, Unissued
+from actorsync.actors.messages import Fact, Mark, Registration, Unissued
 from actorsync.actors.statistics import Statistics
 from actorsync.model.event import Event
 from actorsync.model.operation import Outcome
@@ -32,6 +32,12 @@ class Announcer:
         registration = Registration(event, trio.Event())
         await self.facts.send(registration)
         await registration.durable.wait()
+
+    async def until_recorded(self) -> None:
+        """Wait until the journal has everything that was sent before."""
+        mark = Mark(trio.Event())
+        await self.facts.send(mark)
+        await mark.durable.wait()
 
     async def settle(self, outcomes: Iterable[Outcome], *, were_planned: bool = True) -> None:
         """Announce outcomes of operations that no connection was given.

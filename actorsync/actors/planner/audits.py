@@ -55,8 +55,6 @@ class _Turn:
 
     chosen: Sequence[str]
     round: Round
-    is_first: bool = False
-    """Whether it is the first round of all."""
 
 
 @attrs.define(eq=False)
@@ -169,7 +167,7 @@ class Audits:
         if turn is None or self.questions.has_pending:
             return
         known = await self.blocking(self.journal.audits.directory_count)
-        if turn.chosen or turn.is_first:
+        if turn.chosen or not known:
             is_end = not turn.chosen or not await self.blocking(
                 self.journal.audits.directories_after, turn.chosen[-1], 1
             )
@@ -342,7 +340,7 @@ class Audits:
         assert self.rule is not None
         is_large = count > 0 and len(self.journal.children("", self.rule.large_root + 1)) > self.rule.large_root
         chosen = [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
-        return _Turn(chosen, now, is_first=then is None)
+        return _Turn(chosen, now)
 
     @property
     def _now(self) -> float:

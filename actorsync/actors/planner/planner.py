@@ -244,6 +244,7 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
+        await self.announcer.until_recorded()
         leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
         await self._sweep(leftovers)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed

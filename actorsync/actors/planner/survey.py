@@ -54,7 +54,8 @@ class Survey:
         self.progress.notify()
         await self.progress.until_idle()
         if self._root_error is not None:
-            raise FatalError(f"the root of the target cannot be made: {self._root_error}")
+            reason = f"the root of the target cannot be made: {self._root_error}"
+            raise FatalError(f"{reason}; correct the path in target.url")
 
     async def finish(self) -> bool:
         """Wait for the directories that only the target has, and announce the end of a complete survey.

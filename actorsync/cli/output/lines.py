@@ -13,18 +13,20 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TextIO
 
+import attrs
 import trio
 
 from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.cli.output.streams import Sink
+from actorsync.errors import DRIFTED
 from actorsync.model.event import (
     Adopted,
     Confirmed,
+    Drifted,
     Event,
     RemovalsRefused,
     RemovalsWithheld,
-    Retired,
     Started,
     Stopped,
     Warned,
@@ -32,22 +34,21 @@ from actorsync.model.event import (
 from actorsync.model.messages import (
     change_of,
     did_nothing,
-    is_whole,
+    drifted_text,
     moment,
     only_waits,
     parking_text,
-    plan_summary,
     summary,
     trouble_in,
     unsent_text,
     warning_text,
 )
-from actorsync.model.operation import Done, Failed, Fault, Remove, Returned
+from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.profile.units import format_duration
 
-__all__ = ["JsonLines", "Lines", "Output", "PlanLines", "progress_parts", "progress_text"]
+__all__ = ["JsonLines", "Lines", "Output", "progress_parts", "progress_text"]
 
 #: Seconds between two lines of progress.
 _PROGRESS_SECONDS: Final = 10.0
@@ -82,11 +83,14 @@ class Output:
         """Whether the run was asked to stop, so that it will not do all that is planned."""
         self.is_stamped = False
         """Whether each line begins with the time of its event."""
+        self.shows_known_drift = False
+        """Whether changes of others are shown again that an earlier run has shown."""
         self.is_abandoned = False
         """Whether queued output was dropped, because the run was cancelled and the reader did not accept it."""
         self._lines: deque[tuple[Sink, str]] = deque()
         self._warnings: set[str] = set()
         self._unsent: Counter[str] = Counter()
+        self._drifted = 0  # in the pass before
         self._woken = trio.Event()
         self._closed = trio.Event()
 
@@ -115,12 +119,23 @@ class Output:
     def errors_of(self, event: Event) -> Sequence[str]:
         """Return the lines of an event for ``errors``."""
         lines = [text for is_failure, text in self.trouble_in(event) if is_failure]
-        if isinstance(event, Stopped) and event.report.error is not None:
-            lines.append(event.report.error)
+        if isinstance(event, Stopped):
+            lines += self.endings_of(event.report)
         return lines
+
+    def endings_of(self, report: Report) -> Sequence[str]:
+        """Return the lines for ``errors`` at the end of a pass: each exit code but 0 has a reason that is shown."""
+        before, self._drifted = self._drifted, report.drifted
+        if report.error is not None:
+            return [report.error]
+        if report.exit_code != DRIFTED or report.drifted == before or report.is_audit:
+            return []
+        return [f"drifted: {drifted_text(report)}"]
 
     def trouble_in(self, event: Event) -> Iterator[tuple[bool, str]]:
         """Yield the problems in an event. Files that were not tried are counted and reported at the end of the pass."""
+        if isinstance(event, Drifted) and self.shows_known_drift:
+            event = attrs.evolve(event, is_new=True)
         yield from trouble_in(event)
         if isinstance(event, Failed) and event.fault is Fault.UNSENT:
             self._unsent[event.reason] += 1
@@ -201,40 +216,6 @@ class Output:
 
     def last_words(self) -> None:
         """Restore the terminal. Called from a signal handler just before the process exits."""
-
-
-class PlanLines(Output):
-    """The changes of a plan, printed at its end, sorted by path. Removals that a guard refuses are among them."""
-
-    def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
-        super().__init__(statistics, out, errors)
-        self._changes: list[tuple[str, str]] = []
-        self._refused = 0
-
-    def lines_of(self, event: Event) -> Sequence[str]:
-        """Collect the changes; return all of them with the last event."""
-        match event:
-            case RemovalsRefused(removals=removals):
-                self._refused = removals
-            case Returned(Remove() as removal) if self._refused:
-                event = Done(removal)  # listed like any other: the reader has to see what is refused
-        if (change := change_of(event)) is not None:
-            self._changes.append((change[1], change[0]))
-        if not isinstance(event, Stopped) or event.report.error is not None:
-            return ()  # an error says it all; what was planned until then is not what a run would do
-        lines = [f"{symbol} {path}" for path, symbol in sorted(self._changes)]
-        return [*lines, plan_summary(event.report, self._refused)] if is_whole(event.report) else lines
-
-    def errors_of(self, event: Event) -> Sequence[str]:
-        """Return warnings as well as failures."""
-        match event:
-            case Warned(text):
-                return [warning_text(text)]
-            case RemovalsWithheld(_, reason):
-                return [reason]
-            case Retired():
-                return []  # if it was the last one, the error of the run says so
-        return super().errors_of(event)
 
 
 class JsonLines(Output):
@@ -324,6 +305,10 @@ class Lines(Output):
     def errors_of(self, event: Event) -> Sequence[str]:
         """Return only errors that end a run: `lines_of` returns the failures of single files."""
         return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
+
+    def endings_of(self, report: Report) -> Sequence[str]:
+        """Return only the error: the summary has the rest."""
+        return [] if report.error is None else [report.error]
 
     def _once(self, text: str) -> str:
         """Return a line about a lost connection, or "" if another connection was just reported for the same reason."""

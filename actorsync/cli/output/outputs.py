@@ -26,6 +26,11 @@ class Outputs:
         for output in (self.shown, *self.logged):
             output.observe(event)
 
+    def show_known_drift(self) -> None:
+        """Show also those changes of others that an earlier run has shown."""
+        for output in (self.shown, *self.logged):
+            output.shows_known_drift = True
+
     def complain(self, text: str) -> None:
         """Queue an error."""
         for output in (self.shown, *self.logged):

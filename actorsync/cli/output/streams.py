@@ -9,7 +9,10 @@ from typing import Final, TextIO
 
 from actorsync.model.text import display
 
-__all__ = ["Sink", "bug_lines", "tell", "tell_bug"]
+__all__ = ["FREE", "Sink", "bug_lines", "tell", "tell_bug"]
+
+#: What to do when standard output cannot be written.
+FREE: Final = "free some space, or write it elsewhere"
 
 _BUG: Final = (
     "internal error in actorsync; please report it with this traceback; the next run continues from the journal"
@@ -21,6 +24,8 @@ class Sink(io.TextIOBase):
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        self.failure: str | None = None
+        """Why something could not be written, if that is not because the reader has gone away."""
 
     @property
     def is_gone(self) -> bool:
@@ -42,8 +47,11 @@ class Sink(io.TextIOBase):
             try:
                 self._stream.write(text)
                 self._stream.flush()
-            except (OSError, ValueError):
+            except BrokenPipeError:
                 self._stream = None
+            except (OSError, ValueError) as error:
+                self._stream = None
+                self.failure = getattr(error, "strerror", None) or str(error)
         return len(text)
 
 

@@ -6,6 +6,7 @@ interpret the cells as markup. It is imported only when a table is printed, beca
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
@@ -35,8 +36,7 @@ def table_lines(
     for line in lines:
         table.add_row(*map(Text, line))
     width = sum(max(map(cell_len, column)) + _GAP for column in zip(*lines, strict=True))
-    console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():
+    text = io.StringIO()  # the console writes nowhere else: standard output may be closed or full
+    Console(file=text, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    for line in text.getvalue().splitlines():
         yield line.rstrip()

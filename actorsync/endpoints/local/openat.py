@@ -45,7 +45,7 @@ KINDS_BY_FORMAT: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY,
 
 def shown(path: str) -> str:
     """Return ``path`` in quotes, escaped for one line of a terminal."""
-    return f"'{display(path)}'"
+    return f"'{display(path)}'" if path else "the root"
 
 
 def refusal(doing: str, path: str, error: OSError) -> OperationRefused:

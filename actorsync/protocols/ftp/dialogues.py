@@ -84,7 +84,7 @@ def login(user: str, password: str) -> Dialogue[None]:
         if reply.is_transient:
             raise ConnectionLost(f"the server refuses the login for now: {reply}")
         if reply.is_permanent:
-            raise LoginRefused(f"the server refuses the login: {reply}")
+            raise LoginRefused(f"the server refuses the login: {reply}; check user and password")
         if reply.code == 332:
             raise LoginRefused(f"the server requires an account, which actorsync cannot send: {reply}")
 

@@ -37,7 +37,8 @@ def write_profile(
         lines.append(f'url = "{target}"')
     else:
         kind = "sftp" if isinstance(target, SshTarget) else "ftp"
-        lines.append(f'url = "{kind}://{target.user}@{host or target.host}:{target.port}/{folder}"')
+        login = "~/" if kind == "sftp" and folder else ""
+        lines.append(f'url = "{kind}://{target.user}@{host or target.host}:{target.port}/{login}{folder}"')
     if isinstance(target, SshTarget):
         lines += [f'key-file = "{target.client_key}"', f'known-hosts = "{target.known_hosts}"']
     elif isinstance(target, FtpTarget):

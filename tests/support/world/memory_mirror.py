@@ -14,7 +14,7 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.feed import Feed
-from actorsync.actors.messages import inline
+from actorsync.actors.messages import Blocking, inline
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
@@ -85,6 +85,7 @@ class Mirror:
     events: list[Event] = attrs.Factory(list)
     tokens: itertools.count[int] = attrs.Factory(itertools.count)
     wall_ns: Callable[[], int] = time.time_ns
+    blocking: Blocking = inline
 
     async def run(
         self,
@@ -107,7 +108,9 @@ class Mirror:
                     shutdown=self.shutdown,
                     observers=[self.events.append, observe],
                     statistics=self.statistics,
-                    clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=inline),
+                    clock=Clock(
+                        wall_ns=self.wall_ns, token=lambda: f"{next(self.tokens):016x}", blocking=self.blocking
+                    ),
                     pipeline=pipeline or Pipeline(),
                     feed=feed,
                 ),
