@@ -154,6 +154,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             by_size_time=policy.by_size_time,
             modes=modes_for(target, policy.modes),
             audit=policy.audit,
+            counts_drift=policy.counts_drift,
             protects=policy.protects,
         ),
         source=SourceQueries(

@@ -62,6 +62,8 @@ class Policy:
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()
     audit: AuditRule | None = None
+    counts_drift: bool = True
+    """Whether what is known to have drifted counts, also without an audit. A plan shows what a run does, not that."""
     protected: frozenset[str] = frozenset()
     """Paths on the target that an exact mirror (``delete`` is "everything") never removes, with all below them."""
 

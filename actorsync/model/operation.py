@@ -212,8 +212,8 @@ class Audit:
 class Look:
     """Ask for one entry by its name. Nothing is changed.
 
-    ``target`` is what the target last had. With ``is_fresh`` another connection is opened for it, where the target lets
-    one more in: what one connection shows may be wrong about all entries.
+    ``target`` is what the target last had. With ``is_fresh`` another connection is opened for it, where the limit of
+    connections leaves room and the target lets one more in: what one connection shows may be wrong about all entries.
     """
 
     target: Entry

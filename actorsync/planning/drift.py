@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, name_of, parent_of
-from actorsync.model.operation import Audit, Batch, Look, Move, Operation, Respell, Survey, Sweep
+from actorsync.model.operation import Audit, Batch, Compare, Look, Move, Operation, Respell, SetMode, Survey, Sweep
 from actorsync.planning.temporary_names import is_temporary
 
 __all__ = [
@@ -38,6 +38,9 @@ EVERYTHING: Final = sys.maxsize
 _SAMPLE: Final = 16
 
 _SECOND: Final = 1_000_000_000
+
+#: What changes nothing that an audit compares. A sweep removes a temporary alone.
+_HARMLESS: Final = Audit | Compare | Look | SetMode | Survey | Sweep
 
 
 @attrs.frozen
@@ -185,10 +188,11 @@ class AuditQueue:
 
     def note(self, operation: Operation) -> None:
         """Take note of an operation that is planned."""
-        if isinstance(operation, Audit | Look | Survey | Sweep) or not self._watched:
+        if isinstance(operation, _HARMLESS) or not self._watched:
             return
         paths = {operation.path, operation.target.path if isinstance(operation, Move | Respell) else operation.path}
-        self.touched.update(path for path in paths if parent_of(path) in self._watched)
+        # That the root is made changes nothing in it.
+        self.touched.update(path for path in paths if path and parent_of(path) in self._watched)
 
     def add(self, operation: Audit | Look) -> None:
         """Let an operation wait."""

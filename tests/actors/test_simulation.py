@@ -268,6 +268,9 @@ else:
     def test_m059_a_source_that_is_not_mounted() -> None:
         tell_one_kind("unmounted")
 
+    def test_runs_that_look_at_the_target() -> None:
+        tell_one_kind("audits")
+
     @pytest.mark.full
     def test_m053_m054_m055_m062_m065_source_that_changes_all_the_time() -> None:
         met: Counter[str] = Counter()

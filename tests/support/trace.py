@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from actorsync.model.entry import parent_of
 from actorsync.model.event import Event, Planned, Scanned, Started, Stopped
 from actorsync.model.operation import (
+    Audit,
     Copy,
     Done,
     Failed,
+    Look,
     MakeDirectory,
     Move,
     Outcome,
@@ -50,7 +52,7 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     ended: dict[tuple[type, str], Outcome] = {}
     returned: dict[tuple[type, str], Returned] = {}
     for event in events:
-        if not isinstance(event, Outcome) or isinstance(event.operation, Sweep):
+        if not isinstance(event, Outcome) or isinstance(event.operation, Audit | Look | Sweep):
             continue
         key = type(event.operation), event.operation.path
         is_listed_again = isinstance(event.operation, Survey) and any(

@@ -13,7 +13,7 @@ from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, look, mode_setter, respell
-from actorsync.errors import ConnectionLost, GuardRefused, LoginRefused, OperationRefused
+from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, name_of
 from actorsync.model.event import Intended, MovesIntended, RemovalIntended
 from actorsync.model.operation import (
@@ -179,8 +179,8 @@ class BatchVerbs:
         self.level.show("auditing")
         looks = [operation for operation in batch if isinstance(operation, Look)]
         entries = [it.target for it in looks]
-        if any(it.is_fresh for it in looks):
-            with suppress(ConnectionLost, LoginRefused):  # no more connections, perhaps
+        if any(it.is_fresh for it in looks) and self.context.pool.has_room_for_guest:
+            with self.context.pool.guest():
                 async with self.context.target.open_session() as fresh:
                     return outcomes.looked_at(batch, await look(fresh, entries))
         return outcomes.looked_at(batch, await look(target, entries))

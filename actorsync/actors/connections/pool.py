@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -13,7 +14,7 @@ import trio
 
 from actorsync.actors.messages import Fact, holding
 from actorsync.actors.statistics import FILE_WEIGHT, Statistics
-from actorsync.errors import ConnectionLost, LoginLapsed, OwnLimit, TooManyConnections
+from actorsync.errors import ConnectionLost, LoginLapsed, LoginRefused, OwnLimit, TooManyConnections
 from actorsync.model.event import Resized
 from actorsync.planning.admission.circuit_breaker import Breaker
 from actorsync.planning.admission.login_rate import Logins
@@ -26,6 +27,9 @@ _INTERVAL: Final = 1.0
 #: How many times in a row a login that worked before may be rejected while no connection is open. The server may still
 #: count connections that are gone; or the password was changed, and many servers lock the account after some attempts.
 _LAPSES: Final = 3
+#: How many second sessions there are in a run, at most, and the number under which one of them logs in.
+_GUESTS: Final = 4
+_GUEST: Final = -1
 #: Seconds before the first new attempt to write to a target that is full.
 _FULL_SECONDS: Final = 10.0
 
@@ -76,6 +80,7 @@ class Pool:
     _is_closed: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     _began: float = attrs.Factory(trio.current_time)
+    _guests: int = _GUESTS
 
     # Logging in.
 
@@ -150,6 +155,32 @@ class Pool:
             self._first = None
         self._changed.unpark_all()
         return self._host.close()
+
+    @property
+    def has_room_for_guest(self) -> bool:
+        """Whether a connection may open a second session for a moment, inside `guest`.
+
+        There are few of them in a run, and never more sessions than the pool may have connections.
+        """
+        is_free = len(self.connected | self._logins.under_way) < self.sizing.size and not self._is_login_forbidden
+        return self._guests > 0 and is_free and self._logins.wait(trio.current_time()) == 0
+
+    @contextmanager
+    def guest(self) -> Iterator[None]:
+        """Hold the place of a second session during the block, which ends early if that session is lost or rejected.
+
+        Then there is no other one in this run: a server may count logins, or lock the account. The limit of connections
+        stays as it was.
+        """
+        self._guests -= 1
+        self._logins.began(_GUEST)
+        try:
+            yield
+        except (ConnectionLost, LoginRefused):
+            self._guests = 0
+        finally:
+            self._logins.ended(_GUEST, trio.current_time(), self.jitter())
+            self._changed.unpark_all()
 
     # Leaving.
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
-import trio
 
 from actorsync.actors.messages import Blocking, Unissued
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
-from actorsync.actors.planner.progress import Progress
+from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.survey import Survey
-from actorsync.model.entry import Entry, Kind, Listing, Record, Root, ancestors, name_of, parent_of
+from actorsync.model.entry import Entry, Listing, Record, Root, ancestors, name_of, parent_of
 from actorsync.model.event import Audited, Drifted, DriftEnded, MemoryVoided, Relisted, TargetSeen, Warned
 from actorsync.model.operation import (
     Audit,
@@ -29,46 +28,53 @@ from actorsync.model.operation import (
     Returned,
     Skipped,
 )
-from actorsync.model.text import display
 from actorsync.planning.drift import (
     EVERYTHING,
     AuditRule,
     Drift,
+    Round,
     examine,
     foreign_root,
     is_as_recorded,
     next_round,
     sample,
 )
-from actorsync.planning.schedule import Schedule
 
 __all__ = ["Audits"]
 
-#: How many entries that have drifted before are asked for again in a run, at most.
+#: How many entries that have drifted before are asked for again in a run that does not mend, at most. The others count
+#: as they were last seen, until it is the turn of their directories.
 _ASKED_AGAIN: Final = 1_000
+
+
+@attrs.frozen
+class _Turn:
+    """The directories that a run lists, of a round that has come as far as ``round`` says."""
+
+    chosen: Sequence[str]
+    round: Round
 
 
 @attrs.define(eq=False)
 class Audits:
     """Look at the root of the target before anything is planned, and at some directories while the run goes on.
 
-    ``rule`` is None for a run that trusts the journal alone. ``hides`` tells whether the selection excludes a path.
+    ``rule`` is None for a run that trusts the journal alone.
     Where the rule mends, the run waits for the audits before it plans: what has drifted is then planned like any other
     path. Where it does not, the audits change nothing that the run relies on, and take only idle connections.
     """
 
     journal: Memory
     rule: AuditRule | None
-    schedule: Schedule
-    progress: Progress
+    questions: Questions
     announcer: Announcer
     blocking: Blocking
-    draining: trio.Event
     wall_clock_ns: Callable[[], int]
-    hides: Callable[[str, bool], bool]
     survey: Survey
     is_exact: bool = False
     """Whether what others have put there is to be removed: then it has to be known before anything is planned."""
+    counts_drift: bool = True
+    """Whether what is known to have drifted counts."""
     drifted: set[str] = attrs.Factory(set)
     """What has drifted and is not mended by this run."""
     looked_at: float | None = None
@@ -76,52 +82,60 @@ class Audits:
     listed: int = 0
     """How many directories of the target were listed."""
     _known: dict[str, Drift] = attrs.Factory(dict)  # what had drifted before this run
-    _pending: set[str] = attrs.Factory(set)  # operations without a verdict, as `_key` names them
-    _arrived: list[Outcome] = attrs.Factory(list)  # outcomes that are not judged yet
-    _judged: set[str] = attrs.Factory(set)
-    _chosen: Sequence[str] = ()
+    _changed: set[str] = attrs.Factory(set)  # what of that the run has changed
+    _missing: set[str] = attrs.Factory(set)  # what this run has found missing, and does not mend
+    _unlisted: dict[str, str] = attrs.Factory(dict)  # why directories could not be listed
+    _failed: dict[str, str] = attrs.Factory(dict)  # what could not be looked at, and why
+    _turn: _Turn | None = None
+    _is_due: bool = False  # whether the run has to look at a target that the journal knows
     _is_moved: bool = False  # the root is another directory with the known entries: all of it is audited
-    _is_asking: bool = False  # outcomes are for `_ask`, and not for `run`
 
     # What the run asks for, in this order.
 
     async def look_at_root(self) -> None:
         """List the root of the target, and void the journal if that is not the root which the journal knows."""
         self.looked_at = await self.blocking(self.journal.audits.seen)
+        if not self.counts_drift:
+            return
+        for drift in await self.blocking(self.journal.audits.drifts):
+            record = await self.blocking(self.journal.record, drift.path)
+            if record is None or record.source is None or self.questions.is_hidden(record.target):
+                await self.announcer.send(DriftEnded(drift.path))
+            else:
+                self._known[drift.path] = drift
+        self.drifted = {*self._known}  # until it is seen to be otherwise
         if self.rule is None:
             return
-        self._known = {drift.path: drift for drift in await self.blocking(self.journal.audits.drifts)}
-        self.schedule.audits.watch({""})
+        self._is_due = True
+        self.questions.queue.watch({""})
         records = await self.blocking(self.journal.children, "", self.rule.large_root + 1)
         if len(records) > self.rule.large_root and await self._shows_some(records):
             await self._note_seen(None)
             return
-        (outcome,) = await self._ask([Audit("")])
+        (outcome,) = await self.questions.ask([Audit("")])
         if not isinstance(outcome, Done) or outcome.listing is None:
-            if not self.draining.is_set():
+            if not self.questions.draining.is_set():
                 why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
-                await self._note_unseen(outcome, f"the target was not looked at: its root cannot be listed: {why}")
+                await self.announcer.send(
+                    Warned(f"the root of the target cannot be listed: {why}: its entries are looked at")
+                )
+                self._unlisted[""] = why
+                self.questions.suspect(_ours(records))
             return
         root_then = await self.blocking(self.journal.audits.target_root)
         reason = await self._why_void(records, outcome.listing, root_then, outcome.root)
-        if self.draining.is_set():
+        if self.questions.draining.is_set():
             return
         if reason is None:
             await self._compare("", outcome.listing)
         elif self.rule.is_alone:
-            self.drifted.add("")
+            self.drifted = {""}
             await self.announcer.send(Warned(f"the root of the target {reason}: the next run lists the whole target"))
             return
         else:
+            self._known, self.drifted, self._is_due = {}, set(), False
             await self.announcer.record(MemoryVoided(reason))
         await self._note_seen(outcome.root)
-
-    async def _note_unseen(self, outcome: Outcome, warning: str) -> None:
-        """Announce what could not be looked at: a failure of an audit, and a warning in a run, which may do without."""
-        if self.rule is not None and self.rule.is_alone and isinstance(outcome, Skipped):
-            await self.announcer.send(Unissued(Failed(outcome.operation, outcome.reason, Fault.OTHER)))
-        else:
-            await self.announcer.send(Warned(warning))
 
     async def _note_seen(self, root: Root | None) -> None:
         self.looked_at = self._now
@@ -129,37 +143,44 @@ class Audits:
 
     async def begin(self) -> None:
         """Ask for the directories whose turn it is, and again for what has drifted before."""
-        if self.rule is None or self.draining.is_set() or "" in self.drifted:
+        if self.rule is None or self.questions.draining.is_set() or "" in self.drifted:
             return
-        self._chosen = await self.blocking(self._next_directories, EVERYTHING if self._is_moved else self.rule.listings)
-        self.schedule.audits.watch({it for path in self._chosen for it in (path, *ancestors(path))})
-        self.schedule.audits.watch({parent_of(path) for path in self._known})
-        for path in self._chosen:
-            self._add(Audit(path))
-        for path in [*self._known][:_ASKED_AGAIN]:
+        turn = await self.blocking(self._next_turn, EVERYTHING if self._is_moved else self.rule.listings)
+        self._turn = turn
+        self.questions.queue.watch({"", *(it for path in turn.chosen for it in (path, *ancestors(path)))})
+        self.questions.queue.watch({parent_of(path) for path in self._known})
+        for path in turn.chosen if self._is_due else ["", *turn.chosen]:  # the root was not looked at before a survey
+            self.questions.add(Audit(path))
+        for path in [*self._known][: None if self.rule.mends else _ASKED_AGAIN]:
             record = await self.blocking(self.journal.record, path)
-            if record is None or record.source is None or self.hides(path, record.target.kind is Kind.DIRECTORY):
-                await self.announcer.send(DriftEnded(path))
-            else:
-                self._add(Look(record.target))
-        self.progress.notify()
+            if record is not None:
+                self.questions.add(Look(record.target))
+        self.questions.add_suspects()
         if self.rule.mends or self.is_exact:
-            await self._until_judged()
+            await self.questions.until_judged()
             await self.survey.until_all_listed()
 
     async def finish(self) -> None:
         """Wait until every directory that was asked for is judged, and announce how far the audits have come."""
-        await self._until_judged()
-        if self.rule is None or self._pending:
+        await self.questions.until_judged()
+        for path in sorted(self._changed):
+            await self.announcer.send(DriftEnded(path))
+        await self._fail_unseen()
+        turn = self._turn
+        if turn is None or self.questions.has_pending:
             return
         known = await self.blocking(self.journal.audits.directory_count)
-        then = await self.blocking(self.journal.audits.round)
-        if self._chosen or self.listed or then is None:
-            is_end = not self._chosen or not await self.blocking(
-                self.journal.audits.directories_after, self._chosen[-1], 1
+        if turn.chosen or not known:
+            is_end = not turn.chosen or not await self.blocking(
+                self.journal.audits.directories_after, turn.chosen[-1], 1
             )
-            now = next_round(then, self._chosen, is_end=is_end, now=self._now)
+            now = next_round(turn.round, turn.chosen, is_end=is_end, now=self._now)
             await self.announcer.send(Audited(self.listed, known, now.last, now.began, now.whole))
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a drain left directories or entries that were to be looked at. The next run looks at them."""
+        return self.questions.draining.is_set() and self._is_due and (self.questions.has_pending or self._turn is None)
 
     async def note_survey(self) -> None:
         """Announce that the whole target was listed just now."""
@@ -172,12 +193,9 @@ class Audits:
     async def run(self) -> None:
         """Judge outcomes as they arrive, for ever."""
         while True:
-            while self._arrived and not self._is_asking:
-                outcome = self._arrived.pop(0)
-                await self._judge(outcome)
-                self._pending.discard(_key(outcome.operation))
-                self.progress.notify()
-            await self.progress.wait()
+            outcome = await self.questions.next()
+            await self._judge(outcome)
+            self.questions.note_judged(outcome)
 
     def settle(self, outcome: Outcome) -> None:
         """Take the outcome of an audit or a look; take note of what the run itself has put right."""
@@ -185,30 +203,11 @@ class Audits:
         if isinstance(outcome, Returned):
             return
         if isinstance(operation, Audit | Look):
-            self._arrived.append(outcome)
-            self.progress.notify()
+            self.questions.take(outcome)
         elif isinstance(outcome, Done) and isinstance(operation, Copy | MakeDirectory | Move | Remove):
-            self.drifted.discard(operation.path)
-
-    async def _until_judged(self) -> None:
-        while self._pending and not self.draining.is_set():
-            await self.progress.wait()
-
-    def _add(self, operation: Audit | Look) -> None:
-        self._pending.add(_key(operation))
-        self.schedule.add(operation)
-
-    async def _ask(self, operations: Sequence[Audit | Look]) -> list[Outcome]:
-        """Return the outcomes of operations, before `run` takes outcomes; those that a stop prevents are missing."""
-        self._is_asking = True
-        for operation in operations:
-            self.schedule.add(operation)
-        self.progress.notify()
-        while len(self._arrived) < len(operations) and not self.draining.is_set():
-            await self.progress.wait()
-        arrived, self._arrived, self._is_asking = self._arrived, [], False
-        missing = [Returned(it, "the run is stopping") for it in operations[len(arrived) :]]
-        return [*arrived, *missing]
+            paths = {operation.path, operation.target.path if isinstance(operation, Move) else operation.path}
+            self.drifted -= paths
+            self._changed |= paths & self._known.keys()
 
     # Verdicts.
 
@@ -222,39 +221,39 @@ class Audits:
                 return "is another directory than in the last run"
             self._is_moved = True  # or on a disk with another number in each mount: what it holds has to tell
             return None
-        shown = {name_of(entry.path): entry.kind for entry in listing.entries}
         is_missing = listing.problem is not None
-        if any(shown.get(name_of(entry.path)) is entry.kind for entry in ours) or not (ours or is_missing):
+        if _shows_any(listing, ours) or not (ours or is_missing):
             return None
         # A listing alone does not decide it: a few entries are asked for by name, over another connection.
-        outcomes = await self._ask([Look(entry, is_fresh=True) for entry in sample(ours)])
+        outcomes = await self.questions.ask([Look(entry, is_fresh=True) for entry in sample(ours)])
         if not all(isinstance(it, Done) and it.target is None for it in outcomes):
             return None
         if is_missing and self.rule is not None and not self.rule.is_alone:
             await self.survey.make_root()
-            (again,) = await self._ask([Audit("")])
-            is_new = isinstance(again, Done) and again.listing is not None and again.listing.problem is None
-            return "is missing" if is_new else None
+            (again,) = await self.questions.ask([Audit("")])
+            # It may not be shown, as some servers show no empty directory. But it must not show what was missing.
+            found = again.listing if isinstance(again, Done) else None
+            is_there_again = found is not None and (found.problem is not None or _shows_any(found, ours))
+            return None if is_there_again or isinstance(again, Returned) else "is missing"
         if is_missing:
             return "is missing"
         return "is empty" if not listing.entries else "has nothing of what was put there"
 
     async def _shows_all(self, entries: Sequence[Entry]) -> bool:
         """Tell whether the target has all of some entries as they are recorded."""
-        outcomes = await self._ask([Look(entry, is_fresh=True) for entry in entries])
+        outcomes = await self.questions.ask([Look(entry, is_fresh=True) for entry in entries])
         looked = zip(entries, outcomes, strict=True)
         return all(isinstance(it, Done) and is_as_recorded(entry, it.target) for entry, it in looked)
 
     async def _shows_some(self, records: Mapping[str, Record]) -> bool:
         """Tell whether the target has any of a few entries of its root."""
-        outcomes = await self._ask([Look(entry) for entry in sample(_ours(records))])
+        outcomes = await self.questions.ask([Look(entry) for entry in sample(_ours(records))])
         return any(isinstance(it, Done) and it.target is not None for it in outcomes)
 
     async def _judge(self, outcome: Outcome) -> None:
         operation = outcome.operation
         if isinstance(outcome, Skipped | Failed):
-            where = display(operation.path) or "the root"
-            await self._note_unseen(outcome, f"the target was not audited at {where}: {outcome.reason}")
+            await self._note_unseen(outcome)
         if not isinstance(outcome, Done):
             return
         if isinstance(operation, Audit):
@@ -263,6 +262,33 @@ class Audits:
         elif isinstance(operation, Look):
             await self._confirm(operation, outcome.target)
 
+    async def _note_unseen(self, outcome: Skipped | Failed) -> None:
+        """Ask for what is known in a directory that cannot be listed; fail what cannot be looked at by name, either.
+
+        Some servers show an empty directory as they show a forbidden one.
+        """
+        path, reason = outcome.operation.path, outcome.reason
+        if isinstance(outcome.operation, Audit):
+            self._unlisted[path] = reason
+            self.questions.suspect(_ours(await self.blocking(self.journal.children, path)))
+            return
+        directory = parent_of(path)
+        if directory in self._unlisted:
+            path, reason = directory, self._unlisted[directory]
+        self._failed[path] = reason
+
+    async def _fail_unseen(self) -> None:
+        """Fail what could not be looked at: nothing tells what is there, so "in sync" would be a guess.
+
+        What is known to have drifted is counted already, and so is what is below it.
+        """
+        for path, reason in sorted(self._failed.items()):
+            record = await self.blocking(self.journal.record, path)
+            is_restored = path != "" and (record is None or record.source is None)
+            if is_restored or path in self._known or any(it in self.drifted for it in (path, *ancestors(path))):
+                continue
+            await self.announcer.send(Unissued(Failed(Audit(path), reason, Fault.OTHER)))
+
     async def _compare(self, directory: str, listing: Listing) -> None:
         """Compare a listing with the journal; what differs is asked for by its name."""
         self.listed += 1
@@ -270,39 +296,32 @@ class Audits:
             # It is missing, and maybe a directory above it as well.
             paths = sorted((path for path in (directory, *ancestors(directory)) if path), key=len)  # from the top
             found = [await self.blocking(self.journal.record, path) for path in paths]
-            self._look_at(it.target for it in found if it is not None and it.source is not None)
+            self.questions.suspect(it.target for it in found if it is not None and it.source is not None)
             return
         records = await self.blocking(self.journal.children, directory)
         examined = examine(listing, records, is_exact=self.is_exact)
-        is_touched = not self.schedule.audits.touched.isdisjoint(it.path for it in listing.entries)
+        is_touched = not self.questions.queue.touched.isdisjoint(it.path for it in listing.entries)
         if examined.other_foreign is not None and not is_touched:
             await self.announcer.record(Relisted(examined.other_foreign))
             if self.is_exact:
                 self.survey.list_below(Listing(directory, examined.new_directories))
-        self._look_at(examined.suspects)
-
-    def _look_at(self, suspects: Iterable[Entry]) -> None:
-        for entry in suspects:
-            look = Look(entry, is_fresh=True)
-            is_hidden = self.hides(entry.path, entry.kind is Kind.DIRECTORY)  # the mirror makes no promise about it
-            if not is_hidden and _key(look) not in self._pending:
-                self._add(look)
-        self.progress.notify()
+        self.questions.suspect(examined.suspects)
+        self.questions.suspect(it.target for it in records.values() if it.target.path in self._known)
 
     async def _confirm(self, look: Look, now: Entry | None) -> None:
         """Announce what is now known of one entry."""
         path = look.path
-        if path in self._judged:
-            return
-        self._judged.add(path)
         record = await self.blocking(self.journal.record, path)
         is_ours = record is not None and record.source is not None and not record.is_removal_intended
-        is_as_it_was = now is not None and is_as_recorded(look.target, now)
-        if not is_ours or is_as_it_was or self._is_touched(path):
+        if self._is_touched(path):
+            return  # and what had drifted still does, as far as that is known
+        self.drifted.discard(path)
+        if not is_ours or (now is not None and is_as_recorded(look.target, now)):
             if path in self._known:
                 await self.announcer.send(DriftEnded(path))
             return
-        if any(above in self.drifted for above in ancestors(path)):
+        if not self._missing.isdisjoint(ancestors(path)):
+            self.drifted |= {path} & self._known.keys()
             return
         assert self.rule is not None
         before = self._known.get(path)
@@ -313,33 +332,35 @@ class Audits:
             await self.announcer.record(drifted)
         else:
             self.drifted.add(path)
+            self._missing |= {path} if now is None else set()
             await self.announcer.send(drifted)
 
     def _is_touched(self, path: str) -> bool:
         """Tell whether this run changes an entry, or one above it: what was seen may be its own work."""
-        touched = self.schedule.audits.touched
+        touched = self.questions.queue.touched
         return path in touched or any(above in touched for above in ancestors(path))
 
-    def _next_directories(self, count: int) -> list[str]:
+    def _next_turn(self, count: int) -> _Turn:
         """Return the directories whose turn it is. A round does not go on beyond the last directory."""
-        if not count:
-            return []
         then = self.journal.audits.round()
-        chosen = [] if then is None or not then.last else self.journal.audits.directories_after(then.last, count)
-        if chosen:
-            return chosen
+        is_begun = then is not None and then.last and count != EVERYTHING
+        if then is not None and is_begun and (chosen := self.journal.audits.directories_after(then.last, count)):
+            return _Turn(chosen, then)
+        now = Round("", self._now, None if then is None else then.whole)
         assert self.rule is not None
-        is_large = len(self.journal.children("", self.rule.large_root + 1)) > self.rule.large_root
-        return [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
+        is_large = count > 0 and len(self.journal.children("", self.rule.large_root + 1)) > self.rule.large_root
+        chosen = [*([""] if is_large else []), *self.journal.audits.directories_after("", count)]
+        return _Turn(chosen, now)
 
     @property
     def _now(self) -> float:
         return self.wall_clock_ns() / 1e9
 
 
-def _key(operation: object) -> str:
-    assert isinstance(operation, Audit | Look)
-    return f"{type(operation).__name__} {operation.path}"
+def _shows_any(listing: Listing, entries: Iterable[Entry]) -> bool:
+    """Tell whether a listing shows any of the entries, as the kind that it was."""
+    shown = {name_of(entry.path): entry.kind for entry in listing.entries}
+    return any(shown.get(name_of(entry.path)) is entry.kind for entry in entries)
 
 
 def _ours(records: Mapping[str, Record]) -> list[Entry]:

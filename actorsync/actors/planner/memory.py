@@ -96,6 +96,7 @@ class Rules:
     by_size_time: bool = False
     modes: Modes = ALONE
     audit: AuditRule | None = None
+    counts_drift: bool = True
     protects: Protected | None = None
 
 

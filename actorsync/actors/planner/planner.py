@@ -18,6 +18,7 @@ from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
+from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
@@ -100,6 +101,11 @@ class Planner:
                 story.is_finished = True
                 nursery.cancel_scope.cancel()
 
+    @property
+    def is_audit(self) -> bool:
+        """Whether the run only compares the target with the journal."""
+        return self.rules.audit is not None and self.rules.audit.is_alone
+
     def _is_new_rule(self) -> bool:
         """Tell whether the last complete run followed another rule for modes than this one.
 
@@ -166,15 +172,13 @@ class Planner:
         self.audits = audits = Audits(
             journal=journal,
             rule=rules.audit,
-            schedule=schedule,
-            progress=progress,
+            questions=Questions(schedule, progress, self.draining, rules.selection.hides),
             announcer=announcer,
             blocking=self.blocking,
-            draining=self.draining,
             wall_clock_ns=self.wall_clock_ns,
-            hides=rules.selection.hides,
             survey=survey,
             is_exact=rules.protects is not None,
+            counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         announcer.listeners += [checks.settle, intake.settle, audits.settle]
@@ -207,13 +211,17 @@ class _Story:
         schedule = self.progress.schedule
         troubles = await self.planner.blocking(self.planner.journal.troubles)
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
+        if self.planner.is_audit:
+            return await self._audit(listings)
         await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self._begin_survey()
-        if not is_survey:
+        # A survey does not compare what is there with what a run that was killed had put there.
+        has_records = not self.planner.journal.is_fresh
+        if has_records or await self.planner.blocking(self.planner.journal.owned_count) > 0:
             await self.audits.begin()
         await self.removals.begin()
         complete = await self.intake.run(listings)
@@ -241,7 +249,24 @@ class _Story:
         leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
         await self._sweep(leftovers)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
-        return None if schedule.left.is_by_drain or self.renames.holds_some else complete
+        is_left = schedule.left.is_by_drain or self.audits.is_cut_short
+        return None if is_left or self.renames.holds_some else complete
+
+    async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
+        """Audit the target, and change nothing on it. The scan lists nothing.
+
+        What an earlier run that was killed has left is neither swept nor recovered. So it is not known whether the
+        files that its temporaries were for were put there.
+        """
+        for _, source in await self.planner.blocking(self.planner.journal.pending):
+            self.progress.schedule.audits.touched.update(() if source is None else (source.path,))
+        await self.audits.look_at_root()
+        await self.audits.begin()
+        complete = await self.intake.run(listings)
+        await self._announce_totals()
+        await self.audits.finish()
+        _, self.planner.foreign = await self.planner.blocking(self._read_end)
+        return None if self.audits.is_cut_short else complete
 
     def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
         """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""

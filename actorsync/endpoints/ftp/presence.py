@@ -7,6 +7,7 @@ begin with a dot, or print another character for what is not ASCII. Then RNFR as
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
@@ -124,6 +125,8 @@ class Looker:
             for entry in files
         ]
         replies = await connection.control.play(dialogues.exchange(units))
+        if any(reply.is_positive for reply in replies[::2]):
+            connection.known.commands.note("SIZE")
         shown = [dialogues.read_facts(size, time) for size, time in zip(replies[::2], replies[1::2], strict=True)]
         note_times(shift, zip(files, shown, strict=True))
         results: dict[str, Entry | OperationRefused | None] = {}
@@ -136,10 +139,30 @@ class Looker:
                 results[entry.path] = Entry(entry.path, Kind.FILE, *facts)
         return results
 
+    async def _gone(self, entries: Sequence[Entry]) -> list[str]:
+        """Return the paths of entries that are gone, of those that no listing, SIZE or CWD shows.
+
+        A listing may hide a name that begins with a dot, and some servers list an empty directory as a forbidden one.
+        So RNFR has to refuse the name as well. Some servers accept RNFR for every name. There it proves nothing, and
+        the refusal of a SIZE that the server is known to have, or of CWD, has to do.
+        """
+        if not entries:
+            return []
+        there = await self._presence.are_there([entry.path for entry in entries])
+        gone = [entry.path for entry, is_there in zip(entries, there, strict=True) if not is_there]
+        if any(there):
+            (accepts_all,) = await self._presence.are_there([f"{entries[0].path}.{secrets.token_hex(8)}"])
+            known = self._connection.known
+            has_size = known.commands.works("SIZE") or "SIZE" in known.features.names
+            if accepts_all:
+                gone = [entry.path for entry in entries if entry.kind is Kind.DIRECTORY or has_size]
+        return gone
+
     async def _by_listing(self, entries: Sequence[Entry]) -> dict[str, Entry | OperationRefused | None]:
         """Return what the listings of the directories show."""
         shift = self._connection.known.time_shift
         found = await self._presence.look([entry.path for entry in entries])
+        found |= dict.fromkeys(await self._gone([entry for entry in entries if entry.path not in found]))
         results: dict[str, Entry | OperationRefused | None] = {}
         for entry in entries:
             if entry.path not in found:

@@ -23,6 +23,7 @@ from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Kind, join
 from actorsync.model.operation import Operation, Outcome
+from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.schedule import Schedule
 from tests.support.virtual_time import channels_of, stream
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS
@@ -235,6 +236,21 @@ class Patient(Trouble):
         story.saw("patient")
 
 
+class Audits(Trouble):
+    """Runs that look at the target: `Story` asks for a rule when it makes a policy."""
+
+    chance = 0.5
+
+    def settle(self, story: Story) -> None:
+        story.saw("audits")
+
+    def rule(self) -> AuditRule:
+        rng = self.rng
+        return AuditRule(
+            rng.choice((1, 2, 50, EVERYTHING)), mends=rng.random() < 0.5, large_root=rng.choice((1, 2_000))
+        )
+
+
 class Narrow(Trouble):
     """Every channel has a buffer of 0 or 1."""
 
@@ -352,6 +368,7 @@ KINDS: Final[dict[str, type[Trouble]]] = {
     "ages": Ages,
     "links": Links,
     "specials": Specials,
+    "audits": Audits,
     "unmounted": Unmounted,
 }
 
@@ -377,6 +394,11 @@ class Climate:
 
     def has(self, kind: str) -> bool:
         return kind in self.troubles
+
+    def audit_rule(self) -> AuditRule | None:
+        """Return how a run looks at the target; None for not at all."""
+        audits = self.troubles.get("audits")
+        return audits.rule() if isinstance(audits, Audits) else None
 
     def age_of(self, otherwise: int | None) -> int | None:
         """Return the time for a file that was to have the time ``otherwise``."""

@@ -15,6 +15,7 @@ The invariants, and when each is checked:
 9   no temporary that the journal does not know     at every upload and sweep, after every run and at every crash
 10  one writer, ordered                             at every command; outcomes by `tests.support.trace`
 12  bounded: time, steps, channels, the schedule    `tests.support.world.world`
+13  what is said to have drifted has been changed   at every fact
 ==  ==============================================  ==================================================================
 
 11, who is let in and what is kept secret, is not simulated: there is nobody here to keep a secret from.
@@ -33,8 +34,19 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
-from actorsync.model.event import Adopted, Confirmed, Event, Forgotten, Intended, MovesIntended, RemovalIntended, Swept
-from actorsync.model.operation import Compare, Copy, Done, Failed, MakeDirectory, Move, Remove, Skipped
+from actorsync.model.event import (
+    Adopted,
+    Confirmed,
+    Drifted,
+    Event,
+    Forgotten,
+    Intended,
+    MemoryVoided,
+    MovesIntended,
+    RemovalIntended,
+    Swept,
+)
+from actorsync.model.operation import Audit, Compare, Copy, Done, Failed, Look, MakeDirectory, Move, Remove, Skipped
 from actorsync.planning.reconcile import looks_equal
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
@@ -44,7 +56,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Oracle", "below"]
 #: What is announced only when a crash cannot take it back.
-_LASTING: Final = (Done, Adopted, Confirmed, RemovalIntended, Intended, MovesIntended, Swept, Forgotten)
+_LASTING: Final = (
+    Done,
+    Adopted,
+    Confirmed,
+    RemovalIntended,
+    Intended,
+    MovesIntended,
+    Swept,
+    Forgotten,
+    Drifted,
+    MemoryVoided,
+)
 
 
 @attrs.define(eq=False)
@@ -111,7 +134,8 @@ class Oracle:
     def published(self, event: Event) -> None:
         """An event was announced."""
         self.events.append(event)
-        if isinstance(event, _LASTING) and id(event) not in self._durable:
+        is_look = isinstance(event, Done) and isinstance(event.operation, Audit | Look)
+        if isinstance(event, _LASTING) and not is_look and id(event) not in self._durable:
             self.blame(f"7: {event} is announced, and the journal does not have it")
 
     # What the target tells.
@@ -183,6 +207,15 @@ class Oracle:
                     self.intended.update(temporaries)
                     for temporary in temporaries:
                         self._check_intent(temporary, source)
+                case Drifted(path, is_mended=is_mended):
+                    self._check_drift(fact)
+                    if is_mended:  # from now on the journal says of it what is there
+                        self.strange = {it for it in self.strange if not below(it, path)}
+                        self.unrecorded = {it for it in self.unrecorded if not below(it, path)}
+                case MemoryVoided():
+                    self._check_void()
+                    self.strange.clear()
+                    self.unrecorded.clear()
                 case Adopted(source, target) if source.kind is Kind.FILE:
                     self._check_adoption(source, target)
 
@@ -393,6 +426,19 @@ class Oracle:
                 )
             path, was = parent_of(path), Kind.DIRECTORY  # something was in it
         return False
+
+    def _check_drift(self, fact: Drifted) -> None:
+        """13: what is said to have drifted was changed by others, or by a run of whose work the journal has nothing."""
+        is_known = any(below(it, fact.path) or below(fact.path, it) for it in (*self.strange, *self.unrecorded))
+        if not is_known:
+            self.blame(f"13: {fact}, and nobody has changed it")
+
+    def _check_void(self) -> None:
+        """13: what the journal has is dropped only when the target has nothing of it in its root."""
+        for name, record in self.journal.children("").items():
+            node = self.target.find(name)
+            if record.source is not None and node is not None and self.target.entry(name, node) == record.target:
+                self.blame(f"13: the journal is void, and the target has {name!r}")
 
     def _check_adoption(self, source: Entry, target: Entry) -> None:
         node = self.target.find(source.path)

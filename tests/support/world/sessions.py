@@ -15,9 +15,7 @@ from actorsync.model.entry import Listing
 __all__ = ["listing_with"]
 
 
-def listing_with(
-    real: Endpoint, change: Callable[[Listing], Listing], *, only_first: bool = False
-) -> EndpointWrapper[Endpoint]:
+def listing_with(real: Endpoint, change: Callable[[Listing], Listing], *, only_first: bool = False) -> Endpoint:
     """Return ``real`` with other listings: all of them, or only the first one of each directory."""
     return _Altered(real, change, only_first)
 

@@ -199,7 +199,8 @@ class Story(World):
             backoff=Backoff(cap=10.0, jitter=rng.random),
         )
         has = self.climate.has
-        return attrs.evolve(policy, is_automatic=has("automatic"), is_patient=has("patient"))
+        rule = self.climate.audit_rule()
+        return attrs.evolve(policy, is_automatic=has("automatic"), is_patient=has("patient"), audit=rule)
 
     def _any_weather(self) -> Weather:
         rng = self.rng

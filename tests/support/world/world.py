@@ -25,6 +25,7 @@ from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
 from actorsync.model.report import Report
+from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.parking import LONGEST_DELAY
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.units import MaxDelete
@@ -175,7 +176,7 @@ class World:
         allowed = shutdown.cleanup_seconds + (shutdown.drain_seconds if self.weather.stop == "drain" else 0.0)
         assert took <= allowed + 1e-3, f"12: {self.weather.stop} took {took} s, and {allowed} s were allowed"
         codes: dict[Stop, set[int | None]] = {
-            "drain": {0, 1, 3, 4},
+            "drain": {0, 1, 3, 4, 9},
             "cancel": {130},
             "outside": {None},
             "crash": {None},
@@ -346,6 +347,8 @@ class World:
         if self.policy.is_patient:
             await trio.sleep(2 * LONGEST_DELAY)  # by then everything that is parked has had its time
         await self._grow_old()
+        if self.policy.audit is not None:  # in peace, everything is looked at and mended
+            self.policy = attrs.evolve(self.policy, audit=AuditRule(EVERYTHING, mends=True))
         await self._converge_once()
         if self.oracle.strange:
             # Behind our back somebody changed what we put there, and as long as it need not be touched, nobody looks.
@@ -375,6 +378,9 @@ class World:
                 report = await self.run(Weather())
         assert report is not None
         assert report.exit_code == 0, report
+        if self.policy.audit is not None:  # what was adopted from an older survey is looked at now
+            await trio.sleep(10)
+            report = await self.run(Weather())
         self._check_mirror()
         await trio.sleep(10)
         commands, journal = len(self.target.log), self._journal_now()
@@ -482,7 +488,9 @@ class World:
 
     def _journal_now(self) -> object:
         journal = self.oracle.journal
-        return journal.record(""), journal.subtree(""), journal.pending(), journal.root(), journal.is_fresh
+        # An audit may learn only now what others have put into a directory that the run before has changed.
+        records = [it for it in journal.subtree("") if it.source is not None or self.policy.audit is None]
+        return journal.record(""), records, journal.pending(), journal.root(), journal.is_fresh
 
     # Time.
 
