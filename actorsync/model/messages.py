@@ -160,12 +160,15 @@ def unplanned_text(count: int) -> str:
     )
 
 
-def parking_text(event: Event) -> str | None:
-    """Return the line for a path that is now parked or no longer parked; None for other events."""
+def parking_text(event: Event, *, is_repeated: bool = True) -> str | None:
+    """Return the line for a path that is now parked or no longer parked; None for other events.
+
+    A run that is not repeated retries nothing, and the next one that is started retries everything.
+    """
     match event:
         case Parked(path, failures=failures, failed_at=failed_at, retry_at=float(retry_at)):
-            delay = duration_text(retry_at - failed_at)
-            return f"parked: {named(path)}: failed {failures} times in a row; retrying in {delay}"
+            again = f"retrying in {duration_text(retry_at - failed_at)}" if is_repeated else "the next run retries it"
+            return f"parked: {named(path)}: failed {failures} times in a row; {again}"
         case Recovered(path, was_parked=True):
             return f"no longer parked: {named(path)}"
     return None
@@ -264,6 +267,9 @@ def _left_text(report: Report) -> str:
 
 def _audit_summary(report: Report, took: str) -> str:
     seen = f"{counted(report.audited, 'directory', 'directories')} compared"
+    if is_whole(report) and report.failed:
+        drifted = f", {_drifted(report)}" if report.drifted else ""
+        return f"incomplete: {seen}, {report.failed} failed{drifted} {took}"
     if not is_whole(report) or report.exit_code not in {0, DRIFTED}:
         return f"{result_of(report)}: {seen} {took}"
     if report.drifted and not report.audited:  # nothing was compared, because the root itself is not as it was

@@ -62,7 +62,7 @@ def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
         case Resumed() | LoginDeferred():
             yield from ((logging.INFO, text) for _, text in trouble_in(event))
         case _:
-            if (parking := parking_text(event)) is not None:
+            if (parking := parking_text(event, is_repeated=False)) is not None:
                 yield (logging.INFO if isinstance(event, Recovered) else logging.WARNING), parking
             for is_failure, text in trouble_in(event):
                 yield (logging.ERROR if is_failure else logging.WARNING), text

@@ -7,7 +7,7 @@ import math
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.messages import Fact, Finding, Settlement, Unissued, inline
+from actorsync.actors.messages import Fact, Finding, Mark, Settlement, Unissued, inline
 from actorsync.actors.planner.memory import Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.statistics import Statistics
@@ -44,17 +44,27 @@ async def plan(known: list[Entry], findings: list[Finding]) -> tuple[list[Operat
     send_fact, facts = trio.open_memory_channel[Fact](math.inf)
     send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
     given_out: list[Operation] = []
+    recorded: list[Fact] = []
+
+    async def record() -> None:
+        async for fact in facts:
+            if isinstance(fact, Mark):
+                fact.durable.set()
+            else:
+                recorded.append(fact)
+
     with send_finding:
         for finding in findings:
             send_finding.send_nowait(finding)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(planner.run, listings, settled, send_batch, send_fact)
+        nursery.start_soon(record)
         async for batch in batches:
             for operation in batch:
                 given_out.append(operation)
                 send_settled.send_nowait(Done(operation))
     assert planner.is_complete
-    return given_out, [fact async for fact in facts]
+    return given_out, recorded
 
 
 async def test_removals_are_planned_only_inside_the_scope_of_the_scan(autojump_clock: MockClock) -> None:

@@ -81,3 +81,22 @@ def test_audit_before_the_first_run_is_an_error_of_usage(
     new = Site(tmp_path_factory.mktemp("new"), capsys)
     line = f"actorsync: {new.profile}: nothing to compare: no run has mirrored this profile; use actorsync run"
     assert new.command("audit") == Ran(2, [], [line])
+
+
+@pytest.mark.parametrize("closed", ["", "sub"])
+def test_audit_that_cannot_list_a_directory_is_incomplete(
+    closed: str, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Site(tmp_path_factory.mktemp("site"), capsys)
+    site.write("sub/a.txt", "a")
+    assert site.run() == Ran(0, [], [])
+    folder = site.target / closed
+    folder.chmod(0o000)
+    try:
+        ran = site.as_user("-q", command="audit")
+        shown = site.as_user(command="audit")
+    finally:
+        folder.chmod(0o755)
+    assert ran.code == 1
+    assert f"actorsync: failed: {closed or 'the root'}: Permission denied" in ran.errors
+    assert shown.errors[-1].startswith("incomplete: ")

@@ -77,7 +77,7 @@ async def test_lines_show_start_problems_and_summary() -> None:
         "changed on the target: dir/a.txt is missing; it is restored",
         "actorsync: too many",
         "2 removals postponed",
-        "parked: x: failed 3 times in a row; retrying in 1 min 00 s",
+        "parked: x: failed 3 times in a row; the next run retries it",
         "no longer parked: z",
         "connection 1: the server hung up; reconnecting in 0.5 s",
         "reduced to 8 connections (the server's limit): 421 too many",
@@ -195,7 +195,7 @@ async def test_repeated_pass_reports_parked_path_only_when_tried() -> None:
         Stopped(Report(1, 0, 0.1, copied=2, failed=1, parked=1, left=1, withheld=1)),
     ]
     over: list[Event] = [begin, Recovered("dir/a.txt", was_parked=True), Stopped(Report(0, 0, 0.1, copied=1))]
-    lines = await lines_for([*tried, *waits, *waits, *waits, *tried, *waits, *more, *waits, *waits, *over])
+    lines = await lines_for([*tried, *waits, *waits, *waits, *tried, *waits, *more, *waits, *waits, *over], every="1m")
     trouble = ["failed: dir/a.txt: 553 never"]
     parked_line = ["parked: dir/a.txt: failed 3 times in a row; retrying in 1 min 00 s"]
     rest = "1 removal postponed in 0.1 s"

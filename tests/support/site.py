@@ -86,13 +86,13 @@ class Site:
         """Mirror once."""
         return self.command("run", "-q", *options)
 
-    def program(self, *options: str) -> list[str]:
-        """Return the command line of a process that mirrors once."""
-        return [sys.executable, "-m", "actorsync", "run", *options, str(self.profile)]
+    def program(self, *options: str, command: str = "run") -> list[str]:
+        """Return the command line of a process that mirrors once, or carries another command out."""
+        return [sys.executable, "-m", "actorsync", command, *options, str(self.profile)]
 
-    def as_user(self, *options: str) -> Ran:
+    def as_user(self, *options: str, command: str = "run") -> Ran:
         """Mirror once in a process that obeys file modes, also when the tests run as root."""
-        words = self.program(*options)
+        words = self.program(*options, command=command)
         if os.geteuid() == 0:
             lost = "-dac_override,-dac_read_search"
             words = ["setpriv", f"--bounding-set={lost}", f"--inh-caps={lost}", *words]

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from actorsync.actors.messages import Blocking
+from actorsync.actors.messages import Blocking, Unissued
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.questions import Questions
@@ -19,6 +19,7 @@ from actorsync.model.operation import (
     Copy,
     Done,
     Failed,
+    Fault,
     Look,
     MakeDirectory,
     Move,
@@ -114,7 +115,9 @@ class Audits:
         if not isinstance(outcome, Done) or outcome.listing is None:
             if not self.questions.draining.is_set():
                 why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
-                await self.announcer.send(Warned(f"the target was not looked at: its root cannot be listed: {why}"))
+                text = f"the target was not looked at: its root cannot be listed: {why}"
+                await self._announce_unseen("", why, text)
+                self._warned.add("")
                 self._unlisted[""] = why
                 self.questions.suspect(_ours(records))
             return
@@ -132,6 +135,13 @@ class Audits:
             self._known, self.drifted, self._is_due = {}, set(), False
             await self.announcer.record(MemoryVoided(reason))
         await self._note_seen(outcome.root)
+
+    async def _announce_unseen(self, path: str, reason: str, warning: str) -> None:
+        """Announce what could not be looked at: a failure of an audit, and a warning in a run, which may do without."""
+        if self.rule is not None and self.rule.is_alone:
+            await self.announcer.send(Unissued(Failed(Audit(path), reason, Fault.OTHER)))
+        else:
+            await self.announcer.send(Warned(warning))
 
     async def _note_seen(self, root: Root | None) -> None:
         self.looked_at = self._now
@@ -161,7 +171,7 @@ class Audits:
         await self.questions.until_judged()
         for path in sorted(self._changed):
             await self.announcer.send(DriftEnded(path))
-        if len(self._warned) > _NAMED:
+        if len(self._warned) > _NAMED and self.rule is not None and not self.rule.is_alone:
             await self.announcer.send(Warned(f"the target was not audited at {len(self._warned) - _NAMED} more paths"))
         turn = self._turn
         if turn is None or self.questions.has_pending:
@@ -275,9 +285,10 @@ class Audits:
             if path in self._warned:
                 return
         self._warned.add(path)
-        if len(self._warned) <= _NAMED:
+        assert self.rule is not None
+        if len(self._warned) <= _NAMED or self.rule.is_alone:
             where = display(path) or "the root"
-            await self.announcer.send(Warned(f"the target was not audited at {where}: {reason}"))
+            await self._announce_unseen(path, reason, f"the target was not audited at {where}: {reason}")
 
     async def _compare(self, directory: str, listing: Listing) -> None:
         """Compare a listing with the journal; what differs is asked for by its name."""

@@ -288,7 +288,7 @@ class Lines(Output):
                 return [reason] if reason != self._withheld_before or self._is_verbose else []
             case Failed(operation, reason, Fault.PARKED) if self._is_verbose:
                 return [f"failed: {display(operation.path)}: {display(reason)}"]
-        if (parking := parking_text(event)) is not None:
+        if (parking := parking_text(event, is_repeated=bool(self._every))) is not None:
             self._parked += 1
             return [parking] if self._parked <= _NAMED else []
         if isinstance(event, RemovalsRefused):
