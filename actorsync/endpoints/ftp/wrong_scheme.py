@@ -21,6 +21,7 @@ from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
+from actorsync.protocols.ftp.dialogues import CHECK_LOGIN
 from actorsync.protocols.ftp.flights import Flights
 from actorsync.protocols.ftp.wire import command_line
 from actorsync.protocols.greetings import OtherService
@@ -92,7 +93,8 @@ class WrongScheme:
         """Return the refusal when a login in clear failed with ``error`` because the server wants TLS."""
         if not _WANTS_TLS.search(str(error)) or not await self._offers_tls():
             return None
-        return self._refusal(f"{str(error).rstrip('.')}; the server accepts logins under TLS only", "ftpes://")
+        said = str(error).removesuffix(CHECK_LOGIN).rstrip(".")
+        return self._refusal(f"{said}; the server accepts logins under TLS only", "ftpes://")
 
     def _refusal(self, why: str, scheme: str) -> LoginRefused:
         return LoginRefused(f"{why}: use {scheme} in the url of [{self.table}]")

@@ -14,6 +14,7 @@ Every dialogue here keeps these rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import attrs
 
@@ -33,6 +34,7 @@ from actorsync.protocols.ftp.replies import (
 from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, bursts, command_line, verb_of, why_unsendable
 
 __all__ = [
+    "CHECK_LOGIN",
     "disarm_rename",
     "exchange",
     "facts",
@@ -52,6 +54,9 @@ __all__ = [
     "sizes",
     "whereabouts",
 ]
+
+#: The way out of a refused login that has no other cause.
+CHECK_LOGIN: Final = "; check user and password"
 
 
 def exchange(units: Iterable[tuple[bytes, ...]]) -> Dialogue[list[Reply]]:
@@ -84,7 +89,7 @@ def login(user: str, password: str) -> Dialogue[None]:
         if reply.is_transient:
             raise ConnectionLost(f"the server refuses the login for now: {reply}")
         if reply.is_permanent:
-            raise LoginRefused(f"the server refuses the login: {reply}; check user and password")
+            raise LoginRefused(f"the server refuses the login: {reply}{CHECK_LOGIN}")
         if reply.code == 332:
             raise LoginRefused(f"the server requires an account, which actorsync cannot send: {reply}")
 
