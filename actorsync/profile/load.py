@@ -164,7 +164,7 @@ class _Loader:
         except OSError as error:
             if os.path.isdir(self._path):
                 self._fail("", "is a directory, not a profile; run: actorsync init, and set source.path there")
-            self._fail("", f"cannot be read: {error.strerror}; name a file that you can read")
+            self._fail("", f"cannot be read: {error.strerror}; name a profile that can be read")
         if raw.startswith(PLAN_BEGINNING):
             self._fail("", f"is a saved plan, not a profile; run: actorsync apply PROFILE {self._site.name}")
         try:

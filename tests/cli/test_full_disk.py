@@ -77,7 +77,7 @@ def test_unreadable_profile_says_what_to_do(site: Site) -> None:
     site.profile.chmod(0o000)
     ran = site.as_user("-q")
     assert ran == Ran(
-        2, [], [f"actorsync: {site.profile}: cannot be read: Permission denied; name a file that you can read"]
+        2, [], [f"actorsync: {site.profile}: cannot be read: Permission denied; name a profile that can be read"]
     )
 
 

@@ -264,14 +264,14 @@ def test_unreadable_profile_is_one_line(tmp_path: Path) -> None:
 
     assert line(tmp_path / "none.toml") == "no such file; create one with: actorsync init"
     assert line(tmp_path) == "is a directory, not a profile; run: actorsync init, and set source.path there"
-    assert line(tmp_path / ("n" * 300)) == "cannot be read: File name too long; name a file that you can read"
+    assert line(tmp_path / ("n" * 300)) == "cannot be read: File name too long; name a profile that can be read"
     (tmp_path / "line\nfeed").write_bytes(b"\xff")
     with pytest.raises(ProfileError, match=r"line\\nfeed: is not UTF-8 text \(byte 0\); save it as UTF-8"):
         load_profile(tmp_path / "line\nfeed")
     os.mkfifo(tmp_path / "fifo")
-    assert line(tmp_path / "fifo") == "cannot be read: Not a regular file; name a file that you can read"
+    assert line(tmp_path / "fifo") == "cannot be read: Not a regular file; name a profile that can be read"
     (tmp_path / "large").write_bytes(b"#" * 2_000_000)
-    assert line(tmp_path / "large") == "cannot be read: Longer than 1048576 bytes"
+    assert line(tmp_path / "large") == "cannot be read: Longer than 1048576 bytes; name a profile that can be read"
 
 
 class TestOverrides:
