@@ -130,8 +130,8 @@ class Story:
             too_old = {path for path in after if self.ages.get(path, 0) >= self.bound}
             assert not too_old, f"in sync, and {too_old} differ for {self.bound} runs"
             assert not self.rule.mends or not {it.path for it in mirror.seen(Drifted)} & after
-        for path in self.ages:
-            self.ages[path] += 1
+        # What the run has mended may differ again: that is another difference, and a new one.
+        self.ages = {path: age + 1 for path, age in self.ages.items() if path in after}
 
     def check_end(self) -> None:
         """Everything that differs has been said, and nothing else is."""
@@ -191,7 +191,8 @@ class Story:
                         target.write(path, backup[path][: rng.randrange(1, 20)] or b"x")
             case "add":
                 folder = rng.choice(["", *folders])
-                target.write(join(folder, "theirs"), b"theirs")
+                if self.is_free(join(folder, "theirs")):
+                    target.write(join(folder, "theirs"), b"theirs")
             case "swap kinds" if files:
                 path = rng.choice(files)
                 target.delete(path)
