@@ -94,7 +94,7 @@ class ExactStory(Story):
     def _clear_excluded(self, report: Report) -> None:
         """Do what the failures say: a directory with something excluded in it is in the way of a file."""
         for path, reason in report.failures:
-            if reason.startswith("blocked by a directory that holds excluded entries") or "is a directory" in reason:
+            if reason.startswith("blocked by") or "is a directory" in reason:
                 with self.unwatched():
                     self.target.delete(path)
                 self.oracle.unrecorded.add(path)
