@@ -286,7 +286,7 @@ def _file_fault(path: Path, *, is_key: bool) -> str | None:
     try:
         status = regular_status(path)
     except OSError as error:
-        return f"cannot read {path}: {error.strerror}; name a profile that can be read"
+        return f"cannot read {path}: {error.strerror}; name a file that you can read"
     if is_key and status.st_uid == os.geteuid() and is_exposed(path, status):
         return f"other users can access {path} (mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
     return None

@@ -88,7 +88,7 @@ class TestLogin:
             ("file", "agent = true", "agent: only sftp:// uses keys; remove it"),
             ("sftp", "key-file = 'none'", "key-file: cannot read {}/none: No such file or directory; name a file that"),
             ("sftp", "key-file = 'open'", "key-file: other users can access {0}/open (mode 0644); run: chmod 600 "),
-            ("ftps", "ca-file = '.'", "ca-file: cannot read {}: Not a regular file; name a profile that can be read"),
+            ("ftps", "ca-file = '.'", "ca-file: cannot read {}: Not a regular file; name a file that you can read"),
             ("sftp", "host-key = 'MD5:00'", 'host-key: "MD5:00" is not the fingerprint of a host key; write it as '),
             ("sftp", "lanes = 65", "lanes: 65 is not a whole number from 1 to 64"),
             ("ftps", "tls-min-version = 1.2", 'tls-min-version: 1.2 is not one of "1.2", "1.3"'),
