@@ -157,16 +157,12 @@ class Drift:
     now: Entry | None
 
 
-def next_round(then: Round | None, chosen: Sequence[str], *, is_end: bool, now: float) -> Round:
+def next_round(then: Round, chosen: Sequence[str], *, is_end: bool, now: float) -> Round:
     """Return where the audits stand after ``chosen`` were listed, in the order of the journal.
 
     ``is_end``: the last of the known directories is among them, and the next audit begins at the first one.
     """
-    began = now if then is None else then.began
-    whole = None if then is None else then.whole
-    if is_end:
-        return Round("", now, began)
-    return Round(chosen[-1] if chosen else "", began, whole)
+    return Round("", now, then.began) if is_end else Round(chosen[-1], then.began, then.whole)
 
 
 @attrs.define(eq=False)

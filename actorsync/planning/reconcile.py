@@ -116,7 +116,7 @@ TABLE: Mapping[tuple[Source, Target], Action] = {
     (Source.DIRECTORY, Target.FOREIGN_DIRECTORY): Action.ADOPT,
 }
 
-#: The policy of an exact mirror: what the target has, and the source has not, is removed, whoever put it there.
+#: The policy of an exact mirror: what the target has, and the source has not, is removed, no matter who put it there.
 EXACT_TABLE: Mapping[tuple[Source, Target], Action] = {
     **TABLE,
     (Source.GONE, Target.FOREIGN_FILE): Action.REMOVE,

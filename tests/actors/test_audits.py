@@ -149,6 +149,20 @@ async def test_root_that_is_another_directory_is_listed_anew(autojump_clock: Moc
     assert not mirror.seen(MemoryVoided)
 
 
+async def test_entries_that_cannot_be_looked_at_do_not_prove_another_root(autojump_clock: MockClock) -> None:
+    mirror = Mirror(target=MemoryEndpoint("target", lanes=LANES))
+    mirror.source.write("a", b"a")
+    await mirror.run(policy=REPORTS)
+    mirror.target.device = 2
+    closed = listing_with(mirror.target, lambda listing: listing, hides_names=True)
+    report = await mirror.run(closed, policy=REPORTS)
+    assert not mirror.seen(MemoryVoided)
+    assert report.copied == 0
+    record = mirror.journal.record("a")
+    assert record is not None
+    assert record.source is not None
+
+
 async def test_root_with_another_number_and_the_known_entries_is_audited_as_a_whole(autojump_clock: MockClock) -> None:
     """Some disks and network file systems have another number in each mount."""
     mirror = Mirror(target=MemoryEndpoint("target", lanes=LANES))
@@ -201,7 +215,7 @@ async def test_root_that_cannot_be_listed_is_said_and_voids_nothing(autojump_clo
     assert report.exit_code == 0
     assert report.looked_at is not None
     assert report.looked_at < report.started_at
-    assert "the root of the target cannot be listed: denied: its entries are looked at" in [
+    assert "the root of the target cannot be listed: denied; its entries are asked for by name" in [
         it.text for it in mirror.seen(Warned)
     ]
 

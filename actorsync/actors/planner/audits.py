@@ -59,9 +59,9 @@ class _Turn:
 class Audits:
     """Look at the root of the target before anything is planned, and at some directories while the run goes on.
 
-    ``rule`` is None for a run that trusts the journal alone.
-    Where the rule mends, the run waits for the audits before it plans: what has drifted is then planned like any other
-    path. Where it does not, the audits change nothing that the run relies on, and take only idle connections.
+    ``rule`` is None for a run that trusts the journal alone. Where the rule mends, the run waits for the audits before
+    it plans: what has drifted is then planned like any other path. Where it does not, the audits change nothing that
+    the run relies on, and take only idle connections.
     """
 
     journal: Memory
@@ -117,7 +117,7 @@ class Audits:
             if not self.questions.draining.is_set():
                 why = outcome.reason if isinstance(outcome, Skipped) else "its listing failed"
                 await self.announcer.send(
-                    Warned(f"the root of the target cannot be listed: {why}: its entries are looked at")
+                    Warned(f"the root of the target cannot be listed: {why}; its entries are asked for by name")
                 )
                 self._unlisted[""] = why
                 self.questions.suspect(_ours(records))
@@ -217,7 +217,7 @@ class Audits:
         """Return what has become of the root, if nothing holds that the journal knows; else None."""
         ours = _ours(records)
         if foreign_root(then, now) and not listing.problem:
-            if not await self._shows_all(sample(ours)):
+            if await self._shows_another(sample(ours)):
                 return "is another directory than in the last run"
             self._is_moved = True  # or on a disk with another number in each mount: what it holds has to tell
             return None
@@ -239,11 +239,11 @@ class Audits:
             return "is missing"
         return "is empty" if not listing.entries else "has nothing of what was put there"
 
-    async def _shows_all(self, entries: Sequence[Entry]) -> bool:
-        """Tell whether the target has all of some entries as they are recorded."""
+    async def _shows_another(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether any of some entries is not as it is recorded. What cannot be looked at proves nothing."""
         outcomes = await self.questions.ask([Look(entry, is_fresh=True) for entry in entries])
         looked = zip(entries, outcomes, strict=True)
-        return all(isinstance(it, Done) and is_as_recorded(entry, it.target) for entry, it in looked)
+        return any(isinstance(it, Done) and not is_as_recorded(entry, it.target) for entry, it in looked)
 
     async def _shows_some(self, records: Mapping[str, Record]) -> bool:
         """Tell whether the target has any of a few entries of its root."""
