@@ -21,6 +21,7 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
+from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
 
@@ -43,7 +44,7 @@ class Policy:
     of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for permissions; None for the
     default of the target. ``links_are_errors`` fails each symbolic link of the source; ``links_are_followed`` says that
     the source shows what links lead to. ``audit`` says how the run looks at a target that the journal knows; None for
-    not at all.
+    not at all. ``publish`` says how files get their final names, and what is kept of old versions and broken transfers.
     """
 
     selection: Selection
@@ -62,6 +63,7 @@ class Policy:
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()
     audit: AuditRule | None = None
+    publish: PublishRule = FILE_BY_FILE
     counts_drift: bool = True
     """Whether what is known to have drifted counts, also without an audit. A plan shows what a run does, not that."""
     protected: frozenset[str] = frozenset()

@@ -46,6 +46,9 @@ from actorsync.model.operation import (
     MakeDirectory,
     Move,
     Outcome,
+    Prepare,
+    Publish,
+    PutBack,
     Remove,
     Respell,
     SetMode,
@@ -99,16 +102,19 @@ class Tally:
 
     def count(self, event: Event) -> None:
         """Count one event."""
-        if isinstance(event, _FINAL) and not isinstance(event.operation, Audit | Look | Survey | Sweep):
-            self.settled += 1
+        if isinstance(event, _FINAL):
+            self._settle(event)
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
             case Done(Compare()):
                 self.adopted += 1
-            case Done(Copy(), target):
+            case Done(Copy() | Publish(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
+            case Done(PutBack(item)):
+                self.copied -= 1
+                self.copied_bytes -= item.kept.size
             case Done(MakeDirectory(source)) if source.path:  # the root mostly exists
                 self.directories_made += 1
             case Done(Remove()):
@@ -139,6 +145,16 @@ class Tally:
                 self.withheld += removals
             case RemovalsRefused(reason):
                 self.refused = reason
+
+    def _settle(self, outcome: Done | Failed | Skipped) -> None:
+        """Count what is settled. A file that was staged is settled when it is published, unless that is taken back."""
+        match outcome:
+            case Done(Prepare()) | Failed(Publish() | PutBack()):
+                return
+            case Done(PutBack()):
+                self.settled -= 1
+            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Sweep):
+                self.settled += 1
 
     def report(self, **ending: object) -> Report:
         """Return the report: these counts, and how the run ended."""

@@ -9,7 +9,7 @@ import attrs
 
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
-from actorsync.model.operation import Copy, Failed, Outcome, Skipped
+from actorsync.model.operation import Failed, Outcome, Sending, Skipped
 
 __all__ = ["FILE_WEIGHT", "ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 
@@ -80,19 +80,19 @@ class Statistics:
     bandwidth: Bandwidth | None = None
     """The bandwidth limit of the run, if there is one."""
 
-    def note_sent(self, copy: Copy, size: int) -> None:
+    def note_sent(self, copy: Sending, size: int) -> None:
         """Count the bytes of a file that is whole on the target. Its plan becomes ``size``, the bytes it has."""
         self.bytes_planned += size - copy.source.size
         self.bytes_done += size
 
-    def note_undone(self, copy: Copy, size: int) -> None:
+    def note_undone(self, copy: Sending, size: int) -> None:
         """Take back `note_sent`, because the file does not get its name: it is sent again, or has failed."""
         self.bytes_planned -= size - copy.source.size
         self.bytes_done -= size
 
     def note_outcome(self, outcome: Outcome) -> None:
         """Count a planned file that will not be sent."""
-        if isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Copy):
+        if isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Sending):
             self.files_given_up += 1
             self.bytes_given_up += outcome.operation.source.size
 

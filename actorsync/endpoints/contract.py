@@ -66,9 +66,9 @@ Admit: TypeAlias = Callable[[int], Awaitable[int]]
 
 
 class Content(Protocol):
-    """One source file, open for reading once from its beginning.
+    """One source file, open for reading once, from its beginning or from ``start``.
 
-    A class that derives from this one inherits `size` and `admit`, and defines the rest.
+    A class that derives from this one inherits `size`, `start` and `admit`, and defines the rest.
     """
 
     __slots__ = ()
@@ -81,6 +81,11 @@ class Content(Protocol):
     def size(self) -> int | None:
         """The number of bytes to read; None if only the end of the content tells, as after a transform."""
         return self.entry.size
+
+    @property
+    def start(self) -> int:
+        """The offset of the first byte that `read` returns. Reading through `fileno` begins where the caller likes."""
+        return 0
 
     @property
     def admit(self) -> Admit | None:
@@ -104,7 +109,9 @@ class Content(Protocol):
 class Upload:
     """One file on its way to one final path, through one temporary that the journal already knows.
 
-    ``sent`` is the number of bytes handed to the wire so far. Sessions keep it current for progress displays.
+    ``sent`` is how far the content was handed to the wire, in bytes. Sessions keep it current for progress displays.
+    With ``start``, the temporary has the bytes before it already, see ``actorsync.endpoints.resuming``; ``sent`` begins
+    there.
     ``unconfirmed`` returns how many of those the other side has not confirmed yet: over a slow line, megabytes wait in
     buffers of this machine. Displays call it in trio's thread. A session that cannot tell leaves it as it is.
 
@@ -119,6 +126,7 @@ class Upload:
     sent: int = 0
     mode: int | None = attrs.field(default=None, kw_only=True)
     keeps_mode: bool = attrs.field(default=False, kw_only=True)
+    start: int = attrs.field(default=0, kw_only=True)
     #: By default `int`, which returns 0.
     unconfirmed: Callable[[], int] = attrs.field(default=int, kw_only=True, eq=False, repr=False)
 

@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import audits, meta, schema
+from actorsync.journal import audits, meta, releases, schema
 from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.file import (
     check_structure,
@@ -46,7 +46,8 @@ from actorsync.journal.file import (
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
-from actorsync.model.operation import Side
+from actorsync.model.kept import Kept
+from actorsync.model.operation import Publish, Side
 from actorsync.model.report import Report, Run
 from actorsync.model.row import encode
 
@@ -171,6 +172,16 @@ class Journal:
         """
         with self._read() as connection:
             return schema.read_pending(connection)
+
+    def kept(self) -> list[Kept]:
+        """Return the files that are on the target under temporary names, whole or in part, in order of these names."""
+        with self._read() as connection:
+            return releases.read_kept(connection)
+
+    def release(self) -> list[tuple[Publish, Entry | None]]:
+        """Return the release that a run has begun and not ended: see `releases.read_release`. Mostly empty."""
+        with self._read() as connection:
+            return releases.read_release(connection)
 
     def troubles(self) -> list[Parked]:
         """Return the paths that failed in the last runs, in order, whether or not they are parked already."""

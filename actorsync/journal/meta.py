@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from actorsync.model.row import decode, encode
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Unreadable", "number_in_text", "read_ceiling", "read_meta", "read_traits", "trait_key", "write_meta"]
+__all__ = [
+    "Unreadable",
+    "Value",
+    "fit",
+    "number_in_text",
+    "read_ceiling",
+    "read_meta",
+    "read_traits",
+    "trait_key",
+    "write_meta",
+]
+
+#: A value of a column.
+Value: TypeAlias = int | str | bytes | None
 
 
 class Unreadable(Exception):
@@ -22,6 +35,11 @@ def number_in_text(text: bytes) -> int:
         return int(text)
     except ValueError:
         raise Unreadable("text in place of a number") from None
+
+
+def fit(value: Value) -> Value:
+    """Return a value that SQLite can store: a number of more than 64 bits becomes decimal text."""
+    return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str | None:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from actorsync.journal import audits
-from actorsync.journal.meta import Unreadable, number_in_text, read_meta, write_meta
+from actorsync.journal import audits, releases
+from actorsync.journal.meta import Unreadable, fit, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
 from actorsync.model.report import Report, Run
@@ -37,12 +37,10 @@ __all__ = [
     "RUNS_KEPT",
     "SCHEMA_VERSION",
     "Unreadable",
-    "Value",
     "bounds",
     "count_records",
     "create",
     "dump",
-    "fit",
     "index_files",
     "migrate",
     "prepare",
@@ -61,7 +59,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 RUNS_KEPT: Final = 100
 #: More rows than a directory can have.
 MANY: Final = (1 << 63) - 1
@@ -122,6 +120,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     2: ("ALTER TABLE records ADD COLUMN checksum BLOB",),
     3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
     4: tuple(audits.TABLES.split(";")[:-1]),
+    5: tuple(releases.TABLES.split(";")[:-1]),
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
@@ -156,9 +155,6 @@ _FIRST_PIECE, _PIECE = 16, 1_000
 
 T = TypeVar("T")
 
-#: A value of a column.
-Value: TypeAlias = int | str | bytes | None
-
 
 @functools.cache
 def _converter() -> cattrs.Converter:
@@ -184,7 +180,7 @@ def _parsed(text: str | bytes, kind: type[T]) -> T:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES} {audits.TABLES}")
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES} {audits.TABLES} {releases.TABLES}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")
@@ -327,11 +323,6 @@ def read_familiar(connection: sqlite3.Connection, entries: Iterable[Entry]) -> s
         if connection.execute(_SAME_FILE, (*key, *split(entry.path))).fetchone() is not None:
             familiar.add(entry.path)
     return familiar
-
-
-def fit(value: Value) -> Value:
-    """Return a value that SQLite can store: a number of more than 64 bits becomes decimal text."""
-    return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else str(value)
 
 
 def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None]]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from actorsync.journal import audits
-from actorsync.journal.meta import trait_key, write_meta
-from actorsync.journal.schema import Value, bounds, dump, fit, split
+from actorsync.journal import audits, releases
+from actorsync.journal.meta import Value, fit, trait_key, write_meta
+from actorsync.journal.schema import bounds, dump, split
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
@@ -28,7 +28,10 @@ from actorsync.model.event import (
     MemoryVoided,
     MovesIntended,
     Parked,
+    PartSent,
     Recovered,
+    Released,
+    ReleaseEnded,
     Relisted,
     RemovalIntended,
     Resized,
@@ -42,6 +45,9 @@ from actorsync.model.operation import (
     Done,
     MakeDirectory,
     Move,
+    Prepare,
+    Publish,
+    PutBack,
     Remove,
     Respell,
     SetMode,
@@ -122,6 +128,12 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             )
         case Swept(temporaries):
             _drop_intents(connection, temporaries)
+        case PartSent(kept):
+            releases.write_kept(connection, kept)
+        case Released(items):
+            releases.begin(connection, items)
+        case ReleaseEnded(rolled_back):
+            _end_release(connection, is_published=rolled_back is None)
         case RemovalIntended(paths):
             connection.executemany(_DOOM, [split(path) for path in paths])
         case MovesIntended(moves):
@@ -177,6 +189,14 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 connection.execute(_DELETE_TREE, bounds(path))  # it may have replaced a directory
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
+        case Prepare():
+            assert done.kept is not None, f"a stage that leaves nothing: {path}"
+            releases.write_kept(connection, done.kept)
+        case Publish() as item:
+            assert done.target is not None, f"a file was published, and there is none: {path}"
+            releases.note_published(connection, item, done.target)
+        case PutBack(item):
+            releases.note_put_back(connection, item)
         case Compare():
             assert done.source is not None, f"a comparison without its source: {path}"
             assert done.target is not None, f"a comparison without its target: {path}"
@@ -212,6 +232,22 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 _drop_intents(connection, (path,))
             if done.source is not None and done.target is not None:
                 _upsert(connection, done.source, done.target)
+
+
+def _end_release(connection: sqlite3.Connection, *, is_published: bool) -> None:
+    """Record a release as a whole. What was set aside is not needed any more: it is swept like any temporary.
+
+    A part that was taken back is kept, for the next release.
+    """
+    for item, target in releases.read_release(connection) if is_published else ():
+        assert target is not None, f"a release ended before a part of it was published: {item.path}"
+        kept = item.kept
+        _upsert(connection, kept.source, target, kept.digest, kept.checksum)
+        connection.execute(_DELETE_TREE, bounds(item.path))  # it may have replaced a directory
+        _drop_intents(connection, (kept.temporary,))
+        if item.aside is not None:
+            connection.execute(_INTEND, (encode(item.aside), None, None, None))
+    releases.end(connection)
 
 
 def _write_drift(connection: sqlite3.Connection, fact: Drifted) -> None:
@@ -260,6 +296,8 @@ def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -
 
 
 def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) -> None:
+    temporaries = [*temporaries]
+    releases.drop_kept(connection, temporaries)
     connection.executemany("DELETE FROM intents WHERE path = ?", [(encode(path),) for path in temporaries])
 
 

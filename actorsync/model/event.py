@@ -13,8 +13,9 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from actorsync.model.entry import Entry, Listing, Problem, Root, ScanComplete
+from actorsync.model.kept import Kept
 from actorsync.model.left_out import NOTHING, LeftOut
-from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Remove, Side, Skipped
+from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Publish, Remove, Side, Skipped
 from actorsync.model.report import Report
 
 __all__ = [
@@ -33,9 +34,12 @@ __all__ = [
     "MemoryVoided",
     "MovesIntended",
     "Parked",
+    "PartSent",
     "Planned",
     "Reconnecting",
     "Recovered",
+    "ReleaseEnded",
+    "Released",
     "Relisted",
     "RemovalIntended",
     "RemovalsRefused",
@@ -199,6 +203,34 @@ class Intended:
 
     temporaries: tuple[str, ...]
     source: Entry | None = None
+
+
+@attrs.frozen
+class PartSent:
+    """A part of a big file is on the target under its temporary name, and a later attempt may continue it."""
+
+    kept: Kept
+
+
+@attrs.frozen
+class Released:
+    """The commit point of a release: everything is staged, and from now on it is published, whatever happens.
+
+    If the run ends before `ReleaseEnded`, the next run finishes the release, or takes it back as a whole.
+    """
+
+    items: tuple[Publish, ...]
+
+
+@attrs.frozen
+class ReleaseEnded:
+    """A release is published as a whole, or taken back as a whole because of ``rolled_back``, one line for the user.
+
+    Published, the target has the new files, and what was set aside is no longer needed. Taken back, it has what it had
+    before, and the new files are kept under their temporary names.
+    """
+
+    rolled_back: str | None = None
 
 
 @attrs.frozen
@@ -387,6 +419,9 @@ Event: TypeAlias = (
     | Confirmed
     | RemovalIntended
     | Intended
+    | PartSent
+    | Released
+    | ReleaseEnded
     | MovesIntended
     | Forgotten
     | RemovalsRefused
@@ -421,6 +456,9 @@ _DURABLE: Final = (
     Adopted,
     Confirmed,
     Intended,
+    PartSent,
+    Released,
+    ReleaseEnded,
     RemovalIntended,
     MovesIntended,
     Forgotten,

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import attrs
 
 from actorsync.model.entry import Entry, Listing, Root
+from actorsync.model.kept import Kept
 
 __all__ = [
     "Audit",
@@ -26,9 +27,13 @@ __all__ = [
     "Move",
     "Operation",
     "Outcome",
+    "Prepare",
+    "Publish",
+    "PutBack",
     "Remove",
     "Respell",
     "Returned",
+    "Sending",
     "SetMode",
     "Side",
     "Skipped",
@@ -50,17 +55,71 @@ class Side(enum.Enum):
 class Copy:
     """Send one file. ``source`` is as scanned; the journal records what was read.
 
-    ``replaces`` says that the target has an entry with this name already, as far as the journal knows. ``side``, here
-    and in all operations, is the side that the operation changes.
+    ``replaces`` says that the target has an entry with this name already, as far as the journal knows. ``kept`` is what
+    an earlier attempt left of the same file on the target, whole or in part. ``side``, here and in all operations, is
+    the side that the operation changes.
     """
 
     source: Entry
     replaces: bool = False
+    kept: Kept | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
     def path(self) -> str:
         return self.source.path
+
+
+@attrs.frozen
+class Prepare:
+    """Send one file, and leave it under its temporary name: nothing of it can be seen. Otherwise like `Copy`.
+
+    `Publish` gives it its name, together with everything else of a release.
+    """
+
+    source: Entry
+    replaces: bool = False
+    kept: Kept | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+
+@attrs.frozen
+class Publish:
+    """Rename a file that is whole under its temporary name to its final name, as a part of a release.
+
+    Ranks are published one after the other. ``aside`` is the path that an old file of this name gets first, so that the
+    release can be rolled back; None to replace the old file for good. ``replaced`` is what the target has under the
+    final name, as far as the journal knows. The journal has all of a release before its first operation is given out.
+    """
+
+    kept: Kept
+    rank: int = 0
+    aside: str | None = None
+    replaced: Entry | None = None
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.kept.source.path
+
+
+@attrs.frozen
+class PutBack:
+    """Take back one part of a release: the file gets its temporary name again, and the old file its final name.
+
+    Whether it was published at all is found out by looking, so it may be done at any time, and again.
+    """
+
+    published: Publish
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.published.path
 
 
 @attrs.frozen
@@ -226,10 +285,26 @@ class Look:
 
 
 Operation: TypeAlias = (
-    Audit | Compare | Copy | Look | MakeDirectory | Move | Remove | Respell | SetMode | Survey | Sweep
+    Audit
+    | Compare
+    | Copy
+    | Look
+    | MakeDirectory
+    | Move
+    | Publish
+    | PutBack
+    | Remove
+    | Respell
+    | SetMode
+    | Prepare
+    | Survey
+    | Sweep
 )
 
-#: Operations of one kind, to be done in this order. A batch of copies holds exactly one.
+#: Operations that send a file.
+Sending: TypeAlias = Copy | Prepare
+
+#: Operations of one kind, to be done in this order. A batch of `Copy` or `Prepare` holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]
 
 
@@ -240,7 +315,8 @@ class Done:
     ``target`` is what the target reported afterwards, ``source`` what was read. ``digest`` is that of the content where
     the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
     a survey or an audit, ``listing`` is what was found; of the root, ``root`` is its identity, where the target
-    tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None.
+    tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None. Of a stage,
+    ``kept`` is what waits under the temporary name.
     """
 
     operation: Operation
@@ -251,6 +327,7 @@ class Done:
     listing: Listing | None = None
     checksum: bytes | None = None
     root: Root | None = None
+    kept: Kept | None = None
 
 
 class Fault(enum.Enum):

@@ -18,7 +18,7 @@ import attrs
 
 from actorsync.model.entry import Entry, Kind, Scope, parent_of
 from actorsync.model.event import Parked, Recovered, Swept, Warned
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, SetMode, Sweep
+from actorsync.model.operation import Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Sending, SetMode, Sweep
 from actorsync.model.text import display, duration_text
 
 __all__ = ["FIRST_DELAY", "LONGEST_DELAY", "PARK_AFTER", "Parking", "delay_after", "is_due", "is_parked", "troubled"]
@@ -100,7 +100,7 @@ class Parking:
     def settle(self, outcome: Outcome) -> None:
         """Take note of the outcome of an operation."""
         operation = outcome.operation
-        if not isinstance(operation, Copy | MakeDirectory | Move | Remove | SetMode | Sweep):
+        if not isinstance(operation, Sending | MakeDirectory | Move | Remove | SetMode | Sweep):
             return
         if isinstance(outcome, Failed):
             if outcome.fault in {Fault.TARGET, Fault.UNSENT}:
@@ -149,7 +149,7 @@ def _let_go(trouble: Parked) -> Iterator[Recovered | Swept | Warned]:
 
 def _source_of(failed: Failed) -> Entry | None:
     operation = failed.operation
-    return operation.source if isinstance(operation, Copy | MakeDirectory | SetMode) else None
+    return operation.source if isinstance(operation, Sending | MakeDirectory | SetMode) else None
 
 
 def _is_in(path: str, directories: Collection[str]) -> bool:

@@ -37,9 +37,11 @@ from actorsync.model.operation import (
     Move,
     Operation,
     Outcome,
+    Prepare,
     Remove,
     Respell,
     Returned,
+    Sending,
     SetMode,
     Skipped,
     Survey,
@@ -77,7 +79,7 @@ class Schedule:
         self._window = window
         self._comparisons_at_once = comparisons
         self._comparisons: deque[Compare] = deque()
-        self._copies: list[tuple[int, int, Copy]] = []
+        self._copies: list[tuple[int, int, Sending]] = []
         self._added = 0
         self._urgent: deque[Sweep | Survey | Audit] = deque()
         self._directories: deque[MakeDirectory] = deque()
@@ -140,7 +142,7 @@ class Schedule:
         match operation:
             case Move() if parent_of(operation.path) in self._missing:
                 return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
-            case MakeDirectory() | Copy() if operation.path and parent_of(operation.path) in self._missing:
+            case MakeDirectory() | Copy() | Prepare() if operation.path and parent_of(operation.path) in self._missing:
                 fault = self._missing[parent_of(operation.path)]
                 self.left.planned -= 1  # `refuse` counts it
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
@@ -159,7 +161,7 @@ class Schedule:
             case MakeDirectory():
                 self._unmade.add(operation.path)
                 self._admit(operation)
-            case Copy() | Move():
+            case Copy() | Prepare() | Move():
                 self._admit(operation)
         return []
 
@@ -281,7 +283,7 @@ class Schedule:
 
     # How it is kept.
 
-    def _admit(self, operation: Copy | MakeDirectory | Move) -> None:
+    def _admit(self, operation: Sending | MakeDirectory | Move) -> None:
         """Make an operation ready, or let it wait for the one thing that must be done before it."""
         path, parent = operation.path, parent_of(operation.path)
         if path in self._removals.unsettled:
@@ -294,7 +296,7 @@ class Schedule:
             self._waiting.add(parent, operation)
         elif isinstance(operation, Move):
             self._moves.append(operation)
-        elif isinstance(operation, Copy):
+        elif isinstance(operation, Sending):
             self._added += 1
             heapq.heappush(self._copies, (-operation.source.size, self._added, operation))
         else:
@@ -379,7 +381,7 @@ class Schedule:
                 self._modes.append(operation)
             case Compare():
                 self._comparisons.append(operation)
-            case Copy() | Move():
+            case Copy() | Prepare() | Move():
                 self._admit(operation)
         return []
 

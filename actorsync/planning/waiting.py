@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from actorsync.model.operation import Copy, MakeDirectory, Move
+from actorsync.model.operation import MakeDirectory, Move, Sending
 
 __all__ = ["Left", "Waiting"]
 
@@ -31,13 +31,13 @@ class Waiting:
     """Operations that wait for another one, by the path of that one."""
 
     count: int = 0
-    _blocked: dict[str, list[Copy | MakeDirectory | Move]] = attrs.Factory(dict)
+    _blocked: dict[str, list[Sending | MakeDirectory | Move]] = attrs.Factory(dict)
 
-    def add(self, blocker: str, operation: Copy | MakeDirectory | Move) -> None:
+    def add(self, blocker: str, operation: Sending | MakeDirectory | Move) -> None:
         self._blocked.setdefault(blocker, []).append(operation)
         self.count += 1
 
-    def take(self, blocker: str) -> Sequence[Copy | MakeDirectory | Move]:
+    def take(self, blocker: str) -> Sequence[Sending | MakeDirectory | Move]:
         operations = self._blocked.pop(blocker, ())
         self.count -= len(operations)
         return operations

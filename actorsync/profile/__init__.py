@@ -13,7 +13,7 @@ from actorsync.profile.load import MADE, load_profile, make_profile
 from actorsync.profile.place import BothSecrets, Options, Place, Secrets
 from actorsync.profile.readers import IgnoreFile
 from actorsync.profile.schema import Links, Profile, Shutdown, Sync
-from actorsync.profile.secret import (
+from actorsync.profile.secrets.secret import (
     CommandSecret,
     EnvSecret,
     FileSecret,
@@ -24,8 +24,8 @@ from actorsync.profile.secret import (
     line_fault,
     text_fault,
 )
+from actorsync.profile.secrets.terminal import ask
 from actorsync.profile.template import TEMPLATE
-from actorsync.profile.terminal import ask
 from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint, parse_rate
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from actorsync.profile.place import Options
 from actorsync.profile.readers import Reader, Site, read_path, takes
-from actorsync.profile.secret import (
+from actorsync.profile.secrets.secret import (
     CommandSecret,
     EnvSecret,
     FileSecret,

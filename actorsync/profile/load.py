@@ -17,14 +17,16 @@ from cattrs.gen import make_dict_structure_fn, override
 from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
 from actorsync.planning.doubts import variable_in
-from actorsync.profile.files import PLAN_BEGINNING, one_line, read_regular, toml_fault
+from actorsync.profile.audit import AuditTable
+from actorsync.profile.consistency import fault_of
 from actorsync.profile.key import hint_for
 from actorsync.profile.login import LoginTable, Misfit, with_login
-from actorsync.profile.overlap import overlap
 from actorsync.profile.place import Place
 from actorsync.profile.readers import Site
-from actorsync.profile.schema import AuditTable, Profile, Shutdown, SourceTable, Sync, TargetTable
-from actorsync.profile.secret import looks_secret
+from actorsync.profile.release import HooksTable, PublishTable, TrashTable
+from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
+from actorsync.profile.secrets.files import PLAN_BEGINNING, one_line, read_regular, toml_fault
+from actorsync.profile.secrets.secret import looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +45,9 @@ class _Document:
     sync: Sync
     audit: AuditTable
     shutdown: Shutdown
+    publish: PublishTable
+    hooks: HooksTable
+    trash: TrashTable
 
 
 def _kebab(name: str) -> str:
@@ -54,6 +59,9 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "target": TargetTable,
     "sync": Sync,
     "audit": AuditTable,
+    "publish": PublishTable,
+    "hooks": HooksTable,
+    "trash": TrashTable,
     "shutdown": Shutdown,
 }
 
@@ -128,13 +136,12 @@ class _Loader:
             sync=structured.sync,
             audit=structured.audit,
             shutdown=structured.shutdown,
+            publish=structured.publish,
+            hooks=structured.hooks,
+            trash=structured.trash,
         )
-        if structured.sync.max_connections is not None and not structured.sync.is_automatic:
-            self._fail("sync.max-connections", 'only used with connections = "auto"; remove it')
-        if profile.source.is_remote and structured.sync.links == "follow":
-            self._fail("sync.links", "links can only be followed in a source on this machine; remove it")
-        if fault := overlap(profile.source, profile.target):
-            self._fail("target.url", fault)
+        if (fault := fault_of(profile)) is not None:
+            self._fail(*fault)
         return profile
 
     def _fail(self, key: str, reason: str) -> NoReturn:
@@ -342,7 +349,7 @@ def _suggestion(unknown: str, written: Callable[[str], str]) -> str:
     ``written`` returns a key as the user wrote this one.
 
     The keys of all tables are compared by their names alone, because a key is often in the wrong table. Of equally
-    close keys, one in the same table comes first, and one in ``[source]`` last.
+    close keys, one in the same table comes first, and one in ``[source]``, and then in ``[trash]``, last.
     """
     if (hint := hint_for(unknown)) is not None:
         return f"; {hint}"
@@ -353,7 +360,7 @@ def _suggestion(unknown: str, written: Callable[[str], str]) -> str:
     else:
         names = difflib.get_close_matches(name, {one.partition(".")[2] for one in _KEYS}, n=1, cutoff=0.7)
         nearest = [one for one in _KEYS if one.partition(".")[2] in names]
-        nearest.sort(key=lambda one: (not one.startswith(f"{section}."), one.startswith("source.")))
+        nearest.sort(key=lambda one: (not one.startswith(f"{section}."), one.startswith(("source.", "trash."))))
     if nearest:
         return f"; did you mean {written(nearest[0])}?"
     siblings = [written(one) for one in _KEYS if one.startswith(f"{section}.")] or list(_SECTIONS)

@@ -12,9 +12,7 @@ import attrs
 
 from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.shared.private_files import is_exposed
-from actorsync.profile.files import regular_status
 from actorsync.profile.key import key, read_options, secret_reader, ssh_key, tls_key
-from actorsync.profile.one_time_code import OneTimeCode
 from actorsync.profile.place import (
     ANONYMOUS,
     ANONYMOUS_PASSWORD,
@@ -34,7 +32,9 @@ from actorsync.profile.readers import (
     read_switch,
     whole_reader,
 )
-from actorsync.profile.secret import (
+from actorsync.profile.secrets.files import regular_status
+from actorsync.profile.secrets.one_time_code import OneTimeCode
+from actorsync.profile.secrets.secret import (
     KeyringSecret,
     PromptSecret,
     Secret,

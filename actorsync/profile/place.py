@@ -10,8 +10,8 @@ import attrs
 
 from actorsync.endpoints.shared.paths import sftp_url_path
 from actorsync.endpoints.ssh.settings import JumpHost
-from actorsync.profile.one_time_code import OneTimeCode
-from actorsync.profile.secret import PromptSecret, Secret, SecretSource
+from actorsync.profile.secrets.one_time_code import OneTimeCode
+from actorsync.profile.secrets.secret import PromptSecret, Secret, SecretSource
 
 __all__ = [
     "ANONYMOUS",

@@ -14,8 +14,8 @@ from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.modes import Modes, read_modes
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
-from actorsync.profile.files import read_regular
 from actorsync.profile.place import Place, ProxyPlace
+from actorsync.profile.secrets.files import read_regular
 from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, parse_rate, shown
 from actorsync.profile.url import parse_place, parse_proxy
 

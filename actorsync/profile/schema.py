@@ -12,6 +12,7 @@ import attrs
 from actorsync.planning.modes import Modes
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
+from actorsync.profile.audit import AuditTable
 from actorsync.profile.key import key, ssh_key
 from actorsync.profile.login import LoginTable
 from actorsync.profile.place import BothSecrets, Place, Secrets
@@ -33,13 +34,14 @@ from actorsync.profile.readers import (
     read_url,
     whole_reader,
 )
+from actorsync.profile.release import HooksTable, PublishTable, TrashTable
+from actorsync.profile.release_readers import read_resume
 from actorsync.profile.units import MaxDelete
 
-__all__ = ["AuditTable", "Compare", "Links", "Profile", "Repair", "Shutdown", "SourceTable", "Sync", "TargetTable"]
+__all__ = ["Compare", "Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
 
 Compare = Literal["times", "size-time", "checksum"]
 Links = Literal["skip", "follow", "error"]
-Repair = Literal["report", "fix"]
 #: The default of ``max-connections``.
 _AUTOMATIC = 16
 _URL = 'url = "sftp://deploy@www.example.com/srv/www"'
@@ -245,6 +247,26 @@ class Sync:
         ),
     )
 
+    resume: int | None = attrs.field(
+        default=64 << 20,
+        metadata=key(
+            read_resume,
+            'resume = "256M"',
+            doc="Smallest size of a file that goes on where it broke off, across connections and runs. `false`: every "
+            "file is sent from its beginning.",
+            default='`"64M"`',
+        ),
+    )
+    resume_keep: float = attrs.field(
+        default=3 * 86_400.0,
+        metadata=key(
+            read_duration,
+            'resume-keep = "1d"',
+            doc="How long a part of a file, and what is staged for a release, stays on the target to be continued.",
+            is_text=True,
+        ),
+    )
+
     @property
     def is_automatic(self) -> bool:
         """Whether the run determines the number of connections."""
@@ -259,39 +281,6 @@ class Sync:
         """Return the selection of files. Patterns of ``exclude_from`` come first, so ``exclude`` can negate them."""
         lines = self.exclude_from.lines if self.exclude_from else ()
         return Selection((*lines, *self.exclude), self.include, self.exclude_extensions, self.max_depth)
-
-
-@attrs.frozen
-class AuditTable:
-    """How a run looks at a target that it knows: other programs may have changed it. ``every`` is in seconds."""
-
-    listings: int = attrs.field(
-        default=50,
-        metadata=key(
-            whole_reader(0),
-            "listings = 200",
-            doc="How many directories of the target a run lists, beside the root, to find what others have changed. "
-            "`0`: a run trusts its journal, and does not connect when there is nothing to do.",
-        ),
-    )
-    repair: Repair = attrs.field(
-        default="report",
-        metadata=key(
-            choice_reader(get_args(Repair)),
-            'repair = "fix"',
-            doc="What to do with what others have changed: report it (exit code 9), or make it like the source again.",
-            is_text=True,
-        ),
-    )
-    every: float = attrs.field(
-        default=600.0,
-        metadata=key(
-            read_duration,
-            'every = "1h"',
-            doc="With `sync.every`: how often the repeated runs look at the target, at most.",
-            is_text=True,
-        ),
-    )
 
 
 @attrs.frozen
@@ -328,6 +317,9 @@ class Profile:
     sync: Sync
     audit: AuditTable
     shutdown: Shutdown
+    publish: PublishTable
+    hooks: HooksTable
+    trash: TrashTable
 
     @property
     def identity(self) -> str:

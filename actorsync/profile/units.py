@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import attrs
 
-__all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "parse_rate", "shown"]
+__all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "parse_rate", "parse_size", "shown"]
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS))
@@ -76,6 +76,18 @@ def parse_rate(text: str) -> float | None:
     if rate > _QUICKEST:
         raise ValueError(f'{shown(text)} is too high; the maximum is "1024G", and "off" means no limit')
     return rate
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes in ``"64M"``, ``"1.5G"`` or ``"20000B"``. K, M and G are 1024, 1024² and 1024³ bytes.
+
+    Raises `ValueError` with the reason for anything else, and for sizes below 1 byte.
+    """
+    found = _RATE.fullmatch(text)
+    size = int(Decimal(found[1]) * _RATE_UNITS[found[2].upper()]) if found else 0
+    if size < 1:
+        raise ValueError(f'{shown(text)} is not a size; write it like "512K", "64M" or "1.5G"')
+    return size
 
 
 def parse_fingerprint(text: str) -> str:

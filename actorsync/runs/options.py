@@ -15,6 +15,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
+from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.private_paths import private_paths, protected_paths
@@ -44,6 +45,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
+        publish=_publish_rule(profile),
         protected=protected_paths(profile),
     )
 
@@ -51,6 +53,19 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
 def _audit_rule(profile: Profile) -> AuditRule | None:
     table = profile.audit
     return AuditRule(table.listings, mends=table.repair == "fix") if table.listings else None
+
+
+def _publish_rule(profile: Profile) -> PublishRule:
+    publish, sync, trash = profile.publish, profile.sync, profile.trash
+    return PublishRule(
+        ranks=publish.order,
+        is_burst=publish.mode == "burst",
+        remove_after=publish.remove_after,
+        keeps_old=publish.keep_old,
+        maintenance=None if publish.maintenance is None else publish.maintenance.put,
+        resume=ResumeRule(sync.resume, sync.resume_keep),
+        trash=None if trash.path is None else TrashRule(trash.path, trash.keep, trash.max_size),
+    )
 
 
 def options_for(

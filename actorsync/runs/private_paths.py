@@ -9,7 +9,7 @@ from pathlib import Path
 from actorsync.endpoints.ssh.settings import usual_key_files
 from actorsync.journal import state_directory
 from actorsync.profile import FileSecret, Place, Profile
-from actorsync.profile.secret import CommandSecret
+from actorsync.profile.secrets.secret import CommandSecret
 
 __all__ = ["private_paths", "protected_paths"]
 

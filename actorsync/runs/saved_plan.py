@@ -30,7 +30,7 @@ from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
-from actorsync.profile.files import PLAN_BEGINNING
+from actorsync.profile.secrets.files import PLAN_BEGINNING
 
 __all__ = ["Notes", "Plan", "Step", "check_target", "only"]
 

@@ -64,7 +64,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (wrong_text, "damaged (not a Root)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
-    (newer, "it has schema 6, and this actorsync knows 5; use the actorsync that wrote it, or"),
+    (newer, "it has schema 7, and this actorsync knows 6; use the actorsync that wrote it, or"),
     (directory, "it is not a file"),
 ]
 
@@ -316,7 +316,7 @@ def test_m118_older_journal_is_readable_and_migrated_by_a_run(site: Site, versio
     assert (site.journal.read_bytes(), version_of(site.journal)) == (before, version)
     ran = site.command("run")
     assert ran.errors[-1].startswith("in sync: 0 copied (0 B), 1 removed, 0 failed"), "everything is remembered"
-    assert version_of(site.journal) == 5
+    assert version_of(site.journal) == journal_schema.SCHEMA_VERSION
     with closing(sqlite3.connect(site.journal)) as connection:
         made = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'troubles'").fetchone()
         columns = connection.execute("PRAGMA table_info(records)").fetchall()

@@ -85,6 +85,7 @@ async def test_lines_show_start_problems_and_summary() -> None:
         "uploads resumed: the target has space again",
         "connection 1 failed for good: the server hung up",
         "warning: passwords travel in clear",
+        "failed: dir/a.txt: 550 no",
         "failed: dir/a.txt: no room",
         "failed: dir/a.txt: busy",
         "failed: 1 more file: not sent: the target is full (a: the disk is full)",
@@ -262,6 +263,7 @@ async def test_quiet_shows_only_failures() -> None:
         "actorsync: too many",
         f"actorsync: {FULL}",
         "actorsync: connection 1 failed for good: the server hung up",
+        "actorsync: failed: dir/a.txt: 550 no",
         "actorsync: failed: dir/a.txt: no room",
         "actorsync: failed: dir/a.txt: busy",
         "actorsync: failed: 1 more file: not sent: the target is full (a: the disk is full)",
@@ -277,7 +279,7 @@ async def test_json_has_every_event_and_failures_on_standard_error() -> None:
     assert records[0] | {"time": 0} == {"event": "draining", "time": 0, "seconds": 30.0}
     assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan has a record of its own
     assert all(list(record)[:2] == ["event", "time"] for record in records)
-    assert len(errors.getvalue().splitlines()) == 8
+    assert len(errors.getvalue().splitlines()) == 9
     assert [record for record in records if record["event"] in {"resized", "turned_away", "suspended", "resumed"}] == [
         {"event": "resized", "time": ANY, "connections": 8, "ceiling": 8, "reason": "421 too many", "before": 20},
         {"event": "turned_away", "time": ANY, "connection": 2, "reason": "the server hung up"},

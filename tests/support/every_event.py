@@ -27,9 +27,12 @@ from actorsync.model.event import (
     MemoryVoided,
     MovesIntended,
     Parked,
+    PartSent,
     Planned,
     Reconnecting,
     Recovered,
+    Released,
+    ReleaseEnded,
     Relisted,
     RemovalIntended,
     RemovalsRefused,
@@ -45,6 +48,7 @@ from actorsync.model.event import (
     TargetSeen,
     Warned,
 )
+from actorsync.model.kept import Kept
 from actorsync.model.operation import (
     Audit,
     Compare,
@@ -55,6 +59,9 @@ from actorsync.model.operation import (
     Look,
     MakeDirectory,
     Move,
+    Prepare,
+    Publish,
+    PutBack,
     Remove,
     Respell,
     Returned,
@@ -71,6 +78,9 @@ __all__ = ["EVERY_EVENT", "EVIL", "FILE", "FOLDER", "OLD"]
 FILE = Entry("dir/a.txt", Kind.FILE, 3)
 OLD = Entry("dir/old.txt", Kind.FILE, 3)
 FOLDER = Entry("dir", Kind.DIRECTORY)
+PART = Kept("dir/.tmp", FILE, 2, 1.0)
+KEPT = Kept("dir/.tmp", FILE, 3, 1.0, is_complete=True, size=3)
+PUBLISH = Publish(KEPT, 1, "dir/.old", FILE)
 EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
 
 EVERY_EVENT: list[Event] = [
@@ -90,6 +100,10 @@ EVERY_EVENT: list[Event] = [
     Adopted(FILE, FILE, b"digest"),
     Confirmed(FILE, FILE, b"digest"),
     Intended(("dir/.tmp",)),
+    PartSent(PART),
+    Released((PUBLISH,)),
+    ReleaseEnded(),
+    ReleaseEnded("the check failed"),
     Forgotten("dir/a.txt"),
     RemovalsRefused("too many", 7),
     RemovalsWithheld(2, "2 removals postponed"),
@@ -115,6 +129,10 @@ EVERY_EVENT: list[Event] = [
     Done(Compare(FILE, FILE), FILE, FILE),
     Done(Respell(FILE, OLD, "dir/.tmp"), FILE, FILE),
     Done(Copy(FILE), FILE, FILE, b"digest", "dir/.tmp"),
+    Done(Prepare(FILE), source=FILE, kept=KEPT),
+    Done(PUBLISH, FILE, FILE),
+    Done(PutBack(PUBLISH), OLD),
+    Failed(PUBLISH, "550 no"),
     Done(MakeDirectory(FOLDER), FOLDER),
     Done(Remove(FILE)),
     Done(Remove(FILE, is_foreign=True)),

@@ -35,7 +35,7 @@ class TestWhatLoads:
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
             *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), False, (), (), None, (), None),
-            *("skip", None),
+            *("skip", None, 64 << 20, 259_200.0),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()
@@ -149,7 +149,10 @@ class TestWhatLoads:
         ("[synk]\ndelete = true", "synk: unknown key; did you mean sync?"),
         ("[sync]\npasword = 'x'", "sync.pasword: unknown key; did you mean target.password?"),
         ("[shutdown]\ndrian = '1s'", "shutdown.drian: unknown key; did you mean shutdown.drain?"),
-        ("[hooks]\nafter = 1", "hooks: unknown key; known: source, target, sync, audit, shutdown"),
+        (
+            "[xyzz]\na = 1",
+            "xyzz: unknown key; known: source, target, sync, audit, publish, hooks, trash, shutdown",
+        ),
         ("[shutdown]\nxyzzy = 1", "shutdown.xyzzy: unknown key; known: shutdown.drain, shutdown.cancel"),
         ("[sync]\n'a\\nb' = 1", "sync.a\\nb: unknown key; known: "),
         ("[sync]\nconnections = 0", "sync.connections: 0 is not a whole number from 1 to 64"),
@@ -303,7 +306,7 @@ class TestOverrides:
             ("sync.conections=2", "--set sync.conections: unknown key; did you mean sync.connections?"),
             ("connections=2", "--set connections: unknown key; did you mean sync.connections?"),
             ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of strings'),
-            ("=", "--set : unknown key; known: source, target, sync, audit, shutdown"),
+            ("=", "--set : unknown key; known: source, target, sync, audit, publish, hooks, trash, shutdown"),
         ],
     )
     def test_errors_name_the_option(self, shop: Path, override: str, line: str) -> None:

@@ -20,9 +20,9 @@ from actorsync.profile import (
     Secret,
     Secrets,
     load_profile,
-    secret,
 )
 from actorsync.profile.place import ProxyPlace
+from actorsync.profile.secrets import secret
 from tests.support.profile_text import CANARY, INLINE, MINIMAL, loaded, refused, with_url
 
 

@@ -10,8 +10,8 @@ import pytest
 from actorsync.endpoints.ssh.settings import JumpHost
 from actorsync.errors import LoginRefused, ProfileError
 from actorsync.profile import Profile, load_profile
-from actorsync.profile.one_time_code import OneTimeCode
-from actorsync.profile.secret import CommandSecret, PromptSecret
+from actorsync.profile.secrets.one_time_code import OneTimeCode
+from actorsync.profile.secrets.secret import CommandSecret, PromptSecret
 from actorsync.profile.url import local_user
 
 USER = local_user()
@@ -149,7 +149,7 @@ def test_typed_code_is_asked_for_last_and_used_once(tmp_path: Path, monkeypatch:
         asked.append(question)
         return next(answers)
 
-    monkeypatch.setattr("actorsync.profile.secret.ask", ask)
+    monkeypatch.setattr("actorsync.profile.secrets.secret.ask", ask)
     profile = loaded(tmp_path, "otp = { prompt = true }", "password = { prompt = true }")
     assert profile.target.is_asking
     codes = profile.answered().target.ways.codes
@@ -168,7 +168,7 @@ def test_code_that_cannot_be_typed_is_refused_with_the_way_out(tmp_path: Path, m
     def no_terminal(question: str, *, is_hidden: bool) -> str:
         raise OSError(question, is_hidden)
 
-    monkeypatch.setattr("actorsync.profile.secret.ask", no_terminal)
+    monkeypatch.setattr("actorsync.profile.secrets.secret.ask", no_terminal)
     codes = loaded(tmp_path, "otp = { prompt = true }").target.ways.codes
     assert codes is not None
     said = 'target.otp: no terminal to ask for the otp; use otp = { command = ["..."] } instead'
@@ -183,7 +183,7 @@ def test_code_that_cannot_be_typed_is_refused_with_the_way_out(tmp_path: Path, m
 @pytest.fixture
 def printing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneTimeCode:
     """Codes of a command that prints each number twice, without waiting in between."""
-    monkeypatch.setattr("actorsync.profile.one_time_code._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("actorsync.profile.secrets.one_time_code._POLL_SECONDS", 0.0)
     counter = tmp_path / "counter"
     counter.write_text("0")
     program = (
@@ -204,7 +204,7 @@ def test_command_runs_for_each_login_and_a_used_code_is_waited_out(printing: One
 def test_command_that_prints_a_used_code_for_ever_is_refused(
     printing: OneTimeCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actorsync.profile.one_time_code._NEW_CODE_SECONDS", -1.0)
+    monkeypatch.setattr("actorsync.profile.secrets.one_time_code._NEW_CODE_SECONDS", -1.0)
     printing.note_sent("000000")
     with pytest.raises(LoginRefused, match="printed a used code"):
         printing.next()

@@ -12,7 +12,7 @@ from actorsync.actors.messages import Registration
 from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
-from actorsync.model.operation import Copy
+from actorsync.model.operation import Sending
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.temporary_names import temporary_name
 
@@ -23,7 +23,7 @@ __all__ = ["Intents"]
 class _Ahead:
     """A registration for a copy whose turn has not come."""
 
-    copy: Copy
+    copy: Sending
     intended: Intended
     registration: Registration
 
@@ -44,7 +44,7 @@ class Intents:
     _token: Callable[[], str]
     _ahead: _Ahead | None = attrs.field(default=None, init=False)
 
-    def register_ahead(self, copy: Copy) -> None:
+    def register_ahead(self, copy: Sending) -> None:
         """Send the registration for ``copy``, unless the recorder is busy. `register` then waits for it."""
         ahead = self._new(copy)
         try:
@@ -53,7 +53,7 @@ class Intents:
             return  # `register` sends another one when the turn of the file comes
         self._ahead = ahead
 
-    async def register(self, copy: Copy) -> str:
+    async def register(self, copy: Sending) -> str:
         """Return the path of a new temporary for ``copy``, once a crash cannot lose its registration."""
         if self._ahead is not None and self._ahead.copy is copy:
             ahead, self._ahead = self._ahead, None
@@ -63,7 +63,7 @@ class Intents:
         await ahead.registration.durable.wait()
         return ahead.intended.temporaries[0]
 
-    def _new(self, copy: Copy) -> _Ahead:
+    def _new(self, copy: Sending) -> _Ahead:
         path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
         # The size of transformed content is not known yet: `register_size` records it later.
         intended = Intended((path,), None if is_fingerprinted(copy.source) else copy.source)
@@ -76,7 +76,7 @@ class Intents:
         """
         await make_durable(self._facts, Intended((staged.temporary,), attrs.evolve(source, size=staged.size)))
 
-    async def unregister(self, copy: Copy | None = None) -> None:
+    async def unregister(self, copy: Sending | None = None) -> None:
         """Withdraw the registration made ahead, because its temporary will not be made.
 
         If ``copy`` is given, only the registration for that copy is withdrawn.

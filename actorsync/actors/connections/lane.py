@@ -20,7 +20,7 @@ from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import ReadSession, Session
 from actorsync.errors import ConnectionLost
 from actorsync.model.event import Swept
-from actorsync.model.operation import Batch, Compare, Copy, Returned, Sweep
+from actorsync.model.operation import Batch, Compare, Publish, PutBack, Returned, Sending, Sweep
 
 __all__ = ["LOSSES", "Lane"]
 
@@ -138,10 +138,10 @@ class Lane:
     async def _work(self, source: ReadSession, target: Session) -> None:
         """Carry out the batch in hand. Afterwards each operation has its outcome, or waits for its rename."""
         batch, first = self._inbox.batch, self._inbox.batch[0]
-        if self.context.shutdown.draining.is_set() and not isinstance(first, Sweep):
+        if self.context.shutdown.draining.is_set() and not isinstance(first, Publish | PutBack | Sweep):
             await self._uploads.commit(target)
             await self.give_back("the run is stopping")
-        elif isinstance(first, Copy):
+        elif isinstance(first, Sending):
             await self._copy(source, target, first)
         else:
             await self._uploads.commit(target)
@@ -150,7 +150,7 @@ class Lane:
             self._inbox.clear_batch()
             await send_facts(self.facts, *outcomes)
 
-    async def _copy(self, source: ReadSession, target: Session, copy: Copy) -> None:
+    async def _copy(self, source: ReadSession, target: Session, copy: Sending) -> None:
         with self._uploads.admission(copy) as is_admitted:
             if is_admitted:
                 events = await self._uploads.upload(source, target, copy)

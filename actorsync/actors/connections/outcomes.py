@@ -10,11 +10,11 @@ import attrs
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing, Root, parent_of
+from actorsync.model.kept import Kept
 from actorsync.model.operation import (
     Audit,
     Batch,
     Compare,
-    Copy,
     Done,
     Failed,
     Fault,
@@ -24,6 +24,7 @@ from actorsync.model.operation import (
     Outcome,
     Respell,
     Returned,
+    Sending,
     SetMode,
     Skipped,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "given_up",
     "looked_at",
     "not_sent",
+    "staged",
     "surveyed",
     "unlisted",
 ]
@@ -55,9 +57,9 @@ _HOLDS_UNKNOWN: Final = (
 
 @attrs.frozen
 class StagedCopy:
-    """A copy whose content is whole on the target under a temporary name, and only has to be renamed."""
+    """A file whose content is whole on the target under a temporary name, and only has to be renamed."""
 
-    copy: Copy
+    copy: Sending
     staged: Staged
     source: Entry
     """The source file as it was read."""
@@ -72,7 +74,7 @@ def failed(operation: Operation, refusal: OperationRefused) -> Failed:
     return Failed(operation, str(refusal), Fault.TARGET if isinstance(refusal, TargetFull) else Fault.PATH)
 
 
-def not_sent(copy: Copy, reason: str) -> Failed:
+def not_sent(copy: Sending, reason: str) -> Failed:
     """Return the failure of a copy that is not tried, because an earlier one found the target full for ``reason``."""
     return Failed(copy, f"not sent: the target is full ({reason})", Fault.UNSENT)
 
@@ -89,6 +91,15 @@ def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
         temporary = upload.staged.temporary
         return Done(upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum)
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
+
+
+def staged(upload: StagedCopy, at: float) -> Done:
+    """Return the outcome of a file that waits for its release under its temporary name, since ``at``."""
+    it = upload.staged
+    kept = Kept(
+        it.temporary, upload.source, it.size, at, True, it.size, it.mtime_ns, it.mode, upload.digest, upload.checksum
+    )
+    return Done(upload.copy, source=upload.source, kept=kept)
 
 
 def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:

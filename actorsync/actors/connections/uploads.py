@@ -21,7 +21,7 @@ from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, 
 from actorsync.errors import OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, ancestors
 from actorsync.model.event import BreakerOpened, Event, Resumed
-from actorsync.model.operation import Copy, Returned, Skipped
+from actorsync.model.operation import Prepare, Returned, Sending, Skipped
 from actorsync.planning.reconcile import is_racy
 
 __all__ = ["Uploads"]
@@ -54,7 +54,7 @@ class Uploads:
         """Whether no file waits for its rename."""
         return not self._staged
 
-    def clear(self) -> list[Copy]:
+    def clear(self) -> list[Sending]:
         """Return the copies that wait for their renames, and keep them no longer."""
         staged, self._staged = self._staged, []
         for upload in staged:
@@ -64,7 +64,7 @@ class Uploads:
     # Room on the target.
 
     @contextmanager
-    def admission(self, copy: Copy) -> Iterator[bool]:
+    def admission(self, copy: Sending) -> Iterator[bool]:
         """Yield whether ``copy`` may be sent inside the block: False while the target has no room for it.
 
         After the target was full, one file at a time is admitted as a probe, until an upload succeeds.
@@ -75,12 +75,12 @@ class Uploads:
         finally:
             full.withdrew(self)
 
-    async def reject(self, target: Session, copy: Copy) -> list[Event]:
+    async def reject(self, target: Session, copy: Sending) -> list[Event]:
         """Return the failure of a copy that `admission` did not let through. Waiting renames are done first."""
         await self.commit(target)
         return [outcomes.not_sent(copy, self.context.pool.full.reason)]
 
-    def _no_room(self, copy: Copy, refusal: TargetFull) -> list[Event]:
+    def _no_room(self, copy: Sending, refusal: TargetFull) -> list[Event]:
         """Return the failure of a file that did not fit. From now on, no file of its size or larger is admitted."""
         full, now = self.context.pool.full, trio.current_time()
         is_news = full.failed(self, f"{copy.path}: {refusal}", now, copy.source.size)
@@ -89,7 +89,7 @@ class Uploads:
 
     # Uploading.
 
-    async def upload(self, source: ReadSession, target: Session, copy: Copy) -> list[Event]:
+    async def upload(self, source: ReadSession, target: Session, copy: Sending) -> list[Event]:
         """Upload one file under a temporary name, and keep it for its rename. Return the events that follow from it.
 
         A copy that is kept has no outcome yet; for any other, the outcome is among the events.
@@ -103,7 +103,8 @@ class Uploads:
             tries += 1
             try:
                 upload = await self._upload(source, target, copy)
-                await self.context.gate.passed()
+                if not isinstance(copy, Prepare):
+                    await self.context.gate.passed()
             except SourceLost as lost:
                 if self.context.shutdown.draining.is_set():
                     return [Returned(copy, str(lost))]
@@ -119,22 +120,25 @@ class Uploads:
                 if not await self._may_retry(target, copy, refusal, tries):
                     return self._refused(copy, refusal)
             else:
+                resumed: list[Event] = [Resumed("full")] if self.context.pool.full.succeeded(self) else []
+                if isinstance(copy, Prepare):
+                    return [outcomes.staged(upload, self.context.wall_clock_ns() / 1e9), *resumed]
                 self._staged.append(upload)
-                return [Resumed("full")] if self.context.pool.full.succeeded(self) else []
+                return resumed
 
-    async def _may_retry(self, target: Session, copy: Copy, refusal: OperationRefused, tries: int) -> bool:
+    async def _may_retry(self, target: Session, copy: Sending, refusal: OperationRefused, tries: int) -> bool:
         if isinstance(refusal, TransformFailed | TargetFull) or tries >= TRIES:
             return False
         return refusal.retry or (tries == 1 and await _restore_parents(target, copy))
 
-    def _refused(self, copy: Copy, refusal: OperationRefused) -> list[Event]:
+    def _refused(self, copy: Sending, refusal: OperationRefused) -> list[Event]:
         match refusal:
             case TargetFull():
                 return self._no_room(copy, refusal)
             case _:
                 return [outcomes.failed(copy, refusal)]
 
-    async def _upload(self, source: ReadSession, target: Session, copy: Copy) -> StagedCopy:
+    async def _upload(self, source: ReadSession, target: Session, copy: Sending) -> StagedCopy:
         """Upload the file, and return it once it is known to be one version of the source file, whole."""
         async with source.open(copy.path) as opened:
             entry = opened.entry
@@ -180,7 +184,7 @@ class Uploads:
         The temporary of that copy is registered meanwhile.
         """
         operation = self.inbox.take_ahead()
-        if not isinstance(operation, Copy):
+        if not isinstance(operation, Sending):
             return False
         self.intents.register_ahead(operation)
         return True
@@ -215,7 +219,7 @@ def _listed_but_missing(missed: Vanished) -> OperationRefused:
     return OperationRefused(f"{missed}, but {why}: rename it there, or exclude it")
 
 
-async def _restore_parents(target: Session, copy: Copy) -> bool:
+async def _restore_parents(target: Session, copy: Sending) -> bool:
     """Make the directories above a refused file again. Return True if all of them are there.
 
     Somebody else may have removed them from the target.

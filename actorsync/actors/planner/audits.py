@@ -24,6 +24,8 @@ from actorsync.model.operation import (
     MakeDirectory,
     Move,
     Outcome,
+    Publish,
+    PutBack,
     Remove,
     Returned,
     Skipped,
@@ -53,6 +55,10 @@ class _Turn:
 
     chosen: Sequence[str]
     round: Round
+
+
+#: What changes the entries that an audit compares.
+_CHANGING: Final = (Copy, MakeDirectory, Move, Publish, PutBack, Remove)
 
 
 @attrs.define(eq=False)
@@ -204,7 +210,9 @@ class Audits:
             return
         if isinstance(operation, Audit | Look):
             self.questions.take(outcome)
-        elif isinstance(outcome, Done) and isinstance(operation, Copy | MakeDirectory | Move | Remove):
+        elif isinstance(outcome, Done) and isinstance(
+            operation, Copy | MakeDirectory | Move | Publish | PutBack | Remove
+        ):
             paths = {operation.path, operation.target.path if isinstance(operation, Move) else operation.path}
             self.drifted -= paths
             self._changed |= paths & self._known.keys()

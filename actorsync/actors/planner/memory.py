@@ -9,7 +9,8 @@ import attrs
 
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
-from actorsync.model.operation import Side
+from actorsync.model.kept import Kept
+from actorsync.model.operation import Publish, Side
 from actorsync.model.row import ListingRows
 from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
@@ -69,6 +70,10 @@ class Memory(Protocol):
     def foreign_count(self) -> int: ...
 
     def pending(self) -> Iterable[tuple[str, Entry | None]]: ...
+
+    def kept(self) -> Iterable[Kept]: ...
+
+    def release(self) -> Sequence[tuple[Publish, Entry | None]]: ...
 
     def root(self) -> Root | None: ...
 

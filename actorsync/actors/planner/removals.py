@@ -12,7 +12,7 @@ from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
 from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, name_of, parent_of
 from actorsync.model.event import RemovalsRefused, RemovalsWithheld
-from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove
+from actorsync.model.operation import Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove, Sending
 from actorsync.planning.name_folding import Twins
 from actorsync.planning.parking import Parking
 from actorsync.planning.reconcile import removals_below
@@ -83,7 +83,7 @@ class Removals:
         if not isinstance(outcome, Failed):
             return
         operation = outcome.operation
-        if isinstance(operation, Copy | MakeDirectory):
+        if isinstance(operation, Sending | MakeDirectory):
             self._unsent[operation.path] = operation.source
         elif isinstance(operation, Remove) and outcome.fault is not Fault.PARKED and self.rules.protects is not None:
             self.outdated.setdefault(parent_of(operation.path), False)

@@ -29,9 +29,12 @@ from actorsync.model.event import (
     MemoryVoided,
     MovesIntended,
     Parked,
+    PartSent,
     Planned,
     Reconnecting,
     Recovered,
+    Released,
+    ReleaseEnded,
     Relisted,
     RemovalIntended,
     RemovalsRefused,
@@ -48,7 +51,19 @@ from actorsync.model.event import (
     Warned,
 )
 from actorsync.model.messages import result_of
-from actorsync.model.operation import Copy, Done, Failed, Move, Remove, Respell, Returned, SetMode, Skipped
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    Failed,
+    Move,
+    Prepare,
+    Publish,
+    Remove,
+    Respell,
+    Returned,
+    SetMode,
+    Skipped,
+)
 
 __all__ = ["json_line", "records_of"]
 
@@ -70,10 +85,14 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
     """Yield an event as flat records: one, and after a scanned directory one more for each problem in it."""
     name = _RECORD_NAMES.get(type(event)) or re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
     match event:
-        case Done(operation, target, temporary=temporary):
+        case Done(operation, target, temporary=temporary, kept=kept):
             record = _operation(name, operation)
             if isinstance(operation, Copy) and target is not None:
                 record |= {"size": target.size, "temporary": temporary}
+            if isinstance(operation, Prepare) and kept is not None:
+                record |= {"size": kept.size, "temporary": kept.temporary}
+            if isinstance(operation, Publish):
+                record |= {"size": operation.kept.size, "temporary": operation.kept.temporary}
             if isinstance(operation, Move | Respell):
                 record |= {"from": operation.target.path, "size": operation.target.size}
             if isinstance(operation, SetMode):
@@ -91,6 +110,10 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, **_entry(source)}
         case Intended(temporaries) | Swept(temporaries):
             yield {"event": name, "temporaries": list(temporaries)}
+        case PartSent(kept):
+            yield {"event": name, "path": kept.path, "temporary": kept.temporary, "sent": kept.sent}
+        case Released(items):
+            yield {"event": name, "paths": [it.path for it in items]}
         case RemovalIntended(paths):
             yield {"event": name, "paths": list(paths)}
         case MovesIntended(moves):
@@ -121,6 +144,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | MemoryVoided()
             | Audited()
             | DriftEnded()
+            | ReleaseEnded()
             | RemovalsRefused()
             | RemovalsWithheld()
             | Recovered()

@@ -16,7 +16,8 @@ from actorsync.journal import Journal
 from actorsync.journal.audit_memory import AuditMemory
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
-from actorsync.model.operation import Side
+from actorsync.model.kept import Kept
+from actorsync.model.operation import Publish, Side
 from actorsync.model.row import ListingRows
 from actorsync.testing.faulty_endpoint import Faulty, FaultySession
 from tests.support.world.oracle import Oracle
@@ -210,6 +211,14 @@ class WatchedJournal:
     def pending(self) -> Sequence[tuple[str, Entry | None]]:
         self._meet("read")
         return self.inner.pending()
+
+    def kept(self) -> Sequence[Kept]:
+        self._meet("read")
+        return self.inner.kept()
+
+    def release(self) -> Sequence[tuple[Publish, Entry | None]]:
+        self._meet("read")
+        return self.inner.release()
 
     def root(self) -> Root | None:
         return self.inner.root()

@@ -96,7 +96,7 @@ def test_m113_a_damaged_journal_is_refused_and_unchanged(
 
 def test_m118_a_newer_schema_is_refused_and_unchanged(tmp_path: Path, used: Path) -> None:
     spoil_version(used)
-    refuse(tmp_path, "it has schema 6, and this actorsync knows 5")
+    refuse(tmp_path, "it has schema 7, and this actorsync knows 6")
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,12 @@ from actorsync.model.event import (
     MemoryVoided,
     MovesIntended,
     Parked,
+    PartSent,
     Planned,
     Reconnecting,
     Recovered,
+    Released,
+    ReleaseEnded,
     Relisted,
     RemovalIntended,
     RemovalsRefused,
@@ -50,6 +53,7 @@ from actorsync.model.event import (
     Warned,
     is_durable,
 )
+from actorsync.model.kept import Kept
 from actorsync.model.operation import (
     Audit,
     Compare,
@@ -61,6 +65,9 @@ from actorsync.model.operation import (
     Move,
     Operation,
     Outcome,
+    Prepare,
+    Publish,
+    PutBack,
     Remove,
     Respell,
     Returned,
@@ -77,6 +84,10 @@ MOVE = Move(file("new"), file("old"))
 REMOVE = Remove(file("old"))
 COMPARE = Compare(file("foreign"), file("foreign"))
 MODE = SetMode(file("old"), file("old"), 0o640)
+KEPT = Kept(".t3", file("x"), 3, 1.0, is_complete=True, size=3)
+PUBLISH = Publish(KEPT, 1, ".aside")
+DONE = Publish(attrs.evolve(KEPT, temporary=".t4"))
+OPEN = Publish(attrs.evolve(KEPT, temporary=".t5", source=file("y")))
 RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
     COMPARE,
@@ -90,6 +101,9 @@ OPERATIONS: list[Operation] = [
     Sweep(".t"),
     Audit("d"),
     Look(file("x")),
+    Prepare(file("x")),
+    PUBLISH,
+    PutBack(PUBLISH),
 ]
 
 #: Each of these changes a row of `seeded`.
@@ -117,6 +131,12 @@ DURABLE: list[Event] = [
     *adopted("x"),
     Confirmed(file("x"), file("x")),
     Intended((".t2",)),
+    PartSent(KEPT),
+    Done(Prepare(file("x")), source=file("x"), kept=KEPT),
+    Released((PUBLISH,)),
+    Done(OPEN, target=file("y"), source=file("y")),
+    Done(PutBack(DONE)),
+    ReleaseEnded("the check failed"),
     RemovalIntended(("old",)),
     MovesIntended((MOVE,)),
     Forgotten("old"),
@@ -155,6 +175,7 @@ def seeded() -> Journal:
     journal = open_memory_journal()
     doomed = RemovalIntended(("new",))
     journal.apply([*adopted("new", "old"), doomed, Intended((".t",)), Parked("troubled", None, 1, 1.0, 1.0, "550")])
+    journal.apply([Released((DONE, OPEN)), Done(DONE, target=file("x"), source=file("x"))])
     journal.apply([Drifted("drifted", file("drifted"), None, 1.0)])
     return journal
 

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from actorsync.errors import LoginRefused, ProfileError
-from actorsync.profile.secret import CommandSecret, PromptSecret
+from actorsync.profile.secrets.secret import CommandSecret, PromptSecret
 
 __all__ = ["OneTimeCode"]
 

@@ -19,8 +19,8 @@ import attrs
 
 from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.errors import ProfileError
-from actorsync.profile.files import one_line, read_regular
-from actorsync.profile.terminal import ask
+from actorsync.profile.secrets.files import one_line, read_regular
+from actorsync.profile.secrets.terminal import ask
 
 __all__ = [
     "CommandSecret",

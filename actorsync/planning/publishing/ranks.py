@@ -1,0 +1,79 @@
+"""Ranks: which files arrive after which others, so that a page never arrives before what it needs.
+
+Pure: a path in, a number out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from actorsync.model.entry import name_of
+from actorsync.planning.selection import Selection
+
+__all__ = ["DEFAULT", "NONE", "Ranks"]
+
+#: What pages load: style sheets, scripts, fonts, pictures, sound. It arrives first, and nothing of it loads a page.
+_ASSETS: Final = (
+    *("css", "js", "mjs", "map", "wasm", "woff", "woff2", "ttf", "otf", "eot"),
+    *("png", "jpg", "jpeg", "gif", "svg", "webp", "avif", "ico", "bmp"),
+    *("mp3", "mp4", "m4a", "m4v", "ogg", "ogv", "webm", "wav", "pdf", "zip", "gz", "br", "zst"),
+)
+#: What a visitor opens.
+_PAGES: Final = ("html", "htm", "xhtml", "shtml", "php", "php5", "phtml", "asp", "aspx", "jsp", "cgi")
+#: What a visitor, a browser or a reader of feeds asks for first, to find the others.
+_ENTRANCES: Final = (
+    *("sw.js", "service-worker.js", "serviceworker.js", "manifest.json", "asset-manifest.json", "mix-manifest.json"),
+    *("feed.xml", "rss.xml", "atom.xml", "feed.json", "sitemap.xml", "robots.txt"),
+)
+#: The ranks of `DEFAULT`.
+_ASSET, _OTHER, _PAGE, _ENTRANCE = range(4)
+_RANKS: Final[Mapping[str, int]] = {
+    **dict.fromkeys((f".{ending}" for ending in _ASSETS), _ASSET),
+    **dict.fromkeys((f".{ending}" for ending in _PAGES), _PAGE),
+    **dict.fromkeys((f"index.{ending}" for ending in _PAGES), _ENTRANCE),
+    **dict.fromkeys(_ENTRANCES, _ENTRANCE),
+    ".webmanifest": _ENTRANCE,
+}
+
+
+@attrs.frozen
+class Ranks:
+    """The ranks of files. ``order`` holds a selection for each rank but the first; None for the built-in ranks.
+
+    A path has the last rank whose patterns match it. What no pattern matches has the first rank, 0.
+    """
+
+    order: tuple[Selection, ...] | None = None
+
+    @classmethod
+    def of_patterns(cls, order: Sequence[Sequence[str]]) -> Ranks:
+        """Return the ranks of lists of patterns in gitignore syntax. Raises ``ValueError`` for a bad pattern."""
+        return cls(tuple(Selection(exclude=patterns) for patterns in order))
+
+    @property
+    def count(self) -> int:
+        """The number of ranks."""
+        return 4 if self.order is None else len(self.order) + 1
+
+    def of(self, path: str) -> int:
+        """Return the rank of a file. All files of a lower rank arrive before it."""
+        if self.order is None:
+            return _built_in(name_of(path).casefold())
+        for rank in range(len(self.order), 0, -1):
+            if self.order[rank - 1].hides(path, is_directory=False):
+                return rank
+        return 0
+
+
+def _built_in(name: str) -> int:
+    _, dot, ending = name.rpartition(".")
+    return _RANKS.get(name, _RANKS.get(dot + ending, _OTHER))
+
+
+#: Assets, then other files, then pages, then ``index.*``, service workers, feeds and manifests.
+DEFAULT: Final = Ranks()
+#: Every file has the same rank.
+NONE: Final = Ranks(())

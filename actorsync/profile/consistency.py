@@ -1,0 +1,35 @@
+"""What the keys of a profile mean together: two of them may contradict each other."""
+
+from __future__ import annotations
+
+from actorsync.profile.overlap import overlap
+from actorsync.profile.schema import Profile
+
+__all__ = ["fault_of"]
+
+_BURST_ALONE = 'only has an effect with publish.mode = "burst"; set that, or remove it'
+
+
+def fault_of(profile: Profile) -> tuple[str, str] | None:
+    """Return the key of the first contradiction, with what is wrong and what to do; None if there is none."""
+    sync, publish, trash = profile.sync, profile.publish, profile.trash
+    if sync.max_connections is not None and not sync.is_automatic:
+        return "sync.max-connections", 'only used with connections = "auto"; remove it'
+    if profile.source.is_remote and sync.links == "follow":
+        return "sync.links", "links can only be followed in a source on this machine; remove it"
+    if publish.mode != "burst":
+        if publish.check:
+            return "publish.check", _BURST_ALONE
+        if publish.maintenance is not None:
+            return "publish.maintenance", _BURST_ALONE
+        if not publish.keep_old:
+            return "publish.keep-old", _BURST_ALONE
+    if publish.check and not publish.keep_old:
+        reason = "cannot roll back what publish.keep-old = false does not keep; remove one of them"
+        return "publish.check", reason
+    if trash.path is not None and not trash.path.startswith("../") and not trash.inside_target:
+        reason = "is below the target, where a web server may show what is in it"
+        return "trash.path", f'{reason}; write it like "../.trash", or set trash.inside-target = true'
+    if fault := overlap(profile.source, profile.target):
+        return "target.url", fault
+    return None
