@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
-from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
-from actorsync.endpoints.ftp.names import NameCheck
-from actorsync.endpoints.ftp.presence import Presence
-from actorsync.endpoints.ftp.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.looks.names import NameCheck
+from actorsync.endpoints.ftp.looks.presence import Presence
+from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import ConnectionLost, OperationRefused

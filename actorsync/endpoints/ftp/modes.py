@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import attrs
 
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.ftp.listing import SymlinkFinder
+from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from actorsync.endpoints.contract import Relocation
-from actorsync.endpoints.ftp.listing import SymlinkFinder
-from actorsync.endpoints.ftp.presence import Facts, is_changed, note_times
-from actorsync.endpoints.ftp.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
+from actorsync.endpoints.ftp.looks.presence import Facts, is_changed, note_times
+from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused

@@ -24,7 +24,7 @@ import trio
 
 from actorsync.endpoints.content_hash import Algorithm, ContentHash
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.looks.presence import Presence
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.errors import ActorsyncError, ConnectionLost, OperationRefused, Vanished

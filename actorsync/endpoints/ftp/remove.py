@@ -9,9 +9,9 @@ from typing import Final
 import attrs
 
 from actorsync.endpoints.ftp.directories import Directories
-from actorsync.endpoints.ftp.listing import SymlinkFinder
-from actorsync.endpoints.ftp.presence import Presence, is_changed, note_times
-from actorsync.endpoints.ftp.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
+from actorsync.endpoints.ftp.looks.presence import Presence, is_changed, note_times
+from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import attrs
 
 from actorsync.endpoints.contract import Staged
-from actorsync.endpoints.ftp.probe import Prober, attempt_of
-from actorsync.endpoints.ftp.sizes import Sizes
-from actorsync.endpoints.ftp.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.probe import Prober, attempt_of
+from actorsync.endpoints.ftp.looks.sizes import Sizes
+from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused

@@ -8,16 +8,16 @@ from contextlib import AbstractAsyncContextManager
 from actorsync.endpoints.content_hash import ContentHash
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
-from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.looks.presence import Looker, Presence
+from actorsync.endpoints.ftp.looks.probe import Prober
+from actorsync.endpoints.ftp.looks.sizes import Sizes
+from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
-from actorsync.endpoints.ftp.presence import Looker, Presence
-from actorsync.endpoints.ftp.probe import Prober
 from actorsync.endpoints.ftp.read import Hasher, Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
-from actorsync.endpoints.ftp.sizes import Sizes
-from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused

@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.ftp.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.looks.names import NameCheck
+from actorsync.endpoints.ftp.looks.probe import Prober, attempt_of
+from actorsync.endpoints.ftp.looks.sizes import Sizes
+from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.modes import ModeSetter
-from actorsync.endpoints.ftp.names import NameCheck
-from actorsync.endpoints.ftp.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.rename import Renamer
-from actorsync.endpoints.ftp.sizes import Sizes
-from actorsync.endpoints.ftp.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from actorsync.endpoints.sftp.connection import SftpConnection
-from actorsync.endpoints.sftp.names import Names
-from actorsync.endpoints.sftp.probe import Prober
+from actorsync.endpoints.sftp.looks.names import Names
+from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused

@@ -10,9 +10,9 @@ import trio
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.directories import Directories
+from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.modes import ModeSetter
 from actorsync.endpoints.sftp.move import Mover
-from actorsync.endpoints.sftp.probe import Prober
 from actorsync.endpoints.sftp.read import Reader
 from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer

@@ -18,9 +18,9 @@ import trio
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp.connection import PIECE, SftpConnection
-from actorsync.endpoints.sftp.names import Names
-from actorsync.endpoints.sftp.probe import Prober
-from actorsync.endpoints.sftp.read_back import ReadBack, Sample
+from actorsync.endpoints.sftp.looks.names import Names
+from actorsync.endpoints.sftp.looks.probe import Prober
+from actorsync.endpoints.sftp.looks.read_back import ReadBack, Sample
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.requests import Flight
 from actorsync.endpoints.shared.symlink_guard import link_refusal

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import attrs
 
-from actorsync.endpoints.ftp.listing import Lister
+from actorsync.endpoints.ftp.looks.listing import Lister
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from actorsync.endpoints.ftp.listing import Lister
-from actorsync.endpoints.ftp.presence import Presence
+from actorsync.endpoints.ftp.looks.listing import Lister
+from actorsync.endpoints.ftp.looks.presence import Presence
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.spellings import Spellings
 from actorsync.errors import OperationRefused

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, Upload
-from actorsync.endpoints.ftp.sizes import Sizes
+from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.endpoints.shared.probe_cache import SMALL, small_content

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from actorsync.endpoints.ftp.listing import Lister
+from actorsync.endpoints.ftp.looks.listing import Lister
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.errors import ConnectionLost
 from actorsync.model.entry import Kind, name_of, parent_of

@@ -1,0 +1,1 @@
+"""What an FTP connection finds out about the target, and changes nothing that anybody can see."""
