@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.looks.names import Names
 from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.spelling import SftpSpellings
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, ancestors, join, parent_of

@@ -9,10 +9,10 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities
-from actorsync.endpoints.sftp.connection import Knowledge, Server, SftpConnection
-from actorsync.endpoints.sftp.host import Host
-from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
+from actorsync.endpoints.sftp.wire.connection import Knowledge, Server, SftpConnection
+from actorsync.endpoints.sftp.wire.host import Host
+from actorsync.endpoints.sftp.wire.requests import RequestPipeline
 from actorsync.endpoints.shared.paths import absolute_root, sftp_url_path
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.access import SshAccess

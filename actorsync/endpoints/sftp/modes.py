@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actorsync.endpoints.contract import Relocation
-from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.spelling import SftpSpellings
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import attrs
 
 from actorsync.endpoints.contract import Content
-from actorsync.endpoints.sftp.connection import SftpConnection
-from actorsync.endpoints.sftp.requests import Flight, RequestPipeline
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
+from actorsync.endpoints.sftp.wire.requests import Flight, RequestPipeline
 from actorsync.errors import OperationRefused, ProtocolError, Vanished
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actorsync.endpoints.sftp.connection import SftpConnection, is_utf8
 from actorsync.endpoints.sftp.move import is_unchanged
 from actorsync.endpoints.sftp.spelling import SftpSpellings
+from actorsync.endpoints.sftp.wire.connection import SftpConnection, is_utf8
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused

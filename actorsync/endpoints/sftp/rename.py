@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actorsync.endpoints.contract import Staged
-from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.spelling import SftpSpellings
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.paths import aside_of, trial_beside
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry

@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 import trio
 
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.sftp.connection import SftpConnection
 from actorsync.endpoints.sftp.directories import Directories
 from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.modes import ModeSetter
@@ -18,6 +17,7 @@ from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer
 from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.sftp.upload import Uploader
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display, shorten

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.spellings import Spellings
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry

@@ -17,12 +17,12 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.sftp.connection import PIECE, SftpConnection
 from actorsync.endpoints.sftp.looks.names import Names
 from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.looks.read_back import ReadBack, Sample
 from actorsync.endpoints.sftp.rename import Renamer
-from actorsync.endpoints.sftp.requests import Flight
+from actorsync.endpoints.sftp.wire.connection import PIECE, SftpConnection
+from actorsync.endpoints.sftp.wire.requests import Flight
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Relocation, Staged, Upload
-from actorsync.endpoints.sftp.host import Host
+from actorsync.endpoints.sftp.wire.host import Host
 from actorsync.endpoints.shared.odd_names import siblings
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind

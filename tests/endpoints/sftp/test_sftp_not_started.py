@@ -8,7 +8,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from actorsync.endpoints.sftp.requests import RequestPipeline
+from actorsync.endpoints.sftp.wire.requests import RequestPipeline
 from actorsync.endpoints.ssh.subsystem import SftpNotStarted, start_subsystem
 from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.protocols.sftp.packets import text_in

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorsync.endpoints.sftp.requests import Flight, RequestPipeline
+from actorsync.endpoints.sftp.wire.requests import Flight, RequestPipeline
 from actorsync.errors import ConnectionLost, OperationRefused, ProtocolError
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.packets import INIT

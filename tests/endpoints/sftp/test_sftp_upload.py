@@ -12,8 +12,8 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Content, Staged, Upload
-from actorsync.endpoints.sftp.connection import PIECE
 from actorsync.endpoints.sftp.upload import WINDOW
+from actorsync.endpoints.sftp.wire.connection import PIECE
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind
 from actorsync.protocols.sftp.replies import OK, Attributes, Reply, Status

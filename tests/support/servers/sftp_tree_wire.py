@@ -11,10 +11,10 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities
-from actorsync.endpoints.sftp.connection import Server, SftpConnection
-from actorsync.endpoints.sftp.host import Host
-from actorsync.endpoints.sftp.requests import RequestPipeline
 from actorsync.endpoints.sftp.session import SftpSession
+from actorsync.endpoints.sftp.wire.connection import Server, SftpConnection
+from actorsync.endpoints.sftp.wire.host import Host
+from actorsync.endpoints.sftp.wire.requests import RequestPipeline
 from actorsync.model.entry import (
     Entry,
     Kind,

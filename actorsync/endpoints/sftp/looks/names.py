@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.odd_names import siblings, stored_differently
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import join, name_of, parent_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.endpoints.shared.probe_cache import SMALL, small_content
 from actorsync.errors import OperationRefused, TargetFull

@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.sftp.connection import SftpConnection
+from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.replies import Data, Handle

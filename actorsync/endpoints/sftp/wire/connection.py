@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from actorsync.endpoints.sftp.requests import Flight, RequestPipeline
+from actorsync.endpoints.sftp.wire.requests import Flight, RequestPipeline
 from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard, above

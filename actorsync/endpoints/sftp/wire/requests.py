@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
-from actorsync.endpoints.sftp.host import Host
+from actorsync.endpoints.sftp.wire.host import Host
 from actorsync.errors import ConnectionLost, ProtocolError
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.handles import HANDLE_REQUESTS, DuplicateHandle, OpenHandles

@@ -1,0 +1,1 @@
+"""The connection of an SFTP session: requests in flight, and what is known of the host."""
