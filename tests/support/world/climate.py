@@ -10,10 +10,9 @@ To add a kind, add a class and its line in `KINDS`; no seed that there is tells 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
 import trio
@@ -26,38 +25,13 @@ from actorsync.model.operation import Operation, Outcome
 from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.schedule import Schedule
 from tests.support.virtual_time import channels_of, stream
+from tests.support.world.trouble import Trouble, at
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS
 
 if TYPE_CHECKING:
     from tests.support.world.simulation import Story
 
 __all__ = ["KINDS", "NO_CLIMATE", "Climate"]
-
-
-class Trouble:
-    """One kind of trouble in one story: with what chance it is there at all, and what it does then."""
-
-    chance: ClassVar[float] = 0.2
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-
-    def settle(self, story: Story) -> None:
-        """Set what is so from the beginning."""
-
-    def during(self, story: Story) -> None:
-        """Write into the story's agenda what happens in the run that begins."""
-
-    def between(self, story: Story) -> None:
-        """Do something before the next run."""
-
-    def step(self) -> int:
-        """Return a step of a run at which something may happen."""
-        return self.rng.choice((5, 15, 40, 100)) + self.rng.randrange(30)
-
-    def steps(self, count: int = 3) -> list[int]:
-        """Return several."""
-        return sorted(self.step() for _ in range(count))
 
 
 class Full(Trouble):
@@ -438,11 +412,6 @@ class Climate:
 
 #: The old weather alone.
 NO_CLIMATE: Final = Climate({})
-
-
-def at(story: Story, step: int, happen: Any) -> None:
-    """Have something happen at a step of the run that begins."""
-    story.agenda.setdefault(step, []).append(happen)
 
 
 @contextmanager
