@@ -23,15 +23,17 @@ from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Kind, join
 from actorsync.model.operation import Operation, Outcome
 from actorsync.planning.drift import EVERYTHING, AuditRule
+from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.schedule import Schedule
 from tests.support.virtual_time import channels_of, stream
+from tests.support.world.publishing_climate import Burst, Ranking, Resume, Rule
 from tests.support.world.trouble import Trouble, at
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS
 
 if TYPE_CHECKING:
     from tests.support.world.simulation import Story
 
-__all__ = ["KINDS", "NO_CLIMATE", "Climate"]
+__all__ = ["BEFORE_RELEASES", "KINDS", "NO_CLIMATE", "Climate"]
 
 
 class Full(Trouble):
@@ -344,7 +346,12 @@ KINDS: Final[dict[str, type[Trouble]]] = {
     "specials": Specials,
     "audits": Audits,
     "unmounted": Unmounted,
+    "burst": Burst,
+    "ranks": Ranking,
+    "resume": Resume,
 }
+#: Kinds that are older than releases.
+BEFORE_RELEASES: Final = tuple(kind for kind in KINDS if kind not in {"burst", "ranks", "resume"})
 
 
 class Climate:
@@ -366,6 +373,12 @@ class Climate:
                 troubles[name] = kind(rng)
         return cls(troubles)
 
+    @classmethod
+    def before_releases(cls, seed: int) -> Climate:
+        """Return what ``seed`` says without the kinds of releases: what it said before there were any."""
+        climate = cls.of(seed)
+        return cls({name: trouble for name, trouble in climate.troubles.items() if name in BEFORE_RELEASES})
+
     def has(self, kind: str) -> bool:
         return kind in self.troubles
 
@@ -373,6 +386,14 @@ class Climate:
         """Return how a run looks at the target; None for not at all."""
         audits = self.troubles.get("audits")
         return audits.rule() if isinstance(audits, Audits) else None
+
+    def publish_rule(self) -> PublishRule:
+        """Return how files get their names."""
+        rule = FILE_BY_FILE
+        for trouble in self.troubles.values():
+            if isinstance(trouble, Rule):
+                rule = trouble.changed(rule)
+        return rule
 
     def age_of(self, otherwise: int | None) -> int | None:
         """Return the time for a file that was to have the time ``otherwise``."""

@@ -16,6 +16,7 @@ The invariants, and when each is checked:
 10  one writer, ordered                             at every command; outcomes by `tests.support.trace`
 12  bounded: time, steps, channels, the schedule    `tests.support.world.world`
 13  what is said to have drifted has been changed   at every fact
+14  a release is all or nothing, and 15  ranks      `tests.support.world.release_oracle`
 ==  ==============================================  ==================================================================
 
 11, who is let in and what is kept secret, is not simulated: there is nobody here to keep a secret from.
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -43,13 +44,29 @@ from actorsync.model.event import (
     Intended,
     MemoryVoided,
     MovesIntended,
+    PartSent,
+    Released,
+    ReleaseEnded,
     RemovalIntended,
     Swept,
 )
-from actorsync.model.operation import Audit, Compare, Copy, Done, Failed, Look, MakeDirectory, Move, Remove, Skipped
+from actorsync.model.operation import (
+    Audit,
+    Compare,
+    Copy,
+    Done,
+    Failed,
+    Look,
+    MakeDirectory,
+    Move,
+    Publish,
+    Remove,
+    Skipped,
+)
 from actorsync.planning.reconcile import looks_equal
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
+from tests.support.world.release_oracle import ReleaseOracle
 
 if TYPE_CHECKING:
     from tests.support.world.watched import WatchedTarget
@@ -67,6 +84,9 @@ _LASTING: Final = (
     Forgotten,
     Drifted,
     MemoryVoided,
+    PartSent,
+    Released,
+    ReleaseEnded,
 )
 
 
@@ -98,6 +118,8 @@ class Oracle:
     #: Files that were taken for equal because of their size and time, and are not: no mirror can see that.
     believed: set[str] = attrs.Factory(set)
     violations: list[str] = attrs.Factory(list)
+    #: The release that is open, if one is.
+    releases: ReleaseOracle = attrs.field(init=False)
 
     policy: Policy | None = None
     listings: Mapping[str, Listing] = attrs.Factory(dict)
@@ -110,6 +132,11 @@ class Oracle:
     _root_before: Root | None = None
     _source: MemoryEndpoint | None = None
     _durable: dict[int, Event] = attrs.Factory(dict)
+    _verb: str = ""
+
+    @releases.default
+    def _watch_releases(self) -> ReleaseOracle:
+        return ReleaseOracle(self.blame, self.is_strange)
 
     # What the world tells.
 
@@ -130,6 +157,7 @@ class Oracle:
         self._durable.clear()
         self.doomed.clear()
         self.moving.clear()
+        self.releases.highest = 0
 
     def published(self, event: Event) -> None:
         """An event was announced."""
@@ -157,19 +185,27 @@ class Oracle:
                 self._check_move(path)
             case "remove":
                 self._check_removal(path)
-        self._removing = path if verb == "remove" else self.moving[path].target.path if verb == "move" else None
+            case "publish":
+                self.releases.check_publish(self.target, path)
+            case "put_back":
+                self.releases.check_put_back(self.target, path)
+        self._verb = verb
+        is_leaving = verb in {"remove", "publish", "put_back"}
+        self._removing = path if is_leaving else self.moving[path].target.path if verb == "move" else None
         self._under_way = self.moving[path] if verb == "move" else None
 
     def was_put(self, path: str, node: Node) -> None:
         """Something is at ``path`` now."""
         if path in self.intended:
             return
+        if isinstance(node, File):
+            self._check_order(path)
         self.unrecorded.add(path)
         self.believed.discard(path)
         self.strange.discard(path)
         if self._under_way is not None and self._under_way.path == path and self._is_a_belief(self._under_way):
             self.believed.add(path)
-        elif isinstance(node, File) and node.data not in self.versions.get(path, ()):
+        elif isinstance(node, File) and node.data not in self._may_hold(path):
             self.blame(f"1: {path!r} holds {node.data[:40]!r}, which the source never had")
 
     def was_taken(self, path: str, node: Node) -> None:
@@ -180,7 +216,10 @@ class Oracle:
         if path != self._removing:
             self.blame(f"8: {path!r} is gone, and nobody was told to remove it")
         record = self.journal.record(path)
-        if isinstance(node, File) and record is not None and self.target.entry(path, node) != record.target:
+        is_replaced = self._verb in {"publish", "put_back"}  # by another version, whatever was there
+        if is_replaced or not isinstance(node, File) or record is None:
+            return
+        if self.target.entry(path, node) != record.target:
             self.blame(f"8: {path!r} is gone, and was not what the journal knows: {record.target}")
 
     def was_recorded(self, facts: Sequence[Event]) -> None:
@@ -207,6 +246,11 @@ class Oracle:
                     self.intended.update(temporaries)
                     for temporary in temporaries:
                         self._check_intent(temporary, source)
+                case Released(items):
+                    self._check_release(items)
+                case ReleaseEnded(rolled_back):
+                    self.unrecorded -= self.releases.items.keys()
+                    self.releases.was_ended(self.target, rolled_back)
                 case Drifted(path, is_mended=is_mended):
                     self._check_drift(fact)
                     if is_mended:  # from now on the journal says of it what is there
@@ -223,6 +267,17 @@ class Oracle:
         """The journal that knew the temporaries is lost."""
         self.orphans |= self.intended
         self.intended.clear()
+        self.releases.forget(item for item, _ in self.journal.release())
+
+    def remember(self) -> Callable[[], None]:
+        """Return a function that forgets what is learned from now on, as a crash does."""
+        unrecorded, memory = set(self.unrecorded), self.releases.memory()
+
+        def recall() -> None:
+            self.unrecorded = unrecorded
+            self.releases.recall(memory)
+
+        return recall
 
     def blame(self, violation: str) -> None:
         """Something is wrong."""
@@ -230,6 +285,32 @@ class Oracle:
         raise AssertionError(violation)
 
     # The invariants.
+
+    def _may_hold(self, path: str) -> set[bytes]:
+        """Return what a final name may hold now. What is taken back may be of others."""
+        versions = self.versions.get(path, set())
+        return versions | self.foreign.get(path, set()) if self._verb == "put_back" else versions
+
+    def _check_order(self, path: str) -> None:
+        """14: in a burst, a file gets its final name by its release alone. 15: file by file, in the order of ranks."""
+        policy = self.policy
+        assert policy is not None
+        if self._verb in {"publish", "put_back"}:
+            return
+        if policy.publish.is_burst and self._verb != "respell":
+            self.blame(f"14: {self._verb} gives {path!r} its name, and no release does")
+        if self._verb == "commit":
+            had_to_wait = any(below(path, it) or below(it, path) for it in self._removed)
+            self.releases.was_committed(path, policy.publish.ranks.of(path), may_be_late=had_to_wait)
+
+    def _check_release(self, items: Sequence[Publish]) -> None:
+        """2 and 14: what is released is whole, and one version of what was read."""
+        self.intended |= {item.aside for item in items if item.aside is not None}
+        self.releases.was_released(items, self.target)
+        for item in items:
+            data, source = self.releases.new.get(item.path), item.kept.source
+            if data is not None and data not in self._contents_of(source):
+                self.blame(f"2: {item.path!r} is released as {source}, which never held that")
 
     def _check_stage(self, temporary: str) -> None:
         if temporary not in dict(self.journal.pending()):
@@ -498,6 +579,8 @@ class Oracle:
     def check_target(self) -> None:
         """1 and 9: each file is a version of its own, or is what others put there, or a temporary the journal knows."""
         known = {path for path, _ in self.journal.pending()}
+        for item, _ in self.journal.release():
+            known |= {item.kept.temporary, item.aside or item.kept.temporary}
         for path, data in self.target.files().items():
             if path in self.intended:
                 if path not in known:

@@ -200,7 +200,13 @@ class Story(World):
         )
         has = self.climate.has
         rule = self.climate.audit_rule()
-        return attrs.evolve(policy, is_automatic=has("automatic"), is_patient=has("patient"), audit=rule)
+        return attrs.evolve(
+            policy,
+            is_automatic=has("automatic"),
+            is_patient=has("patient"),
+            audit=rule,
+            publish=self.climate.publish_rule(),
+        )
 
     def _any_weather(self) -> Weather:
         rng = self.rng
