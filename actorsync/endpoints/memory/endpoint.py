@@ -15,9 +15,10 @@ from typing import Final, TypeVar
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.memory import releases
 from actorsync.endpoints.memory.tree import Directory, File, MemoryTree, Special
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import (
-    ConnectionLost,
     GuardRefused,
     OperationRefused,
     TargetFull,
@@ -57,7 +58,7 @@ class MemoryEndpoint(MemoryTree):
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
     tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` and ``respell`` (with the
-    new path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
+    new path), ``publish`` and ``put_back`` (with the final path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
     holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
@@ -90,10 +91,7 @@ class MemoryEndpoint(MemoryTree):
         self.has_modes = modes
         self.capabilities = Capabilities(lanes=lanes, is_remote=is_remote, keeps_modes=modes)
         self.sessions = 0
-        self.capacity: int | None = None
         self.device = 1
-        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
-        self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it does not exist."""
@@ -102,15 +100,6 @@ class MemoryEndpoint(MemoryTree):
         if root is None:
             raise GuardRefused("the root does not exist")
         return Root(self.entry("", root), self.device)
-
-    def has_room(self, more: int) -> bool:
-        """Return whether ``more`` bytes would fit."""
-        return self.capacity is None or sum(map(len, self.files().values())) + more <= self.capacity
-
-    def check_trouble(self, path: str) -> None:
-        """Raise the error that the test has set for ``path``, if any."""
-        if path in self.trouble:
-            raise self.trouble[path]
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -203,6 +192,19 @@ class MemorySession:
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries, one after the other."""
         return [await self._one("commit", item.path, self._commit, item) for item in staged]
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files, one after the other."""
+        return [await releases.publish(self._endpoint, item) for item in items]
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back, one after the other."""
+        return [await releases.put_back(self._endpoint, item) for item in items]
+
+    async def free_space(self) -> int | None:
+        """Return what is left of the capacity; None without one."""
+        await trio.lowlevel.checkpoint()
+        return self._endpoint.room()
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, one after the other."""

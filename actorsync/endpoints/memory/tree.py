@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.shared.paths import why_not_inside
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 
 __all__ = ["Directory", "File", "MemoryTree", "Node", "Special"]
@@ -65,9 +66,15 @@ class MemoryTree:
         fold: Callable[[str], str] | None = None,
     ) -> None:
         self.has_modes = False
+        self.capacity: int | None = None
+        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
+        self.log: list[tuple[str, str]] = []
+        #: The directory beside the root that sessions may use; "" if the root has no directory above it.
+        self.outside = "../.trash"
         self._now, self.precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None
+        self._above = self._new_directory()
 
     # Changes by another program, without a session.
 
@@ -122,6 +129,37 @@ class MemoryTree:
         """Return the content of every file, including temporaries, by path."""
         return {path: node.data for path, node in _walk(self._root) if isinstance(node, File)}
 
+    def files_outside(self) -> dict[str, bytes]:
+        """Return the content of every file beside the root, by path: each begins with ``../``."""
+        return {join("..", path): node.data for path, node in _walk(self._above) if isinstance(node, File)}
+
+    def room(self) -> int | None:
+        """Return how many more bytes fit; None without a ``capacity``. A file with two names counts once."""
+        if self.capacity is None:
+            return None
+        return self.capacity - sum(
+            {id(node): len(node.data) for node in self._all() if isinstance(node, File)}.values()
+        )
+
+    def has_room(self, more: int) -> bool:
+        """Return whether ``more`` bytes would fit."""
+        room = self.room()
+        return room is None or more <= room
+
+    def check_trouble(self, path: str) -> None:
+        """Raise the error that the test has set for ``path``, if any."""
+        if path in self.trouble:
+            raise self.trouble[path]
+
+    def _all(self) -> Iterator[Node]:
+        for root in (self._root, self._above):
+            yield from (node for _, node in _walk(root))
+
+    @property
+    def has_links(self) -> bool:
+        """Whether a file can have two names: a tree that shows inodes is like a local one."""
+        return self._inodes
+
     def directories(self) -> set[str]:
         """Return the paths of all directories except the root."""
         return {path for path, node in _walk(self._root) if path and isinstance(node, Directory)}
@@ -130,18 +168,23 @@ class MemoryTree:
 
     def find(self, path: str) -> Node | None:
         """Return the node at ``path``, or None."""
-        node: Node | None = self._root
-        for name in path.split("/") if path else ():
+        node, names = self._begin(path)
+        for name in names:
             if not isinstance(node, Directory):
                 return None
             node = node.children.get(self._stored(node, name))
         return node
 
+    def _begin(self, path: str) -> tuple[Node | None, list[str]]:
+        """Return the directory from which a path is walked, and the names to walk."""
+        names = path.split("/") if path else []
+        return (self._above, names[1:]) if names[:1] == [".."] else (self._root, names)
+
     def shown_as(self, path: str) -> str:
         """Return the path under which the node at ``path`` is listed. It can differ if names are folded."""
-        shown = ""
-        node: Node | None = self._root
-        for name in path.split("/") if path else ():
+        node, names = self._begin(path)
+        shown = ".." if node is self._above else ""
+        for name in names:
             stored = self._stored(node, name) if isinstance(node, Directory) else name
             shown = join(shown, stored)
             node = node.children.get(stored) if isinstance(node, Directory) else None
@@ -218,8 +261,8 @@ class MemoryTree:
         return directory.children.pop(name)
 
     def _parent(self, path: str) -> tuple[Directory, str]:
-        if not {"", ".", ".."}.isdisjoint(path.split("/")):
-            raise OperationRefused(f"{path!r} is not a path below the root")
+        if why := why_not_inside(path, self.outside, "/memory"):
+            raise OperationRefused(f"{path!r} cannot be used: {why}")
         parent = self.find(parent_of(path))
         if not isinstance(parent, Directory):
             raise OperationRefused(f"the directory of {path!r} does not exist")
