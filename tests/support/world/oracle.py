@@ -190,8 +190,7 @@ class Oracle:
             case "put_back":
                 self.releases.check_put_back(self.target, path)
         self._verb = verb
-        is_leaving = verb in {"remove", "publish", "put_back"}
-        self._removing = path if is_leaving else self.moving[path].target.path if verb == "move" else None
+        self._removing = path if verb == "remove" else self.moving[path].target.path if verb == "move" else None
         self._under_way = self.moving[path] if verb == "move" else None
 
     def was_put(self, path: str, node: Node) -> None:
@@ -213,10 +212,10 @@ class Oracle:
         if path in self.intended:
             return
         self.unrecorded.add(path)
-        if path != self._removing:
+        is_replaced = self.target.is_at(path, "publish", "put_back")  # by another version, whatever was there
+        if path != self._removing and not is_replaced:
             self.blame(f"8: {path!r} is gone, and nobody was told to remove it")
         record = self.journal.record(path)
-        is_replaced = self._verb in {"publish", "put_back"}  # by another version, whatever was there
         if is_replaced or not isinstance(node, File) or record is None:
             return
         if self.target.entry(path, node) != record.target:
@@ -289,13 +288,13 @@ class Oracle:
     def _may_hold(self, path: str) -> set[bytes]:
         """Return what a final name may hold now. What is taken back may be of others."""
         versions = self.versions.get(path, set())
-        return versions | self.foreign.get(path, set()) if self._verb == "put_back" else versions
+        return versions | self.foreign.get(path, set()) if self.target.is_at(path, "put_back") else versions
 
     def _check_order(self, path: str) -> None:
         """14: in a burst, a file gets its final name by its release alone. 15: file by file, in the order of ranks."""
         policy = self.policy
         assert policy is not None
-        if self._verb in {"publish", "put_back"}:
+        if self.target.is_at(path, "publish", "put_back"):
             return
         if policy.publish.is_burst and self._verb != "respell":
             self.blame(f"14: {self._verb} gives {path!r} its name, and no release does")

@@ -11,6 +11,7 @@ import attrs
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
 from actorsync.endpoints.memory.tree import Directory, Node
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.journal.audit_memory import AuditMemory
@@ -42,11 +43,21 @@ class WatchedTarget(MemoryEndpoint):
         super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
         self.log = _Log(self._command)
         self.busy: dict[str, list[str]] = {}
+        self.links = False
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
         async with super().open_session():
             yield _WatchedTargetSession(self)
+
+    @property
+    def has_links(self) -> bool:
+        """Whether a file can have two names, so that an old file keeps its name until the new one has it."""
+        return self.links
+
+    def is_at(self, path: str, *verbs: str) -> bool:
+        """Return whether one of these verbs is under way for a path."""
+        return not set(verbs).isdisjoint(self.busy.get(path, ()))
 
     def has_room(self, more: int) -> bool:
         if super().has_room(more):
@@ -85,7 +96,10 @@ class WatchedTarget(MemoryEndpoint):
     def fork(self) -> WatchedTarget:
         """Return a copy of the tree as it is now: what is on the disk of a server when its clients are killed."""
         copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self._saw)
-        copy._root = None if self._root is None else _copy_of(self._root)
+        copies: dict[int, Node] = {}
+        copy._root = None if self._root is None else _copy_of(self._root, copies)
+        copy._above = _copy_of(self._above, copies)
+        copy.outside, copy.links = self.outside, self.links
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
         copy.trouble, copy.capacity = self.trouble, self.capacity
         return copy
@@ -95,11 +109,14 @@ class WatchedTarget(MemoryEndpoint):
             self.oracle.was_told(verb, path)
 
 
-def _copy_of(directory: Directory) -> Directory:
-    children: dict[str, Node] = {
-        name: _copy_of(node) if isinstance(node, Directory) else attrs.evolve(node)
-        for name, node in directory.children.items()
-    }
+def _copy_of(directory: Directory, copies: dict[int, Node]) -> Directory:
+    """Return a copy of a directory. A file with two names is one file in the copy as well."""
+    children: dict[str, Node] = {}
+    for name, node in directory.children.items():
+        if isinstance(node, Directory):
+            children[name] = _copy_of(node, copies)
+        else:
+            children[name] = copies.setdefault(id(node), attrs.evolve(node))
     return attrs.evolve(directory, children=children)
 
 
@@ -115,6 +132,20 @@ class _WatchedTargetSession(MemorySession):
             return await super()._one(verb, path, do, item)  # what is gone cannot be renamed: this only looks
         with self._endpoint.working_on(path, verb):
             return await super()._one(verb, path, do, item)
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        results: list[Published | OperationRefused] = []
+        for item in items:
+            with self._endpoint.working_on(item.staged.path, "publish"):
+                results += await super().publish([item])
+        return results
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        results: list[Entry | OperationRefused | None] = []
+        for item in items:
+            with self._endpoint.working_on(item.staged.path, "put_back"):
+                results += await super().put_back([item])
+        return results
 
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
         with self._endpoint.working_on(upload.path, "stage"):
