@@ -110,12 +110,21 @@ class Removals:
     async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
         """Ask the guards once about everything that would be removed; then release it, and wait until it is done.
 
+        See `decide`.
+        """
+        if await self.decide(complete, seen, unlisted):
+            await self.release()
+        await self.progress.until_idle()
+
+    async def decide(self, complete: ScanComplete, seen: int, unlisted: Collection[str], coming: int = 0) -> bool:
+        """Ask the guards about everything that would be removed. Return False if one refuses; then nothing is.
+
         ``seen`` is how many entries the scan showed, ``unlisted`` the directories of the target that the survey could
-        not list.
+        not list, and ``coming`` how many files the run adds before it removes any.
         """
         await self._drop_outside(complete.scope)
         removals = self.schedule.removals
-        ours = await self.blocking(self.journal.owned_count)
+        ours = coming + await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
         foreign = sum(removal.is_foreign for removal in removals)
         known = self._ours_before + self._foreign_used + foreign
@@ -124,13 +133,17 @@ class Removals:
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))
             await self.announcer.settle(self.schedule.drop_removals("a guard refused"))
-        else:
-            await self.announcer.send(complete)
-            await self._confirm_absence()
-            await self._postpone_removals(unlisted)
-            await self.blocking(self._mark_twins)
-            self.schedule.release_removals()
-            self.progress.notify()
+            return False
+        await self.announcer.send(complete)
+        await self._confirm_absence()
+        await self._postpone_removals(unlisted)
+        return True
+
+    async def release(self) -> None:
+        """Remove what may be removed, and wait until that is done."""
+        await self.blocking(self._mark_twins)
+        self.schedule.release_removals()
+        self.progress.notify()
         await self.progress.until_idle()
 
     def _mark_twins(self) -> None:
