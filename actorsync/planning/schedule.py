@@ -168,13 +168,6 @@ class Schedule:
                 self._admit(operation)
         return []
 
-    def all_added(self) -> None:
-        """Take note that everything was added that follows from the scan: the ranks after the first may follow.
-
-        What is added later is sent all the same, before anything of a higher rank that is not given out.
-        """
-        self.arrivals.note_whole()
-
     def move(self, moves: Iterable[Move]) -> list[Outcome]:
         """Add moves in place of the removals of the old names; nothing else waits for those.
 

@@ -243,7 +243,7 @@ class _Story:
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
-        schedule.all_added()
+        schedule.arrivals.note_whole()
         self.progress.notify()
         await self.progress.until_idle()
         await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left

@@ -98,7 +98,10 @@ class Arrivals:
             self._look()
 
     def note_whole(self) -> None:
-        """Take note that everything was added that the source has: the ranks after the first may follow."""
+        """Take note that everything was added that the source has: the ranks after the first may follow.
+
+        What is added later is sent all the same, before anything of a higher rank that is not given out.
+        """
         self._is_whole = True
         self._look()
 

@@ -97,7 +97,7 @@ def test_lowest_rank_is_sent_during_the_scan_and_others_wait_for_its_end() -> No
     for path, size in (("a.css", 1), ("data", 7)):
         schedule.settle(Done(copy(path, size)))
     assert schedule.is_idle, "what waits for the end of the scan must not keep it from ending"
-    schedule.all_added()
+    schedule.arrivals.note_whole()
     assert given_out(schedule) == ["a.html"]
     schedule.settle(Failed(copy("a.html", 8), "refused"))
     assert given_out(schedule) == ["index.html"], "a file that fails does not hold back the ranks after it"
@@ -127,7 +127,7 @@ def test_moves_go_in_ranks_with_the_copies() -> None:
     moves = [move("v2/index.html", "v1/index.html"), move("v2/a.css", "v1/a.css")]
     schedule = schedule_of(copy("b.css"), copy("b.html"), *(remove(it.target.path) for it in moves))
     schedule.move(moves)
-    schedule.all_added()
+    schedule.arrivals.note_whole()
     assert given_out(schedule) == ["v2/a.css", "b.css"]
     schedule.settle(Done(copy("b.css")))
     assert given_out(schedule) == []
@@ -141,7 +141,7 @@ def test_copy_in_place_of_a_move_holds_back_higher_ranks_from_the_outcome_of_the
     moved = move("new.css", "old.css")
     schedule = schedule_of(copy("a.html"), remove("old.css"))
     schedule.move([moved])
-    schedule.all_added()
+    schedule.arrivals.note_whole()
     assert given_out(schedule) == ["new.css"]
     schedule.settle(Skipped(moved, "not there"))
     assert given_out(schedule) == [], "the copy is still to be added"
@@ -156,7 +156,7 @@ def test_copy_in_place_of_a_move_that_is_refused_holds_back_nothing() -> None:
     schedule = schedule_of(copy("a.html"), remove("old.css"))
     schedule.refuse(MakeDirectory(Entry("d", Kind.DIRECTORY)), "refused")
     assert [type(it) for it in schedule.move([moved])] == [Skipped]
-    schedule.all_added()
+    schedule.arrivals.note_whole()
     assert given_out(schedule) == []
     assert [type(it) for it in schedule.add(copy("d/new.css"))] == [Failed]
     assert given_out(schedule) == ["a.html"]
@@ -166,7 +166,7 @@ def test_copy_that_waits_for_a_removal_holds_back_higher_ranks_until_it_is_excus
     schedule = schedule_of(
         remove("a.css/x"), remove("a.css", Kind.DIRECTORY), remove("z"), copy("a.css"), copy("b.html")
     )
-    schedule.all_added()
+    schedule.arrivals.note_whole()
     assert (given_out(schedule), schedule.is_idle, schedule.arrivals.held) == ([], True, 1)
     assert schedule.making_way == {"a.css", "a.css/x"}
     schedule.excuse_waiting()
@@ -212,7 +212,7 @@ def test_no_copy_is_given_out_while_one_of_a_lower_rank_is_unsettled(seed: int) 
             settle(schedule.add(to_add.pop()))
         elif not to_add and not is_whole:
             is_whole = True
-            schedule.all_added()
+            schedule.arrivals.note_whole()
         elif (batch := schedule.next_batch()) is not None and len(out) < 40:
             for operation in batch:
                 if isinstance(operation, Copy):
@@ -242,7 +242,7 @@ def test_one_connection_stays_free_of_big_files_while_smaller_ones_may_come() ->
     assert schedule.ready == 2, "more connections would help, and are asked for"
     schedule.add(copy("late.css"))
     assert given_out(schedule) == ["late.css"]
-    schedule.all_added()
+    schedule.arrivals.note_whole()
     assert given_out(schedule) == ["2.mp4", "3.mp4"], "nothing else is left: every connection works"
 
 
