@@ -24,7 +24,7 @@ from actorsync.endpoints.contract import (
     respell,
     traits_of,
 )
-from actorsync.endpoints.resuming import continue_from, leave, may_continue, open_at, read_at
+from actorsync.endpoints.resuming import continue_from, leave, may_continue, read_at
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import (
     Entry,
@@ -79,9 +79,9 @@ class ReadSessionWrapper(ReadSession):
         """Open one file."""
         return self._real.open(path)
 
-    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
-        """Open one file in the middle, where the real session can."""
-        return open_at(self._real, path, start)
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:  # noqa: ARG002
+        """Open one file from its beginning. A subclass may do what `OpensAt` says, with what its `open` adds."""
+        return self.open(path)
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the other side."""
