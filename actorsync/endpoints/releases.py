@@ -122,21 +122,26 @@ async def _publish_one(
         step = step_to_publish(seen, item.staged.size, sets_aside=item.aside is not None)
     except OperationRefused as refused:
         return refused
+    staged, final, aside = item.staged, seen.final, item.aside
+    if step is Step.NONE or aside is None or seen.temporary is None or (final is not None and step is Step.RENAME):
+        # Of a file that is published, this finds out whether it has the staged time as precisely as the target can.
+        (committed,) = await session.commit([staged])
+        return Published(committed, _is_file(seen.aside)) if isinstance(committed, Entry) else committed
     old: Entry | None = None
-    if step is Step.SET_ASIDE and seen.final is not None and item.aside is not None:
-        (moved,) = await session.move([Relocation(seen.final, item.aside)])
+    if final is not None:
+        (moved,) = await session.move([Relocation(final, aside)])
         if isinstance(moved, OperationRefused):
             return OperationRefused(f"the old file cannot be set aside: {moved}", retry=moved.retry)
         old = moved
-    # Of a file that is published, `commit` finds out whether it has the staged time as precisely as the target can.
-    (committed,) = await session.commit([item.staged])
-    if isinstance(committed, Entry):
-        return Published(committed, old is not None or _is_file(seen.aside))
+    # Not `commit`, which may remove what an interrupted commit of the same file has set aside under this name.
+    (renamed,) = await session.move([Relocation(seen.temporary, staged.path)])
+    if isinstance(renamed, Entry):
+        return Published(renamed, old is not None or _is_file(seen.aside))
     if old is not None:
-        (back,) = await session.move([Relocation(old, item.staged.path)])
+        (back,) = await session.move([Relocation(old, staged.path)])
         if isinstance(back, OperationRefused):
-            return OperationRefused(f"{committed}; and its old file cannot be put back: {back}", retry=True)
-    return committed
+            return OperationRefused(f"{renamed}; and its old file cannot be put back: {back}", retry=True)
+    return renamed
 
 
 async def _put_back_one(

@@ -8,11 +8,11 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from actorsync.endpoints.shared.paths import why_not_inside
+from actorsync.endpoints.shared.paths import leads_out, why_not_inside
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 
-__all__ = ["Directory", "File", "MemoryTree", "Node", "Special"]
+__all__ = ["Directory", "File", "MemoryTree", "Node", "Special", "walk"]
 
 _LONGEST_NAME: Final = 255
 
@@ -66,6 +66,8 @@ class MemoryTree:
         fold: Callable[[str], str] | None = None,
     ) -> None:
         self.has_modes = False
+        #: Whether a file can have two names: a tree that shows inodes is like a local one.
+        self.has_links = inodes
         self.capacity: int | None = None
         self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
         self.log: list[tuple[str, str]] = []
@@ -125,66 +127,37 @@ class MemoryTree:
         self.touch(node)
         self.put(path, node)
 
-    def files(self) -> dict[str, bytes]:
-        """Return the content of every file, including temporaries, by path."""
-        return {path: node.data for path, node in _walk(self._root) if isinstance(node, File)}
-
-    def files_outside(self) -> dict[str, bytes]:
-        """Return the content of every file beside the root, by path: each begins with ``../``."""
-        return {join("..", path): node.data for path, node in _walk(self._above) if isinstance(node, File)}
-
-    def room(self) -> int | None:
-        """Return how many more bytes fit; None without a ``capacity``. A file with two names counts once."""
-        if self.capacity is None:
-            return None
-        return self.capacity - sum(
-            {id(node): len(node.data) for node in self._all() if isinstance(node, File)}.values()
-        )
-
-    def has_room(self, more: int) -> bool:
-        """Return whether ``more`` bytes would fit."""
-        room = self.room()
-        return room is None or more <= room
+    def files(self, outside: str = "") -> dict[str, bytes]:
+        """Return the content of every file, including temporaries, by path; with ``".."`` of those beside the root."""
+        return {join(outside, path): node.data for path, node in walk(self.find(outside)) if isinstance(node, File)}
 
     def check_trouble(self, path: str) -> None:
         """Raise the error that the test has set for ``path``, if any."""
         if path in self.trouble:
             raise self.trouble[path]
 
-    def _all(self) -> Iterator[Node]:
-        for root in (self._root, self._above):
-            yield from (node for _, node in _walk(root))
-
-    @property
-    def has_links(self) -> bool:
-        """Whether a file can have two names: a tree that shows inodes is like a local one."""
-        return self._inodes
-
     def directories(self) -> set[str]:
         """Return the paths of all directories except the root."""
-        return {path for path, node in _walk(self._root) if path and isinstance(node, Directory)}
+        return {path for path, node in walk(self._root) if path and isinstance(node, Directory)}
 
     # Operations of a session.
 
     def find(self, path: str) -> Node | None:
         """Return the node at ``path``, or None."""
-        node, names = self._begin(path)
-        for name in names:
+        is_outside, names = leads_out(path), path.split("/") if path else []
+        node: Node | None = self._above if is_outside else self._root
+        for name in names[is_outside:]:
             if not isinstance(node, Directory):
                 return None
             node = node.children.get(self._stored(node, name))
         return node
 
-    def _begin(self, path: str) -> tuple[Node | None, list[str]]:
-        """Return the directory from which a path is walked, and the names to walk."""
-        names = path.split("/") if path else []
-        return (self._above, names[1:]) if names[:1] == [".."] else (self._root, names)
-
     def shown_as(self, path: str) -> str:
         """Return the path under which the node at ``path`` is listed. It can differ if names are folded."""
-        node, names = self._begin(path)
-        shown = ".." if node is self._above else ""
-        for name in names:
+        is_outside, names = leads_out(path), path.split("/") if path else []
+        node: Node | None = self._above if is_outside else self._root
+        shown = ".." if is_outside else ""
+        for name in names[is_outside:]:
             stored = self._stored(node, name) if isinstance(node, Directory) else name
             shown = join(shown, stored)
             node = node.children.get(stored) if isinstance(node, Directory) else None
@@ -274,7 +247,8 @@ class MemoryTree:
         return node
 
 
-def _walk(root: Node | None) -> Iterator[tuple[str, Node]]:
+def walk(root: Node | None) -> Iterator[tuple[str, Node]]:
+    """Yield a node and all below it, with their paths relative to it."""
     waiting: list[tuple[str, Node]] = [] if root is None else [("", root)]
     while waiting:
         path, node = waiting.pop()
