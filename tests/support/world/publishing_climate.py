@@ -40,7 +40,7 @@ class Burst(Rule):
     chance: ClassVar[float] = 0.3
 
     def settle(self, story: Story) -> None:
-        story.target.links = self.rng.random() < 0.5
+        story.target.has_links = self.rng.random() < 0.5
         story.saw("burst")
 
     def changed(self, rule: PublishRule) -> PublishRule:

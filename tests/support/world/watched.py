@@ -43,17 +43,11 @@ class WatchedTarget(MemoryEndpoint):
         super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
         self.log = _Log(self._command)
         self.busy: dict[str, list[str]] = {}
-        self.links = False
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
         async with super().open_session():
             yield _WatchedTargetSession(self)
-
-    @property
-    def has_links(self) -> bool:
-        """Whether a file can have two names, so that an old file keeps its name until the new one has it."""
-        return self.links
 
     def is_at(self, path: str, *verbs: str) -> bool:
         """Return whether one of these verbs is under way for a path."""
@@ -99,7 +93,7 @@ class WatchedTarget(MemoryEndpoint):
         copies: dict[int, Node] = {}
         copy._root = None if self._root is None else _copy_of(self._root, copies)
         copy._above = _copy_of(self._above, copies)
-        copy.outside, copy.links = self.outside, self.links
+        copy.outside, copy.has_links = self.outside, self.has_links
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
         copy.trouble, copy.capacity = self.trouble, self.capacity
         return copy
