@@ -42,9 +42,10 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     """Return what is wrong with the events of a run, or None. ``report`` is the run's result, if it returned one.
 
     The first event is `Started`, and the last is the only `Stopped`. Each operation has one outcome. A directory is
-    made before its entries and removed after them. The parts of a release may be tried, and taken back, more than once. Only a directory in which a removal has failed may be listed again,
-    by an exact mirror. The sums of the report match the events. A run that was not
-    ``drained`` and ended by itself has an outcome for exactly the planned operations.
+    made before its entries and removed after them. The parts of a release may be tried, and taken back, more than
+    once. Only a directory in which a removal has failed may be listed again, by an exact mirror. The sums of the
+    report match the events. A run that was not ``drained`` and ended by itself has an outcome for exactly the
+    planned operations.
     """
     if not isinstance(events[0], Started) or sum(isinstance(event, Stopped) for event in events) != 1:
         return "not one Started and one Stopped"

@@ -201,7 +201,8 @@ class Oracle:
             self._check_order(path)
         self.unrecorded.add(path)
         self.believed.discard(path)
-        self.strange.discard(path)
+        if not self.target.is_at(path, "publish", "put_back"):  # until the release has ended
+            self.strange.discard(path)
         if self._under_way is not None and self._under_way.path == path and self._is_a_belief(self._under_way):
             self.believed.add(path)
         elif isinstance(node, File) and node.data not in self._may_hold(path):
@@ -247,9 +248,11 @@ class Oracle:
                         self._check_intent(temporary, source)
                 case Released(items):
                     self._check_release(items)
-                case ReleaseEnded(rolled_back):
+                case ReleaseEnded(rolled_back, refused):
                     self.unrecorded -= self.releases.items.keys()
-                    self.releases.was_ended(self.target, rolled_back)
+                    if rolled_back is None:
+                        self.strange -= self.releases.items.keys() - set(refused)
+                    self.releases.was_ended(self.target, rolled_back, refused)
                 case Drifted(path, is_mended=is_mended):
                     self._check_drift(fact)
                     if is_mended:  # from now on the journal says of it what is there
