@@ -17,16 +17,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join
 from actorsync.model.event import Confirmed, Event
-from actorsync.model.operation import Copy, Done, Move, Remove, Skipped
+from actorsync.model.operation import Copy, Done, Move, Prepare, Remove, Skipped
 from actorsync.model.report import Report
 from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
 from tests.support.tiers import IS_FULL, amount, diagonals
 from tests.support.world import long_run
+from tests.support.world.burst import BURST
 from tests.support.world.climate import KINDS, NO_CLIMATE, Climate
 from tests.support.world.memory_mirror import Mirror
 from tests.support.world.simulation import Story, simulate
@@ -383,3 +386,44 @@ async def test_m049_first_of_two_names_that_the_target_folds_is_kept(autojump_cl
     mirror.source.delete("B" if ("B/y" in dict(report.failures)) else "b")
     assert (await mirror.run()).exit_code == 0
     assert mirror.target.files() == mirror.source.files()
+
+
+async def test_drain_when_all_is_staged_leaves_the_release_to_the_next_run(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror()
+    mirror.source.write("a", b"a")
+
+    def drain(event: Event) -> None:
+        if isinstance(event, Done) and isinstance(event.operation, Prepare):
+            mirror.shutdown.drain()
+
+    assert (await mirror.run(policy=BURST, observe=drain)).exit_code == 3
+    mirror.shutdown = Shutdown()
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == {"a": b"a"}
+
+
+async def test_drain_in_the_hook_before_the_commit_point_leaves_the_release_to_the_next_run(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror()
+    mirror.source.write("a", b"a")
+
+    async def drain() -> None:
+        mirror.shutdown.drain()
+
+    assert (await mirror.run(policy=BURST, pipeline=Pipeline(before_commit=drain))).exit_code == 3
+    mirror.shutdown = Shutdown()
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == {"a": b"a"}
+
+
+async def test_renamed_file_is_sent_for_its_release_and_not_moved_before_it(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.source.write("a", b"a")
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    mirror.source.rename("a", "b")
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert "move" not in {verb for verb, _ in mirror.target.log}
+    assert mirror.target.files() == {"b": b"a"}

@@ -259,6 +259,7 @@ class _Story:
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
+            self.releases.note_drain()
         elif complete is not None and self.planner.rules.publish.is_burst:
             await self._publish(complete)
         elif complete is not None:
@@ -288,6 +289,7 @@ class _Story:
         elif await releases.publish():
             await removals.release()
             if self.planner.draining.is_set():
+                releases.note_drain()
                 return
             if (why := releases.why_not(unseen)) is not None:
                 await releases.hold_back(why)

@@ -107,6 +107,8 @@ class Releases:
         """Publish what is staged, and then let go what has waited for it. Return False if it is not published."""
         if self._staged:
             result = await self._hand_over(Release(await self.blocking(self._items)))
+            if result is ReleaseResult.HELD_BACK:
+                self.note_drain()
             if result is not ReleaseResult.PUBLISHED:
                 return False
             self._staged.clear()
@@ -121,6 +123,11 @@ class Releases:
         if self._staged or self._modes:
             await self.announcer.send(NotPublished(f"nothing was published: {reason}", len(self._staged)))
         await self.leave()
+
+    def note_drain(self) -> None:
+        """Take note that a drain leaves what is staged to the next run. So this run is not complete."""
+        if self._staged:
+            self.schedule.left.is_some = self.schedule.left.is_by_drain = True
 
     async def leave(self) -> None:
         """Leave to the next run what waits for a release."""
