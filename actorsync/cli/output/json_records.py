@@ -28,6 +28,7 @@ from actorsync.model.event import (
     LoginDeferred,
     MemoryVoided,
     MovesIntended,
+    NotPublished,
     Parked,
     PartSent,
     Planned,
@@ -114,6 +115,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "path": kept.path, "temporary": kept.temporary, "sent": kept.sent}
         case Released(items):
             yield {"event": name, "paths": [it.path for it in items]}
+        case ReleaseEnded(rolled_back, refused):
+            yield {"event": name, "rolled_back": rolled_back, "refused": list(refused)}
         case RemovalIntended(paths):
             yield {"event": name, "paths": list(paths)}
         case MovesIntended(moves):
@@ -144,7 +147,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | MemoryVoided()
             | Audited()
             | DriftEnded()
-            | ReleaseEnded()
+            | NotPublished()
             | RemovalsRefused()
             | RemovalsWithheld()
             | Recovered()
