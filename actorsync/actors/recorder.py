@@ -54,7 +54,7 @@ from actorsync.model.operation import (
     SetMode,
     Skipped,
     Survey,
-    Sweep,
+    Tidying,
 )
 from actorsync.model.report import Report
 
@@ -153,7 +153,7 @@ class Tally:
                 return
             case Done(PutBack()):
                 self.settled -= 1
-            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Sweep):
+            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:

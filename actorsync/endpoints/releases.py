@@ -10,11 +10,11 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from actorsync.endpoints.contract import Session, Staged
+from actorsync.endpoints.contract import Relocation, Session, Staged, look
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry
+from actorsync.model.entry import Entry, Kind
 
-__all__ = ["Measuring", "Publication", "Published", "Publishing", "free_space"]
+__all__ = ["Measuring", "Publication", "Published", "Publishing", "free_space", "publish"]
 
 
 @attrs.frozen
@@ -71,3 +71,35 @@ class Measuring(Protocol):
 async def free_space(session: Session) -> int | None:
     """Call `Measuring.free_space`; return None where the session does not have it."""
     return await session.free_space() if isinstance(session, Measuring) else None
+
+
+async def publish(session: Session, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+    """Call `Publishing.publish`; move and commit, one item after the other, where the session does not have it."""
+    if isinstance(session, Publishing):
+        return await session.publish(items)
+    return [await _publish_one(session, item) for item in items]
+
+
+async def _publish_one(session: Session, item: Publication) -> Published | OperationRefused:
+    path, has_old = item.staged.path, False
+    if item.aside is not None:
+        names = [Entry(name, Kind.FILE) for name in (item.aside, path, item.staged.temporary)]
+        aside, old, temporary = await look(session, names)
+        for found in (aside, old, temporary):
+            if isinstance(found, OperationRefused):
+                return found
+        has_old = aside is not None
+        # Without its temporary, the file has its final name already: by an earlier call.
+        if isinstance(old, Entry) and not has_old and temporary is not None:
+            (moved,) = await session.move([Relocation(old, item.aside)])
+            if isinstance(moved, OperationRefused):
+                return moved
+            has_old = True
+    (entry,) = await session.commit([item.staged])
+    if isinstance(entry, Entry):
+        return Published(entry, has_old)
+    if has_old and item.aside is not None:
+        (set_aside,) = await look(session, [Entry(item.aside, Kind.FILE)])
+        if isinstance(set_aside, Entry):
+            await session.move([Relocation(set_aside, path)])
+    return entry

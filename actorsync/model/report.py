@@ -28,7 +28,8 @@ class Report:
     ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
     compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
-    compared the target with the journal. ``exit_code`` is the exit code of the command line.
+    compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
+    changes. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -62,6 +63,7 @@ class Report:
     is_audit: bool = False
     left_is_minimum: bool = False
     left_out: LeftOut = NOTHING
+    held: int = 0
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

@@ -38,6 +38,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Prepare,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -46,6 +47,7 @@ from actorsync.model.operation import (
     Skipped,
     Survey,
     Sweep,
+    Tidying,
 )
 from actorsync.planning.drift import AuditQueue
 from actorsync.planning.removal_queue import RemovalQueue
@@ -81,7 +83,7 @@ class Schedule:
         self._comparisons: deque[Compare] = deque()
         self._copies: list[tuple[int, int, Sending]] = []
         self._added = 0
-        self._urgent: deque[Sweep | Survey | Audit] = deque()
+        self._urgent: deque[Tidying | Survey | Audit] = deque()
         self._directories: deque[MakeDirectory] = deque()
         self._moves: deque[Move] = deque()
         self._modes: deque[SetMode] = deque()
@@ -134,8 +136,8 @@ class Schedule:
 
         Returns the outcome of one that cannot be done any more, because its directory could not be made.
         """
-        self.left.planned += not isinstance(operation, Audit | Look | Survey | Sweep)
-        if self._drained and not isinstance(operation, Sweep):
+        self.left.planned += not isinstance(operation, Audit | Look | Survey | Tidying)
+        if self._drained and not isinstance(operation, Tidying):
             self._leave(not isinstance(operation, Audit | Look))
             return []
         self.audits.note(operation)
@@ -146,7 +148,7 @@ class Schedule:
                 fault = self._missing[parent_of(operation.path)]
                 self.left.planned -= 1  # `refuse` counts it
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
-            case Sweep() | Survey() | Audit(""):
+            case Recall() | Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
             case Audit() | Look():
                 self.audits.add(operation)
@@ -224,7 +226,7 @@ class Schedule:
         removals = self._removals.clear()
         moves = len(self._moves) + len(self._respellings) + len(self._modes) + len(self._comparisons)
         self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
-        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
+        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Tidying))
         small = (self._directories, self._moves, self._modes, self._respellings, self._comparisons, self.audits)
         for collection in (self._copies, *small, self._waiting):
             collection.clear()
@@ -332,10 +334,10 @@ class Schedule:
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
-        if not isinstance(first, Sweep):
+        if not isinstance(first, Tidying):
             return (first,)
         batch: list[Operation] = [first]
-        while self._urgent and isinstance(self._urgent[0], Sweep) and len(batch) < BATCH:
+        while self._urgent and type(self._urgent[0]) is type(first) and len(batch) < BATCH:
             batch.append(self._urgent.popleft())
         return tuple(batch)
 
@@ -366,7 +368,7 @@ class Schedule:
             failed = _undone(operation, outcome.reason, Fault.PATH)
             return [failed, *self.settle(failed)]
         match operation:
-            case Sweep() | Survey() | Audit(""):
+            case Recall() | Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
             case Audit() | Look():
                 self.audits.add(operation)

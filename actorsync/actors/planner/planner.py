@@ -15,6 +15,7 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
@@ -25,8 +26,8 @@ from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
-from actorsync.model.event import Learned, Planned
-from actorsync.model.operation import Batch, Side, Sweep
+from actorsync.model.event import Forgotten, Learned, Planned
+from actorsync.model.operation import Batch, Recall, Side, Sweep
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
 from actorsync.planning.schedule import Schedule
@@ -68,6 +69,8 @@ class Planner:
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
     foreign: int = 0
     """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
+    held: int = 0
+    """How many paths stay undone. Counted at the end as well."""
     _story: _Story | None = attrs.field(default=None, init=False)
 
     @property
@@ -167,6 +170,7 @@ class Planner:
             respellings=respellings,
             removals=removals,
             dispatch=dispatch,
+            held=Held(journal.trash.held(), rules.by_size_time),
             is_new_rule=is_new_rule,
         )
         self.audits = audits = Audits(
@@ -214,6 +218,7 @@ class _Story:
         if self.planner.is_audit:
             return await self._audit(listings)
         await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
+        await self._recall()
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
         if self.planner.journal.is_fresh:
@@ -246,8 +251,8 @@ class _Story:
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         await self.announcer.until_recorded()
-        leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
-        await self._sweep(leftovers)
+        await self._recall()
+        await self._sweep(await self.planner.blocking(self._read_end))
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
@@ -265,12 +270,14 @@ class _Story:
         complete = await self.intake.run(listings)
         await self._announce_totals()
         await self.audits.finish()
-        _, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self.planner.blocking(self._read_end)
         return None if self.audits.is_cut_short else complete
 
-    def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
-        """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""
-        return self.planner.journal.pending(), self.planner.journal.foreign_count()
+    def _read_end(self) -> Iterable[tuple[str, Entry | None]]:
+        """Return the temporaries that are left, and count what the report tells, in one hop to a thread."""
+        journal = self.planner.journal
+        self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
+        return journal.pending()
 
     async def _begin_survey(self) -> bool:
         """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
@@ -304,6 +311,13 @@ class _Story:
         self.progress.notify()
         await self.progress.until_idle()
 
+    async def _recall(self) -> None:
+        """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
+        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
+            self.progress.schedule.add(Recall(trashed))
+        self.progress.notify()
+        await self.progress.until_idle()
+
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
@@ -317,6 +331,10 @@ class _Story:
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
         if self.intake.is_new_rule and is_whole and not self.progress.schedule.left.is_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
+        for path in self.intake.held.unseen() if is_whole else ():
+            record = await self.planner.blocking(self.planner.journal.record, path)
+            if record is None or record.source is None:
+                await self.announcer.send(Forgotten(path))  # the source has lost it: there is nothing to hold
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)
 

@@ -48,6 +48,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
 )
 from actorsync.model.messages import result_of
@@ -141,6 +142,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             Started()
             | Planned()
             | Forgotten()
+            | TrashOpened()
             | MemoryVoided()
             | Audited()
             | DriftEnded()
