@@ -28,7 +28,9 @@ __all__ = [
     "hold",
     "holds_any",
     "intend",
+    "is_of_something_new",
     "next_run",
+    "note_kind",
     "open_run",
     "read_changes",
     "read_held",
@@ -66,7 +68,7 @@ _REASONS: Final[tuple[Because, ...]] = get_args(Because)
 _INSERT: Final = "INSERT INTO trash VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _OLD: Final = "SELECT target_kind, target_size, target_mtime, target_mode FROM records WHERE directory = ? AND name = ?"
 _FINISH: Final = """UPDATE trash SET because = ?, place = ?, is_open = 0,
-    now_kind = ?, now_size = ?, now_mtime = ?, now_mode = ? WHERE place = ? AND run = ?"""
+    now_kind = ?, now_size = ?, now_mtime = ?, now_mode = ? WHERE place = ?"""
 _FINISH_OLD: Final = "UPDATE trash SET old_kind = ?, old_size = ?, old_mtime = ?, old_mode = ? WHERE place = ?"
 # What a release has set aside is found out about as a part of the release.
 _OPEN: Final = """SELECT path, because, place, old_kind, old_size, old_mtime, old_mode,
@@ -138,16 +140,27 @@ def _insert(connection: sqlite3.Connection, run: int, item: Trashed, old: tuple[
 
 def finish(connection: sqlite3.Connection, item: Trashed) -> None:
     """Record a change that was made. Its place is forgotten if it is of something new: no old file is there."""
-    run = _current(connection)
     if item.place is not None:
         place = None if item.because == "made" else encode(item.place)
-        row = (_REASONS.index(item.because), place, *_four(item.now), encode(item.place), run)
+        row = (_REASONS.index(item.because), place, *_four(item.now), encode(item.place))
         if connection.execute(_FINISH, row).rowcount > 0:
             if item.old is not None or place is None:
                 kept = None if place is None else item.old
                 connection.execute(_FINISH_OLD, (*_four(kept), encode(item.place)))
             return
-    _insert(connection, run, item, _four(item.old), is_open=False)
+    _insert(connection, _current(connection), item, _four(item.old), is_open=False)
+
+
+def note_kind(connection: sqlite3.Connection, item: Trashed) -> None:
+    """Record whether an open change has an old file in the trash."""
+    row = (_REASONS.index(item.because), encode(item.place or ""))
+    connection.execute("UPDATE trash SET because = ? WHERE is_open AND place = ?", row)
+
+
+def is_of_something_new(connection: sqlite3.Connection, place: str) -> bool:
+    """Return whether no old file is at a place, because the path was new."""
+    row = connection.execute("SELECT because FROM trash WHERE place = ?", (encode(place),)).fetchone()
+    return row is not None and row[0] == _REASONS.index("made")
 
 
 def close(connection: sqlite3.Connection, item: Trashed) -> None:

@@ -63,7 +63,7 @@ from actorsync.planning.publishing.trash import TrashRun, is_place
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from actorsync.model.entry import Listing
 
@@ -127,7 +127,9 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
     match fact:
         case Done(operation=operation):
             _write_done(connection, operation.path, fact)
-            if fact.trashed is not None and not isinstance(operation, Recall):
+            if fact.trashed is not None and isinstance(operation, Publish):
+                trash.note_kind(connection, fact.trashed)  # it counts when the release has ended
+            elif fact.trashed is not None and not isinstance(operation, Recall):
                 trash.finish(connection, fact.trashed)
         case TrashOpened(run, directory, at):
             trash.open_run(connection, TrashRun(run, directory, at))
@@ -150,8 +152,8 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case Released(items):
             releases.begin(connection, items)
             trash.intend(connection, map(_set_aside, filter(_is_to_trash, items)))
-        case ReleaseEnded(rolled_back):
-            _end_release(connection, is_published=rolled_back is None)
+        case ReleaseEnded(rolled_back, refused):
+            _end_release(connection, refused, is_published=rolled_back is None)
         case RemovalIntended(paths, trashed=going):
             trash.intend(connection, going)
             connection.executemany(_DOOM, [split(path) for path in paths])
@@ -180,6 +182,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             connection.execute("DELETE FROM records")
             connection.execute("DELETE FROM drifts")
             connection.execute("DELETE FROM held")
+            releases.end(connection)  # what it was to replace, and its temporaries, were in another root
             connection.execute("DELETE FROM meta WHERE key IN ('surveyed', 'seen', 'target', 'audit')")
         case Audited():
             audits.write_round(connection, fact)
@@ -263,19 +266,21 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 upsert(connection, done.source, done.target)
 
 
-def _end_release(connection: sqlite3.Connection, *, is_published: bool) -> None:
+def _end_release(connection: sqlite3.Connection, refused: Collection[str], *, is_published: bool) -> None:
     """Record a release as a whole. What was set aside is not needed any more: it is swept like any temporary.
 
-    A part that was taken back is kept, for the next release.
+    A part that was taken back, or was ``refused``, is kept for the next release.
     """
     for item, target in releases.read_release(connection) if is_published else ():
+        if item.path in refused:
+            continue
         assert target is not None, f"a release ended before a part of it was published: {item.path}"
         kept = item.kept
         upsert(connection, kept.source, target, kept.digest, kept.checksum)
         connection.execute(_DELETE_TREE, bounds(item.path))  # it may have replaced a directory
         _drop_intents(connection, (kept.temporary,))
         if _is_to_trash(item):
-            because: Because = "made" if item.replaced is None else "replaced"
+            because: Because = "made" if trash.is_of_something_new(connection, item.aside or "") else "replaced"
             trash.finish(connection, attrs.evolve(_set_aside(item), because=because, now=target))
         elif item.aside is not None:
             connection.execute(_INTEND, (encode(item.aside), None, None, None))

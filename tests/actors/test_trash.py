@@ -114,7 +114,7 @@ async def test_refused_move_to_the_trash_leaves_the_file_in_place(autojump_clock
     change(mirror)
 
     def decide(verb: str, when: When) -> None:
-        if verb == "move" and when == "before" and mirror.journal.trash.open():
+        if verb in {"move", "publish"} and when == "before" and mirror.journal.trash.open():
             raise OperationRefused("550 not today")
 
     report = await mirror.run(Faulty(mirror.target, decide), policy=TRASH)
@@ -168,3 +168,38 @@ async def test_file_that_another_program_has_put_there_is_not_overwritten_for_go
     assert (await mirror.run(policy=TRASH)).exit_code == 0
     assert site(mirror) == OLD | {"new": b"ours"}
     assert in_trash(mirror) == {b"put there after the survey"}
+
+
+BURST = attrs.evolve(TRASH, publish=attrs.evolve(TRASH.publish, is_burst=True))
+
+
+@pytest.mark.parametrize("keeps_old", [True, False])
+async def test_release_sets_the_old_files_aside_in_the_trash(autojump_clock: Any, keeps_old: bool) -> None:
+    mirror = await begun()
+    change(mirror)
+    policy = attrs.evolve(BURST, publish=attrs.evolve(BURST.publish, keeps_old=keeps_old))
+    report = await mirror.run(policy=policy)
+    assert report.exit_code == 0, report
+    assert site(mirror) == NEW
+    assert in_trash(mirror) == {b"old page", b"old style", b"gone"}
+    (run,) = mirror.journal.trash.runs()
+    assert (run.files, run.changes, run.has_open) == (3, 5, False)
+
+
+@pytest.mark.parametrize("number", range(1, 60, 2))
+@pytest.mark.parametrize("raised", [ConnectionLost, Killed])
+async def test_no_old_file_is_lost_wherever_a_release_breaks_off(
+    autojump_clock: Any, number: int, raised: type[Exception]
+) -> None:
+    mirror = await begun()
+    change(mirror)
+    with contextlib.suppress(Killed):
+        await mirror.run(Faulty(mirror.target, faults(number, raised)), policy=BURST)
+    assert {b"old page", b"old style", b"gone"} <= in_trash(mirror) | set(site(mirror).values())
+    for _ in range(2):
+        report = await mirror.run(policy=BURST)
+    assert report.exit_code == 0
+    assert site(mirror) == NEW
+    old = {b"old page", b"old style", b"gone"}
+    assert old <= in_trash(mirror) <= old | set(NEW.values())
+    assert mirror.journal.trash.open() == []

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import attrs
 
-from actorsync.actors.connections import outcomes
+from actorsync.actors.connections import outcomes, release_verbs
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
@@ -27,6 +27,8 @@ from actorsync.model.operation import (
     Move,
     Operation,
     Outcome,
+    Publish,
+    PutBack,
     Recall,
     Remove,
     Respell,
@@ -59,11 +61,12 @@ class BatchVerbs:
         results = await self._carry_out(target, batch)
         return results if self.context.trash is None else [noted(result) for result in results]
 
-    async def _pass(self, target: Session) -> None:
-        """Wait until changes may be made. The trash is made ready before the first one."""
+    async def _pass(self, target: Session, *, is_visible: bool = True) -> None:
+        """Wait until changes may be made that are visible. The trash is made ready before the first one."""
         if self.context.trash is not None:
             await self.context.trash.ready(target, self.facts)
-        await self.context.gate.passed()
+        if is_visible:
+            await self.context.gate.passed()
 
     async def _carry_out(self, target: Session, batch: Batch) -> list[Outcome]:
         match batch[0]:
@@ -88,14 +91,20 @@ class BatchVerbs:
                 return [await self._audit(target, operation) for operation in batch if isinstance(operation, Audit)]
             case Look():
                 return await self._look(target, batch)
+            case Publish() | PutBack():
+                if self.context.trash is not None:
+                    await self.context.trash.ready(target, self.facts)
+                self.level.show("publishing")
+                return await release_verbs.carry_out(target, batch)
             case _:
                 self.level.show("surveying")
                 return [await self._survey(target, operation) for operation in batch]
 
     async def _make_directories(self, target: Session, batch: Batch) -> list[Outcome]:
-        # A run without any change makes the root alone, and does not pass the gate.
+        # A run without any change makes the root alone, and does not pass the gate. Before a release, directories are
+        # made to put files into that cannot be seen yet: the release passes it.
         if any(operation.path for operation in batch):
-            await self._pass(target)
+            await self._pass(target, is_visible=not self.context.is_burst)
         self.level.show("making directories")
         made = await _make(target, [operation.path for operation in batch])
         # Before anything is put into them: a directory is not wider than it is to be for as long as it holds a file.
