@@ -43,6 +43,7 @@ from actorsync.journal.file import (
     open_pair,
     open_reader,
 )
+from actorsync.journal.trash_memory import TrashMemory
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
@@ -86,6 +87,8 @@ class Journal:
         self._has_index = False
         self.audits = AuditMemory(self._read)
         """What the audits of the target have found."""
+        self.trash = TrashMemory(self._read, self._transaction)
+        """What runs have changed, and what of it was undone."""
 
     @property
     def is_fresh(self) -> bool:

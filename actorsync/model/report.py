@@ -29,7 +29,8 @@ class Report:
     ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
     compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
-    compared the target with the journal. ``exit_code`` is the exit code of the command line.
+    compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
+    changes. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -63,6 +64,7 @@ class Report:
     is_audit: bool = False
     left_is_minimum: bool = False
     left_out: LeftOut = NOTHING
+    held: int = 0
     not_published: str | None = None
 
     def raise_for_failures(self) -> None:
