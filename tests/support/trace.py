@@ -21,6 +21,7 @@ from actorsync.model.operation import (
     Prepare,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Returned,
     Skipped,
@@ -57,7 +58,7 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     returned: dict[tuple[type, str], Returned] = {}
     published: set[str] = set()
     for event in events:
-        if not isinstance(event, Outcome) or isinstance(event.operation, Audit | Look | Sweep):
+        if not isinstance(event, Outcome) or isinstance(event.operation, Audit | Look | Recall | Sweep):
             continue
         if isinstance(event.operation, Publish | PutBack):
             _note_part(event, published)

@@ -26,7 +26,7 @@ from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.schedule import Schedule
 from tests.support.virtual_time import channels_of, stream
-from tests.support.world.publishing_climate import Burst, Ranking, Resume, Rule
+from tests.support.world.publishing_climate import Burst, Ranking, Resume, Rule, Trash
 from tests.support.world.trouble import Trouble, at
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS
 
@@ -349,9 +349,10 @@ KINDS: Final[dict[str, type[Trouble]]] = {
     "burst": Burst,
     "ranks": Ranking,
     "resume": Resume,
+    "trash": Trash,
 }
 #: Kinds that are older than releases.
-BEFORE_RELEASES: Final = tuple(kind for kind in KINDS if kind not in {"burst", "ranks", "resume"})
+BEFORE_RELEASES: Final = tuple(kind for kind in KINDS if kind not in {"burst", "ranks", "resume", "trash"})
 
 
 class Climate:
@@ -420,6 +421,12 @@ class Climate:
             trouble.during(story)
         yield
         story.agenda.clear()
+
+    async def afterwards(self, story: Story) -> None:
+        """Do what is to be done right after a run."""
+        for trouble in self.troubles.values():
+            if (work := trouble.afterwards(story)) is not None:
+                await work()
 
     def between(self, story: Story) -> None:
         for trouble in self.troubles.values():

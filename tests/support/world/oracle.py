@@ -17,6 +17,7 @@ The invariants, and when each is checked:
 12  bounded: time, steps, channels, the schedule    `tests.support.world.world`
 13  what is said to have drifted has been changed   at every fact
 14  a release is all or nothing, and 15  ranks      `tests.support.world.release_oracle`
+16  nothing is lost, and 17  undone stays undone    `tests.support.world.trash_oracle`
 ==  ==============================================  ==================================================================
 
 11, who is let in and what is kept secret, is not simulated: there is nobody here to keep a secret from.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
@@ -49,6 +51,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     RemovalIntended,
     Swept,
+    TrashOpened,
 )
 from actorsync.model.operation import (
     Audit,
@@ -67,6 +70,7 @@ from actorsync.planning.reconcile import looks_equal
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
 from tests.support.world.release_oracle import ReleaseOracle
+from tests.support.world.trash_oracle import TrashOracle, is_in_trash
 
 if TYPE_CHECKING:
     from tests.support.world.watched import WatchedTarget
@@ -87,6 +91,7 @@ _LASTING: Final = (
     PartSent,
     Released,
     ReleaseEnded,
+    TrashOpened,
 )
 
 
@@ -120,6 +125,7 @@ class Oracle:
     violations: list[str] = attrs.Factory(list)
     #: The release that is open, if one is.
     releases: ReleaseOracle = attrs.field(init=False)
+    trash: TrashOracle = attrs.field(init=False)
 
     policy: Policy | None = None
     listings: Mapping[str, Listing] = attrs.Factory(dict)
@@ -137,6 +143,10 @@ class Oracle:
     @releases.default
     def _watch_releases(self) -> ReleaseOracle:
         return ReleaseOracle(self.blame, self.is_strange)
+
+    @trash.default
+    def _watch_trash(self) -> TrashOracle:
+        return TrashOracle(self.blame, self.is_strange)
 
     # What the world tells.
 
@@ -170,10 +180,15 @@ class Oracle:
 
     def was_told(self, verb: str, path: str) -> None:
         """A command is about to be done."""
-        if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
+        moved = self.target.relocations.get(path) if verb == "move" else None
+        self._verb, self._under_way = verb, None
+        if moved is not None and (is_in_trash(path) or is_in_trash(moved.entry.path)):
+            self._was_told_of_trash(moved)
+            return
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) and not is_in_trash(path):
             self.blame(f"3: {verb} {path!r} leaves the root")
         match verb:
-            case "make" if path not in self.folders:
+            case "make" if path not in self.folders and not is_in_trash(path):
                 self.blame(f"3: make {path!r}, which the source never had")
             case "stage":
                 self._check_stage(path)
@@ -185,23 +200,52 @@ class Oracle:
                 self._check_move(path)
             case "remove":
                 self._check_removal(path)
-            case "publish":
+            case "publish" if not self._is_set_aside(path):
                 self.releases.check_publish(self.target, path)
             case "put_back":
                 self.releases.check_put_back(self.target, path)
-        self._verb = verb
         self._removing = path if verb == "remove" else self.moving[path].target.path if verb == "move" else None
         self._under_way = self.moving[path] if verb == "move" else None
 
+    def _was_told_of_trash(self, moved: Relocation) -> None:
+        """A file is about to go to the trash, or to come back."""
+        old = moved.entry.path
+        self._removing = old
+        if old in self.intended:
+            return  # the file that tries the trash
+        if is_in_trash(old):
+            self.trash.check_recall(old, moved.path)
+            return
+        self.trash.check_move(old, moved.path)
+        self._check_removal(old)
+
+    def _is_set_aside(self, path: str) -> bool:
+        """Return whether a file gets its name by itself, and the old one goes to the trash."""
+        policy = self.policy
+        assert policy is not None
+        has_trash = policy.publish.trash is not None and not policy.publish.is_burst
+        return has_trash and any(item.path == path for item in self.journal.trash.open())
+
+    def _is_recalled(self, path: str) -> bool:
+        """Return whether a file comes back from the trash to ``path``."""
+        moved = self.target.relocations.get(path)
+        return moved is not None and is_in_trash(moved.entry.path)
+
+    def was_replaced(self, path: str, node: File) -> None:
+        """16: a file has lost its name."""
+        assert self.policy is not None
+        if self.policy.publish.trash is not None and path not in self.intended and not is_in_trash(path):
+            self.trash.check_kept(self.target, path, node)
+
     def was_put(self, path: str, node: Node) -> None:
         """Something is at ``path`` now."""
-        if path in self.intended:
+        if path in self.intended or is_in_trash(path):
             return
         if isinstance(node, File):
             self._check_order(path)
         self.unrecorded.add(path)
         self.believed.discard(path)
-        if not self.target.is_at(path, "publish", "put_back"):  # until the release has ended
+        if path not in self.releases.items and not self._is_recalled(path):  # until the release has ended
             self.strange.discard(path)
         if self._under_way is not None and self._under_way.path == path and self._is_a_belief(self._under_way):
             self.believed.add(path)
@@ -210,7 +254,7 @@ class Oracle:
 
     def was_taken(self, path: str, node: Node) -> None:
         """Something is gone from ``path``."""
-        if path in self.intended:
+        if path in self.intended or is_in_trash(path):
             return
         self.unrecorded.add(path)
         is_replaced = self.target.is_at(path, "publish", "put_back")  # by another version, whatever was there
@@ -238,11 +282,13 @@ class Oracle:
                     self.unrecorded -= {operation.path, operation.target.path}
                 case Skipped(Remove() as operation):
                     self.unrecorded.discard(operation.path)
-                case RemovalIntended(paths):
+                case RemovalIntended(paths, trashed):
                     self.doomed.update(paths)
+                    self.trash.announce(trashed)
                 case MovesIntended(moves):
                     self.moving.update({move.path: move for move in moves})
-                case Intended(temporaries, source):
+                case Intended(temporaries, source, trashed):
+                    self.trash.announce(() if trashed is None else (trashed,))
                     self.intended.update(temporaries)
                     for temporary in temporaries:
                         self._check_intent(temporary, source)
@@ -269,6 +315,7 @@ class Oracle:
         """The journal that knew the temporaries is lost."""
         self.orphans |= self.intended
         self.intended.clear()
+        self.strange |= self.trash.forget(self.target, self.journal)
         self.releases.forget(item for item, _ in self.journal.release())
 
     def remember(self) -> Callable[[], None]:
@@ -291,17 +338,20 @@ class Oracle:
     def _may_hold(self, path: str) -> set[bytes]:
         """Return what a final name may hold now. What is taken back may be of others."""
         versions = self.versions.get(path, set())
-        return versions | self.foreign.get(path, set()) if self.target.is_at(path, "put_back") else versions
+        is_back = self.target.is_at(path, "put_back") or self._is_recalled(path)
+        return versions | self.foreign.get(path, set()) if is_back else versions
 
     def _check_order(self, path: str) -> None:
         """14: in a burst, a file gets its final name by its release alone. 15: file by file, in the order of ranks."""
         policy = self.policy
         assert policy is not None
-        if self.target.is_at(path, "publish", "put_back"):
+        if (self.target.is_at(path, "publish") and path in self.releases.items) or self.target.is_at(path, "put_back"):
+            return
+        if self._is_recalled(path):
             return
         if policy.publish.is_burst and self._verb != "respell":
             self.blame(f"14: {self._verb} gives {path!r} its name, and no release does")
-        if self._verb == "commit":
+        if self._verb == "commit" or self.target.is_at(path, "publish"):
             had_to_wait = any(below(path, it) or below(it, path) for it in self._removed)
             ranks = policy.publish.ranks
             # The first ranks may go together: nothing in one of them needs what is in another.
@@ -310,7 +360,9 @@ class Oracle:
 
     def _check_release(self, items: Sequence[Publish]) -> None:
         """2 and 14: what is released is whole, and one version of what was read."""
-        self.intended |= {item.aside for item in items if item.aside is not None}
+        asides = {item.aside: item.path for item in items if item.aside is not None}
+        self.trash.places.update({aside: path for aside, path in asides.items() if is_in_trash(aside)})
+        self.intended |= {aside for aside in asides if not is_in_trash(aside)}
         self.releases.was_released(items, self.target)
         for item in items:
             data, source = self.releases.new.get(item.path), item.kept.source
@@ -327,12 +379,16 @@ class Oracle:
         if not isinstance(self.target.find(directory), Directory) and not self._is_unsure(directory):
             self.blame(f"10: {temporary!r} is sent, and its directory is not there")
         path = self.purposes[temporary]
+        if not path:
+            return
         record, seen = self.journal.record(path), self._entry_seen(path)
         if record is not None and record.source == seen and seen is not None and record.digest is None:
             self.blame(f"6: {path!r} is sent, and the journal has it just so")
 
     def _check_intent(self, temporary: str, source: Entry | None) -> None:
-        assert source is not None
+        if source is None:  # the file that tries the trash, and what a release has set aside
+            self.purposes.setdefault(temporary, "")
+            return
         if temporary in self.purposes:
             self.blame(f"9: {temporary!r} is announced a second time")
         self.purposes[temporary] = source.path
@@ -543,7 +599,7 @@ class Oracle:
 
         8: what is ours is found by way of directories: one that is forgotten would leave it there for ever.
         """
-        records = self.journal.subtree("")
+        records, held = self.journal.subtree(""), self.journal.trash.held()
         # A survey may have seen a temporary as well. What became of a sweep that failed is known after the next one.
         swept = {path for path, _ in self.journal.pending()}
         known = {"", *(record.target.path for record in records)}
@@ -562,7 +618,7 @@ class Oracle:
             found = self.target.entry(path, node)
             if found.kind is not record.target.kind or (isinstance(node, File) and found != record.target):
                 self.blame(f"7: the journal has {record.target}, the target has {found}")
-            if record.source is None or not isinstance(node, File) or path in self.believed:
+            if record.source is None or not isinstance(node, File) or path in self.believed or path in held:
                 continue
             if node.data not in self._contents_of(record.source):
                 self.blame(f"7: the journal takes {path!r} for a version that it is not")
@@ -588,7 +644,10 @@ class Oracle:
         known = {path for path, _ in self.journal.pending()}
         for item, _ in self.journal.release():
             known |= {item.kept.temporary, item.aside or item.kept.temporary}
+        self.trash.check(self.target, self.journal)
         for path, data in self.target.files().items():
+            if is_in_trash(path):
+                continue
             if path in self.intended:
                 if path not in known:
                     self.blame(f"9: {path!r} was left behind, and is forgotten")

@@ -6,21 +6,27 @@ weather and from the other kinds.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
 from actorsync.endpoints.memory.tree import Directory
+from actorsync.errors import PlanOutdated, ProfileError
 from actorsync.model.entry import join
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
-from actorsync.planning.publishing.rules import PublishRule, ResumeRule
+from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
+from actorsync.planning.publishing.trash import expired
+from actorsync.runs.undo import perform, prepare_undo, purge
+from tests.support.world.trash_oracle import INSIDE, OUTSIDE, is_in_trash, site_of
 from tests.support.world.trouble import Trouble, at
-from tests.support.world.world import NAMES
+from tests.support.world.world import NAMES, SECOND_NS
 
 if TYPE_CHECKING:
     from tests.support.world.simulation import Story
 
-__all__ = ["Burst", "Ranking", "Resume", "Rule"]
+__all__ = ["Burst", "Ranking", "Resume", "Rule", "Trash"]
 
 #: Names of every built-in rank.
 _SITE = ("s.css", "data", "p.html", "index.html")
@@ -73,6 +79,60 @@ class Ranking(Rule):
                 data = self.rng.randbytes(self.rng.choice((0, 3, 200, 2_000)))
                 story.source.put(path, story.source.new_file(data))
         story.oracle.see_source(story.source)
+
+
+class Trash(Rule):
+    """Old versions go to a trash, beside the target or in it. Now and then a run is undone, and old runs are purged."""
+
+    def afterwards(self, story: Story) -> Callable[[], Awaitable[None]] | None:
+        if self.rng.random() < 0.5:
+            return partial(self._undo, story)
+        return partial(self._purge, story) if self.rng.random() < 0.5 else None
+
+    def changed(self, rule: PublishRule) -> PublishRule:
+        if self.rng.random() < 0.1:
+            return rule
+        keep, size = self.rng.choice((1.0, 100.0, 7 * 86_400.0)), self.rng.choice((None, None, 0, 3_000))
+        return attrs.evolve(rule, trash=TrashRule(self.rng.choice((OUTSIDE, OUTSIDE, INSIDE)), keep, size))
+
+    async def _purge(self, story: Story) -> None:
+        """Delete what is too old, as every command does after its run."""
+        rule, memory = story.policy.publish.trash, story.oracle.journal.trash
+        if rule is not None and story.target.find("") is not None:
+            with story.unwatched():
+                await purge(
+                    story.target,
+                    story.oracle.journal,
+                    expired(memory.runs(), story.wall_ns() / SECOND_NS, rule.keep, rule.max_size),
+                )
+
+    async def _undo(self, story: Story) -> None:
+        """Undo the last run that has changed anything. In a calm place it is exact, and the next run leaves it so."""
+        journal, target = story.oracle.journal, story.target
+        if target.find("") is None or not journal.trash.runs():
+            return
+        before = site_of(target)
+        with story.unwatched():
+            try:
+                undoing = await prepare_undo(target, journal, None, ())
+            except (ProfileError, PlanOutdated) as refused:
+                story.trace.append(f"  not undone: {refused}")
+                return
+            changes = [change.trashed for change in journal.trash.changes(undoing.run.run)]
+            run = journal.trash.next_run()
+            report = await perform(target, journal, undoing, run, story.wall_ns() / SECOND_NS, "0")
+        story.trace.append(f"  undone: {undoing.run.run}, {report}")
+        story.saw("undo")
+        then = story.snapshots.get(undoing.run.run)
+        if then is None or undoing.plan.refused or report.exit_code != 0:
+            return
+        paths = {path for it in changes for path in (it.path, it.place or it.path) if not is_in_trash(path)}
+        expected = {path: data for path, data in before.items() if path not in paths}
+        expected |= {path: then[path] for path in paths if path in then}
+        now = site_of(target)
+        for path in now.keys() | expected.keys():
+            if now.get(path) != expected.get(path) and not story.oracle.is_strange(path):
+                story.oracle.blame(f"17: {path!r} was undone, and holds {now.get(path)!r}, not {expected.get(path)!r}")
 
 
 class Resume(Rule):

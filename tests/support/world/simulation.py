@@ -81,6 +81,7 @@ class Story(World):
             weather = self._any_weather()
             with self.climate.during(self):
                 await self.run(weather)
+            await self.climate.afterwards(self)
             await trio.sleep(rng.choice((0.0, 0.5, 3.0, 100.0)))
             self._between_runs()
         await trio.sleep(10)

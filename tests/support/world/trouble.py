@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Trouble:
 
     def between(self, story: Story) -> None:
         """Do something before the next run."""
+
+    def afterwards(self, story: Story) -> Callable[[], Awaitable[None]] | None:
+        """Return what is to be done right after a run, before anything else changes; None for nothing."""
+        return None
 
     def step(self) -> int:
         """Return a step of a run at which something may happen."""

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import attrs
 
-from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.contract import Relocation, Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
-from actorsync.endpoints.memory.tree import Directory, Node
+from actorsync.endpoints.memory.tree import Directory, File, Node, walk
 from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
@@ -44,6 +44,7 @@ class WatchedTarget(MemoryEndpoint):
         super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
         self.log = _Log(self._command)
         self.busy: dict[str, list[str]] = {}
+        self.relocations: dict[str, Relocation] = {}
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -77,15 +78,24 @@ class WatchedTarget(MemoryEndpoint):
         finally:
             others.remove(verb)
 
+    def holds(self, node: Node) -> bool:
+        """Return whether a file has a name anywhere, in the trash or out of it."""
+        return any(it is node for root in (self._root, self._above) for _, it in walk(root))
+
     def put(self, path: str, node: Node) -> None:
+        old = self.find(path)
         super().put(path, node)
         if self.oracle is not None:
             self.oracle.was_put(path, node)
+            if isinstance(old, File) and old is not node:
+                self.oracle.was_replaced(path, old)
 
     def take(self, path: str) -> Node:
         node = super().take(path)
         if self.oracle is not None:
             self.oracle.was_taken(path, node)
+            if isinstance(node, File):
+                self.oracle.was_replaced(path, node)
         return node
 
     def fork(self) -> WatchedTarget:
@@ -125,6 +135,8 @@ class _WatchedTargetSession(MemorySession):
     ) -> _ResultT | OperationRefused:
         if isinstance(item, Staged) and self._endpoint.find(item.temporary) is None:
             return await super()._one(verb, path, do, item)  # what is gone cannot be renamed: this only looks
+        if isinstance(item, Relocation):
+            self._endpoint.relocations[path] = item
         with self._endpoint.working_on(path, verb):
             return await super()._one(verb, path, do, item)
 

@@ -25,6 +25,7 @@ from actorsync.endpoints.memory.tree import Directory, File, Special
 from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
+from actorsync.model.event import TrashOpened
 from actorsync.model.report import Report
 from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.parking import LONGEST_DELAY
@@ -35,6 +36,7 @@ from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.trace import NEVER_PLANNED, check_trace
 from tests.support.virtual_time import inline
 from tests.support.world.oracle import Oracle, below
+from tests.support.world.trash_oracle import site_of
 from tests.support.world.watched import WatchedJournal, WatchedSource, WatchedTarget
 
 __all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Moment", "Stop", "Weather", "World", "fresh_journal"]
@@ -118,6 +120,8 @@ class World:
         self._asked_at: float | None = None
         self._asked_for: Counter[str] = Counter()
         self._stopped_by: Stop | None = None
+        #: The site before each run that keeps what it changes, by the number of the run; None where it is not known.
+        self.snapshots: dict[int, dict[str, bytes] | None] = {}
 
     # What the teller may do at any step.
 
@@ -153,6 +157,8 @@ class World:
         source = WatchedSource(self.source, self._decide_source)
         oracle = self.oracle
         oracle.begin(self.policy, source.listings, self.source)
+        oracle.trash.begin(self.source, self.target, oracle.journal)
+        before = self._snapshot()
         report, self.is_running = None, True
         with trio.fail_after(DEADLINE), self._outside:
             report = await supervise(
@@ -168,6 +174,9 @@ class World:
                 ),
             )
         self.is_running = False
+        for event in oracle.events:
+            if isinstance(event, TrashOpened):
+                self.snapshots[event.run] = before
         self.all_steps += self.steps
         self._check_stop(report)
         problem = check_trace(oracle.events, report, drained=shutdown.draining.is_set())
@@ -179,7 +188,14 @@ class World:
         self._check_after(report)
         return report
 
+    def _snapshot(self) -> dict[str, bytes] | None:
+        """Return the site as it is; None if an earlier run has left something that this one has to find out about."""
+        journal = self.oracle.journal
+        is_known = not (journal.trash.open() or journal.release() or journal.pending() or self.oracle.unrecorded)
+        return site_of(self.target) if is_known else None
+
     def _check_after(self, report: Report | None) -> None:
+        self.oracle.trash.end(self.source, self.target)
         self.oracle.check_journal()
         self.oracle.check_target()
         assert self.source.log == [], f"3: the source was changed: {self.source.log}"
@@ -440,6 +456,8 @@ class World:
             # be in the way as far as the journal knows.
             is_excused = any(below(blocker, path) for blocker in chosen) or any(below(path, it) for it in withheld)
             is_excused = is_excused or (self.oracle.is_strange(path) and reason in BELIEVED_IN_THE_WAY)
+            # A release is published as a whole, and what waited for that waits with it.
+            is_excused = is_excused or (reason.endswith("nothing was published") and bool(chosen))
             # A directory of ours that has to make way, and held what was not ours until others took that away: the
             # journal believes it to be there still, and so the directory is not removed.
             is_excused = is_excused or (
@@ -489,12 +507,16 @@ class World:
     def _check_mirror(self) -> None:
         oracle, selection = self.oracle, self.policy.selection
         files, folders = self.target.files(), self.target.directories()
+        held = oracle.journal.trash.held()
         for path, data in self.source.files().items():
+            if path in held:
+                continue
             believed = path in oracle.believed or path in oracle.strange or self._is_ambiguous(path)
             if not believed and not selection.hides(path, is_directory=False):
                 assert files.get(path) == data, f"4: {path!r} is {files.get(path)!r}, and not {data!r}"
         for path in self.source.directories():
-            if not selection.hides(path, is_directory=True) and path not in oracle.strange:
+            is_excused = path in oracle.strange or path in held
+            if not selection.hides(path, is_directory=True) and not is_excused:
                 assert path in folders, f"4: the directory {path!r} is missing"
         for record in oracle.journal.subtree("") if self.policy.delete else ():
             path = record.target.path
