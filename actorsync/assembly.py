@@ -27,8 +27,9 @@ from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
+from actorsync.planning.order.arrivals import BIG, Arrivals
 from actorsync.planning.schedule import COMPARISONS, Schedule
-from actorsync.policy import RunOptions
+from actorsync.policy import Policy, RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
 
@@ -88,7 +89,13 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     seen = _source_of(source, options)
     planner = _planner(seen, target, journal, options)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
-    pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
+    pool = Pool(
+        sizing,
+        options.statistics,
+        target.capabilities.lanes,
+        policy.backoff.jitter,
+        note_size=planner.note_connections,
+    )
     options.statistics.bandwidth = policy.bandwidth
     second_look = SecondLook(seen.listed)
     gate = Gate(options.pipeline.before_commit)
@@ -171,10 +178,17 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,
-        schedule=Schedule(comparisons=COMPARISONS if target.capabilities.lanes == 1 else 1),
+        schedule=_schedule(target, policy),
         stages=options.pipeline.operation_stages,
         default_modes=modes_for(target, None),
     )
+
+
+def _schedule(target: Endpoint, policy: Policy) -> Schedule:
+    """Return the schedule of a run. Where a session sends many files at once, no big file is in the way of others."""
+    is_single = target.capabilities.lanes == 1
+    big = None if not is_single else min(BIG, policy.publish.resume.smallest or BIG)
+    return Schedule(Arrivals(policy.publish.ranks, big=big), comparisons=COMPARISONS if is_single else 1)
 
 
 def modes_for(target: Endpoint, asked: Modes | None) -> Modes:

@@ -103,6 +103,12 @@ class Planner:
                 story.is_finished = True
                 nursery.cancel_scope.cancel()
 
+    def note_connections(self, count: int) -> None:
+        """Take note that so many connections are open: it decides how many of them may have big files."""
+        self.schedule.arrivals.connections = count
+        if self._story is not None:
+            self._story.progress.notify()
+
     @property
     def is_audit(self) -> bool:
         """Whether the run only compares the target with the journal."""
@@ -246,6 +252,7 @@ class _Story:
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
+        schedule.arrivals.note_whole()
         self.progress.notify()
         await self.progress.until_idle()
         await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
