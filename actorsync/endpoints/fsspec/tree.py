@@ -32,7 +32,7 @@ class Tree:
 
     ``hide`` removes secrets from a text. ``is_flat``: the store has no directories, only names with slashes in them.
     ``is_strict``: a missing root is a problem, not a directory still to be made. ``fault`` returns why a name cannot be
-    used here, or None. ``outside`` is the directory beside the root that may be used, as a path that begins with ``..``.
+    used here, or None. ``outside`` is the directory beside the root that may be used; it begins with ``../``.
     """
 
     fs: Any
