@@ -163,6 +163,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             audit=policy.audit,
             counts_drift=policy.counts_drift,
             protects=policy.protects,
+            remove_after=policy.publish.remove_after,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),

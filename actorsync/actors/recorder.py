@@ -28,6 +28,7 @@ from actorsync.model.event import (
     Audited,
     Event,
     Reconnecting,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Scanned,
@@ -93,6 +94,7 @@ class Tally:
     reconnects: int = 0
     parked: int = 0
     withheld: int = 0
+    delayed: RemovalsDelayed | None = None
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
@@ -141,6 +143,8 @@ class Tally:
                 self.audited += directories
             case Reconnecting():
                 self.reconnects += 1
+            case RemovalsDelayed(paths):
+                self.delayed = event if paths else None
             case RemovalsWithheld(removals):
                 self.withheld += removals
             case RemovalsRefused(reason):
@@ -160,6 +164,8 @@ class Tally:
         """Return the report: these counts, and how the run ended."""
         counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "settled")
         counts["failures"] = tuple(self.failures)
+        counts["delayed"] = 0 if self.delayed is None else len(self.delayed.paths)
+        counts["delayed_until"] = None if self.delayed is None else self.delayed.last
         return Report(**{**counts, **ending})
 
     def _fail(self, path: str, reason: str) -> None:

@@ -39,6 +39,8 @@ class AuditMemory(Protocol):
 
     def drifts(self) -> Iterable[Drift]: ...
 
+    def leaving(self) -> Mapping[str, float]: ...
+
 
 class Memory(Protocol):
     """What the planner needs of a journal."""
@@ -89,7 +91,8 @@ class Rules:
     stay; None where all do. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has another
     time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
     of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
-    target. ``audit`` says how the target is looked at; None for not at all.
+    target. ``audit`` says how the target is looked at; None for not at all. What is gone from the source
+    stays ``remove_after`` seconds longer.
     """
 
     selection: Selection
@@ -103,6 +106,7 @@ class Rules:
     audit: AuditRule | None = None
     counts_drift: bool = True
     protects: Protected | None = None
+    remove_after: float = 0.0
 
 
 @attrs.frozen
