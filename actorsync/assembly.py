@@ -14,6 +14,7 @@ from actorsync.actors.connections.pool import Pool
 from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
+from actorsync.actors.publisher import Publisher
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
@@ -53,6 +54,7 @@ class Actors:
     stages: ListingStages | None
     """None when the caller adds no stages between scanner and planner."""
     planner: Planner
+    publisher: Publisher
     pool: Pool
     connections: tuple[Connection, ...]
     recorder: Recorder
@@ -96,6 +98,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     )
     options.statistics.bandwidth = policy.bandwidth
     second_look = SecondLook(seen.listed)
+    gate = Gate(options.pipeline.before_commit)
     stages = options.pipeline.listing_stages
     return Actors(
         scanner=_scanner(
@@ -107,8 +110,9 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         ),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
+        publisher=Publisher(gate, shutdown.draining, lambda: len(pool.connected), options.pipeline.check),
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, options),
+        connections=_connections(seen, second_look, target, pool, gate, options),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
@@ -163,7 +167,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             audit=policy.audit,
             counts_drift=policy.counts_drift,
             protects=policy.protects,
-            remove_after=policy.publish.remove_after,
+            publish=policy.publish,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -199,7 +203,7 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
 
 
 def _connections(
-    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, options: RunOptions
+    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, gate: Gate, options: RunOptions
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -210,13 +214,14 @@ def _connections(
         statistics=options.statistics,
         shutdown=options.shutdown,
         pool=pool,
-        gate=Gate(options.pipeline.before_commit),
+        gate=gate,
         backoff=policy.backoff,
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
+        is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
     )
     levels = options.statistics.connections

@@ -43,10 +43,12 @@ class Removals:
     _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and did not show in this scan
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
     _kept: set[str] = attrs.Factory(set)  # removals that a stage of the caller left out or failed
-    _unlisted: set[str] = attrs.Factory(set)  # directories of the source that could not be listed
+    _unseen: set[str] = attrs.Factory(set)  # directories of the source that could not be listed
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
     _ours_before: int = 0  # entries that the target had from the source when the run began
     _foreign_used: int = 0  # foreign entries that the source has as well
+    _unlisted: Collection[str] = ()  # directories of the target that the survey could not list
+    _guarded: frozenset[str] = frozenset()  # the removals that the guards have agreed to
     _postponed: int = 0  # removals that wait for a run in which nothing near them fails
     outdated: dict[str, bool] = attrs.Factory(dict)
     """Directories of the target in which a removal has shown that the journal does not know them; True: all below."""
@@ -81,7 +83,7 @@ class Removals:
     def note_unlisted(self, directory: str) -> None:
         """Take note of a directory of the source that could not be listed: it may hold what is missing elsewhere."""
         self._unsent[directory] = Entry(directory, Kind.DIRECTORY)
-        self._unlisted.add(directory)
+        self._unseen.add(directory)
 
     def settle(self, outcome: Outcome) -> None:
         """Take note of what could not be sent, which may be the new name of what is missing; and of failed removals."""
@@ -116,10 +118,10 @@ class Removals:
         """Leave to later runs what is not gone for long enough, but for what is in the way of something new."""
         gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
         since = await self.blocking(self.journal.audits.leaving)
-        if not (since or (gone and self.rules.remove_after)):
+        if not (since or (gone and self.rules.publish.remove_after)):
             return
         now = self.wall_clock_ns() / 1e9
-        stays = lingering(gone, self.schedule.making_way, since, now, self.rules.remove_after)
+        stays = lingering(gone, self.schedule.making_way, since, now, self.rules.publish.remove_after)
         self.schedule.forget_removals(stays.paths)
         known = gone | self._kept
         returned = [it for it in since if it not in known and scope.contains(it) and not self._may_be_gone(it)]
@@ -129,17 +131,27 @@ class Removals:
 
     def _may_be_gone(self, path: str) -> bool:
         """Return whether a path is in a directory of the source that could not be listed."""
-        return not self._unlisted.isdisjoint(ancestors(path))
+        return not self._unseen.isdisjoint(ancestors(path))
 
     async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
         """Ask the guards once about everything that would be removed; then release it, and wait until it is done.
 
+        See `decide`.
+        """
+        if await self.decide(complete, seen, unlisted):
+            await self.release()
+        self.progress.notify()  # what a removal that is given up held back may go now
+        await self.progress.until_idle()
+
+    async def decide(self, complete: ScanComplete, seen: int, unlisted: Collection[str], coming: int = 0) -> bool:
+        """Ask the guards about everything that would be removed. Return False if one refuses; then nothing is.
+
         ``seen`` is how many entries the scan showed, ``unlisted`` the directories of the target that the survey could
-        not list.
+        not list, and ``coming`` how many files the run adds before it removes any.
         """
         await self._drop_outside(complete.scope)
         removals = self.schedule.removals
-        ours = await self.blocking(self.journal.owned_count)
+        ours = coming + await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
         foreign = sum(removal.is_foreign for removal in removals)
         known = self._ours_before + self._foreign_used + foreign
@@ -148,21 +160,27 @@ class Removals:
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))
             await self.announcer.settle(self.schedule.drop_removals("a guard refused"))
-        else:
-            await self.announcer.send(complete)
-            await self._confirm_absence()
-            await self._postpone_removals(unlisted)
-            await self.blocking(self._mark_twins)
-            if self.schedule.arrivals:
-                await self._make_way()
-                # A move that could not be done meanwhile has become a removal that no guard has seen.
-                late = {it.path for it in self.schedule.removals} - {it.path for it in removals}
-                reason = "it was found to be no move after the guards had been asked; the next run removes it"
-                await self.announcer.settle(self.schedule.drop_removals(reason, frozenset(late)))
-                await self._postpone_removals(unlisted)
-            await self._announce_postponed(unlisted)
-            self.schedule.release_removals()
-        self.progress.notify()  # in each case: what a removal that is given up held back may go now
+            return False
+        self._unlisted = unlisted
+        self._guarded = frozenset(removal.path for removal in removals)
+        await self.announcer.send(complete)
+        await self._confirm_absence()
+        await self._postpone_removals()
+        return True
+
+    async def release(self) -> None:
+        """Remove what may be removed, and wait until that is done. Only after `decide` has returned True."""
+        await self.blocking(self._mark_twins)
+        if self.schedule.arrivals:
+            await self._make_way()
+            # A move that could not be done meanwhile has become a removal that no guard has seen.
+            late = frozenset(it.path for it in self.schedule.removals) - self._guarded
+            reason = "it was found to be no move after the guards had been asked; the next run removes it"
+            await self.announcer.settle(self.schedule.drop_removals(reason, late))
+            await self._postpone_removals()
+        await self._announce_postponed()
+        self.schedule.release_removals()
+        self.progress.notify()
         await self.progress.until_idle()
 
     async def _make_way(self) -> None:
@@ -213,22 +231,22 @@ class Removals:
         await self.announcer.settle(self.schedule.park_removals(present, Fault.OTHER))
         self._parked |= present
 
-    async def _postpone_removals(self, unlisted: Collection[str]) -> None:
+    async def _postpone_removals(self) -> None:
         """Drop the removals that may be half of a rename which failed."""
         await self.announcer.settle(self.schedule.park_removals(self._parked))
         kept = self._parked.keys() | self._kept
         while True:
             removals = {removal.path: self._gone[removal.path] for removal in self.schedule.removals}
-            postponed = to_postpone(removals, self._unsent.values(), kept=kept, unlisted=unlisted)
+            postponed = to_postpone(removals, self._unsent.values(), kept=kept, unlisted=self._unlisted)
             if not postponed:
                 break
             self._postponed += len(postponed)
             # What waits for a removal that is given up fails with it, which may postpone further removals.
             await self.announcer.settle(self.schedule.drop_removals("a file near it failed", postponed))
 
-    async def _announce_postponed(self, unlisted: Collection[str]) -> None:
+    async def _announce_postponed(self) -> None:
         """Announce in one event how many removals were postponed."""
         if self._postponed:
-            near = self._unsent.keys() | self._parked.keys() | self._kept | set(unlisted)
+            near = self._unsent.keys() | self._parked.keys() | self._kept | set(self._unlisted)
             reason = why_postponed(self._postponed, near)
             await self.announcer.send(RemovalsWithheld(self._postponed, reason))
