@@ -28,6 +28,7 @@ from actorsync.endpoints.contract import (
     respell,
 )
 from actorsync.endpoints.releases import Publication, Published, free_space, publish, put_back
+from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, Root
@@ -125,6 +126,14 @@ class FaultySession(SessionWrapper):
         """Open a file, whose reading can fail as well."""
         await self.meet("open", "before")
         async with self._real.open(path) as content:
+            await self.meet("open", "after")
+            yield _FaultyContent(content, self)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open a file in the middle, where the real session can."""
+        await self.meet("open", "before")
+        async with open_at(self._real, path, start) as content:
             await self.meet("open", "after")
             yield _FaultyContent(content, self)
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import attrs
 import pytest
-import trio
-from trio.testing import MockClock
 
 from actorsync.actors.pipeline import Pipeline
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded
-from actorsync.model.operation import Copy, Done, Move, Prepare, Publish
+from actorsync.model.operation import Copy, Done, Move, Prepare
 from actorsync.planning.drift import AuditRule
 from actorsync.profile.units import MaxDelete
 from actorsync.testing.faulty_endpoint import Faulty, When
-from tests.support.world.burst import BURST, NAMES, Stubborn, a_site, restart, site_of, write_new
+from tests.support.world.burst import BURST, NAMES, Stubborn, a_site, restart, site_of
 from tests.support.world.memory_mirror import Mirror
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")

@@ -11,15 +11,19 @@ from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.looks.presence import Looker, Presence
 from actorsync.endpoints.ftp.looks.probe import Prober
+from actorsync.endpoints.ftp.looks.restart import PartReader, RestartProbe
 from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
+from actorsync.endpoints.ftp.publish import Publisher
 from actorsync.endpoints.ftp.read import Hasher, Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.resume import Resumer
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
@@ -54,12 +58,23 @@ class FtpSession:
         self._spellings = FtpSpellings(connection, self._lister, presence)
         self._renamer = Renamer(connection, self._spellings, prober, sizes)
         self._modes = ModeSetter(connection, symlinks)
+        parts = PartReader(connection)
+        self._resumer = Resumer(connection, parts, RestartProbe(connection, parts))
         self._uploader = Uploader(
-            connection, self._lister, symlinks, prober, self._renamer, sizes, self._modes, self._spellings
+            connection,
+            self._lister,
+            symlinks,
+            prober,
+            self._renamer,
+            sizes,
+            self._modes,
+            self._spellings,
+            self._resumer,
         )
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
         self._looker = Looker(connection, presence)
+        self._publisher = Publisher(connection, self._looker, self._spellings, symlinks)
         self._hasher = Hasher(connection)
         self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
         self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
@@ -80,6 +95,10 @@ class FtpSession:
         """Open a file for reading."""
         return self._reader.open(path)
 
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
+        """Open a file for reading from byte ``start`` on, with REST."""
+        return self._reader.open(path, start)
+
     async def hash_files(self, entries: Sequence[Entry]) -> list[ContentHash | None]:
         """Return the hashes of files that the server computes, with HASH."""
         return await self._hasher.hash_files(entries)
@@ -93,6 +112,14 @@ class FtpSession:
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries to their final names."""
         return await self._renamer.commit(staged)
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files, up to 64 in a flight."""
+        return await self._publisher.publish(items)
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back, up to 64 in a flight."""
+        return await self._publisher.put_back(items)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories."""
@@ -124,6 +151,18 @@ class FtpSession:
     async def abandon(self, temporary: str) -> bool:
         """Cut the transfer off, read the replies that are due, and remove the temporary."""
         return (await self.sweep([temporary]))[0] is True
+
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened, by the size of the temporary."""
+        return await self._resumer.may_continue(temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where an upload may go on, with REST and STOR."""
+        return await self._resumer.continue_from(upload)
+
+    async def leave(self, temporary: str) -> None:  # noqa: ARG002 - a session has one transfer at a time
+        """Cut the transfer off, and read the replies that are due."""
+        await self.connection.resync()
 
     async def resolve_root(self) -> str | None:
         """Return the absolute path of the root as the server names it after entering it; None where it does not say."""

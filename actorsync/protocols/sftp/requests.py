@@ -28,6 +28,7 @@ __all__ = [
     "flush",
     "fsetstat",
     "fstat",
+    "hard_link",
     "is_utf8",
     "limits",
     "lstat",
@@ -35,6 +36,7 @@ __all__ = [
     "open_directory",
     "open_existing",
     "open_new",
+    "open_to_continue",
     "read",
     "read_directory",
     "real_path",
@@ -134,6 +136,14 @@ def open_existing(path: str) -> Request:
     return Request(3, _path(path) + struct.pack(">II", 0x01, 0), Handle)
 
 
+def open_to_continue(path: str) -> Request:
+    """Open an existing file for writing, and keep what it has: without TRUNC, and without APPEND.
+
+    With APPEND, servers ignore the offsets of writes.
+    """
+    return Request(3, _path(path) + struct.pack(">II", 0x02, 0), Handle)
+
+
 def close(handle: bytes) -> Request:
     """Close a file or directory."""
     return Request(4, _string(handle))
@@ -224,6 +234,11 @@ def rename(path: str, new: str) -> Request:
 def rename_over(path: str, new: str) -> Request:
     """Rename, and replace an existing ``new`` atomically (``posix-rename@openssh.com``)."""
     return Request(200, _string(b"posix-rename@openssh.com") + _path(path) + _path(new))
+
+
+def hard_link(path: str, new: str) -> Request:
+    """Give a file a second name; refused when ``new`` exists (``hardlink@openssh.com``)."""
+    return Request(200, _string(b"hardlink@openssh.com") + _path(path) + _path(new))
 
 
 def flush(handle: bytes) -> Request:
