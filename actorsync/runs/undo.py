@@ -8,35 +8,35 @@ moves out of the way goes to the trash as the change of a run of its own: an und
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
-from typing import Final, Self, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
 from actorsync.actors.connections.trash import make_trash, recall
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look, mode_setter
-from actorsync.errors import ConnectionLost, OperationRefused, PlanOutdated, ProfileError, TargetUnreachable
+from actorsync.errors import OperationRefused, PlanOutdated, ProfileError
 from actorsync.journal import Journal
 from actorsync.journal.trash_memory import Undone
 from actorsync.model.entry import Entry
 from actorsync.model.report import Report
 from actorsync.model.trash import Trashed
-from actorsync.planning.publishing.trash import Places, TrashRun, run_directory
+from actorsync.planning.publishing.trash import Places, TrashRun, expired, run_directory
 from actorsync.planning.publishing.undo import Act, UndoPlan, UndoStep, chosen, paths_of, undo_plan
 from actorsync.profile import Profile
+from actorsync.runs.connection import Connection
 from actorsync.runs.mirror import Mirror
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.options import options_for
+from actorsync.runs.trash import Emptied, purge
 
-__all__ = ["Line", "Undoing", "apply_undo", "perform", "plan_undo", "prepare_undo"]
+__all__ = ["Undoing", "apply_undo", "empty_trash", "perform", "plan_undo", "prepare_undo"]
 
 T = TypeVar("T")
 
 #: How many steps share one flight.
 _FLIGHT: Final = 64
-_TRIES: Final = 3
 _FILES: Final = frozenset({Act.SWAP, Act.TAKE, Act.RESTORE})
 
 
@@ -85,6 +85,23 @@ async def apply_undo(profile: Profile, shown: Undoing, paths: Collection[str], *
         return report
 
 
+async def empty_trash(profile: Profile, runs: Collection[int] = (), older_than: float | None = None) -> Emptied:
+    """Delete what old runs have left in the trash: the given ones, or those that are older; all without either.
+
+    The journal is locked meanwhile. Raises `ProfileError` for a run that the trash has nothing of.
+    """
+    mirror = Mirror(profile, options_for(profile))
+    async with mirror.ready() as (journal, secrets):
+        kept = await trio.to_thread.run_sync(journal.trash.runs)
+        if unknown := set(runs) - {it.run for it in kept}:
+            raise ProfileError(f"the trash has nothing of run {min(unknown)}; see: actorsync trash list")
+        wanted = [it for it in kept if not runs or it.run in runs]
+        if older_than is not None:
+            wanted = expired(wanted, time.time(), older_than, None)
+        _, target = open_endpoints(profile, secrets)
+        return await purge(target, journal, wanted)
+
+
 async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, paths: Collection[str]) -> Undoing:
     """Do what `plan_undo` does, with a journal that is locked already."""
     memory = journal.trash
@@ -119,7 +136,7 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
         there = await look_at(session, paths_of(changes))
         return Undoing(kept, undo_plan(changes, there, later))
 
-    async with Line(target) as line:
+    async with Connection(target) as line:
         return await line.call(work)
 
 
@@ -136,38 +153,6 @@ def _run_to_undo(runs: Sequence[TrashRun], run: int | None) -> TrashRun:
     raise ProfileError(f"run {run} cannot be undone: the trash has nothing of it; see: actorsync history")
 
 
-@attrs.define(eq=False)
-class Line:
-    """One connection to the target for work outside of a run. A lost one is replaced, and the call repeated."""
-
-    target: Endpoint
-    _stack: AsyncExitStack = attrs.field(factory=AsyncExitStack, init=False)
-    _session: Session | None = attrs.field(default=None, init=False)
-
-    async def __aenter__(self) -> Self:
-        """Connect at the first call."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection."""
-        await self._stack.aclose()
-
-    async def call(self, verb: Callable[[Session], Awaitable[T]]) -> T:
-        """Call a verb that may be repeated. Raises `TargetUnreachable` after the third lost connection."""
-        for left in reversed(range(_TRIES)):
-            try:
-                if self._session is None:
-                    self._session = await self._stack.enter_async_context(self.target.open_session())
-                return await verb(self._session)
-            except ConnectionLost as error:
-                self._session = None
-                with suppress(ConnectionLost):
-                    await self._stack.aclose()
-                if not left:
-                    raise TargetUnreachable(f"{self.target.display} could not be reached: {error}") from None
-        raise AssertionError("the last try returns or raises")
-
-
 # Doing it.
 
 
@@ -175,7 +160,7 @@ class Line:
 class _Undo:
     """One undo: its connection, and how far it has come."""
 
-    line: Line
+    line: Connection
     journal: Journal
     places: Places
     is_redone: bool
@@ -317,7 +302,7 @@ async def perform(target: Endpoint, journal: Journal, undoing: Undoing, run: int
     directory = run_directory(trash, int(began * 1e9), run, owner)
     journal.trash.open_undo(TrashRun(run, directory, began, is_undo=not undoing.run.is_undo))
     needs_trash = any(step.act in {Act.SWAP, Act.TAKE} for step in undoing.plan.steps)
-    async with Line(target) as line:
+    async with Connection(target) as line:
         undo = _Undo(line, journal, Places(directory), undoing.run.is_undo)
         if needs_trash:
             await line.call(lambda session: make_trash(session, directory))
