@@ -18,7 +18,8 @@ from actorsync.model.entry import join
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.planning.publishing.trash import expired
-from actorsync.runs.undo import perform, prepare_undo, purge
+from actorsync.runs.trash import purge
+from actorsync.runs.undo import perform, prepare_undo
 from tests.support.world.trash_oracle import INSIDE, OUTSIDE, is_in_trash, site_of
 from tests.support.world.trouble import Trouble, at
 from tests.support.world.world import NAMES, SECOND_NS
@@ -85,6 +86,8 @@ class Trash(Rule):
     """Old versions go to a trash, beside the target or in it. Now and then a run is undone, and old runs are purged."""
 
     def afterwards(self, story: Story) -> Callable[[], Awaitable[None]] | None:
+        if any(map(is_in_trash, (*story.target.files(), *story.target.files("..")))):
+            story.saw("trash")
         if self.rng.random() < 0.5:
             return partial(self._undo, story)
         return partial(self._purge, story) if self.rng.random() < 0.5 else None
@@ -122,7 +125,6 @@ class Trash(Rule):
             run = journal.trash.next_run()
             report = await perform(target, journal, undoing, run, story.wall_ns() / SECOND_NS, "0")
         story.trace.append(f"  undone: {undoing.run.run}, {report}")
-        story.saw("undo")
         then = story.snapshots.get(undoing.run.run)
         if then is None or undoing.plan.refused or report.exit_code != 0:
             return

@@ -20,6 +20,7 @@ import attrs
 
 from actorsync.endpoints.memory.tree import File
 from actorsync.model.trash import Trashed
+from actorsync.planning.publishing.trash import is_place
 
 if TYPE_CHECKING:
     from actorsync.endpoints.memory.endpoint import MemoryEndpoint
@@ -89,7 +90,7 @@ class TrashOracle:
         files = _files(target)
         known = dict(_known(journal))
         for place in sorted(files - known.keys() - self.orphans):
-            if not self.is_excused(place):
+            if is_place(place) and not self.is_excused(place):  # what others put there is theirs
                 self.blame(f"9: {place!r} is in the trash, and is forgotten")
         for place, is_there in known.items():
             if is_there and place not in files and not self.is_excused(place):
