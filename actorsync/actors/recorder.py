@@ -83,6 +83,21 @@ class FactStore(Protocol):
 
 
 @attrs.define
+class Failures:
+    """The failures of a run so far: their number, how many of them are of parked paths, and the first of them."""
+
+    count: int = 0
+    parked: int = 0
+    first: list[tuple[str, str]] = attrs.Factory(list)
+
+    def add(self, path: str, reason: str) -> None:
+        """Count one failure, and keep it if it is one of the first."""
+        self.count += 1
+        if len(self.first) < _KEPT_FAILURES:
+            self.first.append((path, reason))
+
+
+@attrs.define
 class Tally:
     """The counts of a run so far, for its `Report`. ``settled`` counts the changes that have an outcome."""
 
@@ -94,17 +109,15 @@ class Tally:
     adopted: int = 0
     files_seen: int = 0
     hidden: int = 0
-    failed: int = 0
     skipped: int = 0
     reconnects: int = 0
-    parked: int = 0
     withheld: int = 0
     delayed: RemovalsDelayed | None = None
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
     left_out: LeftOut = NOTHING
-    failures: list[tuple[str, str]] = attrs.Factory(list)
+    failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
     not_published: str | None = None
     _published: set[str] = attrs.Factory(set)  # the temporaries that a release of this run has renamed
@@ -144,10 +157,10 @@ class Tally:
                     self.left_out += left_out
                 for problem in problems:
                     if not problem.vanished:
-                        self._fail(problem.path, problem.reason)
+                        self.failures.add(problem.path, problem.reason)
             case Failed(operation, reason, fault):
-                self._fail(operation.path, reason)
-                self.parked += fault is Fault.PARKED
+                self.failures.add(operation.path, reason)
+                self.failures.parked += fault is Fault.PARKED
             # Other operations replace these; what cannot be looked at is a warning.
             case Skipped(operation) if not isinstance(operation, Compare | Move | Respell | Audit | Look):
                 self.skipped += 1
@@ -184,15 +197,14 @@ class Tally:
         """Return the report: these counts, and how the run ended."""
         own = {"settled", "_published"}
         counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in own)
-        counts["failures"] = tuple(self.failures)
+        counts |= {
+            "failed": self.failures.count,
+            "parked": self.failures.parked,
+            "failures": tuple(self.failures.first),
+        }
         counts["delayed"] = 0 if self.delayed is None else len(self.delayed.paths)
         counts["delayed_until"] = None if self.delayed is None else self.delayed.last
         return Report(**{**counts, **ending})
-
-    def _fail(self, path: str, reason: str) -> None:
-        self.failed += 1
-        if len(self.failures) < _KEPT_FAILURES:
-            self.failures.append((path, reason))
 
 
 @attrs.define

@@ -1,4 +1,7 @@
-"""The planner: compares the source with the journal, and gives out what must be done, in the right order."""
+"""The planner: compares the source with the journal, and gives out what must be done, in the right order.
+
+It is one file because a run is told as one story.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.releases import Releases
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
@@ -146,17 +149,7 @@ class Planner:
             is_complete=is_new_rule,
         )
         checks = ContentChecks(schedule, progress, self.draining, self.statistics)
-        removals = Removals(
-            journal=journal,
-            rules=rules,
-            schedule=schedule,
-            progress=progress,
-            announcer=announcer,
-            parking=parking,
-            blocking=self.blocking,
-            wall_clock_ns=self.wall_clock_ns,
-            is_gone=source.is_gone,
-        )
+        removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
             schedule=schedule,
@@ -169,12 +162,10 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            # What stays for a while keeps its old name, too.
-            is_enabled=rules.delete
-            and source.is_gone is None
-            and not (rules.by_size_time or rules.publish.remove_after)
-            and rules.publish.has_moves,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
+        seconds = rules.publish.remove_after
+        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
         releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, releases, self.stages)
@@ -207,7 +198,9 @@ class Planner:
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle]
-        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, releases, dispatch, intake)
+        return _Story(
+            self, progress, announcer, parking, survey, audits, renames, removals, delays, releases, dispatch, intake
+        )
 
 
 @attrs.define(eq=False)
@@ -228,6 +221,7 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    delays: Delays
     releases: Releases
     dispatch: Dispatch
     intake: Intake
@@ -264,7 +258,7 @@ class _Story:
         if complete is not None:
             await self.dispatch.finish()
             if not self.planner.draining.is_set():
-                await self.removals.delay(complete.scope)
+                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
