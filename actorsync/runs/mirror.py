@@ -108,7 +108,12 @@ class Mirror:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
-            policy = attrs.evolve(self.options.policy, audit=None, counts_drift=False)
+            policy = attrs.evolve(
+                self.options.policy,
+                audit=None,
+                counts_drift=False,
+                publish=attrs.evolve(self.options.policy.publish, is_burst=False),  # a plan stages nothing
+            )
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             if drifts := journal.audits.drifts():
                 self.publish(Warned(unplanned_text(len(drifts))))
