@@ -13,6 +13,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded
+from actorsync.model.messages import change_of, summary
 from actorsync.model.operation import Copy, Done, Move, Prepare
 from actorsync.planning.drift import AuditRule
 from actorsync.profile.units import MaxDelete
@@ -32,6 +33,8 @@ async def test_nothing_is_visible_before_everything_is_staged(autojump_clock: Mo
 
     report = await mirror.run(policy=BURST, observe=observe)
     assert (report.exit_code, report.copied, report.removed, report.left) == (0, len(NAMES), 3, 0)
+    assert (mirror.statistics.files_done, mirror.statistics.bytes_left) == (len(NAMES), 0)
+    assert [change_of(event) for event in mirror.events if isinstance(event, Done)].count(("+", "new.html")) == 1
     assert all(seen)
     assert len(mirror.seen(Released)) == 1
     assert not [it for it in mirror.seen(Done) if isinstance(it.operation, Copy | Move)]
@@ -101,6 +104,7 @@ async def test_a_refusal_at_any_rename_takes_everything_back(autojump_clock: Moc
             assert report.not_published == f"rolled back: {path}: 550 no"
             assert (report.copied, report.copied_bytes, report.removed) == (0, 0, 0)
             assert report.left == len(NAMES) + 3
+            assert summary(report).endswith(f"; rolled back: {path}: 550 no")
             assert site_of(mirror.target) == before
             assert [it.rolled_back for it in mirror.seen(ReleaseEnded)] == [f"{path}: 550 no"]
             then = await mirror.run(policy=BURST)
