@@ -31,6 +31,7 @@ from actorsync.model.event import (
     Reconnecting,
     Released,
     ReleaseEnded,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Scanned,
@@ -117,6 +118,7 @@ class Tally:
     reconnects: int = 0
     parked: int = 0
     withheld: int = 0
+    delayed: RemovalsDelayed | None = None
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
@@ -165,6 +167,8 @@ class Tally:
                 self.audited += directories
             case Reconnecting():
                 self.reconnects += 1
+            case RemovalsDelayed(paths):
+                self.delayed = event if paths else None
             case RemovalsWithheld(removals):
                 self.withheld += removals
             case RemovalsRefused(reason):
@@ -193,6 +197,8 @@ class Tally:
         own = {"settled", "releases"}
         counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in own)
         counts |= {"failures": tuple(self.failures), "not_published": self.releases.why_not}
+        counts["delayed"] = 0 if self.delayed is None else len(self.delayed.paths)
+        counts["delayed_until"] = None if self.delayed is None else self.delayed.last
         return Report(**{**counts, **ending})
 
     def _fail(self, path: str, reason: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from actorsync.journal import audits, releases
+from actorsync.journal import audits, leaving, releases
 from actorsync.journal.meta import Value, fit, trait_key, write_meta
 from actorsync.journal.schema import bounds, dump, split
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
@@ -34,6 +34,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     Relisted,
     RemovalIntended,
+    RemovalsDelayed,
     Resized,
     SurveyComplete,
     Swept,
@@ -144,6 +145,9 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             connection.execute(_DELETE_DOOMED, split(move.path))
         case Skipped(operation=Remove(Entry(path))):
             connection.execute(_DELETE, split(path))
+            leaving.forget(connection, path)
+        case RemovalsDelayed():
+            leaving.write(connection, fact)
         case Forgotten(path):
             connection.execute(_DELETE, split(path))
             _drop_foreign(connection, path)
@@ -158,6 +162,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case MemoryVoided():
             connection.execute("DELETE FROM records")
             connection.execute("DELETE FROM drifts")
+            connection.execute("DELETE FROM leaving")
             releases.end(connection)  # what it was to replace, and its temporaries, were in another root
             connection.execute("DELETE FROM meta WHERE key IN ('surveyed', 'seen', 'target', 'audit')")
         case Audited():
@@ -223,6 +228,7 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             _upsert(connection, source, done.target)
         case Remove(target):
             connection.execute(_DELETE, split(path))
+            leaving.forget(connection, path)
             if target.kind is Kind.DIRECTORY:
                 _drop_foreign(connection, path)
         case Survey():

@@ -40,6 +40,8 @@ class AuditMemory(Protocol):
 
     def drifts(self) -> Iterable[Drift]: ...
 
+    def leaving(self) -> Mapping[str, float]: ...
+
 
 class Memory(Protocol):
     """What the planner needs of a journal."""

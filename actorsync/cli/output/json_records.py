@@ -38,6 +38,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     Relisted,
     RemovalIntended,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Resized,
@@ -119,6 +120,8 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "rolled_back": rolled_back, "refused": list(refused)}
         case RemovalIntended(paths):
             yield {"event": name, "paths": list(paths)}
+        case RemovalsDelayed(paths, first, last):
+            yield {"event": name, "paths": list(paths), "first": first, "last": last}
         case MovesIntended(moves):
             yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
         case Stopped(report):
