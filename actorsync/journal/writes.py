@@ -44,6 +44,7 @@ from actorsync.model.operation import (
     Compare,
     Copy,
     Done,
+    Maintain,
     MakeDirectory,
     Move,
     Prepare,
@@ -203,6 +204,11 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             releases.note_published(connection, item, done.target)
         case PutBack(item):
             releases.note_put_back(connection, item)
+        case Maintain(begins=begins):
+            if done.temporary is not None:
+                _drop_intents(connection, (done.temporary,))
+            if not begins:
+                _drop_intents(connection, (path,))
         case Compare():
             assert done.source is not None, f"a comparison without its source: {path}"
             assert done.target is not None, f"a comparison without its target: {path}"

@@ -15,7 +15,7 @@ from actorsync.model.entry import ScanComplete
 from actorsync.model.event import NotPublished, Warned
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Prepare, Publish, Sending, SetMode, Skipped
-from actorsync.model.text import counted
+from actorsync.model.text import counted, display
 from actorsync.planning.publishing.rules import PublishRule
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.temporary_names import aside_name
@@ -157,6 +157,7 @@ class Releases:
         await self.announcer.settle([self.schedule.leave_out(mode) for mode in modes])
 
     async def _hand_over(self, release: Release) -> ReleaseResult:
+        release.maintenance = await self._maintenance({item.path for item in release.items})
         await self.publisher.send(release)
         await release.ended.wait()
         self.is_stuck = release.result is ReleaseResult.UNFINISHED
@@ -164,6 +165,15 @@ class Releases:
             for item in release.items:
                 self.announcer.note(Done(item))
         return release.result
+
+    async def _maintenance(self, published: Collection[str]) -> str | None:
+        """Return the path of the file that is there during a release; None where something else has that name."""
+        path = self.rule.maintenance
+        if path is None or (path not in published and await self.blocking(self.journal.record, path) is None):
+            return path
+        text = f"publish.maintenance: the site has {display(path)} itself, and it is left as it is; use another name"
+        await self.announcer.send(Warned(text))
+        return None
 
     def _items(self) -> list[Publish]:
         return [self._item(prepare, kept) for prepare, kept in self._staged.values()]

@@ -63,6 +63,7 @@ from actorsync.model.operation import (
     Done,
     Failed,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Operation,
@@ -106,6 +107,7 @@ OPERATIONS: list[Operation] = [
     Prepare(file("x")),
     PUBLISH,
     PutBack(PUBLISH),
+    Maintain(".maintenance"),
 ]
 
 #: Each of these changes a row of `seeded`.
@@ -138,6 +140,7 @@ DURABLE: list[Event] = [
     Released((PUBLISH,)),
     Done(OPEN, target=file("y"), source=file("y")),
     Done(PutBack(DONE)),
+    Done(Maintain(".maintenance", begins=False)),
     ReleaseEnded("the check failed"),
     RemovalIntended(("old",)),
     RemovalsDelayed(("gone",), 2.0, 2.0, 1.0, found=("gone",)),
