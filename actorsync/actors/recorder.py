@@ -47,6 +47,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Outcome,
@@ -202,7 +203,7 @@ class Tally:
                 self.settled -= 1
                 self.copied -= 1
                 self.copied_bytes -= item.kept.size
-            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Tidying):
+            case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:
@@ -273,7 +274,7 @@ class Recorder:
             if isinstance(fact, Registration | Mark):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
-                _settle(fact, published if isinstance(fact.operation, Publish | PutBack) else settled)
+                _settle(fact, published if isinstance(fact.operation, Maintain | Publish | PutBack) else settled)
             for event in events:
                 self.publish(event)
         for feed in self.feeds:

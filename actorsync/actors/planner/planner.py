@@ -171,7 +171,9 @@ class Planner:
         )
         seconds = rules.publish.remove_after
         delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
-        releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
+        releases = Releases(
+            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+        )
         if self.trash is not None:
             opened, place = self.trash
             releases.opened, releases.aside = opened, lambda _: place()
@@ -280,7 +282,7 @@ class _Story:
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None and self.planner.rules.publish.is_burst:
-            await self._publish(complete)
+            await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         if self.releases.is_stuck:
@@ -293,30 +295,6 @@ class _Story:
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
-
-    async def _publish(self, complete: ScanComplete) -> None:
-        """Publish everything that is staged; then remove what is to be removed, and publish what waited for that.
-
-        Nothing of it begins unless all of it was sent, and no guard refuses the removals.
-        """
-        unseen, removals, releases = self.intake.unseen, self.removals, self.releases
-        if (why := releases.why_not(unseen)) is None:
-            unlisted, coming = self.survey.unlisted, releases.coming
-            if not await removals.decide(complete, self.intake.seen, unlisted, coming):
-                why = "a guard refused the removals"
-        if why is not None:
-            await releases.hold_back(why)
-        elif await releases.publish():
-            await removals.release()
-            if self.planner.draining.is_set():
-                return
-            if (why := releases.why_not(unseen)) is not None:
-                await releases.hold_back(why)
-            else:
-                await releases.publish()
-        await releases.leave()
-        await self.announcer.settle(self.progress.schedule.drop_removals("nothing was published"))
-        await self.progress.until_idle()
 
     async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Audit the target, and change nothing on it. The scan lists nothing.
