@@ -109,7 +109,8 @@ class Mirror:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
-            publish = attrs.evolve(self.options.policy.publish, trash=None)  # nothing goes there
+            # It stages nothing, and nothing goes to the trash.
+            publish = attrs.evolve(self.options.policy.publish, is_burst=False, trash=None)
             policy = attrs.evolve(self.options.policy.sparing({}), audit=None, counts_drift=False, publish=publish)
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             if drifts := journal.audits.drifts():

@@ -1,4 +1,7 @@
-"""The planner: compares the source with the journal, and gives out what must be done, in the right order."""
+"""The planner: compares the source with the journal, and gives out what must be done, in the right order.
+
+It is one file because a run is told as one story.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.releases import Releases
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
@@ -151,17 +154,7 @@ class Planner:
             is_complete=is_new_rule,
         )
         checks = ContentChecks(schedule, progress, self.draining, self.statistics)
-        removals = Removals(
-            journal=journal,
-            rules=rules,
-            schedule=schedule,
-            progress=progress,
-            announcer=announcer,
-            parking=parking,
-            blocking=self.blocking,
-            wall_clock_ns=self.wall_clock_ns,
-            is_gone=source.is_gone,
-        )
+        removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
             schedule=schedule,
@@ -174,13 +167,13 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            # What stays for a while keeps its old name, too.
-            is_enabled=rules.delete
-            and source.is_gone is None
-            and not (rules.by_size_time or rules.publish.remove_after)
-            and rules.publish.has_moves,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
-        releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
+        seconds = rules.publish.remove_after
+        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
+        releases = Releases(
+            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+        )
         if self.trash is not None:
             opened, place = self.trash
             releases.opened, releases.aside = opened, lambda _: place()
@@ -216,7 +209,9 @@ class Planner:
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle]
-        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, releases, dispatch, intake)
+        return _Story(
+            self, progress, announcer, parking, survey, audits, renames, removals, delays, releases, dispatch, intake
+        )
 
 
 @attrs.define(eq=False)
@@ -237,6 +232,7 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    delays: Delays
     releases: Releases
     dispatch: Dispatch
     intake: Intake
@@ -274,7 +270,7 @@ class _Story:
         if complete is not None:
             await self.dispatch.finish()
             if not self.planner.draining.is_set():
-                await self.removals.delay(complete.scope)
+                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
@@ -287,7 +283,7 @@ class _Story:
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
             self.releases.note_drain()
         elif complete is not None and self.planner.rules.publish.is_burst:
-            await self._publish(complete)
+            await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         if self.releases.is_stuck:
@@ -300,31 +296,6 @@ class _Story:
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
-
-    async def _publish(self, complete: ScanComplete) -> None:
-        """Publish everything that is staged; then remove what is to be removed, and publish what waited for that.
-
-        Nothing of it begins unless all of it was sent, and no guard refuses the removals.
-        """
-        unseen, removals, releases = self.intake.unseen, self.removals, self.releases
-        if (why := releases.why_not(unseen)) is None:
-            unlisted, coming = self.survey.unlisted, releases.coming
-            if not await removals.decide(complete, self.intake.seen, unlisted, coming):
-                why = "a guard refused the removals"
-        if why is not None:
-            await releases.hold_back(why)
-        elif await releases.publish():
-            await removals.release()
-            if self.planner.draining.is_set():
-                releases.note_drain()
-                return
-            if (why := releases.why_not(unseen)) is not None:
-                await releases.hold_back(why)
-            else:
-                await releases.publish()
-        await releases.leave()
-        await self.announcer.settle(self.progress.schedule.drop_removals("nothing was published"))
-        await self.progress.until_idle()
 
     async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Audit the target, and change nothing on it. The scan lists nothing.

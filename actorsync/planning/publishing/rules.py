@@ -60,12 +60,13 @@ class PublishRule:
     trash: TrashRule | None = None
 
     @property
-    def has_moves(self) -> bool:
-        """Whether a file that was renamed is renamed on the target as well.
+    def renames(self) -> bool:
+        """Whether renamed files are renamed on the target.
 
-        A burst does not do that: the old name would be gone before the commit point.
+        A burst does not do that: the old name would be gone before the commit point. And what stays for a while keeps
+        its old name, too.
         """
-        return not self.is_burst
+        return not (self.is_burst or self.remove_after)
 
 
 FILE_BY_FILE: Final = PublishRule()
