@@ -25,8 +25,10 @@ from actorsync.model.entry import Entry, join
 from actorsync.model.event import Confirmed, Event
 from actorsync.model.operation import Copy, Done, Move, Prepare, Remove, Skipped
 from actorsync.model.report import Report
+from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
+from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.tiers import IS_FULL, amount, diagonals
 from tests.support.world import long_run
 from tests.support.world.burst import BURST
@@ -427,3 +429,22 @@ async def test_renamed_file_is_sent_for_its_release_and_not_moved_before_it(auto
     assert (await mirror.run(policy=BURST)).exit_code == 0
     assert "move" not in {verb for verb, _ in mirror.target.log}
     assert mirror.target.files() == {"b": b"a"}
+
+
+async def test_refused_release_leaves_a_file_that_nobody_could_list(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    mirror.target.write("a", b"of somebody else")
+    mirror.target.mkdir("z")
+    mirror.source.write("a", b"a")
+    mirror.source.write("z", b"z")
+
+    def decide(verb: str, when: When) -> None:
+        if verb == "list_directory":
+            raise OperationRefused("no permission")
+
+    report = await mirror.run(Faulty(mirror.target, decide), policy=BURST)
+    assert report.exit_code == 1
+    assert "z: a directory is in its place" in str(report.not_published)
+    assert {path: data for path, data in mirror.target.files().items() if not is_own(path)} == {
+        "a": b"of somebody else"
+    }

@@ -192,7 +192,6 @@ class Releases:
     def _item(self, prepare: Prepare, kept: Kept) -> Publish:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
-        # With a trash, what others have put there since goes there as well.
-        is_kept = self.opened is not None or (old is not None and self.rule.keeps_old)
-        aside = self.aside(kept) if is_kept else None
+        # What the journal does not know of may be there as well: it could not be listed, or has come since.
+        aside = self.aside(kept) if self.rule.keeps_old or self.opened is not None else None
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)
