@@ -8,6 +8,7 @@ faults on the wire itself, see ``actorsync.testing.network``.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from actorsync.endpoints.contract import (
     nothing_ahead,
     respell,
 )
+from actorsync.endpoints.resuming import continue_from, leave, open_at
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, Root
@@ -126,6 +128,14 @@ class FaultySession(SessionWrapper):
             await self.meet("open", "after")
             yield _FaultyContent(content, self)
 
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open a file from byte ``start`` on, with the faults of ``"open"``."""
+        await self.meet("open", "before")
+        async with open_at(self._real, path, start) as content:
+            await self.meet("open", "after")
+            yield _FaultyContent(content, self)
+
     async def stage(
         self,
         upload: Upload,
@@ -196,6 +206,23 @@ class FaultySession(SessionWrapper):
         except OperationRefused:
             return False
         return gone
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where an upload may go on, if the real session can tell. A refusal returns 0."""
+        try:
+            await self.meet("continue_from", "before")
+            start = await continue_from(self._real, upload)
+            await self.meet("continue_from", "after")
+        except OperationRefused:
+            return 0
+        return start
+
+    async def leave(self, temporary: str) -> None:
+        """Stop an interrupted upload, and keep what there is of it, if the real session can."""
+        with contextlib.suppress(OperationRefused):
+            await self.meet("leave", "before")
+            await leave(self._real, temporary)
+            await self.meet("leave", "after")
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the real session, and the faults."""

@@ -24,6 +24,7 @@ from actorsync.endpoints.contract import (
     respell,
     traits_of,
 )
+from actorsync.endpoints.resuming import open_at
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import (
     Entry,
@@ -77,6 +78,10 @@ class ReadSessionWrapper(ReadSession):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file."""
         return self._real.open(path)
+
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
+        """Open one file from byte ``start`` on."""
+        return open_at(self._real, path, start)
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the other side."""
@@ -157,6 +162,11 @@ class ContentWrapper(Content):
     def size(self) -> int | None:
         """The size of the real content."""
         return self._real.size
+
+    @property
+    def start(self) -> int:
+        """The offset of the first byte of the real content."""
+        return self._real.start
 
     @property
     def admit(self) -> Admit | None:

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, ReadSession, Source
+from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.errors import TransformFailed
 from actorsync.model.entry import Entry, Kind, join
@@ -208,6 +209,16 @@ class _TransformedSession(ReadSessionWrapper):
         """Open a file, transformed if a transform applies."""
         recipe = self._place.recipe(path)
         return self._real.open(path) if recipe is None else _open(self._real, path, recipe, self._place)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open a file from byte ``start`` on. What a transform makes is made from its beginning, and begins there."""
+        if self._place.recipe(path) is None:
+            async with open_at(self._real, path, start) as content:
+                yield content
+        else:
+            async with self.open(path) as content:
+                yield content
 
 
 @asynccontextmanager
