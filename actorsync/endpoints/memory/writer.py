@@ -1,0 +1,95 @@
+"""Uploads into a tree in memory: a temporary is written in a few pieces, from its beginning or from where it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.memory.store import MemoryStore
+from actorsync.endpoints.memory.tree import Directory, File
+from actorsync.errors import OperationRefused, TargetFull
+
+__all__ = ["sweep", "where_to_continue", "write"]
+
+#: The piece size for content of unknown size.
+_UNSIZED: Final = 64 * 1024
+
+
+async def write(store: MemoryStore, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+    """Write the temporary of ``upload``, with a checkpoint before each piece. Raises `OperationRefused`."""
+    await trio.lowlevel.checkpoint()
+    store.log.append(("stage", upload.temporary))
+    store.check_trouble(upload.path)
+    node = _begun(store, upload) if upload.start else _begin(store, upload)
+    try:
+        await _fill(store, node, upload)
+    except OperationRefused:
+        if store.find(upload.temporary) is node:
+            store.take(upload.temporary)
+        raise
+    ahead()
+    return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
+
+
+async def where_to_continue(store: MemoryStore, upload: Upload) -> int:
+    """Return where ``upload`` may go on: a little before the end of its temporary, if all before it is right, or 0."""
+    node = store.find(upload.temporary)
+    if not store.can_resume or not isinstance(node, File) or upload.read_at is None:
+        return 0
+    start = min(len(node.data), upload.content.entry.size) - store.overlap
+    if start <= 0:
+        return 0
+    there = await upload.read_at(0, start)
+    return start if there == node.data[:start] else 0
+
+
+def sweep(store: MemoryStore, temporary: str) -> bool:
+    """Remove a temporary, if it is there. Raises `OperationRefused` for a directory."""
+    node = store.find(temporary)
+    if isinstance(node, Directory):
+        raise OperationRefused(f"{temporary!r} is a directory")
+    if node is not None:
+        store.take(temporary)
+    return True
+
+
+def _begin(store: MemoryStore, upload: Upload) -> File:
+    if store.find(upload.temporary) is not None:
+        raise OperationRefused(f"{upload.temporary!r} exists already")
+    node = store.new_file()
+    if upload.mode is not None:
+        node.mode = upload.mode
+    if upload.keeps_mode and isinstance(old := store.find(upload.path), File):
+        node.mode = old.mode
+    store.put(upload.temporary, node)
+    return node
+
+
+def _begun(store: MemoryStore, upload: Upload) -> File:
+    node = store.find(upload.temporary)
+    if not isinstance(node, File) or len(node.data) < upload.start:
+        raise OperationRefused(f"{upload.temporary!r} does not have {upload.start} bytes", retry=True)
+    if upload.content.start != upload.start:
+        raise ValueError(f"the content begins at {upload.content.start}, and the upload at {upload.start}")
+    node.data = node.data[: upload.start]
+    return node
+
+
+async def _fill(store: MemoryStore, node: File, upload: Upload) -> None:
+    source, size = upload.content.entry, upload.size
+    while piece := await upload.content.read(_UNSIZED if size is None else size // store.pieces + 1):
+        await trio.lowlevel.checkpoint()
+        if not store.has_room(len(piece)):
+            raise TargetFull("there is no room left")
+        node.data += piece
+        store.touch(node)
+        upload.sent += len(piece)
+    await trio.lowlevel.checkpoint()
+    if upload.sent != upload.due:
+        raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
+    if store.find(upload.temporary) is not node:
+        raise OperationRefused(f"{upload.temporary!r} was removed meanwhile", retry=True)
+    store.touch(node, source.mtime_ns)
