@@ -111,8 +111,7 @@ class Upload:
 
     ``sent`` is how far the content was handed to the wire, in bytes. Sessions keep it current for progress displays.
     With ``start``, the temporary has the bytes before it already, see ``actorsync.endpoints.resuming``; ``sent`` begins
-    there. ``read_at`` reads bytes of the source file to compare: an offset and a number of bytes in, and all of these
-    bytes out, as far as the file has them. None where nothing can be continued.
+    there.
     ``unconfirmed`` returns how many of those the other side has not confirmed yet: over a slow line, megabytes wait in
     buffers of this machine. Displays call it in trio's thread. A session that cannot tell leaves it as it is.
 
@@ -128,9 +127,6 @@ class Upload:
     mode: int | None = attrs.field(default=None, kw_only=True)
     keeps_mode: bool = attrs.field(default=False, kw_only=True)
     start: int = attrs.field(default=0, kw_only=True)
-    read_at: Callable[[int, int], Awaitable[bytes]] | None = attrs.field(
-        default=None, kw_only=True, eq=False, repr=False
-    )
     #: By default `int`, which returns 0.
     unconfirmed: Callable[[], int] = attrs.field(default=int, kw_only=True, eq=False, repr=False)
 

@@ -1,37 +1,62 @@
-"""What continuing a broken transfer asks of a session. Optional: without it, a file is sent from its beginning."""
+"""What continuing a broken transfer asks of a session. Optional: without it, a file is sent from its beginning.
+
+Two cases differ in how the source file can be read:
+
+* Content that was opened from its beginning and has a descriptor. `continue_from` reads the source wherever it
+  compares, and the caller writes the place that it returns into `Upload.start`.
+* Content of a remote source. The caller asks `may_continue` for a place, opens the content there with `open_at`, and
+  passes it to `continue_from`. Its first `BLOCK` bytes are read and compared. The place behind them is returned, the
+  one at which the content stands now.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol, runtime_checkable
 
-from actorsync.endpoints.contract import Admit, Content, ReadSession, Session, Upload
-from actorsync.model.entry import Entry
+from actorsync.endpoints.contract import Content, ReadSession, Session, Upload
+from actorsync.errors import OperationRefused
 
-__all__ = ["OpensAt", "Resuming", "can_continue", "continue_from", "leave", "open_at"]
+__all__ = [
+    "BLOCK",
+    "OpensAt",
+    "ReadsAt",
+    "Resuming",
+    "continue_from",
+    "leave",
+    "may_continue",
+    "open_at",
+    "read_at",
+    "restart_at",
+]
 
-#: How many bytes are read at once on the way to where a file is to be opened.
-_PIECE: Final = 1 << 20
+#: Bytes of a block that is compared.
+BLOCK: Final = 64 * 1024
+_STEP: Final = 1024 * 1024
 
 
 @runtime_checkable
 class Resuming(Protocol):
     """Optional for a session: continue the upload of a file whose connection was lost."""
 
+    async def may_continue(self, temporary: str) -> int:
+        """Return the byte at which content that can only be read in order is to be opened; 0 to send all of it.
+
+        The place follows from how much the target has of ``temporary``, see `restart_at`. Nothing is compared yet.
+        """
+
     async def continue_from(self, upload: Upload) -> int:
         """Return the byte at which ``upload`` may go on in its temporary, which an earlier attempt has begun.
 
         0 if it has to begin anew, in another temporary: the server cannot continue an upload (it is tried once, with a
-        probe of a few bytes), the temporary is gone, somebody may still be writing to it, or what it holds is not the
-        beginning of the content. It is 1 to 2 MiB before the end of what the target has, and at the seam and at random
-        places what is there was read back and compared with `Upload.read_at`, or the target has returned a hash of it.
+        probe of a few bytes), the temporary is gone, another connection may still be writing to it, or what it holds is
+        not the beginning of the content. The place is 1 to 2 MiB before the end of what the target has. The block
+        before it and blocks at random places were read back and compared, or the target has returned a hash of them.
         The caller has made sure that the source file is still exactly the one that the temporary was made from.
 
-        ``upload.content`` is not open yet: only its ``entry`` and ``size`` tell. ``upload.read_at`` is given. What it
-        raises is raised here.
-
-        `Session.stage` then writes from `Upload.start` on.
+        `Session.stage` then writes from `Upload.start` on, on the same session.
         """
 
     async def leave(self, temporary: str) -> None:
@@ -43,12 +68,31 @@ class OpensAt(Protocol):
     """Optional for a session that reads: open a file in the middle."""
 
     def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
-        """Open one file for reading from byte ``start``, like `ReadSession.open`. `Content.start` says so."""
+        """Open one file for reading from byte ``start``, like `ReadSession.open`.
+
+        `Content.start` is 0 if the other side cannot do that: all of the file then arrives.
+        """
 
 
-def can_continue(session: Session) -> bool:
-    """Return whether a session has the verbs to continue uploads. Its server may still be unable to."""
-    return isinstance(session, Resuming)
+@runtime_checkable
+class ReadsAt(Protocol):
+    """Optional for content: read any part of the file, whatever `Content.read` has returned so far."""
+
+    async def read_at(self, offset: int, length: int) -> bytes | None:
+        """Return ``length`` bytes from ``offset`` on, fewer at the end of the file; None if that is not possible."""
+
+
+def restart_at(size: int) -> int:
+    """Return where an upload goes on of which the target has ``size`` bytes: 1 to 2 MiB before their end, or 0.
+
+    What was written last before a connection broke is the least certain. It is written once more.
+    """
+    return max(0, (size // _STEP - 1) * _STEP)
+
+
+async def may_continue(session: Session, temporary: str) -> int:
+    """Call `Resuming.may_continue`; return 0 where the session does not have it."""
+    return await session.may_continue(temporary) if isinstance(session, Resuming) else 0
 
 
 async def continue_from(session: Session, upload: Upload) -> int:
@@ -56,61 +100,27 @@ async def continue_from(session: Session, upload: Upload) -> int:
     return await session.continue_from(upload) if isinstance(session, Resuming) else 0
 
 
-async def leave(session: Session, temporary: str) -> None:
-    """Call `Resuming.leave`; call `Session.abandon` where the session does not have it."""
-    if isinstance(session, Resuming):
-        await session.leave(temporary)
-    else:
-        await session.abandon(temporary)
-
-
-def open_at(session: ReadSession, path: str, start: int) -> AbstractAsyncContextManager[Content]:
-    """Call `OpensAt.open_at`; where the session does not have it, open the file and drop what is before ``start``."""
-    return session.open_at(path, start) if isinstance(session, OpensAt) else _open_and_drop(session, path, start)
+async def leave(session: Session, temporary: str) -> bool:
+    """Call `Resuming.leave` and return True; return False where the session does not have it."""
+    if not isinstance(session, Resuming):
+        return False
+    await session.leave(temporary)
+    return True
 
 
 @asynccontextmanager
-async def _open_and_drop(session: ReadSession, path: str, start: int) -> AsyncIterator[Content]:
-    async with session.open(path) as content:
-        left = start
-        while left and (piece := await content.read(min(left, _PIECE))):
-            left -= len(piece)
-        yield _Rest(content, start - left)
+async def open_at(session: ReadSession, path: str, start: int) -> AsyncIterator[Content]:
+    """Call `OpensAt.open_at`; open the file from its beginning where the session does not have it."""
+    opening = session.open_at(path, start) if start and isinstance(session, OpensAt) else session.open(path)
+    async with opening as content:
+        yield content
 
 
-class _Rest(Content):
-    """What is left of content after its first ``start`` bytes were read."""
-
-    def __init__(self, real: Content, start: int) -> None:
-        self._real, self._start = real, start
-
-    @property
-    def entry(self) -> Entry:
-        return self._real.entry
-
-    @property
-    def size(self) -> int | None:
-        """The size of the whole content."""
-        return self._real.size
-
-    @property
-    def start(self) -> int:
-        """How many bytes were read before."""
-        return self._start
-
-    @property
-    def admit(self) -> Admit | None:
-        """The rate-limit hook of the content."""
-        return self._real.admit
-
-    def fileno(self) -> int | None:
-        """Return the descriptor of the content, if there is one."""
-        return self._real.fileno()
-
-    async def read(self, max_bytes: int) -> bytes:
-        """Read the next piece."""
-        return await self._real.read(max_bytes)
-
-    async def is_unchanged(self) -> bool:
-        """Return whether the file is unchanged."""
-        return await self._real.is_unchanged()
+async def read_at(content: Content, offset: int, length: int) -> bytes | None:
+    """Read a part of the file from its descriptor or by `ReadsAt.read_at`; None where neither is possible."""
+    if (descriptor := content.fileno()) is None:
+        return await content.read_at(offset, length) if isinstance(content, ReadsAt) else None
+    try:
+        return os.pread(descriptor, length, offset)
+    except OSError as error:
+        raise OperationRefused(f"it cannot be read: {error.strerror}") from error

@@ -8,10 +8,9 @@ faults on the wire itself, see ``actorsync.testing.network``.
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -28,7 +27,7 @@ from actorsync.endpoints.contract import (
     nothing_ahead,
     respell,
 )
-from actorsync.endpoints.resuming import continue_from, leave, open_at
+from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem, Root
@@ -130,7 +129,7 @@ class FaultySession(SessionWrapper):
 
     @asynccontextmanager
     async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
-        """Open a file from byte ``start`` on, with the faults of ``"open"``."""
+        """Open a file in the middle, where the real session can."""
         await self.meet("open", "before")
         async with open_at(self._real, path, start) as content:
             await self.meet("open", "after")
@@ -207,21 +206,31 @@ class FaultySession(SessionWrapper):
             return False
         return gone
 
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload. A refusal returns 0."""
+        try:
+            await self.meet("may_continue", "before")
+            place = await super().may_continue(temporary)
+            await self.meet("may_continue", "after")
+        except OperationRefused:
+            return 0
+        return place
+
     async def continue_from(self, upload: Upload) -> int:
-        """Return where an upload may go on, if the real session can tell. A refusal returns 0."""
+        """Return where an upload may go on. A refusal returns 0."""
         try:
             await self.meet("continue_from", "before")
-            start = await continue_from(self._real, upload)
+            start = await super().continue_from(upload)
             await self.meet("continue_from", "after")
         except OperationRefused:
             return 0
         return start
 
     async def leave(self, temporary: str) -> None:
-        """Stop an interrupted upload, and keep what there is of it, if the real session can."""
-        with contextlib.suppress(OperationRefused):
+        """Stop an interrupted upload, and keep its temporary where the real session can. A refusal does nothing."""
+        with suppress(OperationRefused):
             await self.meet("leave", "before")
-            await leave(self._real, temporary)
+            await super().leave(temporary)
             await self.meet("leave", "after")
 
     def describe(self) -> Sequence[tuple[str, str]]:

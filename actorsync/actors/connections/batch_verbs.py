@@ -145,9 +145,13 @@ class BatchVerbs:
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
         self.level.show("sweeping")
-        finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
-        results = await target.sweep([operation.path for operation in batch], finals)
-        return [await _recover(target, outcome) for outcome in outcomes.all_swept(batch, results)]
+        kept = await _kept(target, [operation for operation in batch if isinstance(operation, Sweep)])
+        rest = tuple(operation for operation in batch if operation.path not in kept)
+        finals = {o.path: o.source.path for o in rest if isinstance(o, Sweep) and o.source is not None}
+        results = await target.sweep([operation.path for operation in rest], finals) if rest else []
+        swept = [await _recover(target, outcome) for outcome in outcomes.all_swept(rest, results)]
+        settled = {outcome.operation.path: outcome for outcome in swept}
+        return [settled.get(operation.path) or Done(operation) for operation in batch]
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
@@ -232,6 +236,20 @@ async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | Oper
         results = dict(zip(again, await target.make_directories(again), strict=True))
         made |= {path: results[path] for path in refused}
     return made
+
+
+async def _kept(target: Session, sweeps: Sequence[Sweep]) -> set[str]:
+    """Return the temporaries that are to stay and are there, or cannot be asked for."""
+    kept: set[str] = set()
+    for sweep in sweeps:
+        if sweep.kept is None:
+            continue
+        asked = [Entry(path, Kind.FILE, sweep.kept.sent) for path in (sweep.path, sweep.kept.path)]
+        temporary, final = await look(target, asked)
+        # Without its old file, a rename in several steps was broken off: `Session.sweep` restores that file.
+        if temporary is not None and not (sweep.replaces and final is None):
+            kept.add(sweep.path)
+    return kept
 
 
 async def _recover(target: Session, outcome: Outcome) -> Outcome:

@@ -67,6 +67,8 @@ class StagedCopy:
     """The digest of its content, if its times are too recent to show a later change."""
     checksum: bytes | None
     """The digest of its content, if checksums are recorded."""
+    resumed: int = 0
+    """How many of its bytes an earlier attempt had sent."""
 
 
 def failed(operation: Operation, refusal: OperationRefused) -> Failed:
@@ -89,7 +91,15 @@ def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
     """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back."""
     if isinstance(result, Entry):
         temporary = upload.staged.temporary
-        return Done(upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum)
+        return Done(
+            upload.copy,
+            result,
+            upload.source,
+            upload.digest,
+            temporary,
+            checksum=upload.checksum,
+            resumed=upload.resumed,
+        )
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
 
 
@@ -99,7 +109,7 @@ def staged(upload: StagedCopy, at: float) -> Done:
     kept = Kept(
         it.temporary, upload.source, it.size, at, True, it.size, it.mtime_ns, it.mode, upload.digest, upload.checksum
     )
-    return Done(upload.copy, source=upload.source, kept=kept)
+    return Done(upload.copy, source=upload.source, kept=kept, resumed=upload.resumed)
 
 
 def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:

@@ -18,7 +18,7 @@ import trio
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory.store import MemoryStore, require_itself
 from actorsync.endpoints.memory.tree import Directory, File, Special
-from actorsync.endpoints.memory.writer import sweep, where_to_continue, write
+from actorsync.endpoints.memory.writer import may_continue, sweep, where_to_continue, write
 from actorsync.errors import (
     GuardRefused,
     OperationRefused,
@@ -212,7 +212,7 @@ class MemorySession:
 
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names, one after the other."""
-        return [await self._one("respell", item.path, self._respell, item) for item in items]
+        return [await self._one("respell", item.path, partial(_respell, self._endpoint), item) for item in items]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
@@ -230,8 +230,13 @@ class MemorySession:
         """Remove the temporary."""
         return await self._one("abandon", temporary, partial(sweep, self._endpoint), temporary) is True
 
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload."""
+        await trio.lowlevel.checkpoint()
+        return may_continue(self._endpoint, temporary)
+
     async def continue_from(self, upload: Upload) -> int:
-        """Return where the upload may go on: a little before the end of the temporary, if all before it is right."""
+        """Return where the upload may go on: a little before the end of the temporary, if that is right."""
         await trio.lowlevel.checkpoint()
         self._endpoint.log.append(("continue_from", upload.temporary))
         return await where_to_continue(self._endpoint, upload)
@@ -305,17 +310,6 @@ class MemorySession:
         self._endpoint.touch(node, node.mtime_ns)
         return self._endpoint.entry(entry.path, node)
 
-    def _respell(self, item: NewSpelling) -> Entry:
-        endpoint, old = self._endpoint, item.entry.path
-        endpoint.check_trouble(item.path)
-        there = endpoint.find(item.path)
-        if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
-            raise OperationRefused("the target tells both spellings of its name apart")
-        if endpoint.find(old) is not there:
-            raise OperationRefused("both spellings of its name exist on the target")
-        endpoint.put(item.path, endpoint.take(old))
-        return endpoint.entry(item.path, there)
-
     def _remove(self, entry: Entry) -> bool:
         self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
@@ -337,3 +331,15 @@ class MemorySession:
 def _is_as(entry: Entry, found: Entry) -> bool:
     """Return whether a file matches its entry, as far as the entry has facts."""
     return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}
+
+
+def _respell(endpoint: MemoryEndpoint, item: NewSpelling) -> Entry:
+    old = item.entry.path
+    endpoint.check_trouble(item.path)
+    there = endpoint.find(item.path)
+    if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
+        raise OperationRefused("the target tells both spellings of its name apart")
+    if endpoint.find(old) is not there:
+        raise OperationRefused("both spellings of its name exist on the target")
+    endpoint.put(item.path, endpoint.take(old))
+    return endpoint.entry(item.path, there)

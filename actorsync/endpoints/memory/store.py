@@ -16,8 +16,8 @@ class MemoryStore(MemoryTree):
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``trouble``, the error that a session gets
     when it stores, makes, removes or opens a path; ``can_resume``, whether uploads can be continued, from ``overlap``
-    bytes before their end; ``pieces``, how many pieces a file is written in. ``log`` has every command that changes the
-    tree.
+    bytes before their end, and after ``block`` bytes that are compared; ``pieces``, how many pieces a file is written
+    in. ``log`` has every command that changes the tree.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MemoryStore(MemoryTree):
         self.capacity: int | None = None
         self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
         self.can_resume = True
-        self.overlap = 1 << 20
+        self.overlap, self.block = 1 << 20, 1 << 16
         self.pieces = 3
         self.log: list[tuple[str, str]] = []
 

@@ -10,9 +10,10 @@ import trio
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.memory.store import MemoryStore
 from actorsync.endpoints.memory.tree import Directory, File
+from actorsync.endpoints.shared.seam import read_whole
 from actorsync.errors import OperationRefused, TargetFull
 
-__all__ = ["sweep", "where_to_continue", "write"]
+__all__ = ["may_continue", "sweep", "where_to_continue", "write"]
 
 #: The piece size for content of unknown size.
 _UNSIZED: Final = 64 * 1024
@@ -34,16 +35,23 @@ async def write(store: MemoryStore, upload: Upload, ahead: Callable[[], bool]) -
     return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
 
 
+def may_continue(store: MemoryStore, temporary: str) -> int:
+    """Return where content is to be opened to continue an upload: before the block that is compared, or 0."""
+    node = store.find(temporary)
+    if not store.can_resume or not isinstance(node, File):
+        return 0
+    return max(0, len(node.data) - store.overlap - store.block)
+
+
 async def where_to_continue(store: MemoryStore, upload: Upload) -> int:
-    """Return where ``upload`` may go on: a little before the end of its temporary, if all before it is right, or 0."""
-    node = store.find(upload.temporary)
-    if not store.can_resume or not isinstance(node, File) or upload.read_at is None:
+    """Return where ``upload`` goes on in its temporary: behind the block that was compared, or 0."""
+    node, content = store.find(upload.temporary), upload.content
+    if not store.can_resume or not isinstance(node, File) or not content.start:
         return 0
-    start = min(len(node.data), upload.content.entry.size) - store.overlap
-    if start <= 0:
+    start = content.start + store.block
+    if content.size is None or not start <= len(node.data) <= content.size:
         return 0
-    there = await upload.read_at(0, start)
-    return start if there == node.data[:start] else 0
+    return start if await read_whole(content, store.block) == node.data[content.start : start] else 0
 
 
 def sweep(store: MemoryStore, temporary: str) -> bool:
@@ -72,14 +80,12 @@ def _begun(store: MemoryStore, upload: Upload) -> File:
     node = store.find(upload.temporary)
     if not isinstance(node, File) or len(node.data) < upload.start:
         raise OperationRefused(f"{upload.temporary!r} does not have {upload.start} bytes", retry=True)
-    if upload.content.start != upload.start:
-        raise ValueError(f"the content begins at {upload.content.start}, and the upload at {upload.start}")
     node.data = node.data[: upload.start]
     return node
 
 
 async def _fill(store: MemoryStore, node: File, upload: Upload) -> None:
-    source, size = upload.content.entry, upload.size
+    source, size, upload.sent = upload.content.entry, upload.size, upload.start
     while piece := await upload.content.read(_UNSIZED if size is None else size // store.pieces + 1):
         await trio.lowlevel.checkpoint()
         if not store.has_room(len(piece)):

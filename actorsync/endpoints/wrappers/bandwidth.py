@@ -133,7 +133,7 @@ class _LimitedSession(ReadSessionWrapper):
 
     @asynccontextmanager
     async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
-        """Open a file from byte ``start`` on. What is before it does not count towards the limit."""
+        """Open a file in the middle, where the real session can."""
         async with open_at(self._real, path, start) as content:
             yield _LimitedContent(content, self._bandwidth)
 

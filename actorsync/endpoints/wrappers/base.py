@@ -24,7 +24,7 @@ from actorsync.endpoints.contract import (
     respell,
     traits_of,
 )
-from actorsync.endpoints.resuming import open_at
+from actorsync.endpoints.resuming import continue_from, leave, may_continue, read_at
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import (
     Entry,
@@ -79,9 +79,9 @@ class ReadSessionWrapper(ReadSession):
         """Open one file."""
         return self._real.open(path)
 
-    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
-        """Open one file from byte ``start`` on."""
-        return open_at(self._real, path, start)
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:  # noqa: ARG002
+        """Open one file from its beginning. A subclass may do what `OpensAt` says, with what its `open` adds."""
+        return self.open(path)
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the other side."""
@@ -144,6 +144,19 @@ class SessionWrapper(ReadSessionWrapper, Session):
         """Stop an interrupted upload, and remove its temporary."""
         return await self._real.abandon(temporary)
 
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload; 0 where the real session cannot continue it."""
+        return await may_continue(self._real, temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where an upload may go on; 0 where the real session cannot continue it."""
+        return await continue_from(self._real, upload)
+
+    async def leave(self, temporary: str) -> None:
+        """Stop an interrupted upload and keep its temporary; remove it where the real session cannot continue it."""
+        if not await leave(self._real, temporary):
+            await self._real.abandon(temporary)
+
 
 class ContentWrapper(Content):
     """Base of a wrapper around the content of one file."""
@@ -165,7 +178,7 @@ class ContentWrapper(Content):
 
     @property
     def start(self) -> int:
-        """The offset of the first byte of the real content."""
+        """The offset at which the real content begins."""
         return self._real.start
 
     @property
@@ -180,6 +193,10 @@ class ContentWrapper(Content):
     async def read(self, max_bytes: int) -> bytes:
         """Read the next piece."""
         return await self._real.read(max_bytes)
+
+    async def read_at(self, offset: int, length: int) -> bytes | None:
+        """Read any part of the real file, where that is possible."""
+        return await read_at(self._real, offset, length)
 
     async def is_unchanged(self) -> bool:
         """Return whether the real file is unchanged."""

@@ -210,15 +210,9 @@ class _TransformedSession(ReadSessionWrapper):
         recipe = self._place.recipe(path)
         return self._real.open(path) if recipe is None else _open(self._real, path, recipe, self._place)
 
-    @asynccontextmanager
-    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
-        """Open a file from byte ``start`` on. What a transform makes is made from its beginning, and begins there."""
-        if self._place.recipe(path) is None:
-            async with open_at(self._real, path, start) as content:
-                yield content
-        else:
-            async with self.open(path) as content:
-                yield content
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
+        """Open a file in the middle, where the real session can. What a transform makes begins at its beginning."""
+        return open_at(self._real, path, start) if self._place.recipe(path) is None else self.open(path)
 
 
 @asynccontextmanager

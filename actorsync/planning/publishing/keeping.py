@@ -37,7 +37,7 @@ class Keeping:
     lane asks what it can take up, and reports what it leaves. Of several temporaries for one path the best counts.
     """
 
-    rule: ResumeRule = ResumeRule()
+    rule: ResumeRule = attrs.field(factory=ResumeRule)
     _kept: dict[str, Kept] = attrs.field(factory=dict, init=False)  # by temporary
     _best: dict[str, Kept] = attrs.field(factory=dict, init=False)  # by path
     _ours: set[str] = attrs.field(factory=set, init=False)  # temporaries of this run

@@ -160,12 +160,12 @@ async def read_file(session: Session, path: str, size: int) -> bytes:
     return data
 
 
-async def read_pieces(content: Content, count: int) -> bytes:
-    """Read ``count`` pieces of at most 1,000 bytes; a refusal ends it."""
+async def read_pieces(content: Content, count: int, size: int = 1_000) -> bytes:
+    """Read ``count`` pieces of at most ``size`` bytes; a refusal ends it."""
     data = b""
     for _ in range(count):
         try:
-            piece = await content.read(1_000)
+            piece = await content.read(size)
         except OperationRefused:
             break
         data += piece

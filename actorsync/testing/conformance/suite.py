@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
 
-from actorsync.testing.conformance import listing, moves, names, reading, removals, uploads
+from actorsync.testing.conformance import listing, moves, names, reading, removals, resuming, uploads
 from actorsync.testing.conformance.place import Check
 
 __all__ = ["CHECK_FUNCTIONS", "NEED_DIRECTORIES"]
@@ -23,7 +23,7 @@ def _checks_of(module: ModuleType) -> list[Check]:
 
 #: The checks of a target that can also be read.
 CHECK_FUNCTIONS: Final[Sequence[Check]] = tuple(
-    check for module in (listing, uploads, reading, names, moves, removals) for check in _checks_of(module)
+    check for module in (listing, uploads, resuming, reading, names, moves, removals) for check in _checks_of(module)
 )
 
 #: The checks that need directories.
