@@ -116,7 +116,10 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
         source = source.real
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
-        source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
+        draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
+        source = remote = RemoteSource(
+            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns
+        )
     transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
     sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,12 +12,10 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.endpoints.wrappers.transform import Transform
-from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.errors import ConnectionLost
 from actorsync.journal import Journal
-from actorsync.model.event import Event, PartSent, Warned
-from actorsync.model.operation import Copy, Done, Failed
+from actorsync.model.event import Warned
+from actorsync.model.operation import Copy, Done
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.policy import Policy
 from actorsync.testing.faulty_endpoint import Faulty, When

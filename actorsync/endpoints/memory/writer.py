@@ -10,7 +10,7 @@ import trio
 from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.memory.store import MemoryStore
 from actorsync.endpoints.memory.tree import Directory, File
-from actorsync.endpoints.shared.seam import read_whole
+from actorsync.endpoints.resuming import read_whole
 from actorsync.errors import OperationRefused, TargetFull
 
 __all__ = ["may_continue", "sweep", "where_to_continue", "write"]
