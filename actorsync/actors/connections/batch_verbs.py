@@ -16,6 +16,7 @@ from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, name_of
 from actorsync.model.event import Intended, MovesIntended, RemovalIntended
+from actorsync.model.kept import Kept
 from actorsync.model.operation import (
     Audit,
     Batch,
@@ -151,7 +152,7 @@ class BatchVerbs:
         results = await target.sweep([operation.path for operation in rest], finals) if rest else []
         swept = [await _recover(target, outcome) for outcome in outcomes.all_swept(rest, results)]
         settled = {outcome.operation.path: outcome for outcome in swept}
-        return [settled.get(operation.path) or Done(operation) for operation in batch]
+        return [settled.get(it.path) or Done(it, kept=kept[it.path]) for it in batch]
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
@@ -168,7 +169,8 @@ class BatchVerbs:
         except OperationRefused as refusal:
             return Skipped(audit, str(refusal))
         root = await self._root(audit.path, listing)
-        return outcomes.audited(audit, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
+        keeps_times = self.context.target.capabilities.keeps_times
+        return outcomes.audited(audit, listing, root, keeps_times=keeps_times, protects=self.context.protects)
 
     async def _root(self, directory: str, listing: Listing) -> Root | None:
         """Return the identity of the root, if that was listed. A server would need another connection to tell it."""
@@ -238,9 +240,9 @@ async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | Oper
     return made
 
 
-async def _kept(target: Session, sweeps: Sequence[Sweep]) -> set[str]:
-    """Return the temporaries that are to stay and are there, or cannot be asked for."""
-    kept: set[str] = set()
+async def _kept(target: Session, sweeps: Sequence[Sweep]) -> dict[str, Kept]:
+    """Return what is to stay and is there, or cannot be asked for, by the names of the temporaries."""
+    kept: dict[str, Kept] = {}
     for sweep in sweeps:
         if sweep.kept is None:
             continue
@@ -248,7 +250,7 @@ async def _kept(target: Session, sweeps: Sequence[Sweep]) -> set[str]:
         temporary, final = await look(target, asked)
         # Without its old file, a rename in several steps was broken off: `Session.sweep` restores that file.
         if temporary is not None and not (sweep.replaces and final is None):
-            kept.add(sweep.path)
+            kept[sweep.path] = sweep.kept
     return kept
 
 
@@ -264,4 +266,9 @@ async def _recover(target: Session, outcome: Outcome) -> Outcome:
     if source.kind is not Kind.FILE:
         return outcome
     (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
-    return Done(sweep, found, source) if isinstance(found, Entry) else outcome
+    if not isinstance(found, Entry):
+        return outcome
+    kept = sweep.kept
+    if kept is None or (kept.source.size, kept.source.mtime_ns) != (source.size, source.mtime_ns):
+        return Done(sweep, found, source)
+    return Done(sweep, found, kept.source, kept.digest, checksum=kept.checksum)  # the exact version is known

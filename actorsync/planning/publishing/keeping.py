@@ -13,7 +13,7 @@ import attrs
 from actorsync.model.entry import Entry
 from actorsync.model.event import Event
 from actorsync.model.kept import Kept
-from actorsync.model.operation import Copy, Done, Prepare, Publish, PutBack, Sending, Skipped
+from actorsync.model.operation import Copy, Done, Prepare, Publish, PutBack, Sending, Skipped, Sweep
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.publishing.rules import ResumeRule
 
@@ -89,6 +89,8 @@ class Keeping:
         match outcome:
             case Done(Prepare(), kept=Kept() as kept) | Done(PutBack(Publish(kept))):
                 self.note(kept)
+            case Done(Sweep(path), kept=None):
+                self.drop(path)
             case Done(Copy() | Publish() as operation) | Skipped(Copy() | Prepare() as operation):
                 self._drop_all(operation.path)
 
