@@ -322,8 +322,8 @@ class Done:
     the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
     a survey or an audit, ``listing`` is what was found; of the root, ``root`` is its identity, where the target
     tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None. Of a stage,
-    ``kept`` is what waits under the temporary name; of a sweep, what it has left there. ``resumed`` is how many bytes of
-    a file were there already, from an earlier attempt, and were not sent again.
+    ``kept`` is what waits under the temporary name; of a sweep, what it has left there. ``resumed`` is how many bytes
+    of a file were there already, from an earlier attempt, and were not sent again.
     """
 
     operation: Operation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -40,11 +40,11 @@ class Leftovers:
         """
         await self._sweep(await self.blocking(self._read_first))
 
-    async def sweep_last(self, complete: ScanComplete | None, unseen: set[str]) -> int:
+    async def sweep_last(self, complete: ScanComplete | None, unseen: set[str], staged: Collection[str]) -> int:
         """Sweep what is left at the end of a run. Return the number of foreign entries on the target.
 
         Within a run another attempt has told what became of a file, so nothing is recovered. ``unseen`` are directories
-        of the source that could not be listed.
+        of the source that could not be listed, ``staged`` are temporaries that wait for their publication.
         """
 
         def is_unseen(path: str) -> bool:
@@ -53,16 +53,14 @@ class Leftovers:
 
         pending, foreign = await self.blocking(self._read_last)
         now = self.wall_clock_ns() / 1e9
-        await self._sweep(
-            [Sweep(path, source, False) for path, source in pending if not self.keeping.stays(path, now, is_unseen)]
-        )
+        left = [it for it in pending if it[0] not in staged and not self.keeping.stays(it[0], now, is_unseen)]
+        await self._sweep([Sweep(path, source, recovers=False) for path, source in left])
         return foreign
 
     def _read_first(self) -> list[Sweep]:
         journal, keeping = self.journal, self.keeping
-        released = [item.kept.temporary for item, _ in journal.release()]
-        keeping.begin(journal.kept() if self.takes_up else (), released, self.wall_clock_ns() / 1e9)
-        return [self._first(path, source) for path, source in journal.pending() if not keeping.is_released(path)]
+        keeping.begin(journal.kept() if self.takes_up else (), self.wall_clock_ns() / 1e9)
+        return [self._first(path, source) for path, source in journal.pending()]
 
     def _first(self, path: str, source: Entry | None) -> Sweep:
         kept = self.keeping.spared(path)
