@@ -71,7 +71,7 @@ class MemoryTree:
         self.capacity: int | None = None
         self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
         self.log: list[tuple[str, str]] = []
-        #: Whether uploads can be continued, ``overlap`` bytes before their end and after ``block`` bytes that are compared.
+        #: Whether uploads can be continued, ``overlap`` bytes before their end, after a comparison of ``block`` bytes.
         self.can_resume, self.overlap, self.block = True, 1 << 20, 1 << 16
         #: How many pieces a file is written in.
         self.pieces = 3
