@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from actorsync.endpoints.contract import Content, Upload
-from actorsync.endpoints.resuming import BLOCK, read_at, restart_at
+from actorsync.endpoints.resuming import BLOCK, read_at, read_whole, restart_at
 
 __all__ = ["ReadBack", "find_start", "random_blocks", "read_whole", "seam_of"]
 
@@ -51,11 +51,3 @@ async def find_start(upload: Upload, kept: int, read_back: ReadBack, blocks: int
         if await read_back(offset, BLOCK) != expected:
             return 0
     return seam + BLOCK
-
-
-async def read_whole(content: Content, length: int) -> bytes:
-    """Read the next ``length`` bytes of content, fewer at its end."""
-    data = b""
-    while len(data) < length and (piece := await content.read(length - len(data))):
-        data += piece
-    return data
