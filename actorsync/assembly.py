@@ -26,6 +26,7 @@ from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
+from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import RunOptions
 
@@ -83,8 +84,8 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
-    seen = _source_of(source, options)
-    planner = _planner(seen, target, journal, options)
+    seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
+    planner = _planner(seen, target, journal, options, keeping)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
     options.statistics.bandwidth = policy.bandwidth
@@ -101,7 +102,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, options),
+        connections=_connections(seen, second_look, target, pool, options, keeping),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
@@ -115,7 +116,10 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
         source = source.real
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
-        source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
+        draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
+        source = remote = RemoteSource(
+            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns
+        )
     transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
     sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
@@ -140,7 +144,7 @@ def _scanner(second_look: SecondLook, planner: Planner, options: RunOptions, tol
     )
 
 
-def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Planner:
+def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions, keeping: Keeping) -> Planner:
     policy, clock = options.policy, options.clock
     return Planner(
         journal=journal,
@@ -168,6 +172,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         blocking=clock.blocking,
         schedule=Schedule(comparisons=COMPARISONS if target.capabilities.lanes == 1 else 1),
         stages=options.pipeline.operation_stages,
+        keeping=keeping,
         default_modes=modes_for(target, None),
     )
 
@@ -184,7 +189,7 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
 
 
 def _connections(
-    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, options: RunOptions
+    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, options: RunOptions, keeping: Keeping
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -200,6 +205,8 @@ def _connections(
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
+        keeping=keeping,
+        is_source_near=source.remote is None,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),

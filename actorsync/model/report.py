@@ -28,7 +28,9 @@ class Report:
     ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
     compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
-    compared the target with the journal. ``exit_code`` is the exit code of the command line.
+    compared the target with the journal. ``resumed_bytes`` is how many bytes of what was copied were on the target
+    already, from an earlier attempt that was broken off, and were not sent again. ``exit_code`` is the exit code of the
+    command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -62,6 +64,7 @@ class Report:
     is_audit: bool = False
     left_is_minimum: bool = False
     left_out: LeftOut = NOTHING
+    resumed_bytes: int = 0
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

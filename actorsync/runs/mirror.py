@@ -20,6 +20,7 @@ from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import unplanned_text
 from actorsync.model.report import Report
+from actorsync.planning.publishing.rules import ResumeRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.doubts import doubts_of
@@ -109,6 +110,8 @@ class Mirror:
             stages = (*self.options.pipeline.stages, notes.stage)
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
             policy = attrs.evolve(self.options.policy, audit=None, counts_drift=False)
+            # What is kept would have to be looked at on the target, to be sure of it.
+            policy = attrs.evolve(policy, publish=attrs.evolve(policy.publish, resume=ResumeRule(None, keep=0.0)))
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             if drifts := journal.audits.drifts():
                 self.publish(Warned(unplanned_text(len(drifts))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -16,6 +16,7 @@ from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
+from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
@@ -24,11 +25,12 @@ from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
+from actorsync.model.entry import WHOLE_TREE, ScanComplete, Scope
 from actorsync.model.event import Learned, Planned
-from actorsync.model.operation import Batch, Side, Sweep
+from actorsync.model.operation import Batch, Side
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
 __all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
@@ -59,6 +61,8 @@ class Planner:
     blocking: Blocking = in_thread
     stages: Sequence[OperationStage] = ()
     schedule: Schedule = attrs.Factory(Schedule)
+    keeping: Keeping = attrs.Factory(Keeping)
+    """What earlier attempts have left on the target. The lanes have the same one."""
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
     is_complete: bool = False
@@ -152,7 +156,11 @@ class Planner:
             is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time,
         )
         respellings = Respellings(schedule, progress, announcer, renames)
-        dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
+        dispatch = Dispatch(
+            schedule, progress, announcer, self.statistics, renames, removals, self.keeping, self.stages
+        )
+        # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
+        leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -181,8 +189,9 @@ class Planner:
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners += [checks.settle, intake.settle, audits.settle]
-        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, dispatch, intake)
+        announcer.listeners += [checks.settle, intake.settle, audits.settle, self.keeping.settle]
+        parts = (parking, survey, audits, renames, removals, dispatch, intake, leftovers)
+        return _Story(self, progress, announcer, *parts)
 
 
 @attrs.define(eq=False)
@@ -204,6 +213,7 @@ class _Story:
     removals: Removals
     dispatch: Dispatch
     intake: Intake
+    leftovers: Leftovers
     is_finished: bool = False
 
     async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
@@ -213,7 +223,7 @@ class _Story:
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
         if self.planner.is_audit:
             return await self._audit(listings)
-        await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
+        await self.leftovers.sweep_first()
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
         if self.planner.journal.is_fresh:
@@ -246,8 +256,7 @@ class _Story:
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         await self.announcer.until_recorded()
-        leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
-        await self._sweep(leftovers)
+        self.planner.foreign = await self.leftovers.sweep_last(complete, self.intake.unseen)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
@@ -265,12 +274,8 @@ class _Story:
         complete = await self.intake.run(listings)
         await self._announce_totals()
         await self.audits.finish()
-        _, self.planner.foreign = await self.planner.blocking(self._read_end)
+        self.planner.foreign = await self.planner.blocking(self.planner.journal.foreign_count)
         return None if self.audits.is_cut_short else complete
-
-    def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
-        """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""
-        return self.planner.journal.pending(), self.planner.journal.foreign_count()
 
     async def _begin_survey(self) -> bool:
         """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
@@ -291,18 +296,6 @@ class _Story:
             await self.audits.note_survey()
         if is_complete and self.planner.rules.protects is not None:
             await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
-
-    async def _sweep(self, leftovers: Iterable[tuple[str, Entry | None]], *, recovers: bool = False) -> None:
-        """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
-
-        ``recovers``: an earlier run may have died after a rename and before the journal had it. Within a run another
-        attempt has told what became of the file. The journal keeps the temporaries of earlier runs until the second
-        sweep: the server may have received a command of theirs only after the first.
-        """
-        for temporary, source in leftovers:
-            self.progress.schedule.add(Sweep(temporary, source, recovers))
-        self.progress.notify()
-        await self.progress.until_idle()
 
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths

@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.memory.tree import Directory, File, MemoryTree, Special
+from actorsync.endpoints.memory.store import MemoryStore, require_itself
+from actorsync.endpoints.memory.tree import Directory, File, Special
+from actorsync.endpoints.memory.writer import may_continue, sweep, where_to_continue, write
 from actorsync.errors import (
-    ConnectionLost,
     GuardRefused,
     OperationRefused,
-    TargetFull,
     TooManyConnections,
     Vanished,
 )
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
-from actorsync.planning.name_folding import NewSpelling, taken
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
-_PIECES: Final = 3
-#: The piece size for content of unknown size.
-_UNSIZED: Final = 64 * 1024
 _EPOCH_NS: Final = 1_700_000_000 * 10**9
 _TICK_NS: Final = 10**6
 
@@ -40,7 +38,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 
-class MemoryEndpoint(MemoryTree):
+class MemoryEndpoint(MemoryStore):
     """A tree of files and directories in memory.
 
     Args:
@@ -57,11 +55,10 @@ class MemoryEndpoint(MemoryTree):
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
     tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` and ``respell`` (with the
-    new path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
+    new path), ``set_mode``, ``remove``, ``sweep``, ``abandon``, ``continue_from`` and ``leave``.
 
-    A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
-    holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
-    ``capabilities``.
+    A test may set at any time: ``device``, the number of the disk that holds the root; ``capabilities``; and what
+    `MemoryStore` has.
     """
 
     def __init__(
@@ -90,10 +87,7 @@ class MemoryEndpoint(MemoryTree):
         self.has_modes = modes
         self.capabilities = Capabilities(lanes=lanes, is_remote=is_remote, keeps_modes=modes)
         self.sessions = 0
-        self.capacity: int | None = None
         self.device = 1
-        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
-        self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it does not exist."""
@@ -102,15 +96,6 @@ class MemoryEndpoint(MemoryTree):
         if root is None:
             raise GuardRefused("the root does not exist")
         return Root(self.entry("", root), self.device)
-
-    def has_room(self, more: int) -> bool:
-        """Return whether ``more`` bytes would fit."""
-        return self.capacity is None or sum(map(len, self.files().values())) + more <= self.capacity
-
-    def check_trouble(self, path: str) -> None:
-        """Raise the error that the test has set for ``path``, if any."""
-        if path in self.trouble:
-            raise self.trouble[path]
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -128,14 +113,19 @@ class MemoryEndpoint(MemoryTree):
 class _MemoryContent(Content):
     """An open file. It sees bytes that are written in place, but not a file that is renamed over it."""
 
-    def __init__(self, node: File, entry: Entry) -> None:
-        self._node, self._entry = node, entry
+    def __init__(self, node: File, entry: Entry, start: int = 0) -> None:
+        self._node, self._entry, self._start = node, entry, start
         self._identity = self._look()
-        self._offset = 0
+        self._offset = start
 
     @property
     def entry(self) -> Entry:
         return self._entry
+
+    @property
+    def start(self) -> int:
+        """Where it was opened."""
+        return self._start
 
     def fileno(self) -> None:
         """Return None: there is no descriptor."""
@@ -174,9 +164,13 @@ class MemorySession:
         children = [(join(directory, name), child) for name, child in node.children.items()]
         return Listing(directory, tuple(self._endpoint.entry(path, child) for path, child in children))
 
-    @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Content]:
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file."""
+        return self.open_at(path, 0)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open one file from byte ``start`` on."""
         await trio.lowlevel.checkpoint()
         self._endpoint.check_trouble(path)
         node = self._endpoint.find(path)
@@ -184,7 +178,7 @@ class MemorySession:
             raise Vanished(f"cannot open {path!r}: it is gone")
         if not isinstance(node, File):
             raise OperationRefused(f"cannot open {path!r}: it is not a regular file")
-        yield _MemoryContent(node, self._endpoint.entry(path, node))
+        yield _MemoryContent(node, self._endpoint.entry(path, node), start)
 
     async def stage(
         self,
@@ -193,7 +187,7 @@ class MemorySession:
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Commit the earlier uploads, then write the temporary in three pieces, with a checkpoint before each."""
+        """Commit the earlier uploads, then write the temporary in a few pieces, with a checkpoint before each."""
         committed = await self.commit(commit)
         try:
             return await self._write(upload, ahead), committed
@@ -218,7 +212,7 @@ class MemorySession:
 
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names, one after the other."""
-        return [await self._one("respell", item.path, self._respell, item) for item in items]
+        return [await self._one("respell", item.path, partial(_respell, self._endpoint), item) for item in items]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
@@ -230,11 +224,27 @@ class MemorySession:
         finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename is atomic, so nothing was set aside
     ) -> list[bool | OperationRefused]:
         """Remove temporaries, one after the other."""
-        return [await self._one("sweep", path, self._sweep, path) for path in temporaries]
+        return [await self._one("sweep", path, partial(sweep, self._endpoint), path) for path in temporaries]
 
     async def abandon(self, temporary: str) -> bool:
         """Remove the temporary."""
-        return await self._one("abandon", temporary, self._sweep, temporary) is True
+        return await self._one("abandon", temporary, partial(sweep, self._endpoint), temporary) is True
+
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload."""
+        await trio.lowlevel.checkpoint()
+        return may_continue(self._endpoint, temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where the upload may go on: a little before the end of the temporary, if that is right."""
+        await trio.lowlevel.checkpoint()
+        self._endpoint.log.append(("continue_from", upload.temporary))
+        return await where_to_continue(self._endpoint, upload)
+
+    async def leave(self, temporary: str) -> None:
+        """Leave the temporary as it is."""
+        await trio.lowlevel.checkpoint()
+        self._endpoint.log.append(("leave", temporary))
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Name the tree."""
@@ -255,51 +265,12 @@ class MemorySession:
             return refused
 
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
-        endpoint = self._endpoint
-        await trio.lowlevel.checkpoint()
-        endpoint.log.append(("stage", upload.temporary))
-        endpoint.check_trouble(upload.path)
-        if endpoint.find(upload.temporary) is not None:
-            raise OperationRefused(f"{upload.temporary!r} exists already")
-        node = endpoint.new_file()
-        if upload.mode is not None:
-            node.mode = upload.mode
-        if upload.keeps_mode and isinstance(old := endpoint.find(upload.path), File):
-            node.mode = old.mode
-        endpoint.put(upload.temporary, node)
-        try:
-            await self._fill(node, upload)
-        except OperationRefused:
-            if endpoint.find(upload.temporary) is node:
-                endpoint.take(upload.temporary)
-            raise
-        ahead()
-        return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
-
-    async def _fill(self, node: File, upload: Upload) -> None:
-        source, size = upload.content.entry, upload.size
-        while piece := await upload.content.read(_UNSIZED if size is None else size // _PIECES + 1):
-            await trio.lowlevel.checkpoint()
-            if not self._endpoint.has_room(len(piece)):
-                raise TargetFull("there is no room left")
-            node.data += piece
-            self._endpoint.touch(node)
-            upload.sent += len(piece)
-        await trio.lowlevel.checkpoint()
-        if upload.sent != upload.due:
-            raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
-        if self._endpoint.find(upload.temporary) is not node:
-            raise OperationRefused(f"{upload.temporary!r} was removed meanwhile", retry=True)
-        self._endpoint.touch(node, source.mtime_ns)
+        return await write(self._endpoint, upload, ahead)
 
     def _make(self, path: str) -> Entry:
         self._endpoint.check_trouble(path)
-        self._require_itself(path)
+        require_itself(self._endpoint, path)
         return self._endpoint.make(path)
-
-    def _require_itself(self, path: str) -> None:
-        if (other := self._endpoint.shown_as(path)) != path:
-            raise taken(other)
 
     def _commit(self, staged: Staged) -> Entry:
         if parent_of(staged.temporary) != parent_of(staged.path):
@@ -307,7 +278,7 @@ class MemorySession:
         node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
         time = None if staged.mtime_ns is None else self._endpoint.rounded(staged.mtime_ns)
         committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
-        self._require_itself(staged.path)
+        require_itself(self._endpoint, staged.path)
         if node is None and final is not None and committed:  # by an earlier call
             return self._endpoint.entry(staged.path, final)
         if not isinstance(node, File) or len(node.data) != staged.size:
@@ -339,17 +310,6 @@ class MemorySession:
         self._endpoint.touch(node, node.mtime_ns)
         return self._endpoint.entry(entry.path, node)
 
-    def _respell(self, item: NewSpelling) -> Entry:
-        endpoint, old = self._endpoint, item.entry.path
-        endpoint.check_trouble(item.path)
-        there = endpoint.find(item.path)
-        if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
-            raise OperationRefused("the target tells both spellings of its name apart")
-        if endpoint.find(old) is not there:
-            raise OperationRefused("both spellings of its name exist on the target")
-        endpoint.put(item.path, endpoint.take(old))
-        return endpoint.entry(item.path, there)
-
     def _remove(self, entry: Entry) -> bool:
         self._endpoint.check_trouble(entry.path)
         node = self._endpoint.find(entry.path)
@@ -367,15 +327,19 @@ class MemorySession:
         self._endpoint.take(entry.path)
         return True
 
-    def _sweep(self, temporary: str) -> bool:
-        node = self._endpoint.find(temporary)
-        if isinstance(node, Directory):
-            raise OperationRefused(f"{temporary!r} is a directory")
-        if node is not None:
-            self._endpoint.take(temporary)
-        return True
-
 
 def _is_as(entry: Entry, found: Entry) -> bool:
     """Return whether a file matches its entry, as far as the entry has facts."""
     return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}
+
+
+def _respell(endpoint: MemoryEndpoint, item: NewSpelling) -> Entry:
+    old = item.entry.path
+    endpoint.check_trouble(item.path)
+    there = endpoint.find(item.path)
+    if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
+        raise OperationRefused("the target tells both spellings of its name apart")
+    if endpoint.find(old) is not there:
+        raise OperationRefused("both spellings of its name exist on the target")
+    endpoint.put(item.path, endpoint.take(old))
+    return endpoint.entry(item.path, there)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from actorsync.endpoints.contract import Content, Upload
-from actorsync.endpoints.resuming import BLOCK, read_at, restart_at
+from actorsync.endpoints.resuming import BLOCK, read_at, read_whole, restart_at
 from actorsync.errors import OperationRefused
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "ReadBack",
     "find_start",
     "is_damaged",
-    "read_whole",
     "refused_to_continue",
     "seam_of",
 ]
@@ -86,11 +85,3 @@ async def is_damaged(upload: Upload, kept: int, read_back: ReadBack) -> bool:
 def refused_to_continue(reply: str) -> OperationRefused:
     """Return the refusal of an upload that the server has begun and does not continue."""
     return OperationRefused(f"the server does not continue it ({reply}); it is sent from its beginning", retry=True)
-
-
-async def read_whole(content: Content, length: int) -> bytes:
-    """Read the next ``length`` bytes of content, fewer at its end."""
-    data = b""
-    while len(data) < length and (piece := await content.read(length - len(data))):
-        data += piece
-    return data
