@@ -16,8 +16,9 @@ from actorsync.endpoints.ftp.looks.restart import PartReader, RestartProbe
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.resuming import BLOCK, restart_at
 from actorsync.endpoints.shared.seam import DAMAGED, find_start, is_damaged, refused_to_continue, seam_of
-from actorsync.errors import OperationRefused
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.upload_diagnosis import Attempt
 
 __all__ = ["Resumer"]
 
@@ -94,6 +95,17 @@ class Resumer:
             return None
         self.deny()
         return refused_to_continue("REST was refused")
+
+    async def keep_part(self, upload: Upload, attempt: Attempt) -> None:
+        """Raise `ConnectionLost` if the network has cut a transfer short and what arrived of it can be continued.
+
+        A full disk or a limit of the server stops a file at the same byte twice. The second time, it is a refusal.
+        """
+        connection = self._connection
+        (stored,) = await connection.control.play(dialogues.sizes([connection.at(upload.temporary)]))
+        is_part = restart_at(stored or 0) > 0 and attempt.hint != "no room"
+        if is_part and not connection.known.probes.stops_again(upload.path, stored):
+            raise ConnectionLost(f"the transfer was cut short after {stored} of {attempt.size} bytes: {attempt.said}")
 
     def deny(self) -> None:
         """Remember that the server does not continue uploads."""

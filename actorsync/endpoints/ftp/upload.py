@@ -211,6 +211,8 @@ class Uploader:
             self._resumer.deny()
             await self._connection.remove_temporaries([upload.temporary])
             return refused_to_continue(str(reply))
+        if upload.keeps_part and is_begun:
+            await self._resumer.keep_part(upload, attempt_of(size, reply, is_begun=True, stored=stored))
         return await self._prober.explain(upload, reply, is_begun=is_begun, stored=stored)
 
     async def _begin(
