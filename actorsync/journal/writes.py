@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from actorsync.journal import audits, releases, trash
+from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Value, fit, trait_key, write_meta
 from actorsync.journal.rows import INSERT, NO_SOURCE, UPSERT, Row, foreign_row, half, put, row_of, upsert
 from actorsync.journal.schema import bounds, dump, split
@@ -34,6 +34,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     Relisted,
     RemovalIntended,
+    RemovalsDelayed,
     Resized,
     SurveyComplete,
     Swept,
@@ -167,6 +168,9 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             connection.execute(_DELETE_DOOMED, split(move.path))
         case Skipped(operation=Remove(Entry(path))):
             connection.execute(_DELETE, split(path))
+            leaving.forget(connection, path)
+        case RemovalsDelayed():
+            leaving.write(connection, fact)
         case Forgotten(path):
             connection.execute(_DELETE, split(path))
             _drop_foreign(connection, path)
@@ -181,6 +185,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case MemoryVoided():
             connection.execute("DELETE FROM records")
             connection.execute("DELETE FROM drifts")
+            connection.execute("DELETE FROM leaving")
             connection.execute("DELETE FROM held")
             releases.end(connection)  # what it was to replace, and its temporaries, were in another root
             connection.execute("DELETE FROM meta WHERE key IN ('surveyed', 'seen', 'target', 'audit')")
@@ -249,6 +254,7 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             upsert(connection, source, done.target)
         case Remove(target):
             connection.execute(_DELETE, split(path))
+            leaving.forget(connection, path)
             if target.kind is Kind.DIRECTORY:
                 _drop_foreign(connection, path)
         case Recall(trashed):

@@ -44,6 +44,7 @@ __all__ = [
     "Released",
     "Relisted",
     "RemovalIntended",
+    "RemovalsDelayed",
     "RemovalsRefused",
     "RemovalsWithheld",
     "Resized",
@@ -295,6 +296,23 @@ class RemovalsRefused:
 
 
 @attrs.frozen
+class RemovalsDelayed:
+    """What is gone from the source stays on the target for a while, because the profile asks for it.
+
+    ``paths`` is all that stays. The first of it goes at ``first``, and the last at ``last``. ``found`` are those paths
+    that this run was the first to find gone, ``at`` this time. ``returned`` are paths that earlier runs found gone and
+    that are there again. Times are in seconds since the epoch. Recorded, so that the time counts from the first run.
+    """
+
+    paths: tuple[str, ...]
+    first: float
+    last: float
+    at: float
+    found: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class RemovalsWithheld:
     """Removals were postponed to a later run, because of failures in this one. ``reason`` is one line about them."""
 
@@ -453,6 +471,7 @@ Event: TypeAlias = (
     | MovesIntended
     | Forgotten
     | RemovalsRefused
+    | RemovalsDelayed
     | RemovalsWithheld
     | Parked
     | Recovered
@@ -489,6 +508,7 @@ _DURABLE: Final = (
     Released,
     ReleaseEnded,
     RemovalIntended,
+    RemovalsDelayed,
     MovesIntended,
     Forgotten,
     Swept,

@@ -221,7 +221,7 @@ def summary(report: Report) -> str:
     if report.exit_code == 0 and did_nothing(report):
         held = f"; {counted(report.held, 'path')} undone" if report.held else ""
         end = f"{held}{_left_out_text(report.left_out)}{_as_of(report)}"
-        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{end}"
+        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_delayed_text(report)}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
@@ -246,7 +246,7 @@ def summary(report: Report) -> str:
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""
-    end = f"{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
+    end = f"{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
     return f"{result_of(report)}: {', '.join(parts)} {took}{end}"
 
 
@@ -266,6 +266,15 @@ def _left_out_text(left_out: LeftOut) -> str:
         kept = counted(left_out.foreign, "entry", "entries")
         text += f"; kept on the target: {kept} that actorsync did not create"
     return text
+
+
+def _delayed_text(report: Report) -> str:
+    """Return what is said of entries that are gone from the source and stay for a while, or ""."""
+    if not report.delayed or report.delayed_until is None:
+        return ""
+    stay = "stays" if report.delayed == 1 else "stay"
+    until = moment(report.delayed_until)
+    return f"; {entries_text(report.delayed)} gone from the source {stay} until {until} at the latest"
 
 
 def _left_text(report: Report) -> str:
@@ -325,7 +334,7 @@ def plan_summary(report: Report, refused: int = 0) -> str:
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
     text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
-    return f"{text}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
+    return f"{text}{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
 
 
 def moment(seconds: float) -> str:

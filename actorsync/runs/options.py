@@ -18,6 +18,7 @@ from actorsync.planning.drift import AuditRule
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
+from actorsync.runs.hooks.programs import with_programs
 from actorsync.runs.private_paths import private_paths, protected_paths
 
 __all__ = ["Additions", "options_for", "policy_of"]
@@ -84,7 +85,7 @@ def options_for(
         policy=policy or policy_of(profile),
         shutdown=shutdown or Shutdown(profile.shutdown.drain, profile.shutdown.cancel),
         observers=observers,
-        pipeline=pipeline or Pipeline(),
+        pipeline=with_programs(pipeline or Pipeline(), profile),
         feed=feed,
     )
     return options if statistics is None else attrs.evolve(options, statistics=statistics)

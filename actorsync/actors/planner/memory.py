@@ -41,6 +41,8 @@ class AuditMemory(Protocol):
 
     def drifts(self) -> Iterable[Drift]: ...
 
+    def leaving(self) -> Mapping[str, float]: ...
+
 
 class TrashMemory(Protocol):
     """What the planner needs of what a journal knows of changes that can be undone."""

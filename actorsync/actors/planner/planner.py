@@ -151,7 +151,17 @@ class Planner:
             is_complete=is_new_rule,
         )
         checks = ContentChecks(schedule, progress, self.draining, self.statistics)
-        removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
+        removals = Removals(
+            journal=journal,
+            rules=rules,
+            schedule=schedule,
+            progress=progress,
+            announcer=announcer,
+            parking=parking,
+            blocking=self.blocking,
+            wall_clock_ns=self.wall_clock_ns,
+            is_gone=source.is_gone,
+        )
         renames = Renames(
             journal=journal,
             schedule=schedule,
@@ -164,7 +174,11 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.has_moves,
+            # What stays for a while keeps its old name, too.
+            is_enabled=rules.delete
+            and source.is_gone is None
+            and not (rules.by_size_time or rules.publish.remove_after)
+            and rules.publish.has_moves,
         )
         releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
         if self.trash is not None:
@@ -259,6 +273,8 @@ class _Story:
             await self.dispatch.offer(move)
         if complete is not None:
             await self.dispatch.finish()
+            if not self.planner.draining.is_set():
+                await self.removals.delay(complete.scope)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
