@@ -132,20 +132,17 @@ def test_mistakes_with_an_undo_are_one_line_each(
 ) -> None:
     assert act("undo")[2].startswith("actorsync: no run can be undone: the trash has nothing of this profile;")
     assert act("run")[0] == 0
-    for arguments, line in {
-        ("7",): "run 7 cannot be undone: the trash has nothing of it; see: actorsync history",
-        ("nowhere",): "run 1 has changed nothing at 'nowhere'; see: actorsync trash list",
-        ("../etc",): "../etc is not a path on the target; write it relative to the target",
-    }.items():
-        code, out, err = act("undo", *arguments)
-        assert (code, out) == (2, "")
-        assert err.splitlines()[-1].removeprefix("actorsync: ").removeprefix("Error: ").startswith(line)
-    for arguments, line in {
-        ("9",): "the trash has nothing of run 9; see: actorsync trash list",
-        ("1", "page"): "page is not the number of a run; to see the numbers: actorsync trash list",
-        ("--older-than", "soon"): '"soon" is not a duration',
-    }.items():
-        code, out, err = act("trash empty", *arguments)
+    wrong = {
+        "undo 7": "run 7 cannot be undone: the trash has nothing of it; see: actorsync history",
+        "undo nowhere": "run 1 has changed nothing at 'nowhere'; see: actorsync trash list",
+        "undo ../etc": "../etc is not a path on the target; write it relative to the target",
+        "trash empty 9": "the trash has nothing of run 9; see: actorsync trash list",
+        "trash empty 1 page": "page is not the number of a run; to see the numbers: actorsync trash list",
+        "trash empty --older-than soon": '"soon" is not a duration',
+    }
+    for typed, line in wrong.items():
+        command = typed.split(" empty")[0] + " empty" if typed.startswith("trash") else "undo"
+        code, out, err = act(command, *typed.removeprefix(command).split())
         assert (code, out) == (2, "")
         assert line in err.splitlines()[-1]
 
