@@ -14,6 +14,7 @@ from actorsync.actors.connections.pool import Pool
 from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
+from actorsync.actors.publisher import Publisher
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
@@ -26,8 +27,9 @@ from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
+from actorsync.planning.order.arrivals import BIG, Arrivals
 from actorsync.planning.schedule import COMPARISONS, Schedule
-from actorsync.policy import RunOptions
+from actorsync.policy import Policy, RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
 
@@ -52,6 +54,7 @@ class Actors:
     stages: ListingStages | None
     """None when the caller adds no stages between scanner and planner."""
     planner: Planner
+    publisher: Publisher
     pool: Pool
     connections: tuple[Connection, ...]
     recorder: Recorder
@@ -86,9 +89,16 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     seen = _source_of(source, options)
     planner = _planner(seen, target, journal, options)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
-    pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
+    pool = Pool(
+        sizing,
+        options.statistics,
+        target.capabilities.lanes,
+        policy.backoff.jitter,
+        note_size=planner.note_connections,
+    )
     options.statistics.bandwidth = policy.bandwidth
     second_look = SecondLook(seen.listed)
+    gate = Gate(options.pipeline.before_commit)
     stages = options.pipeline.listing_stages
     return Actors(
         scanner=_scanner(
@@ -100,8 +110,9 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         ),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
+        publisher=Publisher(gate, shutdown.draining, lambda: len(pool.connected), options.pipeline.check),
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, options),
+        connections=_connections(seen, second_look, target, pool, gate, options),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
@@ -156,6 +167,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             audit=policy.audit,
             counts_drift=policy.counts_drift,
             protects=policy.protects,
+            publish=policy.publish,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -166,10 +178,17 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,
-        schedule=Schedule(comparisons=COMPARISONS if target.capabilities.lanes == 1 else 1),
+        schedule=_schedule(target, policy),
         stages=options.pipeline.operation_stages,
         default_modes=modes_for(target, None),
     )
+
+
+def _schedule(target: Endpoint, policy: Policy) -> Schedule:
+    """Return the schedule of a run. Where a session sends many files at once, no big file is in the way of others."""
+    is_single = target.capabilities.lanes == 1
+    big = None if not is_single else min(BIG, policy.publish.resume.smallest or BIG)
+    return Schedule(Arrivals(policy.publish.ranks, big=big), comparisons=COMPARISONS if is_single else 1)
 
 
 def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
@@ -184,7 +203,7 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
 
 
 def _connections(
-    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, options: RunOptions
+    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, gate: Gate, options: RunOptions
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -195,13 +214,14 @@ def _connections(
         statistics=options.statistics,
         shutdown=options.shutdown,
         pool=pool,
-        gate=Gate(options.pipeline.before_commit),
+        gate=gate,
         backoff=policy.backoff,
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
+        is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
     )
     levels = options.statistics.connections

@@ -80,7 +80,7 @@ class Ending:
             return 3 if shutdown.draining.is_set() else TargetUnreachable.exit_code
         if tally.refused is not None:
             return GuardRefused.exit_code
-        if tally.failed:
+        if tally.failed or tally.not_published is not None:
             return 1
         audits = self.actors.planner.audits
         return DRIFTED if audits is not None and audits.drifted else 0

@@ -27,7 +27,10 @@ from actorsync.model.event import (
     Adopted,
     Audited,
     Event,
+    NotPublished,
     Reconnecting,
+    Released,
+    ReleaseEnded,
     RemovalsRefused,
     RemovalsWithheld,
     Scanned,
@@ -65,6 +68,8 @@ GROUP = 500
 
 _KEPT_FAILURES = 1_000
 
+_UNFINISHED = "the run ended while it published; the next run finishes that first, or takes it back"
+
 #: The outcomes after which an operation is not tried again in this run.
 _FINAL = (Done, Failed, Skipped)
 
@@ -99,6 +104,8 @@ class Tally:
     left_out: LeftOut = NOTHING
     failures: list[tuple[str, str]] = attrs.Factory(list)
     refused: str | None = None
+    not_published: str | None = None
+    _published: set[str] = attrs.Factory(set)  # the temporaries that a release of this run has renamed
 
     def count(self, event: Event) -> None:
         """Count one event."""
@@ -112,9 +119,14 @@ class Tally:
             case Done(Copy() | Publish(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
-            case Done(PutBack(item)):
-                self.copied -= 1
-                self.copied_bytes -= item.kept.size
+            case Released():
+                self.not_published = _UNFINISHED
+            case ReleaseEnded(None):
+                self.not_published = None
+            case ReleaseEnded(str(reason)):
+                self.not_published = f"rolled back: {reason}"
+            case NotPublished(reason):
+                self.not_published = reason
             case Done(MakeDirectory(source)) if source.path:  # the root mostly exists
                 self.directories_made += 1
             case Done(Remove()):
@@ -151,14 +163,23 @@ class Tally:
         match outcome:
             case Done(Prepare()) | Failed(Publish() | PutBack()):
                 return
-            case Done(PutBack()):
+            case Done(Publish(kept)):
+                self._published.add(kept.temporary)
+                self.settled += 1
+            case Done(PutBack(item)):
+                if item.kept.temporary not in self._published:
+                    return  # by this run, at least
+                self._published.discard(item.kept.temporary)
                 self.settled -= 1
+                self.copied -= 1
+                self.copied_bytes -= item.kept.size
             case _ if not isinstance(outcome.operation, Audit | Look | Survey | Sweep):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:
         """Return the report: these counts, and how the run ended."""
-        counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "settled")
+        own = {"settled", "_published"}
+        counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in own)
         counts["failures"] = tuple(self.failures)
         return Report(**{**counts, **ending})
 
@@ -185,13 +206,19 @@ class Recorder:
     tally: Tally = attrs.Factory(Tally)
     _warned: set[str] = attrs.Factory(set)
 
-    async def run(self, facts: trio.MemoryReceiveChannel[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
+    async def run(
+        self,
+        facts: trio.MemoryReceiveChannel[Fact],
+        settled: trio.MemorySendChannel[Settlement],
+        published: trio.MemorySendChannel[Settlement],
+    ) -> None:
         """Record until the last sender of ``facts`` is closed.
 
-        ``settled`` never makes the recorder wait: its buffer has room for every operation that can be given out at
-        once. So planner and recorder can send to each other without a deadlock.
+        The outcomes of a release go to ``published``, all others to ``settled``. Neither ever makes the recorder wait:
+        their buffers have room for every operation that can be given out at once. So planner, publisher and recorder
+        can send to each other without a deadlock.
         """
-        with holding(facts, settled), trio.CancelScope(shield=True):
+        with holding(facts, settled, published), trio.CancelScope(shield=True):
             async for first in facts:
                 group = [first]
                 while len(group) < GROUP:
@@ -199,9 +226,14 @@ class Recorder:
                         group.append(facts.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
-                await self._record(group, settled)
+                await self._record(group, settled, published)
 
-    async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
+    async def _record(
+        self,
+        group: Sequence[Fact],
+        settled: trio.MemorySendChannel[Settlement],
+        published: trio.MemorySendChannel[Settlement],
+    ) -> None:
         events_of_each = [_events_of(fact) for fact in group]
         durable = [event for events in events_of_each for event in events if is_durable(event)]
         if durable:
@@ -210,7 +242,7 @@ class Recorder:
             if isinstance(fact, Registration | Mark):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
-                self._settle(fact, settled)
+                _settle(fact, published if isinstance(fact.operation, Publish | PutBack) else settled)
             for event in events:
                 self.publish(event)
         for feed in self.feeds:
@@ -237,9 +269,10 @@ class Recorder:
         for feed in self.feeds:
             feed.release()
 
-    def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
-        with contextlib.suppress(trio.BrokenResourceError):  # the planner has ended; the fact is recorded all the same
-            settled.send_nowait(outcome)
+
+def _settle(outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):  # the reader has ended; the fact is recorded all the same
+        settled.send_nowait(outcome)
 
 
 def _events_of(fact: Fact) -> Sequence[Event]:

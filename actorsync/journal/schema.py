@@ -124,6 +124,10 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
+#: Without the temporaries of an open release: those are renamed, not swept.
+_PENDING: Final = """SELECT path, final, size, mtime FROM intents
+    WHERE path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
+
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
 _SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?
     AND source_size = ? AND source_mtime = ? AND NOT (directory = ? AND name = ?) LIMIT 1"""
@@ -332,7 +336,7 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
     would be recognized by its size and time on a target that had another file with these.
     """
     pending: list[tuple[str, Entry | None]] = []
-    for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
+    for path, final, size, mtime in connection.execute(_PENDING):
         source: Entry | None = None
         if final is not None and size is None:
             source = Entry(decode(final), Kind.OTHER)

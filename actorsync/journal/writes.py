@@ -59,7 +59,7 @@ from actorsync.model.row import CODES, decode, encode
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from actorsync.model.entry import Listing
 
@@ -132,8 +132,8 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             releases.write_kept(connection, kept)
         case Released(items):
             releases.begin(connection, items)
-        case ReleaseEnded(rolled_back):
-            _end_release(connection, is_published=rolled_back is None)
+        case ReleaseEnded(rolled_back, refused):
+            _end_release(connection, refused, is_published=rolled_back is None)
         case RemovalIntended(paths):
             connection.executemany(_DOOM, [split(path) for path in paths])
         case MovesIntended(moves):
@@ -158,6 +158,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case MemoryVoided():
             connection.execute("DELETE FROM records")
             connection.execute("DELETE FROM drifts")
+            releases.end(connection)  # what it was to replace, and its temporaries, were in another root
             connection.execute("DELETE FROM meta WHERE key IN ('surveyed', 'seen', 'target', 'audit')")
         case Audited():
             audits.write_round(connection, fact)
@@ -234,12 +235,14 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
                 _upsert(connection, done.source, done.target)
 
 
-def _end_release(connection: sqlite3.Connection, *, is_published: bool) -> None:
+def _end_release(connection: sqlite3.Connection, refused: Collection[str], *, is_published: bool) -> None:
     """Record a release as a whole. What was set aside is not needed any more: it is swept like any temporary.
 
-    A part that was taken back is kept, for the next release.
+    A part that was taken back, or was ``refused``, is kept for the next release.
     """
     for item, target in releases.read_release(connection) if is_published else ():
+        if item.path in refused:
+            continue
         assert target is not None, f"a release ended before a part of it was published: {item.path}"
         kept = item.kept
         _upsert(connection, kept.source, target, kept.digest, kept.checksum)

@@ -33,6 +33,7 @@ __all__ = [
     "LoginDeferred",
     "MemoryVoided",
     "MovesIntended",
+    "NotPublished",
     "Parked",
     "PartSent",
     "Planned",
@@ -227,10 +228,20 @@ class ReleaseEnded:
     """A release is published as a whole, or taken back as a whole because of ``rolled_back``, one line for the user.
 
     Published, the target has the new files, and what was set aside is no longer needed. Taken back, it has what it had
-    before, and the new files are kept under their temporary names.
+    before, and the new files are kept under their temporary names. ``refused`` are the paths of parts that the target
+    refused, in a release that was published all the same because the old files were not kept.
     """
 
     rolled_back: str | None = None
+    refused: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class NotPublished:
+    """What is staged is not published in this run, for ``reason``, one line. The ``staged`` files are kept."""
+
+    reason: str
+    staged: int
 
 
 @attrs.frozen
@@ -422,6 +433,7 @@ Event: TypeAlias = (
     | PartSent
     | Released
     | ReleaseEnded
+    | NotPublished
     | MovesIntended
     | Forgotten
     | RemovalsRefused

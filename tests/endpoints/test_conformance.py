@@ -32,6 +32,8 @@ from tests.support.servers.ssh_target import endpoint_for as ssh_endpoint_for
 #: Optional extensions of SFTP servers that actorsync uses.
 EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com"})
 
+OUTSIDE = "../.trash"
+
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
 
 
@@ -47,22 +49,22 @@ async def local_follow(path: Path) -> AsyncIterator[Place]:
 
 @asynccontextmanager
 async def memory(path: Path) -> AsyncIterator[Place]:
-    yield Place(MemoryEndpoint())
+    yield Place(MemoryEndpoint(), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def memory_like_ftp(path: Path) -> AsyncIterator[Place]:
-    yield Place(MemoryEndpoint(precision_ns=10**9, inodes=False))
+    yield Place(MemoryEndpoint(precision_ns=10**9, inodes=False), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def memory_folding(path: Path) -> AsyncIterator[Place]:
-    yield Place(MemoryEndpoint(fold=loosest_key))
+    yield Place(MemoryEndpoint(fold=loosest_key), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def faultless(path: Path) -> AsyncIterator[Place]:
-    yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None))
+    yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None), outside=OUTSIDE)
 
 
 PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, memory_folding, faultless)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import attrs
 
-from actorsync.actors.connections import outcomes
+from actorsync.actors.connections import outcomes, release_verbs
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
@@ -26,6 +26,8 @@ from actorsync.model.operation import (
     Move,
     Operation,
     Outcome,
+    Publish,
+    PutBack,
     Remove,
     Respell,
     SetMode,
@@ -71,13 +73,17 @@ class BatchVerbs:
                 return [await self._audit(target, operation) for operation in batch if isinstance(operation, Audit)]
             case Look():
                 return await self._look(target, batch)
+            case Publish() | PutBack():
+                self.level.show("publishing")
+                return await release_verbs.carry_out(target, batch)
             case _:
                 self.level.show("surveying")
                 return [await self._survey(target, operation) for operation in batch]
 
     async def _make_directories(self, target: Session, batch: Batch) -> list[Outcome]:
-        # A run without any change makes the root alone, and does not pass the gate.
-        if any(operation.path for operation in batch):
+        # A run without any change makes the root alone, and does not pass the gate. Before a release, directories are
+        # made to put files into that cannot be seen yet: the release passes it.
+        if any(operation.path for operation in batch) and not self.context.is_burst:
             await self.context.gate.passed()
         self.level.show("making directories")
         made = await _make(target, [operation.path for operation in batch])

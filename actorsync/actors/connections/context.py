@@ -45,5 +45,7 @@ class ConnectionContext:
     """For an exact mirror: what of the target is never removed, although no run has put it there. See `reconcile`."""
     modes: Modes = ALONE
     """The rule for permissions on the target."""
+    is_burst: bool = False
+    """Whether files get their names together, in releases."""
     warnings: Sequence[str] = ()
     """What the user should know of the run, beside the warnings of a session."""

@@ -22,6 +22,8 @@ from actorsync.model.operation import (
     Move,
     Operation,
     Outcome,
+    Publish,
+    PutBack,
     Respell,
     Returned,
     Sending,
@@ -81,6 +83,8 @@ def not_sent(copy: Sending, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
+    if isinstance(operation, Publish | PutBack):
+        return Returned(operation, reason, tried=True)  # the publisher decides what follows
     is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
 

@@ -14,6 +14,7 @@ from actorsync.model.operation import Publish, Side
 from actorsync.model.row import ListingRows
 from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
+from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
 
@@ -89,7 +90,7 @@ class Rules:
     stay; None where all do. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has another
     time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
     of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
-    target. ``audit`` says how the target is looked at; None for not at all.
+    target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names.
     """
 
     selection: Selection
@@ -103,6 +104,7 @@ class Rules:
     audit: AuditRule | None = None
     counts_drift: bool = True
     protects: Protected | None = None
+    publish: PublishRule = FILE_BY_FILE
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.messages import Blocking, Fact, Finding, Settlement, Turn, holding, in_thread
+from actorsync.actors.messages import Blocking, Fact, Finding, Release, Settlement, Turn, holding, in_thread
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.audits import Audits
@@ -19,6 +19,7 @@ from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
+from actorsync.actors.planner.releases import Releases
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
@@ -82,11 +83,12 @@ class Planner:
         settled: trio.MemoryReceiveChannel[Settlement],
         operations: trio.MemorySendChannel[Batch],
         facts: trio.MemorySendChannel[Fact],
+        releases: trio.MemorySendChannel[Release],
     ) -> None:
-        """Plan one run. Ends, closing ``operations``, when everything is settled or the drain is over."""
+        """Plan one run. Ends, closing its ends, when everything is settled or the drain is over."""
         began, began_ns = trio.current_time(), self.wall_clock_ns()
-        with holding(listings, settled, operations, facts):
-            story = self._story = self._assemble(Announcer(facts, self.statistics), began, began_ns)
+        with holding(listings, settled, operations, facts, releases):
+            story = self._story = self._assemble(Announcer(facts, self.statistics), releases, began, began_ns)
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)
@@ -100,6 +102,12 @@ class Planner:
                     await story.conclude(complete.scope)
                 story.is_finished = True
                 nursery.cancel_scope.cancel()
+
+    def note_connections(self, count: int) -> None:
+        """Take note that so many connections are open: it decides how many of them may have big files."""
+        self.schedule.arrivals.connections = count
+        if self._story is not None:
+            self._story.progress.notify()
 
     @property
     def is_audit(self) -> bool:
@@ -119,7 +127,9 @@ class Planner:
         """Whether foreign entries are known as an exact mirror has to know them: with links, from a whole survey."""
         return self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
 
-    def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
+    def _assemble(
+        self, announcer: Announcer, publisher: trio.MemorySendChannel[Release], began: float, began_ns: int
+    ) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
@@ -149,10 +159,11 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.has_moves,
         )
+        releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
         respellings = Respellings(schedule, progress, announcer, renames)
-        dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, self.stages)
+        dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, releases, self.stages)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -181,8 +192,8 @@ class Planner:
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners += [checks.settle, intake.settle, audits.settle]
-        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, dispatch, intake)
+        announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle]
+        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, releases, dispatch, intake)
 
 
 @attrs.define(eq=False)
@@ -191,7 +202,8 @@ class _Story:
 
     The run in order: sweep what an earlier run left; look at the root of a target that the journal knows; survey one
     that it does not know, or not any more; plan each listing as it comes, while work is given out and idle connections
-    audit the target; after `ScanComplete`, when everything else is settled, ask the guards and remove.
+    audit the target; after `ScanComplete`, when everything else is settled, ask the guards, publish what was only
+    staged, and remove.
     """
 
     planner: Planner
@@ -202,6 +214,7 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    releases: Releases
     dispatch: Dispatch
     intake: Intake
     is_finished: bool = False
@@ -216,6 +229,8 @@ class _Story:
         await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
+        if not await self.releases.recover():
+            return None
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self._begin_survey()
@@ -237,20 +252,50 @@ class _Story:
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
+        schedule.arrivals.note_whole()
         self.progress.notify()
         await self.progress.until_idle()
         await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
+        elif complete is not None and self.planner.rules.publish.is_burst:
+            await self._publish(complete)
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
+        if self.releases.is_stuck:
+            return None
         await self.announcer.until_recorded()
         leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
-        await self._sweep(leftovers)
+        kept = self.releases.temporaries
+        await self._sweep((temporary, source) for temporary, source in leftovers if temporary not in kept)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
+
+    async def _publish(self, complete: ScanComplete) -> None:
+        """Publish everything that is staged; then remove what is to be removed, and publish what waited for that.
+
+        Nothing of it begins unless all of it was sent, and no guard refuses the removals.
+        """
+        unseen, removals, releases = self.intake.unseen, self.removals, self.releases
+        if (why := releases.why_not(unseen)) is None:
+            unlisted, coming = self.survey.unlisted, releases.coming
+            if not await removals.decide(complete, self.intake.seen, unlisted, coming):
+                why = "a guard refused the removals"
+        if why is not None:
+            await releases.hold_back(why)
+        elif await releases.publish():
+            await removals.release()
+            if self.planner.draining.is_set():
+                return
+            if (why := releases.why_not(unseen)) is not None:
+                await releases.hold_back(why)
+            else:
+                await releases.publish()
+        await releases.leave()
+        await self.announcer.settle(self.progress.schedule.drop_removals("nothing was published"))
+        await self.progress.until_idle()
 
     async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Audit the target, and change nothing on it. The scan lists nothing.

@@ -53,8 +53,10 @@ class Reader:
     _presence: Presence
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Content]:
-        """Begin to receive a file. The session must not be used for anything else before this context is left.
+    async def open(self, path: str, start: int = 0) -> AsyncIterator[Content]:
+        """Begin to receive a file, from byte ``start`` on where the server can do that.
+
+        The session must not be used for anything else before this context is left.
 
         The entry of the content has the facts that a listing shows, with times to the second. It has no time where the
         server does not report it.
@@ -69,7 +71,7 @@ class Reader:
             entry = await self._described(path, replies)
             if entry is None:
                 raise await self._why_not(path, replies[0])
-            download = await self._begin(data, entry)
+            download = await self._begin(data, entry, start)
             try:
                 yield download
                 await download.stop()
@@ -120,20 +122,26 @@ class Reader:
             return OperationRefused(f"cannot open {shown!r}: it is not a regular file")
         return OperationRefused(f"cannot open {shown!r}: {reply}", retry=reply.is_transient)
 
-    async def _begin(self, data: DataConnection, entry: Entry) -> Download:
+    async def _begin(self, data: DataConnection, entry: Entry, start: int) -> Download:
         """Have the server begin to send."""
         connection, path = self._connection, entry.path
+        if start >= entry.size or connection.known.ignores_restart:
+            start = 0
+        if start:
+            (reply,) = await connection.control.exchange([command_line("REST", str(start))])
+            start = 0 if checked("REST", reply).is_refusal else start
         is_open, reply = await connection.begin_download(data, command_line("RETR", connection.at(path)))
         connection.check_resumption(data, reply)
         if reply.is_refusal:
             connection.close_data()
             if reply.code == 550 and await self.look_at(path) is None:
                 raise await self._why_not(path, reply)
-            raise OperationRefused(f"cannot open {display(path)!r}: {reply}", retry=reply.is_transient)
+            connection.known.ignores_restart |= start > 0  # it may be about the place: the next try has none
+            raise OperationRefused(f"cannot open {display(path)!r}: {reply}", retry=reply.is_transient or start > 0)
         if not is_open:
             raise ConnectionLost("the data connection was lost before the file")
         # The transfer of a small file may be over already.
-        return Download(entry, self, connection, is_answered=not reply.is_preliminary)
+        return Download(entry, self, connection, is_answered=not reply.is_preliminary, start=start)
 
     async def look_at(self, path: str) -> Entry | None:
         """Ask once more what a file is. Returns None when there is no file, or the server does not say."""
@@ -171,8 +179,13 @@ class Download(Content):
     _connection: FtpConnection
     is_answered: bool
     """Whether the server has sent its final reply to RETR."""
-    _received: int = 0
+    start: int = 0
+    _received: int = attrs.field(init=False)
+    """How far the file was received, from its beginning."""
     _is_stopped: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self._received = self.start
 
     def fileno(self) -> None:
         """Return None: there is no descriptor."""
@@ -219,6 +232,8 @@ class Download(Content):
             piece = await self._receive(_PIECE)
             count += len(piece)
             if not piece:
+                # More than the rest may be all of the file: REST was ignored in silence.
+                self._connection.known.ignores_restart |= self.start > 0 and count > rest
                 reply = await self._final_reply(is_whole=count >= rest)
                 return count == rest and (reply is None or reply.is_positive)
         return False

@@ -11,6 +11,7 @@ from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder
 from actorsync.endpoints.ftp.looks.presence import Looker, Presence
 from actorsync.endpoints.ftp.looks.probe import Prober
+from actorsync.endpoints.ftp.looks.restart import PartReader, RestartProbe
 from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.modes import ModeSetter
@@ -18,6 +19,7 @@ from actorsync.endpoints.ftp.move import Mover
 from actorsync.endpoints.ftp.read import Hasher, Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.resume import Resumer
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
@@ -54,8 +56,18 @@ class FtpSession:
         self._spellings = FtpSpellings(connection, self._lister, presence)
         self._renamer = Renamer(connection, self._spellings, prober, sizes)
         self._modes = ModeSetter(connection, symlinks)
+        parts = PartReader(connection)
+        self._resumer = Resumer(connection, parts, RestartProbe(connection, parts))
         self._uploader = Uploader(
-            connection, self._lister, symlinks, prober, self._renamer, sizes, self._modes, self._spellings
+            connection,
+            self._lister,
+            symlinks,
+            prober,
+            self._renamer,
+            sizes,
+            self._modes,
+            self._spellings,
+            self._resumer,
         )
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
@@ -79,6 +91,10 @@ class FtpSession:
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file for reading."""
         return self._reader.open(path)
+
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
+        """Open a file for reading from byte ``start`` on, with REST."""
+        return self._reader.open(path, start)
 
     async def hash_files(self, entries: Sequence[Entry]) -> list[ContentHash | None]:
         """Return the hashes of files that the server computes, with HASH."""
@@ -124,6 +140,18 @@ class FtpSession:
     async def abandon(self, temporary: str) -> bool:
         """Cut the transfer off, read the replies that are due, and remove the temporary."""
         return (await self.sweep([temporary]))[0] is True
+
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened, by the size of the temporary."""
+        return await self._resumer.may_continue(temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where an upload may go on, with REST and STOR."""
+        return await self._resumer.continue_from(upload)
+
+    async def leave(self, temporary: str) -> None:  # noqa: ARG002 - a session has one transfer at a time
+        """Cut the transfer off, and read the replies that are due."""
+        await self.connection.resync()
 
     async def resolve_root(self) -> str | None:
         """Return the absolute path of the root as the server names it after entering it; None where it does not say."""

@@ -25,6 +25,7 @@ from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.rename import Renamer
+from actorsync.endpoints.ftp.resume import Resumer
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
@@ -87,6 +88,7 @@ class Uploader:
     _sizes: Sizes
     _modes: ModeSetter
     _spellings: FtpSpellings
+    _resumer: Resumer
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -94,7 +96,7 @@ class Uploader:
         """Upload to the temporary, verify it by SIZE, and set its time. The contract is `Session.stage`."""
         await self._connection.resync()
         committed: list[Entry | OperationRefused] = []
-        riding = self._choose_rider(commit)
+        riding = self._choose_rider(commit, is_continued=upload.start > 0)
         if riding is None and commit:
             committed = await self._renamer.commit(commit)
         if refusal := await self._prepare(upload):
@@ -103,9 +105,12 @@ class Uploader:
             return refusal, committed
         return await self._upload(upload, riding, ahead, committed), committed
 
-    def _choose_rider(self, commit: Sequence[Staged]) -> Staged | None:
-        """Return the commit that shares the flight of the STOR, or None when they are to be made before."""
-        if len(commit) != 1 or self._renamer.fault(commit[0]):
+    def _choose_rider(self, commit: Sequence[Staged], *, is_continued: bool) -> Staged | None:
+        """Return the commit that shares the flight of the STOR, or None when they are to be made before.
+
+        Nothing may be between REST and STOR.
+        """
+        if len(commit) != 1 or is_continued or self._renamer.fault(commit[0]):
             return None
         # A server that folds case needs a listing before each commit. In lock step, some servers read nothing between
         # EPSV and the transfer, so the rename goes before.
@@ -129,6 +134,10 @@ class Uploader:
                 return link_refusal(*links.values())
             if connection.data is None:  # a listing has used it up
                 await connection.open_data()
+            if upload.start and (refusal := await self._resumer.begin(upload)):
+                connection.close_data()
+                await connection.remove_temporaries([upload.temporary])
+                return refusal
         except OperationRefused as refused:
             return refused
         return None
@@ -143,11 +152,11 @@ class Uploader:
         """Send one file to its temporary. The result of ``riding`` is added to ``committed`` as soon as it is known."""
         connection, control, data = self._connection, self._connection.control, self._connection.data
         assert data is not None
-        upload.unconfirmed = data.unsent
+        upload.unconfirmed, upload.sent = data.unsent, upload.start
         rename = self._renamer.flight(riding) if riding is not None else None
         stor = command_line("STOR", connection.at(upload.temporary))
         flight = [*(rename.lines if rename else ()), stor]
-        goes_blind = not connection.needs_150_first and control.goes_as_one(flight, Flight.STORE)
+        goes_blind = not connection.needs_150_first and control.goes_as_one(flight, Flight.STORE) and not upload.start
         await control.send(flight, Flight.STORE)
 
         async def hear() -> Reply:
@@ -186,6 +195,9 @@ class Uploader:
             if (is_whole or stored is None) and (renamed := await self._check_name(upload, is_stored=is_whole)):
                 await self._connection.remove_temporaries([upload.temporary])
                 return renamed
+            if is_whole and upload.start and (damaged := await self._resumer.refusal(upload)):
+                await self._connection.remove_temporaries([upload.temporary])
+                return damaged
             if is_whole:
                 if not self._connection.known.has_size:
                     await self._spellings.learn(upload.temporary)
@@ -194,6 +206,8 @@ class Uploader:
             if upload.sent != size:  # the source ended early, or has grown
                 await self._connection.remove_temporaries([upload.temporary])
                 return judge(attempt_of(size, reply, is_begun=is_begun, stored=stored), None)
+        if upload.start and not is_begun:
+            self._resumer.deny()
         return await self._prober.explain(upload, reply, is_begun=is_begun, stored=stored)
 
     async def _begin(

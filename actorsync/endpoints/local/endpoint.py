@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
 
@@ -17,12 +17,16 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.local.content import LocalContent
 from actorsync.endpoints.local.links import KeepsBack
-from actorsync.endpoints.local.openat import entry_of, is_same, reason_of, refusal, shown
+from actorsync.endpoints.local.openat import reason_of, refusal, shown
 from actorsync.endpoints.local.page_cache import Readiness
+from actorsync.endpoints.local.resume import BLOCKS, open_kept
 from actorsync.endpoints.local.tree import Opened, Tree
 from actorsync.endpoints.local.writer import Writer
+from actorsync.endpoints.resuming import BLOCK, restart_at
 from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
+from actorsync.endpoints.shared.seam import find_start
 from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Listing, Problem, Root
 from actorsync.model.row import ListingRows
@@ -30,7 +34,7 @@ from actorsync.model.text import display
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import NewSpelling
 
-__all__ = ["LocalContent", "LocalEndpoint", "LocalSession"]
+__all__ = ["LocalEndpoint", "LocalSession"]
 
 _THREADS: Final = 32
 #: How often to wait for a free descriptor, and the first wait in seconds; each wait is twice as long as the one before.
@@ -184,51 +188,6 @@ class _Opening:
         raise self.result
 
 
-class LocalContent(Content):
-    """One open file. A small file was read when it was opened, and has no descriptor any more."""
-
-    def __init__(self, endpoint: LocalEndpoint, opened: Opened) -> None:
-        self._endpoint, self._opened = endpoint, opened
-        self._entry = entry_of(opened.path, opened.status)
-        self._offset = 0
-
-    @property
-    def entry(self) -> Entry:
-        return self._entry
-
-    def fileno(self) -> int | None:
-        """Return the descriptor of a file that is not small."""
-        return self._opened.fd if self._opened.fd >= 0 else None
-
-    async def read(self, max_bytes: int) -> bytes:
-        """Return the next piece, from memory or through a thread."""
-        if self._opened.fd >= 0:
-            return await self._in_thread(os.read, self._opened.fd, max_bytes)
-        piece = self._opened.data[self._offset : self._offset + max_bytes]
-        self._offset += len(piece)
-        return piece
-
-    async def is_unchanged(self) -> bool:
-        """Return whether device, inode, size and times are those at the opening.
-
-        A small file was compared right after it was read; later changes do not affect the bytes in memory.
-        """
-        if self._opened.fd >= 0:
-            return is_same(self._opened.status, await self._in_thread(os.fstat, self._opened.fd))
-        return self._opened.unchanged
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        if self._opened.fd >= 0:
-            os.close(self._opened.fd)
-
-    async def _in_thread(self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT) -> _ResultT:
-        try:
-            return await self._endpoint.transfer(function, *args)
-        except OSError as error:
-            raise refusal("read", self._opened.path, error) from error
-
-
 class LocalSession:
     """A session of a `LocalEndpoint`. It has no connection that could be lost."""
 
@@ -245,9 +204,13 @@ class LocalSession:
         """List as many directories as fit one hop."""
         return await self._endpoint.list_many(directories)
 
-    @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Content]:
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a regular file, in one hop. Raises `OwnLimit` if no descriptor becomes free."""
+        return self.open_at(path, 0)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open a regular file for reading from byte ``start`` on, like `open`."""
         try:
             opened = await self._endpoint.open_file(path)
         except FileNotFoundError as error:
@@ -256,7 +219,7 @@ class LocalSession:
             if is_own_limit(error):
                 raise own_limit(error) from error
             raise refusal("open", path, error) from error
-        content = LocalContent(self._endpoint, opened)
+        content = LocalContent(opened, self._endpoint.transfer, start)
         try:
             yield content
         finally:
@@ -317,6 +280,33 @@ class LocalSession:
     async def abandon(self, temporary: str) -> bool:
         """Remove the temporary. No thread is writing to it any more."""
         return (await self.sweep([temporary])) == [True]
+
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened, by the size of the temporary."""
+        if (kept := await self._hop(open_kept, self._tree.root, temporary)) is None:
+            return 0
+        os.close(kept[0])
+        return max(0, restart_at(kept[1]) - BLOCK)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Compare the temporary with the content. The contract is `Resuming.continue_from`."""
+        if (kept := await self._hop(open_kept, self._tree.root, upload.temporary)) is None:
+            return 0
+        descriptor, size = kept
+
+        async def read_back(offset: int, length: int) -> bytes:
+            return await self._endpoint.transfer(os.pread, descriptor, length, offset)
+
+        try:
+            return await find_start(upload, size, read_back, BLOCKS)
+        except OSError:
+            return 0
+        finally:
+            os.close(descriptor)
+
+    async def leave(self, temporary: str) -> None:  # noqa: ARG002 - no thread is writing to it any more
+        """Keep the temporary as it is."""
+        await trio.lowlevel.checkpoint()
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the directory, with links resolved, and how links in it are treated."""

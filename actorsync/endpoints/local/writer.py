@@ -18,6 +18,7 @@ from actorsync.model.entry import name_of
 
 __all__ = ["Writer"]
 
+_CONTINUE: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
@@ -33,7 +34,8 @@ class Writer:
         self._size = upload.size
         self._fd = -1
         self._made = False
-        self.sent = 0
+        self._start = upload.start
+        self.sent = upload.start
 
     def put(self, piece: bytes, is_last: bool) -> Staged | None:
         """Write the next piece; after the last one, verify the temporary and return it."""
@@ -51,7 +53,7 @@ class Writer:
         """Copy up to ``count`` bytes from a descriptor inside the kernel; at its end, verify as `put` does."""
         try:
             self._make()
-            moved = _move(source, self._fd, count)
+            moved = _move(source, self._fd, self.sent, count)
             self.sent += moved
             return self._finish() if not moved or self._is_too_long() else None
         except OSError as error:
@@ -78,10 +80,21 @@ class Writer:
                 directory, name = walk.parent(self._temporary)
                 if self._keeps_mode:
                     self._take_over_mode(directory)
+                if self._start:
+                    self._continue(directory, name)
+                    return
                 # Never wider than the file is to be: what is readable for a moment can be opened in that moment.
                 self._fd = os.open(name, _CREATE, 0o666 if self._mode is None else self._mode, dir_fd=directory)
                 self._made = True
                 self._names.learn(directory, name)
+
+    def _continue(self, directory: int, name: str) -> None:
+        """Open the temporary of an earlier attempt, and go on at ``start``. What is there is kept."""
+        self._fd = os.open(name, _CONTINUE, dir_fd=directory)
+        self._made = True
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise OperationRefused(f"{shown(self._temporary)} is not a regular file")
+        os.lseek(self._fd, self._start, os.SEEK_SET)
 
     def _take_over_mode(self, directory: int) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -109,15 +122,15 @@ class Writer:
         return Staged(self._path, self._temporary, self.sent, status.st_mtime_ns)
 
 
-def _move(source: int, target: int, count: int) -> int:
+def _move(source: int, target: int, offset: int, count: int) -> int:
     """Copy by reference if the file system can, else inside the kernel."""
     try:
-        if moved := os.copy_file_range(source, target, count):
+        if moved := os.copy_file_range(source, target, count, offset):
             return moved
     except OSError as error:
         if error.errno not in _NOT_IN_KERNEL:
             raise
-    return os.sendfile(target, source, None, count)
+    return os.sendfile(target, source, offset, count)
 
 
 def _set_time(fd: int, mtime_ns: int) -> None:

@@ -10,22 +10,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.memory.tree import Directory, File, MemoryTree, Special
+from actorsync.endpoints.memory import changes, releases
+from actorsync.endpoints.memory.tree import Directory, File, MemoryTree
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import (
-    ConnectionLost,
     GuardRefused,
     OperationRefused,
     TargetFull,
     TooManyConnections,
     Vanished,
 )
-from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
-from actorsync.planning.name_folding import NewSpelling, taken
+from actorsync.model.entry import Entry, Listing, Problem, Root, join
+from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
@@ -57,7 +59,7 @@ class MemoryEndpoint(MemoryTree):
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
     tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` and ``respell`` (with the
-    new path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
+    new path), ``publish`` and ``put_back`` (with the final path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
     holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
@@ -90,10 +92,7 @@ class MemoryEndpoint(MemoryTree):
         self.has_modes = modes
         self.capabilities = Capabilities(lanes=lanes, is_remote=is_remote, keeps_modes=modes)
         self.sessions = 0
-        self.capacity: int | None = None
         self.device = 1
-        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
-        self.log: list[tuple[str, str]] = []
 
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it does not exist."""
@@ -105,12 +104,8 @@ class MemoryEndpoint(MemoryTree):
 
     def has_room(self, more: int) -> bool:
         """Return whether ``more`` bytes would fit."""
-        return self.capacity is None or sum(map(len, self.files().values())) + more <= self.capacity
-
-    def check_trouble(self, path: str) -> None:
-        """Raise the error that the test has set for ``path``, if any."""
-        if path in self.trouble:
-            raise self.trouble[path]
+        room = changes.room(self)
+        return room is None or more <= room
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -202,27 +197,45 @@ class MemorySession:
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries, one after the other."""
-        return [await self._one("commit", item.path, self._commit, item) for item in staged]
+        return [await self._one("commit", item.path, partial(changes.commit, self._endpoint), item) for item in staged]
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files, one after the other."""
+        return [await releases.publish(self._endpoint, item) for item in items]
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back, one after the other."""
+        return [await releases.put_back(self._endpoint, item) for item in items]
+
+    async def free_space(self) -> int | None:
+        """Return what is left of the capacity; None without one."""
+        await trio.lowlevel.checkpoint()
+        return changes.room(self._endpoint)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, one after the other."""
-        return [await self._one("make", path, self._make, path) for path in paths]
+        return [await self._one("make", path, partial(changes.make, self._endpoint), path) for path in paths]
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename unchanged files, one after the other."""
-        return [await self._one("move", item.path, self._move, item) for item in relocations]
+        return [await self._one("move", item.path, partial(changes.move, self._endpoint), item) for item in relocations]
 
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set modes, one after the other."""
-        return [await self._one("set_mode", entry.path, self._set_mode, entry) for entry in entries]
+        return [
+            await self._one("set_mode", entry.path, partial(changes.set_mode, self._endpoint), entry)
+            for entry in entries
+        ]
 
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names, one after the other."""
-        return [await self._one("respell", item.path, self._respell, item) for item in items]
+        return [await self._one("respell", item.path, partial(changes.respell, self._endpoint), item) for item in items]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
-        return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
+        return [
+            await self._one("remove", entry.path, partial(changes.remove, self._endpoint), entry) for entry in entries
+        ]
 
     async def sweep(
         self,
@@ -230,11 +243,11 @@ class MemorySession:
         finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename is atomic, so nothing was set aside
     ) -> list[bool | OperationRefused]:
         """Remove temporaries, one after the other."""
-        return [await self._one("sweep", path, self._sweep, path) for path in temporaries]
+        return [await self._one("sweep", path, partial(changes.sweep, self._endpoint), path) for path in temporaries]
 
     async def abandon(self, temporary: str) -> bool:
         """Remove the temporary."""
-        return await self._one("abandon", temporary, self._sweep, temporary) is True
+        return await self._one("abandon", temporary, partial(changes.sweep, self._endpoint), temporary) is True
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Name the tree."""
@@ -291,91 +304,3 @@ class MemorySession:
         if self._endpoint.find(upload.temporary) is not node:
             raise OperationRefused(f"{upload.temporary!r} was removed meanwhile", retry=True)
         self._endpoint.touch(node, source.mtime_ns)
-
-    def _make(self, path: str) -> Entry:
-        self._endpoint.check_trouble(path)
-        self._require_itself(path)
-        return self._endpoint.make(path)
-
-    def _require_itself(self, path: str) -> None:
-        if (other := self._endpoint.shown_as(path)) != path:
-            raise taken(other)
-
-    def _commit(self, staged: Staged) -> Entry:
-        if parent_of(staged.temporary) != parent_of(staged.path):
-            raise ValueError(f"{staged.temporary!r} is not in the directory of {staged.path!r}")
-        node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
-        time = None if staged.mtime_ns is None else self._endpoint.rounded(staged.mtime_ns)
-        committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
-        self._require_itself(staged.path)
-        if node is None and final is not None and committed:  # by an earlier call
-            return self._endpoint.entry(staged.path, final)
-        if not isinstance(node, File) or len(node.data) != staged.size:
-            raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
-        self._endpoint.rename(staged.temporary, staged.path)
-        return self._endpoint.entry(staged.path, node)
-
-    def _move(self, item: Relocation) -> Entry:
-        self._endpoint.check_trouble(item.path)
-        node, there = self._endpoint.find(item.entry.path), self._endpoint.find(item.path)
-        if node is None and there is not None and _is_as(item.entry, self._endpoint.entry(item.path, there)):
-            return self._endpoint.entry(item.path, there)  # by an earlier call
-        if node is None:
-            raise OperationRefused(f"{item.entry.path!r} is gone")
-        if not _is_as(item.entry, self._endpoint.entry(item.entry.path, node)):
-            raise OperationRefused(f"{item.entry.path!r} was changed by another program: not moved")
-        if there is not None:
-            raise OperationRefused(f"cannot move to {item.path!r}: the name is taken")
-        self._endpoint.rename(item.entry.path, item.path)
-        return self._endpoint.entry(item.path, node)
-
-    def _set_mode(self, entry: Entry) -> Entry:
-        self._endpoint.check_trouble(entry.path)
-        node = self._endpoint.find(entry.path)
-        is_as_expected = node is not None and self._endpoint.entry(entry.path, node).kind is entry.kind
-        if isinstance(node, Special) or node is None or not is_as_expected or entry.mode is None:
-            raise OperationRefused(f"{entry.path!r} was changed by another program: its mode is not set")
-        node.mode = entry.mode
-        self._endpoint.touch(node, node.mtime_ns)
-        return self._endpoint.entry(entry.path, node)
-
-    def _respell(self, item: NewSpelling) -> Entry:
-        endpoint, old = self._endpoint, item.entry.path
-        endpoint.check_trouble(item.path)
-        there = endpoint.find(item.path)
-        if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
-            raise OperationRefused("the target tells both spellings of its name apart")
-        if endpoint.find(old) is not there:
-            raise OperationRefused("both spellings of its name exist on the target")
-        endpoint.put(item.path, endpoint.take(old))
-        return endpoint.entry(item.path, there)
-
-    def _remove(self, entry: Entry) -> bool:
-        self._endpoint.check_trouble(entry.path)
-        node = self._endpoint.find(entry.path)
-        if node is not None and self._endpoint.shown_as(entry.path) != entry.path:
-            return True  # what has another spelling is not this entry, which is gone
-        if node is None:
-            if self._endpoint.find("") is None:
-                raise OperationRefused("the root does not exist")
-            return True
-        found = self._endpoint.entry(entry.path, node)
-        if found.kind is not entry.kind or (entry.kind is Kind.FILE and not _is_as(entry, found)):
-            raise OperationRefused(f"{entry.path!r} was changed by another program: not removed")
-        if isinstance(node, Directory) and node.children:
-            return False
-        self._endpoint.take(entry.path)
-        return True
-
-    def _sweep(self, temporary: str) -> bool:
-        node = self._endpoint.find(temporary)
-        if isinstance(node, Directory):
-            raise OperationRefused(f"{temporary!r} is a directory")
-        if node is not None:
-            self._endpoint.take(temporary)
-        return True
-
-
-def _is_as(entry: Entry, found: Entry) -> bool:
-    """Return whether a file matches its entry, as far as the entry has facts."""
-    return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}

@@ -47,9 +47,13 @@ class _Content(Content):
     _place: str
     _attributes: Attributes
     _window: _ReadWindow
-    _requested: int = 0
+    start: int = 0
+    _requested: int = attrs.field(init=False)
     _reads: deque[tuple[int, int, Flight]] = attrs.Factory(deque)
     _rest: bytes = b""
+
+    def __attrs_post_init__(self) -> None:
+        self._requested = self.start
 
     def fileno(self) -> None:
         """Return None: the file has no local descriptor."""
@@ -60,6 +64,16 @@ class _Content(Content):
             self._rest = await self._next()
         piece, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
         return piece
+
+    async def read_at(self, offset: int, length: int) -> bytes | None:
+        """Return a part of the file: SFTP reads at offsets."""
+        data = b""
+        while len(data) < length:
+            (reply,) = await self._requests.replies(self._send(offset + len(data), length - len(data))[2])
+            if not isinstance(reply, Data) or not 0 < len(reply.data) <= length - len(data):
+                break
+            data += reply.data
+        return data
 
     def read_ahead(self) -> None:
         """Send reads until the window is full."""
@@ -104,8 +118,8 @@ class Reader:
         self._connection = connection
         self._window = _ReadWindow()
 
-    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
-        """Open a regular file. A symbolic link is not followed.
+    def open(self, path: str, start: int = 0) -> AbstractAsyncContextManager[Content]:
+        """Open a regular file, to read it from byte ``start`` on. A symbolic link is not followed.
 
         Raises:
             Vanished: the file is gone.
@@ -113,10 +127,10 @@ class Reader:
         """
         if why := self._connection.why_unusable(path):
             raise OperationRefused(f"cannot open {display(path)!r}: {why}")
-        return self._open(path)
+        return self._open(path, start)
 
     @asynccontextmanager
-    async def _open(self, path: str) -> AsyncIterator[Content]:
+    async def _open(self, path: str, start: int) -> AsyncIterator[Content]:
         requests, place, shown = self._connection.requests, self._connection.absolute(path), display(path)
         await requests.room()
         opening = sftp.open_existing(place)
@@ -133,7 +147,7 @@ class Reader:
             if entry is None or entry.kind is not Kind.FILE:
                 raise OperationRefused(f"cannot open {shown!r}: it is not a regular file")
             assert isinstance(looked, Attributes)
-            content = _Content(entry, requests, opened.handle, place, looked, self._window)
+            content = _Content(entry, requests, opened.handle, place, looked, self._window, start)
             content.read_ahead()  # in flight together with the second look
             if await requests.replies(second_look) != [looked]:
                 raise OperationRefused(

@@ -15,6 +15,7 @@ from actorsync.endpoints.sftp.move import Mover
 from actorsync.endpoints.sftp.read import Reader
 from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer
+from actorsync.endpoints.sftp.resume import Resumer
 from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.sftp.upload import Uploader
 from actorsync.endpoints.sftp.wire.connection import SftpConnection
@@ -43,6 +44,7 @@ class SftpSession:
         self._renamer = Renamer(connection, prober, self._spellings)
         self._uploader = Uploader(connection, prober, self._renamer)
         self._mover = Mover(connection, self._spellings)
+        self._resumer = Resumer(connection)
         self._remover = Remover(connection, self._spellings)
         self._mode_setter = ModeSetter(connection)
 
@@ -57,6 +59,10 @@ class SftpSession:
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """See `Reader.open`."""
         return self._reader.open(path)
+
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
+        """Open a file for reading from byte ``start`` on."""
+        return self._reader.open(path, start)
 
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
@@ -99,6 +105,18 @@ class SftpSession:
         with trio.move_on_after(_ABANDON_SECONDS):
             return (await self.sweep([temporary]))[0] is True
         return False
+
+    async def may_continue(self, temporary: str) -> int:
+        """See `Resumer.may_continue`."""
+        return await self._resumer.may_continue(temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """See `Resumer.continue_from`."""
+        return await self._resumer.continue_from(upload)
+
+    async def leave(self, temporary: str) -> None:  # noqa: ARG002 - writes have offsets, so there is nothing to end
+        """Keep the temporary. Writes to it that are in flight are carried out, or not."""
+        await trio.lowlevel.checkpoint()
 
     async def resolve_root(self) -> str | None:
         """Return the absolute path of the root as the server names it; None where it does not say."""

@@ -106,6 +106,8 @@ class Uploader:
             upload.mode = old.mode
 
     def _open_request(self, upload: Upload, *, exclusive: bool | None = None) -> sftp.Request:
+        if upload.start:
+            return sftp.open_to_continue(self._connection.absolute(upload.temporary))
         exclusive = self._requests.host.opens_exclusively if exclusive is None else exclusive
         return sftp.open_new(self._connection.absolute(upload.temporary), exclusive=exclusive, mode=upload.mode)
 
@@ -117,8 +119,8 @@ class Uploader:
         host = self._requests.host
         opened = await self._connection.opened(request, opening)
         if isinstance(opened, Handle):
-            host.has_created = True
-        elif host.opens_exclusively and not host.has_created:
+            host.has_created |= not upload.start
+        elif host.opens_exclusively and not host.has_created and not upload.start:
             (found,) = await self._requests.exchange([sftp.lstat(self._connection.absolute(upload.temporary))])
             if isinstance(found, Status):
                 again = await self._connection.open_file(self._open_request(upload, exclusive=False))
@@ -129,10 +131,11 @@ class Uploader:
 
     async def _write(self, upload: Upload, handle: bytes, ahead: Callable[[], bool]) -> Staged | OperationRefused:
         size, folding = upload.size, self._connection.knowledge.folding
-        is_big = size is None or size > _SMALL
+        is_big = size is None or size > _SMALL or upload.start > 0
         writes = _Writes()
         upload.unconfirmed = writes.unconfirmed
-        sample = self._read_back.begin()
+        upload.sent = upload.start
+        sample = Sample(is_wanted=False, crowd=0) if upload.start else self._read_back.begin()
         try:
             refused = await self._stream(upload, handle, writes, sample) if is_big else OK
             small = b"" if is_big or not size else await self._read_small(upload, size, writes, sample)

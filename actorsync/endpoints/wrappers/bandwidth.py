@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Admit, Content, ReadSession, Source
+from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, ReadSessionWrapper
 
 __all__ = ["Bandwidth", "Bucket", "Limited"]
@@ -128,6 +129,12 @@ class _LimitedSession(ReadSessionWrapper):
     async def open(self, path: str) -> AsyncIterator[Content]:
         """Open a file."""
         async with self._real.open(path) as content:
+            yield _LimitedContent(content, self._bandwidth)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open a file in the middle, where the real session can."""
+        async with open_at(self._real, path, start) as content:
             yield _LimitedContent(content, self._bandwidth)
 
 

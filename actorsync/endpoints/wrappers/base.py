@@ -24,6 +24,8 @@ from actorsync.endpoints.contract import (
     respell,
     traits_of,
 )
+from actorsync.endpoints.releases import Publication, Published, free_space, publish, put_back
+from actorsync.endpoints.resuming import continue_from, leave, may_continue, read_at
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import (
     Entry,
@@ -77,6 +79,10 @@ class ReadSessionWrapper(ReadSession):
     def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file."""
         return self._real.open(path)
+
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:  # noqa: ARG002
+        """Open one file from its beginning. A subclass may do what `OpensAt` says, with what its `open` adds."""
+        return self.open(path)
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the other side."""
@@ -139,6 +145,31 @@ class SessionWrapper(ReadSessionWrapper, Session):
         """Stop an interrupted upload, and remove its temporary."""
         return await self._real.abandon(temporary)
 
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files."""
+        return await publish(self._real, items)
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back."""
+        return await put_back(self._real, items)
+
+    async def free_space(self) -> int | None:
+        """Return how much room the target has, where the real session tells."""
+        return await free_space(self._real)
+
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload; 0 where the real session cannot continue it."""
+        return await may_continue(self._real, temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where an upload may go on; 0 where the real session cannot continue it."""
+        return await continue_from(self._real, upload)
+
+    async def leave(self, temporary: str) -> None:
+        """Stop an interrupted upload and keep its temporary; remove it where the real session cannot continue it."""
+        if not await leave(self._real, temporary):
+            await self._real.abandon(temporary)
+
 
 class ContentWrapper(Content):
     """Base of a wrapper around the content of one file."""
@@ -159,6 +190,11 @@ class ContentWrapper(Content):
         return self._real.size
 
     @property
+    def start(self) -> int:
+        """The offset at which the real content begins."""
+        return self._real.start
+
+    @property
     def admit(self) -> Admit | None:
         """The rate-limit hook of the real content."""
         return self._real.admit
@@ -170,6 +206,10 @@ class ContentWrapper(Content):
     async def read(self, max_bytes: int) -> bytes:
         """Read the next piece."""
         return await self._real.read(max_bytes)
+
+    async def read_at(self, offset: int, length: int) -> bytes | None:
+        """Read any part of the real file, where that is possible."""
+        return await read_at(self._real, offset, length)
 
     async def is_unchanged(self) -> bool:
         """Return whether the real file is unchanged."""

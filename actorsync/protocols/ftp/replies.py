@@ -58,6 +58,7 @@ EXPECTED: Mapping[str, frozenset[int]] = {
     "PASV": frozenset({227}),
     "PROT": frozenset({200}),
     "PWD": frozenset({257}),
+    "REST": frozenset({350}),
     "RETR": _TRANSFER,
     "RMD": _DONE,
     "RNFR": frozenset({350}),

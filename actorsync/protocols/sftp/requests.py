@@ -35,6 +35,7 @@ __all__ = [
     "open_directory",
     "open_existing",
     "open_new",
+    "open_to_continue",
     "read",
     "read_directory",
     "real_path",
@@ -132,6 +133,14 @@ def open_new(path: str, *, exclusive: bool = True, mode: int | None = None) -> R
 def open_existing(path: str) -> Request:
     """Open a file for reading."""
     return Request(3, _path(path) + struct.pack(">II", 0x01, 0), Handle)
+
+
+def open_to_continue(path: str) -> Request:
+    """Open an existing file for writing, and keep what it has: without TRUNC, and without APPEND.
+
+    With APPEND, servers ignore the offsets of writes.
+    """
+    return Request(3, _path(path) + struct.pack(">II", 0x02, 0), Handle)
 
 
 def close(handle: bytes) -> Request:

@@ -35,15 +35,22 @@ SECOND_NS: Final = 10**9
 class MemoryContent(Content):
     """A source file in memory. With a descriptor (see `content_with_descriptor`) it is on disk as well."""
 
-    def __init__(self, data: bytes, *, entry: Entry | None = None, descriptor: int | None = None) -> None:
+    def __init__(
+        self, data: bytes, *, entry: Entry | None = None, descriptor: int | None = None, start: int = 0
+    ) -> None:
         self._entry = Entry("source", Kind.FILE, len(data), MTIME_NS) if entry is None else entry
         self.at_end = not data
-        self._data, self._offset, self._descriptor = data, 0, descriptor
+        self._data, self._offset, self._start, self._descriptor = data, start, start, descriptor
 
     @property
     def entry(self) -> Entry:
         """The entry that was given, or that of a file of this size."""
         return self._entry
+
+    @property
+    def start(self) -> int:
+        """The offset that was given."""
+        return self._start
 
     def fileno(self) -> int | None:
         """Return the descriptor, if there is one."""

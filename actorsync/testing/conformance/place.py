@@ -48,6 +48,8 @@ class Place:
     """Whether `ReadSession.open` works."""
     keeps_directories: bool = True
     """Whether an empty directory exists. In an object store, which has only names, it does not."""
+    outside: str = ""
+    """The directory beside the root that the endpoint was told of, as a path (``../.trash``); ``""`` if it has none."""
 
 
 Check: TypeAlias = Callable[[Place], Awaitable[None]]
@@ -160,12 +162,12 @@ async def read_file(session: Session, path: str, size: int) -> bytes:
     return data
 
 
-async def read_pieces(content: Content, count: int) -> bytes:
-    """Read ``count`` pieces of at most 1,000 bytes; a refusal ends it."""
+async def read_pieces(content: Content, count: int, size: int = 1_000) -> bytes:
+    """Read ``count`` pieces of at most ``size`` bytes; a refusal ends it."""
     data = b""
     for _ in range(count):
         try:
-            piece = await content.read(1_000)
+            piece = await content.read(size)
         except OperationRefused:
             break
         data += piece

@@ -24,7 +24,7 @@ from actorsync.protocols.ftp.replies import checked
 from actorsync.protocols.ftp.wire import Reply, command_line
 from actorsync.protocols.upload_diagnosis import Attempt, Finding, Hint, find, hint_of, judge
 
-__all__ = ["Prober", "attempt_of"]
+__all__ = ["ProbeContent", "Prober", "attempt_of"]
 
 _HINTS: Mapping[int, Hint] = {
     452: "no room",
@@ -42,8 +42,8 @@ def attempt_of(size: int, reply: Reply, *, is_begun: bool, stored: int | None = 
 
 
 @attrs.define(eq=False)
-class _ProbeContent(Content):
-    """The content of the small file."""
+class ProbeContent(Content):
+    """The content of a small file."""
 
     data: bytes
 
@@ -125,7 +125,7 @@ class Prober:
         """Upload a small file, and read back how many bytes were stored."""
         connection = self._connection
         data, _ = await connection.open_data()
-        small = Upload(path, path, _ProbeContent(small_content(path, size)))
+        small = Upload(path, path, ProbeContent(small_content(path, size)))
         await connection.control.send([command_line("STOR", connection.at(path))])
 
         async def speak() -> bool:

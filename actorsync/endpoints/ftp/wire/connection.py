@@ -67,6 +67,12 @@ class Knowledge:
     set_aside: set[str] = attrs.Factory(set)
     #: The ``unique`` fact of each directory that a listing has shown, by path.
     identities: dict[str, str] = attrs.Factory(dict)
+    #: Whether the server answers when a data connection is closed in the middle of a download.
+    ends_early: bool = True
+    #: Whether the server was seen to refuse a download after REST, or to send all of the file.
+    ignores_restart: bool = False
+    #: Files that the server did not open for reading in time: another connection may still be writing to them.
+    locked: set[str] = attrs.Factory(set)
     time_shift: TimeShift = attrs.Factory(TimeShift)
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     case_folding: CaseFolding = attrs.Factory(CaseFolding)

@@ -198,6 +198,16 @@ class ControlConnection:
                 reply = await self._wait_for_reply()
         return None if reply is None else self._took(reply)
 
+    async def last_reply_within(self, seconds: float) -> Reply | None:
+        """Return the next reply as the last one to its command, whatever its code; None when it does not arrive.
+
+        Pure-FTPd ends a download whose data connection the client has closed with a second 150.
+        """
+        reply = await self.reply_within(seconds)
+        if reply is not None and reply.is_preliminary:
+            self._queue.take(reply)
+        return reply
+
     def _took(self, reply: Reply) -> Reply:
         _reject_goodbye(reply)
         if not reply.is_preliminary:
