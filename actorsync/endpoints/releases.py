@@ -168,7 +168,7 @@ async def _put_back_one(
             return removed if isinstance(removed, OperationRefused) else OperationRefused("a directory has its name")
         final = None
     if step is BackStep.NONE or aside is None:
-        return final
+        return final if _is_file(final) else None
     (restored,) = await session.move([Relocation(aside, staged.path)])
     return restored
 

@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.ftp.wire.connection import Knowledge
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
@@ -80,7 +81,8 @@ async def test_local_and_memory_endpoints_pass_the_suite(open_place: OpenPlace, 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_ftp_endpoint_passes_the_suite(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
-    await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
+    endpoint = endpoint_for(shared_ftp_server, f"/{check.__name__}", knowledge=Knowledge(outside=OUTSIDE))
+    await check(Place(endpoint, outside=OUTSIDE))
 
 
 @pytest.fixture(scope="module", params=[pytest.param("packet", marks=pytest.mark.full), "any order"])
@@ -97,7 +99,8 @@ async def test_ftp_endpoint_in_lock_step_passes_the_suite(
     shared_lock_step_server: EmbeddedFtpServer, check: Check
 ) -> None:
     (shared_lock_step_server.root / check.__name__).mkdir()
-    await check(Place(endpoint_for(shared_lock_step_server, f"/{check.__name__}")))
+    endpoint = endpoint_for(shared_lock_step_server, f"/{check.__name__}", knowledge=Knowledge(outside=OUTSIDE))
+    await check(Place(endpoint, outside=OUTSIDE))
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))

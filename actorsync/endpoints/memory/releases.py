@@ -71,7 +71,7 @@ async def _put_back(tree: MemoryTree, item: Publication) -> Entry | None:
     if step in {BackStep.TAKE_BACK, BackStep.RESTORE} and has_old and aside is not None:
         tree.rename(aside, staged.path)
     node = tree.find(staged.path)
-    return None if node is None else tree.entry(staged.path, node)
+    return tree.entry(staged.path, node) if isinstance(node, File) else None
 
 
 def _look(tree: MemoryTree, item: Publication) -> Seen:
