@@ -106,7 +106,7 @@ class Publisher:
 
 @attrs.define(eq=False)
 class _Parts:
-    """Gives parts of a release to the connections, and collects their outcomes."""
+    """The parts of a release on their way to the connections and back."""
 
     outcomes: trio.MemoryReceiveChannel[Settlement]
     operations: trio.MemorySendChannel[Batch]
@@ -135,7 +135,7 @@ class _Parts:
         return refused
 
     async def _once(self, parts: Sequence[_Part]) -> list[Returned]:
-        """Give each part out once, spread over the open connections. Return the outcomes of those that came back."""
+        """Send each part out once, spread over the open connections. Return the outcomes of those that came back."""
         size = min(_FLIGHT, -(-len(parts) // max(1, self.connected())))
         for start in range(0, len(parts), size):
             await self.operations.send(tuple(parts[start : start + size]))

@@ -15,7 +15,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.planning.publishing.steps import BackStep, Seen, Step, is_alike, step_back, step_to_publish
 
-__all__ = ["Measuring", "Publication", "Published", "Publishing", "free_space", "publish", "put_back"]
+__all__ = ["Measuring", "Publication", "Published", "Publishing", "ReachesOutside", "free_space", "publish", "put_back"]
 
 
 @attrs.frozen
@@ -67,6 +67,18 @@ class Measuring(Protocol):
 
     async def free_space(self) -> int | None:
         """Return the bytes that may still be written to the root, to this account; None if the target does not tell."""
+
+
+@runtime_checkable
+class ReachesOutside(Protocol):
+    """Optional for an endpoint: one directory beside its root can be used, as a path that begins with ``../``."""
+
+    outside: str
+    """The directory, such as ``../.trash``; ``""`` if there is none. Set before the first session is opened.
+
+    Its files are looked at, listed, moved in and out, and removed, and old files are set aside there. Nothing else that
+    leads out of the root is ever used.
+    """
 
 
 async def free_space(session: Session) -> int | None:

@@ -40,6 +40,7 @@ __all__ = [
     "drift_text",
     "drifted_text",
     "entries_text",
+    "held_text",
     "is_whole",
     "moment",
     "named",
@@ -146,6 +147,14 @@ def entries_text(count: int) -> str:
     return counted(count, "entry", "entries")
 
 
+def held_text(count: int) -> str:
+    """Return one line about ``count`` paths that were undone."""
+    stay = (
+        "path stays undone until its source changes" if count == 1 else "paths stay undone until their source changes"
+    )
+    return f"{count} {stay}; to take the undo back: actorsync undo"
+
+
 def unsent_text(count: int, reason: str) -> str:
     """Return one line for ``count`` files that were not tried because of ``reason``."""
     return f"failed: {counted(count, 'more file')}: {display(reason)}"
@@ -213,7 +222,7 @@ def summary(report: Report) -> str:
         return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
         end = f"{_left_out_text(report.left_out)}{_as_of(report)}"
-        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{end}"
+        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_delayed_text(report)}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
@@ -233,10 +242,12 @@ def summary(report: Report) -> str:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
     if left := _left_text(report):
         parts.append(left)
+    if report.held:
+        parts.append(f"{report.held} undone")
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""
-    end = f"{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
+    end = f"{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
     return f"{result_of(report)}: {', '.join(parts)} {took}{end}"
 
 
@@ -256,6 +267,15 @@ def _left_out_text(left_out: LeftOut) -> str:
         kept = counted(left_out.foreign, "entry", "entries")
         text += f"; kept on the target: {kept} that actorsync did not create"
     return text
+
+
+def _delayed_text(report: Report) -> str:
+    """Return what is said of entries that are gone from the source and stay for a while, or ""."""
+    if not report.delayed or report.delayed_until is None:
+        return ""
+    stay = "stays" if report.delayed == 1 else "stay"
+    until = moment(report.delayed_until)
+    return f"; {entries_text(report.delayed)} gone from the source {stay} until {until} at the latest"
 
 
 def _left_text(report: Report) -> str:
@@ -315,7 +335,7 @@ def plan_summary(report: Report, refused: int = 0) -> str:
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
     text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
-    return f"{text}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
+    return f"{text}{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
 
 
 def moment(seconds: float) -> str:

@@ -31,7 +31,7 @@ from tests.support.servers.ssh_target import SshTarget
 from tests.support.servers.ssh_target import endpoint_for as ssh_endpoint_for
 
 #: Optional extensions of SFTP servers that actorsync uses.
-EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com"})
+EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com", "hardlink@openssh.com"})
 
 OUTSIDE = "../.trash"
 
@@ -40,12 +40,14 @@ OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
 
 @asynccontextmanager
 async def local(path: Path) -> AsyncIterator[Place]:
-    yield Place(LocalEndpoint(path))
+    (path / "root").mkdir()
+    yield Place(LocalEndpoint(path / "root", outside=OUTSIDE), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def local_follow(path: Path) -> AsyncIterator[Place]:
-    yield Place(LocalEndpoint(path, links="follow"))
+    (path / "root").mkdir()
+    yield Place(LocalEndpoint(path / "root", links="follow", outside=OUTSIDE), outside=OUTSIDE)
 
 
 @asynccontextmanager
@@ -106,7 +108,7 @@ async def test_ftp_endpoint_in_lock_step_passes_the_suite(
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_sftp_endpoint_passes_the_suite(shared_sftp_server: SshTarget, check: Check) -> None:
     ssh_servers.fresh_folder(shared_sftp_server, check.__name__)
-    await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__)))
+    await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__, outside=OUTSIDE), outside=OUTSIDE))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ async def test_m050_sftp_endpoint_without_extensions_passes_the_suite(
     bare_sftp_server: SshTarget, check: Check
 ) -> None:
     ssh_servers.fresh_folder(bare_sftp_server, check.__name__)
-    await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
+    await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__, outside=OUTSIDE), outside=OUTSIDE))
 
 
 @pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)

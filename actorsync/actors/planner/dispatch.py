@@ -122,6 +122,6 @@ class Dispatch:
     async def _until_done(self) -> None:
         """Wait until everything is done that the stages have sent so far."""
         await self.renames.start()
-        self.schedule.arrivals.note_whole()  # the scan is complete; what a stage sends late belongs behind it
+        self.schedule.arrivals.note_whole()  # the scan is complete: what a stage sends late goes behind all of it
         self.progress.notify()
         await self.progress.until_idle()

@@ -10,11 +10,12 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, name_of, parent_of
-from actorsync.model.event import RemovalsRefused, RemovalsWithheld
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, ancestors, name_of, parent_of
+from actorsync.model.event import RemovalsDelayed, RemovalsRefused, RemovalsWithheld
 from actorsync.model.operation import Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove, Sending
 from actorsync.planning.name_folding import Twins
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.lingering import lingering
 from actorsync.planning.reconcile import removals_below
 from actorsync.planning.removal_guard import Gone, RemovalRequest, may_go_early, objection, to_postpone, why_postponed
 from actorsync.planning.schedule import Schedule
@@ -36,11 +37,13 @@ class Removals:
     announcer: Announcer
     parking: Parking
     blocking: Blocking
+    wall_clock_ns: Callable[[], int]
     is_gone: Callable[[Entry], Awaitable[bool]] | None = None
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what is known of each path that is to be removed
     _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and did not show in this scan
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
     _kept: set[str] = attrs.Factory(set)  # removals that a stage of the caller left out or failed
+    _unseen: set[str] = attrs.Factory(set)  # directories of the source that could not be listed
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
     _ours_before: int = 0  # entries that the target had from the source when the run began
     _foreign_used: int = 0  # foreign entries that the source has as well
@@ -80,6 +83,7 @@ class Removals:
     def note_unlisted(self, directory: str) -> None:
         """Take note of a directory of the source that could not be listed: it may hold what is missing elsewhere."""
         self._unsent[directory] = Entry(directory, Kind.DIRECTORY)
+        self._unseen.add(directory)
 
     def settle(self, outcome: Outcome) -> None:
         """Take note of what could not be sent, which may be the new name of what is missing; and of failed removals."""
@@ -109,6 +113,25 @@ class Removals:
             for path, gone in self._gone.items()
             if gone.top in self._missing and not gone.is_foreign and path not in self._parked and path in known
         }
+
+    async def delay(self, scope: Scope) -> None:
+        """Leave to later runs what is not gone for long enough, but for what is in the way of something new."""
+        gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
+        since = await self.blocking(self.journal.audits.leaving)
+        if not (since or (gone and self.rules.publish.remove_after)):
+            return
+        now = self.wall_clock_ns() / 1e9
+        stays = lingering(gone, self.schedule.making_way, since, now, self.rules.publish.remove_after)
+        self.schedule.forget_removals(stays.paths)
+        known = gone | self._kept
+        returned = [it for it in since if it not in known and scope.contains(it) and not self._may_be_gone(it)]
+        if stays.paths or returned:
+            paths, found = tuple(sorted(stays.paths)), tuple(sorted(stays.found))
+            await self.announcer.send(RemovalsDelayed(paths, stays.first, stays.last, now, found, tuple(returned)))
+
+    def _may_be_gone(self, path: str) -> bool:
+        """Return whether a path is in a directory of the source that could not be listed."""
+        return not self._unseen.isdisjoint(ancestors(path))
 
     async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
         """Ask the guards once about everything that would be removed; then release it, and wait until it is done.

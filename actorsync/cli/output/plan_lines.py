@@ -7,15 +7,19 @@ from typing import TextIO
 
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.output.lines import Output
-from actorsync.model.event import Event, RemovalsRefused, RemovalsWithheld, Retired, Stopped, Warned
+from actorsync.model.event import Event, RemovalsDelayed, RemovalsRefused, RemovalsWithheld, Retired, Stopped, Warned
 from actorsync.model.messages import change_of, is_whole, plan_summary, warning_text
 from actorsync.model.operation import Done, Remove, Returned
+from actorsync.model.text import display
 
 __all__ = ["PlanLines"]
 
 
 class PlanLines(Output):
-    """The changes of a plan, printed at its end, sorted by path. Removals that a guard refuses are among them."""
+    """The changes of a plan, printed at its end, sorted by path. Removals that a guard refuses are among them.
+
+    What is gone from the source and stays for a while is marked with ~.
+    """
 
     def __init__(self, statistics: Statistics, out: TextIO | None, errors: TextIO | None) -> None:
         super().__init__(statistics, out, errors)
@@ -27,6 +31,8 @@ class PlanLines(Output):
         match event:
             case RemovalsRefused(removals=removals):
                 self._refused = removals
+            case RemovalsDelayed(paths):
+                self._changes += [(display(path), "~") for path in paths]
             case Returned(Remove() as removal) if self._refused:
                 event = Done(removal)  # listed like any other: the reader has to see what is refused
         if (change := change_of(event)) is not None:

@@ -48,20 +48,19 @@ class Publisher:
         """Publish files: one flight that looks, and then flights of up to 64 files."""
         await self._connection.resync()
         results: dict[int, Published | OperationRefused] = dict(await self._refusals(items))
+        todo = {index: item for index, item in enumerate(items) if index not in results}
         steps: dict[int, Step] = {}
-        for index, seen in (await self._look({i: it for i, it in enumerate(items) if i not in results})).items():
+        for index, seen in (await self._look(todo, times=False)).items():
             try:
                 wants_aside = items[index].aside is not None
                 steps[index] = step_to_publish(seen, items[index].staged.size, sets_aside=wants_aside)
             except OperationRefused as refused:
                 results[index] = refused
-        quick = [index for index, step in steps.items() if step is not Step.NONE and self._is_sure(items[index], step)]
-        quick = quick if self._is_quick else []
-        for index in steps.keys() - quick:
+        published = [index for index, step in steps.items() if step is Step.NONE]
+        todo = {index: items[index] for index in steps if index not in published} if self._is_quick else {}
+        results |= await self._publish_together(todo, steps)
+        for index in steps.keys() - results.keys():
             results[index] = await self._publish_alone(items[index])
-        for start in range(0, len(quick), ask.MOST_FILES):
-            flight = quick[start : start + ask.MOST_FILES]
-            results |= await self._publish_together({index: (items[index], steps[index]) for index in flight})
         return [results[index] for index in range(len(items))]
 
     async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
@@ -70,7 +69,7 @@ class Publisher:
         results: dict[int, Entry | OperationRefused | None] = dict(await self._refusals(items))
         todo = {index: item for index, item in enumerate(items) if index not in results}
         steps: dict[int, BackStep] = {}
-        for index, seen in (await self._look(todo)).items():
+        for index, seen in (await self._look(todo, times=True)).items():
             try:
                 steps[index] = step_back(seen, items[index].staged.size)
             except OperationRefused as refused:
@@ -88,7 +87,7 @@ class Publisher:
         self._note([item.staged for item in todo.values()])
         renamed = await self._connection.control.play(ask.put_back(names, is_published=is_published))
         self._forget([item.staged for item in todo.values()])
-        shown = await self._connection.control.play(ask.look(names))
+        shown = await self._connection.control.play(ask.look(names, temporaries=False))
         for (index, item), refusals, looked in zip(todo.items(), renamed, shown, strict=True):
             results[index] = await self._taken_back(item, refusals, looked)
         return [results[index] for index in range(len(items))]
@@ -101,10 +100,6 @@ class Publisher:
         known = self._connection.known
         is_in_order = known.flights.is_known and known.flights.allows(Flight.BURST)
         return is_in_order and known.has_size and known.commands.works("SIZE")
-
-    def _is_sure(self, item: Publication, step: Step) -> bool:
-        """Return whether a file was set aside in the same directory before, or need not be."""
-        return step is not Step.SET_ASIDE or _place(item) in self._connection.known.aside_places
 
     def _names(self, item: Publication) -> ask.Names:
         at = self._connection.at
@@ -129,41 +124,39 @@ class Publisher:
                 refusals[index] = taken
         return refusals
 
-    async def _look(self, items: Mapping[int, Publication]) -> dict[int, Seen]:
+    async def _look(self, items: Mapping[int, Publication], *, times: bool) -> dict[int, Seen]:
         """Look at the names of files until nothing changes that a lost connection may have left on its way."""
-        seen = await self._look_once(items)
-        for _ in range(_MOST_LOOKS):
-            missing = sum(it.temporary is None for it in seen.values())
-            is_doubtful = not self._connection.known.publishing.isdisjoint(
-                item.staged.temporary for item in items.values()
-            )
-            if not is_doubtful and missing in {0, len(seen)}:
-                break
+        seen = await self._look_once(items, times=times)
+        missing = {index: items[index] for index, it in seen.items() if it.temporary is None}
+        if missing and not times:
+            seen |= await self._look_once(missing, times=True)
+        names = {item.staged.temporary for item in items.values()}
+        is_doubtful = not self._connection.known.publishing.isdisjoint(names) or 0 < len(missing) < len(seen)
+        for _ in range(_MOST_LOOKS if is_doubtful else 0):
             await trio.sleep(_QUIET)
-            before, seen = seen, await self._look_once(items)
+            before, seen = seen, await self._look_once(items, times=True)
             if seen == before:
                 break
         self._forget([item.staged for item in items.values()])
         return seen
 
-    async def _look_once(self, items: Mapping[int, Publication]) -> dict[int, Seen]:
+    async def _look_once(self, items: Mapping[int, Publication], *, times: bool) -> dict[int, Seen]:
         connection, commands = self._connection, self._connection.known.commands
         if not connection.known.has_size:
             return {index: await self._look_closely(item) for index, item in items.items()}
-        looked = await connection.control.play(ask.look([self._names(item) for item in items.values()]))
-        if any(ask.is_shown(it.temporary) or ask.is_shown(it.final) for it in looked):
+        looked = await connection.control.play(ask.look([self._names(item) for item in items.values()], times=times))
+        if any(map(ask.is_shown, (reply for it in looked for reply in it.sizes))):
             commands.note("SIZE")
         seen: dict[int, Seen] = {}
         for (index, item), it in zip(items.items(), looked, strict=True):
-            asked = [reply for reply in (it.temporary, it.final, it.aside) if reply is not None]
-            if all(ask.is_shown(reply) or (reply.code == 550 and commands.works("SIZE")) for reply in asked):
+            if all(ask.is_shown(reply) or (reply.code == 550 and commands.works("SIZE")) for reply in it.sizes):
                 seen[index] = self._seen(item, it)
             else:
                 seen[index] = await self._look_closely(item)
         return seen
 
     def _seen(self, item: Publication, looked: ask.Looked) -> Seen:
-        temporary = size_of(looked.temporary)
+        temporary = None if looked.temporary is None else size_of(looked.temporary)
         return Seen(
             None if temporary is None else Entry(item.staged.temporary, Kind.FILE, temporary),
             None if looked.facts is None else Entry(item.staged.path, Kind.FILE, *looked.facts),
@@ -257,38 +250,75 @@ class Publisher:
     # Many files.
 
     async def _publish_together(
-        self, items: Mapping[int, tuple[Publication, Step]]
+        self, items: Mapping[int, Publication], steps: Mapping[int, Step]
     ) -> dict[int, Published | OperationRefused]:
-        """Publish files in one flight, and look at all of them in the next."""
-        control = self._connection.control
-        sent = {
-            index: item if step is Step.SET_ASIDE else attrs.evolve(item, aside=None)
-            for index, (item, step) in items.items()
-        }
-        self._note([item.staged for item in sent.values()])
+        """Publish files in flights, and look at all of them afterwards. Those that have to go alone are left out."""
+        control, known = self._connection.control, self._connection.known
+        self._note([item.staged for item in items.values()])
+        results, set_aside = await self._set_first_aside(items, steps)
+        sent: dict[int, Publication] = {}
+        for index, item in items.items():
+            if index in set_aside or steps[index] is Step.RENAME:
+                sent[index] = attrs.evolve(item, aside=None)
+            elif index not in results and _place(item) in known.aside_places:
+                sent[index] = item
         renamed = await control.play(ask.rename([self._names(item) for item in sent.values()]))
-        self._forget([item.staged for item in sent.values()])
-        looked = await control.play(ask.look([self._names(item) for item, _ in items.values()]))
-        results: dict[int, Published | OperationRefused] = {}
-        for (index, (item, step)), refusals, shown in zip(items.items(), renamed, looked, strict=True):
-            staged, has_old = item.staged, ask.is_shown(shown.aside)
-            is_gone = not ask.is_shown(shown.temporary)
-            is_there = shown.facts is not None and shown.facts[0] == staged.size
-            if shown.facts is not None and is_there and is_gone:
-                mtime_ns = staged.mtime_ns if shown.facts[1] is None else shown.facts[1]
-                entry = Entry(staged.path, Kind.FILE, staged.size, mtime_ns, mode=staged.mode)
-                results[index] = Published(entry, has_old)
-            elif is_gone:
-                reported = "nothing" if shown.facts is None else f"{shown.facts[0]} bytes"
-                why = f"after the rename the server reports {reported} for the final name"
-                results[index] = OperationRefused(why, retry=True)
-            elif item.aside is None and shown.facts is not None:
-                results[index] = await self._publish_alone(item)  # the server may not replace a file
-            else:
-                refusal = refusals.second or OperationRefused("the server reported it as renamed, but did not")
-                was_set_aside = step is Step.SET_ASIDE and refusals.first is None
-                results[index] = await self._refused(item, refusal, has_old=was_set_aside)
+        self._forget([item.staged for item in items.values()])
+        looked = await control.play(ask.look([self._names(items[index]) for index in sent], temporaries=False))
+        for (index, item), refusals, shown in zip(sent.items(), renamed, looked, strict=True):
+            has_old = index in set_aside or (item.aside is not None and refusals.first is None)
+            if refusals.second is None and shown.facts is not None and self._is_staged(item.staged, shown.facts):
+                results[index] = self._published(item.staged, shown)
+            elif refusals.second is not None and (has_old or shown.facts is None):
+                results[index] = await self._refused(items[index], refusals.second, has_old=has_old)
+            elif (result := await self._second_look(items[index], has_old=has_old)) is not None:
+                results[index] = result
         return results
+
+    async def _set_first_aside(
+        self, items: Mapping[int, Publication], steps: Mapping[int, Step]
+    ) -> tuple[dict[int, Published | OperationRefused], set[int]]:
+        """Set one old file aside in each directory where none was before. Returns the refusals, and which were done.
+
+        In one flight with the rename that follows, an old file would be lost if its directory took none.
+        """
+        places = self._connection.known.aside_places
+        first: dict[str, int] = {}
+        for index, item in items.items():
+            if steps[index] is Step.SET_ASIDE and _place(item) not in places:
+                first.setdefault(_place(item), index)
+        names = [self._names(items[index]) for index in first.values()]
+        results: dict[int, Published | OperationRefused] = {}
+        done: set[int] = set()
+        for (place, index), refusal in zip(
+            first.items(), await self._connection.control.play(ask.set_aside(names)), strict=True
+        ):
+            if refusal is None:
+                places.add(place)
+                done.add(index)
+            else:
+                results[index] = OperationRefused(f"the old file cannot be set aside: {refusal}")
+        return results, done
+
+    def _published(self, staged: Staged, shown: ask.Looked) -> Published:
+        mtime_ns = staged.mtime_ns if shown.facts is None or shown.facts[1] is None else shown.facts[1]
+        return Published(
+            Entry(staged.path, Kind.FILE, staged.size, mtime_ns, mode=staged.mode), ask.is_shown(shown.aside)
+        )
+
+    async def _second_look(self, item: Publication, *, has_old: bool) -> Published | OperationRefused | None:
+        """Return what a file has come to whose replies and looks do not agree; None if it is to be published alone."""
+        (shown,) = await self._connection.control.play(ask.look([self._names(item)]))
+        if not ask.is_shown(shown.temporary):
+            if shown.facts is not None and shown.facts[0] == item.staged.size:
+                return self._published(item.staged, shown)
+            reported = "nothing" if shown.facts is None else f"{shown.facts[0]} bytes"
+            why = f"after the rename the server reports {reported} for the final name"
+            return OperationRefused(why, retry=True)
+        if has_old:
+            refusal = OperationRefused("the server reported it as renamed, but did not")
+            return await self._refused(item, refusal, has_old=True)
+        return None  # the server may not replace a file
 
     def _note(self, staged: Sequence[Staged]) -> None:
         self._connection.known.publishing.update(it.temporary for it in staged)

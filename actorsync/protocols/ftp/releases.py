@@ -13,7 +13,7 @@ from actorsync.protocols.ftp.dialogues import read_facts, rename_outcome
 from actorsync.protocols.ftp.replies import checked, size_of
 from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, command_line, verb_of
 
-__all__ = ["MOST_FILES", "Looked", "Names", "Renamed", "look", "put_back", "rename"]
+__all__ = ["MOST_FILES", "Looked", "Names", "Renamed", "is_shown", "look", "put_back", "rename", "set_aside"]
 
 #: Files and bytes in one flight. The tested servers took 1,000 commands and 80 kB in one write.
 MOST_FILES = 64
@@ -31,13 +31,34 @@ class Names:
 
 @attrs.frozen
 class Looked:
-    """What SIZE and MDTM show of three names: the reply to each SIZE, and size and time; None where none is shown."""
+    """What SIZE shows of three names, and MDTM of two: each reply, or None where nothing was asked."""
 
-    temporary: Reply
+    temporary: Reply | None
     final: Reply
+    final_time: Reply | None
     aside: Reply | None
-    facts: tuple[int, int | None] | None
-    aside_facts: tuple[int, int | None] | None
+    aside_time: Reply | None
+
+    @property
+    def facts(self) -> tuple[int, int | None] | None:
+        """Size and time of the final name; None if the server shows no file."""
+        return _facts(self.final, self.final_time)
+
+    @property
+    def aside_facts(self) -> tuple[int, int | None] | None:
+        """Size and time of the name aside; None if the server shows no file."""
+        return _facts(self.aside, self.aside_time)
+
+    @property
+    def sizes(self) -> list[Reply]:
+        """The replies to SIZE."""
+        return [reply for reply in (self.temporary, self.final, self.aside) if reply is not None]
+
+
+def _facts(size: Reply | None, time: Reply | None) -> tuple[int, int | None] | None:
+    if size is None or (shown := size_of(size)) is None:
+        return None
+    return (shown, None) if time is None else read_facts(size, time)
 
 
 @attrs.frozen
@@ -48,22 +69,28 @@ class Renamed:
     second: Reply | None
 
 
-def look(items: Sequence[Names]) -> Dialogue[list[Looked]]:
-    """Look at the three names of each file."""
-    units = []
+def look(items: Sequence[Names], *, temporaries: bool = True, times: bool = True) -> Dialogue[list[Looked]]:
+    """Look at the names of each file: also at the temporary ones, and at the times of the others, if asked for."""
+    units: list[tuple[bytes, ...]] = []
     for item in items:
-        lines = [command_line("SIZE", item.temporary), command_line("SIZE", item.final)]
-        lines.append(command_line("MDTM", item.final))
-        if item.aside is not None:
-            lines += [command_line("SIZE", item.aside), command_line("MDTM", item.aside)]
-        units.append(tuple(lines))
+        asked = [("SIZE", item.temporary if temporaries else None), ("SIZE", item.final)]
+        asked += [("MDTM", item.final if times else None), ("SIZE", item.aside)]
+        asked += [("MDTM", item.aside if times and temporaries else None)]
+        units.append(tuple(command_line(verb, path) if path is not None else b"" for verb, path in asked))
+    sent = [tuple(filter(None, unit)) for unit in units]
     found: list[Looked] = []
-    for replies in (yield from _play(units)):
-        temporary, final, time, *others = replies
-        aside, aside_time = others or (None, None)
-        about_aside = None if aside is None or aside_time is None else read_facts(aside, aside_time)
-        found.append(Looked(temporary, final, aside, read_facts(final, time), about_aside))
+    for unit, answers in zip(units, (yield from _play(sent)), strict=True):
+        replies = iter(answers)
+        temporary, final, *others = (next(replies) if line else None for line in unit)
+        assert final is not None, "the final name is always looked at"
+        found.append(Looked(temporary, final, *others))
     return found
+
+
+def set_aside(items: Sequence[Names]) -> Dialogue[list[Reply | None]]:
+    """Set old files aside, and do nothing else. Returns the refusals; None for each that is done."""
+    renamed = yield from _rename([[(item.final, item.aside), (item.temporary, None)] for item in items])
+    return [it.first for it in renamed]
 
 
 def rename(items: Sequence[Names]) -> Dialogue[list[Renamed]]:
