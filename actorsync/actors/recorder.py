@@ -136,6 +136,7 @@ class Tally:
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
+    resumed_bytes: int = 0
     left_out: LeftOut = NOTHING
     failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
@@ -145,6 +146,8 @@ class Tally:
         """Count one event."""
         if isinstance(event, _FINAL):
             self._settle(event)
+        if isinstance(event, Done):
+            self.resumed_bytes += event.resumed
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
