@@ -282,6 +282,9 @@ else:
     def test_transfers_that_are_continued() -> None:
         tell_one_kind("resume")
 
+    def test_runs_that_keep_old_versions_and_are_undone() -> None:
+        tell_one_kind("trash")
+
     def test_runs_that_look_at_the_target() -> None:
         tell_one_kind("audits")
 

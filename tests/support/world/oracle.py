@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from actorsync.endpoints.contract import Relocation
+from actorsync.endpoints.contract import Relocation, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
@@ -372,7 +372,10 @@ class Oracle:
     def _check_stage(self, temporary: str) -> None:
         if temporary not in dict(self.journal.pending()):
             self.blame(f"9: {temporary!r} is made before the journal knows it")
-        if temporary in self.staged:
+        upload = self.target.uploads[temporary]
+        if upload.start:
+            self._check_continued(upload)
+        elif temporary in self.staged:
             self.blame(f"9: {temporary!r} is used a second time")
         self.staged.add(temporary)
         directory = parent_of(temporary)
@@ -384,6 +387,19 @@ class Oracle:
         record, seen = self.journal.record(path), self._entry_seen(path)
         if record is not None and record.source == seen and seen is not None and record.digest is None:
             self.blame(f"6: {path!r} is sent, and the journal has it just so")
+
+    def _check_continued(self, upload: Upload) -> None:
+        """2: what is continued is a part of the same version. 6: no more of it is sent again than is not trusted."""
+        temporary, there = upload.temporary, self.target.find(upload.temporary)
+        known = {kept.temporary: kept for kept in self.journal.kept() if not kept.is_complete}
+        kept, entry = known.get(temporary), upload.content.entry
+        if kept is None:
+            self.blame(f"9: {temporary!r} is continued, and the journal has no part of it")
+        elif attrs.evolve(kept.source, mode=None) != attrs.evolve(entry, mode=None):
+            self.blame(f"2: {temporary!r} is a part of {kept.source}, and is continued as {entry}")
+        size = len(there.data) if isinstance(there, File) else 0
+        if size - upload.start > self.target.overlap:
+            self.blame(f"6: {temporary!r} has {size} bytes, and is sent again from {upload.start}")
 
     def _check_intent(self, temporary: str, source: Entry | None) -> None:
         if source is None:  # the file that tries the trash, and what a release has set aside

@@ -143,10 +143,27 @@ class Resume(Rule):
     chance: ClassVar[float] = 0.3
 
     def settle(self, story: Story) -> None:
-        """Write a file that is worth it."""
+        """Write a file that is worth it. What is not trusted of a broken transfer is a few bytes here."""
+        target = story.target
+        target.can_resume = self.rng.random() < 0.85
+        target.overlap, target.block = self.rng.choice((0, 1, 300)), self.rng.choice((1, 50))
+        target.pieces = self.rng.choice((3, 8))
+        self._write_old(story)
+
+    def during(self, story: Story) -> None:
+        for step in self.steps():
+            at(story, step, story.cut)
+
+    def between(self, story: Story) -> None:
+        self._write_old(story)
+
+    def _write_old(self, story: Story) -> None:
+        """Write files that are so old that their times prove what they are."""
+        story.began_ns -= 100 * SECOND_NS
         for name in self.rng.sample(NAMES, 2):
-            if story.source.find(name) is None:
-                story.source.write(name, self.rng.randbytes(4_000))
+            if not isinstance(story.source.find(name), Directory):
+                story.source.put(name, story.source.new_file(self.rng.randbytes(self.rng.choice((300, 4_000)))))
+        story.began_ns += 100 * SECOND_NS
         story.oracle.see_source(story.source)
 
     def changed(self, rule: PublishRule) -> PublishRule:

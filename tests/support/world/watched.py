@@ -40,11 +40,12 @@ class WatchedTarget(MemoryEndpoint):
         self, now: Callable[[], int], precision_ns: int, *, exists: bool, saw: Callable[[str], None] = lambda kind: None
     ) -> None:
         self.oracle: Oracle | None = None
-        self._saw = saw
+        self.saw = saw
         super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
         self.log = _Log(self._command)
         self.busy: dict[str, list[str]] = {}
         self.relocations: dict[str, Relocation] = {}
+        self.uploads: dict[str, Upload] = {}
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -58,12 +59,12 @@ class WatchedTarget(MemoryEndpoint):
     def has_room(self, more: int) -> bool:
         if super().has_room(more):
             return True
-        self._saw("full")
+        self.saw("full")
         return False
 
     def check_trouble(self, path: str) -> None:
         if path in self.trouble:
-            self._saw("cursed")
+            self.saw("cursed")
         super().check_trouble(path)
 
     @contextmanager
@@ -100,11 +101,13 @@ class WatchedTarget(MemoryEndpoint):
 
     def fork(self) -> WatchedTarget:
         """Return a copy of the tree as it is now: what is on the disk of a server when its clients are killed."""
-        copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self._saw)
+        copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self.saw)
         copies: dict[int, Node] = {}
         copy._root = None if self._root is None else _copy_of(self._root, copies)
         copy._above = _copy_of(self._above, copies)
         copy.outside, copy.has_links = self.outside, self.has_links
+        copy.can_resume, copy.overlap, copy.block = self.can_resume, self.overlap, self.block
+        copy.pieces = self.pieces
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
         copy.trouble, copy.capacity = self.trouble, self.capacity
         return copy
@@ -155,6 +158,9 @@ class _WatchedTargetSession(MemorySession):
         return results
 
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+        self._endpoint.uploads[upload.temporary] = upload
+        if upload.start:
+            self._endpoint.saw("resume")
         with self._endpoint.working_on(upload.path, "stage"):
             return await super()._write(upload, ahead)
 

@@ -120,6 +120,7 @@ class World:
         self._asked_at: float | None = None
         self._asked_for: Counter[str] = Counter()
         self._stopped_by: Stop | None = None
+        self._cuts = 0
         #: The site before each run that keeps what it changes, by the number of the run; None where it is not known.
         self.snapshots: dict[int, dict[str, bytes] | None] = {}
 
@@ -132,6 +133,10 @@ class World:
         """Say how long a drain and a cancel may take in the next run."""
         return 5.0, 1.0
 
+    def cut(self) -> None:
+        """Lose the next connection that a file is sent over."""
+        self._cuts += 1
+
     def any_pipeline(self) -> Pipeline:
         """Return the hooks of the next run."""
         return Pipeline()
@@ -139,6 +144,7 @@ class World:
     def calm(self) -> None:
         """End everything that goes wrong beside the weather."""
         self.agenda.clear()
+        self._cuts = 0
         self.target.capacity, self.down_until, self.journal_trouble = None, 0.0, None
         self.target.trouble, self.source.trouble = {}, {}
 
@@ -270,6 +276,9 @@ class World:
         if self.dead:
             raise ConnectionLost("killed")
         self._meet_moment(verb, when)
+        if self._cuts and verb == "read":
+            self._cuts -= 1
+            raise ConnectionLost(f"cut {when} {verb}")
         if self.down_until and trio.current_time() < self.down_until:
             self.saw("outage")
             raise ConnectionLost(f"the server is down, {when} {verb}")
