@@ -11,6 +11,7 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.connections.trash import Trash
 from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
@@ -24,10 +25,13 @@ from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
+from actorsync.model.event import TrashOpened
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.order.arrivals import BIG, Arrivals
+from actorsync.planning.publishing.keeping import Keeping
+from actorsync.planning.publishing.trash import run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import Policy, RunOptions
 
@@ -83,11 +87,14 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     """
     if any(is_async(observer) for observer in options.observers):
         raise TypeError("supervise takes no async observers; run_once, run_forever, make_plan and apply_once do")
+    trash = _trash(journal, options)
+    options = attrs.evolve(options, policy=options.policy.sparing(journal.trash.held()))
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
-    seen = _source_of(source, options)
-    planner = _planner(seen, target, journal, options)
+    seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
+    planner = _planner(seen, target, journal, options, keeping)
+    planner.trash = None if trash is None else (trash.opened, trash.place)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(
         sizing,
@@ -112,10 +119,19 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         planner=planner,
         publisher=Publisher(gate, shutdown.draining, lambda: len(pool.connected), options.pipeline.check),
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, gate, options),
+        connections=_connections(seen, second_look, target, pool, gate, options, trash, keeping),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
+
+
+def _trash(journal: RunJournal, options: RunOptions) -> Trash | None:
+    """Return the trash of the run; None where old files are overwritten and removed."""
+    rule, clock = options.policy.publish.trash, options.clock
+    if rule is None:
+        return None
+    now, run = clock.wall_ns(), journal.trash.next_run()
+    return Trash(TrashOpened(run, run_directory(rule.path, now, run, rule.owner), now / 1e9), clock.token)
 
 
 def _source_of(source: Source, options: RunOptions) -> _Source:
@@ -126,7 +142,10 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
         source = source.real
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
-        source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
+        draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
+        source = remote = RemoteSource(
+            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns
+        )
     transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
     sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
@@ -151,7 +170,7 @@ def _scanner(second_look: SecondLook, planner: Planner, options: RunOptions, tol
     )
 
 
-def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Planner:
+def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions, keeping: Keeping) -> Planner:
     policy, clock = options.policy, options.clock
     return Planner(
         journal=journal,
@@ -180,6 +199,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         blocking=clock.blocking,
         schedule=_schedule(target, policy),
         stages=options.pipeline.operation_stages,
+        keeping=keeping,
         default_modes=modes_for(target, None),
     )
 
@@ -203,7 +223,14 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
 
 
 def _connections(
-    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, gate: Gate, options: RunOptions
+    source: _Source,
+    second_look: SecondLook,
+    target: Endpoint,
+    pool: Pool,
+    gate: Gate,
+    options: RunOptions,
+    trash: Trash | None,
+    keeping: Keeping,
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -219,10 +246,13 @@ def _connections(
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
+        keeping=keeping,
+        is_source_near=source.remote is None,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
+        trash=trash,
     )
     levels = options.statistics.connections
     levels[:] = [ConnectionLevel(number) for number in range(1, policy.connections + 1)]

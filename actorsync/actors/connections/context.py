@@ -8,12 +8,14 @@ import attrs
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.connections.trash import Trash
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.planning.modes import ALONE, Modes
+from actorsync.planning.publishing.keeping import Keeping
 
 __all__ = ["ConnectionContext"]
 
@@ -41,6 +43,10 @@ class ConnectionContext:
     wall_clock_ns: Callable[[], int]
     by_content: bool = False
     """Whether the checksum of each file is recorded."""
+    keeping: Keeping = attrs.Factory(Keeping)
+    """What earlier attempts have left on the target, of this run and of others."""
+    is_source_near: bool = True
+    """Whether the source can be read again at no cost worth counting: it is on this machine."""
     protects: Callable[[str, bool], bool] | None = None
     """For an exact mirror: what of the target is never removed, although no run has put it there. See `reconcile`."""
     modes: Modes = ALONE
@@ -49,3 +55,5 @@ class ConnectionContext:
     """Whether files get their names together, in releases."""
     warnings: Sequence[str] = ()
     """What the user should know of the run, beside the warnings of a session."""
+    trash: Trash | None = None
+    """Where old files go; None where they are overwritten and removed."""

@@ -19,23 +19,28 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     Move,
     Operation,
     Outcome,
     Publish,
     PutBack,
+    Recall,
     Respell,
     Returned,
     Sending,
     SetMode,
     Skipped,
 )
+from actorsync.model.trash import Trashed
+from actorsync.planning.temporary_names import is_own
 
 __all__ = [
     "StagedCopy",
     "all_made",
     "all_modes_set",
     "all_moved",
+    "all_recalled",
     "all_removed",
     "all_respelled",
     "all_swept",
@@ -69,6 +74,10 @@ class StagedCopy:
     """The digest of its content, if its times are too recent to show a later change."""
     checksum: bytes | None
     """The digest of its content, if checksums are recorded."""
+    trashed: Trashed | None = None
+    """Where the old file goes, where the profile has a trash."""
+    resumed: int = 0
+    """How many of its bytes an earlier attempt had sent."""
 
 
 def failed(operation: Operation, refusal: OperationRefused) -> Failed:
@@ -83,7 +92,7 @@ def not_sent(copy: Sending, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
-    if isinstance(operation, Publish | PutBack):
+    if isinstance(operation, Maintain | Publish | PutBack):
         return Returned(operation, reason, tried=True)  # the publisher decides what follows
     is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
@@ -92,8 +101,19 @@ def given_up(operation: Operation, reason: str) -> Outcome:
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
     """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back."""
     if isinstance(result, Entry):
-        temporary = upload.staged.temporary
-        return Done(upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum)
+        temporary, trashed = upload.staged.temporary, upload.trashed
+        if trashed is not None:
+            trashed = attrs.evolve(trashed, now=result)
+        return Done(
+            upload.copy,
+            result,
+            upload.source,
+            upload.digest,
+            temporary,
+            checksum=upload.checksum,
+            trashed=trashed,
+            resumed=upload.resumed,
+        )
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
 
 
@@ -103,7 +123,7 @@ def staged(upload: StagedCopy, at: float) -> Done:
     kept = Kept(
         it.temporary, upload.source, it.size, at, True, it.size, it.mtime_ns, it.mode, upload.digest, upload.checksum
     )
-    return Done(upload.copy, source=upload.source, kept=kept)
+    return Done(upload.copy, source=upload.source, kept=kept, resumed=upload.resumed)
 
 
 def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:
@@ -184,6 +204,14 @@ def all_removed(batch: Batch, results: Sequence[bool | OperationRefused], *, is_
     return outcomes
 
 
+def all_recalled(batch: Sequence[Recall], results: Sequence[Trashed | OperationRefused | None]) -> list[Outcome]:
+    """Return the outcomes of finding out what is in the trash."""
+    return [
+        failed(recall, result) if isinstance(result, OperationRefused) else Done(recall, trashed=result)
+        for recall, result in zip(batch, results, strict=True)
+    ]
+
+
 def all_swept(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:
     """Return the outcomes of sweeping temporaries."""
     return [_removed(operation, result) for operation, result in zip(batch, results, strict=True)]
@@ -217,21 +245,35 @@ def surveyed(
     """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
 
     If the target does not keep times, the entries have none: an equal time there proves nothing. Links and special
-    files are of interest to an exact mirror alone, which removes them. ``protects`` is as for `unlisted`.
+    files are of interest to an exact mirror alone, which removes them; so are temporaries, which it has to leave alone.
+    ``protects`` is as for `unlisted`.
     """
     if listing.problem is not None and not listing.problem.vanished:
         return unlisted(survey, f"cannot be listed on the target: {listing.problem.reason}", protects)
     entries = listing.entries
     if protects is None:
-        entries = tuple(entry for entry in entries if entry.kind in _MIRRORED)
+        entries = tuple(entry for entry in entries if entry.kind in _MIRRORED and not is_own(entry.path))
     return Done(survey, listing=Listing(survey.path, _timed(entries, keeps_times=keeps_times)), root=root)
 
 
-def audited(audit: Audit, listing: Listing, root: Root | None, *, keeps_times: bool) -> Outcome:
-    """Return the outcome of listing a directory that is known. Of one that is missing, the listing has a problem."""
+def audited(
+    audit: Audit,
+    listing: Listing,
+    root: Root | None,
+    *,
+    keeps_times: bool,
+    protects: Callable[[str, bool], bool] | None = None,
+) -> Outcome:
+    """Return the outcome of listing a directory that is known. Of one that is missing, the listing has a problem.
+
+    Only an exact mirror (``protects``, see `reconcile`) needs to know of temporaries.
+    """
     if listing.problem is not None and not listing.problem.is_missing:
         return Skipped(audit, listing.problem.reason)
-    listing = attrs.evolve(listing, entries=_timed(listing.entries, keeps_times=keeps_times))
+    entries = listing.entries
+    if protects is None:
+        entries = tuple(entry for entry in entries if not is_own(entry.path))
+    listing = attrs.evolve(listing, entries=_timed(entries, keeps_times=keeps_times))
     return Done(audit, listing=listing, root=root)
 
 

@@ -1,4 +1,7 @@
-"""The planner: compares the source with the journal, and gives out what must be done, in the right order."""
+"""The planner: compares the source with the journal, and gives out what must be done, in the right order.
+
+It is one file because a run is told as one story.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,24 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
+from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.releases import Releases
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
-from actorsync.model.event import Learned, Planned
-from actorsync.model.operation import Batch, Side, Sweep
+from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
+from actorsync.model.operation import Batch, Recall, Side
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
 __all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
@@ -60,8 +66,12 @@ class Planner:
     blocking: Blocking = in_thread
     stages: Sequence[OperationStage] = ()
     schedule: Schedule = attrs.Factory(Schedule)
+    keeping: Keeping = attrs.Factory(Keeping)
+    """What earlier attempts have left on the target. The lanes have the same one."""
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
+    trash: tuple[TrashOpened, Callable[[], str]] | None = None
+    """The trash of the run, and what returns a place in it; None where old files are not kept there."""
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
@@ -69,6 +79,8 @@ class Planner:
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
     foreign: int = 0
     """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
+    held: int = 0
+    """How many paths stay undone. Counted at the end as well."""
     _story: _Story | None = attrs.field(default=None, init=False)
 
     @property
@@ -159,11 +171,22 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.has_moves,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
-        releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
+        seconds = rules.publish.remove_after
+        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
+        releases = Releases(
+            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+        )
+        if self.trash is not None:
+            opened, place = self.trash
+            releases.opened, releases.aside = opened, lambda _: place()
         respellings = Respellings(schedule, progress, announcer, renames)
-        dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, releases, self.stages)
+        dispatch = Dispatch(
+            schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
+        )
+        # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
+        leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -178,6 +201,7 @@ class Planner:
             respellings=respellings,
             removals=removals,
             dispatch=dispatch,
+            held=Held(journal.trash.held(), rules.by_size_time),
             is_new_rule=is_new_rule,
         )
         self.audits = audits = Audits(
@@ -192,8 +216,9 @@ class Planner:
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle]
-        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, releases, dispatch, intake)
+        announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle, self.keeping.settle]
+        parts = (parking, survey, audits, renames, removals, delays, releases, dispatch, intake, leftovers)
+        return _Story(self, progress, announcer, *parts)
 
 
 @attrs.define(eq=False)
@@ -214,9 +239,11 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    delays: Delays
     releases: Releases
     dispatch: Dispatch
     intake: Intake
+    leftovers: Leftovers
     is_finished: bool = False
 
     async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
@@ -226,7 +253,8 @@ class _Story:
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
         if self.planner.is_audit:
             return await self._audit(listings)
-        await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
+        await self.leftovers.sweep_first()
+        await self._recall()
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
         if not await self.releases.recover():
@@ -249,6 +277,8 @@ class _Story:
             await self.dispatch.offer(move)
         if complete is not None:
             await self.dispatch.finish()
+            if not self.planner.draining.is_set():
+                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
@@ -260,42 +290,19 @@ class _Story:
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None and self.planner.rules.publish.is_burst:
-            await self._publish(complete)
+            await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         if self.releases.is_stuck:
             return None
         await self.announcer.until_recorded()
-        leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self._recall()
+        leftovers = await self.planner.blocking(self._read_end)
         kept = self.releases.temporaries
-        await self._sweep((temporary, source) for temporary, source in leftovers if temporary not in kept)
+        await self.leftovers.sweep_last(leftovers, complete, self.intake.unseen, kept)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
-
-    async def _publish(self, complete: ScanComplete) -> None:
-        """Publish everything that is staged; then remove what is to be removed, and publish what waited for that.
-
-        Nothing of it begins unless all of it was sent, and no guard refuses the removals.
-        """
-        unseen, removals, releases = self.intake.unseen, self.removals, self.releases
-        if (why := releases.why_not(unseen)) is None:
-            unlisted, coming = self.survey.unlisted, releases.coming
-            if not await removals.decide(complete, self.intake.seen, unlisted, coming):
-                why = "a guard refused the removals"
-        if why is not None:
-            await releases.hold_back(why)
-        elif await releases.publish():
-            await removals.release()
-            if self.planner.draining.is_set():
-                return
-            if (why := releases.why_not(unseen)) is not None:
-                await releases.hold_back(why)
-            else:
-                await releases.publish()
-        await releases.leave()
-        await self.announcer.settle(self.progress.schedule.drop_removals("nothing was published"))
-        await self.progress.until_idle()
 
     async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Audit the target, and change nothing on it. The scan lists nothing.
@@ -310,12 +317,14 @@ class _Story:
         complete = await self.intake.run(listings)
         await self._announce_totals()
         await self.audits.finish()
-        _, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self.planner.blocking(self._read_end)
         return None if self.audits.is_cut_short else complete
 
-    def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
-        """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""
-        return self.planner.journal.pending(), self.planner.journal.foreign_count()
+    def _read_end(self) -> Iterable[tuple[str, Entry | None]]:
+        """Return the temporaries that are left, and count what the report tells, in one hop to a thread."""
+        journal = self.planner.journal
+        self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
+        return journal.pending()
 
     async def _begin_survey(self) -> bool:
         """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
@@ -337,15 +346,10 @@ class _Story:
         if is_complete and self.planner.rules.protects is not None:
             await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
-    async def _sweep(self, leftovers: Iterable[tuple[str, Entry | None]], *, recovers: bool = False) -> None:
-        """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
-
-        ``recovers``: an earlier run may have died after a rename and before the journal had it. Within a run another
-        attempt has told what became of the file. The journal keeps the temporaries of earlier runs until the second
-        sweep: the server may have received a command of theirs only after the first.
-        """
-        for temporary, source in leftovers:
-            self.progress.schedule.add(Sweep(temporary, source, recovers))
+    async def _recall(self) -> None:
+        """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
+        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
+            self.progress.schedule.add(Recall(trashed))
         self.progress.notify()
         await self.progress.until_idle()
 
@@ -362,6 +366,10 @@ class _Story:
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
         if self.intake.is_new_rule and is_whole and not self.progress.schedule.left.is_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
+        for path in self.intake.held.unseen() if is_whole else ():
+            record = await self.planner.blocking(self.planner.journal.record, path)
+            if record is None or record.source is None:
+                await self.announcer.send(Forgotten(path))  # the source has lost it: there is nothing to hold
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)
 

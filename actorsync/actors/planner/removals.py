@@ -10,16 +10,17 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, name_of, parent_of
-from actorsync.model.event import RemovalsRefused, RemovalsWithheld
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, ancestors, name_of, parent_of
+from actorsync.model.event import RemovalsDelayed, RemovalsRefused, RemovalsWithheld
 from actorsync.model.operation import Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove, Sending
 from actorsync.planning.name_folding import Twins
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.lingering import lingering
 from actorsync.planning.reconcile import removals_below
 from actorsync.planning.removal_guard import Gone, RemovalRequest, may_go_early, objection, to_postpone, why_postponed
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["Removals"]
+__all__ = ["Delays", "Removals"]
 
 
 @attrs.define(eq=False)
@@ -100,6 +101,11 @@ class Removals:
         elif isinstance(operation, Move):
             self._kept.add(operation.target.path)
             self.schedule.forget_removals({operation.target.path})
+
+    @property
+    def kept_back(self) -> Collection[str]:
+        """The removals that a stage of the caller left out or failed."""
+        return self._kept
 
     def movable(self) -> Mapping[str, Gone]:
         """Return what is missing from the source and is to be removed: a new file may be one of these, renamed."""
@@ -227,3 +233,41 @@ class Removals:
             near = self._unsent.keys() | self._parked.keys() | self._kept | set(self._unlisted)
             reason = why_postponed(self._postponed, near)
             await self.announcer.send(RemovalsWithheld(self._postponed, reason))
+
+
+@attrs.frozen(eq=False)
+class Delays:
+    """Leave removals to later runs until their time has come. ``seconds`` count from the first run that planned it."""
+
+    journal: Memory
+    schedule: Schedule
+    announcer: Announcer
+    blocking: Blocking
+    wall_clock_ns: Callable[[], int]
+    seconds: float
+
+    async def delay(self, scope: Scope, kept: Collection[str], unlisted: Collection[str]) -> None:
+        """Delay removals, but not those that make way for something new. Call it when all are planned.
+
+        ``kept`` are removals that a stage of the caller has kept back, ``unlisted`` directories of the source that
+        could not be listed: what is below them may be gone or not.
+        """
+        gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
+        since = await self.blocking(self.journal.audits.leaving)
+        if not (since or (gone and self.seconds)):
+            return
+        now = self.wall_clock_ns() / 1e9
+        stays = lingering(gone, self.schedule.making_way, since, now, self.seconds)
+        self.schedule.forget_removals(stays.paths)
+        returned = [
+            path
+            for path in since
+            if path not in gone and path not in kept and scope.contains(path) and not _is_below(path, unlisted)
+        ]
+        if stays.paths or returned:
+            paths, found = tuple(sorted(stays.paths)), tuple(sorted(stays.found))
+            await self.announcer.send(RemovalsDelayed(paths, stays.first, stays.last, now, found, tuple(returned)))
+
+
+def _is_below(path: str, directories: Collection[str]) -> bool:
+    return any(above in directories for above in ancestors(path))
