@@ -11,9 +11,11 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.connections.trash import Trash
 from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
+from actorsync.actors.publisher import Publisher
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
@@ -23,12 +25,15 @@ from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
+from actorsync.model.event import TrashOpened
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
+from actorsync.planning.order.arrivals import BIG, Arrivals
 from actorsync.planning.publishing.keeping import Keeping
+from actorsync.planning.publishing.trash import run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
-from actorsync.policy import RunOptions
+from actorsync.policy import Policy, RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
 
@@ -53,6 +58,7 @@ class Actors:
     stages: ListingStages | None
     """None when the caller adds no stages between scanner and planner."""
     planner: Planner
+    publisher: Publisher
     pool: Pool
     connections: tuple[Connection, ...]
     recorder: Recorder
@@ -81,15 +87,25 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     """
     if any(is_async(observer) for observer in options.observers):
         raise TypeError("supervise takes no async observers; run_once, run_forever, make_plan and apply_once do")
+    trash = _trash(journal, options)
+    options = attrs.evolve(options, policy=options.policy.sparing(journal.trash.held()))
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
+    planner.trash = None if trash is None else (trash.opened, trash.place)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
-    pool = Pool(sizing, options.statistics, target.capabilities.lanes, policy.backoff.jitter)
+    pool = Pool(
+        sizing,
+        options.statistics,
+        target.capabilities.lanes,
+        policy.backoff.jitter,
+        note_size=planner.note_connections,
+    )
     options.statistics.bandwidth = policy.bandwidth
     second_look = SecondLook(seen.listed)
+    gate = Gate(options.pipeline.before_commit)
     stages = options.pipeline.listing_stages
     return Actors(
         scanner=_scanner(
@@ -101,11 +117,21 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         ),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
+        publisher=Publisher(gate, shutdown.draining, lambda: len(pool.connected), options.pipeline.check),
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, options, keeping),
+        connections=_connections(seen, second_look, target, pool, gate, options, trash, keeping),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
+
+
+def _trash(journal: RunJournal, options: RunOptions) -> Trash | None:
+    """Return the trash of the run; None where old files are overwritten and removed."""
+    rule, clock = options.policy.publish.trash, options.clock
+    if rule is None:
+        return None
+    now, run = clock.wall_ns(), journal.trash.next_run()
+    return Trash(TrashOpened(run, run_directory(rule.path, now, run, rule.owner), now / 1e9), clock.token)
 
 
 def _source_of(source: Source, options: RunOptions) -> _Source:
@@ -160,6 +186,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             audit=policy.audit,
             counts_drift=policy.counts_drift,
             protects=policy.protects,
+            publish=policy.publish,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -170,11 +197,18 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,
-        schedule=Schedule(comparisons=COMPARISONS if target.capabilities.lanes == 1 else 1),
+        schedule=_schedule(target, policy),
         stages=options.pipeline.operation_stages,
         keeping=keeping,
         default_modes=modes_for(target, None),
     )
+
+
+def _schedule(target: Endpoint, policy: Policy) -> Schedule:
+    """Return the schedule of a run. Where a session sends many files at once, no big file is in the way of others."""
+    is_single = target.capabilities.lanes == 1
+    big = None if not is_single else min(BIG, policy.publish.resume.smallest or BIG)
+    return Schedule(Arrivals(policy.publish.ranks, big=big), comparisons=COMPARISONS if is_single else 1)
 
 
 def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
@@ -189,7 +223,14 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
 
 
 def _connections(
-    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, options: RunOptions, keeping: Keeping
+    source: _Source,
+    second_look: SecondLook,
+    target: Endpoint,
+    pool: Pool,
+    gate: Gate,
+    options: RunOptions,
+    trash: Trash | None,
+    keeping: Keeping,
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -200,7 +241,7 @@ def _connections(
         statistics=options.statistics,
         shutdown=options.shutdown,
         pool=pool,
-        gate=Gate(options.pipeline.before_commit),
+        gate=gate,
         backoff=policy.backoff,
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
@@ -209,7 +250,9 @@ def _connections(
         is_source_near=source.remote is None,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
+        is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
+        trash=trash,
     )
     levels = options.statistics.connections
     levels[:] = [ConnectionLevel(number) for number in range(1, policy.connections + 1)]

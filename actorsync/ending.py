@@ -65,6 +65,7 @@ class Ending:
             drifted=len(planner.audits.drifted) if planner.audits is not None else 0,
             is_audit=self.options.policy.audit is not None and self.options.policy.audit.is_alone,
             looked_at=planner.audits.looked_at if planner.audits is not None else None,
+            held=planner.held,
             drained=shutdown.draining.is_set() and not planner.is_complete,
             cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),
@@ -80,7 +81,7 @@ class Ending:
             return 3 if shutdown.draining.is_set() else TargetUnreachable.exit_code
         if tally.refused is not None:
             return GuardRefused.exit_code
-        if tally.failed:
+        if tally.failures.count or tally.releases.why_not is not None:
             return 1
         audits = self.actors.planner.audits
         return DRIFTED if audits is not None and audits.drifted else 0

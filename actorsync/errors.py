@@ -13,6 +13,7 @@
     │   ├── JournalUnusable   7  the journal is damaged, or its format is unknown
     │   └── StageFailed       7  a stage or a hook of the calling program raised
     ├── JournalLocked         8  another process holds the journal
+    ├── HookFailed            1  a program that the profile names has failed
     ├── RunFailed             *  the report of a run that is not in sync; it has the exit code of the report
     ├── ConnectionLost        -  retry over a new connection
     │   ├── ProtocolError     -  invalid or out-of-sequence reply; the connection is closed
@@ -39,6 +40,7 @@ __all__ = [
     "ConnectionLost",
     "FatalError",
     "GuardRefused",
+    "HookFailed",
     "JournalLocked",
     "JournalUnusable",
     "LoginLapsed",
@@ -135,6 +137,12 @@ class JournalLocked(ActorsyncError):
     """Another process holds the journal of this profile."""
 
     exit_code = 8
+
+
+class HookFailed(ActorsyncError):
+    """A program that the profile names around the changes of a run has failed. The text has the end of its output."""
+
+    exit_code = 1
 
 
 class RunFailed(ActorsyncError):

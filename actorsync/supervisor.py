@@ -4,14 +4,22 @@
 
               ┌──────────────────────── supervisor: one nursery ─────────────────────────┐
      source ──▶ scanner ──listings──▶ planner ──operations──▶ connection x N ──▶ target
-                  │                    │  ▲                       │
-                  │                    │  └──────settled─────┐    │
-                  └───────facts────────┴───────facts─────────┼────┴──▶ recorder ──▶ journal, observers
+                  │                  │ │  ▲               ▲       │
+                  │           releases │  └─settled────┐  │       │
+                  │                  ▼ │               │  │       │
+                  │          publisher─┼──operations───┼──┘       │
+                  │              ▲ │   │               │          │
+                  │              │ └─facts──────┐      │          │
+                  │              └─outcomes──┐  │      │          │
+                  └───────facts────────┴─────┼──┴──────┴──────────┴──▶ recorder ──▶ journal, observers
 
 If the caller adds listing stages, listings pass through one extra actor between scanner and planner. Operation stages
 run inside the planner, before an operation is scheduled.
 If the source is on a server, a `RemoteSource` stands before it: a few connections that all actors share. Contents are
 read through `Transformed` (content made on the way) and `Limited` (a bandwidth limit), where the policy asks for them.
+
+The publisher gives files that were sent under temporary names their final names, all of a release together. It has the
+operations of a release back from the recorder over a channel of its own, and answers the planner at the end.
 
 Every channel is bounded, so a slow connection slows the scan down. The one arrow that goes back, ``settled``, never
 makes its sender wait: it holds at most one outcome for each operation that was given out. So no circle of actors can
@@ -28,7 +36,7 @@ from typing import Final
 
 import trio
 
-from actorsync.actors.messages import Fact, Finding, Settlement
+from actorsync.actors.messages import Fact, Finding, Release, Settlement
 from actorsync.actors.observers import Failure
 from actorsync.actors.recorder import Recorder
 from actorsync.actors.remote_source import RemoteSource
@@ -73,9 +81,11 @@ async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown,
     send_batch, operations = trio.open_memory_channel[Batch](connections * min(lanes, _AHEAD))
     send_fact, facts = trio.open_memory_channel[Fact](16 * width)
     send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
+    send_outcome, outcomes = trio.open_memory_channel[Settlement](math.inf)
+    send_release, releases = trio.open_memory_channel[Release](0)
     scope = trio.CancelScope()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(actors.recorder.run, facts, send_settled)
+        nursery.start_soon(actors.recorder.run, facts, send_settled, send_outcome)
         nursery.start_soon(_enforce, shutdown, scope, actors.recorder)
         for failure in failures:
             nursery.start_soon(failure.watch)
@@ -86,7 +96,9 @@ async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown,
                     inner.start_soon(actors.scanner.run, send_found, send_fact.clone())
                     if actors.stages is not None:
                         inner.start_soon(actors.stages.run, found, send_listing)
-                    inner.start_soon(actors.planner.run, listings, settled, send_batch, send_fact.clone())
+                    to_connections = send_batch.clone()
+                    inner.start_soon(actors.publisher.run, releases, outcomes, to_connections, send_fact.clone())
+                    inner.start_soon(actors.planner.run, listings, settled, send_batch, send_fact.clone(), send_release)
                     for connection in actors.connections:
                         inner.start_soon(connection.run, operations.clone(), send_fact.clone())
                     operations.close()

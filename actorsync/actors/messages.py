@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -11,7 +12,7 @@ import trio
 
 from actorsync.model.entry import ScanComplete
 from actorsync.model.event import Event
-from actorsync.model.operation import Outcome
+from actorsync.model.operation import Outcome, Publish
 from actorsync.model.row import ListingRows
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Finding",
     "Mark",
     "Registration",
+    "Release",
+    "ReleaseResult",
     "Settlement",
     "Several",
     "Turn",
@@ -68,6 +71,32 @@ class Mark:
     """Nothing to record: ``durable`` is set when the journal has everything that was sent before."""
 
     durable: trio.Event
+
+
+class ReleaseResult(enum.Enum):
+    """What has become of a release."""
+
+    PUBLISHED = "published"
+    TAKEN_BACK = "taken back"
+    HELD_BACK = "held back"  # before its commit point: nothing of it can be seen
+    UNFINISHED = "unfinished"  # after its commit point: the next run goes on with it
+
+
+@attrs.define(eq=False)
+class Release:
+    """What the planner sends to the publisher: files that get their final names together.
+
+    ``ended`` is set when ``result`` is known. ``is_recovered``: an earlier run has passed the commit point of this
+    release, and ``published`` holds the temporaries of the parts that it is known to have published. ``maintenance`` is
+    the path of an empty file that is on the target meanwhile.
+    """
+
+    items: Sequence[Publish]
+    is_recovered: bool = False
+    published: Collection[str] = frozenset()
+    maintenance: str | None = None
+    result: ReleaseResult = ReleaseResult.UNFINISHED
+    ended: trio.Event = attrs.Factory(trio.Event)
 
 
 #: What any actor sends to the recorder.

@@ -102,12 +102,17 @@ class Pipeline:
     ``after_run`` is awaited with the report of a run that has changed something, no matter how the run ended. If the
     run was cancelled, the hook gets as much time as the cleanup (``[shutdown] cancel``).
 
+    ``check`` is awaited when all files of a run are published that publishes them together (``[publish] mode =
+    "burst"``). If it raises an exception, they are taken back, and the text of the exception is in the report. A run
+    that publishes file by file does not await it.
+
     Raises `TypeError` for a function that is not decorated as a stage: it would have no effect.
     """
 
     stages: tuple[Stage, ...] = ()
     before_commit: Hook | None = None
     after_run: AfterRun | None = None
+    check: Hook | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for stage in self.stages:

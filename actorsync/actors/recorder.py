@@ -27,7 +27,11 @@ from actorsync.model.event import (
     Adopted,
     Audited,
     Event,
+    NotPublished,
     Reconnecting,
+    Released,
+    ReleaseEnded,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Scanned,
@@ -43,6 +47,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Outcome,
@@ -54,7 +59,7 @@ from actorsync.model.operation import (
     SetMode,
     Skipped,
     Survey,
-    Sweep,
+    Tidying,
 )
 from actorsync.model.report import Report
 
@@ -65,6 +70,8 @@ GROUP = 500
 
 _KEPT_FAILURES = 1_000
 
+_UNFINISHED = "the run ended while it published; the next run finishes that first, or takes it back"
+
 #: The outcomes after which an operation is not tried again in this run.
 _FINAL = (Done, Failed, Skipped)
 
@@ -74,6 +81,40 @@ class FactStore(Protocol):
 
     def apply(self, facts: Sequence[Event]) -> None:
         """Record the facts. They are durable when this returns."""
+
+
+@attrs.define
+class Failures:
+    """The failures of a run so far: their number, how many of them are of parked paths, and the first of them."""
+
+    count: int = 0
+    parked: int = 0
+    first: list[tuple[str, str]] = attrs.Factory(list)
+
+    def add(self, path: str, reason: str) -> None:
+        """Count one failure, and keep it if it is one of the first."""
+        self.count += 1
+        if len(self.first) < _KEPT_FAILURES:
+            self.first.append((path, reason))
+
+
+@attrs.define
+class _ReleaseTally:
+    """What this run has published: the temporaries, and why something is not published."""
+
+    temporaries: set[str] = attrs.Factory(set)
+    why_not: str | None = None
+
+    def count(self, event: Released | ReleaseEnded | NotPublished) -> None:
+        match event:
+            case Released():
+                self.why_not = _UNFINISHED
+            case ReleaseEnded(None):
+                self.why_not = None
+            case ReleaseEnded(str(reason)):
+                self.why_not = f"rolled back: {reason}"
+            case NotPublished(reason):
+                self.why_not = reason
 
 
 @attrs.define
@@ -88,18 +129,18 @@ class Tally:
     adopted: int = 0
     files_seen: int = 0
     hidden: int = 0
-    failed: int = 0
     skipped: int = 0
     reconnects: int = 0
-    parked: int = 0
     withheld: int = 0
+    delayed: RemovalsDelayed | None = None
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
     resumed_bytes: int = 0
     left_out: LeftOut = NOTHING
-    failures: list[tuple[str, str]] = attrs.Factory(list)
+    failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
+    releases: _ReleaseTally = attrs.Factory(_ReleaseTally)
 
     def count(self, event: Event) -> None:
         """Count one event."""
@@ -115,9 +156,8 @@ class Tally:
             case Done(Copy() | Publish(), target):
                 self.copied += 1
                 self.copied_bytes += target.size if target is not None else 0
-            case Done(PutBack(item)):
-                self.copied -= 1
-                self.copied_bytes -= item.kept.size
+            case Released() | ReleaseEnded() | NotPublished():
+                self.releases.count(event)
             case Done(MakeDirectory(source)) if source.path:  # the root mostly exists
                 self.directories_made += 1
             case Done(Remove()):
@@ -133,10 +173,10 @@ class Tally:
                     self.left_out += left_out
                 for problem in problems:
                     if not problem.vanished:
-                        self._fail(problem.path, problem.reason)
+                        self.failures.add(problem.path, problem.reason)
             case Failed(operation, reason, fault):
-                self._fail(operation.path, reason)
-                self.parked += fault is Fault.PARKED
+                self.failures.add(operation.path, reason)
+                self.failures.parked += fault is Fault.PARKED
             # Other operations replace these; what cannot be looked at is a warning.
             case Skipped(operation) if not isinstance(operation, Compare | Move | Respell | Audit | Look):
                 self.skipped += 1
@@ -144,6 +184,8 @@ class Tally:
                 self.audited += directories
             case Reconnecting():
                 self.reconnects += 1
+            case RemovalsDelayed(paths):
+                self.delayed = event if paths else None
             case RemovalsWithheld(removals):
                 self.withheld += removals
             case RemovalsRefused(reason):
@@ -154,21 +196,32 @@ class Tally:
         match outcome:
             case Done(Prepare()) | Failed(Publish() | PutBack()):
                 return
-            case Done(PutBack()):
+            case Done(Publish(kept)):
+                self.releases.temporaries.add(kept.temporary)
+                self.settled += 1
+            case Done(PutBack(item)):
+                if item.kept.temporary not in self.releases.temporaries:
+                    return  # by this run, at least
+                self.releases.temporaries.discard(item.kept.temporary)
                 self.settled -= 1
-            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Sweep):
+                self.copied -= 1
+                self.copied_bytes -= item.kept.size
+            case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:
         """Return the report: these counts, and how the run ended."""
-        counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "settled")
-        counts["failures"] = tuple(self.failures)
+        own = {"settled", "releases"}
+        counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in own)
+        counts |= {
+            "failed": self.failures.count,
+            "parked": self.failures.parked,
+            "failures": tuple(self.failures.first),
+            "not_published": self.releases.why_not,
+        }
+        counts["delayed"] = 0 if self.delayed is None else len(self.delayed.paths)
+        counts["delayed_until"] = None if self.delayed is None else self.delayed.last
         return Report(**{**counts, **ending})
-
-    def _fail(self, path: str, reason: str) -> None:
-        self.failed += 1
-        if len(self.failures) < _KEPT_FAILURES:
-            self.failures.append((path, reason))
 
 
 @attrs.define
@@ -188,13 +241,19 @@ class Recorder:
     tally: Tally = attrs.Factory(Tally)
     _warned: set[str] = attrs.Factory(set)
 
-    async def run(self, facts: trio.MemoryReceiveChannel[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
+    async def run(
+        self,
+        facts: trio.MemoryReceiveChannel[Fact],
+        settled: trio.MemorySendChannel[Settlement],
+        published: trio.MemorySendChannel[Settlement],
+    ) -> None:
         """Record until the last sender of ``facts`` is closed.
 
-        ``settled`` never makes the recorder wait: its buffer has room for every operation that can be given out at
-        once. So planner and recorder can send to each other without a deadlock.
+        The outcomes of a release go to ``published``, all others to ``settled``. Neither ever makes the recorder wait:
+        their buffers have room for every operation that can be given out at once. So planner, publisher and recorder
+        can send to each other without a deadlock.
         """
-        with holding(facts, settled), trio.CancelScope(shield=True):
+        with holding(facts, settled, published), trio.CancelScope(shield=True):
             async for first in facts:
                 group = [first]
                 while len(group) < GROUP:
@@ -202,9 +261,14 @@ class Recorder:
                         group.append(facts.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
-                await self._record(group, settled)
+                await self._record(group, settled, published)
 
-    async def _record(self, group: Sequence[Fact], settled: trio.MemorySendChannel[Settlement]) -> None:
+    async def _record(
+        self,
+        group: Sequence[Fact],
+        settled: trio.MemorySendChannel[Settlement],
+        published: trio.MemorySendChannel[Settlement],
+    ) -> None:
         events_of_each = [_events_of(fact) for fact in group]
         durable = [event for events in events_of_each for event in events if is_durable(event)]
         if durable:
@@ -213,7 +277,7 @@ class Recorder:
             if isinstance(fact, Registration | Mark):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
-                self._settle(fact, settled)
+                _settle(fact, published if isinstance(fact.operation, Maintain | Publish | PutBack) else settled)
             for event in events:
                 self.publish(event)
         for feed in self.feeds:
@@ -240,9 +304,10 @@ class Recorder:
         for feed in self.feeds:
             feed.release()
 
-    def _settle(self, outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
-        with contextlib.suppress(trio.BrokenResourceError):  # the planner has ended; the fact is recorded all the same
-            settled.send_nowait(outcome)
+
+def _settle(outcome: Outcome, settled: trio.MemorySendChannel[Settlement]) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):  # the reader has ended; the fact is recorded all the same
+        settled.send_nowait(outcome)
 
 
 def _events_of(fact: Fact) -> Sequence[Event]:

@@ -17,7 +17,7 @@ from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.actors.messages import Finding, holding
 from actorsync.actors.pipeline import Change, Hook, ListingStage, OperationStage
-from actorsync.errors import FatalError, GuardRefused, StageFailed
+from actorsync.errors import FatalError, GuardRefused, HookFailed, StageFailed
 from actorsync.model.entry import Kind, Listing, Problem, ScanComplete, ancestors, name_of
 from actorsync.model.operation import Failed
 from actorsync.model.row import ListingRows, decode, entries_of, rows_of
@@ -32,10 +32,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Raise `StageFailed` for an exception of the caller's code. `GuardRefused` and `FatalError` pass unchanged."""
+    """Raise `StageFailed` for an exception of the caller's code. What is for users as it is passes unchanged."""
     try:
         yield
-    except (GuardRefused, FatalError):
+    except (GuardRefused, FatalError, HookFailed):
         raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

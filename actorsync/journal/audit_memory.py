@@ -1,4 +1,4 @@
-"""What a journal knows of its target beside the records, for those who audit it."""
+"""What a journal knows of its target beside the records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from actorsync.journal import audits, schema
+from actorsync.journal import audits, leaving, schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,3 +54,8 @@ class AuditMemory:
         """Return what has drifted on the target and was not mended, in order."""
         with self._read() as connection:
             return audits.read_drifts(connection)
+
+    def leaving(self) -> dict[str, float]:
+        """Return since when entries are gone from the source that stay on the target for a while, by path."""
+        with self._read() as connection:
+            return leaving.read(connection)

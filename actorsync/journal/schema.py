@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from actorsync.journal import audits, releases
+from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Unreadable, fit, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
@@ -120,10 +120,14 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     2: ("ALTER TABLE records ADD COLUMN checksum BLOB",),
     3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
     4: tuple(audits.TABLES.split(";")[:-1]),
-    5: tuple(releases.TABLES.split(";")[:-1]),
+    5: tuple((releases.TABLES + leaving.TABLES + trash.TABLES).split(";")[:-1]),
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
+#: Without the temporaries of an open release: those are renamed, not swept.
+_PENDING: Final = """SELECT path, final, size, mtime FROM intents
+    WHERE path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
+
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
 _SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?
     AND source_size = ? AND source_mtime = ? AND NOT (directory = ? AND name = ?) LIMIT 1"""
@@ -180,7 +184,8 @@ def _parsed(text: str | bytes, kind: type[T]) -> T:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {header} {_SCHEMA} {_TROUBLES} {audits.TABLES} {releases.TABLES}")
+    later = f"{_TROUBLES} {audits.TABLES} {releases.TABLES} {leaving.TABLES} {trash.TABLES}"
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {later}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")
@@ -332,7 +337,7 @@ def read_pending(connection: sqlite3.Connection) -> list[tuple[str, Entry | None
     would be recognized by its size and time on a target that had another file with these.
     """
     pending: list[tuple[str, Entry | None]] = []
-    for path, final, size, mtime in connection.execute("SELECT path, final, size, mtime FROM intents ORDER BY path"):
+    for path, final, size, mtime in connection.execute(_PENDING):
         source: Entry | None = None
         if final is not None and size is None:
             source = Entry(decode(final), Kind.OTHER)

@@ -17,6 +17,7 @@ from actorsync.model.kept import Kept
 from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Publish, Remove, Side, Skipped
 from actorsync.model.report import Report
+from actorsync.model.trash import Trashed
 
 __all__ = [
     "Adopted",
@@ -33,6 +34,7 @@ __all__ = [
     "LoginDeferred",
     "MemoryVoided",
     "MovesIntended",
+    "NotPublished",
     "Parked",
     "PartSent",
     "Planned",
@@ -42,6 +44,7 @@ __all__ = [
     "Released",
     "Relisted",
     "RemovalIntended",
+    "RemovalsDelayed",
     "RemovalsRefused",
     "RemovalsWithheld",
     "Resized",
@@ -53,6 +56,7 @@ __all__ = [
     "SurveyComplete",
     "Swept",
     "TargetSeen",
+    "TrashOpened",
     "Warned",
     "is_durable",
 ]
@@ -198,11 +202,22 @@ class Intended:
     ``source`` is the file that they are for: if the process dies between a rename and its record, the next run can
     recognise the file. The size of content that a transform makes is known only at its end: then the event comes a
     second time, with that size. A ``source`` that is no file says that nothing is sent: the temporary is a name in
-    between, while the entry gets another spelling of its name.
+    between, while the entry gets another spelling of its name. ``trashed`` is where an old file of that name may be
+    from now on.
     """
 
     temporaries: tuple[str, ...]
     source: Entry | None = None
+    trashed: Trashed | None = None
+
+
+@attrs.frozen
+class TrashOpened:
+    """The run keeps what it changes, and is about to make this directory for it. Recorded before that."""
+
+    run: int
+    directory: str
+    at: float
 
 
 @attrs.frozen
@@ -227,10 +242,20 @@ class ReleaseEnded:
     """A release is published as a whole, or taken back as a whole because of ``rolled_back``, one line for the user.
 
     Published, the target has the new files, and what was set aside is no longer needed. Taken back, it has what it had
-    before, and the new files are kept under their temporary names.
+    before, and the new files are kept under their temporary names. ``refused`` are the paths of parts that the target
+    refused, in a release that was published all the same because the old files were not kept.
     """
 
     rolled_back: str | None = None
+    refused: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class NotPublished:
+    """What is staged is not published in this run, for ``reason``, one line. The ``staged`` files are kept."""
+
+    reason: str
+    staged: int
 
 
 @attrs.frozen
@@ -238,9 +263,11 @@ class RemovalIntended:
     """These entries may be gone from the target from now on. Recorded before the removal is sent.
 
     If the source has one of them again by the next run, that run sends it, and does not take it to be on the target.
+    ``trashed`` is where those of them may be that are not removed for good.
     """
 
     paths: tuple[str, ...]
+    trashed: tuple[Trashed, ...] = ()
 
 
 @attrs.frozen
@@ -266,6 +293,23 @@ class RemovalsRefused:
 
     reason: str
     removals: int
+
+
+@attrs.frozen
+class RemovalsDelayed:
+    """What is gone from the source stays on the target for a while, because the profile asks for it.
+
+    ``paths`` is all that stays. The first of it goes at ``first``, and the last at ``last``. ``found`` are those paths
+    that this run was the first to find gone, ``at`` this time. ``returned`` are paths that earlier runs found gone and
+    that are there again. Times are in seconds since the epoch. Recorded, so that the time counts from the first run.
+    """
+
+    paths: tuple[str, ...]
+    first: float
+    last: float
+    at: float
+    found: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -419,12 +463,15 @@ Event: TypeAlias = (
     | Confirmed
     | RemovalIntended
     | Intended
+    | TrashOpened
     | PartSent
     | Released
     | ReleaseEnded
+    | NotPublished
     | MovesIntended
     | Forgotten
     | RemovalsRefused
+    | RemovalsDelayed
     | RemovalsWithheld
     | Parked
     | Recovered
@@ -456,10 +503,12 @@ _DURABLE: Final = (
     Adopted,
     Confirmed,
     Intended,
+    TrashOpened,
     PartSent,
     Released,
     ReleaseEnded,
     RemovalIntended,
+    RemovalsDelayed,
     MovesIntended,
     Forgotten,
     Swept,

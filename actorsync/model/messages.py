@@ -19,9 +19,11 @@ from actorsync.model.event import (
     Event,
     LoginDeferred,
     MemoryVoided,
+    NotPublished,
     Parked,
     Reconnecting,
     Recovered,
+    ReleaseEnded,
     RemovalsRefused,
     Resized,
     Resumed,
@@ -29,7 +31,7 @@ from actorsync.model.event import (
     Scanned,
 )
 from actorsync.model.left_out import LeftOut
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Publish, Remove, Respell, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
 
@@ -40,6 +42,7 @@ __all__ = [
     "drift_text",
     "drifted_text",
     "entries_text",
+    "held_text",
     "is_whole",
     "moment",
     "named",
@@ -81,6 +84,8 @@ def change_of(event: Event) -> tuple[str, str] | None:
     match event:
         case Done(Copy(source, replaces)):
             return ("*" if replaces else "+"), display(source.path)
+        case Done(Publish(kept, replaced=replaced)):
+            return ("+" if replaced is None else "*"), display(kept.path)
         case Done(MakeDirectory(source)):
             return ("+", f"{display(source.path)}/") if source.path else None
         case Done(Move(source, target) | Respell(source, target)):
@@ -108,6 +113,10 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
                 if not problem.vanished:
                     yield True, f"failed: {named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
+            yield True, reason
+        case ReleaseEnded(str(reason)):
+            yield True, f"rolled back: {reason}; everything that was published is as it was before"
+        case NotPublished(reason):
             yield True, reason
         case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
             follows = "; it is restored" if is_mended else ""
@@ -144,6 +153,12 @@ def drift_text(then: Entry, now: Entry | None) -> str:
 def entries_text(count: int) -> str:
     """Return a number of entries in words."""
     return counted(count, "entry", "entries")
+
+
+def held_text(count: int) -> str:
+    """Return one line about ``count`` paths that were undone."""
+    stay = "stays undone until its source changes" if count == 1 else "stay undone until their sources change"
+    return f"{counted(count, 'path')} {stay}; to take the undo back: actorsync undo"
 
 
 def unsent_text(count: int, reason: str) -> str:
@@ -212,8 +227,9 @@ def summary(report: Report) -> str:
     if report.is_audit:
         return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
-        end = f"{_left_out_text(report.left_out)}{_as_of(report)}"
-        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{end}"
+        held = f"; {counted(report.held, 'path')} undone" if report.held else ""
+        end = f"{held}{_left_out_text(report.left_out)}{_as_of(report)}"
+        return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_delayed_text(report)}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
     parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
@@ -233,10 +249,14 @@ def summary(report: Report) -> str:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
     if left := _left_text(report):
         parts.append(left)
+    if report.held:
+        parts.append(f"{report.held} undone")
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""
-    end = f"{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
+    if report.not_published is not None:
+        way_out += f"; {display(report.not_published)}"
+    end = f"{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
     return f"{result_of(report)}: {', '.join(parts)} {took}{end}"
 
 
@@ -256,6 +276,15 @@ def _left_out_text(left_out: LeftOut) -> str:
         kept = counted(left_out.foreign, "entry", "entries")
         text += f"; kept on the target: {kept} that actorsync did not create"
     return text
+
+
+def _delayed_text(report: Report) -> str:
+    """Return what is said of entries that are gone from the source and stay for a while, or ""."""
+    if not report.delayed or report.delayed_until is None:
+        return ""
+    stay = "stays" if report.delayed == 1 else "stay"
+    until = moment(report.delayed_until)
+    return f"; {entries_text(report.delayed)} gone from the source {stay} until {until} at the latest"
 
 
 def _left_text(report: Report) -> str:
@@ -315,7 +344,7 @@ def plan_summary(report: Report, refused: int = 0) -> str:
     if report.failed:
         parts.append(f"{report.failed} that cannot be done")
     text = ", ".join(parts) if parts else f"nothing to do ({counted(report.files_seen, 'file')})"
-    return f"{text}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
+    return f"{text}{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report, 60)}"
 
 
 def moment(seconds: float) -> str:

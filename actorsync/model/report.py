@@ -24,13 +24,16 @@ class Report:
     ``failed`` counts all of them, including files that were not tried because they are ``parked``. ``left`` counts the
     operations that were planned and not done, including the removals that were ``withheld``. With ``left_is_minimum``
     the run ended before it had planned everything, and more may be left. ``left_out`` counts what the run does not
-    mirror, by the reason; ``hidden`` is the number of all those entries in the source. ``refused``, ``drained``,
+    mirror, by the reason; ``hidden`` is the number of all those entries in the source. ``not_published`` is why files
+    that were sent to be published together are not: see ``[publish] mode``. ``refused``, ``drained``,
     ``cancelled`` and ``error`` say why a run ended early. ``audited`` is how many directories of the target were
-    compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``looked_at`` is
+    compared with the journal; ``drifted`` is how many entries differ there and were only reported. ``delayed``
+    entries are gone from the source and stay on the target, the last of them until ``delayed_until``, like
+    ``started_at``; they are not ``left``. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
-    compared the target with the journal. ``resumed_bytes`` is how many bytes of what was copied were on the target
-    already, from an earlier attempt that was broken off, and were not sent again. ``exit_code`` is the exit code of the
-    command line.
+    compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
+    changes. ``resumed_bytes`` is how many bytes of what was copied were on the target already, from an earlier attempt
+    that was broken off, and were not sent again. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -65,6 +68,10 @@ class Report:
     left_is_minimum: bool = False
     left_out: LeftOut = NOTHING
     resumed_bytes: int = 0
+    delayed: int = 0
+    delayed_until: float | None = None
+    held: int = 0
+    not_published: str | None = None
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""
@@ -75,7 +82,7 @@ class Report:
         )
         more = f"; and {self.failed - _NAMED} more" if self.failed > _NAMED else ""
         of_files = f"{counted(self.failed, 'path')} failed: {named}{more}" if self.failed else "the run was stopped"
-        raise RunFailed(self.error or self.refused or of_files, self.exit_code)
+        raise RunFailed(self.error or self.refused or self.not_published or of_files, self.exit_code)
 
 
 @attrs.frozen

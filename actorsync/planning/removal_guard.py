@@ -6,7 +6,7 @@ another one (a disk that is not mounted), or far more is missing than the user m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
@@ -21,9 +21,11 @@ __all__ = [
     "Gone",
     "Protected",
     "RemovalRequest",
+    "may_go_early",
     "objection",
     "to_postpone",
     "why_postponed",
+    "with_directories",
 ]
 
 #: Which removals a profile allows: none, those of what actorsync has put there, or those of everything else as well.
@@ -156,22 +158,44 @@ def to_postpone(
     if not (failed or kept or unlisted):
         return frozenset()
     beside = {parent_of(entry.path) for entry in failed}
-    files = [entry for entry in failed if entry.kind is Kind.FILE]
+    resembling = {gone.record.target.path for gone in _resembling(removals.values(), failed)}
+
+    def waits(path: str, gone: Gone) -> bool:
+        return path in resembling or parent_of(gone.top) in beside or any(above in unlisted for above in _line(path))
+
+    chosen = {path for path, gone in removals.items() if path not in kept and waits(path, gone)}
+    return with_directories({*chosen, *kept}, removals) - (frozenset(kept) - chosen)
+
+
+def may_go_early(removals: Mapping[str, Gone], making_way: Collection[str], unsent: Iterable[Entry]) -> frozenset[str]:
+    """Choose the removals that may be done before everything is sent, of those that make way for something.
+
+    A file that looks like one which is still to be sent stays until that has arrived: the mirror may have its content
+    under no other name. So do the directories above it.
+    """
+    looking_like = _resembling([removals[path] for path in making_way], unsent) if making_way else ()
+    stays = with_directories({gone.record.target.path for gone in looking_like}, removals)
+    return frozenset(making_way) - stays
+
+
+def with_directories(paths: Collection[str], removals: Container[str]) -> frozenset[str]:
+    """Return ``paths`` and the directories above them that are among the removals: these cannot go before them."""
+    above = (it for path in paths for it in _line(parent_of(path)) if it in removals)
+    return frozenset({*paths, *above})
+
+
+def _resembling(removals: Iterable[Gone], entries: Iterable[Entry]) -> list[Gone]:
+    """Return the removals of files that have the size or the inode of a file among ``entries``."""
+    files = [entry for entry in entries if entry.kind is Kind.FILE]
     sizes = {entry.size for entry in files}
     inodes = {entry.inode for entry in files if entry.inode is not None}
 
-    def waits(path: str, gone: Gone) -> bool:
+    def is_like(gone: Gone) -> bool:
         was = gone.source or gone.record.target
-        if was.kind is Kind.FILE and (was.size in sizes or (gone.source is not None and was.inode in inodes)):
-            return True
-        return parent_of(gone.top) in beside or any(above in unlisted for above in _line(path))
+        has_inode = gone.source is not None and was.inode in inodes
+        return was.kind is Kind.FILE and (was.size in sizes or has_inode)
 
-    chosen = {path for path, gone in removals.items() if path not in kept and waits(path, gone)}
-    for path in [*chosen, *kept]:
-        for above in _line(parent_of(path)):
-            if above in removals:
-                chosen.add(above)
-    return frozenset(chosen)
+    return [gone for gone in removals if is_like(gone)]
 
 
 def why_postponed(removals: int, failed: Collection[str]) -> str:

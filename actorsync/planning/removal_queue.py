@@ -52,9 +52,10 @@ class RemovalQueue:
         """Replace removals that are held, by path."""
         self._held = [removals.get(removal.path, removal) for removal in self._held]
 
-    def release(self) -> None:
-        """Make ready what is held."""
-        held, self._held = self._held, []
+    def release(self, only: Collection[str] | None = None) -> None:
+        """Make ready what is held: all, or those of ``only``."""
+        held = [it for it in self._held if only is None or it.path in only]
+        self._held = [] if only is None else [it for it in self._held if it.path not in only]
         for removal in held:
             parent = parent_of(removal.path)
             self._children[parent] = self._children.get(parent, 0) + 1

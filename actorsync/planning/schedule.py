@@ -8,7 +8,8 @@ The rules, in the order in which work is given out:
 2. a directory is made before anything in it, and removed after everything in it;
 3. what is in the way of an operation (a file where a directory must be) is removed before it;
 4. nothing is removed before `Schedule.release_removals`;
-5. of the copies that are ready, the biggest goes first, so that no big file is left to run alone at the end;
+5. files arrive rank after rank, and of the copies that are ready the biggest goes first, so that no big file is left to
+   run alone at the end: see ``planning/order/arrivals.py``;
 6. contents are compared when no copy is ready: what is known to be new is published first.
 
 An operation that waits for one which fails, fails with it. Copies are bounded by ``window``: a planner that sees
@@ -19,11 +20,10 @@ It is one file because the order of work is one decision.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from actorsync.model.entry import parent_of
+from actorsync.model.entry import ancestors, parent_of
 from actorsync.model.operation import (
     Audit,
     Batch,
@@ -38,6 +38,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Prepare,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -46,10 +47,12 @@ from actorsync.model.operation import (
     Skipped,
     Survey,
     Sweep,
+    Tidying,
 )
 from actorsync.planning.drift import AuditQueue
+from actorsync.planning.order.arrivals import Arrivals
 from actorsync.planning.removal_queue import RemovalQueue
-from actorsync.planning.waiting import Left, Waiting
+from actorsync.planning.waiting import Directories, Left, Waiting
 
 __all__ = ["COMPARISONS", "Schedule"]
 
@@ -72,30 +75,27 @@ _IN_THE_WAY = "an entry in its way could not be removed"
 class Schedule:
     """All operations of one run that are not settled yet.
 
-    ``left`` knows what of them stays undone.
+    ``left`` knows what of them stays undone, and ``arrivals`` in which order files get their names.
     """
 
-    def __init__(self, *, window: int = 5_000, comparisons: int = COMPARISONS) -> None:
+    def __init__(
+        self, arrivals: Arrivals | None = None, *, window: int = 5_000, comparisons: int = COMPARISONS
+    ) -> None:
         self._window = window
         self._comparisons_at_once = comparisons
         self._comparisons: deque[Compare] = deque()
-        self._copies: list[tuple[int, int, Sending]] = []
-        self._added = 0
-        self._urgent: deque[Sweep | Survey | Audit] = deque()
-        self._directories: deque[MakeDirectory] = deque()
-        self._moves: deque[Move] = deque()
+        self._urgent: deque[Tidying | Survey | Audit] = deque()
         self._modes: deque[SetMode] = deque()
         self._respellings: deque[Respell] = deque()
         self._removals = RemovalQueue()
-        self._unmade: set[str] = set()  # directories that are to be made and are not yet
-        self._makeable: set[str] = set()  # those of them that are in `_directories`
-        self._missing: dict[str, Fault] = {}  # directories that were not made: nothing can be in them
         self._waiting = Waiting()
+        self._directories = Directories(self._waiting)
         self._returns: dict[str, int] = {}
         self._outstanding = 0
         self._drained = False
         self.left = Left()
         self.audits = AuditQueue()
+        self.arrivals = Arrivals() if arrivals is None else arrivals
 
     # What the planner asks.
 
@@ -103,9 +103,10 @@ class Schedule:
     def is_full(self) -> bool:
         """True when no more copies should be added for now.
 
-        Never when everything waits for removals: those wait for the end of the scan, which would wait for them.
+        Never when everything waits for removals: those wait for the end of the scan, which would wait for them. So do
+        the copies that are held back by their rank.
         """
-        count = len(self._copies) + len(self._comparisons) + self._waiting.count
+        count = self.arrivals.copies_ready + len(self._comparisons) + self._waiting.count
         return count >= self._window and not self.is_idle
 
     @property
@@ -116,11 +117,11 @@ class Schedule:
     @property
     def ready(self) -> int:
         """How many connections could work now: a copy needs one of its own, small commands share one per batch."""
-        shared = len(self._respellings) + len(self._directories) + len(self._moves) + len(self._modes)
-        shared += self._removals.ready
+        shared = len(self._respellings) + len(self._directories) + self.arrivals.moves_ready
+        shared += len(self._modes) + self._removals.ready
         comparisons = -(-len(self._comparisons) // self._comparisons_at_once)
         others = comparisons + self.audits.ready(BATCH)
-        return len(self._copies) + len(self._urgent) + others + -(-shared // BATCH)
+        return self.arrivals.copies_ready + len(self._urgent) + others + -(-shared // BATCH)
 
     @property
     def removals(self) -> list[Remove]:
@@ -134,19 +135,22 @@ class Schedule:
 
         Returns the outcome of one that cannot be done any more, because its directory could not be made.
         """
-        self.left.planned += not isinstance(operation, Audit | Look | Survey | Sweep)
-        if self._drained and not isinstance(operation, Sweep):
+        self.left.planned += not isinstance(operation, Audit | Look | Survey | Tidying)
+        if self._drained and not isinstance(operation, Tidying):
             self._leave(not isinstance(operation, Audit | Look))
             return []
         self.audits.note(operation)
         match operation:
-            case Move() if parent_of(operation.path) in self._missing:
-                return [Skipped(operation, _NO_DIRECTORY[Fault.OTHER])]
-            case MakeDirectory() | Copy() | Prepare() if operation.path and parent_of(operation.path) in self._missing:
-                fault = self._missing[parent_of(operation.path)]
+            case Move() if self._directories.fault_of(operation) is not None:
+                skipped = Skipped(operation, _NO_DIRECTORY[Fault.OTHER])
+                self.arrivals.enter(operation)
+                self.arrivals.settle(skipped)
+                return [skipped]
+            case MakeDirectory() | Copy() | Prepare() if (fault := self._directories.fault_of(operation)) is not None:
                 self.left.planned -= 1  # `refuse` counts it
+                self.arrivals.give_up(operation.path)
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
-            case Sweep() | Survey() | Audit(""):
+            case Recall() | Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
             case Audit() | Look():
                 self.audits.add(operation)
@@ -159,9 +163,10 @@ class Schedule:
             case Compare():
                 self._comparisons.append(operation)
             case MakeDirectory():
-                self._unmade.add(operation.path)
+                self._directories.enter(operation)
                 self._admit(operation)
             case Copy() | Prepare() | Move():
+                self.arrivals.enter(operation)
                 self._admit(operation)
         return []
 
@@ -178,15 +183,15 @@ class Schedule:
         """Replace removals that were not released, by path: those that know of a twin."""
         self._removals.replace(removals)
 
-    def forget_removal(self, path: str) -> None:
-        """Forget the removal of a path, which was not released."""
-        self.left.planned -= len(self._removals.take({path}))
+    def forget_removals(self, paths: Collection[str]) -> None:
+        """Forget removals that were not released: they are for a later run."""
+        self.left.planned -= len(self._removals.take(paths))
 
     def refuse(self, operation: Operation, reason: str, fault: Fault = Fault.PATH) -> list[Outcome]:
         """Fail an operation that was not added. What is added later in a directory that was refused fails with it."""
         self.left.planned += 1
         if isinstance(operation, MakeDirectory):
-            self._missing[operation.path] = _passed_on(fault)
+            self._directories.missing[operation.path] = _passed_on(fault)
         return [Failed(operation, reason, fault)]
 
     def leave_out(self, operation: Operation) -> Returned:
@@ -195,9 +200,24 @@ class Schedule:
         self.left.is_some = True
         return Returned(operation, "a stage has left it out")
 
-    def release_removals(self) -> None:
-        """Let removals begin: the scan is complete and the guards agree."""
-        self._removals.release()
+    @property
+    def making_way(self) -> frozenset[str]:
+        """The removals, not released, that something waits for: of what is in its way, and of what is below that."""
+        tops = {path for path in self._waiting.blockers if path in self._removals.unsettled}
+        if not tops:
+            return frozenset()
+        paths = (it.path for it in self._removals.held)
+        return frozenset(path for path in paths if path in tops or not tops.isdisjoint(ancestors(path)))
+
+    def excuse_waiting(self) -> None:
+        """Let the files that wait for removals hold back no higher rank any more. Call it when nothing else waits."""
+        for operation in self._waiting.operations():
+            if not isinstance(operation, MakeDirectory):
+                self.arrivals.excuse(operation)
+
+    def release_removals(self, only: Collection[str] | None = None) -> None:
+        """Let removals begin, all or those of ``only``: the scan is complete and the guards agree."""
+        self._removals.release(only)
 
     def drop_removals(self, reason: str, only: frozenset[str] | None = None) -> list[Outcome]:
         """Drop removals that were not released, all or those of ``only``; return the outcomes that follow."""
@@ -222,11 +242,11 @@ class Schedule:
             return
         self._drained = True
         removals = self._removals.clear()
-        moves = len(self._moves) + len(self._respellings) + len(self._modes) + len(self._comparisons)
-        self._leave(len(self._copies) + self._waiting.count + len(self._directories) + moves + removals)
-        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
-        small = (self._directories, self._moves, self._modes, self._respellings, self._comparisons, self.audits)
-        for collection in (self._copies, *small, self._waiting):
+        others = len(self._respellings) + len(self._modes) + len(self._comparisons)
+        self._leave(len(self.arrivals) + self._waiting.count + len(self._directories) + others + removals)
+        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Tidying))
+        small = (self._directories, self._modes, self._respellings, self._comparisons, self.audits)
+        for collection in (self.arrivals, *small, self._waiting):
             collection.clear()
 
     # What connections do.
@@ -238,16 +258,16 @@ class Schedule:
             batch = self._next_urgent()
         if not batch and self._respellings:
             batch = tuple(self._respellings.popleft() for _ in range(min(BATCH, len(self._respellings))))
-        if not batch and self._directories:
-            batch = tuple(self._next_directories())
-        if not batch and self._moves:
-            batch = tuple(self._moves.popleft() for _ in range(min(BATCH, len(self._moves))))
+        if not batch:
+            batch = self._directories.next(BATCH)
+        if not batch:
+            batch = self.arrivals.next_moves(BATCH)
         if not batch:
             batch = tuple(self._modes.popleft() for _ in range(min(BATCH, len(self._modes))))
         if not batch:
             batch = self._removals.next_files(BATCH)
-        if not batch and self._copies:
-            batch = (heapq.heappop(self._copies)[2],)
+        if not batch and (copy := self.arrivals.next_copy()) is not None:
+            batch = (copy,)
         if not batch:
             count = min(self._comparisons_at_once, len(self._comparisons))
             batch = tuple(self._comparisons.popleft() for _ in range(count))
@@ -262,19 +282,24 @@ class Schedule:
         """Take the outcome of an operation that was given out; return the outcomes of what fails because of it."""
         self._outstanding -= 1
         operation = outcome.operation
+        if isinstance(operation, Sending | Move):
+            self.arrivals.note_back(operation)
         if isinstance(outcome, Returned):
             return self._take_back(outcome)
         consequences: list[Outcome] = []
         match operation:
             case MakeDirectory():
                 if not isinstance(outcome, Done):
-                    self._lose(operation.path)
+                    self._directories.lose(operation.path)
                     return list(self._fail_waiting(operation.path, _NO_DIRECTORY[Fault.OTHER]))
-                self._unmade.discard(operation.path)
+                self._directories.note_made(operation.path)
             case Remove():
                 consequences += self._keep(self._removals.settle(outcome))
                 if not isinstance(outcome, Done):
                     return [*consequences, *self._fail_waiting(operation.path, _IN_THE_WAY)]
+            case Copy() | Prepare() | Move():
+                self.arrivals.settle(outcome)
+                return []
             case _:
                 return []
         for waiting in self._waiting.take(operation.path):
@@ -285,24 +310,14 @@ class Schedule:
 
     def _admit(self, operation: Sending | MakeDirectory | Move) -> None:
         """Make an operation ready, or let it wait for the one thing that must be done before it."""
-        path, parent = operation.path, parent_of(operation.path)
-        if path in self._removals.unsettled:
-            self._waiting.add(path, operation)
-        elif (
-            path
-            and parent in self._unmade
-            and (not isinstance(operation, MakeDirectory) or parent not in self._makeable)
-        ):
-            self._waiting.add(parent, operation)
-        elif isinstance(operation, Move):
-            self._moves.append(operation)
-        elif isinstance(operation, Sending):
-            self._added += 1
-            heapq.heappush(self._copies, (-operation.source.size, self._added, operation))
+        if operation.path in self._removals.unsettled:
+            self._waiting.add(operation.path, operation)
+        elif self._directories.blocks(operation):
+            self._waiting.add(parent_of(operation.path), operation)
+        elif isinstance(operation, MakeDirectory):
+            self._directories.push(operation)
         else:
-            # Behind its parent, if that is still to be made: one batch, done in order, may hold both.
-            self._makeable.add(path)
-            self._directories.append(operation)
+            self.arrivals.push(operation)
 
     def _fail_waiting(self, path: str, reason: str, fault: Fault = Fault.OTHER) -> Iterator[Outcome]:
         """Fail what waits for ``path``, and what waits for that: in a loop, as a tree may be deeper than the stack."""
@@ -310,9 +325,12 @@ class Schedule:
         while failing:
             path, reason, fault = failing.pop()
             for operation in self._waiting.take(path):
-                yield _undone(operation, reason, fault)
+                outcome = _undone(operation, reason, fault)
+                if not isinstance(operation, MakeDirectory):
+                    self.arrivals.settle(outcome)
+                yield outcome
                 if isinstance(operation, MakeDirectory):
-                    self._lose(operation.path)
+                    self._directories.lose(operation.path)
                     failing.append((operation.path, _NO_DIRECTORY[Fault.OTHER], Fault.OTHER))
 
     def _keep(self, kept: Iterable[Failed | Skipped]) -> Iterator[Outcome]:
@@ -321,35 +339,14 @@ class Schedule:
             yield outcome
             yield from self._fail_waiting(outcome.operation.path, _IN_THE_WAY)
 
-    def _lose(self, directory: str) -> None:
-        """Take note that a directory was not made: what is to be in it is not ready any more, and waits for it."""
-        self._unmade.discard(directory)
-        self._missing[directory] = Fault.OTHER
-        for operation in [o for o in self._directories if o.path and parent_of(o.path) == directory]:
-            self._directories.remove(operation)
-            self._makeable.discard(operation.path)
-            self._waiting.add(directory, operation)
-
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
-        if not isinstance(first, Sweep):
+        if not isinstance(first, Tidying):
             return (first,)
         batch: list[Operation] = [first]
-        while self._urgent and isinstance(self._urgent[0], Sweep) and len(batch) < BATCH:
+        while self._urgent and type(self._urgent[0]) is type(first) and len(batch) < BATCH:
             batch.append(self._urgent.popleft())
         return tuple(batch)
-
-    def _next_directories(self) -> Iterator[MakeDirectory]:
-        chosen: set[str] = set()
-        while self._directories and len(chosen) < BATCH:
-            operation = self._directories.popleft()
-            path, parent = operation.path, parent_of(operation.path)
-            self._makeable.discard(path)
-            if path and parent in self._unmade and parent not in chosen:
-                self._waiting.add(parent, operation)  # another connection is making the parent
-                continue
-            chosen.add(path)
-            yield operation
 
     def _leave(self, count: int) -> None:
         self.left.is_by_drain = self.left.is_by_drain or count > 0
@@ -366,14 +363,14 @@ class Schedule:
             failed = _undone(operation, outcome.reason, Fault.PATH)
             return [failed, *self.settle(failed)]
         match operation:
-            case Sweep() | Survey() | Audit(""):
+            case Recall() | Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
             case Audit() | Look():
                 self.audits.add(operation)
             case Respell():
                 self._respellings.append(operation)
             case MakeDirectory():
-                self._unmade.add(operation.path)
+                self._directories.enter(operation)
                 self._admit(operation)
             case Remove():
                 return list(self._keep(self._removals.put_back(operation)))

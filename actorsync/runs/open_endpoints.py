@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
+from actorsync.endpoints.releases import ReachesOutside
+from actorsync.endpoints.shared.paths import leads_out
 from actorsync.errors import ProfileError
 from actorsync.model.text import display, hidden
 from actorsync.planning.doubts import variable_in
@@ -65,26 +67,37 @@ def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tupl
     else:
         keeps_back = policy_of(profile).selection.keeps_back if profile.sync.links == "follow" else None
         source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back)
-    return source, _endpoint(profile.target, secrets.target, "target", is_exact=profile.sync.delete == "everything")
+    is_exact = profile.sync.delete == "everything"
+    return source, _endpoint(profile.target, secrets.target, "target", is_exact=is_exact, outside=_outside(profile))
 
 
-def _endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool = False) -> Endpoint:
+def _outside(profile: Profile) -> str:
+    """Return the directory beside the root of the target that its files may go to: a trash, or ``""``."""
+    path = profile.trash.path or ""
+    return path if leads_out(path) else ""
+
+
+def _endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool = False, outside: str = "") -> Endpoint:
     """Return the endpoint of a place. ``table`` is the table of its keys in the profile, for messages.
 
-    ``is_exact``: it is the target of an exact mirror, which has to tell links from what they lead to.
+    ``is_exact``: it is the target of an exact mirror, which has to tell links from what they lead to. ``outside``: the
+    directory beside its root that may be used as well.
     """
     match place.scheme:
         case "file":
-            return LocalEndpoint(Path(place.path))
+            return LocalEndpoint(Path(place.path), outside=outside)
         case "sftp":
-            return _sftp_endpoint(place, secrets, table)
+            return _sftp_endpoint(place, secrets, table, outside)
         case _ if place.is_plugged:
-            return _plugged_endpoint(place, secrets, table)
+            plugged = _plugged_endpoint(place, secrets, table)
+            if isinstance(plugged, ReachesOutside):
+                plugged.outside = outside
+            return plugged
         case _:
-            return _ftp_endpoint(place, secrets, table, is_exact=is_exact)
+            return _ftp_endpoint(place, secrets, table, is_exact=is_exact, outside=outside)
 
 
-def _ftp_endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool) -> Endpoint:
+def _ftp_endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool, outside: str) -> Endpoint:
     from actorsync.endpoints.ftp.endpoint import FtpEndpoint  # slow to import
     from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
     from actorsync.endpoints.ftp.wire.connection import Knowledge
@@ -109,11 +122,11 @@ def _ftp_endpoint(place: Place, secrets: Secrets, table: str, *, is_exact: bool)
         tls=tls,
         table=table,
         proxy=proxy,
-        knowledge=Knowledge(finds_links=is_exact),
+        knowledge=Knowledge(finds_links=is_exact, outside=outside),
     )
 
 
-def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
+def _sftp_endpoint(place: Place, secrets: Secrets, table: str, outside: str) -> Endpoint:
     from actorsync.endpoints.sftp.endpoint import LANES, SftpEndpoint  # slow to import
     from actorsync.endpoints.ssh.settings import HostTrust, SshLogin
 
@@ -139,6 +152,7 @@ def _sftp_endpoint(place: Place, secrets: Secrets, table: str) -> Endpoint:
         jump=place.ways.jump,
         lanes=place.lanes or LANES,
         proxy=_proxy(place, secrets, table),
+        outside=outside,
     )
 
 

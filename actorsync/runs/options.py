@@ -18,6 +18,7 @@ from actorsync.planning.drift import AuditRule
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
+from actorsync.runs.hooks.programs import with_programs
 from actorsync.runs.private_paths import private_paths, protected_paths
 
 __all__ = ["Additions", "options_for", "policy_of"]
@@ -60,11 +61,12 @@ def _publish_rule(profile: Profile) -> PublishRule:
     return PublishRule(
         ranks=publish.order,
         is_burst=publish.mode == "burst",
+        has_moves=publish.mode != "burst",
         remove_after=publish.remove_after,
         keeps_old=publish.keep_old,
         maintenance=None if publish.maintenance is None else publish.maintenance.put,
         resume=ResumeRule(sync.resume, sync.resume_keep),
-        trash=None if trash.path is None else TrashRule(trash.path, trash.keep, trash.max_size),
+        trash=None if trash.path is None else TrashRule(trash.path, trash.keep, trash.max_size, profile.identity[:8]),
     )
 
 
@@ -83,7 +85,7 @@ def options_for(
         policy=policy or policy_of(profile),
         shutdown=shutdown or Shutdown(profile.shutdown.drain, profile.shutdown.cancel),
         observers=observers,
-        pipeline=pipeline or Pipeline(),
+        pipeline=with_programs(pipeline or Pipeline(), profile),
         feed=feed,
     )
     return options if statistics is None else attrs.evolve(options, statistics=statistics)

@@ -26,8 +26,8 @@ from actorsync.actors.pipeline import Change, OperationStage, operation_stage
 from actorsync.endpoints.contract import Session
 from actorsync.errors import GuardRefused, PlanOutdated, ProfileError
 from actorsync.model.entry import Entry, Kind, Listing, Record, parent_of
-from actorsync.model.event import Event
-from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Remove, Returned, SetMode
+from actorsync.model.event import Event, RemovalsDelayed
+from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Operation, Remove, Returned, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
 from actorsync.profile.secrets.files import PLAN_BEGINNING
@@ -61,7 +61,8 @@ class Plan:
     ``profile`` identifies the pair of source and target; ``source`` and ``target`` are for display. ``made_at`` is in
     seconds since the epoch. ``report`` is the report of the run that made the plan: its ``exit_code`` is 0 unless
     something failed already, or a guard would refuse. ``kept`` are the removals that a run would not do: a guard
-    refuses them, or they wait because something near them failed. They are no ``operations``.
+    refuses them, or they wait because something near them failed. They are no ``operations``. Neither are
+    those that are ``delayed``: the profile keeps what is gone for a while.
     """
 
     profile: str
@@ -71,6 +72,7 @@ class Plan:
     steps: tuple[Step, ...]
     report: Report
     kept: tuple[Remove, ...] = ()
+    delayed: tuple[Remove, ...] = ()
 
     @property
     def operations(self) -> tuple[Change, ...]:
@@ -182,7 +184,12 @@ def raise_if(differences: Iterable[str]) -> None:
 
 
 def _by_path(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
-    return {(step.path, type(step.operation).__name__): step for step in steps}
+    return {_key(step.operation): step for step in steps}
+
+
+def _key(operation: Operation) -> tuple[str, str]:
+    """Return what identifies an operation in a plan: a path is changed in one way at most, and removed."""
+    return operation.path, type(operation).__name__
 
 
 def _differences(then: Mapping[tuple[str, str], Step], now: Mapping[tuple[str, str], Step]) -> Iterator[str]:
@@ -267,9 +274,10 @@ class Notes:
     """
 
     record: Callable[[str], Record | None]
-    _planned: dict[int, Step] = attrs.Factory(dict)
+    _planned: dict[tuple[str, str], Step] = attrs.Factory(dict)
     _done: list[Step] = attrs.Factory(list)
     _kept: list[Remove] = attrs.Factory(list)
+    _delayed: list[Remove] = attrs.Factory(list)
 
     @property
     def stage(self) -> OperationStage:
@@ -278,7 +286,7 @@ class Notes:
         async def note(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:
             async for operation in receive:
                 record = self.record(operation.path)
-                self._planned[id(operation)] = Step(operation, None if record is None else record.target)
+                self._planned[_key(operation)] = Step(operation, None if record is None else record.target)
                 await send.send(operation)
 
         return operation_stage(note)
@@ -286,14 +294,26 @@ class Notes:
     def observe(self, event: Event) -> None:
         """Note that a planned operation would be done, or that a removal would not be done."""
         match event:
-            case Done(operation) if (step := self._planned.get(id(operation))) is not None:
+            case Done(operation) if (step := self._planned.get(_key(operation))) is not None:
                 self._done.append(step)
             case Returned(Remove() as removal):
                 self._kept.append(removal)
+            case RemovalsDelayed(paths):
+                steps = (self._planned.get((path, Remove.__name__)) for path in paths)
+                self._delayed += [it.operation for it in steps if it is not None and isinstance(it.operation, Remove)]
 
     def plan(self, profile: str, source: str, target: str, report: Report) -> Plan:
         """Return the plan."""
-        return Plan(profile, source, target, report.started_at, tuple(self._done), report, tuple(self._kept))
+        return Plan(
+            profile,
+            source,
+            target,
+            report.started_at,
+            tuple(self._done),
+            report,
+            tuple(self._kept),
+            tuple(self._delayed),
+        )
 
 
 def only(plan: Plan) -> OperationStage:
@@ -305,6 +325,8 @@ def only(plan: Plan) -> OperationStage:
             planned[operation.target.path, Remove] = Remove(operation.target)
 
     kept = {removal.path for removal in plan.kept}
+    for removal in plan.delayed:  # the run that applies the plan delays it as well
+        planned[removal.path, Remove] = removal
 
     async def only_what_is_planned(receive: ReceiveChannel[Change], send: SendChannel[Change | Failed]) -> None:
         async for operation in receive:
@@ -330,6 +352,6 @@ def _converter() -> cattrs.Converter:
     removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid, is_foreign=unsaid)
     converter.register_unstructure_hook(Remove, removal)
     configure_tagged_union(Change, converter, tag_name="do")
-    plan = make_dict_unstructure_fn(Plan, converter, kept=unsaid)  # a plan of an earlier version has no such key
+    plan = make_dict_unstructure_fn(Plan, converter, kept=unsaid, delayed=unsaid)  # as earlier versions have it
     converter.register_unstructure_hook(Plan, plan)
     return converter

@@ -27,6 +27,7 @@ from actorsync.endpoints.contract import (
     nothing_ahead,
     respell,
 )
+from actorsync.endpoints.releases import Publication, Published, free_space, publish, put_back
 from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
@@ -43,7 +44,8 @@ _ResultT = TypeVar("_ResultT")
 Decide: TypeAlias = Callable[[str, When], float | None]
 """Decides what happens to a verb: raises `ConnectionLost` or `OperationRefused`, or returns seconds to wait, or None.
 
-A refusal concerns every item of a batch. A refusal ``"after"`` the verb hides that the work was done.
+A refusal concerns every item of a batch. A refusal ``"after"`` the verb hides that the work was done. ``"publish"`` and
+``"put_back"`` are called for each item by itself, so that a release can break off anywhere.
 """
 
 _CHOICES: Final = ("lose", "refuse", "wait")
@@ -232,6 +234,30 @@ class FaultySession(SessionWrapper):
             await self.meet("leave", "before")
             await super().leave(temporary)
             await self.meet("leave", "after")
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files, one at a time."""
+        results: list[Published | OperationRefused] = []
+        for item in items:
+            results += await self._batch("publish", lambda batch: publish(self._real, batch), [item])
+        return results
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back, one at a time."""
+        results: list[Entry | OperationRefused | None] = []
+        for item in items:
+            results += await self._batch("put_back", lambda batch: put_back(self._real, batch), [item])
+        return results
+
+    async def free_space(self) -> int | None:
+        """Return how much room the target has. A refusal returns None."""
+        try:
+            await self.meet("free_space", "before")
+            room = await free_space(self._real)
+            await self.meet("free_space", "after")
+        except OperationRefused:
+            return None
+        return room
 
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the real session, and the faults."""

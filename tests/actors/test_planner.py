@@ -7,7 +7,7 @@ import math
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.messages import Fact, Finding, Mark, Settlement, Unissued, inline
+from actorsync.actors.messages import Fact, Finding, Mark, Release, Settlement, Unissued, inline
 from actorsync.actors.planner.memory import Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.statistics import Statistics
@@ -43,6 +43,7 @@ async def plan(known: list[Entry], findings: list[Finding]) -> tuple[list[Operat
     send_batch, batches = trio.open_memory_channel[Batch](0)
     send_fact, facts = trio.open_memory_channel[Fact](math.inf)
     send_settled, settled = trio.open_memory_channel[Settlement](math.inf)
+    send_release, _ = trio.open_memory_channel[Release](0)
     given_out: list[Operation] = []
     recorded: list[Fact] = []
 
@@ -57,7 +58,7 @@ async def plan(known: list[Entry], findings: list[Finding]) -> tuple[list[Operat
         for finding in findings:
             send_finding.send_nowait(finding)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(planner.run, listings, settled, send_batch, send_fact)
+        nursery.start_soon(planner.run, listings, settled, send_batch, send_fact, send_release)
         nursery.start_soon(record)
         async for batch in batches:
             for operation in batch:

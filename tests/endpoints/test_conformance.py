@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.ftp.wire.connection import Knowledge
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
@@ -30,39 +31,43 @@ from tests.support.servers.ssh_target import SshTarget
 from tests.support.servers.ssh_target import endpoint_for as ssh_endpoint_for
 
 #: Optional extensions of SFTP servers that actorsync uses.
-EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com"})
+EXTENSIONS = frozenset({"posix-rename@openssh.com", "fsync@openssh.com", "statvfs@openssh.com", "hardlink@openssh.com"})
+
+OUTSIDE = "../.trash"
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
 
 
 @asynccontextmanager
 async def local(path: Path) -> AsyncIterator[Place]:
-    yield Place(LocalEndpoint(path))
+    (path / "root").mkdir()
+    yield Place(LocalEndpoint(path / "root", outside=OUTSIDE), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def local_follow(path: Path) -> AsyncIterator[Place]:
-    yield Place(LocalEndpoint(path, links="follow"))
+    (path / "root").mkdir()
+    yield Place(LocalEndpoint(path / "root", links="follow", outside=OUTSIDE), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def memory(path: Path) -> AsyncIterator[Place]:
-    yield Place(MemoryEndpoint())
+    yield Place(MemoryEndpoint(), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def memory_like_ftp(path: Path) -> AsyncIterator[Place]:
-    yield Place(MemoryEndpoint(precision_ns=10**9, inodes=False))
+    yield Place(MemoryEndpoint(precision_ns=10**9, inodes=False), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def memory_folding(path: Path) -> AsyncIterator[Place]:
-    yield Place(MemoryEndpoint(fold=loosest_key))
+    yield Place(MemoryEndpoint(fold=loosest_key), outside=OUTSIDE)
 
 
 @asynccontextmanager
 async def faultless(path: Path) -> AsyncIterator[Place]:
-    yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None))
+    yield Place(Faulty(MemoryEndpoint(), lambda verb, when: None), outside=OUTSIDE)
 
 
 PLACES: tuple[OpenPlace, ...] = (local, local_follow, memory, memory_like_ftp, memory_folding, faultless)
@@ -78,7 +83,8 @@ async def test_local_and_memory_endpoints_pass_the_suite(open_place: OpenPlace, 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_ftp_endpoint_passes_the_suite(shared_ftp_server: FtpTarget, check: Check) -> None:
     fresh_folder(shared_ftp_server, check.__name__)
-    await check(Place(endpoint_for(shared_ftp_server, f"/{check.__name__}")))
+    endpoint = endpoint_for(shared_ftp_server, f"/{check.__name__}", knowledge=Knowledge(outside=OUTSIDE))
+    await check(Place(endpoint, outside=OUTSIDE))
 
 
 @pytest.fixture(scope="module", params=[pytest.param("packet", marks=pytest.mark.full), "any order"])
@@ -95,13 +101,14 @@ async def test_ftp_endpoint_in_lock_step_passes_the_suite(
     shared_lock_step_server: EmbeddedFtpServer, check: Check
 ) -> None:
     (shared_lock_step_server.root / check.__name__).mkdir()
-    await check(Place(endpoint_for(shared_lock_step_server, f"/{check.__name__}")))
+    endpoint = endpoint_for(shared_lock_step_server, f"/{check.__name__}", knowledge=Knowledge(outside=OUTSIDE))
+    await check(Place(endpoint, outside=OUTSIDE))
 
 
 @pytest.mark.parametrize("check", CHECK_FUNCTIONS, ids=lambda check: check.__name__.removeprefix("check_"))
 async def test_sftp_endpoint_passes_the_suite(shared_sftp_server: SshTarget, check: Check) -> None:
     ssh_servers.fresh_folder(shared_sftp_server, check.__name__)
-    await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__)))
+    await check(Place(ssh_endpoint_for(shared_sftp_server, check.__name__, outside=OUTSIDE), outside=OUTSIDE))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +127,7 @@ async def test_m050_sftp_endpoint_without_extensions_passes_the_suite(
     bare_sftp_server: SshTarget, check: Check
 ) -> None:
     ssh_servers.fresh_folder(bare_sftp_server, check.__name__)
-    await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__)))
+    await check(Place(ssh_endpoint_for(bare_sftp_server, check.__name__, outside=OUTSIDE), outside=OUTSIDE))
 
 
 @pytest.mark.parametrize("open_place", PLACES, ids=lambda open_place: open_place.__name__)

@@ -26,6 +26,7 @@ from actorsync.model.event import (
     LoginDeferred,
     MemoryVoided,
     MovesIntended,
+    NotPublished,
     Parked,
     PartSent,
     Planned,
@@ -35,6 +36,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     Relisted,
     RemovalIntended,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Resized,
@@ -46,6 +48,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
 )
 from actorsync.model.kept import Kept
@@ -57,11 +60,13 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Prepare,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -72,6 +77,7 @@ from actorsync.model.operation import (
     Sweep,
 )
 from actorsync.model.report import Report
+from actorsync.model.trash import Trashed
 
 __all__ = ["EVERY_EVENT", "EVIL", "FILE", "FOLDER", "OLD"]
 
@@ -82,6 +88,8 @@ PART = Kept("dir/.tmp", FILE, 2, 1.0)
 KEPT = Kept("dir/.tmp", FILE, 3, 1.0, is_complete=True, size=3)
 PUBLISH = Publish(KEPT, 1, "dir/.old", FILE)
 EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
+
+TRASHED = Trashed("dir/a.txt", "removed", "../.trash/20261130T160317Z-3-0/0", OLD)
 
 EVERY_EVENT: list[Event] = [
     Started("/src", "ftp://h/", 4),
@@ -100,12 +108,16 @@ EVERY_EVENT: list[Event] = [
     Adopted(FILE, FILE, b"digest"),
     Confirmed(FILE, FILE, b"digest"),
     Intended(("dir/.tmp",)),
+    TrashOpened(3, "../.trash/20261130T160317Z-3-0", 1.5),
     PartSent(PART),
     Released((PUBLISH,)),
     ReleaseEnded(),
     ReleaseEnded("the check failed"),
+    ReleaseEnded(refused=("a",)),
+    NotPublished("nothing was published: 1 path could not be sent", 3),
     Forgotten("dir/a.txt"),
     RemovalsRefused("too many", 7),
+    RemovalsDelayed(("old.css",), 10.0, 20.0, 1.0, ("old.css",), ("back.css",)),
     RemovalsWithheld(2, "2 removals postponed"),
     Parked("y", None, 1, 0.0, 0.0, "550 no"),
     Parked("x", FILE, 3, 0.0, 100.0, "553 never", 160.0),
@@ -132,6 +144,8 @@ EVERY_EVENT: list[Event] = [
     Done(Prepare(FILE), source=FILE, kept=KEPT),
     Done(PUBLISH, FILE, FILE),
     Done(PutBack(PUBLISH), OLD),
+    Done(Maintain(".maintenance"), OLD, temporary=".t"),
+    Done(Maintain(".maintenance", begins=False)),
     Failed(PUBLISH, "550 no"),
     Done(MakeDirectory(FOLDER), FOLDER),
     Done(Remove(FILE)),
@@ -142,6 +156,7 @@ EVERY_EVENT: list[Event] = [
     Skipped(Look(FILE), "550"),
     Done(Survey("dir"), listing=Listing("dir", (FILE,))),
     Done(Sweep("dir/.tmp")),
+    Done(Recall(TRASHED), trashed=TRASHED),
     Failed(Copy(FILE), "no room"),
     Failed(Copy(FILE), "parked after 3 failures, tried again in 2.0 s: no room", Fault.PARKED),
     Failed(Copy(FILE), "not sent: the target is full (a: the disk is full)", Fault.UNSENT),

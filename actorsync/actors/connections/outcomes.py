@@ -19,15 +19,20 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     Move,
     Operation,
     Outcome,
+    Publish,
+    PutBack,
+    Recall,
     Respell,
     Returned,
     Sending,
     SetMode,
     Skipped,
 )
+from actorsync.model.trash import Trashed
 from actorsync.planning.temporary_names import is_own
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "all_made",
     "all_modes_set",
     "all_moved",
+    "all_recalled",
     "all_removed",
     "all_respelled",
     "all_swept",
@@ -68,6 +74,8 @@ class StagedCopy:
     """The digest of its content, if its times are too recent to show a later change."""
     checksum: bytes | None
     """The digest of its content, if checksums are recorded."""
+    trashed: Trashed | None = None
+    """Where the old file goes, where the profile has a trash."""
     resumed: int = 0
     """How many of its bytes an earlier attempt had sent."""
 
@@ -84,6 +92,8 @@ def not_sent(copy: Sending, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
+    if isinstance(operation, Maintain | Publish | PutBack):
+        return Returned(operation, reason, tried=True)  # the publisher decides what follows
     is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
 
@@ -91,7 +101,9 @@ def given_up(operation: Operation, reason: str) -> Outcome:
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
     """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back."""
     if isinstance(result, Entry):
-        temporary = upload.staged.temporary
+        temporary, trashed = upload.staged.temporary, upload.trashed
+        if trashed is not None:
+            trashed = attrs.evolve(trashed, now=result)
         return Done(
             upload.copy,
             result,
@@ -99,6 +111,7 @@ def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
             upload.digest,
             temporary,
             checksum=upload.checksum,
+            trashed=trashed,
             resumed=upload.resumed,
         )
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
@@ -189,6 +202,14 @@ def all_removed(batch: Batch, results: Sequence[bool | OperationRefused], *, is_
             remaining[parent_of(operation.path)] = operation.path
         outcomes.append(outcome)
     return outcomes
+
+
+def all_recalled(batch: Sequence[Recall], results: Sequence[Trashed | OperationRefused | None]) -> list[Outcome]:
+    """Return the outcomes of finding out what is in the trash."""
+    return [
+        failed(recall, result) if isinstance(result, OperationRefused) else Done(recall, trashed=result)
+        for recall, result in zip(batch, results, strict=True)
+    ]
 
 
 def all_swept(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:

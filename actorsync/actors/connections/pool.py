@@ -64,6 +64,8 @@ class Pool:
     statistics: Statistics
     lanes: int = 1
     jitter: Callable[[], float] = random.random
+    note_size: Callable[[int], object] = bool
+    """Called with the number of open connections when it changes."""
     connected: set[int] = attrs.Factory(set)
     outages: int = 0
     """How many times several connections were lost together, until none was left. No operation causes that."""
@@ -71,8 +73,7 @@ class Pool:
     _host: Breaker = attrs.Factory(lambda: Breaker(is_open=True))
     _logins: Logins = attrs.Factory(Logins)
     _is_login_forbidden: bool = False
-    _lapses: int = 0
-    _lapse: str = ""
+    _lapses: list[str] = attrs.Factory(list)  # why each of the last logins was rejected, after one had worked
     _admitted: set[int] = attrs.Factory(set)
     _lost_together: set[int] = attrs.Factory(set)
     _first: int | None = None
@@ -138,7 +139,7 @@ class Pool:
             return math.inf
         if not self.connected:
             if self.is_locked_out:
-                raise LoginLapsed(self._lapse)
+                raise LoginLapsed(self._lapses[-1])
             return 0.0 if self._host.admits(number, now) else math.inf
         if len(self.connected | self._logins.under_way) >= self.sizing.size:
             return None
@@ -149,8 +150,10 @@ class Pool:
         """Note that a connection is open. Return True if it is the first one after failed attempts."""
         self._logins.ended(number, trio.current_time(), self.jitter())
         self.connected.add(number)
+        self.note_size(len(self.connected))
         self._lost_together.clear()
-        self._lapses, self._is_login_forbidden = 0, False
+        self._lapses.clear()
+        self._is_login_forbidden = False
         if self._first == number:
             self._first = None
         self._changed.unpark_all()
@@ -189,6 +192,7 @@ class Pool:
         self._logins.ended(number, trio.current_time(), self.jitter())
         if number in self.connected:
             self.connected.discard(number)
+            self.note_size(len(self.connected))
             self._lost_together.add(number)
             if not self.connected and len(self._lost_together) > 1:
                 self.outages += 1
@@ -210,7 +214,7 @@ class Pool:
         now, is_ours = trio.current_time(), isinstance(error, OwnLimit)
         if not self.connected - {number}:
             if isinstance(error, LoginLapsed):
-                self._lapses, self._lapse = self._lapses + 1, str(error)
+                self._lapses.append(str(error))
             return AfterRejection.BACK_OFF
         if not is_ours and self._logins.is_too_early(number, now, self.jitter()):
             self._requested += 1
@@ -231,7 +235,7 @@ class Pool:
     @property
     def is_locked_out(self) -> bool:
         """Whether a login that worked before was rejected too often to try it again."""
-        return self._lapses >= _LAPSES
+        return len(self._lapses) >= _LAPSES
 
     def close(self) -> None:
         """Admit no more connections without work, because no work is left."""

@@ -19,6 +19,7 @@ from actorsync.actors.connections.outcomes import StagedCopy
 from actorsync.actors.connections.parts import Parts
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, Upload
+from actorsync.endpoints.releases import Publication, Published, publish
 from actorsync.endpoints.resuming import continue_from, may_continue, open_at
 from actorsync.errors import OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, ancestors
@@ -31,6 +32,9 @@ __all__ = ["Uploads"]
 
 #: How many times one file is tried before it counts as failed.
 TRIES: Final = 3
+#: With a trash: how many files, or bytes, wait for one flight of renames.
+FLIGHT: Final = 8
+FLIGHT_BYTES: Final = 8 << 20
 
 
 @attrs.define(eq=False)
@@ -109,6 +113,8 @@ class Uploads:
         while True:
             tries += 1
             try:
+                if self.context.trash is not None:
+                    await self.context.trash.ready(target, self.facts)
                 upload = await self._upload(source, target, copy)
                 if not isinstance(copy, Prepare):
                     await self.context.gate.passed()
@@ -148,6 +154,8 @@ class Uploads:
     async def _upload(self, source: ReadSession, target: Session, copy: Sending) -> StagedCopy:
         """Upload the file, and return it once it is known to be one version of the source file, whole."""
         if (whole := await self.parts.take_whole(target, copy)) is not None:
+            await self.intents.register_again(copy, whole.staged.temporary, whole.source)
+            whole = attrs.evolve(whole, trashed=self.intents.trashed)
             self.context.statistics.note_sent(copy, whole.staged.size, whole.resumed)
             return whole
         kept = self.parts.to_continue(copy)
@@ -177,6 +185,7 @@ class Uploads:
                 upload = self._to_upload(copy, kept.temporary, hashing or opened)
                 upload.start = upload.sent = await continue_from(target, upload)
                 if upload.start:
+                    await self.intents.register_again(copy, kept.temporary, kept.source)
                     return await self._fill(target, copy, opened, upload, hashing)
         await self.parts.give_up(target, kept, is_told=is_same)
         return None
@@ -219,17 +228,20 @@ class Uploads:
             entry,
             digest if is_recent else None,
             digest if self.context.by_content else None,
-            resumed=upload.start,
+            self.intents.trashed,
+            upload.start,
         )
 
     async def _send(self, target: Session, upload: Upload, size: int) -> Staged:
         """Send one file, and the renames that wait. Raises the `OperationRefused` of the upload."""
         self.inbox.request_connections()  # more batches may have arrived since this one was taken
+        if self.context.trash is not None and self._is_due:
+            await self.commit(target)
         self.level.show("sending", upload, size)
-        staged, results = await target.stage(
-            upload, commit=[earlier.staged for earlier in self._staged], ahead=self._take_copy_ahead
-        )
-        await self._settle(results)
+        riding = [] if self.context.trash is not None else [earlier.staged for earlier in self._staged]
+        staged, results = await target.stage(upload, commit=riding, ahead=self._take_copy_ahead)
+        if riding:
+            await self._settle(results)
         if isinstance(staged, OperationRefused):
             raise staged
         return staged
@@ -251,7 +263,26 @@ class Uploads:
         """Rename every file that waits for it. After a lost connection, find out what became of the renames."""
         if self._staged:
             self.level.show("renaming")
-            await self._settle(await target.commit([upload.staged for upload in self._staged]))
+            await self._settle(await self._rename(target))
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the files that wait are to be renamed. Old files are set aside in flights, not with each upload."""
+        size = sum(upload.staged.size for upload in self._staged)
+        return len(self._staged) >= FLIGHT or size >= FLIGHT_BYTES
+
+    async def _rename(self, target: Session) -> list[Entry | OperationRefused]:
+        """Rename the files that wait for it. With a trash, what has their names goes there first."""
+        if self.context.trash is None:
+            return await target.commit([upload.staged for upload in self._staged])
+        items = [Publication(it.staged, None if it.trashed is None else it.trashed.place) for it in self._staged]
+        results = await publish(target, items)
+        published = [isinstance(result, Published) and result.has_old for result in results]
+        self._staged = [
+            it if it.trashed is None or has_old else attrs.evolve(it, trashed=attrs.evolve(it.trashed, because="made"))
+            for it, has_old in zip(self._staged, published, strict=True)
+        ]
+        return [result.entry if isinstance(result, Published) else result for result in results]
 
     async def _settle(self, results: Sequence[Entry | OperationRefused]) -> None:
         """Report the outcomes of renames."""

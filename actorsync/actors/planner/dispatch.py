@@ -9,12 +9,13 @@ import attrs
 from actorsync.actors.pipeline import Change, OperationStage
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.progress import Progress
+from actorsync.actors.planner.releases import Releases
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.stages import OperationStages, Verdict
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, SetMode
+from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Prepare, SetMode
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
@@ -32,6 +33,7 @@ class Dispatch:
     renames: Renames
     removals: Removals
     keeping: Keeping
+    releases: Releases
     stages: Sequence[OperationStage] = ()
     modes_planned: int = 0
     """How many modes were planned to be set."""
@@ -59,8 +61,8 @@ class Dispatch:
 
     @property
     def in_hand(self) -> int:
-        """How many operations the stages of the caller have received and not sent on."""
-        return 0 if self._staging is None else self._staging.in_hand
+        """How many operations have not reached the schedule: the stages of the caller have them, or a release."""
+        return self.releases.held + (0 if self._staging is None else self._staging.in_hand)
 
     async def send(self, now: Entry, *, replaces: bool = False) -> None:
         """Offer the copy of a file or the making of a directory."""
@@ -88,10 +90,19 @@ class Dispatch:
                 self.statistics.bytes_planned += verdict.source.size
             elif isinstance(verdict, SetMode):
                 self.modes_planned += 1
-            await self.announcer.settle(self.schedule.add(verdict))
+            if self.releases.rule.is_burst and isinstance(verdict, SetMode):
+                self.releases.hold(verdict)
+            else:
+                await self.announcer.settle(self.schedule.add(self._staged(verdict)))
             self.progress.notify()
             while self._staging is not None and self.schedule.is_full:
                 await self.progress.wait()
+
+    def _staged(self, change: Change) -> Change | Prepare:
+        """Return the operation that is given out for a change: before a release, a file is only staged."""
+        if self.releases.rule.is_burst and isinstance(change, Copy):
+            return Prepare(change.source, change.replaces, kept=change.kept, side=change.side)
+        return change
 
     async def refuse(self, now: Entry, reason: str, fault: Fault = Fault.PATH) -> None:
         """Fail what would be sent, without trying it."""
@@ -114,4 +125,6 @@ class Dispatch:
     async def _until_done(self) -> None:
         """Wait until everything is done that the stages have sent so far."""
         await self.renames.start()
+        self.schedule.arrivals.note_whole()  # the scan is complete: what a stage sends late goes behind all of it
+        self.progress.notify()
         await self.progress.until_idle()

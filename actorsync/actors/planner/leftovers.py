@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 
@@ -40,37 +40,36 @@ class Leftovers:
         """
         await self._sweep(await self.blocking(self._read_first))
 
-    async def sweep_last(self, complete: ScanComplete | None, unseen: set[str]) -> int:
-        """Sweep what is left at the end of a run. Return the number of foreign entries on the target.
+    async def sweep_last(
+        self,
+        pending: Iterable[tuple[str, Entry | None]],
+        complete: ScanComplete | None,
+        unseen: set[str],
+        staged: Collection[str],
+    ) -> None:
+        """Sweep what is left at the end of a run: of the ``pending`` temporaries, what cannot be taken up.
 
         Within a run another attempt has told what became of a file, so nothing is recovered. ``unseen`` are directories
-        of the source that could not be listed.
+        of the source that could not be listed, ``staged`` are temporaries that wait for their publication.
         """
 
         def is_unseen(path: str) -> bool:
             is_listed = complete is not None and complete.scope.contains(path)
             return not is_listed or not unseen.isdisjoint(ancestors(path))
 
-        pending, foreign = await self.blocking(self._read_last)
         now = self.wall_clock_ns() / 1e9
-        await self._sweep(
-            [Sweep(path, source, False) for path, source in pending if not self.keeping.stays(path, now, is_unseen)]
-        )
-        return foreign
+        left = [it for it in pending if it[0] not in staged and not self.keeping.stays(it[0], now, is_unseen)]
+        await self._sweep([Sweep(path, source, recovers=False) for path, source in left])
 
     def _read_first(self) -> list[Sweep]:
         journal, keeping = self.journal, self.keeping
-        released = [item.kept.temporary for item, _ in journal.release()]
-        keeping.begin(journal.kept() if self.takes_up else (), released, self.wall_clock_ns() / 1e9)
-        return [self._first(path, source) for path, source in journal.pending() if not keeping.is_released(path)]
+        keeping.begin(journal.kept() if self.takes_up else (), self.wall_clock_ns() / 1e9)
+        return [self._first(path, source) for path, source in journal.pending()]
 
     def _first(self, path: str, source: Entry | None) -> Sweep:
         kept = self.keeping.spared(path)
         replaces = kept is not None and self.journal.record(kept.path) is not None
         return Sweep(path, source, kept=kept, replaces=replaces)
-
-    def _read_last(self) -> tuple[list[tuple[str, Entry | None]], int]:
-        return [*self.journal.pending()], self.journal.foreign_count()
 
     async def _sweep(self, sweeps: Sequence[Sweep]) -> None:
         for sweep in sweeps:

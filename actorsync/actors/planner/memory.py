@@ -12,12 +12,14 @@ from actorsync.model.event import Parked
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish, Side
 from actorsync.model.row import ListingRows
+from actorsync.model.trash import Trashed
 from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
+from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
 
-__all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries"]
+__all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries", "TrashMemory"]
 
 #: Reads a source file. Returns the entry that was read and a digest of its content, or None when the file changed
 #: meanwhile or could not be read.
@@ -38,6 +40,20 @@ class AuditMemory(Protocol):
     def directory_count(self) -> int: ...
 
     def drifts(self) -> Iterable[Drift]: ...
+
+    def leaving(self) -> Mapping[str, float]: ...
+
+
+class TrashMemory(Protocol):
+    """What the planner needs of what a journal knows of changes that can be undone."""
+
+    def next_run(self) -> int: ...
+
+    def open(self) -> Sequence[Trashed]: ...
+
+    def held(self) -> Mapping[str, Entry | None]: ...
+
+    def held_count(self) -> int: ...
 
 
 class Memory(Protocol):
@@ -65,6 +81,9 @@ class Memory(Protocol):
     @property
     def audits(self) -> AuditMemory: ...
 
+    @property
+    def trash(self) -> TrashMemory: ...
+
     def owned_count(self) -> int: ...
 
     def foreign_count(self) -> int: ...
@@ -89,7 +108,7 @@ class Rules:
     stay; None where all do. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has another
     time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
     of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
-    target. ``audit`` says how the target is looked at; None for not at all.
+    target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names.
     """
 
     selection: Selection
@@ -103,6 +122,7 @@ class Rules:
     audit: AuditRule | None = None
     counts_drift: bool = True
     protects: Protected | None = None
+    publish: PublishRule = FILE_BY_FILE
 
 
 @attrs.frozen

@@ -1,33 +1,38 @@
-"""The planner: compares the source with the journal, and gives out what must be done, in the right order."""
+"""The planner: compares the source with the journal, and gives out what must be done, in the right order.
+
+It is one file because a run is told as one story.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
 import trio
 
-from actorsync.actors.messages import Blocking, Fact, Finding, Settlement, Turn, holding, in_thread
+from actorsync.actors.messages import Blocking, Fact, Finding, Release, Settlement, Turn, holding, in_thread
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.releases import Releases
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import WHOLE_TREE, ScanComplete, Scope
-from actorsync.model.event import Learned, Planned
-from actorsync.model.operation import Batch, Side
+from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
+from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
+from actorsync.model.operation import Batch, Recall, Side
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
 from actorsync.planning.publishing.keeping import Keeping
@@ -65,6 +70,8 @@ class Planner:
     """What earlier attempts have left on the target. The lanes have the same one."""
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
+    trash: tuple[TrashOpened, Callable[[], str]] | None = None
+    """The trash of the run, and what returns a place in it; None where old files are not kept there."""
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
@@ -72,6 +79,8 @@ class Planner:
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
     foreign: int = 0
     """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
+    held: int = 0
+    """How many paths stay undone. Counted at the end as well."""
     _story: _Story | None = attrs.field(default=None, init=False)
 
     @property
@@ -86,11 +95,12 @@ class Planner:
         settled: trio.MemoryReceiveChannel[Settlement],
         operations: trio.MemorySendChannel[Batch],
         facts: trio.MemorySendChannel[Fact],
+        releases: trio.MemorySendChannel[Release],
     ) -> None:
-        """Plan one run. Ends, closing ``operations``, when everything is settled or the drain is over."""
+        """Plan one run. Ends, closing its ends, when everything is settled or the drain is over."""
         began, began_ns = trio.current_time(), self.wall_clock_ns()
-        with holding(listings, settled, operations, facts):
-            story = self._story = self._assemble(Announcer(facts, self.statistics), began, began_ns)
+        with holding(listings, settled, operations, facts, releases):
+            story = self._story = self._assemble(Announcer(facts, self.statistics), releases, began, began_ns)
             async with trio.open_nursery() as nursery:
                 if self.stages:
                     nursery.start_soon(story.dispatch.run)
@@ -104,6 +114,12 @@ class Planner:
                     await story.conclude(complete.scope)
                 story.is_finished = True
                 nursery.cancel_scope.cancel()
+
+    def note_connections(self, count: int) -> None:
+        """Take note that so many connections are open: it decides how many of them may have big files."""
+        self.schedule.arrivals.connections = count
+        if self._story is not None:
+            self._story.progress.notify()
 
     @property
     def is_audit(self) -> bool:
@@ -123,7 +139,9 @@ class Planner:
         """Whether foreign entries are known as an exact mirror has to know them: with links, from a whole survey."""
         return self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
 
-    def _assemble(self, announcer: Announcer, began: float, began_ns: int) -> _Story:
+    def _assemble(
+        self, announcer: Announcer, publisher: trio.MemorySendChannel[Release], began: float, began_ns: int
+    ) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
@@ -153,11 +171,19 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
+        seconds = rules.publish.remove_after
+        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
+        releases = Releases(
+            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+        )
+        if self.trash is not None:
+            opened, place = self.trash
+            releases.opened, releases.aside = opened, lambda _: place()
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(
-            schedule, progress, announcer, self.statistics, renames, removals, self.keeping, self.stages
+            schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
         )
         # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
         leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
@@ -175,6 +201,7 @@ class Planner:
             respellings=respellings,
             removals=removals,
             dispatch=dispatch,
+            held=Held(journal.trash.held(), rules.by_size_time),
             is_new_rule=is_new_rule,
         )
         self.audits = audits = Audits(
@@ -189,8 +216,8 @@ class Planner:
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners += [checks.settle, intake.settle, audits.settle, self.keeping.settle]
-        parts = (parking, survey, audits, renames, removals, dispatch, intake, leftovers)
+        announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle, self.keeping.settle]
+        parts = (parking, survey, audits, renames, removals, delays, releases, dispatch, intake, leftovers)
         return _Story(self, progress, announcer, *parts)
 
 
@@ -200,7 +227,8 @@ class _Story:
 
     The run in order: sweep what an earlier run left; look at the root of a target that the journal knows; survey one
     that it does not know, or not any more; plan each listing as it comes, while work is given out and idle connections
-    audit the target; after `ScanComplete`, when everything else is settled, ask the guards and remove.
+    audit the target; after `ScanComplete`, when everything else is settled, ask the guards, publish what was only
+    staged, and remove.
     """
 
     planner: Planner
@@ -211,6 +239,8 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    delays: Delays
+    releases: Releases
     dispatch: Dispatch
     intake: Intake
     leftovers: Leftovers
@@ -224,8 +254,11 @@ class _Story:
         if self.planner.is_audit:
             return await self._audit(listings)
         await self.leftovers.sweep_first()
+        await self._recall()
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
+        if not await self.releases.recover():
+            return None
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self._begin_survey()
@@ -244,19 +277,29 @@ class _Story:
             await self.dispatch.offer(move)
         if complete is not None:
             await self.dispatch.finish()
+            if not self.planner.draining.is_set():
+                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
+        schedule.arrivals.note_whole()
         self.progress.notify()
         await self.progress.until_idle()
         await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
+        elif complete is not None and self.planner.rules.publish.is_burst:
+            await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
+        if self.releases.is_stuck:
+            return None
         await self.announcer.until_recorded()
-        self.planner.foreign = await self.leftovers.sweep_last(complete, self.intake.unseen)
+        await self._recall()
+        leftovers = await self.planner.blocking(self._read_end)
+        kept = self.releases.temporaries
+        await self.leftovers.sweep_last(leftovers, complete, self.intake.unseen, kept)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
@@ -274,8 +317,14 @@ class _Story:
         complete = await self.intake.run(listings)
         await self._announce_totals()
         await self.audits.finish()
-        self.planner.foreign = await self.planner.blocking(self.planner.journal.foreign_count)
+        await self.planner.blocking(self._read_end)
         return None if self.audits.is_cut_short else complete
+
+    def _read_end(self) -> Iterable[tuple[str, Entry | None]]:
+        """Return the temporaries that are left, and count what the report tells, in one hop to a thread."""
+        journal = self.planner.journal
+        self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
+        return journal.pending()
 
     async def _begin_survey(self) -> bool:
         """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
@@ -297,6 +346,13 @@ class _Story:
         if is_complete and self.planner.rules.protects is not None:
             await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
+    async def _recall(self) -> None:
+        """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
+        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
+            self.progress.schedule.add(Recall(trashed))
+        self.progress.notify()
+        await self.progress.until_idle()
+
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
@@ -310,6 +366,10 @@ class _Story:
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
         if self.intake.is_new_rule and is_whole and not self.progress.schedule.left.is_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
+        for path in self.intake.held.unseen() if is_whole else ():
+            record = await self.planner.blocking(self.planner.journal.record, path)
+            if record is None or record.source is None:
+                await self.announcer.send(Forgotten(path))  # the source has lost it: there is nothing to hold
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)
 

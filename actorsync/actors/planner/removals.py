@@ -10,16 +10,17 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
-from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, name_of, parent_of
-from actorsync.model.event import RemovalsRefused, RemovalsWithheld
+from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, ancestors, name_of, parent_of
+from actorsync.model.event import RemovalsDelayed, RemovalsRefused, RemovalsWithheld
 from actorsync.model.operation import Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove, Sending
 from actorsync.planning.name_folding import Twins
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.lingering import lingering
 from actorsync.planning.reconcile import removals_below
-from actorsync.planning.removal_guard import Gone, RemovalRequest, objection, to_postpone, why_postponed
+from actorsync.planning.removal_guard import Gone, RemovalRequest, may_go_early, objection, to_postpone, why_postponed
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["Removals"]
+__all__ = ["Delays", "Removals"]
 
 
 @attrs.define(eq=False)
@@ -44,6 +45,9 @@ class Removals:
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
     _ours_before: int = 0  # entries that the target had from the source when the run began
     _foreign_used: int = 0  # foreign entries that the source has as well
+    _unlisted: Collection[str] = ()  # directories of the target that the survey could not list
+    _guarded: frozenset[str] = frozenset()  # the removals that the guards have agreed to
+    _postponed: int = 0  # removals that wait for a run in which nothing near them fails
     outdated: dict[str, bool] = attrs.Factory(dict)
     """Directories of the target in which a removal has shown that the journal does not know them; True: all below."""
 
@@ -96,7 +100,12 @@ class Removals:
             self._kept.add(operation.path)
         elif isinstance(operation, Move):
             self._kept.add(operation.target.path)
-            self.schedule.forget_removal(operation.target.path)
+            self.schedule.forget_removals({operation.target.path})
+
+    @property
+    def kept_back(self) -> Collection[str]:
+        """The removals that a stage of the caller left out or failed."""
+        return self._kept
 
     def movable(self) -> Mapping[str, Gone]:
         """Return what is missing from the source and is to be removed: a new file may be one of these, renamed."""
@@ -110,12 +119,22 @@ class Removals:
     async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
         """Ask the guards once about everything that would be removed; then release it, and wait until it is done.
 
+        See `decide`.
+        """
+        if await self.decide(complete, seen, unlisted):
+            await self.release()
+        self.progress.notify()  # what a removal that is given up held back may go now
+        await self.progress.until_idle()
+
+    async def decide(self, complete: ScanComplete, seen: int, unlisted: Collection[str], coming: int = 0) -> bool:
+        """Ask the guards about everything that would be removed. Return False if one refuses; then nothing is.
+
         ``seen`` is how many entries the scan showed, ``unlisted`` the directories of the target that the survey could
-        not list.
+        not list, and ``coming`` how many files the run adds before it removes any.
         """
         await self._drop_outside(complete.scope)
         removals = self.schedule.removals
-        ours = await self.blocking(self.journal.owned_count)
+        ours = coming + await self.blocking(self.journal.owned_count)
         root_then = await self.blocking(self.journal.root)
         foreign = sum(removal.is_foreign for removal in removals)
         known = self._ours_before + self._foreign_used + foreign
@@ -124,13 +143,40 @@ class Removals:
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))
             await self.announcer.settle(self.schedule.drop_removals("a guard refused"))
-        else:
-            await self.announcer.send(complete)
-            await self._confirm_absence()
-            await self._postpone_removals(unlisted)
-            await self.blocking(self._mark_twins)
-            self.schedule.release_removals()
-            self.progress.notify()
+            return False
+        self._unlisted = unlisted
+        self._guarded = frozenset(removal.path for removal in removals)
+        await self.announcer.send(complete)
+        await self._confirm_absence()
+        await self._postpone_removals()
+        return True
+
+    async def release(self) -> None:
+        """Remove what may be removed, and wait until that is done. Only after `decide` has returned True."""
+        await self.blocking(self._mark_twins)
+        if self.schedule.arrivals:
+            await self._make_way()
+            # A move that could not be done meanwhile has become a removal that no guard has seen.
+            late = frozenset(it.path for it in self.schedule.removals) - self._guarded
+            reason = "it was found to be no move after the guards had been asked; the next run removes it"
+            await self.announcer.settle(self.schedule.drop_removals(reason, late))
+            await self._postpone_removals()
+        await self._announce_postponed()
+        self.schedule.release_removals()
+        self.progress.notify()
+        await self.progress.until_idle()
+
+    async def _make_way(self) -> None:
+        """Remove what is in the way of files that hold back others by their rank; return when all of these are sent.
+
+        What must not go yet, or could not be removed, holds back nothing any more: it arrives last.
+        """
+        early = may_go_early(self._gone, self.schedule.making_way, self.schedule.arrivals.entries())
+        self.schedule.release_removals(early)
+        self.progress.notify()
+        await self.progress.until_idle()
+        self.schedule.excuse_waiting()
+        self.progress.notify()
         await self.progress.until_idle()
 
     def _mark_twins(self) -> None:
@@ -168,18 +214,60 @@ class Removals:
         await self.announcer.settle(self.schedule.park_removals(present, Fault.OTHER))
         self._parked |= present
 
-    async def _postpone_removals(self, unlisted: Collection[str]) -> None:
-        """Drop the removals that may be half of a rename which failed, and announce them in one event."""
+    async def _postpone_removals(self) -> None:
+        """Drop the removals that may be half of a rename which failed."""
         await self.announcer.settle(self.schedule.park_removals(self._parked))
-        count, kept = 0, self._parked.keys() | self._kept
+        kept = self._parked.keys() | self._kept
         while True:
             removals = {removal.path: self._gone[removal.path] for removal in self.schedule.removals}
-            postponed = to_postpone(removals, self._unsent.values(), kept=kept, unlisted=unlisted)
+            postponed = to_postpone(removals, self._unsent.values(), kept=kept, unlisted=self._unlisted)
             if not postponed:
                 break
-            count += len(postponed)
+            self._postponed += len(postponed)
             # What waits for a removal that is given up fails with it, which may postpone further removals.
             await self.announcer.settle(self.schedule.drop_removals("a file near it failed", postponed))
-        if count:
-            reason = why_postponed(count, self._unsent.keys() | kept | set(unlisted))
-            await self.announcer.send(RemovalsWithheld(count, reason))
+
+    async def _announce_postponed(self) -> None:
+        """Announce in one event how many removals were postponed."""
+        if self._postponed:
+            near = self._unsent.keys() | self._parked.keys() | self._kept | set(self._unlisted)
+            reason = why_postponed(self._postponed, near)
+            await self.announcer.send(RemovalsWithheld(self._postponed, reason))
+
+
+@attrs.frozen(eq=False)
+class Delays:
+    """Leave removals to later runs until their time has come. ``seconds`` count from the first run that planned it."""
+
+    journal: Memory
+    schedule: Schedule
+    announcer: Announcer
+    blocking: Blocking
+    wall_clock_ns: Callable[[], int]
+    seconds: float
+
+    async def delay(self, scope: Scope, kept: Collection[str], unlisted: Collection[str]) -> None:
+        """Delay removals, but not those that make way for something new. Call it when all are planned.
+
+        ``kept`` are removals that a stage of the caller has kept back, ``unlisted`` directories of the source that
+        could not be listed: what is below them may be gone or not.
+        """
+        gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
+        since = await self.blocking(self.journal.audits.leaving)
+        if not (since or (gone and self.seconds)):
+            return
+        now = self.wall_clock_ns() / 1e9
+        stays = lingering(gone, self.schedule.making_way, since, now, self.seconds)
+        self.schedule.forget_removals(stays.paths)
+        returned = [
+            path
+            for path in since
+            if path not in gone and path not in kept and scope.contains(path) and not _is_below(path, unlisted)
+        ]
+        if stays.paths or returned:
+            paths, found = tuple(sorted(stays.paths)), tuple(sorted(stays.found))
+            await self.announcer.send(RemovalsDelayed(paths, stays.first, stays.last, now, found, tuple(returned)))
+
+
+def _is_below(path: str, directories: Collection[str]) -> bool:
+    return any(above in directories for above in ancestors(path))

@@ -28,6 +28,7 @@ from actorsync.model.event import (
     LoginDeferred,
     MemoryVoided,
     MovesIntended,
+    NotPublished,
     Parked,
     PartSent,
     Planned,
@@ -37,6 +38,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     Relisted,
     RemovalIntended,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Resized,
@@ -48,6 +50,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
 )
 from actorsync.model.messages import result_of
@@ -114,8 +117,12 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "path": kept.path, "temporary": kept.temporary, "sent": kept.sent}
         case Released(items):
             yield {"event": name, "paths": [it.path for it in items]}
+        case ReleaseEnded(rolled_back, refused):
+            yield {"event": name, "rolled_back": rolled_back, "refused": list(refused)}
         case RemovalIntended(paths):
             yield {"event": name, "paths": list(paths)}
+        case RemovalsDelayed(paths, first, last):
+            yield {"event": name, "paths": list(paths), "first": first, "last": last}
         case MovesIntended(moves):
             yield {"event": name, "from": [it.target.path for it in moves], "paths": [it.path for it in moves]}
         case Stopped(report):
@@ -141,10 +148,11 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             Started()
             | Planned()
             | Forgotten()
+            | TrashOpened()
             | MemoryVoided()
             | Audited()
             | DriftEnded()
-            | ReleaseEnded()
+            | NotPublished()
             | RemovalsRefused()
             | RemovalsWithheld()
             | Recovered()

@@ -210,6 +210,7 @@ class FsspecEndpoint:
         self._store: Store | None = None
         self._opening = trio.Lock()
         self._refusal: str | None = None
+        self.outside = ""
 
     @property
     def display(self) -> str:
@@ -251,7 +252,7 @@ class FsspecEndpoint:
             raise unopened(error, hide) from error
         is_strict = self._location.table == "source"
         move = None if self._plan.is_flat else _move_of(fs)
-        tree = Tree(fs, self._plan.root, hide, is_flat=self._plan.is_flat, is_strict=is_strict, fault=self._plan.fault)
+        tree = Tree(fs, self._plan.root, hide, self._plan.is_flat, is_strict, self._plan.fault, self.outside)
         try:
             fs.info(tree.at(""))
         except Exception as error:

@@ -24,7 +24,7 @@ from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
 from actorsync.endpoints.fsspec.name_checks import Move, NameChecks, odd_directories
 from actorsync.endpoints.fsspec.tree import Tree
-from actorsync.endpoints.shared.paths import aside_of
+from actorsync.endpoints.shared.paths import aside_of, is_above
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.text import display
@@ -256,7 +256,7 @@ class Store:
 
     def remove_one(self, entry: Entry) -> bool:
         """Remove an unchanged file or an empty directory."""
-        if not entry.path:
+        if is_above(entry.path):
             raise OperationRefused("the root is never removed")
         found = self._seen(entry)
         if found is None:

@@ -15,6 +15,7 @@ import attrs
 
 from actorsync.endpoints.fsspec.entries import Info, entry_of, version_of
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
+from actorsync.endpoints.shared.paths import below, leads_out, why_not_inside
 from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join
 from actorsync.model.text import display
@@ -31,7 +32,7 @@ class Tree:
 
     ``hide`` removes secrets from a text. ``is_flat``: the store has no directories, only names with slashes in them.
     ``is_strict``: a missing root is a problem, not a directory still to be made. ``fault`` returns why a name cannot be
-    used here, or None.
+    used here, or None. ``outside`` is the directory beside the root that may be used; it begins with ``../``.
     """
 
     fs: Any
@@ -40,22 +41,25 @@ class Tree:
     is_flat: bool = False
     is_strict: bool = False
     fault: Callable[[str], str | None] = lambda _: None
+    outside: str = ""
 
     def at(self, path: str) -> str:
         """Return the path in the file system for ``path``. Raises `OperationRefused` if it cannot be used."""
         if not path:
             return self.root
         names = path.split("/")
-        if not {"", ".", ".."}.isdisjoint(names) or "\0" in path:
-            raise OperationRefused(f"{display(path)!r} is not a path below the root")
+        if (why := why_not_inside(path, self.outside, self.root)) is not None or "\0" in path:
+            raise OperationRefused(f"{display(path)!r} cannot be used: {why or 'it is not a path below the root'}")
         try:
             path.encode()
         except UnicodeEncodeError:
             raise OperationRefused(f"{display(path)!r} is not UTF-8; rename it, or exclude it") from None
         if any(len(name.encode()) > 255 for name in names):
             raise OperationRefused(f"a name in {display(path)!r} has more than 255 bytes; shorten it, or exclude it")
-        if why := next(filter(None, map(self.fault, names)), None):
+        if why := next(filter(None, map(self.fault, filter(_is_name, names))), None):
             raise OperationRefused(f"a name in {display(path)!r} {why}")
+        if leads_out(path):
+            return below(self.root, path)
         return join(self.root.rstrip("/"), path) if self.root != "/" else f"/{path}"
 
     def look(self, path: str) -> Info | None:
@@ -179,3 +183,7 @@ class Tree:
         except OSError as error:
             if not is_missing(error):
                 raise
+
+
+def _is_name(name: str) -> bool:
+    return name != ".."

@@ -13,7 +13,7 @@ from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
 from actorsync.endpoints.ftp.looks.presence import Presence, is_changed, note_times
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
-from actorsync.endpoints.shared.paths import aside_of, trial_beside
+from actorsync.endpoints.shared.paths import aside_of, is_above, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -86,7 +86,7 @@ class Remover:
         links = await self._symlinks.find([parent_of(entry.path) for entry in entries])
         refusals: dict[Entry, bool | OperationRefused] = {}
         for entry in entries:
-            why = self._connection.fault(entry.path) or (None if entry.path else "the root is never removed")
+            why = self._connection.fault(entry.path) or ("the root is never removed" if is_above(entry.path) else None)
             if parent_of(entry.path) in links:
                 refusals[entry] = link_refusal(links[parent_of(entry.path)])
             elif why:

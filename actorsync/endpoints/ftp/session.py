@@ -16,19 +16,21 @@ from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
+from actorsync.endpoints.ftp.publish import Publisher
 from actorsync.endpoints.ftp.read import Hasher, Reader
 from actorsync.endpoints.ftp.remove import Remover
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.resume import Resumer
 from actorsync.endpoints.ftp.upload import Uploader
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
 from actorsync.protocols.ftp.dialogues import exchange, whereabouts
 from actorsync.protocols.ftp.flights import Flight, Flights
-from actorsync.protocols.ftp.replies import TimeSetter
+from actorsync.protocols.ftp.replies import TimeSetter, available_of
 from actorsync.protocols.ftp.wire import command_line
 
 __all__ = ["FtpSession"]
@@ -72,6 +74,7 @@ class FtpSession:
         self._mover = Mover(connection, self._spellings, symlinks)
         self._reader = Reader(connection, presence)
         self._looker = Looker(connection, presence)
+        self._publisher = Publisher(connection, self._looker, self._spellings, symlinks)
         self._hasher = Hasher(connection)
         self._directories = Directories(connection, self._lister, symlinks, presence, self._spellings)
         self._remover = Remover(connection, symlinks, self._directories, presence, self._spellings)
@@ -109,6 +112,23 @@ class FtpSession:
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries to their final names."""
         return await self._renamer.commit(staged)
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files, up to 64 in a flight."""
+        return await self._publisher.publish(items)
+
+    async def free_space(self) -> int | None:
+        """Ask with AVBL, where FEAT names it (draft-peterson-streamlined-ftp-command-extensions)."""
+        if "AVBL" not in self.connection.known.features.names:
+            return None
+        await self.connection.resync()
+        asked = command_line("AVBL", self.connection.at(""))
+        (reply,) = await self.connection.control.play(exchange([(asked,)]))
+        return available_of(reply)
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back, up to 64 in a flight."""
+        return await self._publisher.put_back(items)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories."""

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.local import publish as releases
 from actorsync.endpoints.local.content import LocalContent
 from actorsync.endpoints.local.links import KeepsBack
 from actorsync.endpoints.local.openat import reason_of, refusal, shown
@@ -24,6 +25,7 @@ from actorsync.endpoints.local.page_cache import Readiness
 from actorsync.endpoints.local.resume import BLOCKS, open_kept
 from actorsync.endpoints.local.tree import Opened, Tree
 from actorsync.endpoints.local.writer import Writer
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.endpoints.resuming import BLOCK, restart_at
 from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
 from actorsync.endpoints.shared.seam import find_start
@@ -66,10 +68,11 @@ class LocalEndpoint:
         *,
         links: Literal["skip", "follow", "error"] = "skip",
         keeps_back: KeepsBack | None = None,
+        outside: str = "",
     ) -> None:
         self.root = Path(os.path.realpath(root))
         self.links = links
-        self.tree = Tree(os.fspath(self.root), follow=links == "follow", keeps_back=keeps_back)
+        self.tree = Tree(os.fspath(self.root), follow=links == "follow", keeps_back=keeps_back, outside=outside)
         self._limiter = trio.CapacityLimiter(_THREADS)
         #: Separate threads for file content: slow transfers delay no listing.
         self._transfers = trio.CapacityLimiter(_THREADS)
@@ -248,6 +251,18 @@ class LocalSession:
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries in one hop, with one fsync for each directory."""
         return await self._hop(self._tree.commit, staged)
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files in one hop."""
+        return await self._hop(releases.publish, self._tree, items)
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back in one hop."""
+        return await self._hop(releases.put_back, self._tree, items)
+
+    async def free_space(self) -> int | None:
+        """Ask the file system of the root."""
+        return await self._hop(releases.free_space, self._tree.root)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories in one hop; ``""`` makes the root and the directories above it."""

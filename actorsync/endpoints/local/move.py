@@ -12,32 +12,31 @@ from actorsync.endpoints.local.openat import Walk, entry_of, shown
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
 
-__all__ = ["move"]
+__all__ = ["link", "look", "move"]
 
 #: Errors of a file system that has no hard links.
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
-def move(walk: Walk, root: str, names: Names, item: Relocation) -> Entry:
-    """Rename an unchanged file. ``walk`` opens its new directory, a second walk the old one."""
+def move(walk: Walk, other: Walk, names: Names, item: Relocation) -> Entry:
+    """Rename an unchanged file. ``walk`` opens its new directory, ``other`` the old one."""
     directory, name = walk.parent(item.path)
-    there = _look(directory, name)
-    with Walk(root) as other:
-        try:
-            old_directory, old_name = other.parent(item.entry.path)
-            found = _look(old_directory, old_name)
-        except FileNotFoundError:
-            found = None
-        if found is None:
-            if there is not None and _is_as(item.entry, entry_of(item.path, there)):
-                return entry_of(item.path, there)  # by an earlier call
-            raise OperationRefused(f"cannot move {shown(item.entry.path)}: it is gone")
-        if not _is_as(item.entry, entry_of(item.path, found)):
-            raise OperationRefused(f"{shown(item.entry.path)} was changed by another program: not moved")
-        if there is not None:
-            raise OperationRefused(f"cannot move to {shown(item.path)}: the name is taken")
-        with names.claimed(directory, item.path):
-            _rename(old_directory, old_name, directory, name)
+    there = look(directory, name)
+    try:
+        old_directory, old_name = other.parent(item.entry.path)
+        found = look(old_directory, old_name)
+    except FileNotFoundError:
+        found = None
+    if found is None:
+        if there is not None and _is_as(item.entry, entry_of(item.path, there)):
+            return entry_of(item.path, there)  # by an earlier call
+        raise OperationRefused(f"cannot move {shown(item.entry.path)}: it is gone")
+    if not _is_as(item.entry, entry_of(item.path, found)):
+        raise OperationRefused(f"{shown(item.entry.path)} was changed by another program: not moved")
+    if there is not None:
+        raise OperationRefused(f"cannot move to {shown(item.path)}: the name is taken")
+    with names.claimed(directory, item.path):
+        _rename(old_directory, old_name, directory, name)
     now = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not os.path.samestat(found, now) or not _is_as(item.entry, entry_of(item.path, now)):
         raise OperationRefused(f"{shown(item.path)} was replaced by another program after the move")
@@ -46,17 +45,25 @@ def move(walk: Walk, root: str, names: Names, item: Relocation) -> Entry:
 
 def _rename(old_directory: int, old_name: str, directory: int, name: str) -> None:
     """Rename by link and unlink, so that the kernel replaces nothing. In between, the file has both names."""
+    if link(old_directory, old_name, directory, name):
+        os.unlink(old_name, dir_fd=old_directory)
+    else:
+        os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
+
+
+def link(old_directory: int, old_name: str, directory: int, name: str) -> bool:
+    """Give a file a second name, which must be free; return False if the file system has no hard links."""
     try:
         os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
-    else:
-        os.unlink(old_name, dir_fd=old_directory)
+        return False
+    return True
 
 
-def _look(directory: int, name: str) -> os.stat_result | None:
+def look(directory: int, name: str) -> os.stat_result | None:
+    """Return the status of a name in an open directory, even if it is a link; None if there is none."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

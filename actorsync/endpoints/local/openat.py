@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Final, Self
 
+from actorsync.endpoints.shared.paths import below, is_above, why_not_inside
 from actorsync.errors import OperationRefused, RootMissing
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.model.row import CODES, Row, encode
@@ -58,6 +59,8 @@ def refusal(doing: str, path: str, error: OSError) -> OperationRefused:
 
 def reason_of(error: OSError) -> str:
     """Return the message of the system for an error."""
+    if error.errno == errno.EXDEV:
+        return "It is on another file system; choose a directory on the same one, as files are not copied"
     if error.errno == errno.ELOOP:
         return "It is a symbolic link"
     if error.errno == errno.ENOTDIR:
@@ -97,12 +100,14 @@ def still_listed(directory: int, missing: Collection[str]) -> Iterator[Row]:
                 yield encode(item.name), CODES[kind], 0, None, None, None, None
 
 
-def components(path: str) -> list[str]:
-    """Return the names of ``path``. Raises `OperationRefused` if it is not normalized or cannot be a local name."""
+def components(path: str, root: str = "", outside: str = "") -> list[str]:
+    """Return the names of ``path``. Raises `OperationRefused` if it is not normalized or cannot be a local name.
+
+    ``outside`` is the directory beside ``root`` that may be used as well, as a path that begins with ``..``.
+    """
     names = path.split("/") if path else []
-    for name in names:
-        if name in {"", ".", ".."} or "\0" in name:
-            raise OperationRefused(f"{shown(path)} is not a path below the root")
+    if (why := why_not_inside(path, outside, root)) is not None or "\0" in path:
+        raise OperationRefused(f"{shown(path)} cannot be used: {why or 'it is not a path below the root'}")
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -128,10 +133,13 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 class Walk:
-    """Opens directories below a root by descriptor, one at a time. Walking down from the last one is cheap."""
+    """Opens directories below a root by descriptor, one at a time. Walking down from the last one is cheap.
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    A path in ``outside``, the directory beside the root, is walked from the directory above the root in the same way.
+    """
+
+    def __init__(self, root: str, outside: str = "") -> None:
+        self._root, self._outside = root, outside
         self._at: list[str] = []
         self._fd = -1
 
@@ -144,18 +152,19 @@ class Walk:
 
     def directory(self, path: str) -> int:
         """Open a directory; the descriptor is valid until the next call."""
-        names = components(path)
-        if self._fd < 0 or names[: len(self._at)] != self._at:
-            self._step(self._open_root(), [])
+        names = components(path, self._root, self._outside)
+        ups = names.count("..")
+        if self._fd < 0 or names[: len(self._at)] != self._at or len(self._at) < ups:
+            self._step(self._open_root(below(self._root, "/".join(names[:ups]))), names[:ups])
         for name in names[len(self._at) :]:
             self._step(os.open(name, _DIRECTORY, dir_fd=self._fd), [*self._at, name])
         return self._fd
 
     def parent(self, path: str) -> tuple[int, str]:
         """Open the directory that holds ``path``; return its descriptor and the name of ``path`` in it."""
-        if not path:
+        if is_above(path):
             raise OperationRefused("the root cannot be replaced or removed")
-        components(path)
+        components(path, self._root, self._outside)
         return self.directory(parent_of(path)), name_of(path)
 
     def status(self, path: str) -> os.stat_result:
@@ -165,11 +174,11 @@ class Walk:
         directory, name = self.parent(path)
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
-    def _open_root(self) -> int:
+    def _open_root(self, root: str) -> int:
         try:
-            return os.open(self._root, _DIRECTORY)
+            return os.open(root, _DIRECTORY)
         except FileNotFoundError as error:  # refused, not gone: a missing root must not make its files look removed
-            raise RootMissing(f"the root {shown(self._root)} does not exist") from error
+            raise RootMissing(f"the root {shown(root)} does not exist") from error
 
     def _step(self, fd: int, names: list[str]) -> None:
         if self._fd >= 0:

@@ -36,7 +36,9 @@ from actorsync.endpoints.local.openat import (
     temporary_beside,
 )
 from actorsync.endpoints.local.page_cache import Readiness
+from actorsync.endpoints.local.remove import remove, unlink
 from actorsync.endpoints.local.spelling import Spellings, put_back
+from actorsync.endpoints.shared.paths import leads_out
 from actorsync.endpoints.shared.resource_limits import is_own_limit
 from actorsync.endpoints.shared.unset_modes import UnsetModes
 from actorsync.errors import GuardRefused, OperationRefused, RootMissing
@@ -83,11 +85,16 @@ class Tree:
     keeps_back: KeepsBack | None = None
     names: Names = attrs.Factory(Names)
     unset: UnsetModes = attrs.Factory(UnsetModes)
+    outside: str = ""
+
+    def walk(self) -> Walk:
+        """Return a walk below the root, and in the directory beside it that may be used as well."""
+        return Walk(self.root, self.outside)
 
     def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be read."""
         try:
-            with Walk(self.root) as walk, os.scandir(walk.directory("")) as found:
+            with self.walk() as walk, os.scandir(walk.directory("")) as found:
                 next(found, None)
                 status = walk.status("")
         except OSError as error:
@@ -111,7 +118,7 @@ class Tree:
         """
         results: list[ListingRows] = []
         rows, end = 0, time.monotonic() + _LONG_ENOUGH
-        with Walk(self.root) as walk:
+        with self.walk() as walk:
             for directory in directories:
                 try:
                     results.append(self._listed(walk, directory))
@@ -171,7 +178,7 @@ class Tree:
     def open_all(self, paths: Sequence[str]) -> list[Opened | OSError | OperationRefused]:
         """Open regular files. Consecutive files of one directory share one walk to it."""
         results: list[Opened | OSError | OperationRefused] = []
-        with Walk(self.root) as walk:
+        with self.walk() as walk:
             for path in paths:
                 try:
                     opened = self._open(walk, path, _read_whole)
@@ -183,7 +190,7 @@ class Tree:
 
     def open_now(self, path: str, readiness: Readiness) -> Opened | None:
         """Open one regular file as `open_all` does; return None if reading it would wait for a disk."""
-        with Walk(self.root) as walk:
+        with self.walk() as walk:
             return self._open(walk, path, readiness.read)
 
     def _open(self, walk: Walk, path: str, read: Callable[[int, int], bytes | None]) -> Opened | None:
@@ -207,24 +214,25 @@ class Tree:
 
     def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename each temporary over its final name."""
-        return self._batch("put in place", staged, lambda item: (item.path,), self._commit)
+        return self.batch("put in place", staged, lambda item: (item.path,), self._commit)
 
     def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename unchanged files to free names."""
 
         def do(walk: Walk, item: Relocation) -> Entry:
-            return move(walk, self.root, self.names, item)
+            with self.walk() as other:
+                return move(walk, other, self.names, item)
 
-        return self._batch("move", relocations, lambda item: (item.path, item.entry.path), do)
+        return self.batch("move", relocations, lambda item: (item.path, item.entry.path), do)
 
     def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories; the root with its parents."""
-        return self._batch("make directory", paths, lambda path: (path,), self._make)
+        return self.batch("make directory", paths, lambda path: (path,), self._make)
 
     def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set the modes of files and directories. One that the file system refuses is noted in ``unset``."""
         change = partial(set_mode, unset=self.unset)
-        return self._batch("set the mode of", entries, lambda entry: (entry.path,), change)
+        return self.batch("set the mode of", entries, lambda entry: (entry.path,), change)
 
     def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries."""
@@ -232,9 +240,9 @@ class Tree:
 
         def do(walk: Walk, entry: Entry) -> bool:
             is_elsewhere = spellings is not None and not spellings.has(walk, entry.path)
-            return True if is_elsewhere else _remove(walk, entry)
+            return True if is_elsewhere else remove(walk, entry)
 
-        return self._batch("remove", entries, lambda entry: (entry.path,), do)
+        return self.batch("remove", entries, lambda entry: (entry.path,), do)
 
     def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names."""
@@ -246,11 +254,11 @@ class Tree:
         def do(walk: Walk, temporary: str) -> bool:
             if temporary in finals:
                 put_back(walk, temporary, finals[temporary])
-            return _unlink(walk, temporary)
+            return unlink(walk, temporary)
 
-        return self._batch("remove", temporaries, lambda path: (path,), do)
+        return self.batch("remove", temporaries, lambda path: (path,), do)
 
-    def _batch(
+    def batch(
         self,
         doing: str,
         items: Sequence[_ItemT],
@@ -263,7 +271,7 @@ class Tree:
         """
         results: list[_ResultT | OperationRefused] = []
         touched: dict[str, list[int]] = {}
-        with Walk(self.root) as walk:
+        with self.walk() as walk:
             for index, item in enumerate(items):
                 paths = paths_of(item)
                 try:
@@ -325,13 +333,13 @@ class Tree:
 
     def _resolve(self, path: str) -> str:
         """Return ``path`` with its links resolved, or unchanged if links are not followed."""
-        components(path)
-        return resolved(self.root, path, self.keeps_back) if self.follow else path
+        components(path, self.root, self.outside)
+        return resolved(self.root, path, self.keeps_back) if self.follow and not leads_out(path) else path
 
     def _followed(self, path: str) -> os.stat_result | None:
         """Return the status of a link's target; None if it cannot be read, or is a parent of the link."""
         try:
-            with Walk(self.root) as walk:
+            with self.walk() as walk:
                 status = walk.status(self._resolve(path))
                 names = components(parent_of(path))
                 above = ["", *("/".join(names[: depth + 1]) for depth in range(len(names)))]
@@ -368,31 +376,3 @@ def _committed_before(staged: Staged, directory: int, final: str) -> Entry:
     ):
         raise OperationRefused(f"cannot put {shown(staged.path)} in place: its temporary is gone", retry=True)
     return found
-
-
-def _remove(walk: Walk, entry: Entry) -> bool:
-    try:
-        directory, name = walk.parent(entry.path)
-        found = entry_of(entry.path, os.stat(name, dir_fd=directory, follow_symlinks=False))
-        if entry.kind is Kind.DIRECTORY:
-            os.rmdir(name, dir_fd=directory)
-            return True
-        if (found.kind, found.size) != (entry.kind, entry.size) or entry.mtime_ns not in {None, found.mtime_ns}:
-            raise OperationRefused(f"{shown(entry.path)} was changed by another program: not removed")
-        os.unlink(name, dir_fd=directory)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return True
-        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-            return False
-        raise
-    return True
-
-
-def _unlink(walk: Walk, temporary: str) -> bool:
-    try:
-        directory, name = walk.parent(temporary)
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        pass
-    return True

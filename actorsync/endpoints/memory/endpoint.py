@@ -16,16 +16,17 @@ from typing import Final, TypeVar
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
-from actorsync.endpoints.memory.store import MemoryStore, require_itself
-from actorsync.endpoints.memory.tree import Directory, File, Special
-from actorsync.endpoints.memory.writer import may_continue, sweep, where_to_continue, write
+from actorsync.endpoints.memory import changes, releases
+from actorsync.endpoints.memory.tree import Directory, File, MemoryTree
+from actorsync.endpoints.memory.writer import may_continue, where_to_continue, write
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import (
     GuardRefused,
     OperationRefused,
     TooManyConnections,
     Vanished,
 )
-from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, parent_of
+from actorsync.model.entry import Entry, Listing, Problem, Root, join
 from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
@@ -38,7 +39,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 
-class MemoryEndpoint(MemoryStore):
+class MemoryEndpoint(MemoryTree):
     """A tree of files and directories in memory.
 
     Args:
@@ -55,10 +56,13 @@ class MemoryEndpoint(MemoryStore):
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
     tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` and ``respell`` (with the
-    new path), ``set_mode``, ``remove``, ``sweep``, ``abandon``, ``continue_from`` and ``leave``.
+    new path), ``publish`` and ``put_back`` (with the final path), ``set_mode``, ``remove``, ``sweep``, ``abandon``,
+    ``continue_from`` and ``leave``.
 
-    A test may set at any time: ``device``, the number of the disk that holds the root; ``capabilities``; and what
-    `MemoryStore` has.
+    A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
+    holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
+    ``can_resume``, whether uploads can be continued; ``pieces``, how many pieces a file is written in;
+    ``capabilities``.
     """
 
     def __init__(
@@ -96,6 +100,11 @@ class MemoryEndpoint(MemoryStore):
         if root is None:
             raise GuardRefused("the root does not exist")
         return Root(self.entry("", root), self.device)
+
+    def has_room(self, more: int) -> bool:
+        """Return whether ``more`` bytes would fit."""
+        room = changes.room(self)
+        return room is None or more <= room
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -196,27 +205,45 @@ class MemorySession:
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries, one after the other."""
-        return [await self._one("commit", item.path, self._commit, item) for item in staged]
+        return [await self._one("commit", item.path, partial(changes.commit, self._endpoint), item) for item in staged]
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files, one after the other."""
+        return [await releases.publish(self._endpoint, item) for item in items]
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back, one after the other."""
+        return [await releases.put_back(self._endpoint, item) for item in items]
+
+    async def free_space(self) -> int | None:
+        """Return what is left of the capacity; None without one."""
+        await trio.lowlevel.checkpoint()
+        return changes.room(self._endpoint)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, one after the other."""
-        return [await self._one("make", path, self._make, path) for path in paths]
+        return [await self._one("make", path, partial(changes.make, self._endpoint), path) for path in paths]
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Rename unchanged files, one after the other."""
-        return [await self._one("move", item.path, self._move, item) for item in relocations]
+        return [await self._one("move", item.path, partial(changes.move, self._endpoint), item) for item in relocations]
 
     async def set_modes(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused]:
         """Set modes, one after the other."""
-        return [await self._one("set_mode", entry.path, self._set_mode, entry) for entry in entries]
+        return [
+            await self._one("set_mode", entry.path, partial(changes.set_mode, self._endpoint), entry)
+            for entry in entries
+        ]
 
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names, one after the other."""
-        return [await self._one("respell", item.path, partial(_respell, self._endpoint), item) for item in items]
+        return [await self._one("respell", item.path, partial(changes.respell, self._endpoint), item) for item in items]
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
-        return [await self._one("remove", entry.path, self._remove, entry) for entry in entries]
+        return [
+            await self._one("remove", entry.path, partial(changes.remove, self._endpoint), entry) for entry in entries
+        ]
 
     async def sweep(
         self,
@@ -224,11 +251,11 @@ class MemorySession:
         finals: Mapping[str, str] | None = None,  # noqa: ARG002 - a rename is atomic, so nothing was set aside
     ) -> list[bool | OperationRefused]:
         """Remove temporaries, one after the other."""
-        return [await self._one("sweep", path, partial(sweep, self._endpoint), path) for path in temporaries]
+        return [await self._one("sweep", path, partial(changes.sweep, self._endpoint), path) for path in temporaries]
 
     async def abandon(self, temporary: str) -> bool:
         """Remove the temporary."""
-        return await self._one("abandon", temporary, partial(sweep, self._endpoint), temporary) is True
+        return await self._one("abandon", temporary, partial(changes.sweep, self._endpoint), temporary) is True
 
     async def may_continue(self, temporary: str) -> int:
         """Return where content is to be opened to continue an upload."""
@@ -265,81 +292,4 @@ class MemorySession:
             return refused
 
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
-        return await write(self._endpoint, upload, ahead)
-
-    def _make(self, path: str) -> Entry:
-        self._endpoint.check_trouble(path)
-        require_itself(self._endpoint, path)
-        return self._endpoint.make(path)
-
-    def _commit(self, staged: Staged) -> Entry:
-        if parent_of(staged.temporary) != parent_of(staged.path):
-            raise ValueError(f"{staged.temporary!r} is not in the directory of {staged.path!r}")
-        node, final = self._endpoint.find(staged.temporary), self._endpoint.find(staged.path)
-        time = None if staged.mtime_ns is None else self._endpoint.rounded(staged.mtime_ns)
-        committed = isinstance(final, File) and (len(final.data), final.mtime_ns) == (staged.size, time)
-        require_itself(self._endpoint, staged.path)
-        if node is None and final is not None and committed:  # by an earlier call
-            return self._endpoint.entry(staged.path, final)
-        if not isinstance(node, File) or len(node.data) != staged.size:
-            raise OperationRefused(f"the temporary of {staged.path!r} is gone, or was changed", retry=True)
-        self._endpoint.rename(staged.temporary, staged.path)
-        return self._endpoint.entry(staged.path, node)
-
-    def _move(self, item: Relocation) -> Entry:
-        self._endpoint.check_trouble(item.path)
-        node, there = self._endpoint.find(item.entry.path), self._endpoint.find(item.path)
-        if node is None and there is not None and _is_as(item.entry, self._endpoint.entry(item.path, there)):
-            return self._endpoint.entry(item.path, there)  # by an earlier call
-        if node is None:
-            raise OperationRefused(f"{item.entry.path!r} is gone")
-        if not _is_as(item.entry, self._endpoint.entry(item.entry.path, node)):
-            raise OperationRefused(f"{item.entry.path!r} was changed by another program: not moved")
-        if there is not None:
-            raise OperationRefused(f"cannot move to {item.path!r}: the name is taken")
-        self._endpoint.rename(item.entry.path, item.path)
-        return self._endpoint.entry(item.path, node)
-
-    def _set_mode(self, entry: Entry) -> Entry:
-        self._endpoint.check_trouble(entry.path)
-        node = self._endpoint.find(entry.path)
-        is_as_expected = node is not None and self._endpoint.entry(entry.path, node).kind is entry.kind
-        if isinstance(node, Special) or node is None or not is_as_expected or entry.mode is None:
-            raise OperationRefused(f"{entry.path!r} was changed by another program: its mode is not set")
-        node.mode = entry.mode
-        self._endpoint.touch(node, node.mtime_ns)
-        return self._endpoint.entry(entry.path, node)
-
-    def _remove(self, entry: Entry) -> bool:
-        self._endpoint.check_trouble(entry.path)
-        node = self._endpoint.find(entry.path)
-        if node is not None and self._endpoint.shown_as(entry.path) != entry.path:
-            return True  # what has another spelling is not this entry, which is gone
-        if node is None:
-            if self._endpoint.find("") is None:
-                raise OperationRefused("the root does not exist")
-            return True
-        found = self._endpoint.entry(entry.path, node)
-        if found.kind is not entry.kind or (entry.kind is Kind.FILE and not _is_as(entry, found)):
-            raise OperationRefused(f"{entry.path!r} was changed by another program: not removed")
-        if isinstance(node, Directory) and node.children:
-            return False
-        self._endpoint.take(entry.path)
-        return True
-
-
-def _is_as(entry: Entry, found: Entry) -> bool:
-    """Return whether a file matches its entry, as far as the entry has facts."""
-    return (found.kind, found.size) == (entry.kind, entry.size) and entry.mtime_ns in {None, found.mtime_ns}
-
-
-def _respell(endpoint: MemoryEndpoint, item: NewSpelling) -> Entry:
-    old = item.entry.path
-    endpoint.check_trouble(item.path)
-    there = endpoint.find(item.path)
-    if there is None or endpoint.shown_as(item.path) not in {old, item.path}:
-        raise OperationRefused("the target tells both spellings of its name apart")
-    if endpoint.find(old) is not there:
-        raise OperationRefused("both spellings of its name exist on the target")
-    endpoint.put(item.path, endpoint.take(old))
-    return endpoint.entry(item.path, there)
+        return await write(self._endpoint, upload, ahead, self._endpoint.has_room)

@@ -8,10 +8,11 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.shared.paths import leads_out, why_not_inside
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 
-__all__ = ["Directory", "File", "MemoryTree", "Node", "Special"]
+__all__ = ["Directory", "File", "MemoryTree", "Node", "Special", "walk"]
 
 _LONGEST_NAME: Final = 255
 
@@ -65,9 +66,21 @@ class MemoryTree:
         fold: Callable[[str], str] | None = None,
     ) -> None:
         self.has_modes = False
+        #: Whether a file can have two names: a tree that shows inodes is like a local one.
+        self.has_links = inodes
+        self.capacity: int | None = None
+        self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
+        self.log: list[tuple[str, str]] = []
+        #: Whether uploads can be continued, ``overlap`` bytes before their end, after a comparison of ``block`` bytes.
+        self.can_resume, self.overlap, self.block = True, 1 << 20, 1 << 16
+        #: How many pieces a file is written in.
+        self.pieces = 3
+        #: The directory beside the root that sessions may use; "" if the root has no directory above it.
+        self.outside = "../.trash"
         self._now, self.precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None
+        self._above = self._new_directory()
 
     # Changes by another program, without a session.
 
@@ -118,20 +131,26 @@ class MemoryTree:
         self.touch(node)
         self.put(path, node)
 
-    def files(self) -> dict[str, bytes]:
-        """Return the content of every file, including temporaries, by path."""
-        return {path: node.data for path, node in _walk(self._root) if isinstance(node, File)}
+    def files(self, outside: str = "") -> dict[str, bytes]:
+        """Return the content of every file, including temporaries, by path; with ``".."`` of those beside the root."""
+        return {join(outside, path): node.data for path, node in walk(self.find(outside)) if isinstance(node, File)}
+
+    def check_trouble(self, path: str) -> None:
+        """Raise the error that the test has set for ``path``, if any."""
+        if path in self.trouble:
+            raise self.trouble[path]
 
     def directories(self) -> set[str]:
         """Return the paths of all directories except the root."""
-        return {path for path, node in _walk(self._root) if path and isinstance(node, Directory)}
+        return {path for path, node in walk(self._root) if path and isinstance(node, Directory)}
 
     # Operations of a session.
 
     def find(self, path: str) -> Node | None:
         """Return the node at ``path``, or None."""
-        node: Node | None = self._root
-        for name in path.split("/") if path else ():
+        is_outside, names = leads_out(path), path.split("/") if path else []
+        node: Node | None = self._above if is_outside else self._root
+        for name in names[is_outside:]:
             if not isinstance(node, Directory):
                 return None
             node = node.children.get(self._stored(node, name))
@@ -139,9 +158,10 @@ class MemoryTree:
 
     def shown_as(self, path: str) -> str:
         """Return the path under which the node at ``path`` is listed. It can differ if names are folded."""
-        shown = ""
-        node: Node | None = self._root
-        for name in path.split("/") if path else ():
+        is_outside, names = leads_out(path), path.split("/") if path else []
+        node: Node | None = self._above if is_outside else self._root
+        shown = ".." if is_outside else ""
+        for name in names[is_outside:]:
             stored = self._stored(node, name) if isinstance(node, Directory) else name
             shown = join(shown, stored)
             node = node.children.get(stored) if isinstance(node, Directory) else None
@@ -218,8 +238,8 @@ class MemoryTree:
         return directory.children.pop(name)
 
     def _parent(self, path: str) -> tuple[Directory, str]:
-        if not {"", ".", ".."}.isdisjoint(path.split("/")):
-            raise OperationRefused(f"{path!r} is not a path below the root")
+        if why := why_not_inside(path, self.outside, "/memory"):
+            raise OperationRefused(f"{path!r} cannot be used: {why}")
         parent = self.find(parent_of(path))
         if not isinstance(parent, Directory):
             raise OperationRefused(f"the directory of {path!r} does not exist")
@@ -231,7 +251,8 @@ class MemoryTree:
         return node
 
 
-def _walk(root: Node | None) -> Iterator[tuple[str, Node]]:
+def walk(root: Node | None) -> Iterator[tuple[str, Node]]:
+    """Yield a node and all below it, with their paths relative to it."""
     waiting: list[tuple[str, Node]] = [] if root is None else [("", root)]
     while waiting:
         path, node = waiting.pop()

@@ -61,14 +61,17 @@ class SftpEndpoint:
     jump: Sequence[JumpHost] = ()
     proxy: Proxy | None = None
     """The proxy that connections go through."""
+    outside: str = ""
+    """The directory beside the root that old files may go to, as a path that begins with ``../``."""
     traits: Traits = attrs.field(factory=Traits, init=False, repr=False)
     _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
-    _knowledge: Knowledge = attrs.field(factory=Knowledge, init=False, repr=False)
+    _knowledge: Knowledge = attrs.field(init=False, repr=False)
     _access: SshAccess = attrs.field(init=False, repr=False)
     _host: Host = attrs.field(init=False, repr=False)
     _has_started: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._knowledge = Knowledge(outside=self.outside)
         self._knowledge.folding.traits = self.traits
         self._host = Host(self.traits)
         address = (self.host, self.port)

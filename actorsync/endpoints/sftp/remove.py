@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from actorsync.endpoints.sftp.move import is_unchanged
 from actorsync.endpoints.sftp.spelling import SftpSpellings
 from actorsync.endpoints.sftp.wire.connection import SftpConnection, is_utf8
-from actorsync.endpoints.shared.paths import aside_of, trial_beside
+from actorsync.endpoints.shared.paths import aside_of, is_above, trial_beside
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -55,7 +55,7 @@ class Remover:
         refusals: dict[Entry, OperationRefused] = {}
         for entry in entries:
             link = links.get(parent_of(entry.path))
-            why = self._connection.why_unusable(entry.path) or (None if entry.path else "it is the root")
+            why = self._connection.why_unusable(entry.path) or ("it is the root" if is_above(entry.path) else None)
             if link is not None:
                 refusals[entry] = link_refusal(link)
             elif why:

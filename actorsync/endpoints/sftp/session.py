@@ -8,10 +8,12 @@ from contextlib import AbstractAsyncContextManager
 import trio
 
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.endpoints.sftp.directories import Directories
 from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.modes import ModeSetter
 from actorsync.endpoints.sftp.move import Mover
+from actorsync.endpoints.sftp.publish import Publisher
 from actorsync.endpoints.sftp.read import Reader
 from actorsync.endpoints.sftp.remove import Remover
 from actorsync.endpoints.sftp.rename import Renamer
@@ -24,7 +26,7 @@ from actorsync.model.entry import Entry, Listing
 from actorsync.model.text import display, shorten
 from actorsync.planning.name_folding import NewSpelling
 from actorsync.protocols.sftp import requests
-from actorsync.protocols.sftp.replies import Names
+from actorsync.protocols.sftp.replies import Names, room_of
 
 __all__ = ["SftpSession"]
 
@@ -42,6 +44,7 @@ class SftpSession:
         self._directories = Directories(connection, prober, self._spellings)
         self._reader = Reader(connection)
         self._renamer = Renamer(connection, prober, self._spellings)
+        self._publisher = Publisher(connection, self._spellings)
         self._resumer = Resumer(connection)
         self._uploader = Uploader(connection, prober, self._renamer, self._resumer)
         self._mover = Mover(connection, self._spellings)
@@ -73,6 +76,22 @@ class SftpSession:
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """See `Renamer.commit`."""
         return await self._renamer.commit(staged)
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """See `Publisher.publish`."""
+        return await self._publisher.publish(items)
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """See `Publisher.put_back`."""
+        return await self._publisher.put_back(items)
+
+    async def free_space(self) -> int | None:
+        """Ask about the file system of the root, where the server has ``statvfs@openssh.com``."""
+        if not self._connection.server.reports_room:
+            return None
+        request = requests.file_system(self._connection.absolute(""))
+        (reply,) = await self._connection.requests.exchange([request])
+        return room_of(reply)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """See `Directories.make_directories`."""

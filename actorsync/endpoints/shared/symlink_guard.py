@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from actorsync.endpoints.shared.paths import is_above, leads_out
 from actorsync.errors import OperationRefused
 from actorsync.model.text import display
 
@@ -19,9 +20,13 @@ _MOST = 20_000  # paths; beyond that, all are checked once more
 
 
 def above(directory: str) -> list[str]:
-    """Return a directory and its parents without the root, from the top."""
+    """Return a directory and its parents without the root and those above it, from the top.
+
+    The root itself may be reached through links, and so may the directory above it.
+    """
     parts = directory.split("/") if directory else []
-    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+    paths = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+    return [path for path in paths if not is_above(path)] if leads_out(directory) else paths
 
 
 def link_refusal(directory: str) -> OperationRefused:
@@ -46,4 +51,4 @@ class SymlinkGuard:
 
     def unknown(self, directories: Iterable[str]) -> list[str]:
         """Return the directories that are not checked yet, without duplicates."""
-        return [directory for directory in dict.fromkeys(directories) if directory and directory not in self._known]
+        return [it for it in dict.fromkeys(directories) if it not in self._known and not is_above(it)]

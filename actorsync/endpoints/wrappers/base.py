@@ -24,6 +24,7 @@ from actorsync.endpoints.contract import (
     respell,
     traits_of,
 )
+from actorsync.endpoints.releases import Publication, Published, free_space, publish, put_back
 from actorsync.endpoints.resuming import continue_from, leave, may_continue, read_at
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import (
@@ -143,6 +144,18 @@ class SessionWrapper(ReadSessionWrapper, Session):
     async def abandon(self, temporary: str) -> bool:
         """Stop an interrupted upload, and remove its temporary."""
         return await self._real.abandon(temporary)
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Publish staged files."""
+        return await publish(self._real, items)
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Take publications back."""
+        return await put_back(self._real, items)
+
+    async def free_space(self) -> int | None:
+        """Return how much room the target has, where the real session tells."""
+        return await free_space(self._real)
 
     async def may_continue(self, temporary: str) -> int:
         """Return where content is to be opened to continue an upload; 0 where the real session cannot continue it."""

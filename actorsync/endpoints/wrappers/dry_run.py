@@ -25,6 +25,7 @@ from actorsync.endpoints.contract import (
     nothing_ahead,
     traits_of,
 )
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing
@@ -104,6 +105,19 @@ class DryRunSession(Session):
         """Rename nothing, and return the entries that a run would leave."""
         await trio.lowlevel.checkpoint()
         return [Entry(item.path, Kind.FILE, item.size, item.mtime_ns, mode=item.mode) for item in staged]
+
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        """Rename nothing, and return what a run would leave, with every old file set aside that has a name for it."""
+        entries = await self.commit([item.staged for item in items])
+        return [
+            Published(entry, item.aside is not None) if isinstance(entry, Entry) else entry
+            for entry, item in zip(entries, items, strict=True)
+        ]
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        """Rename nothing. Nothing was published."""
+        await trio.lowlevel.checkpoint()
+        return [None for _ in items]
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make nothing, and return the entries that a run would leave."""

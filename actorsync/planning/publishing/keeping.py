@@ -42,13 +42,11 @@ class Keeping:
     _best: dict[str, Kept] = attrs.field(factory=dict, init=False)  # by path
     _ours: set[str] = attrs.field(factory=set, init=False)  # temporaries of this run
     _planned: dict[str, Entry] = attrs.field(factory=dict, init=False)  # what the scan has shown, by path
-    _released: frozenset[str] = attrs.field(default=frozenset(), init=False)
 
     # What the planner asks.
 
-    def begin(self, kept: Iterable[Kept], released: Iterable[str], now: float) -> None:
-        """Bring in what earlier runs have left at ``now``. ``released`` are the temporaries of an open release."""
-        self._released = frozenset(released)
+    def begin(self, kept: Iterable[Kept], now: float) -> None:
+        """Bring in what earlier runs have left, as far as it may be taken up at ``now``."""
         for item in kept:
             if self._is_worth_it(item, now):
                 self._add(item)
@@ -57,10 +55,6 @@ class Keeping:
         """Return what an earlier run has kept under a temporary name; None if it is to be swept."""
         kept = self._kept.get(temporary)
         return kept if kept is not None and self._best.get(kept.path) is kept else None
-
-    def is_released(self, temporary: str) -> bool:
-        """Return whether a temporary is part of a release that is not over: neither swept nor taken up."""
-        return temporary in self._released
 
     def plan(self, source: Entry) -> Kept | None:
         """Return what is kept of a file that is to be sent, if the scan shows the version that it was made from."""
@@ -74,8 +68,6 @@ class Keeping:
 
         ``is_unseen`` tells of a path whether the scan has not shown what the source has there.
         """
-        if self.is_released(temporary):
-            return True
         kept = self.spared(temporary)
         if kept is None or not self._is_worth_it(kept, now):
             return False

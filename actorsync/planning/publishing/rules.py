@@ -26,12 +26,19 @@ class ResumeRule:
 class TrashRule:
     """Where old versions go: ``path`` is relative to the target, and begins with ``../`` if it is not below it.
 
-    They stay ``keep`` seconds, and together have at most ``max_size`` bytes.
+    They stay ``keep`` seconds, and together have at most ``max_size`` bytes. ``owner`` is in the names of directories
+    there, so that profiles with one trash do not mix: letters and digits, up to sixteen.
     """
 
     path: str
     keep: float = 7 * 86_400.0
     max_size: int | None = None
+    owner: str = "0"
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the trash is below the target."""
+        return not self.path.startswith("../")
 
 
 @attrs.frozen
@@ -39,6 +46,8 @@ class PublishRule:
     """How files get their final names.
 
     File by file, in the order of their ``ranks``; with ``is_burst`` nothing is visible until everything is staged.
+    With ``has_moves`` a file that was renamed is renamed on the target as well, which a burst does not do: its old name
+    would be gone before the commit point.
     What is to be removed stays ``remove_after`` seconds longer. With ``keeps_old`` a burst can be rolled back.
     ``maintenance`` is the path of an empty file that is there during a burst. ``resume`` says which files are continued
     where they broke off, ``trash`` where old versions go; None for nowhere.
@@ -46,11 +55,17 @@ class PublishRule:
 
     ranks: Ranks = DEFAULT
     is_burst: bool = False
+    has_moves: bool = True
     remove_after: float = 0.0
     keeps_old: bool = True
     maintenance: str | None = None
     resume: ResumeRule = ResumeRule()
     trash: TrashRule | None = None
+
+    @property
+    def renames(self) -> bool:
+        """Whether renamed files are renamed on the target. What stays for a while keeps its old name, too."""
+        return self.has_moves and not self.remove_after
 
 
 FILE_BY_FILE: Final = PublishRule()

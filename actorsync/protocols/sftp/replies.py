@@ -32,6 +32,7 @@ __all__ = [
     "limits_of",
     "parse_reply",
     "parse_version",
+    "room_of",
 ]
 
 #: Characters of a server's message that are shown to a user.
@@ -292,6 +293,14 @@ def has_room(reply: Reply) -> bool | None:
     numbers = struct.unpack_from(">11Q", reply.body)
     blocks, available_blocks, files, available_files = numbers[2], numbers[4], numbers[5], numbers[7]
     return not ((blocks and not available_blocks) or (files and not available_files))
+
+
+def room_of(reply: Reply) -> int | None:
+    """Return the bytes that an ordinary user can store, from a reply to ``statvfs``; None when it does not say."""
+    if not isinstance(reply, Extended) or len(reply.body) < 11 * 8:
+        return None
+    block, fragment, blocks, _, available_blocks = struct.unpack_from(">5Q", reply.body)
+    return available_blocks * (fragment or block) if blocks else None
 
 
 @attrs.frozen

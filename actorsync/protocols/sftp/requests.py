@@ -28,6 +28,7 @@ __all__ = [
     "flush",
     "fsetstat",
     "fstat",
+    "hard_link",
     "is_utf8",
     "limits",
     "lstat",
@@ -233,6 +234,11 @@ def rename(path: str, new: str) -> Request:
 def rename_over(path: str, new: str) -> Request:
     """Rename, and replace an existing ``new`` atomically (``posix-rename@openssh.com``)."""
     return Request(200, _string(b"posix-rename@openssh.com") + _path(path) + _path(new))
+
+
+def hard_link(path: str, new: str) -> Request:
+    """Give a file a second name; refused when ``new`` exists (``hardlink@openssh.com``)."""
+    return Request(200, _string(b"hardlink@openssh.com") + _path(path) + _path(new))
 
 
 def flush(handle: bytes) -> Request:

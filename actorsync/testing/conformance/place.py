@@ -48,6 +48,8 @@ class Place:
     """Whether `ReadSession.open` works."""
     keeps_directories: bool = True
     """Whether an empty directory exists. In an object store, which has only names, it does not."""
+    outside: str = ""
+    """The directory beside the root that the endpoint was told of, as a path (``../.trash``); ``""`` if it has none."""
 
 
 Check: TypeAlias = Callable[[Place], Awaitable[None]]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
 
-from actorsync.testing.conformance import listing, moves, names, reading, removals, resuming, uploads
+from actorsync.testing.conformance import listing, moves, names, reading, releases, removals, resuming, uploads
 from actorsync.testing.conformance.place import Check
 
 __all__ = ["CHECK_FUNCTIONS", "NEED_DIRECTORIES"]
@@ -23,7 +23,9 @@ def _checks_of(module: ModuleType) -> list[Check]:
 
 #: The checks of a target that can also be read.
 CHECK_FUNCTIONS: Final[Sequence[Check]] = tuple(
-    check for module in (listing, uploads, resuming, reading, names, moves, removals) for check in _checks_of(module)
+    check
+    for module in (listing, uploads, resuming, reading, names, moves, releases, removals)
+    for check in _checks_of(module)
 )
 
 #: The checks that need directories.
@@ -40,5 +42,7 @@ NEED_DIRECTORIES: Final[frozenset[Check]] = frozenset(
         moves.check_changed_file_is_not_moved,
         moves.check_move_replaces_nothing,
         moves.check_refused_moves_do_not_hide_the_others,
+        releases.check_old_file_stays_when_it_cannot_be_set_aside,
+        releases.check_directory_in_the_way_of_a_release_refuses_one_file,
     }
 )

@@ -452,7 +452,7 @@ def _narrow_schedule(window: int, story: Story) -> Iterator[None]:
 
     def watched(schedule: Schedule, operation: Operation) -> list[Outcome]:
         outcomes = add(schedule, operation)
-        waiting = len(schedule._copies) + schedule._waiting.count
+        waiting = schedule.arrivals.copies_ready + schedule._waiting.count
         if schedule.is_full:
             story.saw("window")
         largest = max(map(len, (listing.entries for listing in story.oracle.listings.values())), default=math.inf)

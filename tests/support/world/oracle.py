@@ -458,6 +458,8 @@ class Oracle:
         8: what is ours is found by way of directories: one that is forgotten would leave it there for ever.
         """
         records = self.journal.subtree("")
+        # A survey may have seen a temporary as well. What became of a sweep that failed is known after the next one.
+        swept = {path for path, _ in self.journal.pending()}
         known = {"", *(record.target.path for record in records)}
         for record in records:
             path = record.target.path
@@ -466,7 +468,7 @@ class Oracle:
             if self._is_unsure(path):
                 continue
             node = self.target.find(path)
-            if node is None and record.is_removal_intended:
+            if node is None and (record.is_removal_intended or path in swept):
                 continue
             if node is None:
                 self.blame(f"7: the journal has {path!r}, the target has not")

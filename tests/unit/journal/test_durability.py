@@ -30,6 +30,7 @@ from actorsync.model.event import (
     LoginDeferred,
     MemoryVoided,
     MovesIntended,
+    NotPublished,
     Parked,
     PartSent,
     Planned,
@@ -39,6 +40,7 @@ from actorsync.model.event import (
     ReleaseEnded,
     Relisted,
     RemovalIntended,
+    RemovalsDelayed,
     RemovalsRefused,
     RemovalsWithheld,
     Resized,
@@ -50,6 +52,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
     is_durable,
 )
@@ -61,6 +64,7 @@ from actorsync.model.operation import (
     Done,
     Failed,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Operation,
@@ -68,6 +72,7 @@ from actorsync.model.operation import (
     Prepare,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -78,6 +83,7 @@ from actorsync.model.operation import (
     Sweep,
 )
 from actorsync.model.report import Report
+from actorsync.model.trash import Trashed
 from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 
 MOVE = Move(file("new"), file("old"))
@@ -87,6 +93,7 @@ MODE = SetMode(file("old"), file("old"), 0o640)
 KEPT = Kept(".t3", file("x"), 3, 1.0, is_complete=True, size=3)
 PUBLISH = Publish(KEPT, 1, ".aside")
 DONE = Publish(attrs.evolve(KEPT, temporary=".t4"))
+OPEN_CHANGE = Trashed("x", "replaced", ".trash/20261130T160317Z-1-0/0")
 OPEN = Publish(attrs.evolve(KEPT, temporary=".t5", source=file("y")))
 RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
@@ -104,6 +111,8 @@ OPERATIONS: list[Operation] = [
     Prepare(file("x")),
     PUBLISH,
     PutBack(PUBLISH),
+    Recall(OPEN_CHANGE),
+    Maintain(".maintenance"),
 ]
 
 #: Each of these changes a row of `seeded`.
@@ -131,13 +140,17 @@ DURABLE: list[Event] = [
     *adopted("x"),
     Confirmed(file("x"), file("x")),
     Intended((".t2",)),
+    TrashOpened(2, ".trash/20261130T160317Z-2-0", 2.0),
+    Done(Recall(OPEN_CHANGE)),
     PartSent(KEPT),
     Done(Prepare(file("x")), source=file("x"), kept=KEPT),
     Released((PUBLISH,)),
     Done(OPEN, target=file("y"), source=file("y")),
     Done(PutBack(DONE)),
+    Done(Maintain(".maintenance", begins=False)),
     ReleaseEnded("the check failed"),
     RemovalIntended(("old",)),
+    RemovalsDelayed(("gone",), 2.0, 2.0, 1.0, found=("gone",)),
     MovesIntended((MOVE,)),
     Forgotten("old"),
     Swept((".t",)),
@@ -159,6 +172,7 @@ PASSING: list[Event] = [
     Planned(1, 1, 1, 1),
     RemovalsRefused("the guard", 3),
     RemovalsWithheld(3, "because"),
+    NotPublished("nothing was published: 1 path could not be sent", 3),
     Connected(1, "a server"),
     Reconnecting(1, "lost", 1.0),
     Resized(2, None, "more is no quicker", 4),
@@ -176,6 +190,7 @@ def seeded() -> Journal:
     doomed = RemovalIntended(("new",))
     journal.apply([*adopted("new", "old"), doomed, Intended((".t",)), Parked("troubled", None, 1, 1.0, 1.0, "550")])
     journal.apply([Released((DONE, OPEN)), Done(DONE, target=file("x"), source=file("x"))])
+    journal.apply([TrashOpened(1, ".trash/20261130T160317Z-1-0", 1.0), Intended((".t",), file("x"), OPEN_CHANGE)])
     journal.apply([Drifted("drifted", file("drifted"), None, 1.0)])
     return journal
 

@@ -11,6 +11,7 @@ import attrs
 from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.odd_names import stored_differently
+from actorsync.endpoints.shared.paths import below
 from actorsync.endpoints.shared.symlink_guard import above
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of, parent_of
@@ -259,7 +260,7 @@ class SymlinkFinder:
         for path, place in zip(directories, places, strict=True):
             if place is None or root is None:
                 continue  # the directory does not exist, or the server does not report where it is
-            expected = f"{root.rstrip('/')}/{path}"
+            expected = below(root.rstrip("/"), path)
             is_plain = _is_same(place, expected) and not self._connection.known.finds_links
             link = None if is_plain else await self._find_link(path, shown)
             if link is None:

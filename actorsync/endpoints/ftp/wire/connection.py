@@ -13,6 +13,7 @@ import attrs
 from actorsync.endpoints.ftp.wire.control import ControlConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import CaseFolding
+from actorsync.endpoints.shared.paths import below, why_not_inside
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard
 from actorsync.endpoints.shared.unset_modes import UnsetModes
@@ -63,6 +64,12 @@ class Knowledge:
     shows_dots: bool = False
     #: Traits of names (see `oddness`) that the server was seen to store unchanged.
     kept_traits: set[str] = attrs.Factory(set)
+    #: The directory beside the root that old files may go to, as a path that begins with ``../``; "" for none.
+    outside: str = ""
+    #: Directories that a file was set aside in; "" stands for the one that the file itself is in.
+    aside_places: set[str] = attrs.Factory(set)
+    #: Temporaries of files that are being published. After a lost connection, the server may still be at work on them.
+    publishing: set[str] = attrs.Factory(set)
     #: Temporaries whose old file may still be set aside beside them.
     set_aside: set[str] = attrs.Factory(set)
     #: The ``unique`` fact of each directory that a listing has shown, by path.
@@ -101,12 +108,12 @@ class FtpConnection:
 
     def at(self, path: str) -> str:
         """Return the absolute path on the server of a path below the root."""
-        return f"{self.root}/{path}" if path else self.root or "/"
+        return below(self.root, path)
 
     def fault(self, path: str) -> str | None:
         """Return why ``path`` cannot be used, or None. Every path is checked here before it is sent."""
-        if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
-            return "it is not a path below the root"
+        if (why := why_not_inside(path, self.known.outside, self.root)) is not None:
+            return why
         why = why_unsendable(self.at(path))
         if why is None and self.known.flights.swallows and not is_utf8(command_line("SIZE", path)):
             why = "it is not UTF-8, and the server never answers a command with such a name; rename or exclude it"

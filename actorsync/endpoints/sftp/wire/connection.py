@@ -8,6 +8,7 @@ import attrs
 
 from actorsync.endpoints.sftp.wire.requests import Flight, RequestPipeline
 from actorsync.endpoints.shared.case_folding import CaseFolding
+from actorsync.endpoints.shared.paths import below, why_not_inside
 from actorsync.endpoints.shared.probe_cache import ProbeCache
 from actorsync.endpoints.shared.symlink_guard import SymlinkGuard, above
 from actorsync.endpoints.shared.unset_modes import UnsetModes
@@ -55,6 +56,11 @@ class Server:
         return "posix-rename@openssh.com" in self.extensions
 
     @property
+    def links(self) -> bool:
+        """Whether a file can get a second name, and a rename can then replace the first."""
+        return self.replaces and "hardlink@openssh.com" in self.extensions
+
+    @property
     def flushes(self) -> bool:
         """Whether the server flushes a file to its disk on request."""
         return "fsync@openssh.com" in self.extensions
@@ -73,6 +79,8 @@ class Knowledge:
     symlink_guard: SymlinkGuard = attrs.Factory(SymlinkGuard)
     folding: CaseFolding = attrs.Factory(CaseFolding)
     unset_modes: UnsetModes = attrs.Factory(UnsetModes)
+    outside: str = ""
+    """The directory beside the root that old files may go to, as a path that begins with ``../``; ``""`` for none."""
     kept_traits: set[str] = attrs.Factory(set)
     """The traits of odd names that the server was seen to store unchanged."""
 
@@ -92,13 +100,12 @@ class SftpConnection:
 
     def absolute(self, path: str) -> str:
         """Return the absolute path on the server."""
-        root = self.server.root
-        return f"{root}/{path}" if path else root or "/"
+        return below(self.server.root, path)
 
     def why_unusable(self, path: str) -> str | None:
         """Return the reason why ``path`` must not or cannot be sent, or None when it can."""
-        if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
-            return "the path is not below the root"
+        if (why := why_not_inside(path, self.knowledge.outside, self.server.root)) is not None:
+            return why
         if self.requests.host.dies_of_bytes and not is_utf8(path):
             return "the server closes the connection over a name that is not UTF-8; rename or exclude it"
         return sftp.why_unsendable(self.absolute(path))

@@ -1,0 +1,1 @@
+"""The order of copies and moves: rank after rank, biggest first."""
