@@ -320,8 +320,10 @@ async def test_lost_connection_to_the_source_reads_on_where_it_was(at: int, auto
 
 
 async def test_source_that_changes_while_its_connection_is_lost_is_read_from_its_beginning(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The last bytes that were read are the same in both versions."""
+    monkeypatch.setattr("actorsync.actors.remote_source.BLOCK", BLOCK)
     broken = Broken(source=MemoryEndpoint("source", is_remote=True), target=MemoryEndpoint("target"))
 
     def change() -> None:
