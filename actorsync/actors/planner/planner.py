@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.actors.leftovers import Leftovers
 from actorsync.actors.messages import Blocking, Fact, Finding, Release, Settlement, Turn, holding, in_thread
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
@@ -20,7 +21,6 @@ from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
-from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
@@ -178,7 +178,7 @@ class Planner:
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
         )
         # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
-        leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
+        leftovers = Leftovers(journal, self.keeping, progress.do, self.blocking, self.wall_clock_ns, not is_new_rule)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -251,6 +251,7 @@ class _Story:
             await self.audits.look_at_root()
         if not await self.releases.recover():
             return None
+        await self.leftovers.look_again()
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self.survey.begin_where_unknown()
@@ -320,10 +321,8 @@ class _Story:
 
     async def _recall(self) -> None:
         """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
-        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
-            self.progress.schedule.add(Recall(trashed))
-        self.progress.notify()
-        await self.progress.until_idle()
+        found = await self.planner.blocking(self.planner.journal.trash.open)
+        await self.progress.do(Recall(trashed) for trashed in found)
 
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths
