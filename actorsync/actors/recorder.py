@@ -47,6 +47,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Outcome,
@@ -135,6 +136,7 @@ class Tally:
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
+    resumed_bytes: int = 0
     left_out: LeftOut = NOTHING
     failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
@@ -144,6 +146,8 @@ class Tally:
         """Count one event."""
         if isinstance(event, _FINAL):
             self._settle(event)
+        if isinstance(event, Done):
+            self.resumed_bytes += event.resumed
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
@@ -202,7 +206,7 @@ class Tally:
                 self.settled -= 1
                 self.copied -= 1
                 self.copied_bytes -= item.kept.size
-            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Tidying):
+            case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:
@@ -273,7 +277,7 @@ class Recorder:
             if isinstance(fact, Registration | Mark):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
-                _settle(fact, published if isinstance(fact.operation, Publish | PutBack) else settled)
+                _settle(fact, published if isinstance(fact.operation, Maintain | Publish | PutBack) else settled)
             for event in events:
                 self.publish(event)
         for feed in self.feeds:
