@@ -352,7 +352,8 @@ class _Story:
         with operations:
             while not self.is_finished:
                 batch = schedule.next_batch()
-                self.planner.statistics.operations_ready = schedule.ready
+                # What is held back by its rank will need connections soon: they log in meanwhile.
+                self.planner.statistics.operations_ready = schedule.ready + schedule.arrivals.held
                 if batch is None:
                     await self.progress.wait()
                 else:
